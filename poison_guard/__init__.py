@@ -1,0 +1,29 @@
+"""poison_guard: the checkpoint between *collected* and *learned*. Importing it imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from poison_guard.guard import Guard
+    from poison_guard.signals.anomaly import DETECTORS
+    from poison_guard.signals.sources import consensus
+
+__all__ = ["DETECTORS", "Guard", "__version__", "consensus"]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Guard": "poison_guard.guard",
+    "DETECTORS": "poison_guard.signals.anomaly",
+    "consensus": "poison_guard.signals.sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'poison_guard' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,16 @@
+"""What users write down: contracts, policies, the settings of a home. Imports nothing heavy: DAG files use it."""
+
+from poison_guard.config.contract import Contract, Data, Kind, Mode, Policy, load_contract, parse_contract
+from poison_guard.config.settings import Settings, open_settings
+
+__all__ = [
+    "Contract",
+    "Data",
+    "Kind",
+    "Mode",
+    "Policy",
+    "Settings",
+    "load_contract",
+    "open_settings",
+    "parse_contract",
+]

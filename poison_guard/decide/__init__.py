@@ -1,0 +1,1 @@
+"""Evidence to risk to decision, and which item labels are adopted."""

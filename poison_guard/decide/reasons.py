@@ -1,0 +1,141 @@
+"""Reason codes and the sentences they are shown as; evidence carries codes, sentences are made when somebody looks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["SENTENCES", "safe", "sentence"]
+
+_MAX_VALUE = 80
+
+
+def sentence(code: str, args: Mapping[str, Any]) -> str:
+    """Return the sentence of a reason; an unknown code or a missing argument is shown as it is, never raised.
+
+    >>> sentence("controls_wrong", {"wrong": 9, "answered": 10})
+    'answered 9 of 10 controls wrong'
+    """
+    make = SENTENCES.get(code)
+    if make is not None:
+        try:
+            return make(_Args(args))
+        except (KeyError, TypeError, ValueError):
+            pass  # evidence of an older version may lack an argument; what it says is shown raw below
+    listed = ", ".join(f"{safe(k)} {safe(v)}" for k, v in sorted(args.items()))
+    return f"{code}: {listed}" if listed else code
+
+
+def safe(value: Any, limit: int = _MAX_VALUE) -> str:
+    """Return `value` as one bounded line: control, bidi and zero-width characters become visible escapes."""
+    if isinstance(value, float):
+        return f"{value:.3g}" if math.isfinite(value) else str(value)
+    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(value)[: limit + 1])
+    return text if len(str(value)) <= limit else text[:limit] + "…"
+
+
+class _Args:
+    """Arguments of a reason, each made safe to show when asked for by name."""
+
+    def __init__(self, args: Mapping[str, Any]) -> None:
+        self._args = args
+
+    def __getattr__(self, name: str) -> str:
+        return safe(self._args[name])
+
+    def raw(self, name: str) -> Any:
+        return self._args.get(name)
+
+    def words(self, name: str) -> str:
+        """Column names read as words: ``pointer_speed`` is shown as "pointer speed"."""
+        value = self._args[name]
+        names = value if isinstance(value, list | tuple) else [value]
+        return ", ".join(safe(str(n)).removeprefix("feature.").replace("_", " ") for n in names)
+
+    def count(self, name: str, one: str, many: str | None = None) -> str:
+        n = int(self._args[name])
+        return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def _duration(minutes: Any) -> str:
+    if minutes is None:
+        return ""
+    m = float(minutes)
+    if m < 1:
+        return " within a minute"
+    return f" in {m:.0f} min" if m < 120 else f" in {m / 60:.0f} h" if m < 72 * 60 else f" in {m / 1440:.0f} days"
+
+
+def _text_campaign(a: _Args) -> str:
+    new = a.raw("new_sources")
+    fresh = f", {int(new):,} of them new" if new else ""
+    return (
+        f"one of {a.count('n_records', 'near-identical message')} from {a.count('n_sources', 'account')}"
+        f"{fresh}{_duration(a.raw('minutes'))}"
+    )
+
+
+def _beyond(a: _Args) -> str:
+    low, high = a.raw("low"), a.raw("high")
+    bounds = f" (they span {a.low} to {a.high})" if low is not None and high is not None else ""
+    return f"{a.words('feature')} {a.value} is beyond every trusted record{bounds}"
+
+
+def _drift(a: _Args) -> str:
+    parts = [f"{k} {', '.join(safe(c) for c in a.raw(k))}" for k in ("added", "removed", "changed") if a.raw(k)]
+    return "the payload's columns changed: " + "; ".join(parts)
+
+
+def _few(a: _Args) -> str:
+    group = a.raw("group")
+    where = f" in group {a.group}" if group else ""
+    return f"only {a.n} calibration records{where}; {a.needed} are needed to hold honest records at the stated rate"
+
+
+SENTENCES: Mapping[str, Callable[[_Args], str]] = {
+    # ingest
+    "wrong_type": lambda a: f"{a.words('column')} is {a.value!r}, not {a.expected}",
+    "cell_too_long": lambda a: f"{a.words('column')} has {a.length} characters; the limit is {a.limit}",
+    "missing_id": lambda a: f"{a.words('column')} is empty",
+    "bad_time": lambda a: f"{a.words('column')} {a.value!r} is no usable time",
+    "not_finite": lambda a: f"{a.words('column')} is {a.value}, not a finite number",
+    "nested_too_deep": lambda a: f"{a.words('column')} is nested deeper than {a.limit} levels",
+    "unreadable_row": lambda a: f"line {a.line} cannot be read: {a.why}",
+    "unreadable_object": lambda a: f"the file cannot be read: {a.why}",
+    "id_conflict": lambda a: f"id {a.record_id} came with other content before",
+    # validate
+    "expectation": lambda a: f"{a.words('column')} is {a.value!r}; expected {a.expected}",
+    "schema_drift": _drift,
+    "batch_contract": lambda a: f"the batch breaks {a.expectation} on {a.words('column')}: {a.observed}",
+    # sources
+    "controls_wrong": lambda a: f"answered {a.wrong} of {a.answered} controls wrong",
+    "disagrees": lambda a: f"disagrees with settled items {a.disagreed} of {a.answered} times; {a.expected} expected",
+    "outcomes_wrong": lambda a: f"{a.wrong} of {a.n} records turned out wrong later",
+    "blocked_source": lambda a: f"source blocked by {a.by}: {a.reason}",
+    # campaigns
+    "near_duplicate_text": _text_campaign,
+    "near_duplicate_vectors": lambda a: (
+        f"one of {a.count('n_records', 'near-identical session')} from {a.count('n_sources', 'source')}"
+    ),
+    "lockstep": lambda a: (
+        f"one of {a.count('n_sources', 'source')} giving the same answers to {a.count('n_items', 'item')}"
+        f"{_duration(a.raw('minutes'))}"
+    ),
+    # anomaly
+    "beyond_trusted": _beyond,
+    "never_missing": lambda a: f"{a.words('feature')} is missing; no trusted record misses it",
+    "unseen_value": lambda a: f"{a.words('feature')} is {a.value!r}, which no trusted record has",
+    "unusual_combination": lambda a: f"unusual combination of {a.words('features')}",
+    "far_from_trusted": lambda a: f"stranger than {a.n} trusted records (p = {a.p})",
+    "strange_in_batch": lambda a: (
+        f"among the strangest of this batch (rank {a.rank} of {a.n}); no trusted set to judge by"
+    ),
+    # decide
+    "conflicting_answers": lambda a: f"established sources say {a.established}, new ones {a.new}",
+    "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
+    "no_trusted_set": lambda a: f"no trusted set yet; {a.needed} vetted records are needed",
+    "few_calibration_rows": _few,
+    "audit_sample": lambda _: "drawn at random from the accepted, so that misses are measured",
+    "observed_only": lambda a: f"observe mode: {a.n} records would have been held",
+}

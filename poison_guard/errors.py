@@ -1,0 +1,57 @@
+"""The error tree: every deliberate error derives from `GuardError` and carries the exit code it ends a command with."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BusyError",
+    "ConfigError",
+    "DataError",
+    "GuardError",
+    "NotFoundError",
+    "StaleStateError",
+    "StoreError",
+    "TamperError",
+    "UsageError",
+]
+
+
+class GuardError(Exception):
+    """Base of all deliberate errors; the message is one sentence that says what to do next."""
+
+    exit_code = 4
+
+
+class UsageError(GuardError):
+    """A command or call was given arguments that cannot be right."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A contract, suite, policy or setting is wrong; names the file and the key."""
+
+
+class DataError(UsageError):
+    """A whole input cannot be used: missing, empty of records, unreadable, or past its bounds."""
+
+
+class NotFoundError(UsageError):
+    """A record, run, campaign or feed that was asked for does not exist in the store."""
+
+
+class StoreError(GuardError):
+    """The store or the lake cannot be reached, read or written."""
+
+
+class StaleStateError(StoreError):
+    """Another run was committed since this one pinned its state; score again and retry."""
+
+
+class BusyError(StoreError):
+    """Somebody else holds the lease on this feed or queue entry."""
+
+
+class TamperError(GuardError):
+    """A hash chain, manifest or file does not match what was written."""
+
+    exit_code = 1

@@ -1,0 +1,243 @@
+"""The decide step: record-level and global evidence to one decision a record, and to the labels of items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.config import Contract, Mode
+from poison_guard.decide.adopt import adopt
+from poison_guard.decide.decisions import decide_records, evidence_table
+from poison_guard.decide.risk import HOLD
+from poison_guard.pipeline.globals import Globals
+from poison_guard.pipeline.prepare import Prepared
+from poison_guard.pipeline.score import read_evidence
+from poison_guard.pipeline.validation import Validation
+from poison_guard.records import Action, Campaign, Decided, Level, Place, Reason, SignalEvidence, State
+
+__all__ = ["decide_batch"]
+
+_RULE_P = 1e-6
+_BLOCKED_P = 1e-12
+_PLACES = {Action.ACCEPT: Place.ACCEPTED, Action.QUARANTINE: Place.QUARANTINED, Action.REJECT: Place.REJECTED}
+
+
+def decide_batch(
+    scored: pd.DataFrame,
+    unreadable: pd.DataFrame,
+    validation: Validation,
+    found: Globals,
+    contract: Contract,
+    state: State,
+    prepared: Prepared,
+) -> Decided:
+    """Return the batch decided; `scored` is sorted by ``record_id``, `unreadable` rows are quarantined as such."""
+    ids = scored["record_id"].to_numpy(object)
+    missing = _missing(scored, contract, prepared, found)
+    evidence = [
+        _validation_evidence(ids, validation),
+        *read_evidence(scored),
+        *_source_evidence(scored, found, state),
+        _campaign_evidence(ids, found.campaigns),
+    ]
+    decisions, risks = decide_records(ids, evidence, _campaign_of(ids, found.campaigns), contract.policy)
+    table = evidence_table(ids, evidence)
+    decisions["place"] = decisions["action"].map({a.value: p.value for a, p in _PLACES.items()}).astype("str")
+    decisions = _stage(decisions, missing, validation.batch)
+    decisions = pd.concat([decisions, _unreadable_decisions(unreadable)], ignore_index=True)
+    items = _items(scored, decisions, risks, found, contract, state)
+    measurements = _measure(decisions, risks, prepared)
+    if contract.mode is Mode.OBSERVE:
+        decisions = _let_pass(decisions, unreadable)
+    return Decided(
+        decisions=decisions,
+        evidence=pd.concat([table, _unreadable_evidence(unreadable)], ignore_index=True),
+        items=items,
+        sources=_ledger(scored, decisions, found),
+        campaigns=found.campaigns,
+        phase=prepared.phase,
+        notes=(*prepared.notes, *validation.batch, *found.crashes.values()),
+        measurements=measurements,
+    )
+
+
+def _missing(
+    scored: pd.DataFrame, contract: Contract, prepared: Prepared, found: Globals
+) -> dict[str, tuple[np.ndarray, Reason]]:
+    """Return, per required signal that could not judge, the rows it failed for and why."""
+    everywhere = np.ones(len(scored), bool)
+    missing: dict[str, tuple[np.ndarray, Reason]] = {}
+    for signal in contract.required:
+        crash = scored.get(f"crash.{signal}")
+        why = prepared.missing.get(signal) or found.crashes.get(signal)
+        if why is not None:
+            missing[signal] = (everywhere, why)
+        elif crash is not None and crash.notna().any():
+            first = str(crash[crash.notna()].iloc[0])
+            missing[signal] = (crash.notna().to_numpy(), Reason("signal_missing", {"signal": signal, "why": first}))
+    return missing
+
+
+def _stage(
+    decisions: pd.DataFrame, missing: Mapping[str, tuple[np.ndarray, Reason]], batch: Sequence[Reason]
+) -> pd.DataFrame:
+    """Return `decisions` with each record that would pass unjudged staged instead: never accepted, never lost."""
+    rows = np.zeros(len(decisions), bool)
+    codes: list[str] = [reason.code for reason in batch]
+    if batch:
+        rows[:] = True
+    for which, reason in missing.values():
+        rows |= which
+        codes.append(reason.code)
+    rows &= (decisions["action"] == Action.ACCEPT.value).to_numpy()
+    if not rows.any():
+        return decisions
+    staged = decisions.copy()
+    staged.loc[rows, "place"] = Place.STAGED.value
+    staged.loc[rows, "action"] = Action.QUARANTINE.value
+    staged.loc[rows, "risk"] = np.maximum(staged.loc[rows, "risk"], HOLD)
+    kept = list(dict.fromkeys(codes))
+    staged["reasons"] = [kept if row else own for row, own in zip(rows, staged["reasons"], strict=True)]
+    return staged
+
+
+def _let_pass(decisions: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame:
+    """Observe mode: every readable record goes where it would have gone without a guard; the decision stays on it."""
+    passed = decisions.copy()
+    readable = ~passed["record_id"].isin(unreadable["record_id"])
+    passed.loc[readable, "place"] = Place.ACCEPTED.value
+    return passed
+
+
+def _validation_evidence(ids: np.ndarray, validation: Validation) -> SignalEvidence:
+    p, reasons = np.ones(len(ids)), {}
+    failures = validation.failures
+    rows = pd.Index(ids).get_indexer(failures["record_id"])
+    for row, code, args in zip(rows, failures["code"], failures["args"], strict=True):
+        if row >= 0:
+            p[row] = _RULE_P
+            reasons.setdefault(int(row), Reason(code, args))
+    return SignalEvidence("validation", Level.RULE, p, reasons)
+
+
+def _source_evidence(scored: pd.DataFrame, found: Globals, state: State) -> list[SignalEvidence]:
+    """Return what is known of each record's sources: the statistics of its source, and blocks by reviewers."""
+    p, reasons = np.ones(len(scored)), {}
+    if len(found.sources):
+        suspects = found.sources[found.sources["p"] <= 0.05]
+        told = {
+            row.source_id: (row.p, Reason(row.code, row.args))
+            for row in suspects[["source_id", "p", "code", "args"]].itertuples(index=False)
+        }
+        for row, source in enumerate(scored["source_id"].to_numpy(object)):
+            if source in told:
+                p[row], reasons[row] = told[source]
+    blocked = set(state.ledger.loc[state.ledger["blocked"].astype(bool), "source_id"])
+    if blocked:
+        hit = scored["source_id"].isin(blocked) | scored["author_id"].isin(blocked)
+        for row in np.flatnonzero(hit.to_numpy()):
+            p[row] = _BLOCKED_P
+            reasons[int(row)] = Reason("blocked_source", {"by": "a reviewer", "reason": "see the source's history"})
+    return [SignalEvidence("source", Level.SOURCE, p, reasons)]
+
+
+def _campaign_of(ids: np.ndarray, campaigns: Sequence[Campaign]) -> list[str | None]:
+    """Return the campaign of each record, the most certain one where there are several."""
+    best: dict[str, Campaign] = {}
+    for campaign in campaigns:
+        for record_id in campaign.record_ids:
+            if record_id not in best or campaign.p < best[record_id].p:
+                best[record_id] = campaign
+    return [best[i].campaign_id if i in best else None for i in ids]
+
+
+def _campaign_evidence(ids: np.ndarray, campaigns: Sequence[Campaign]) -> SignalEvidence:
+    p, reasons = np.ones(len(ids)), {}
+    index = pd.Index(ids)
+    for campaign in campaigns:
+        for row in index.get_indexer(list(campaign.record_ids)):
+            if row >= 0 and campaign.p < p[row]:
+                p[row], reasons[int(row)] = campaign.p, campaign.reason
+    return SignalEvidence("campaign", Level.CAMPAIGN, p, reasons)
+
+
+def _unreadable_decisions(unreadable: pd.DataFrame) -> pd.DataFrame:
+    n = len(unreadable)
+    return pd.DataFrame(
+        {
+            "record_id": unreadable["record_id"].astype("str"),
+            "action": pd.Series([Action.QUARANTINE.value] * n, dtype="str", index=unreadable.index),
+            "risk": np.full(n, 0.98),
+            "campaign_id": pd.Series([None] * n, dtype="object", index=unreadable.index),
+            "reasons": pd.Series([[code] for code in unreadable["code"]], dtype="object", index=unreadable.index),
+            "place": pd.Series([Place.QUARANTINED.value] * n, dtype="str", index=unreadable.index),
+        }
+    )
+
+
+def _unreadable_evidence(unreadable: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "record_id": unreadable["record_id"],
+            "signal": "validation",
+            "level": Level.RULE.value,
+            "p": _RULE_P,
+            "code": unreadable["code"],
+            "args": [json.dumps(dict(a), default=str) for a in unreadable["args"]],
+        }
+    )
+
+
+def _items(
+    scored: pd.DataFrame,
+    decisions: pd.DataFrame,
+    risks: Mapping[Level, np.ndarray],
+    found: Globals,
+    contract: Contract,
+    state: State,
+) -> pd.DataFrame:
+    """Return which labels are adopted, from this batch's accepted votes and those accepted before."""
+    if not contract.vote:
+        return pd.DataFrame({"item_id": [], "label": [], "probability": [], "adopted": [], "why": []})
+    from poison_guard.signals.sources import consensus
+
+    votes = scored[["item_id", "source_id", "vote", "observed_at"]].assign(established=found.established)
+    whole = votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
+    accepted = whole & (decisions["place"].to_numpy(object)[: len(scored)] == Place.ACCEPTED.value)
+    together = np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD
+    before = state.answers.rename(columns={"answer": "vote"})
+    yes = pd.concat([votes[accepted], before.assign(established=True)], ignore_index=True)[list(votes.columns)]
+    result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model="auto")
+    return adopt(result.items, yes, votes[whole & together], found.conflicts, state.controls, contract.policy)
+
+
+def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: Globals) -> pd.DataFrame:
+    """Return the sources with this batch's ledger deltas; agreement earned while held together earns nothing."""
+    if not len(found.sources):
+        return found.sources
+    sources = found.sources.drop(columns=["code", "args"])
+    in_campaign = set(scored.loc[decisions["campaign_id"].notna().to_numpy()[: len(scored)], "source_id"])
+    sources.loc[sources["source_id"].isin(in_campaign), "agreed"] = 0.0
+    first = scored.groupby("source_id")["received_at"].min()
+    return sources.assign(first_seen=sources["source_id"].map(first))
+
+
+def _measure(decisions: pd.DataFrame, risks: Mapping[Level, np.ndarray], prepared: Prepared) -> dict[str, object]:
+    """Return the JSON-able facts of a report: the risk histogram by action, holds by level, the calibration."""
+    edges = np.linspace(0, 1, 21)
+    histogram = {
+        action.value: np.histogram(decisions.loc[decisions["action"] == action.value, "risk"], edges)[0].tolist()
+        for action in Action
+    }
+    facts: dict[str, object] = {
+        "risk_edges": edges.round(3).tolist(),
+        "risk_histogram": histogram,
+        "held_by_level": {level.value: int((risk >= HOLD).sum()) for level, risk in risks.items()},
+        "phase": prepared.phase.value,
+    }
+    if prepared.anomaly is not None:
+        facts["calibration"] = prepared.anomaly.calibration_facts()
+    return facts

@@ -1,0 +1,96 @@
+"""The reduce step: all scored partitions to what only the whole batch shows: sources, campaigns, conflicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.config import Contract
+from poison_guard.pipeline.guarded import Crash, guarded
+from poison_guard.pipeline.prepare import Prepared
+from poison_guard.pipeline.score import read_sketches, read_vectors
+from poison_guard.records import Campaign, Reason, State
+
+__all__ = ["Globals", "find_globals"]
+
+
+@dataclass(frozen=True, slots=True)
+class Globals:
+    """What the batch as a whole says. `established` is ``(n,)`` bool a row of the scored frame."""
+
+    sources: pd.DataFrame
+    campaigns: tuple[Campaign, ...]
+    conflicts: pd.DataFrame
+    established: np.ndarray
+    crashes: dict[str, Reason]
+
+
+def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> Globals:
+    """Return the global evidence of a scored frame that is sorted by ``record_id`` (so that order cannot matter)."""
+    from poison_guard.signals.sources import cohort_conflict, established
+
+    votes = _votes(scored)
+    old = established(scored, state.ledger)
+    crashes: dict[str, Reason] = {}
+    sources, conflicts = pd.DataFrame(), pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
+    if contract.vote:
+        found = guarded(lambda: _sources(votes, contract, state))
+        sources = _or_crash(found, "source", crashes, pd.DataFrame())
+        conflicts = cohort_conflict(votes, pd.Series(old, index=scored.index)[votes.index])
+    campaigns: tuple[Campaign, ...] = ()
+    if "campaign" in contract.signals:
+        found = guarded(lambda: _campaigns(scored, contract, state, prepared))
+        campaigns = _or_crash(found, "campaign", crashes, ())
+    return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes)
+
+
+def _or_crash(found, signal: str, crashes: dict[str, Reason], empty):
+    if isinstance(found, Crash):
+        crashes[signal] = Reason("signal_missing", {"signal": signal, "why": str(found)})
+        return empty
+    return found
+
+
+def _votes(scored: pd.DataFrame) -> pd.DataFrame:
+    whole = scored["item_id"].notna() & scored["source_id"].notna() & scored["vote"].notna()
+    return scored.loc[
+        whole, ["record_id", "item_id", "source_id", "vote", "observed_at", "received_at", "source_since"]
+    ]
+
+
+def _sources(votes: pd.DataFrame, contract: Contract, state: State) -> pd.DataFrame:
+    from poison_guard.signals.sources import score_sources
+
+    policy = contract.policy
+    return score_sources(
+        votes, ledger=state.ledger, controls=state.controls, alpha=policy.source_alpha, seed=policy.seed
+    )
+
+
+def _campaigns(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> tuple[Campaign, ...]:
+    from poison_guard.signals.campaigns import lockstep, merge_campaigns, near_duplicate_text
+    from poison_guard.signals.campaigns.vectors import near_duplicate_vectors
+
+    seed = contract.policy.seed
+    finders: list[Callable[[float], list[Campaign]]] = []
+    sketches, vectors = read_sketches(scored), read_vectors(scored)
+    if sketches is not None:
+        finders.append(lambda a: near_duplicate_text(scored, sketches, alpha=a, seed=seed))
+    if vectors is not None:
+        trusted = _trusted_vectors(contract, state, prepared)
+        finders.append(lambda a: near_duplicate_vectors(scored, vectors, trusted=trusted, alpha=a, seed=seed))
+    if contract.vote and scored["observed_at"].notna().any():
+        finders.append(lambda a: lockstep(scored, alpha=a, seed=seed))
+    share = contract.policy.campaign_alpha / max(1, len(finders))
+    return merge_campaigns([campaign for find in finders for campaign in find(share)])
+
+
+def _trusted_vectors(contract: Contract, state: State, prepared: Prepared) -> np.ndarray | None:
+    """Return the trusted records in the same space as the batch's vectors, or None while the feed is cold."""
+    if prepared.anomaly is None or not len(state.reference):
+        return None
+    trusted = pd.concat([state.reference, state.calibration], ignore_index=True)
+    return prepared.anomaly.features_.transform(trusted[[f"feature.{name}" for name in contract.features]])

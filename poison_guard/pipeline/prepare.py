@@ -1,0 +1,79 @@
+"""Fit what every partition needs, once: the anomaly model on the trusted reference, and how far it lets us judge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from poison_guard.config import Contract
+from poison_guard.pipeline.guarded import Crash, guarded
+from poison_guard.records import Phase, Reason, State
+
+if TYPE_CHECKING:
+    from poison_guard.signals.anomaly.model import AnomalyModel
+
+__all__ = ["Prepared", "labels_needed", "prepare"]
+
+SAMPLE_ROWS = 8192
+"""Rows of the batch that an unsupervised model is fitted on when there is no trusted set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Fitted models and the phase they allow; `missing` names each signal that cannot judge, with the reason."""
+
+    phase: Phase
+    anomaly: AnomalyModel | None
+    missing: Mapping[str, Reason]
+    notes: tuple[Reason, ...]
+
+
+def labels_needed(rate: float) -> int:
+    """Return how many honest records, none of them held, support "at most `rate` held" at 95 % confidence.
+
+    Solves ``(1 - rate)^n <= 0.05`` (the rule of three, Hanley & Lippman-Hand 1983).
+
+    >>> labels_needed(0.01)
+    299
+    """
+    return math.ceil(math.log(0.05) / math.log1p(-rate))
+
+
+def choose_sample(records: pd.DataFrame, rows: int = SAMPLE_ROWS) -> pd.DataFrame:
+    """Return at most `rows` records with the lowest content hashes: the same ones in whatever order they came."""
+    return records.nsmallest(rows, "content_hash", keep="first").sort_values(["content_hash", "record_id"])
+
+
+def prepare(
+    contract: Contract, state: State, sample: pd.DataFrame, *, device: str = "auto", threads: int | None = None
+) -> Prepared:
+    """Fit on the trusted reference; without one, on `sample` (records of the batch), which can rank but not judge."""
+    if "anomaly" not in contract.signals:
+        return Prepared(Phase.ENFORCING, None, {}, ())
+    from poison_guard.signals.anomaly.model import AnomalyModel
+
+    policy = contract.policy
+    features = [f"feature.{name}" for name in contract.features]
+    options = {"rate": policy.false_quarantine_rate, "seed": policy.seed, "device": device, "threads": threads}
+    if not len(state.reference) or not len(state.calibration):
+        why = Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate)})
+        model = None
+        if len(sample) > 1:
+            groups = sample["group"] if contract.has("group") else None
+            model = guarded(lambda: AnomalyModel.fit_unsupervised(sample[features], groups=groups, **options))
+        return Prepared(Phase.COLD, None if isinstance(model, Crash) else model, {"anomaly": why}, (why,))
+    groups = state.calibration["group"] if contract.has("group") else None
+    reference, calibration = state.reference[features], state.calibration[features]
+    fitted = guarded(lambda: AnomalyModel.fit(reference, calibration, groups=groups, **options))
+    if isinstance(fitted, Crash):
+        why = Reason("signal_missing", {"signal": "anomaly", "why": str(fitted)})
+        return Prepared(Phase.CALIBRATING, None, {"anomaly": why}, (why,))
+    notes = fitted.notes()
+    whole = next((note for note in notes if not note.args["group"]), None)
+    if whole is not None:
+        return Prepared(Phase.CALIBRATING, fitted, {"anomaly": whole}, notes)
+    return Prepared(Phase.ENFORCING, fitted, {}, notes)

@@ -1,0 +1,198 @@
+"""The frozen values that flow from room to room; frames are pandas, arrays NumPy, never tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import numpy as np
+    import pandas as pd
+
+__all__ = [
+    "Action",
+    "Batch",
+    "Campaign",
+    "Decided",
+    "Level",
+    "ObjectRef",
+    "Phase",
+    "Place",
+    "Reason",
+    "ScanResult",
+    "SignalEvidence",
+    "State",
+]
+
+
+class Action(StrEnum):
+    """What the guard decides for one record."""
+
+    ACCEPT = "accept"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+class Place(StrEnum):
+    """Where an ingested record is; each record is in exactly one place (law 1)."""
+
+    STAGED = "staged"
+    ACCEPTED = "accepted"
+    QUARANTINED = "quarantined"
+    REJECTED = "rejected"
+    RECALLED = "recalled"
+
+
+class Level(StrEnum):
+    """What a piece of evidence speaks about; each level has its own threshold in the policy."""
+
+    RULE = "rule"
+    RECORD = "record"
+    SOURCE = "source"
+    CAMPAIGN = "campaign"
+
+
+class Phase(StrEnum):
+    """How far a feed's trusted set lets the guard judge (cold start)."""
+
+    COLD = "cold"
+    CALIBRATING = "calibrating"
+    ENFORCING = "enforcing"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why: a code of `decide.reasons.SENTENCES` with its JSON-able arguments; the sentence is made when shown."""
+
+    code: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """One file, query window or frame that records came from."""
+
+    uri: str
+    """Path or URL, ``query:NAME`` or ``frame:DIGEST``."""
+    digest: str
+    """SHA-256 of the content, hex."""
+    size: int
+    """Bytes; 0 for frames and queries."""
+    rows: int = 0
+    """Rows read, unreadable ones included."""
+    watermark: str | None = None
+    """Highest value of the watermark column, for queries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records taken in together.
+
+    `records` has one row a readable record: the columns of ``ingest.roles.frame_columns``. `issues` lists what is wrong
+    with single rows (``record_id, code, args``), `unreadable` the rows that could not be read at all
+    (``record_id, object, row, code, args, raw``).
+    """
+
+    feed: str
+    batch_id: str
+    received_at: dt.datetime
+    objects: tuple[ObjectRef, ...]
+    records: pd.DataFrame
+    issues: pd.DataFrame
+    unreadable: pd.DataFrame
+    schema: Mapping[str, str] = field(default_factory=dict)
+    """Payload schema: column name to kind (``text``, ``number``, ``time``, ``bool``, ``binary``, ``list``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalEvidence:
+    """What one signal says of each row of a frame.
+
+    `p` is ``(n,)`` in (0, 1], small = suspicious, 1 where the signal has nothing to say. `reasons` maps row positions
+    to a `Reason`; every row with ``p <= 0.05`` has one.
+    """
+
+    signal: str
+    level: Level
+    p: np.ndarray
+    reasons: Mapping[int, Reason]
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """Records and sources that act together; `p` is the chance that honest independent sources look like this."""
+
+    campaign_id: str
+    kind: str
+    p: float
+    strength: float
+    """In [0, 1]: how tight the group is (mean similarity or share in step)."""
+    record_ids: tuple[str, ...]
+    source_ids: tuple[str, ...]
+    first_at: dt.datetime | None
+    last_at: dt.datetime | None
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a run may know beyond its batch, read as of one store sequence number (the state version)."""
+
+    feed: str
+    version: int
+    ledger: pd.DataFrame
+    """``source_id, controls_right, controls_wrong, agreed, disagreed, outcomes_right, outcomes_wrong, n, first_seen,
+    blocked``: sums up to `version`. `blocked` is a bool set by reviewers."""
+    reference: pd.DataFrame
+    """Trusted records of the reference split, same columns as `Batch.records`."""
+    calibration: pd.DataFrame
+    """Trusted records of the calibration split."""
+    trusted_hash: str
+    """Hash of the frozen trusted set; empty when there is none."""
+    controls: pd.DataFrame
+    """``item_id, answer``."""
+    answers: pd.DataFrame
+    """Answers accepted before for items of this batch: ``record_id, item_id, source_id, answer, observed_at``."""
+    known: pd.DataFrame
+    """Ids of this batch already in the store: ``record_id, content_hash, place``."""
+    schema: Mapping[str, str]
+    """Payload schema the feed was last accepted with; empty on the first run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A batch with everything decided, not yet stored.
+
+    `decisions`: ``record_id, action, risk, campaign_id, reasons, place``. `evidence`: ``record_id, signal, level, p,
+    code, args`` of what was looked at closely. `items`: ``item_id, label, probability, adopted, why``. `sources`:
+    ``source_id, n, reliability, lower_bound, p, blocked, controls_right, …`` with the ledger deltas.
+    """
+
+    decisions: pd.DataFrame
+    evidence: pd.DataFrame
+    items: pd.DataFrame
+    sources: pd.DataFrame
+    campaigns: tuple[Campaign, ...]
+    phase: Phase
+    notes: tuple[Reason, ...]
+    """What the guard says about itself: too few calibration rows, a signal that could not run, drift."""
+    measurements: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-able facts for the report: calibration curve, counts by level."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What `Guard.scan` and `Guard.ingest` return; all DataFrames, one row a record in `decisions`."""
+
+    decisions: pd.DataFrame
+    items: pd.DataFrame
+    sources: pd.DataFrame
+    campaigns: pd.DataFrame
+    evidence: pd.DataFrame
+    notes: tuple[str, ...]
+    counts: Mapping[str, int]
+    run_id: str | None = None

@@ -1,0 +1,77 @@
+"""Scan and ingest in one process: the same pure line that Airflow's mapped tasks run, without files in between."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+
+from poison_guard.errors import StaleStateError
+from poison_guard.pipeline.line import run as run_line
+from poison_guard.records import Batch, Decided, ScanResult, State
+from poison_guard.steps.intake import Source, current_state, read_batch, with_staged
+from poison_guard.steps.opening import Feed
+from poison_guard.steps.results import result_of, stored_result
+from poison_guard.store import Run, begin_run, commit_run, repin
+
+__all__ = ["ingest", "scan"]
+
+_ATTEMPTS = 5
+
+
+def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
+    """Decide a batch against the current state and store nothing."""
+    batch = read_batch(feed, source, now, seen_too=True)
+    decided = _decide(feed, batch, current_state(feed, batch))
+    return result_of(decided, batch)
+
+
+def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
+    """Decide a batch and store it; a batch that was stored before gives what it gave then.
+
+    Raises `StaleStateError` when other runs of the feed keep being committed first.
+    """
+    batch = with_staged(feed, read_batch(feed, source, now))
+    if not batch.objects and not len(batch.records):
+        return stored_result(feed, None)
+    run = begin_run(
+        feed.store,
+        feed.contract,
+        batch_id=batch.batch_id,
+        objects=batch.objects,
+        received_at=batch.received_at,
+        schema=batch.schema,
+    )
+    if run.status == "committed":
+        return stored_result(feed, run)
+    if run.received_at != batch.received_at:  # a run that died before: it was first seen then
+        batch = with_staged(feed, read_batch(feed, source, run.received_at))
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _decide_and_commit(feed, batch, run)
+        except StaleStateError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+            run = repin(feed.store, run)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _decide_and_commit(feed: Feed, batch: Batch, run: Run) -> ScanResult:
+    started, cpu = time.perf_counter(), time.process_time()
+    decided = _decide(feed, batch, current_state(feed, batch, version=run.state_version))
+    cost = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
+    commit_run(
+        feed.store,
+        run,
+        feed.contract,
+        records=batch.records,
+        unreadable=batch.unreadable,
+        decided=decided,
+        objects=batch.objects,
+        cost=cost,
+    )
+    return result_of(decided, batch, run_id=run.run_id)
+
+
+def _decide(feed: Feed, batch: Batch, state: State) -> Decided:
+    settings = feed.settings
+    return run_line(batch, feed.contract, feed.suite, state, device=settings.device, threads=settings.threads)

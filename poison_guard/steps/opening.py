@@ -1,0 +1,63 @@
+"""Open a feed: its contract, the settings and store of its home, its GX suite, its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from poison_guard.config import Contract, Settings, load_contract, open_settings
+from poison_guard.config.settings import find_path
+from poison_guard.errors import DataError
+from poison_guard.ingest import read_table
+from poison_guard.store import Store, open_store
+from poison_guard.validate import Suite, load_suite
+
+__all__ = ["Feed", "find_suite", "load_controls", "open_feed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One feed, opened: everything a step needs besides its batch."""
+
+    contract: Contract
+    settings: Settings
+    store: Store
+    suite: Suite | None
+
+
+@contextmanager
+def open_feed(contract_path: str | Path, home: str | Path) -> Iterator[Feed]:
+    """Open contract, store and suite; the store is closed on leaving."""
+    contract = load_contract(contract_path)
+    settings = open_settings(home)
+    suite_file = find_suite(contract, settings.home)
+    suite = load_suite(suite_file) if suite_file else None
+    with open_store(settings) as store:
+        yield Feed(contract, settings, store, suite)
+
+
+def find_suite(contract: Contract, home: Path) -> Path | None:
+    """Return the feed's GX suite: ``expectations/NAME.json`` beside the contract's folder, in it, or in the home."""
+    name = Path("expectations") / f"{contract.name}.json"
+    places = [home]
+    if contract.path is not None:
+        folder = contract.path.absolute().parent
+        places = [folder.parent, folder, home]
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def load_controls(contract: Contract, settings: Settings) -> pd.DataFrame:
+    """Return the controls as ``item_id, answer`` (text); an empty frame where the contract names none."""
+    if contract.controls is None:
+        return pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")})
+    path = find_path(contract.controls, contract_file=contract.path, home=settings.home)
+    table = read_table(path, columns=("item_id", "answer"))
+    doubled = table["item_id"].duplicated()
+    if doubled.any():
+        first = table.loc[doubled, "item_id"].iloc[0]
+        raise DataError(f"{path} names the control {first!r} twice; keep one answer an item")
+    return table

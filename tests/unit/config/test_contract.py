@@ -1,0 +1,87 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poison_guard.config import Kind, Mode, load_contract, parse_contract
+from poison_guard.errors import ConfigError
+
+GOOD = {
+    "name": "captcha",
+    "kind": "answers",
+    "columns": {"source_id": "user", "item_id": "word", "answer": "said", "observed_at": "at", "features": ["dwell"]},
+}
+
+
+def test_a_contract_says_which_signals_run():
+    contract = parse_contract(GOOD)
+    assert contract.kind is Kind.ANSWERS
+    assert contract.mode is Mode.ENFORCE
+    assert contract.signals == ("validation", "source", "campaign", "anomaly")
+    assert contract.required == contract.signals
+
+
+def test_without_features_nothing_asks_for_anomaly():
+    contract = parse_contract(GOOD | {"columns": {"source_id": "u", "text": "t"}})
+    assert contract.signals == ("validation", "campaign")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"colums": {}}, "did you mean `columns`"),
+        ({"columns": {"sorce_id": "x"}}, "did you mean `source_id`"),
+        ({"columns": {"source_id": 3}}, "must be str"),
+        ({"columns": {}}, "maps no role"),
+        ({"columns": {"features": ["a", "a"]}}, "twice"),
+        ({"kind": "answer"}, "must be one of answers, messages"),
+        ({"mode": "enforcing"}, "must be one of enforce, observe"),
+        ({"name": "../x"}, "name must be a word"),
+        ({"policy": {"false_quarantine_rate": 1}}, r"must be in \(0, 0.5\], got 1"),
+        ({"policy": {"false_quarantine_rate": float("nan")}}, "got nan"),
+        ({"policy": {"review_budget": True}}, "got True"),
+        ({"policy": {"required": ["anomly"]}}, "did you mean `anomaly`"),
+        ({"policy": {"required": ["content"]}}, "feed only validation"),
+        ({"data": {"path": "a", "query": "b", "watermark": "c"}}, "both path and query"),
+        ({"data": {"query": "select 1"}}, "needs watermark"),
+        ({"data": {"max_rows": 0}}, "at least 1"),
+        ({"controls": {}}, None),
+        ({"controls": {"paht": "x"}}, "did you mean `path`"),
+    ],
+)
+def test_what_is_wrong_is_named(change, words):
+    if words is None:
+        parse_contract(GOOD | change)
+        return
+    with pytest.raises(ConfigError, match=words):
+        parse_contract(GOOD | change)
+
+
+def test_a_missing_or_broken_file_is_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_contract(tmp_path / "none.toml")
+    file = tmp_path / "broken.toml"
+    file.write_text("name = 'x\n")
+    with pytest.raises(ConfigError, match="not valid TOML: "):
+        load_contract(file)
+    with pytest.raises(ConfigError, match="is a folder"):
+        load_contract(tmp_path)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=10),
+        st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5),
+    )
+)
+def test_any_table_parses_or_is_a_config_error(table):
+    try:
+        parse_contract(table)
+    except ConfigError as error:
+        assert str(error)
+
+
+def test_the_policy_hash_changes_with_any_threshold():
+    from poison_guard.config import Policy
+
+    assert Policy().hash == Policy().hash
+    assert Policy().hash != Policy(seed=1).hash

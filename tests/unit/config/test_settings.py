@@ -1,0 +1,56 @@
+import stat
+from pathlib import Path
+
+import pytest
+
+from poison_guard.config import open_settings
+from poison_guard.config.settings import find_path
+from poison_guard.errors import ConfigError
+
+
+def test_a_home_defaults_to_its_own_sqlite_and_lake(tmp_path):
+    settings = open_settings(tmp_path, environ={})
+    assert settings.store_url == f"sqlite:///{tmp_path / 'store.db'}"
+    assert settings.lake_url == str(tmp_path / "lake")
+
+
+def test_the_environment_comes_first_and_secrets_are_not_shown(tmp_path):
+    settings = open_settings(tmp_path, environ={"POISON_GUARD_STORE": "postgresql+psycopg://u:hush@h/db"})
+    assert "hush" in settings.store_url
+    assert "hush" not in repr(settings)
+
+
+def test_a_password_in_the_settings_file_is_refused(tmp_path):
+    (tmp_path / "settings.toml").write_text('store = "postgresql://u:hush@h/db"\n')
+    with pytest.raises(ConfigError, match="POISON_GUARD_STORE") as caught:
+        open_settings(tmp_path, environ={})
+    assert "hush" not in str(caught.value)
+
+
+def test_the_key_is_made_once_and_kept_private(tmp_path, monkeypatch):
+    monkeypatch.delenv("POISON_GUARD_KEY", raising=False)
+    settings = open_settings(tmp_path, environ={})
+    key = settings.key()
+    assert len(key) == 32
+    assert settings.key() == key
+    assert stat.S_IMODE(settings.key_file.stat().st_mode) == 0o600
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("POISON_GUARD_KEY", raising=False)
+    settings = open_settings(tmp_path, environ={})
+    settings.key()
+    settings.key_file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        settings.key()
+
+
+def test_paths_are_looked_for_beside_the_contract_then_in_the_home(tmp_path):
+    contract = tmp_path / "feeds" / "x.toml"
+    home = tmp_path / "home"
+    (tmp_path / "feeds" / "data").mkdir(parents=True)
+    assert find_path("data/*.csv", contract_file=contract, home=home) == str(tmp_path / "feeds" / "data/*.csv")
+    assert find_path("inbox/*.csv", contract_file=contract, home=home) == str(home / "inbox/*.csv")
+    assert find_path("*.csv", contract_file=contract, home=home) == str(home / "*.csv")
+    assert find_path("s3://b/x", contract_file=contract, home=home) == "s3://b/x"
+    assert find_path("/abs/x", contract_file=Path("c.toml"), home=home) == "/abs/x"

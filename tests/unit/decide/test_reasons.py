@@ -1,0 +1,53 @@
+import ast
+import re
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import poison_guard
+from poison_guard.decide.reasons import SENTENCES, safe, sentence
+
+PACKAGE = Path(poison_guard.__file__).parent
+
+
+def test_sentences_read_as_the_reviewer_should_read_them():
+    assert sentence("controls_wrong", {"wrong": 9, "answered": 10}) == "answered 9 of 10 controls wrong"
+    assert (
+        sentence("near_duplicate_text", {"n_records": 46, "n_sources": 40, "minutes": 12, "new_sources": 0})
+        == "one of 46 near-identical messages from 40 accounts in 12 min"
+    )
+    said = sentence("beyond_trusted", {"feature": "pointer_speed", "value": 9.1, "low": 0.2, "high": 3.4})
+    assert said == "pointer speed 9.1 is beyond every trusted record (they span 0.2 to 3.4)"
+
+
+def test_every_code_that_the_package_gives_has_a_sentence():
+    used = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Reason" and node.args:
+                code = node.args[0]
+                if isinstance(code, ast.Constant) and isinstance(code.value, str):
+                    used.add(code.value)
+    assert used, "the package gives no reasons at all"
+    assert used <= set(SENTENCES), f"codes without a sentence: {sorted(used - set(SENTENCES))}"
+
+
+@given(
+    st.sampled_from([*SENTENCES, "from_a_later_version"]), st.dictionaries(st.text(max_size=8), st.text(), max_size=4)
+)
+def test_a_sentence_is_never_an_error_and_always_one_safe_line(code, args):
+    said = sentence(code, args)
+    assert said
+    assert said.isprintable()
+
+
+@given(st.text(max_size=300))
+def test_hostile_text_is_shown_bounded_and_visible(text):
+    shown = safe(text)
+    assert shown.isprintable()
+    assert len(shown) <= 6 * 80 + 1
+
+
+def test_bidi_controls_are_made_visible():
+    assert re.fullmatch(r"abc\\u202edef", safe("abc\u202edef"))
