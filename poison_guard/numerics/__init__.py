@@ -1,0 +1,1 @@
+"""Shared mathematics: devices, neighbours, sketches, robust statistics, tests and conformal ranks."""

@@ -1,0 +1,48 @@
+"""Choose rows by the hash of what they hold, so that a subsample depends on the set of rows, not on their order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["hash_order", "hash_subsample", "mix", "row_hash"]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def row_hash(X: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return ``(n,)`` uint64 hashes of the rows of `X` ``(n, d)`` floats; equal rows get equal hashes.
+
+    References: Sebastiano Vigna, "splitmix64" (2015), for the mixing step.
+    """
+    bits = np.ascontiguousarray(X, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
+    words = bits.view(np.uint64)
+    state = np.full(len(X), mix(np.array([seed], dtype=np.uint64))[0])
+    for column in range(words.shape[1]):
+        state = mix(state ^ words[:, column])
+    return state
+
+
+def hash_order(X: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Return ``(n,)`` positions of the rows of `X` in a seeded order that any permutation of the rows shares.
+
+    Equal rows are told apart by their count, so that copies scatter over the order like any other rows.
+    """
+    key = row_hash(X, seed)
+    by_key = np.argsort(key, kind="stable")
+    ordered = key[by_key]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else np.empty(0, dtype=np.intp)
+    runs = np.diff(np.r_[starts, len(ordered)])
+    copy = np.arange(len(ordered)) - np.repeat(starts, runs)
+    return by_key[np.argsort(mix(ordered + copy.astype(np.uint64) * _GOLDEN), kind="stable")]
+
+
+def hash_subsample(X: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
+    """Return at most `size` positions of rows of `X`, the first of `hash_order`; all rows when there are no more."""
+    return hash_order(X, seed)[:size]
+
+
+def mix(z: np.ndarray) -> np.ndarray:
+    z = z + _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

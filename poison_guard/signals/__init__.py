@@ -1,0 +1,1 @@
+"""Families of evidence, one folder each; families never import each other."""

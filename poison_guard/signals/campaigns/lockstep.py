@@ -1,0 +1,177 @@
+"""Find sources that give the same votes on the same items at the same time, more than their items' other votes explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.numerics.graphs import components
+from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_sum_high
+from poison_guard.records import Campaign
+from poison_guard.signals.campaigns.finding import finding, times
+
+__all__ = ["WINDOWS", "lockstep"]
+
+WINDOWS = (600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
+"""Seconds within which votes are in step; each is tried, and the p-values pay for it."""
+_MIN_SOURCES = 4
+_AT_ONCE = 0.4  # of the group's like votes on an item, the share that must fall into one window: camouflage is spread out
+_COMPANIONS = 0.1  # adjusted p from which a source may join a campaign that another's p has proved
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Distinct (item, source, vote) rows sorted by item and time; all ``(n,)``."""
+
+    item: np.ndarray
+    source: np.ndarray
+    vote: np.ndarray
+    """Code of the (item, vote) pair."""
+    at: np.ndarray
+    """Seconds since the first row."""
+    row: np.ndarray
+    """Position in the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Push:
+    """Rows of sources that push votes together, within windows of `width` seconds."""
+
+    rows: np.ndarray
+    p: float
+    width: float
+
+
+def lockstep(frame: pd.DataFrame, *, alpha: float, seed: int = 0) -> list[Campaign]:
+    """Return groups of at least four sources in step in a campaign frame (``item_id, source_id, vote, observed_at``).
+
+    Null: on each item, who said what is independent of when. Given an item's times, the votes around one of its votes
+    are then a draw without replacement from the item's others, which keeps every source's and every hour's activity, a
+    flash crowd and an item that was open for an hour only. A source's surplus of like votes around its own, each
+    weighed by how rare the vote is on its item (so that camouflage, which says what all say, adds little noise), is
+    tested with Chernoff's bound; over sources the p-values are adjusted by Benjamini-Hochberg, over windows by Bonferroni.
+    Among honest sources alone, any is in step with chance at most `alpha`. Sources in step that share pushed votes are
+    a campaign; its records are the pushed votes, those of weaker companions included, not the camouflage.
+    """
+    rows = _rows(frame)
+    if not len(rows.item):
+        return []
+    pushes: list[_Push] = []
+    for width in WINDOWS:
+        p = np.minimum(_sources_in_step(rows, width) * len(WINDOWS), 1.0)
+        pushes += _groups(rows, p, width, alpha)
+    return [_campaign(frame, rows, push) for push in _join(pushes)]
+
+
+def _rows(frame: pd.DataFrame) -> _Rows:
+    at = times(frame)
+    table = pd.DataFrame(
+        {
+            "item": frame["item_id"].to_numpy(),
+            "source": frame["source_id"].to_numpy(),
+            "vote": frame["vote"].to_numpy(),
+            "at": at.dt.floor("s").astype("int64").to_numpy() // 1_000_000,
+            "row": np.arange(len(frame)),
+        }
+    )
+    table = table[(frame[["item_id", "source_id", "vote"]].notna().all(axis=1) & at.notna()).to_numpy()]
+    table["item"] = pd.factorize(table["item"])[0]
+    table["source"] = pd.factorize(table["source"])[0]
+    table["vote"] = pd.factorize(table["vote"])[0]
+    table["vote"] += table["item"] * (table["vote"].max() + 1 if len(table) else 1)
+    table = table.sort_values(["item", "at", "vote", "source"], kind="stable")
+    table = table.drop_duplicates(["vote", "source"])
+    pair = pd.factorize(table["vote"])[0]
+    at0 = table["at"].min() if len(table) else 0
+    columns = [table[c].to_numpy(np.int64) for c in ("item", "source", "at", "row")]
+    return _Rows(columns[0], columns[1], pair.astype(np.int64), columns[2] - at0, columns[3])
+
+
+def _within(code: np.ndarray, at: np.ndarray, width: float, among: np.ndarray | None = None) -> np.ndarray:
+    """Return for each row how many rows (of `among`) have its code and lie within `width` seconds, itself included."""
+    step = int(at.max(initial=0) + 2 * width + 1)
+    key = code * step + at
+    ordered = np.sort(key if among is None else key[among])
+    return np.searchsorted(ordered, key + int(width), "right") - np.searchsorted(ordered, key - int(width), "left")
+
+
+def _sources_in_step(rows: _Rows, width: float) -> np.ndarray:
+    """Return ``(sources,)`` adjusted p-values: the chance that votes independent of time agree this much in time."""
+    others = np.bincount(rows.item)[rows.item] - 1
+    like = np.bincount(rows.vote)[rows.vote] - 1
+    near = _within(rows.item, rows.at, width) - 1
+    hits = _within(rows.vote, rows.at, width) - 1
+    share = like / np.maximum(others, 1)
+    told = near > 0
+    p = binomial_sum_high(
+        rows.source[told], hits[told], near[told], share[told], (1 - share[told]) ** 2, int(rows.source.max()) + 1
+    )
+    return benjamini_hochberg(p)
+
+
+def _groups(rows: _Rows, p: np.ndarray, width: float, alpha: float) -> list[_Push]:
+    """Return the groups that sources in step form by the votes they push together, one ``p <= alpha`` in each."""
+    if not (p <= alpha).any():
+        return []
+    mine = p[rows.source] <= max(alpha, _COMPANIONS)
+    company = _within(rows.vote, rows.at, width, mine)
+    together = company >= _AT_ONCE * np.bincount(rows.vote, mine)[rows.vote]
+    pushed = mine & (company >= 2) & together & ~_said_by_all(rows, mine | (company >= 2))
+    joined = pushed | (~mine & (_within(rows.vote, rows.at, width, pushed) >= 2))
+    chosen = np.flatnonzero(joined)
+    chosen = chosen[np.lexsort((rows.at[chosen], rows.vote[chosen]))]
+    breaks = (rows.vote[chosen][1:] != rows.vote[chosen][:-1]) | (np.diff(rows.at[chosen]) > width)
+    burst = np.cumsum(np.r_[True, breaks][: len(chosen)])
+    sure = pushed[chosen]
+    group = components(rows.source[chosen[sure]], burst[sure])
+    by_burst = dict(zip(burst[sure].tolist(), group.tolist(), strict=True))
+    of = np.array([by_burst[b] for b in burst.tolist()], np.int64)
+    found = []
+    for g in np.unique(group):
+        sources = np.unique(rows.source[chosen[sure]][group == g])
+        if len(sources) >= _MIN_SOURCES and p[sources].min() <= alpha:
+            found.append(_Push(chosen[of == g], float(p[sources].min()), width))
+    return found
+
+
+def _said_by_all(rows: _Rows, in_burst: np.ndarray) -> np.ndarray:
+    """Return for each row whether its vote is also the one most given on its item outside the bursts."""
+    outside = np.bincount(rows.vote, ~in_burst)
+    top = np.zeros(rows.item.max() + 1)
+    np.maximum.at(top, rows.item, outside[rows.vote])
+    return (outside[rows.vote] > 0) & (outside[rows.vote] >= top[rows.item])
+
+
+def _join(pushes: list[_Push]) -> list[_Push]:
+    """Return pushes that share no row: those of several windows that do are one, with the best window's p."""
+    if not pushes:
+        return []
+    owner = np.concatenate([np.full(len(push.rows), k) for k, push in enumerate(pushes)])
+    group = components(owner, np.concatenate([push.rows for push in pushes]))
+    joined = []
+    for g in np.unique(group):
+        parts = [pushes[k] for k in np.unique(owner[group == g])]
+        best = min(parts, key=lambda push: (push.p, push.width))
+        joined.append(_Push(np.unique(np.concatenate([push.rows for push in parts])), best.p, best.width))
+    return joined
+
+
+def _campaign(frame: pd.DataFrame, rows: _Rows, push: _Push) -> Campaign:
+    items, sources = np.unique(rows.item[push.rows]), np.unique(rows.source[push.rows])
+    told = np.isin(rows.item, items) & np.isin(rows.source, sources)
+    return finding(
+        frame,
+        rows.row[push.rows],
+        kind="lockstep",
+        p=max(push.p, SMALLEST_P),
+        strength=len(push.rows) / told.sum(),
+        who="source_id",
+        args={
+            "n_records": len(push.rows),
+            "n_sources": len(sources),
+            "n_items": len(items),
+            "minutes": int(push.width // 60),
+        },
+    )

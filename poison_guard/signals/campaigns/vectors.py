@@ -1,0 +1,261 @@
+"""Near-duplicate feature vectors: sessions replayed with jitter under many names, told from an honest crowd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from poison_guard.errors import DataError
+from poison_guard.numerics.graphs import components
+from poison_guard.numerics.neighbours import nearest
+from poison_guard.numerics.robust import column_scale
+from poison_guard.numerics.sampling import mix
+from poison_guard.numerics.spacing import INNER, OUTER, dimension, dimensions, leaf_spacing, log_ratio_chance, radius_at, tail_dimension
+from poison_guard.records import Campaign
+from poison_guard.signals.campaigns.finding import finding
+
+__all__ = ["near_duplicate_vectors"]
+
+_SMALLEST = 5  # records, and sources, of a group
+_LISTED = 40  # neighbours looked at, so that OUTER other sources are among them
+_INNERS = (INNER, 6, 8, 11)  # neighbours whose distance is tested; groups come in all sizes
+_TREES = 6
+_CANDIDATES = 4096  # rows of one level that are verified exactly
+_SUSPECT = np.log(0.01)  # log chance in random leaves from which a row is verified
+_TIGHT = 0.25  # trusted scales: spread of a group's typical feature above which it is a crowd, not copies
+_TIED = 0.1  # share of equal values from which a feature counts as discrete
+
+
+def near_duplicate_vectors(
+    frame: pd.DataFrame, vectors: np.ndarray, *, trusted: np.ndarray | None = None, alpha: float = 0.001, seed: int = 0
+) -> list[Campaign]:
+    """Return groups of at least 5 near-identical rows of `vectors` ``(n, d)`` from at least 5 sources.
+
+    A row is at the core of a group when its 4th (6th, 8th, 11th) nearest row of another source is so much nearer than the
+    16th that evenly spread honest rows of the same local dimension would show it with chance `alpha` in the whole batch.
+    The test is repeated on thinned batches, where large groups look small. A group must also be tight in the scales of
+    the `trusted` vectors ``(m, d)`` (of the batch, when None), which a crowd of people is not, and be more frequent than
+    among the trusted. `frame` has ``record_id``, ``source_id`` (missing: a source of its own) and optional times.
+
+    Groups do not depend on the order of rows. Copies stay hidden where honest rows are as close: with few features, or
+    when all of them are coarsely rounded. `DataError` when `vectors` do not fit `frame`.
+    """
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(frame) or not np.isfinite(vectors).all():
+        raise DataError(f"vectors must be finite and of shape ({len(frame)}, features), got {vectors.shape}")
+    if len(frame) <= OUTER or vectors.shape[1] == 0:
+        return []
+    if trusted is not None and len(trusted) < 2 * OUTER:
+        trusted = None
+    cloud = _cloud(frame, vectors, trusted, seed)
+    with torch.inference_mode():
+        cores = [core for view in cloud.views for rows in _levels(cloud) for core in _cores(cloud, view, rows, alpha)]
+    found = [_campaign(frame, cloud, rows, logp) for rows, logp in _groups(cloud, cores)]
+    return sorted((c for c in found if c is not None), key=lambda c: (c.p, c.campaign_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One way to measure distance, and the columns whose dimension bounds how fast honest neighbours thin out."""
+
+    points: np.ndarray  # (n, d) float32
+    dense: np.ndarray  # (n, k) float32
+
+
+@dataclass(frozen=True, slots=True)
+class _Cloud:
+    """The batch in a canonical order, in trusted scales."""
+
+    row: np.ndarray  # position in the frame
+    points: np.ndarray  # (n, d) float32
+    views: tuple[_View, ...]
+    owner: np.ndarray  # source codes
+    key: np.ndarray  # ascending uint64 that no sender can choose: it hangs on all record ids of the batch
+    trusted: np.ndarray | None
+    salt: int
+
+    def rng(self, size: int) -> np.random.Generator:
+        return np.random.default_rng((self.salt, size))
+
+
+@dataclass(frozen=True, slots=True)
+class _Core:
+    view: _View
+    at: int  # position in the cloud
+    radius: float
+    logp: float
+
+
+def _cloud(frame: pd.DataFrame, vectors: np.ndarray, trusted: np.ndarray | None, seed: int) -> _Cloud:
+    own = pd.util.hash_array(frame["record_id"].to_numpy(dtype=object))
+    salt = int(mix(own.sum(dtype=np.uint64, keepdims=True) ^ np.uint64(seed))[0])
+    key = mix(own ^ np.uint64(salt))
+    order = np.argsort(key, kind="stable")
+    measure = vectors if trusted is None else np.asarray(trusted, dtype=np.float32)
+    _, scale = column_scale(measure.astype(np.float64))
+    points = (vectors[order] / scale).astype(np.float32)
+    scaled = None if trusted is None else (measure / scale).astype(np.float32)
+    return _Cloud(
+        order, points, _views(points, measure / scale, salt), _owners(frame)[order], key[order], scaled, salt
+    )
+
+
+def _views(points: np.ndarray, measure: np.ndarray, salt: int) -> tuple[_View, ...]:
+    """Return the ways to measure: as it is, and with discrete features spread over their cells.
+
+    Honest sessions often agree on counts and rounded numbers. Where they do, the distance that is left falls with the
+    dimension of the continuous features alone; spread over its cell a discrete feature is as even as a continuous one.
+    """
+    sample = measure[:2048]
+    ties = np.array([1 - len(np.unique(column)) / len(sample) for column in sample.T])
+    discrete = np.flatnonzero(ties > _TIED)
+    if len(discrete) == 0:
+        return (_View(points, points),)
+    noise, even = np.random.default_rng(salt), points.copy()
+    for j in discrete:
+        even[:, j] = _spread(points[:, j], noise)
+    views = [_View(even, even)]
+    if len(discrete) < points.shape[1]:
+        views.append(_View(points, np.delete(points, discrete, axis=1)))
+    return tuple(views)
+
+
+def _owners(frame: pd.DataFrame) -> np.ndarray:
+    named = [c for c in ("source_id", "speaker") if c in frame.columns and frame[c].notna().any()]
+    if not named:
+        return np.arange(len(frame))
+    owner = pd.factorize(frame[named[0]].astype("str"))[0].astype(np.int64)
+    return np.where(owner < 0, len(frame) + np.arange(len(frame)), owner)
+
+
+def _spread(column: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    """Move each value to a random place between the midpoints to its neighbouring values."""
+    values, where = np.unique(column, return_inverse=True)
+    draw = noise.random(len(column))
+    if len(values) == 1:
+        return column
+    gaps = np.diff(values.astype(np.float64))
+    low, high = np.r_[gaps[:1], gaps][where] / 2, np.r_[gaps, gaps[-1:]][where] / 2
+    return column - low + draw * (low + high)
+
+
+def _levels(cloud: _Cloud) -> Iterator[np.ndarray]:
+    """Yield the positions of the whole cloud, of a random half, a quarter, ..."""
+    n = len(cloud.points)
+    order = np.argsort(mix(cloud.key), kind="stable")
+    while n > 2 * OUTER:
+        yield np.sort(order[:n])
+        n //= 2
+
+
+def _cores(cloud: _Cloud, view: _View, rows: np.ndarray, alpha: float) -> Iterator[_Core]:
+    """Yield the rows of one level whose nearest rows are significantly close."""
+    points, owner = view.points[rows], cloud.owner[rows]
+    spacing = leaf_spacing(points, owner, trees=_TREES, rng=cloud.rng(len(rows)))
+    around, usual = spacing.mean, dimension(spacing.mean)
+    if view.dense is not view.points:
+        around = leaf_spacing(view.dense[rows], owner, trees=_TREES, rng=cloud.rng(len(rows))).mean
+        usual = float(np.fmin(usual, np.fmax(dimension(around), tail_dimension(spacing.first))))
+    if np.isnan(usual):
+        return
+    suspect = np.flatnonzero(log_ratio_chance(spacing.least, np.full(len(rows), usual)) <= _SUSPECT)
+    suspect = np.sort(suspect[np.argsort(spacing.least[suspect], kind="stable")[:_CANDIDATES]])
+    queries = torch.from_numpy(points)
+    apart, near = (found.numpy() for found in nearest(queries[suspect], queries, min(_LISTED + 1, len(rows))))
+    distances = _other_owners(apart, owner[near], owner[suspect])
+    thinner = dimensions(np.median(around[near[:, : 2 * OUTER]], axis=1)) / dimension(around)
+    tests = len(cloud.views) * 2 * len(cloud.points) * len(_INNERS)
+    best, radius = _best_chance(distances, usual * np.minimum(1.0, thinner), np.log(alpha / tests))
+    for i in np.flatnonzero(radius):
+        yield _Core(view, int(rows[suspect[i]]), float(radius[i]), float(best[i] + np.log(tests)))
+
+
+def _best_chance(distances: np.ndarray, local: np.ndarray, bar: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least log chance over `_INNERS` and the widest significant radius of each candidate, 0 for none."""
+    outer = distances[:, OUTER - 1]
+    best, radius = np.zeros(len(distances)), np.zeros(len(distances))
+    for inner in _INNERS:
+        near = distances[:, inner - 1]
+        ratio = np.log(np.maximum(near, 1e-30) / np.maximum(outer, 1e-30))
+        chance = np.where(np.isfinite(outer), log_ratio_chance(ratio, local, inner), 0.0)
+        radius = np.where(chance <= bar, near, radius)
+        best = np.minimum(best, chance)
+    reach = np.where(np.isfinite(outer), outer, 0.0) * radius_at(bar, local)
+    return best, np.where(radius > 0, np.maximum(radius, reach), 0.0)
+
+
+def _other_owners(distances: np.ndarray, owners: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return distances ``(n, OUTER)`` to the nearest row of each other owner, ascending; infinite where they run out."""
+    fresh = owners != own[:, None]
+    for j in range(1, owners.shape[1]):
+        fresh[:, j] &= (owners[:, :j] != owners[:, j : j + 1]).all(axis=1)
+    ordered = np.sort(np.where(fresh, distances.astype(np.float64), np.inf), axis=1)
+    short = OUTER - ordered.shape[1]
+    return np.pad(ordered, ((0, 0), (0, max(0, short))), constant_values=np.inf)[:, :OUTER]
+
+
+def _groups(cloud: _Cloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
+    """Return the members (positions in the cloud) and log p of each group of overlapping cores."""
+    balls: list[np.ndarray] = []
+    chances: list[float] = []
+    settled = np.zeros(len(cloud.points))  # radius up to which a row's surroundings were taken in
+    for core in sorted(cores, key=lambda c: (c.logp, c.at, c.radius)):
+        if settled[core.at] >= core.radius:
+            continue
+        apart = np.sqrt(((core.view.points - core.view.points[core.at]) ** 2).sum(axis=1))
+        ball = np.flatnonzero(apart <= core.radius)
+        settled[ball] = np.maximum(settled[ball], core.radius - apart[ball])
+        if not _natural(cloud, core, len(ball)) and _tight(cloud, ball):
+            balls.append(ball)
+            chances.append(core.logp)
+    if not balls:
+        return []
+    of = np.repeat(np.arange(len(balls)), [len(b) for b in balls])
+    members = np.concatenate(balls)
+    group = components(of, members)
+    groups = [members[group == k] for k in range(int(group.max()) + 1)]
+    return [(np.unique(g), min(chances[b] for b in np.unique(of[group == k]))) for k, g in enumerate(groups)]
+
+
+def _natural(cloud: _Cloud, core: _Core, size: int) -> bool:
+    """Tell whether the trusted vectors crowd at the same place about as often: a default value, not a replay.
+
+    One trusted row there may be the one that was replayed; two or more are a habit.
+    """
+    if cloud.trusted is None:
+        return False
+    apart = np.sqrt(((cloud.trusted - cloud.points[core.at]) ** 2).sum(axis=1))
+    known = int((apart <= core.radius).sum())
+    return known >= 2 and size <= (known + 3 * np.sqrt(known) + 3) * len(cloud.points) / len(cloud.trusted)
+
+
+def _tight(cloud: _Cloud, members: np.ndarray) -> bool:
+    return _typical_spread(cloud, members) <= _TIGHT
+
+
+def _typical_spread(cloud: _Cloud, members: np.ndarray) -> float:
+    """Return the median over the features that vary at all of the members' spread, in trusted scales."""
+    points = cloud.points[members].astype(np.float64)
+    spread = 1.4826 * np.median(np.abs(points - np.median(points, axis=0)), axis=0)
+    varies = cloud.points.min(axis=0) < cloud.points.max(axis=0)
+    return float(np.median(spread[varies])) if varies.any() else 0.0
+
+
+def _campaign(frame: pd.DataFrame, cloud: _Cloud, members: np.ndarray, logp: float) -> Campaign | None:
+    sources = len(np.unique(cloud.owner[members]))
+    if len(members) < _SMALLEST or sources < _SMALLEST:
+        return None
+    who = "speaker" if "source_id" not in frame.columns or frame["source_id"].isna().all() else "source_id"
+    return finding(
+        frame if who in frame.columns else frame.assign(**{who: pd.NA}),
+        cloud.row[members],
+        kind="near_duplicate_vectors",
+        p=float(np.exp(max(logp, -700.0))),
+        strength=1.0 - min(1.0, _typical_spread(cloud, members)),
+        who=who,
+        args={"n_records": len(members), "n_sources": sources},
+    )

@@ -1,0 +1,241 @@
+"""How far each source can be believed: the ledger's deltas of this batch, a Beta posterior and an honest-source p-value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.numerics.tests import beta_binomial_low, beta_low
+from poison_guard.signals.sources.consensus import COLD_PRIOR
+from poison_guard.signals.sources.crowd import honest_crowd
+from poison_guard.signals.sources.votes import Votes, as_text, control_codes, encode
+
+__all__ = ["score_sources"]
+
+_HISTORY = ("controls_right", "controls_wrong", "agreed", "disagreed", "outcomes_right", "outcomes_wrong")
+_AGREEMENT_WORTH = 0.25  # of a verified answer, in the posterior
+_AGREEMENT_MOST = 5.0  # verified answers that all unverified agreement together can be worth
+_AGREEMENT_COUNTED = 50  # answers of a batch that the agreement test looks at
+_JURY = 2  # others who must give the agreed answer, as at least two thirds of all others
+_CAP = 10.0  # agreement that no established source backs cannot go below this many alphas: alone it holds nobody
+_REASON_FROM = 0.05
+_ASKED, _ODD, _ODD_MOST = 5, 0.01, 0.15  # more than 15 % of the judges with 5 answers and more at p <= 0.01 ...
+_ONE_VOICE = 0.6  # ... whose dissenting answers are pairwise equal this often: the consensus itself is in doubt
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Per-source counts of one kind, ``(sources,)`` each."""
+
+    right: np.ndarray
+    wrong: np.ndarray
+
+    @property
+    def n(self) -> np.ndarray:
+        return self.right + self.wrong
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """One test of all sources: what it shows as its reason, the honest crowd it assumes, and its p-values."""
+
+    name: str
+    shown: _Counts
+    crowd: tuple[float, float]
+    p: np.ndarray
+
+
+def score_sources(
+    votes: pd.DataFrame,
+    *,
+    ledger: pd.DataFrame,
+    controls: pd.DataFrame | None,
+    alpha: float,
+    established: pd.Series | None = None,
+) -> pd.DataFrame:
+    """Return one row a source of `votes` (``item_id, source_id, answer``), sorted by id.
+
+    Columns: ``source_id, n, controls_right, controls_wrong, agreed, disagreed`` (this batch alone: the ledger's deltas),
+    ``reliability, lower_bound`` (mean and 5 % quantile of the Beta posterior, ledger included), ``p`` in (0, 1]: the
+    chance that an honest source looks like this or worse, ``code, args`` of the reason where ``p <= 0.05``.
+
+    Verified answers (controls and outcomes, all and this batch's) and these together with agreement are tested, each
+    against an overdispersed honest crowd, and the smallest p is corrected for their number. Agreement is with what at
+    least two others and two thirds of them say of an item; where `established` (bool a row) names anybody, only they
+    are the others. Otherwise anyone may be, so agreement cannot bring p below ten times `alpha`; nor below 0.05 where
+    more than 15 % of the judges dissent with one voice: a hostile majority must not condemn the honest.
+
+    References: Josang & Ismail (2002), "The Beta Reputation System"; Resnick & Sami (2007), "The Influence Limiter".
+    """
+    known = () if controls is None or controls.empty else tuple(as_text(controls["answer"].dropna()).unique())
+    coded = encode(votes, known=known)
+    control = control_codes(coded, controls)
+    history = _history(ledger, coded.sources)
+    checked = _on_controls(coded, control)
+    jury, backed = _jury(coded, established)
+    agreement, against = _agreement(coded, control, jury)
+    counted, peers = _counted(agreement)
+    floor = 0.0 if backed else min(1.0, _CAP * alpha)
+    if _in_doubt(coded, jury, against, counted, peers):
+        floor = max(floor, _REASON_FROM)
+    p, tests = _p_values(checked, agreement, counted, peers, history, ledger, floor=floor)
+    a, b = _posterior(checked, agreement, history)
+    table = pd.DataFrame(
+        {
+            "source_id": coded.sources,
+            "n": np.rint(np.bincount(coded.source, coded.share, minlength=len(coded.sources))).astype(np.int64),
+            "controls_right": checked.right,
+            "controls_wrong": checked.wrong,
+            "agreed": agreement.right,
+            "disagreed": agreement.wrong,
+            "reliability": a / (a + b),
+            "lower_bound": beta_low(a, b),
+            "p": p,
+        }
+    )
+    reasons = [_reason(tests, history, row) if p[row] <= _REASON_FROM else (None, None) for row in range(len(p))]
+    table["code"] = pd.Series([code for code, _ in reasons], dtype=object)
+    table["args"] = pd.Series([args for _, args in reasons], dtype=object)
+    return table
+
+
+def _history(ledger: pd.DataFrame, sources: pd.Index) -> dict[str, np.ndarray]:
+    """Return the ledger's counts in the order of `sources`, zero for unknown ones."""
+    if ledger.empty:
+        return {name: np.zeros(len(sources)) for name in _HISTORY}
+    rows = ledger.set_index("source_id").reindex(sources)
+    return {name: rows[name].fillna(0).to_numpy(float) for name in _HISTORY}
+
+
+def _on_controls(votes: Votes, control: np.ndarray) -> _Counts:
+    """Return controls right and wrong; several answers to one control are one wrong answer."""
+    truth = control[votes.item]
+    asked = truth >= 0
+    sources = len(votes.sources)
+    right = np.bincount(votes.source, asked & (votes.answer == truth) & (votes.share == 1), minlength=sources)
+    total = np.bincount(votes.source, asked * votes.share, minlength=sources)
+    return _whole(right, total - right)
+
+
+def _jury(votes: Votes, established: pd.Series | None) -> tuple[np.ndarray, bool]:
+    """Return which votes may judge others ``(n,)``, and whether they are the established sources'."""
+    everyone = np.ones(len(votes.item), bool)
+    if established is None:
+        return everyone, False
+    jury = np.zeros(len(votes.item), bool)
+    rows = votes.rows[np.asarray(established, bool)]
+    jury[rows[rows >= 0]] = True
+    return (jury, True) if jury.any() else (everyone, False)
+
+
+def _agreement(votes: Votes, control: np.ndarray, jury: np.ndarray) -> tuple[_Counts, np.ndarray]:
+    """Return agreement with the undisputed answers of the others, and which votes ``(n,)`` are against them.
+
+    One's own vote is left out; controls do not count.
+    """
+    width = max(len(votes.answers), 1)
+    keys, of = np.unique(votes.item * width + votes.answer, return_inverse=True)
+    counts = np.bincount(of, jury * votes.share, minlength=len(keys))
+    item = keys // width
+    order = np.lexsort((keys, -counts, item))
+    top = order[np.searchsorted(item, np.arange(len(votes.items)))]
+    total = np.bincount(item, counts, minlength=len(votes.items))
+    agrees = of == top[votes.item]
+    own = jury * votes.share
+    others = total[votes.item] - own
+    backing = counts[top[votes.item]] - own * agrees
+    firm = (control[votes.item] < 0) & (backing >= _JURY) & (backing >= 2 / 3 * others - 1e-9)
+    sources = len(votes.sources)
+    right = np.bincount(votes.source, firm * agrees * votes.share, minlength=sources)
+    against = firm & ~agrees
+    return _whole(right, np.bincount(votes.source, against * votes.share, minlength=sources)), against
+
+
+def _counted(agreement: _Counts) -> tuple[_Counts, tuple[float, float]]:
+    """Return the agreement that is tested, at most `_AGREEMENT_COUNTED` answers a source, and its honest crowd."""
+    factor = np.minimum(1.0, _AGREEMENT_COUNTED / np.maximum(agreement.n, 1))
+    counted = _whole(agreement.right * factor, agreement.wrong * factor)
+    return counted, honest_crowd(counted.right, counted.n)
+
+
+def _in_doubt(
+    votes: Votes, jury: np.ndarray, against: np.ndarray, counted: _Counts, peers: tuple[float, float]
+) -> bool:
+    """Return whether so many of those who judge disagree, and with one voice, that either side may be wrong.
+
+    Random answers scatter, however many they are; a suppressed truth is one answer an item.
+    """
+    asked = (counted.n >= _ASKED) & (np.bincount(votes.source, jury, minlength=len(votes.sources)) > 0)
+    odd = asked & (beta_binomial_low(counted.right, counted.n, *peers) <= _ODD)
+    if odd.sum() <= _ODD_MOST * asked.sum():
+        return False
+    voices = against & odd[votes.source]
+    item, answer = votes.item[voices], votes.answer[voices]
+    together = np.unique(item * max(len(votes.answers), 1) + answer, return_counts=True)[1]
+    pairs = np.unique(item, return_counts=True)[1]
+    return bool((together * (together - 1)).sum() > _ONE_VOICE * (pairs * (pairs - 1)).sum())
+
+
+def _whole(right: np.ndarray, wrong: np.ndarray) -> _Counts:
+    return _Counts(np.rint(right).astype(np.int64), np.rint(wrong).astype(np.int64))
+
+
+def _p_values(
+    checked: _Counts,
+    agreement: _Counts,
+    counted: _Counts,
+    peers: tuple[float, float],
+    history: dict[str, np.ndarray],
+    ledger: pd.DataFrame,
+    *,
+    floor: float,
+) -> tuple[np.ndarray, list[_Test]]:
+    """Return ``(sources,)`` the smallest p-value of the tests that had something to see, corrected for their number."""
+    verified = _Counts(
+        checked.right + history["controls_right"] + history["outcomes_right"],
+        checked.wrong + history["controls_wrong"] + history["outcomes_wrong"],
+    )
+    crowd = honest_crowd(*_everyone(verified, ledger))
+    pooled = _Counts(verified.right + counted.right, verified.wrong + counted.wrong)
+    together = np.where(counted.n > 0, np.maximum(beta_binomial_low(pooled.right, pooled.n, *peers), floor), 1.0)
+    tests = [
+        _Test("verified", verified, crowd, beta_binomial_low(verified.right, verified.n, *crowd)),
+        _Test("batch", checked, crowd, beta_binomial_low(checked.right, checked.n, *crowd)),
+        _Test("agreement", agreement, peers, together),
+    ]
+    tried = (verified.n > 0).astype(int) + ((checked.n > 0) & (verified.n > checked.n)) + (counted.n > 0)
+    return np.minimum(np.stack([t.p for t in tests]).min(0) * np.maximum(tried, 1), 1.0), tests
+
+
+def _everyone(verified: _Counts, ledger: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return right and n of the batch's sources and, for a steadier crowd, of all others in the ledger."""
+    if ledger.empty:
+        return verified.right, verified.n
+    right = (ledger["controls_right"] + ledger["outcomes_right"]).to_numpy(float)
+    n = right + (ledger["controls_wrong"] + ledger["outcomes_wrong"]).to_numpy(float)
+    return np.r_[verified.right, right], np.r_[verified.n, n]
+
+
+def _posterior(checked: _Counts, agreement: _Counts, history: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return Beta(a, b): verified answers in full, agreement at a discount and capped."""
+    agreed, disagreed = agreement.right + history["agreed"], agreement.wrong + history["disagreed"]
+    worth = np.minimum(_AGREEMENT_WORTH, _AGREEMENT_MOST / np.maximum(agreed + disagreed, 1))
+    a = COLD_PRIOR[0] + checked.right + history["controls_right"] + history["outcomes_right"] + worth * agreed
+    b = COLD_PRIOR[1] + checked.wrong + history["controls_wrong"] + history["outcomes_wrong"] + worth * disagreed
+    return a, b
+
+
+def _reason(tests: list[_Test], history: dict[str, np.ndarray], row: int) -> tuple[str, dict[str, Any]]:
+    """Return code and arguments of the test that speaks loudest against a source."""
+    test = min(tests, key=lambda t: t.p[row])
+    wrong, n = int(test.shown.wrong[row]), int(test.shown.n[row])
+    if test.name == "agreement":
+        a, b = test.crowd
+        return "disagrees", {"disagreed": wrong, "answered": n, "expected": round(n * b / (a + b), 1)}
+    late = int(history["outcomes_wrong"][row])
+    if test.name == "verified" and late > wrong - late:
+        return "outcomes_wrong", {"wrong": late, "n": late + int(history["outcomes_right"][row])}
+    return "controls_wrong", {"wrong": wrong, "answered": n}
