@@ -1,0 +1,36 @@
+"""Read batches safely: find objects, read them within bounds, map columns to roles, give identities."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "Limits": "limits",
+    "batch_from_frame": "collect",
+    "collect_frames": "collect",
+    "empty_batch": "collect",
+    "frame_columns": "roles",
+    "list_objects": "objects",
+    "payload_schema": "schema",
+    "read_raw": "read",
+    "read_table": "read",
+}
+
+__all__ = [
+    "Limits",
+    "batch_from_frame",
+    "collect_frames",
+    "empty_batch",
+    "frame_columns",
+    "list_objects",
+    "payload_schema",
+    "read_raw",
+    "read_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -1,0 +1,206 @@
+"""Turn whatever a cell may hold into one of few Arrow types, so that later rooms meet no other."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["EXACT", "LIST_KIND", "TIME", "as_text", "depth_of", "from_values", "number_text", "simple_type", "simplify"]
+
+TIME = pa.timestamp("us", tz="UTC")
+LIST_KIND = {b"kind": b"list"}
+"""Field metadata of a column whose cells are JSON text of nested values."""
+EXACT = 2**53
+"""Largest whole number up to which float64 is exact."""
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+
+
+def simple_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that a column of Arrow type `kind` is read as; `simplify` converts to it."""
+    types = pa.types
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return simple_type(kind.value_type)
+    table: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
+        (types.is_null, pa.null()),
+        (types.is_boolean, pa.bool_()),
+        (types.is_uint64, pa.large_string()),
+        (types.is_integer, pa.int64()),
+        (types.is_floating, pa.float64()),
+        (types.is_timestamp, TIME),
+        (types.is_date, TIME),
+        (_is_bytes, pa.large_binary()),
+    )
+    return next((simple for test, simple in table if test(kind)), pa.large_string())
+
+
+def simplify(array: pa.Array) -> pa.Array:
+    """Return `array` as its `simple_type`; values are kept, nested ones become JSON text.
+
+    Raises `UnicodeDecodeError` when text inside a nested value is not UTF-8.
+    """
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return simplify(array.dictionary_decode())
+    if pa.types.is_run_end_encoded(kind):
+        return simplify(pc.run_end_decode(array))
+    goal = simple_type(kind)
+    if kind == goal:
+        return array
+    if goal == TIME:
+        return _as_time(array)
+    return _as_string(array) if pa.types.is_large_string(goal) else array.cast(goal)
+
+
+def from_values(values: Sequence[Any]) -> tuple[pa.Array, bool]:
+    """Return Python `values` as one array of a simple type, and whether any was nested (then all are text).
+
+    Values of one kind keep it; values of several become text, numbers in their canonical form. Raises
+    `UnicodeEncodeError` when a string holds half a surrogate pair.
+    """
+    kinds = set(map(type, values))
+    kinds.discard(type(None))
+    if dict in kinds or list in kinds or tuple in kinds or np.ndarray in kinds:
+        return pa.array([_json_text(v) for v in values], pa.large_string()), True
+    return _flat(values, kinds), False
+
+
+def _flat(values: Sequence[Any], kinds: set[type]) -> pa.Array:
+    if not kinds:
+        return pa.nulls(len(values))
+    for group, goal in (({str}, pa.large_string()), ({bool}, pa.bool_()), ({bytes}, pa.large_binary())):
+        if kinds <= group:
+            return pa.array(values, goal)
+    if kinds <= {int} and all(v is None or -(2**63) <= v < 2**63 for v in values):
+        return pa.array(values, pa.int64())
+    if kinds <= {int, float} and all(type(v) is not int or abs(v) <= EXACT for v in values):
+        return pa.array([None if v is None else float(v) for v in values], pa.float64())
+    if all(issubclass(k, dt.date) for k in kinds):
+        return pa.array([_moment(v) for v in values], TIME)
+    return pa.array([_plain_text(v) for v in values], pa.large_string())
+
+
+def as_text(array: pa.Array) -> pa.Array:
+    """Return an array of a simple type as large_string: ``4.0`` is ``4``, truth is ``true`` or ``false``, times ISO.
+
+    Bytes that are not UTF-8 become null; compare null masks to find them.
+    """
+    kind = array.type
+    if pa.types.is_large_string(kind):
+        return array
+    if pa.types.is_floating(kind):
+        return _floats_as_text(array)
+    if pa.types.is_large_binary(kind):
+        return pa.array([_utf8(v) for v in array.to_pylist()], pa.large_string())
+    return array.cast(pa.string()).cast(pa.large_string())
+
+
+def number_text(value: float) -> str:
+    """Return the shortest text of a number; whole numbers carry no fraction (``4.0`` is ``4``)."""
+    if isinstance(value, int):
+        return str(value)
+    return str(int(value)) if value.is_integer() and abs(value) <= EXACT else repr(value)
+
+
+def depth_of(value: Any, limit: int) -> int:
+    """Return how many containers of `value` lie inside one another, at most ``limit + 1``; never recursive."""
+    depth, layer = 0, [value]
+    while depth <= limit:
+        layer = [v for v in layer if isinstance(v, (dict, list))]
+        if not layer:
+            return depth
+        depth += 1
+        layer = [v for outer in layer for v in (outer.values() if isinstance(outer, dict) else outer)]
+    return depth
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+def _as_string(array: pa.Array) -> pa.Array:
+    """Text of strings, numbers too wide for float64, and JSON text of everything else."""
+    kind, types = array.type, pa.types
+    if types.is_decimal(kind):
+        return pc.replace_substring_regex(array.cast(pa.string()), r"^(-?\d+)\.0+$", r"\1").cast(pa.large_string())
+    if types.is_string(kind) or types.is_string_view(kind) or types.is_uint64(kind):
+        return array.cast(pa.string()).cast(pa.large_string())
+    return pa.array([_json_text(v) for v in array.to_pylist()], pa.large_string())
+
+
+def _as_time(array: pa.Array) -> pa.Array:
+    """Microseconds of any time unit; values past the range of int64 are held at its ends, where no clock ever is."""
+    if pa.types.is_date(array.type):
+        array = array.cast(pa.date32()).cast(pa.timestamp("s"))
+    values = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    if array.type.unit == "ns":
+        values = values // 1_000
+    else:
+        factor = 1_000_000 // _PER_SECOND[array.type.unit]
+        values = np.clip(values, -(2**62) // factor, 2**62 // factor) * factor
+    return pa.array(values, mask=np.asarray(array.is_null())).cast(pa.timestamp("us")).cast(TIME)
+
+
+def _floats_as_text(array: pa.Array) -> pa.Array:
+    values = array.to_numpy(zero_copy_only=False)
+    unique, inverse = np.unique(values, return_inverse=True)
+    texts = pa.array([None if math.isnan(v) else number_text(float(v)) for v in unique], pa.large_string())
+    return texts.take(pa.array(inverse.astype(np.int64)))
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _moment(value: dt.date | None) -> dt.datetime | None:
+    """Date or time as an aware datetime; pandas' missing time is null."""
+    if value is None or value != value:
+        return None
+    if not isinstance(value, dt.datetime):
+        return dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
+    return value if value.tzinfo else value.replace(tzinfo=dt.UTC)
+
+
+def _plain_text(value: Any) -> str | None:
+    match value:
+        case None:
+            return None
+        case str():
+            return value
+        case bool() | np.bool_():
+            return "true" if value else "false"
+        case int() | float():
+            return None if value != value else number_text(value)  # NaN is missing
+        case np.generic():
+            return _plain_text(value.item())
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+        case _:
+            text = str(value)
+            return None if text in ("NaT", "<NA>", "nan") else text
+
+
+def _json_text(value: Any) -> str | None:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (dict, list, tuple)):
+        return _plain_text(value)
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain_text)
+    except (TypeError, ValueError):  # keys that JSON has no form for, or a container inside itself
+        return repr(value)

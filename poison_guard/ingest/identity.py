@@ -1,0 +1,114 @@
+"""Give records their identity: a hash of their content, an id where none was given, a verdict on ids given twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["Settled", "content_hashes", "derived_ids", "settle_repeats", "unreadable_id"]
+
+_BLOCK = 100_000
+_ID_BASE = 200
+"""Characters of a contested id that its new name begins with."""
+
+
+def content_hashes(canonical: Mapping[str, pa.Array], rows: int) -> np.ndarray:
+    """Return ``(n,)`` object array of BLAKE2b-128 hex over each row's canonical cells, columns by name.
+
+    The given id is no part of it: two records that say the same have the same content hash under two ids.
+    """
+    cells = [canonical[name] for name in sorted(canonical) if name != "record_id"]
+    out: list[str] = []
+    digest = hashlib.blake2b
+    for start in range(0, rows, _BLOCK):
+        size = min(_BLOCK, rows - start)
+        parts = [c.slice(start, size) for c in cells] or [pa.array([b""] * size, pa.large_binary())]
+        joined = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
+        out.extend(digest(row, digest_size=16, person=b"record").hexdigest() for row in joined.to_pylist())
+    return np.array(out, dtype=object)
+
+
+def derived_ids(feed: str, objects: Sequence[str], hashes: Sequence[str]) -> list[str]:
+    """Return 32 hex of BLAKE2b over feed, object, content and which occurrence of that content in its object it is.
+
+    The set of ids does not depend on the order of rows; two identical rows of one object are two records.
+    """
+    frame = pd.DataFrame({"object": objects, "hash": hashes})
+    occurrence = np.zeros(len(frame), np.int64)
+    twice = frame.duplicated(keep=False).to_numpy()
+    if twice.any():
+        occurrence[twice] = frame[twice].groupby(["object", "hash"], sort=False).cumcount().to_numpy()
+    starts = {uri: _start(feed, uri) for uri in set(objects)}
+    ids = []
+    for uri, content, k in zip(objects, hashes, occurrence.tolist(), strict=True):
+        state = starts[uri].copy()
+        state.update(f"{content}{k}".encode())
+        ids.append(state.hexdigest())
+    return ids
+
+
+def unreadable_id(feed: str, uri: str, digest: str, occurrence: int) -> str:
+    """Return the id of a row (or object) that is no record, from the digest of its text."""
+    state = _start(feed, uri)
+    state.update(f"unreadable {digest} {occurrence}".encode())
+    return state.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of ids given more than once; all arrays are ``(n,)``."""
+
+    ids: pd.Series
+    keep: np.ndarray
+    """bool: False where the row repeats, or is an older revision of, a row that is kept."""
+    conflict: np.ndarray
+    """bool: the row's id was given with two contents."""
+
+
+def settle_repeats(ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *, revisions: bool) -> Settled:
+    """Settle ids that came more than once in a batch, whatever the order of rows.
+
+    `places` ranks rows, first column first (time, object, row). Same id and content: the first stays. Same id, other
+    content: with `revisions` the last stays; else the smallest content hash keeps the id, the others get the id and a
+    part of their hash, and all are in conflict.
+    """
+    n = len(ids)
+    keep, conflict = np.ones(n, bool), np.zeros(n, bool)
+    repeated = np.flatnonzero(ids.duplicated(keep=False).to_numpy())
+    if not len(repeated):
+        return Settled(ids, keep, conflict)
+    some = (
+        places.iloc[repeated].set_axis(repeated).sort_values(list(places.columns), na_position="first", kind="stable")
+    )
+    some = some.assign(id=ids.to_numpy(dtype=object)[some.index], hash=hashes[some.index])
+    out = some.duplicated("id", keep="last") if revisions else some.duplicated(["id", "hash"])
+    keep[some.index[out]] = False
+    clash = some[~out & some[~out].duplicated("id", keep=False).reindex(some.index, fill_value=False)]
+    conflict[clash.index] = True
+    return Settled(_rename(ids, clash.sort_values(["id", "hash"])), keep, conflict)
+
+
+def _rename(ids: pd.Series, clash: pd.DataFrame) -> pd.Series:
+    """Give all but the first row of each id in `clash` a name that nobody in the batch has."""
+    others = clash[clash.duplicated("id")]
+    if others.empty:
+        return ids
+    taken, named = set(ids), ids.to_numpy(dtype=object).copy()
+    for position, given, content in zip(others.index, others["id"], others["hash"], strict=True):
+        base = given[:_ID_BASE]
+        names = chain((f"{base}~{content[:8]}", f"{base}~{content}"), (f"{base}~{content}~{k}" for k in count(2)))
+        named[position] = next(name for name in names if name not in taken)
+        taken.add(named[position])
+    return pd.Series(named, dtype="str")
+
+
+def _start(feed: str, uri: str) -> hashlib.blake2b:
+    prefix = f"{len(feed)}:{feed}{len(uri)}:{uri}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(prefix, digest_size=16, person=b"id")

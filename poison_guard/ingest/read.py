@@ -1,0 +1,147 @@
+"""Read one object by its format, and whole small tables that people keep beside a feed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+import pyarrow as pa
+
+from poison_guard.errors import DataError
+from poison_guard.ingest.cells import as_text
+from poison_guard.ingest.coerce import plain_numbers
+from poison_guard.ingest.columns import join_tables
+from poison_guard.ingest.csv import read_csv
+from poison_guard.ingest.jsonl import read_jsonl
+from poison_guard.ingest.limits import Limits, Unreadable
+from poison_guard.ingest.numbers import parse_numbers
+from poison_guard.ingest.objects import local_copy, resolve
+from poison_guard.ingest.parquet import ParquetReader
+from poison_guard.ingest.raw import RawTable
+from poison_guard.ingest.schema import payload_schema
+from poison_guard.records import ObjectRef
+
+__all__ = ["Changed", "read_object", "read_raw", "read_table"]
+
+_FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+
+class Changed(Unreadable):
+    """The object is not what it was when it was listed; somebody still writes it."""
+
+
+def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Sequence[str] = ()) -> RawTable:
+    """Return the rows of an object as they are, under the user's column names.
+
+    `keep` names columns that a JSON object with too many keys keeps. Raises `Unreadable` when it cannot be read at all,
+    is past a bound, or changed since `ref` was made.
+    """
+    if ref.size > limits.max_bytes:
+        raise Unreadable(f"it has {ref.size:,} bytes, more than max_bytes = {limits.max_bytes:,}")
+    if ref.size == 0:
+        raise Unreadable("it is empty")
+    try:
+        with local_copy(ref, limits) as path:
+            raw = _read(path, ref, limits, reader, keep)
+            _unchanged(path, ref)
+    except OSError as error:
+        raise Unreadable(f"it could not be opened again: {error.strerror or error}") from None
+    if raw.table.num_columns == 0 and not raw.bad:
+        raise Unreadable("it holds no column and no row")
+    return raw
+
+
+def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pd.DataFrame:
+    """Return the readable rows of files under the user's column names, in natural types; for people's own files.
+
+    A text column of numbers (nine in ten cells; none written with a leading zero) is numeric. `sample_rows`: the first
+    so many. `DataError` where a file cannot be read or there is no row.
+    """
+    table = _rows(paths, limits or Limits())
+    if sample_rows is not None:
+        table = table.slice(0, sample_rows)
+    kinds = payload_schema(table)
+    return pd.DataFrame({name: _natural(table[name].combine_chunks(), kinds[name]) for name in table.column_names})
+
+
+def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = None) -> pd.DataFrame:
+    """Return the named columns of a small file that people keep beside a feed (controls, items, outcomes), as str.
+
+    Whole numbers carry no fraction, as in records. `DataError` names the file and what is missing or wrong in it.
+    """
+    table = _rows([path], limits or Limits(), strict=True)
+    absent = next((c for c in columns if c not in table.column_names), None)
+    if absent is not None:
+        raise DataError(f"{path} has no column {absent}; it has {', '.join(table.column_names[:20])}")
+    texts = {c: plain_numbers(as_text(table[c].combine_chunks())) for c in columns}
+    return pd.DataFrame({c: pd.Series(t.to_pandas(), dtype="str") for c, t in texts.items()})
+
+
+def _rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.Table:
+    tables = []
+    with ParquetReader(limits) as reader:
+        for ref in resolve([paths] if isinstance(paths, str) else list(paths), limits, given=True):
+            try:
+                raw = read_object(ref, limits, reader)
+            except Unreadable as refusal:
+                raise DataError(f"{ref.uri} cannot be read: {refusal}") from None
+            if strict and raw.bad:
+                raise DataError(f"row {raw.bad[0].row} of {ref.uri} cannot be read: {raw.bad[0].why}")
+            tables.append(raw.table)
+    table = join_tables(tables)
+    if table.num_rows == 0:
+        raise DataError(f"{', '.join(map(str, paths))} holds no rows that can be read")
+    return table
+
+
+def _read(path: Path, ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Sequence[str]) -> RawTable:
+    match _format(path, ref.uri):
+        case "parquet":
+            return reader.read(path)
+        case "jsonl":
+            return read_jsonl(path, limits, keep)
+        case "csv":
+            return read_csv(path, limits)
+        case _:
+            raise Unreadable("it is neither csv, jsonl nor parquet by its name or its first bytes")
+
+
+def _format(path: Path, uri: str) -> str | None:
+    """Format by the name; by the first bytes where the name says nothing."""
+    name = PurePosixPath(uri.partition("?")[0]).name.lower().removesuffix(".gz")
+    known = _FORMATS.get(PurePosixPath(name).suffix)
+    if known:
+        return known
+    with path.open("rb") as file:
+        head = file.read(64).lstrip()
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    return "jsonl" if head.startswith((b"{", b"[")) else None
+
+
+def _unchanged(path: Path, ref: ObjectRef) -> None:
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
+            raise Changed("it changed while it was being read")
+
+
+def _natural(array: pa.Array, kind: str) -> pd.Series:
+    if not pa.types.is_large_string(array.type):
+        return pd.Series(array.to_pandas())
+    text = pd.Series(array.to_pandas(), dtype="str").replace("", None)
+    if kind != "number" or text.str.match(r"[+-]?0[0-9]").fillna(False).any():
+        return text
+    values = pd.Series(parse_numbers(array).values)
+    whole = values.notna().all() and bool((values % 1 == 0).all())
+    return values.astype("int64") if whole else values
