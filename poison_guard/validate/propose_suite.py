@@ -1,0 +1,162 @@
+"""Propose a Great Expectations suite from data: what ids, answers, texts and measurements looked like, with slack."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from poison_guard.config import Contract
+from poison_guard.errors import DataError
+from poison_guard.validate.columns import Column, describe_columns
+from poison_guard.validate.contract_check import check_batch
+from poison_guard.validate.rows import failing_rows
+from poison_guard.validate.suite import parse_suite
+from poison_guard.validate.typed import typed_view
+
+__all__ = ["propose_suite"]
+
+_MOSTLY = 0.95
+"""A batch keeps the contract while 95 % of its rows do; rows that fail are held one by one in any case."""
+_IDS = ("record_id", "source_id", "author_id", "item_id")
+_VOTES = ("answer", "label", "rating")
+_TEXTS = ("text", "prompt", "response", "chosen", "rejected")
+_SCALES = ((0, 1), (-1, 1), (1, 5), (0, 5), (1, 7), (1, 10), (0, 10), (0, 100))
+_SLACK = 4
+"""Texts may be four times as long as the longest seen, and measurements lie two spans beyond what was seen."""
+
+Rule = dict[str, Any]
+
+
+def propose_suite(frame: pd.DataFrame, contract: Contract) -> Rule:
+    """Return a suite, JSON-able in the shape Great Expectations 1.x reads, that every row of `frame` passes.
+
+    `frame` holds one row a record under the user's column names, raw or typed. Raises `DataError` when it lacks rows or
+    a column that `contract` maps.
+    """
+    wanted = {*contract.columns.values(), *contract.features}
+    lacking = sorted(wanted - {str(c) for c in frame.columns})
+    if lacking or frame.empty:
+        fault = f"has no column {', '.join(lacking)}" if lacking else "has no records"
+        raise DataError(f"the data of feed {contract.name} {fault}; a suite is proposed from data its contract fits")
+    view = typed_view(frame, contract)
+    described = {c.name: c for c in describe_columns(view)}
+    rules = [_rule("expect_table_row_count_to_be_between", {"min_value": 1})]
+    done: set[str] = set()
+    for role, column in contract.columns.items():
+        if column not in done:
+            done.add(column)
+            rules += _role_rules(role, described[column], view[column])
+    for column in contract.features:
+        if column not in done:
+            rules += _feature_rules(described[column], view[column])
+    suite = {"name": contract.name, "expectations": rules, "meta": {"proposed_from_rows": len(frame)}}
+    _check(view, suite)
+    return suite
+
+
+def _check(view: pd.DataFrame, suite: Rule) -> None:
+    parsed = parse_suite(suite)
+    report = check_batch(view, parsed)
+    failing = failing_rows(view, parsed, report=report)
+    broken = [reason.args for reason in report.failed + report.warnings] + failing["args"].head(1).tolist()
+    if broken:
+        first = broken[0]
+        raise DataError(
+            f"no suite could be made that the data of feed {suite['name']} pass: {first['expectation']} on "
+            f"{first['column']} fails; write expectations/{suite['name']}.json by hand"
+        )
+
+
+def _role_rules(role: str, c: Column, cells: pd.Series) -> list[Rule]:
+    rules = [] if c.nulls or role == "source_since" else [_not_null(c)]
+    if c.kind == "empty" or c.rows == c.nulls:
+        return rules
+    if role in _IDS:
+        return [*rules, _lengths(c, cells, least=64)]
+    if role in _TEXTS:
+        return [*rules, _lengths(c, cells, least=1000)]
+    if role == "rating":
+        return [*rules, _scale(c, cells)]
+    if role in _VOTES or role == "group":
+        severity = "warning" if role == "group" else "critical"
+        return [*rules, _value_set(c, cells, severity) if c.few else _lengths(c, cells, least=200)]
+    return rules
+
+
+def _feature_rules(c: Column, cells: pd.Series) -> list[Rule]:
+    rules = [] if c.nulls else [_not_null(c, "warning")]
+    if c.kind == "number":
+        rules += _range(c, cells)
+    elif c.kind == "text" and c.few:
+        rules.append(_value_set(c, cells, "warning"))
+    return rules
+
+
+def _not_null(c: Column, severity: str = "critical") -> Rule:
+    return _rule("expect_column_values_to_not_be_null", {"column": c.name}, severity, "no row lacked it")
+
+
+def _lengths(c: Column, cells: pd.Series, *, least: int) -> Rule:
+    longest = int(cells.dropna().astype(str).str.len().max())
+    kwargs = {"column": c.name, "min_value": 1, "max_value": max(least, _round_up(_SLACK * longest))}
+    return _rule("expect_column_value_lengths_to_be_between", kwargs, seen=f"the longest had {longest:,} characters")
+
+
+def _value_set(c: Column, cells: pd.Series, severity: str) -> Rule:
+    counts = cells.dropna().astype(str).value_counts()
+    kwargs = {"column": c.name, "value_set": sorted(counts.index.tolist())}
+    rare = f"; rarest {str(counts.index[-1])[:40]!r}, {counts.iloc[-1]:,} of {c.rows:,} rows"
+    return _rule("expect_column_values_to_be_in_set", kwargs, severity, f"all {len(counts)} values there were{rare}")
+
+
+def _scale(c: Column, cells: pd.Series) -> Rule:
+    """A rating: a known scale that holds all values, or the range seen."""
+    numbers = cells.dropna()
+    if math.isinf(numbers.abs().max()):
+        return _not_null(c, "warning")
+    low, high = float(numbers.min()), float(numbers.max())
+    fits = [(a, b) for a, b in _SCALES if a <= low and high <= b] if c.whole else []
+    a, b = min(fits, key=lambda scale: scale[1] - scale[0]) if fits else (low, high)
+    return _rule("expect_column_values_to_be_between", _bounds(c, a, b), seen=f"{low:g} to {high:g}")
+
+
+def _range(c: Column, cells: pd.Series) -> list[Rule]:
+    """Bounds for the absurd only: two spans beyond what was seen; what was never negative stays so."""
+    numbers = cells.dropna()
+    if numbers.empty or math.isinf(numbers.abs().max()):
+        return []
+    low, high = float(numbers.min()), float(numbers.max())
+    slack = 2 * max(high - low, abs(high), 1e-9)
+    lowest = 0.0 if low >= 0 else _round_out(low - slack)
+    kwargs = _bounds(c, lowest, _round_out(high + slack))
+    return [_rule("expect_column_values_to_be_between", kwargs, seen=f"{low:g} to {high:g}")]
+
+
+def _bounds(c: Column, low: float, high: float) -> Rule:
+    return {"column": c.name, "min_value": _plain(low), "max_value": _plain(high)}
+
+
+def _rule(type_: str, kwargs: Rule, severity: str = "critical", seen: str = "") -> Rule:
+    mostly: Rule = {} if type_.startswith("expect_table") else {"mostly": _MOSTLY}
+    meta = {"meta": {"seen": seen}} if seen else {}
+    return {"type": type_, "kwargs": kwargs | mostly, "severity": severity, **meta}
+
+
+def _round_up(n: int) -> int:
+    """The next number with one digit and zeros."""
+    step = 10 ** (len(str(n)) - 1)
+    return -(-n // step) * step
+
+
+def _round_out(value: float) -> float:
+    """Away from zero to two digits."""
+    if value == 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
+    return math.copysign(math.ceil(abs(value) / step) * step, value)
+
+
+def _plain(value: float) -> float | int:
+    return int(value) if value == int(value) and abs(value) < 2**53 else float(f"{value:.12g}")
