@@ -1,0 +1,72 @@
+"""Where everything is kept: tables and their migrations, the Parquet lake, state versions, queue and audit chain."""
+
+from poison_guard.store.audit import AuditResult, verify
+from poison_guard.store.campaigns import list_campaigns, load_campaign
+from poison_guard.store.commit import commit_run
+from poison_guard.store.engine import Store, open_store
+from poison_guard.store.explain import explain
+from poison_guard.store.facts import feed_facts, run_facts, run_outcome
+from poison_guard.store.lake import Lake, LakeFile
+from poison_guard.store.reading import (
+    accepted_frames,
+    count_places,
+    find_records,
+    frames_in,
+    list_feeds,
+    load_items,
+    load_payloads,
+    load_sources,
+    load_staged,
+)
+from poison_guard.store.runs import (
+    Run,
+    begin_run,
+    fail_run,
+    find_open_run,
+    last_watermark,
+    list_runs,
+    load_run,
+    repin,
+    seen_objects,
+)
+from poison_guard.store.state import load_state
+from poison_guard.store.trusted import TrustedSummary, add_trusted, count_trusted, load_trusted
+
+__all__ = [
+    "AuditResult",
+    "Lake",
+    "LakeFile",
+    "Run",
+    "Store",
+    "TrustedSummary",
+    "accepted_frames",
+    "add_trusted",
+    "begin_run",
+    "commit_run",
+    "count_places",
+    "count_trusted",
+    "explain",
+    "fail_run",
+    "feed_facts",
+    "find_open_run",
+    "find_records",
+    "frames_in",
+    "last_watermark",
+    "list_campaigns",
+    "list_feeds",
+    "list_runs",
+    "load_campaign",
+    "load_items",
+    "load_payloads",
+    "load_run",
+    "load_sources",
+    "load_staged",
+    "load_state",
+    "load_trusted",
+    "open_store",
+    "repin",
+    "run_facts",
+    "run_outcome",
+    "seen_objects",
+    "verify",
+]

@@ -1,0 +1,104 @@
+"""Move many rows at once: frames into tables by the fastest road of each database, and look-ups by many ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+__all__ = ["fetch_frame", "insert_frame", "insert_missing", "is_one_of", "select_many"]
+
+_CHUNK = 50_000
+
+
+def insert_frame(conn: sa.Connection, table: sa.Table, frame: pd.DataFrame) -> None:
+    """Insert the columns of `frame` that `table` has; missing values become NULL, times whole microseconds."""
+    if frame.empty:
+        return
+    names = [column.name for column in table.columns if column.name in frame.columns]
+    values = [_values(frame[name]) for name in names]
+    quote = conn.dialect.identifier_preparer.quote
+    columns = ", ".join(quote(name) for name in names)
+    if conn.dialect.name == "postgresql":
+        _copy(conn, f"COPY {quote(table.name)} ({columns}) FROM STDIN", values)
+        return
+    marks = ", ".join("?" * len(names))
+    statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"  # noqa: S608  names are our own
+    for start in range(0, len(frame), _CHUNK):
+        conn.exec_driver_sql(statement, list(zip(*(v[start : start + _CHUNK] for v in values), strict=True)))
+
+
+def insert_missing(conn: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert `rows`, leaving those whose primary key is there already as they are."""
+    if not rows:
+        return
+    if conn.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert
+    conn.execute(insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def is_one_of(conn: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that `column` is among `values`, bound as one parameter whatever their number."""
+    if conn.dialect.name == "postgresql":
+        return column == sa.any_(sa.bindparam(None, list(values), type_=sa.ARRAY(sa.Text)))
+    each = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(sa.select(each.c.value))
+
+
+def select_many(
+    conn: sa.Connection, query: sa.Select[Any], column: sa.ColumnElement[Any], values: Iterable[str]
+) -> pd.DataFrame:
+    """Return the rows of `query` whose `column` is among `values`, looked up in chunks."""
+    wanted = list(values)
+    parts = [
+        fetch_frame(conn, query.where(is_one_of(conn, column, wanted[start : start + _CHUNK])))
+        for start in range(0, max(len(wanted), 1), _CHUNK)
+    ]
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+
+
+def fetch_frame(conn: sa.Connection, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> pd.DataFrame:
+    """Return the rows of `query`: text as `str`, times as UTC, numbers and booleans as NumPy has them."""
+    rows = conn.execute(query).all()
+    kinds = [column.type for column in query.selected_columns]
+    names = [column.name for column in query.selected_columns]
+    cells: Iterator[tuple[Any, ...]] = zip(*rows, strict=True) if rows else iter([()] * len(names))
+    return pd.DataFrame({n: _series(c, k) for n, c, k in zip(names, cells, kinds, strict=True)}, columns=names)
+
+
+def _series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series:
+    from poison_guard.store.tables import Moment
+
+    match kind:
+        case Moment():
+            return pd.Series(pd.to_datetime(list(cells), utc=True), dtype="datetime64[us, UTC]")
+        case sa.Boolean():
+            return pd.Series(list(cells), dtype=bool)
+        case sa.Float():
+            return pd.Series(list(cells), dtype="float64")
+        case sa.Integer():
+            return pd.Series(list(cells), dtype="Int64" if None in cells else "int64")
+        case _:
+            return pd.Series(list(cells), dtype="str")
+
+
+def _values(column: pd.Series) -> list[Any]:
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        whole = column.astype("datetime64[us, UTC]").astype("int64")
+        return whole.astype(object).where(column.notna(), None).tolist()
+    if column.dtype.kind in "iufb" and not column.isna().any():
+        return np.asarray(column).tolist()
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def _copy(conn: sa.Connection, statement: str, values: list[list[Any]]) -> None:
+    raw = conn.connection.cursor()
+    with raw.copy(statement) as copy:
+        for row in zip(*values, strict=True):
+            copy.write_row(row)

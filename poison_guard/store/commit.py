@@ -1,0 +1,366 @@
+"""Commit a run: quarantine files, then accepted files, then one transaction with everything else and the marker.
+
+Killed anywhere before the transaction ends, nothing is visible, and running again gives what one run would have given.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard.config import Contract, Mode
+from poison_guard.errors import StaleStateError, StoreError
+from poison_guard.records import Action, Decided, ObjectRef, Place
+from poison_guard.store import bulk, chain, ledger, places, quarantine, tables
+from poison_guard.store.clock import moment
+from poison_guard.store.engine import Store
+from poison_guard.store.intake import Intake, Lookup, sort_intake
+from poison_guard.store.lake import LakeFile
+from poison_guard.store.manifests import add_files
+from poison_guard.store.names import fit_names
+from poison_guard.store.plain import to_json
+from poison_guard.store.rows import AUDIT, campaign_rows, evidence_rows, item_rows, record_rows
+from poison_guard.store.runs import Run, load_run_in
+
+__all__ = ["commit_run"]
+
+_HELD = (Place.QUARANTINED.value, Place.STAGED.value, Place.REJECTED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All that one commit will write, made before anything is written."""
+
+    rows: pd.DataFrame
+    """New and revised records, final; `file` numbers the lake file that each is in."""
+    again: pd.DataFrame
+    revised: frozenset[str]
+    contested: tuple[str, ...]
+    evidence: pd.DataFrame
+    queue: pd.DataFrame
+    counts: dict[str, int]
+    files: tuple[tuple[str, LakeFile], ...]
+    """(lane, file)."""
+
+
+def commit_run(
+    store: Store,
+    run: Run,
+    contract: Contract,
+    *,
+    records: pd.DataFrame,
+    unreadable: pd.DataFrame,
+    decided: Decided,
+    objects: Sequence[ObjectRef],
+    cost: Mapping[str, Any],
+    now: dt.datetime | None = None,
+) -> Mapping[str, int]:
+    """Store a decided batch and return its counts; a run that was committed before changes nothing.
+
+    `records` are those of the batch, with any staged ones taken up again (`reading.load_staged`); ``received`` counts
+    both and equals ``staged + accepted + quarantined + rejected + seen_before``. `StaleStateError` when another run of
+    the feed was committed, or a reviewer moved one of these records, after this run looked.
+    """
+    with store.read() as conn:
+        if load_run_in(conn, run.run_id).status == "committed":
+            return load_run_in(conn, run.run_id).counts
+        rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
+        before = _known(conn, contract.name, rows)
+        intake = sort_intake(rows, _lookup(conn, contract.name), revisions=contract.data.revisions)
+    plan = _plan(store, run, contract, intake, records, unreadable, decided)
+    with store.write() as conn:
+        seq = chain.next_seq(conn)
+        current = load_run_in(conn, run.run_id)
+        if current.status == "committed":
+            return current.counts
+        _check_pin(conn, current, run)
+        if not _known(conn, contract.name, rows).equals(before):
+            raise StaleStateError("a reviewer decided some of these records meanwhile; score the batch again and retry")
+        at = moment(now)
+        _write_records(conn, contract.name, run.run_id, plan, seq=seq, at=at)
+        _write_findings(conn, contract, run.run_id, plan, decided, seq=seq, at=at)
+        _write_schema(conn, run, decided, seq=seq)
+        _write_objects(conn, run, objects, seq=seq)
+        _finish(store, conn, run, plan, decided, cost=cost, at=at)
+    return plan.counts
+
+
+def _lookup(conn: sa.Connection, feed: str) -> Lookup:
+    return lambda ids: places.find(conn, feed, ids)
+
+
+def _known(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> pd.DataFrame:
+    found = places.find(conn, feed, rows["record_id"])
+    return found[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
+
+
+def _check_pin(conn: sa.Connection, current: Run, run: Run) -> None:
+    last = conn.execute(sa.select(tables.feeds.c.last_seq).where(tables.feeds.c.name == run.feed)).scalar() or 0
+    if last > run.state_version or current.state_version != run.state_version:
+        raise StaleStateError(
+            f"another run of {run.feed} was committed after {run.run_id} began; score it again and retry"
+        )
+
+
+def _plan(
+    store: Store,
+    run: Run,
+    contract: Contract,
+    intake: Intake,
+    records: pd.DataFrame,
+    unreadable: pd.DataFrame,
+    decided: Decided,
+) -> _Plan:
+    forced = contract.mode is Mode.ENFORCE
+    contested = intake.contested if forced else ()
+    clashing = {*intake.renamed.values(), *contested} if forced else set()
+    rows = _hold(pd.concat([intake.new, intake.revised], ignore_index=True), clashing)
+    again = _hold(intake.again, clashing)
+    both = pd.concat([rows, again], ignore_index=True)
+    evidence = _renamed(decided.evidence, intake.renamed)
+    decisions = _renamed(decided.decisions, intake.renamed)
+    told = Decided(decisions, evidence, decided.items, decided.sources, decided.campaigns, decided.phase, decided.notes)
+    samples = set(evidence.loc[evidence["code"] == AUDIT, "record_id"])
+    looked_at = both["place"].isin(_HELD) | (both["action"] != Action.ACCEPT.value) | both["record_id"].isin(samples)
+    conflicts = sorted(clashing - set(evidence.loc[evidence["code"] == "id_conflict", "record_id"]))
+    rows, files = _write_files(store, run, contract, rows, records, unreadable, decided.sources)
+    return _Plan(
+        rows=rows,
+        again=again,
+        revised=frozenset(intake.revised["record_id"]),
+        contested=contested,
+        evidence=evidence_rows(told, unreadable, both.loc[looked_at, "record_id"], conflicts),
+        queue=quarantine.entries(both, samples),
+        counts=_counts(both, intake, decided.items, asked=len(records) + unreadable["record_id"].nunique()),
+        files=files,
+    )
+
+
+def _hold(rows: pd.DataFrame, contested: set[str]) -> pd.DataFrame:
+    """Return rows with those whose id was given to different contents held."""
+    hit = rows["record_id"].isin(contested) & rows["place"].isin([Place.ACCEPTED.value, Place.STAGED.value])
+    if not hit.any():
+        return rows
+    return rows.assign(
+        place=rows["place"].mask(hit, Place.QUARANTINED.value),
+        action=rows["action"].mask(hit, Action.QUARANTINE.value),
+        risk=rows["risk"].mask(hit, 1.0),
+    )
+
+
+def _renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    fitted = frame.assign(record_id=fit_names(frame["record_id"]))
+    return fitted.assign(record_id=fitted["record_id"].replace(dict(names))) if names else fitted
+
+
+def _counts(both: pd.DataFrame, intake: Intake, items: pd.DataFrame, *, asked: int) -> dict[str, int]:
+    by_place = Counter(both["place"])
+    counts = {place.value: by_place.get(place.value, 0) for place in Place if place is not Place.RECALLED}
+    counts |= {
+        "received": len(both) + intake.seen,
+        "seen_before": intake.seen,
+        "unreadable": int((~both["readable"]).sum()),
+        "unstaged": len(intake.again),
+        "revised": len(intake.revised),
+        "adopted_items": int(items["adopted"].astype(bool).sum()),
+        "deferred_items": int((~items["adopted"].astype(bool)).sum()),
+    }
+    settled = counts["seen_before"] + sum(by_place.values())
+    if counts["received"] != asked or settled != asked:
+        raise StoreError(f"{asked} records came in and {settled} were settled; nothing was stored")
+    return counts
+
+
+def _write_files(
+    store: Store,
+    run: Run,
+    contract: Contract,
+    rows: pd.DataFrame,
+    records: pd.DataFrame,
+    unreadable: pd.DataFrame,
+    sources: pd.DataFrame,
+) -> tuple[pd.DataFrame, tuple[tuple[str, LakeFile], ...]]:
+    """Write the payloads, quarantine before anything else; return the rows with the number of their file."""
+    lost = unreadable.drop_duplicates("record_id")
+    lost = lost.assign(args=[to_json(a) for a in lost["args"]])
+    accepted = rows["place"] == Place.ACCEPTED.value
+    lanes = (
+        ("unreadable", ~rows["readable"], lost),
+        ("quarantine", rows["readable"] & ~accepted, records),
+        ("accepted", rows["readable"] & accepted, records),
+    )
+    number = pd.Series(-1, index=rows.index, dtype="int64")
+    files: list[tuple[str, LakeFile]] = []
+    for lane, mask, payload in lanes:
+        part = rows[mask]
+        for start in range(0, len(part), contract.data.partition_rows):
+            piece = part.iloc[start : start + contract.data.partition_rows]
+            frame = payload.iloc[piece["payload"].to_numpy()].assign(record_id=piece["record_id"].to_numpy())
+            files.append((lane, store.lake.add_frame(frame.reset_index(drop=True), f"runs/{run.run_id}/{lane}")))
+            number.loc[piece.index] = len(files) - 1
+    if not sources.empty:
+        files.append(("sources", store.lake.add_frame(sources.reset_index(drop=True), f"runs/{run.run_id}/sources")))
+    return rows.assign(file=number), tuple(files)
+
+
+def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: _Plan, *, seq: int, at: dt.datetime) -> None:
+    first = add_files(conn, feed, plan.files, run_id=run_id, seq=seq)
+    rows = plan.rows.assign(feed=feed, run_id=run_id, seq=seq, file_id=plan.rows["file"] + first)
+    is_revised = rows["record_id"].isin(plan.revised)
+    if is_revised.any():
+        _revise(conn, feed, rows[is_revised], seq=seq)
+    bulk.insert_frame(conn, tables.records, rows[~is_revised])
+    _decide_again(conn, feed, run_id, plan.again, seq=seq)
+    held = _hold_contested(conn, feed, plan, seq=seq)
+    queued = pd.concat([plan.queue, held], ignore_index=True) if len(held) else plan.queue
+    quarantine.open_entries(conn, feed, queued, seq=seq, at=at)
+
+
+def _revise(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> None:
+    """Put new contents in the place of old ones; the move keeps what was there."""
+    old = places.find(conn, feed, rows["record_id"]).set_index("record_id").reindex(rows["record_id"]).reset_index()
+    places.move(conn, feed, old.assign(to_place=rows["place"].to_numpy(), to_verdict=0), seq=seq)
+    c = tables.records.c
+    gone = bulk.is_one_of(conn, c.record_id, rows["record_id"].tolist())
+    conn.execute(sa.delete(tables.records).where(c.feed == feed, gone))
+    bulk.insert_frame(conn, tables.records, rows.assign(seq=old["seq"].to_numpy()))
+
+
+def _decide_again(conn: sa.Connection, feed: str, run_id: str, again: pd.DataFrame, *, seq: int) -> None:
+    """Move staged records to where they were decided to be; what stays staged stays as it is."""
+    moved = again[again["place"] != Place.STAGED.value]
+    if moved.empty:
+        return
+    old = places.find(conn, feed, moved["record_id"]).set_index("record_id").reindex(moved["record_id"]).reset_index()
+    places.move(conn, feed, old.assign(to_place=moved["place"].to_numpy(), to_verdict=0), seq=seq)
+    c = tables.records.c
+    values = {name: sa.bindparam(f"new_{name}") for name in ("action", "risk", "campaign_id")}
+    statement = (
+        sa.update(tables.records)
+        .where(c.feed == feed, c.record_id == sa.bindparam("which"))
+        .values(run_id=run_id, **values)
+    )
+    campaign = moved["campaign_id"].astype(object).where(moved["campaign_id"].notna(), None)
+    conn.execute(
+        statement,
+        [
+            {"which": name, "new_action": action, "new_risk": risk, "new_campaign_id": group}
+            for name, action, risk, group in zip(
+                moved["record_id"], moved["action"], moved["risk"], campaign, strict=True
+            )
+        ],
+    )
+
+
+def _hold_contested(conn: sa.Connection, feed: str, plan: _Plan, *, seq: int) -> pd.DataFrame:
+    """Quarantine stored records whose id came again with other content; return their queue entries."""
+    mine = {*plan.rows["record_id"], *plan.again["record_id"]}
+    old = places.find(conn, feed, [name for name in plan.contested if name not in mine])
+    old = old[old["place"].isin([Place.ACCEPTED.value, Place.STAGED.value])]
+    if old.empty:
+        return plan.queue.iloc[:0]
+    places.move(conn, feed, old.assign(to_place=Place.QUARANTINED.value, to_verdict=old["verdict"]), seq=seq)
+    return quarantine.entries(old.assign(place=Place.QUARANTINED.value, risk=1.0), set())
+
+
+def _write_findings(
+    conn: sa.Connection, contract: Contract, run_id: str, plan: _Plan, decided: Decided, *, seq: int, at: dt.datetime
+) -> None:
+    feed = contract.name
+    bulk.insert_frame(conn, tables.evidence, plan.evidence.assign(feed=feed, run_id=run_id))
+    if decided.campaigns:
+        found = campaign_rows(decided.campaigns).assign(feed=feed, run_id=run_id, seq=seq)
+        c = tables.campaigns.c
+        there = bulk.select_many(
+            conn, sa.select(c.campaign_id).where(c.feed == feed), c.campaign_id, found["campaign_id"]
+        )
+        bulk.insert_frame(conn, tables.campaigns, found[~found["campaign_id"].isin(there["campaign_id"])])
+    if not decided.items.empty:
+        bulk.insert_frame(conn, tables.items, item_rows(decided.items).assign(feed=feed, seq=seq))
+    deltas = _ledger_deltas(plan, decided.sources)
+    if deltas is not None:
+        ledger.add_deltas(conn, deltas, namespace=contract.namespace, feed=feed, seq=seq)
+
+
+def _ledger_deltas(plan: _Plan, sources: pd.DataFrame) -> pd.DataFrame | None:
+    """Return what this run adds to the ledger: how many new records each source sent, and what `sources` counted.
+
+    A batch without a record that was not settled before adds nothing, so that repeated deliveries weigh once.
+    """
+    if plan.rows.empty and plan.again.empty:
+        return None
+    spoken = plan.rows[plan.rows["source_id"].notna() & ~plan.rows["record_id"].isin(plan.revised)]
+    sent = spoken.groupby("source_id").agg(n=("record_id", "size"), first_seen=("received_at", "min"))
+    names = [name for name in tables.LEDGER_COUNTS if name in sources.columns and name not in ("n", "blocked")]
+    if names:
+        told = sources.assign(source_id=fit_names(sources["source_id"])).groupby("source_id")[names].sum()
+        sent = sent.join(told, how="outer")
+    if sent.empty:
+        return None
+    seen = pd.concat([plan.rows["received_at"], plan.again["received_at"]]).min()
+    return sent.assign(first_seen=sent["first_seen"].fillna(seen)).rename_axis("source_id").reset_index()
+
+
+def _write_schema(conn: sa.Connection, run: Run, decided: Decided, *, seq: int) -> None:
+    """Note the payload schema, unless the batch was held because of it."""
+    drifted = "schema_drift" in {note.code for note in decided.notes} | set(decided.evidence["code"])
+    if drifted or not run.schema:
+        return
+    c = tables.schemas.c
+    last = conn.execute(sa.select(c.body).where(c.feed == run.feed).order_by(c.seq.desc()).limit(1)).scalar()
+    body = to_json(run.schema, bounded=False)
+    if body != last:
+        conn.execute(sa.insert(tables.schemas), [{"feed": run.feed, "seq": seq, "run_id": run.run_id, "body": body}])
+
+
+def _write_objects(conn: sa.Connection, run: Run, objects: Sequence[ObjectRef], *, seq: int) -> None:
+    rows = [
+        {"feed": run.feed, "digest": o.digest, "uri": o.uri, "size": o.size, "rows": o.rows, "watermark": o.watermark,
+         "run_id": run.run_id, "seq": seq}
+        for o in objects
+    ]  # fmt: skip
+    bulk.insert_missing(conn, tables.objects, rows)
+
+
+def _finish(
+    store: Store,
+    conn: sa.Connection,
+    run: Run,
+    plan: _Plan,
+    decided: Decided,
+    *,
+    cost: Mapping[str, Any],
+    at: dt.datetime,
+) -> None:
+    """Seal the commit: the audit event, the feed's last run, and the marker."""
+    new = plan.rows[~plan.rows["record_id"].isin(plan.revised)]
+    decisions = zip(*(new[name].tolist() for name in ("record_id", "content_hash", "place")), strict=True)
+    body = {
+        "counts": plan.counts,
+        "decisions": chain.digest(store.key, decisions),
+        "files": [file.sha256 for _, file in plan.files],
+        "policy": run.policy_hash,
+        "state_version": run.state_version,
+    }
+    seq = chain.seal(conn, store.key, kind="run.committed", at=at, body=body, feed=run.feed, run_id=run.run_id)
+    conn.execute(sa.update(tables.feeds).where(tables.feeds.c.name == run.feed).values(last_seq=seq))
+    conn.execute(
+        sa.update(tables.runs)
+        .where(tables.runs.c.run_id == run.run_id)
+        .values(
+            status="committed",
+            commit_seq=seq,
+            finished_at=at,
+            error=None,
+            counts=to_json(plan.counts),
+            cost=to_json(cost),
+            measurements=to_json({**decided.measurements, "phase": decided.phase.value}, bounded=False),
+            notes=to_json([{"code": note.code, "args": note.args} for note in decided.notes]),
+        )
+    )

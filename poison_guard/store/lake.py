@@ -1,0 +1,178 @@
+"""The Parquet lake on fsspec: files are added, named by their content, and visible once a manifest lists them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from poison_guard.errors import NotFoundError, StoreError, TamperError, UsageError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["Lake", "LakeFile"]
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFile:
+    """One written file."""
+
+    path: str
+    """Relative to the lake."""
+    rows: int
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A folder of Parquet files at a path or any fsspec URL; `repr` does not show the URL, which may hold a secret."""
+
+    url: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        import fsspec
+
+        try:
+            system, root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            scheme = self.url.split("://", 1)[0]
+            raise StoreError(f"the lake cannot be opened as a `{scheme}` URL: {_line(error)}") from None
+        object.__setattr__(self, "_system", system)
+        object.__setattr__(self, "_root", root.rstrip("/"))
+
+    def write_frame(self, frame: pd.DataFrame, path: str) -> LakeFile:
+        """Write `frame` as zstd Parquet at `path`, replacing what was there."""
+        body = _parquet(frame)
+        return self._put(path, body, len(frame), hashlib.sha256(body).hexdigest())
+
+    def add_frame(self, frame: pd.DataFrame, folder: str) -> LakeFile:
+        """Write `frame` into `folder` under a name made of its content, so that no later writer can change the file."""
+        body = _parquet(frame)
+        digest = hashlib.sha256(body).hexdigest()
+        return self._put(f"{folder}/{digest[:24]}.parquet", body, len(frame), digest)
+
+    def read_frame(self, path: str, *, columns: Sequence[str] | None = None, sha256: str | None = None) -> pd.DataFrame:
+        """Return a written frame; `TamperError` when its content is not that of `sha256`."""
+        body = self._get(path)
+        if sha256 is not None and hashlib.sha256(body).hexdigest() != sha256:
+            raise TamperError(f"{path} in the lake is not the file that was written; restore it from a backup")
+        try:
+            table = pq.read_table(io.BytesIO(body), columns=None if columns is None else list(columns))
+        except pa.ArrowException as error:
+            raise StoreError(f"{path} in the lake cannot be read: {_line(error)}") from None
+        return table.to_pandas()
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file at `path`."""
+        try:
+            return bool(self._files.exists(self._full(path)))
+        except OSError as error:
+            raise self._trouble(path, "read", error) from None
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder of files that no manifest lists; one that is gone already is fine."""
+        try:
+            self._files.rm(self._full(folder), recursive=True)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._trouble(folder, "removed", error) from None
+
+    def list(self, folder: str = "") -> tuple[str, ...]:
+        """Return the paths of all files below `folder`, sorted."""
+        try:
+            found = self._files.find(self._full(folder) if folder else self._at)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise self._trouble(folder, "read", error) from None
+        return tuple(sorted(str(PurePosixPath(path).relative_to(self._at)) for path in found))
+
+    @property
+    def _files(self) -> AbstractFileSystem:
+        return self.__dict__["_system"]
+
+    @property
+    def _at(self) -> str:
+        return self.__dict__["_root"]
+
+    def _full(self, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or ".." in parts or path.startswith("/") or "://" in path:
+            raise UsageError(f"a path in the lake must be relative and stay inside it, got {path!r}")
+        return f"{self._at}/{path}"
+
+    def _put(self, path: str, body: bytes, rows: int, digest: str) -> LakeFile:
+        full = self._full(path)
+        try:
+            if not self._holds(full, body):
+                self._files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
+                self._write(full, body)
+        except OSError as error:
+            raise self._trouble(path, "written", error) from None
+        return LakeFile(path, rows, len(body), digest)
+
+    def _holds(self, full: str, body: bytes) -> bool:
+        """Whether the very bytes are there already: a run that was killed and runs again leaves them as they are."""
+        if not self._files.exists(full) or self._files.size(full) != len(body):
+            return False
+        return bool(self._files.cat_file(full) == body)
+
+    def _write(self, full: str, body: bytes) -> None:
+        with self._files.open(full, "wb") as file:
+            file.write(body)
+            if hasattr(file, "fileno"):  # a local disk: the bytes must be down before the database says they are
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _get(self, path: str) -> bytes:
+        try:
+            return self._files.cat_file(self._full(path))
+        except FileNotFoundError:
+            raise NotFoundError(f"{path} is missing from the lake; restore it from a backup") from None
+        except OSError as error:
+            raise self._trouble(path, "read", error) from None
+
+    def _trouble(self, path: str, verb: str, error: OSError) -> StoreError:
+        return StoreError(f"{path or 'the lake'} in the lake cannot be {verb}: {error.strerror or _line(error)}")
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    """Return the frame as Parquet bytes: the same frame gives the same bytes."""
+    odd = {name: _plain(frame[name]) for name in frame.columns if frame[name].dtype == object}
+    table = pa.Table.from_pandas(frame.assign(**odd) if odd else frame, preserve_index=False)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _plain(column: pd.Series) -> pd.Series:
+    """Return an object column as bytes where all values are, else as text (JSON for lists and dicts)."""
+    present = column.dropna()
+    if present.map(lambda value: isinstance(value, bytes | str)).all():
+        kinds = set(present.map(type))
+        if len(kinds) <= 1:
+            return column
+    return column.map(_cell, na_action="ignore")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

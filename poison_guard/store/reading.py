@@ -1,0 +1,147 @@
+"""Read what is stored: counts by place, records by what they share, and payloads out of the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard.config import Contract
+from poison_guard.records import Place
+from poison_guard.store import bulk, ledger, tables
+from poison_guard.store.engine import Store
+from poison_guard.store.manifests import file_rows
+from poison_guard.store.names import fit_name
+
+__all__ = [
+    "accepted_frames",
+    "count_places",
+    "find_records",
+    "frames_in",
+    "list_feeds",
+    "load_items",
+    "load_payloads",
+    "load_sources",
+    "load_staged",
+]
+
+
+def list_feeds(store: Store) -> tuple[str, ...]:
+    """Return the names of all feeds the store knows, sorted."""
+    with store.read() as conn:
+        return tuple(conn.execute(sa.select(tables.feeds.c.name).order_by(tables.feeds.c.name)).scalars())
+
+
+def count_places(store: Store, feed: str) -> dict[str, int]:
+    """Return how many records of a feed are in each place; their sum is all that was ever taken in (law 1)."""
+    c = tables.records.c
+    query = sa.select(c.place, sa.func.count()).where(c.feed == feed).group_by(c.place)
+    with store.read() as conn:
+        found = {place: count for place, count in conn.execute(query)}  # noqa: C416  rows are no pairs to dict()
+    return {place.value: int(found.get(place.value, 0)) for place in Place}
+
+
+def find_records(
+    store: Store,
+    feed: str,
+    *,
+    record_ids: Sequence[str] | None = None,
+    campaign_id: str | None = None,
+    source_id: str | None = None,
+    item_id: str | None = None,
+    run_id: str | None = None,
+    places: Collection[Place] | None = None,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Return the rows of the records table that fit every given condition, riskiest first; no payloads.
+
+    `source_id` finds what a source sent or wrote.
+    """
+    with store.read() as conn:
+        query = _matching(feed, campaign_id, source_id, item_id, run_id, places)
+        query = query.order_by(tables.records.c.risk.desc(), tables.records.c.record_id)
+        if record_ids is not None:
+            query = query.where(bulk.is_one_of(conn, tables.records.c.record_id, [fit_name(i) for i in record_ids]))
+        return bulk.fetch_frame(conn, query if limit is None else query.limit(limit))
+
+
+def load_payloads(store: Store, feed: str, record_ids: Sequence[str]) -> pd.DataFrame:
+    """Return the payloads of records, in the columns of `Batch.records`; those of unreadable rows are left out."""
+    rows = find_records(store, feed, record_ids=record_ids)
+    parts = list(_payloads(store, rows[rows["readable"]]))
+    return pd.concat(parts, ignore_index=True) if parts else _empty()
+
+
+def frames_in(store: Store, feed: str, places: Collection[Place]) -> Iterator[pd.DataFrame]:
+    """Yield the payloads of all readable records in some places, one lake file at a time."""
+    c = tables.records.c
+    query = sa.select(c.record_id, c.file_id).where(
+        c.feed == feed, c.readable.is_(True), c.place.in_([place.value for place in places])
+    )
+    with store.read() as conn:
+        rows = bulk.fetch_frame(conn, query)
+    yield from _payloads(store, rows)
+
+
+def accepted_frames(store: Store, feed: str) -> Iterator[pd.DataFrame]:
+    """Yield the payloads of all accepted records, released ones included and recalled ones not."""
+    return frames_in(store, feed, (Place.ACCEPTED,))
+
+
+def load_staged(store: Store, feed: str) -> pd.DataFrame:
+    """Return the payloads of all staged records, so that a later run can decide them; empty when there are none."""
+    parts = list(frames_in(store, feed, (Place.STAGED,)))
+    return pd.concat(parts, ignore_index=True) if parts else _empty()
+
+
+def load_sources(store: Store, contract: Contract, *, version: int | None = None) -> pd.DataFrame:
+    """Return the ledger of a feed's sources, summed up to `version`: the columns of `State.ledger`."""
+    with store.read() as conn:
+        return ledger.sums(conn, contract.namespace, version=version)
+
+
+def load_items(store: Store, feed: str) -> pd.DataFrame:
+    """Return the latest label of each item: ``item_id, label, probability, adopted, why``."""
+    c = tables.items.c
+    last = sa.select(c.item_id, sa.func.max(c.seq).label("seq")).where(c.feed == feed).group_by(c.item_id).subquery()
+    query = (
+        sa.select(c.item_id, c.label, c.probability, c.adopted, c.why)
+        .where(c.feed == feed, c.item_id == last.c.item_id, c.seq == last.c.seq)
+        .order_by(c.item_id)
+    )
+    with store.read() as conn:
+        return bulk.fetch_frame(conn, query)
+
+
+def _matching(
+    feed: str,
+    campaign_id: str | None,
+    source_id: str | None,
+    item_id: str | None,
+    run_id: str | None,
+    places: Collection[Place] | None,
+) -> sa.Select[tuple[object, ...]]:
+    c = tables.records.c
+    query = sa.select(tables.records).where(c.feed == feed)
+    for column, value in ((c.campaign_id, campaign_id), (c.item_id, item_id), (c.run_id, run_id)):
+        if value is not None:
+            query = query.where(column == fit_name(value))
+    if source_id is not None:
+        query = query.where(sa.or_(c.source_id == fit_name(source_id), c.author_id == fit_name(source_id)))
+    if places is not None:
+        query = query.where(c.place.in_([place.value for place in places]))
+    return query
+
+
+def _payloads(store: Store, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    with store.read() as conn:
+        files = file_rows(conn, rows["file_id"].unique().tolist())
+    for file_id, path, digest in zip(files["file_id"], files["path"], files["sha256"], strict=True):
+        wanted = rows.loc[rows["file_id"] == file_id, "record_id"]
+        frame = store.lake.read_frame(path, sha256=digest)
+        yield frame[frame["record_id"].isin(set(wanted))].reset_index(drop=True)
+
+
+def _empty() -> pd.DataFrame:
+    return pd.DataFrame({"record_id": pd.Series(dtype="str"), "content_hash": pd.Series(dtype="str")})

@@ -1,0 +1,176 @@
+"""Shape a decided batch into rows of the records, evidence, campaign and item tables (pure)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from poison_guard.config import Contract
+from poison_guard.records import Action, Campaign, Decided, Place, Reason
+from poison_guard.store.names import fit_name, fit_names
+from poison_guard.store.plain import to_json
+
+__all__ = ["AUDIT", "campaign_rows", "evidence_rows", "item_rows", "record_rows"]
+
+AUDIT = "audit_sample"
+"""Reason code of a record that a reviewer sees though nothing speaks against it."""
+
+_IDS = ("source_id", "author_id", "item_id", "group")
+_ANSWER_CHARS = 512
+_EVIDENCE = ["record_id", "signal", "level", "p", "code", "args"]
+
+
+def record_rows(
+    contract: Contract,
+    records: pd.DataFrame,
+    unreadable: pd.DataFrame,
+    decisions: pd.DataFrame,
+    received_at: dt.datetime,
+) -> pd.DataFrame:
+    """Return one row a record or unreadable row, with its decision; `place` is missing where there is none.
+
+    `payload` is the row's position in `records`, or in `unreadable` where `readable` is false.
+    """
+    rows = pd.concat(
+        [_readable(contract, records, received_at), _unreadable(unreadable, received_at)], ignore_index=True
+    )
+    made = decisions.assign(record_id=fit_names(decisions["record_id"])).set_index("record_id")
+    made = made[~made.index.duplicated()].reindex(rows["record_id"]).set_axis(rows.index)
+    lost = ~rows["readable"]
+    return rows.assign(
+        place=made["place"].astype("str").mask(lost, Place.QUARANTINED.value),
+        action=made["action"].astype("str").mask(lost, Action.QUARANTINE.value),
+        risk=made["risk"].astype(float).mask(lost, 1.0),
+        campaign_id=made["campaign_id"].astype("str"),
+    )
+
+
+def evidence_rows(
+    decided: Decided, unreadable: pd.DataFrame, wanted: Iterable[str], conflicts: Iterable[str]
+) -> pd.DataFrame:
+    """Return the evidence of `wanted` records; those that have none tell the reasons of their decision.
+
+    `conflicts` are records held because their id came with different contents.
+    """
+    keep = set(wanted)
+    given = decided.evidence.reindex(columns=_EVIDENCE)
+    given = given.assign(record_id=fit_names(given["record_id"]))
+    given = given[given["record_id"].isin(keep)]
+    silent = keep - set(given["record_id"])
+    made = decided.decisions.assign(record_id=fit_names(decided.decisions["record_id"]))
+    made = made[made["record_id"].isin(silent)]
+    told = [
+        (name, "decide", "rule", 1.0, reason.code, reason.args)
+        for name, reasons in zip(made["record_id"], made["reasons"], strict=True)
+        for reason in _reasons(reasons)
+    ]
+    told += [(name, "validation", "rule", 1e-9, "id_conflict", {"record_id": name}) for name in conflicts]
+    lost = unreadable.drop_duplicates("record_id")
+    told += [
+        (fit_name(name), "ingest", "rule", 1e-9, code, args)
+        for name, code, args in zip(lost["record_id"], lost["code"], lost["args"], strict=True)
+        if fit_name(name) in silent
+    ]
+    rows = pd.concat([given, pd.DataFrame(told, columns=_EVIDENCE)], ignore_index=True) if told else given
+    return rows.assign(
+        args=[a if isinstance(a, str) else to_json({} if a is None else a) for a in rows["args"]],
+        signal=rows["signal"].astype("str"),
+        level=rows["level"].astype("str"),
+        p=rows["p"].astype(float).fillna(1.0),
+    )
+
+
+def campaign_rows(campaigns: Iterable[Campaign]) -> pd.DataFrame:
+    """Return one row a campaign."""
+    columns = ["campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "code", "args"]
+    rows = [
+        (
+            *(c.campaign_id, c.kind, c.p, c.strength, len(c.record_ids), len(c.source_ids), c.first_at, c.last_at),
+            *(c.reason.code, to_json(c.reason.args)),
+        )
+        for c in campaigns
+    ]
+    frame = pd.DataFrame(rows, columns=columns)
+    times = {
+        name: pd.to_datetime(frame[name], utc=True).astype("datetime64[us, UTC]") for name in ("first_at", "last_at")
+    }
+    return frame.assign(**times)
+
+
+def item_rows(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the labels of items, one row an item."""
+    return items.assign(
+        item_id=fit_names(items["item_id"]),
+        label=items["label"].astype("str").str.slice(0, _ANSWER_CHARS),
+        probability=items["probability"].astype(float).fillna(0.0),
+        adopted=items["adopted"].astype(bool),
+        why=[_why(value) for value in items["why"]],
+    ).drop_duplicates("item_id")
+
+
+def _readable(contract: Contract, records: pd.DataFrame, received_at: dt.datetime) -> pd.DataFrame:
+    n, empty = len(records), pd.Series(pd.NA, index=records.index, dtype="str")
+    ids = {name: fit_names(records[name]) if name in records else empty for name in _IDS}
+    vote = contract.vote
+    answer = _as_text(records[vote]) if vote in records.columns else empty
+    times = records["received_at"] if "received_at" in records else pd.Series([received_at] * n, index=records.index)
+    observed = records["observed_at"] if "observed_at" in records else pd.Series(pd.NaT, index=records.index)
+    return pd.DataFrame(
+        {
+            "record_id": fit_names(records["record_id"]),
+            "content_hash": records["content_hash"],
+            **ids,
+            "answer": answer,
+            "observed_at": _utc(observed),
+            "received_at": _utc(times),
+            "readable": True,
+            "payload": range(n),
+        }
+    ).astype({"record_id": "str", "content_hash": "str", "readable": bool})
+
+
+def _unreadable(unreadable: pd.DataFrame, received_at: dt.datetime) -> pd.DataFrame:
+    rows = unreadable.drop_duplicates("record_id")
+    cells = [f"{o}\0{r}\0{raw}" for o, r, raw in zip(rows["object"], rows["row"], rows["raw"], strict=True)]
+    hashes = [hashlib.blake2b(c.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for c in cells]
+    empty = pd.Series(pd.NA, index=rows.index, dtype="str")
+    return pd.DataFrame(
+        {
+            "record_id": fit_names(rows["record_id"]),
+            "content_hash": pd.Series(hashes, index=rows.index, dtype="str"),
+            **dict.fromkeys((*_IDS, "answer"), empty),
+            "observed_at": _utc(pd.Series(pd.NaT, index=rows.index)),
+            "received_at": _utc(pd.Series([received_at] * len(rows), index=rows.index)),
+            "readable": False,
+            "payload": range(len(rows)),
+        }
+    ).astype({"record_id": "str", "content_hash": "str", "readable": bool})
+
+
+def _as_text(votes: pd.Series) -> pd.Series:
+    """Return votes as text; whole ratings without a decimal point, so that 4.0 and "4" are one answer."""
+    if votes.dtype.kind == "f":
+        return votes.map(lambda v: f"{v:g}", na_action="ignore").astype("str")
+    return votes.astype("str").str.slice(0, _ANSWER_CHARS).str.replace("\0", "␀", regex=False)
+
+
+def _utc(times: pd.Series) -> pd.Series:
+    return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]")
+
+
+def _reasons(value: object) -> list[Reason]:
+    many = value if isinstance(value, list | tuple) else []
+    found = [
+        r if isinstance(r, Reason) else Reason(r["code"], r.get("args", {})) if isinstance(r, Mapping) else None
+        for r in many
+    ]
+    return [reason for reason in found if reason is not None]
+
+
+def _why(value: object) -> str:
+    if isinstance(value, Reason):
+        return to_json({"code": value.code, "args": value.args})
+    return value if isinstance(value, str) else to_json(value)

@@ -1,0 +1,80 @@
+"""Read the state a run may know, exactly as it was at a version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard.config import Contract
+from poison_guard.records import Place, State
+from poison_guard.store import bulk, ledger, places, tables, trusted
+from poison_guard.store.engine import Store
+from poison_guard.store.names import fit_name
+
+__all__ = ["load_schema", "load_state"]
+
+
+def load_state(
+    store: Store,
+    contract: Contract,
+    *,
+    record_ids: Iterable[str],
+    item_ids: Iterable[str],
+    version: int,
+    controls: pd.DataFrame,
+    source_ids: Iterable[str] | None = None,
+) -> State:
+    """Return the state of a feed as of `version`, whatever was written since; later reads give the same.
+
+    `source_ids` keeps the ledger to those sources. Without a trusted set `reference` and `calibration` are empty.
+    """
+    with store.read() as conn:
+        wanted = None if source_ids is None else [fit_name(name) for name in dict.fromkeys(source_ids)]
+        sums = ledger.sums(conn, contract.namespace, version=version, source_ids=wanted)
+        known = _known(conn, contract.name, record_ids, version)
+        answers = _answers(conn, contract.name, item_ids, version)
+        schema = load_schema(conn, contract.name, version)
+    frozen = trusted.load_trusted(store, contract.name, version=version)
+    return State(
+        feed=contract.name,
+        version=version,
+        ledger=sums,
+        reference=frozen.split("reference"),
+        calibration=frozen.split("calibration"),
+        trusted_hash=frozen.hash,
+        controls=controls,
+        answers=answers,
+        known=known,
+        schema=schema,
+    )
+
+
+def load_schema(conn: sa.Connection, feed: str, version: int | None = None) -> dict[str, str]:
+    """Return the payload schema a feed was last accepted with, as of `version`; empty before the first."""
+    c = tables.schemas.c
+    query = sa.select(c.body).where(c.feed == feed).order_by(c.seq.desc()).limit(1)
+    body = conn.execute(query if version is None else query.where(c.seq <= version)).scalar()
+    return {} if body is None else json.loads(body)
+
+
+def _known(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: int) -> pd.DataFrame:
+    given = {fit_name(name): name for name in record_ids}
+    found = places.as_of(conn, feed, places.find(conn, feed, given), version)
+    known = found[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
+    return known.assign(record_id=known["record_id"].map(given).astype("str"))
+
+
+def _answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:
+    c = tables.records.c
+    shown = [c.record_id, c.item_id, c.source_id, c.answer, c.observed_at]
+    query = sa.select(*shown, c.seq, c.place, c.content_hash).where(c.feed == feed, c.readable.is_(True))
+    given = {fit_name(name): name for name in item_ids}
+    found = places.as_of(conn, feed, bulk.select_many(conn, query, c.item_id, given), version)
+    found = found[(found["place"] == Place.ACCEPTED.value) & found["answer"].notna()]
+    found = found[["record_id", "item_id", "source_id", "answer", "observed_at"]].sort_values(
+        "record_id", ignore_index=True
+    )
+    return found.assign(item_id=found["item_id"].map(given).astype("str"))

@@ -1,0 +1,202 @@
+"""The trusted set: vetted records, entered by a named person, split by hash of their content, frozen and hashed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard.config import Contract
+from poison_guard.errors import DataError, UsageError
+from poison_guard.store import bulk, chain, tables
+from poison_guard.store.clock import moment
+from poison_guard.store.engine import Store
+from poison_guard.store.manifests import add_files, file_rows
+from poison_guard.store.names import fit_names
+
+__all__ = ["SPLITS", "Trusted", "TrustedSummary", "add_trusted", "count_trusted", "load_trusted", "split_of"]
+
+SPLITS = {"reference": 50, "calibration": 30, "holdout": 20}
+"""Percent of the trusted records in each split."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedSummary:
+    """What a feed's trusted set holds after an addition."""
+
+    added: int
+    already: int
+    """Records of this addition that were in the set before."""
+    reference: int
+    calibration: int
+    holdout: int
+    hash: str
+    """Hash of the frozen set."""
+    seq: int
+    """Sequence number of the event; the state version from which the addition counts."""
+
+    @property
+    def n(self) -> int:
+        """Records in the set."""
+        return self.reference + self.calibration + self.holdout
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """The trusted set as of a version: `records` has the columns of `Batch.records` and ``split``."""
+
+    records: pd.DataFrame
+    hash: str
+    """Empty when there is none."""
+
+    def split(self, name: str) -> pd.DataFrame:
+        """Return the records of one split, ordered by id."""
+        return self.records[self.records["split"] == name].drop(columns="split").reset_index(drop=True)
+
+
+def split_of(content_hash: str) -> str:
+    """Return the split a content belongs to, for ever: half reference, three tenths calibration, the rest holdout."""
+    draw = int.from_bytes(hashlib.blake2b(f"split:{content_hash}".encode(), digest_size=8).digest()) % 100
+    edge = 0
+    for name, share in SPLITS.items():
+        edge += share
+        if draw < edge:
+            return name
+    return "holdout"
+
+
+def add_trusted(
+    store: Store,
+    contract: Contract,
+    records: pd.DataFrame,
+    *,
+    by: str,
+    reason: str,
+    from_review: bool = False,
+    now: dt.datetime | None = None,
+) -> TrustedSummary:
+    """Add vetted records (columns of `Batch.records`) to the feed's trusted set and return what it holds.
+
+    Entered records never change or leave. `UsageError` without a name or reason; `DataError` for records that the feed
+    has seen (unless `from_review`: then the event says so), and for an id that is trusted with other content.
+    """
+    if not by.strip() or not reason.strip():
+        raise UsageError("a trusted set is entered by a named person with a reason; give both `by` and `reason`")
+    if records.empty:
+        raise DataError(f"there are no records to trust for {contract.name}")
+    records = records.assign(record_id=fit_names(records["record_id"])).reset_index(drop=True)
+    _check_ids(records)
+    with store.read() as conn:
+        fresh = _fresh(conn, contract.name, records, from_review=from_review)
+    file = store.lake.add_frame(fresh, f"trusted/{contract.name}") if len(fresh) else None
+    with store.write() as conn:
+        seq = chain.next_seq(conn)
+        if not _fresh(conn, contract.name, records, from_review=from_review)["record_id"].equals(fresh["record_id"]):
+            raise UsageError(
+                f"someone else added to the trusted set of {contract.name} at the same time; run this again"
+            )
+        if file is not None:
+            file_id = add_files(conn, contract.name, [("trusted", file)], run_id=None, seq=seq)
+            rows = fresh[["record_id", "content_hash"]].assign(
+                split=fresh["content_hash"].map(split_of),
+                feed=contract.name,
+                file_id=file_id,
+                reviewed=from_review,
+                seq=seq,
+            )
+            bulk.insert_frame(conn, tables.trusted, rows)
+            body = {
+                "added": len(fresh),
+                "from_review": from_review,
+                "file": file.sha256,
+                "reason": chain.subject(store.key, reason),
+                "hash": _hash(_rows(conn, contract.name)),
+            }
+            chain.append(conn, store.key, kind="trust.added", at=moment(now), body=body, feed=contract.name, actor=by)
+            _note(conn, contract.name, seq=seq, by=by, reason=reason, n=len(fresh), at=moment(now))
+        else:
+            seq -= 1
+        rows = _rows(conn, contract.name)
+    counts = rows["split"].value_counts()
+    splits = {name: int(counts.get(name, 0)) for name in SPLITS}
+    return TrustedSummary(added=len(fresh), already=len(records) - len(fresh), hash=_hash(rows), seq=seq, **splits)
+
+
+def load_trusted(store: Store, feed: str, *, version: int | None = None) -> Trusted:
+    """Return the trusted records of a feed as of `version`, ordered by id, whatever order they were added in."""
+    with store.read() as conn:
+        rows = _rows(conn, feed, version)
+        files = file_rows(conn, rows["file_id"].unique().tolist())
+    if rows.empty:
+        columns = {"record_id": "str", "content_hash": "str", "split": "str"}
+        return Trusted(pd.DataFrame({n: pd.Series(dtype=t) for n, t in columns.items()}), "")
+    frames = [
+        store.lake.read_frame(path, sha256=digest) for path, digest in zip(files["path"], files["sha256"], strict=True)
+    ]
+    held = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    held = held.set_index("record_id", drop=False).reindex(rows["record_id"]).reset_index(drop=True)
+    return Trusted(held.assign(split=rows["split"]), _hash(rows))
+
+
+def count_trusted(store: Store, feed: str) -> dict[str, int]:
+    """Return how many trusted records each split of a feed has."""
+    with store.read() as conn:
+        counts = _rows(conn, feed)["split"].value_counts()
+    return {name: int(counts.get(name, 0)) for name in SPLITS}
+
+
+def _check_ids(records: pd.DataFrame) -> None:
+    twice = records["record_id"].duplicated()
+    if twice.any():
+        raise DataError(f"the record {records.loc[twice, 'record_id'].iloc[0]!r} is in the trusted set twice; keep one")
+
+
+def _rows(conn: sa.Connection, feed: str, version: int | None = None) -> pd.DataFrame:
+    query = sa.select(tables.trusted).where(tables.trusted.c.feed == feed)
+    if version is not None:
+        query = query.where(tables.trusted.c.seq <= version)
+    return bulk.fetch_frame(conn, query).sort_values("record_id", ignore_index=True)
+
+
+def _fresh(conn: sa.Connection, feed: str, records: pd.DataFrame, *, from_review: bool) -> pd.DataFrame:
+    """Return the records that are not trusted yet; refuse those the set or the feed contradicts."""
+    t, r = tables.trusted.c, tables.records.c
+    there = bulk.select_many(
+        conn, sa.select(t.record_id, t.content_hash).where(t.feed == feed), t.record_id, records["record_id"]
+    ).set_index("record_id")["content_hash"]
+    held = records["record_id"].map(there)
+    clash = held.notna() & (held != records["content_hash"])
+    if clash.any():
+        first = records.loc[clash, "record_id"].iloc[0]
+        raise DataError(f"{first!r} is in the trusted set of {feed} with other content; trusted records never change")
+    fresh = records[held.isna()].reset_index(drop=True)
+    if not from_review:
+        by_id = bulk.select_many(conn, sa.select(r.record_id).where(r.feed == feed), r.record_id, fresh["record_id"])
+        by_content = bulk.select_many(
+            conn, sa.select(r.content_hash).where(r.feed == feed), r.content_hash, fresh["content_hash"].unique()
+        )
+        seen = fresh["record_id"].isin(by_id["record_id"]) | fresh["content_hash"].isin(by_content["content_hash"])
+        if seen.any():
+            first = fresh.loc[seen, "record_id"].iloc[0]
+            raise DataError(
+                f"{int(seen.sum())} of these records were already seen in the feed {feed}, the first is {first!r}; "
+                "a feed's own records become trusted only through review"
+            )
+    return fresh
+
+
+def _hash(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return ""
+    lines = "\n".join(
+        f"{r}\t{c}\t{s}" for r, c, s in zip(rows["record_id"], rows["content_hash"], rows["split"], strict=True)
+    )
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _note(conn: sa.Connection, feed: str, *, seq: int, by: str, reason: str, n: int, at: dt.datetime) -> None:
+    row = {"seq": seq, "feed": feed, "verb": "trust", "actor": by, "reason": reason, "at": at, "n": n, "selector": "{}"}
+    conn.execute(sa.insert(tables.reviews), [row])
