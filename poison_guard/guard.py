@@ -48,7 +48,7 @@ class Guard:
         """Decide records (frame, path, paths) by what the home knows, and store nothing."""
         from poison_guard.steps.direct import scan
 
-        with self._feed() as feed:
+        with self._feed(only_look=True) as feed:
             return scan(feed, source, _now())
 
     def ingest(self, source: Source = None) -> ScanResult:
@@ -82,10 +82,10 @@ class Guard:
             )
 
     @contextmanager
-    def _feed(self) -> Iterator[Feed]:
+    def _feed(self, *, only_look: bool = False) -> Iterator[Feed]:
         from poison_guard.steps.opening import open_feed
 
-        with open_feed(self.contract.path, self.home) as feed:
+        with open_feed(self.contract.path, self.home, only_look=only_look) as feed:
             yield feed
 
 

@@ -105,7 +105,10 @@ class Batch:
     issues: pd.DataFrame
     unreadable: pd.DataFrame
     schema: Mapping[str, str] = field(default_factory=dict)
-    """Payload schema: column name to kind (``text``, ``number``, ``time``, ``bool``, ``binary``, ``list``)."""
+    """Payload schema: column name to kind (``text``, ``number``, ``time``, ``bool``, ``binary``, ``list``;
+    ``empty``: no value)."""
+    duplicates: int = 0
+    """Rows left out because the batch holds the same id with the same content (or a newer revision) once more."""
 
 
 @dataclass(frozen=True, slots=True)

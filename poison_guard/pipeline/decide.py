@@ -202,14 +202,15 @@ def _items(
     """Return which labels are adopted, from this batch's accepted votes and those accepted before."""
     if not contract.vote:
         return pd.DataFrame({"item_id": [], "label": [], "probability": [], "adopted": [], "why": []})
-    from poison_guard.signals.sources import consensus
+    from poison_guard.signals.sources import consensus, established
 
-    votes = scored[["item_id", "source_id", "vote", "observed_at"]].assign(established=found.established)
+    votes = scored[["item_id", "source_id", "vote"]].assign(established=found.established)
     whole = votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
     accepted = whole & (decisions["place"].to_numpy(object)[: len(scored)] == Place.ACCEPTED.value)
     together = np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD
-    before = state.answers.rename(columns={"answer": "vote"})
-    yes = pd.concat([votes[accepted], before.assign(established=True)], ignore_index=True)[list(votes.columns)]
+    before = state.answers.rename(columns={"answer": "vote"})[["item_id", "source_id", "vote"]]
+    before = before.assign(established=established(before, state.ledger, scored["received_at"].max()))
+    yes = pd.concat([votes[accepted], before], ignore_index=True)
     result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model="auto")
     return adopt(result.items, yes, votes[whole & together], found.conflicts, state.controls, contract.policy)
 

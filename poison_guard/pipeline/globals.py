@@ -32,14 +32,15 @@ def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepare
     """Return the global evidence of a scored frame that is sorted by ``record_id`` (so that order cannot matter)."""
     from poison_guard.signals.sources import cohort_conflict, established
 
-    votes = _votes(scored)
-    old = established(scored, state.ledger)
+    old = established(scored, state.ledger, scored["received_at"])
     crashes: dict[str, Reason] = {}
     sources, conflicts = pd.DataFrame(), pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
     if contract.vote:
-        found = guarded(lambda: _sources(votes, contract, state))
+        votes = _votes(scored)
+        trusty = old[votes.index]
+        found = guarded(lambda: _sources(votes, trusty, contract, state))
         sources = _or_crash(found, "source", crashes, pd.DataFrame())
-        conflicts = cohort_conflict(votes, pd.Series(old, index=scored.index)[votes.index])
+        conflicts = cohort_conflict(votes, trusty)
     campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
         found = guarded(lambda: _campaigns(scored, contract, state, prepared))
@@ -55,19 +56,15 @@ def _or_crash(found, signal: str, crashes: dict[str, Reason], empty):
 
 
 def _votes(scored: pd.DataFrame) -> pd.DataFrame:
-    whole = scored["item_id"].notna() & scored["source_id"].notna() & scored["vote"].notna()
-    return scored.loc[
-        whole, ["record_id", "item_id", "source_id", "vote", "observed_at", "received_at", "source_since"]
-    ]
+    votes = scored[["item_id", "source_id", "vote"]].rename(columns={"vote": "answer"})
+    return votes.dropna()
 
 
-def _sources(votes: pd.DataFrame, contract: Contract, state: State) -> pd.DataFrame:
+def _sources(votes: pd.DataFrame, old: pd.Series, contract: Contract, state: State) -> pd.DataFrame:
     from poison_guard.signals.sources import score_sources
 
-    policy = contract.policy
-    return score_sources(
-        votes, ledger=state.ledger, controls=state.controls, alpha=policy.source_alpha, seed=policy.seed
-    )
+    alpha = contract.policy.source_alpha
+    return score_sources(votes, ledger=state.ledger, controls=state.controls, alpha=alpha, established=old)
 
 
 def _campaigns(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> tuple[Campaign, ...]:

@@ -45,7 +45,7 @@ def labels_needed(rate: float) -> int:
 
 def choose_sample(records: pd.DataFrame, rows: int = SAMPLE_ROWS) -> pd.DataFrame:
     """Return at most `rows` records with the lowest content hashes: the same ones in whatever order they came."""
-    return records.nsmallest(rows, "content_hash", keep="first").sort_values(["content_hash", "record_id"])
+    return records.sort_values(["content_hash", "record_id"]).head(rows)
 
 
 def prepare(

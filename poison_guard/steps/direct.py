@@ -10,7 +10,7 @@ from poison_guard.pipeline.line import run as run_line
 from poison_guard.records import Batch, Decided, ScanResult, State
 from poison_guard.steps.intake import Source, current_state, read_batch, with_staged
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.results import result_of, stored_result
+from poison_guard.steps.results import nothing_new, result_of, stored_result
 from poison_guard.store import Run, begin_run, commit_run, repin
 
 __all__ = ["ingest", "scan"]
@@ -32,7 +32,7 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     """
     batch = with_staged(feed, read_batch(feed, source, now))
     if not batch.objects and not len(batch.records):
-        return stored_result(feed, None)
+        return nothing_new()
     run = begin_run(
         feed.store,
         feed.contract,

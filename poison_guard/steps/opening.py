@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -16,7 +17,7 @@ from poison_guard.ingest import read_table
 from poison_guard.store import Store, open_store
 from poison_guard.validate import Suite, load_suite
 
-__all__ = ["Feed", "find_suite", "load_controls", "open_feed"]
+__all__ = ["Feed", "find_suite", "has_store", "load_controls", "open_feed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,28 @@ class Feed:
 
 
 @contextmanager
-def open_feed(contract_path: str | Path, home: str | Path) -> Iterator[Feed]:
-    """Open contract, store and suite; the store is closed on leaving."""
+def open_feed(contract_path: str | Path, home: str | Path, *, only_look: bool = False) -> Iterator[Feed]:
+    """Open contract, store and suite; the store is closed on leaving.
+
+    With `only_look` a home that has no store yet is left as it is: an empty store in a temporary folder stands in.
+    """
     contract = load_contract(contract_path)
     settings = open_settings(home)
     suite_file = find_suite(contract, settings.home)
     suite = load_suite(suite_file) if suite_file else None
-    with open_store(settings) as store:
+    with ExitStack() as stack:
+        where = settings
+        if only_look and not has_store(settings):
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="poison-guard-")))
+            where = open_settings(folder, environ={})
+        store = stack.enter_context(open_store(where))
         yield Feed(contract, settings, store, suite)
+
+
+def has_store(settings: Settings) -> bool:
+    """Whether there is a store to look at: a database server, or an SQLite file that exists."""
+    scheme, _, file = settings.store_url.partition("://")
+    return not scheme.startswith("sqlite") or Path(file.removeprefix("/")).is_file()
 
 
 def find_suite(contract: Contract, home: Path) -> Path | None:

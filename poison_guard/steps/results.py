@@ -7,9 +7,9 @@ import pandas as pd
 from poison_guard.decide.reasons import sentence
 from poison_guard.records import Batch, Campaign, Decided, Place, Reason, ScanResult
 from poison_guard.steps.opening import Feed
-from poison_guard.store import Run, stored_run_frames
+from poison_guard.store import Run, run_facts, run_outcome
 
-__all__ = ["result_of", "stored_result"]
+__all__ = ["nothing_new", "result_of", "stored_result"]
 
 _DECISIONS = ["record_id", "action", "risk", "campaign_id", "reasons"]
 
@@ -39,18 +39,34 @@ def result_of(decided: Decided, batch: Batch, run_id: str | None = None) -> Scan
     )
 
 
-def stored_result(feed: Feed, run: Run | None) -> ScanResult:
-    """Return what a committed run gave; with no run, an empty result that says there was nothing new."""
-    frames = stored_run_frames(feed.store, feed.contract.name, run.run_id if run else None)
+def nothing_new() -> ScanResult:
+    """Return the result of a run that found no record it had not taken in before."""
+    columns = {
+        "decisions": _DECISIONS,
+        "items": ["item_id", "label", "probability", "adopted", "why"],
+        "sources": ["source_id"],
+        "evidence": ["record_id", "signal", "level", "p", "code", "args"],
+    }
+    frames = {name: pd.DataFrame({c: pd.Series(dtype=object) for c in names}) for name, names in columns.items()}
+    counts = dict.fromkeys(("received", "seen_before", "staged", "accepted", "quarantined", "rejected"), 0)
+    told = ("nothing new: every object was taken in before",)
+    return ScanResult(**frames, campaigns=campaign_table(()), notes=told, counts=counts)
+
+
+def stored_result(feed: Feed, run: Run) -> ScanResult:
+    """Return what a committed run gave."""
+    frames = run_outcome(feed.store, run)
+    campaigns = frames["campaigns"]
+    told = [sentence(code, args) for code, args in zip(campaigns["code"], campaigns["args"], strict=True)]
     return ScanResult(
         decisions=frames["decisions"][_DECISIONS],
         items=frames["items"],
-        sources=frames["sources"],
-        campaigns=frames["campaigns"],
+        sources=run_facts(feed.store, run.run_id)["sources"],
+        campaigns=campaigns.drop(columns=["code", "args"]).assign(why=told),
         evidence=frames["evidence"],
-        notes=tuple(run.notes) if run else ("nothing new: every object was taken in before",),
-        counts=dict(run.counts) if run else {"received": 0},
-        run_id=run.run_id if run else None,
+        notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
+        counts=dict(run.counts),
+        run_id=run.run_id,
     )
 
 

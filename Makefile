@@ -1,0 +1,82 @@
+# The same commands everywhere: on a laptop, in CI, in the image. Needs Python >= 3.11, make and a C compiler.
+
+PYTHON ?= python3
+VENV   ?= .venv
+GUARD_HOME ?= guard-home
+FEEDS  ?= feeds
+JOBS   ?= 2
+EXTRAS ?= dev
+TORCH  ?= auto
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ROOT  := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check format up drill bench clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make the virtual environment (done by the others when needed)
+
+# uv is several times faster than pip and reads none of pip's configuration, so what pip was told is passed on. Where pip
+# has no folder of wheels, uv picks the torch build for this machine (CUDA or CPU); failing that, the index's default.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "poison_guard needs Python 3.11 or newer; try make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@set -eu; \
+	told() { $(BIN)/python -m pip config get "global.$$1" 2>/dev/null | tr '\n' ' ' | sed 's/ *$$//'; }; \
+	links="$${PIP_FIND_LINKS:-$$(told find-links)}"; \
+	index="$${PIP_INDEX_URL:-$$(told index-url)}"; \
+	more="$${PIP_EXTRA_INDEX_URL:-$$(told extra-index-url)}"; \
+	cert="$${PIP_CERT:-$$(told cert)}"; \
+	if [ -n "$$links" ]; then export UV_FIND_LINKS="$$(echo $$links | tr ' ' ',')"; fi; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	if [ -n "$$more" ]; then export UV_INDEX="$$more" UV_INDEX_STRATEGY=unsafe-best-match; fi; \
+	if [ -n "$$cert" ] && [ -z "$${SSL_CERT_FILE:-}" ]; then export SSL_CERT_FILE="$$cert"; fi; \
+	set -- --python $(BIN)/python --constraints constraints.txt --editable '.[$(EXTRAS)]'; \
+	echo "installing poison_guard into $(VENV)" >&2; \
+	if [ -n "$$links" ]; then $(BIN)/uv pip install --quiet "$$@"; \
+	else $(BIN)/uv pip install --quiet --torch-backend=$(TORCH) "$$@" 2>$(VENV)/.torch-backend \
+		|| { echo "torch's own index did not answer; taking torch from the default index" >&2; \
+		     $(BIN)/uv pip install --quiet "$$@"; }; fi
+	@touch $@
+
+run: $(STAMP) ## the demo: three feeds through Airflow, then a table each
+	@$(BIN)/poison-guard demo --home $(GUARD_HOME)
+	@$(BIN)/python -m poison_guard.airflow.run --home $(GUARD_HOME) --feeds $(FEEDS)
+
+test: $(STAMP) ## all tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+
+check: $(STAMP) ## format, lint, types, import rules; changes nothing
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --output-format=min-text
+	@$(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## let ruff format and fix
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+up: $(STAMP) ## Airflow's UI with the DAGs, on http://localhost:8080 (ctrl-c stops it)
+	@echo "http://localhost:8080 as admin; the password is in $(GUARD_HOME)/airflow/simple_auth_manager_passwords.json.generated" >&2
+	@umask 077; AIRFLOW_HOME=$(abspath $(GUARD_HOME))/airflow \
+	AIRFLOW__CORE__DAGS_FOLDER=$(ROOT)/dags AIRFLOW__CORE__LOAD_EXAMPLES=False \
+	AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION=False AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=60 \
+	AIRFLOW__API__HOST=127.0.0.1 \
+	POISON_GUARD_HOME=$(abspath $(GUARD_HOME)) POISON_GUARD_FEEDS=$(abspath $(FEEDS)) \
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/airflow standalone
+
+drill: $(STAMP) ## the demo worlds over ten seeds, measured against the truth
+	@$(BIN)/python -m poison_guard.drills
+
+bench: $(STAMP) ## speed and memory, and quality against a baseline; writes benchmarks/results
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and caches; homes with data stay
+	rm -rf $(VENV) dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,184 @@
+"""Run every guard DAG once in this process, without a scheduler: `python -m poison_guard.airflow.run`.
+
+Airflow keeps its own SQLite under the home; its logs go to a file there, so that the terminal shows one line a DAG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import poison_guard
+from poison_guard.airflow.feeds import read_feeds
+from poison_guard.airflow.showing import demo_tables, where_next
+from poison_guard.errors import ConfigError, GuardError, StoreError, UsageError
+
+__all__ = ["DagOutcome", "dags_folder", "main", "point_airflow", "quiet", "run_dags"]
+
+
+@dataclass(frozen=True, slots=True)
+class DagOutcome:
+    """How one DAG ended."""
+
+    dag_id: str
+    state: str
+    """``success`` or ``failed``; a DAG that found nothing new is a success."""
+    seconds: float
+    counts: dict[str, int] | None
+    """What the store task counted; None when nothing was new or the DAG failed before."""
+    errors: tuple[str, ...] = ()
+    """``task: message`` of each task that failed."""
+
+
+def dags_folder() -> Path:
+    """Return the folder of the DAG files: ``dags`` of a checkout, else the copy in the installed package."""
+    package = Path(poison_guard.__file__).parent
+    checkout = package.parent / "dags"
+    return checkout if (checkout / "guard.py").is_file() else package / "shipped" / "dags"
+
+
+def point_airflow(airflow_home: Path, dags: Path) -> None:
+    """Point this process at an Airflow of its own, whatever the environment says; call before `airflow` is imported."""
+    if "airflow" in sys.modules:
+        raise UsageError("airflow is imported already; start the in-process run in a fresh Python")
+    airflow_home.mkdir(parents=True, exist_ok=True)
+    for key in [key for key in os.environ if key.startswith("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")]:
+        del os.environ[key]  # never somebody else's database
+    os.environ |= {
+        "AIRFLOW_HOME": str(airflow_home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{airflow_home / 'airflow.db'}",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+def run_dags(
+    home: str | Path,
+    feeds: str | Path,
+    *,
+    airflow_home: str | Path | None = None,
+    on_start: Callable[[str], None] = lambda _dag_id: None,
+    on_end: Callable[[DagOutcome], None] = lambda _outcome: None,
+) -> tuple[DagOutcome, ...]:
+    """Run each ``guard_<feed>`` DAG of the contracts in `feeds` once; whatever is taken in already is not taken twice.
+
+    `airflow_home` is ``airflow`` under `home` unless given. Raises `ConfigError` for a broken contract.
+    """
+    root = Path(home).absolute()
+    os.environ |= {"POISON_GUARD_HOME": str(root), "POISON_GUARD_FEEDS": str(Path(feeds).absolute())}
+    point_airflow(Path(airflow_home or root / "airflow").absolute(), dags_folder())
+    if broken := read_feeds(dags_folder()).broken:
+        raise ConfigError("; ".join(broken))
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.utils import db
+
+    db.initdb()
+    bag = DagBag(dags_folder())
+    if bag.import_errors:
+        raise ConfigError("; ".join(bag.import_errors.values()))
+    outcomes = []
+    for dag_id in sorted(d for d in bag.dags if d.startswith("guard_")):
+        on_start(dag_id)
+        outcomes.append(_run(bag.dags[dag_id]))
+        on_end(outcomes[-1])
+    return tuple(outcomes)
+
+
+def _run(dag: Any) -> DagOutcome:
+    errors: list[str] = []
+
+    def remember(context: Any) -> None:
+        errors.append(f"{context['ti'].task_id}: {context.get('exception')}")
+
+    for task in dag.tasks:
+        kwargs = task.partial_kwargs if task.is_mapped else task.__dict__
+        kwargs["on_failure_callback"] = [remember]
+    start = time.monotonic()
+    run = dag.test()
+    stored = next((t for t in run.get_task_instances() if t.task_id == "store" and t.state == "success"), None)
+    counts = stored.xcom_pull(task_ids="store") if stored else None
+    return DagOutcome(dag.dag_id, str(run.state), time.monotonic() - start, counts, tuple(errors))
+
+
+@contextmanager
+def quiet(log: Path) -> Iterator[Any]:
+    """Send all that the process and its children print into `log`; yields a text stream to the terminal's stderr."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with log.open("ab") as file, os.fdopen(os.dup(2), "w", encoding="utf-8") as terminal:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for target, descriptor in zip((1, 2), saved, strict=True):
+                os.dup2(descriptor, target)
+                os.close(descriptor)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the DAGs with progress on stderr; returns the exit code (0, or 4 when a DAG failed)."""
+    parser = argparse.ArgumentParser(prog="python -m poison_guard.airflow.run", description=main.__doc__)
+    parser.add_argument("--home", default=os.environ.get("POISON_GUARD_HOME") or "guard-home")
+    parser.add_argument("--feeds", default=os.environ.get("POISON_GUARD_FEEDS") or "feeds")
+    args = parser.parse_args(argv)
+    log = Path(args.home).absolute() / "airflow" / "run.log"
+    try:
+        with quiet(log) as terminal:
+
+            def say(text: str) -> None:
+                terminal.write(text)
+                terminal.flush()
+
+            outcomes = run_dags(
+                args.home,
+                args.feeds,
+                on_start=lambda dag_id: say(f"  {dag_id:<24}"),
+                on_end=lambda outcome: say(_line(outcome)),
+            )
+    except (GuardError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return getattr(error, "exit_code", StoreError.exit_code)
+    if any(outcome.state != "success" for outcome in outcomes):
+        sys.stderr.write(f"a DAG failed; the whole story is in {log}\n")
+        return StoreError.exit_code
+    _show(Path(args.home))
+    return 0
+
+
+def _show(home: Path) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for table in demo_tables(read_feeds(dags_folder()).contracts, home):
+        console.print(table)
+        console.print()
+    console.print(where_next(home), markup=False, highlight=False, soft_wrap=True)
+
+
+def _line(outcome: DagOutcome) -> str:
+    if outcome.errors or outcome.state != "success":
+        return f"failed in {outcome.seconds:.0f} s: {'; '.join(outcome.errors)}\n"
+    if outcome.counts is None:
+        return "nothing new\n"
+    shown = ("received", "accepted", "quarantined", "rejected")
+    counts = ", ".join(f"{outcome.counts[key]:,} {key}" for key in shown if key in outcome.counts)
+    return f"{outcome.seconds:4.0f} s   {counts}\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,67 @@
+"""What the in-process run prints last: for the demo a table a feed, decisions against truth, and where to look next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poison_guard.config import Contract
+
+if TYPE_CHECKING:
+    from poison_guard.drills.world import World
+
+__all__ = ["demo_tables", "where_next"]
+
+
+def demo_tables(contracts: Sequence[Contract], home: Path) -> Iterator[Any]:
+    """Yield a rich table for each feed of the demo that `home` holds, the naive baseline beside the guard."""
+    from poison_guard.drills.demo import NOTE, demo_world
+    from poison_guard.drills.scoreboard import score_baseline, table
+    from poison_guard.drills.worlds import WORLDS
+
+    if not (home / NOTE).is_file():
+        return
+    for contract in contracts:
+        if contract.name in WORLDS:
+            world = demo_world(home, contract.name)
+            yield table(_score(contract, home, world), score_baseline(world))
+
+
+def _score(contract: Contract, home: Path, world: World) -> dict[str, Any]:
+    """Score all that was stored of a feed, run upon run; the newest word on an item or a source counts."""
+    import pandas as pd
+
+    from poison_guard.drills.scoreboard import score
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.steps.results import stored_result
+    from poison_guard.store import list_runs
+
+    with open_feed(str(contract.path), home) as feed:
+        done = [run for run in list_runs(feed.store, contract.name, limit=1000) if run.status == "committed"]
+        stored = [stored_result(feed, run) for run in reversed(done)]
+    return score(
+        world,
+        pd.concat([result.decisions for result in stored]),
+        pd.concat([result.items for result in stored]).drop_duplicates("item_id", keep="last"),
+        pd.concat([result.sources for result in stored]).drop_duplicates("source_id", keep="last"),
+        pd.concat([result.evidence for result in stored]),
+        policy=contract.policy,
+    )
+
+
+def where_next(home: Path) -> str:
+    """Return the commands and files to look at after a run."""
+    named = shlex.quote(str(home))
+    reports = sorted((home / "reports").glob("*.html")) if (home / "reports").is_dir() else []
+    lines = [f"  {file}" for file in reports[-6:]]
+    return "\n".join(
+        [
+            "Look next at",
+            *lines,
+            f"  poison-guard review list --home {named}      the quarantine, campaign by campaign",
+            f"  poison-guard status --home {named}           what is where, and what waits",
+            "  make up                                      the DAGs in Airflow's own pages",
+        ]
+    )

@@ -1,0 +1,76 @@
+"""One decision over records chosen by id, campaign or source: shown first, then made; or only shown, with `--dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from poison_guard.cli.options import contract_file
+from poison_guard.cli.output import emit, say, told
+from poison_guard.cli.rooms import opened_store
+from poison_guard.config import load_contract
+from poison_guard.errors import UsageError
+
+if TYPE_CHECKING:
+    from poison_guard.config import Contract
+    from poison_guard.store import Store
+
+__all__ = ["chosen_by", "contract_and_store", "decide_or_tell"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_DONE = {"release": "released", "reject": "rejected", "recall": "recalled"}
+
+
+def chosen_by(command: _F) -> _F:
+    """Add ``--campaign`` and ``--source``, which choose records instead of ids."""
+    command = click.option("--source", "source_id", metavar="SOURCE", help="All of this source instead.")(command)
+    return click.option("--campaign", "campaign_id", metavar="CAMPAIGN", help="All of this campaign instead.")(command)
+
+
+@contextmanager
+def contract_and_store(feed: str, home: Path) -> Iterator[tuple[Contract, Store]]:
+    """Open the contract that `feed` names and the store of `home`."""
+    contract = load_contract(contract_file(feed))
+    with opened_store(home) as store:
+        yield contract, store
+
+
+def decide_or_tell(
+    verb: str,
+    *,
+    feed: str,
+    records: tuple[str, ...],
+    campaign_id: str | None,
+    source_id: str | None,
+    by: str,
+    reason: str,
+    dry_run: bool,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Freeze the records, say how many they are, and decide exactly those; print the event's number, which undo takes."""
+    from poison_guard.review.selection import select
+    from poison_guard.review.verdicts import carry_out
+
+    if (bool(records) + bool(campaign_id) + bool(source_id)) != 1:
+        raise UsageError(f"{verb} needs record ids, --campaign or --source, exactly one of them")
+    ids = list(records) or None
+    with contract_and_store(feed, home) as (contract, store):
+        chosen = select(store, contract, verb, record_ids=ids, campaign_id=campaign_id, source_id=source_id)
+        n = len(chosen.record_ids)
+        places = ", ".join(f"{count:,} {place}" for place, count in chosen.places.items())
+        say(f"{n:,} records of {chosen.sources:,} sources: {places}")
+        done = None if dry_run else carry_out(store, contract, chosen, by=by, reason=reason)
+    event = done.seq if done else None
+    if as_json:
+        facts = {"records": n, "sources": chosen.sources, "places": dict(chosen.places), "record_ids": chosen.record_ids}
+        emit({"feed": contract.name, "verb": verb, "dry_run": dry_run, "event": event, **facts})
+    elif dry_run:
+        told(f"would have {_DONE[verb]} {n:,} records")
+    else:
+        told(f"{_DONE[verb]} {n:,} records (event {event})")
+        say(f"take it back with: poison-guard review undo {event} --feed {feed} --by NAME --reason WHY")

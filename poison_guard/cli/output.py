@@ -1,0 +1,119 @@
+"""What commands print: data on stdout as JSON or tables, progress on stderr; text from feeds never reaches a terminal raw."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from poison_guard.web.visible import visible
+
+__all__ = ["SCHEMA_VERSION", "ago", "emit", "plain", "say", "table", "told", "working"]
+
+SCHEMA_VERSION = 1
+"""Of every JSON document printed; grows when a key changes its meaning or goes."""
+_MISSING = ("NAType", "NaTType")
+"""What pandas calls missing; named, so that printing does not import it."""
+
+
+def emit(document: Mapping[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(plain({"schema_version": SCHEMA_VERSION, **document}), indent=2, ensure_ascii=True))
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as what JSON can hold: NaN and missing become null, times ISO strings, NumPy scalars numbers."""
+    if value is None or type(value).__name__ in _MISSING:
+        return None
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        return plain(value.item())
+    if isinstance(value, Iterable):
+        return [plain(v) for v in value]
+    return str(value)
+
+
+def say(text: str) -> None:
+    """Write a line for the person watching on stderr."""
+    click.echo(text, err=True)
+
+
+def told(text: str) -> None:
+    """Print one line of result on stdout, hidden characters made visible."""
+    click.echo(visible(text, limit=2000))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
+    """Print a table on stdout; a column named ``>NAME`` is right-aligned. Without rows `empty` is printed instead."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    listed = [[Text(_cell(value)) for value in row] for row in rows]
+    if not listed and empty:
+        told(empty)
+        return
+    shown = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        shown.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    for row in listed:
+        shown.add_row(*row)
+    _console().print(shown)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show on stderr that something is being done: a spinner on a terminal, one line elsewhere."""
+    if not sys.stderr.isatty():
+        say(f"{text} …")
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{text} …"):
+        yield
+
+
+def ago(when: dt.datetime | None, now: dt.datetime) -> str:
+    """Return how long ago `when` was, in the largest unit that fits: ``3 min ago``."""
+    if when is None:
+        return "–"
+    seconds = max(0.0, (now - (when if when.tzinfo else when.replace(tzinfo=dt.UTC))).total_seconds())
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return "just now"
+
+
+def _cell(value: object) -> str:
+    if value is None or type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else visible(value, limit=400)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 140
+    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)

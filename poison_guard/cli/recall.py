@@ -1,0 +1,24 @@
+"""`poison-guard recall`: take accepted records back into the review queue, by id, campaign or source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from poison_guard.cli.deciding import chosen_by, decide_or_tell
+from poison_guard.cli.options import by_and_reason, common, dry_run, feed_option
+
+__all__ = ["recall_command"]
+
+
+@click.command("recall")
+@click.argument("records", nargs=-1)
+@feed_option(required=True)
+@chosen_by
+@by_and_reason
+@dry_run
+@common
+def recall_command(**given: Any) -> None:
+    """Take accepted records back: RECORDS by id, a whole campaign, or all of a source. They wait for review again."""
+    decide_or_tell("recall", **given)

@@ -1,0 +1,152 @@
+"""`poison-guard review`: list what waits, show one record, release or reject records, campaigns and sources, undo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from poison_guard.cli.deciding import chosen_by, contract_and_store, decide_or_tell
+from poison_guard.cli.explain import show_record
+from poison_guard.cli.options import by_and_reason, common, dry_run, feed_option
+from poison_guard.cli.output import emit, table, told
+from poison_guard.decide.reasons import sentence
+from poison_guard.errors import NotFoundError
+
+__all__ = ["review_command"]
+
+
+@click.group("review")
+def review_command() -> None:
+    """Work through the queue of held records."""
+
+
+@review_command.command("list")
+@feed_option(required=True)
+@click.option("--limit", type=click.IntRange(1), help="Entries at most. Default: the policy's review_budget.")
+@click.option("--campaign", "campaign_id", metavar="CAMPAIGN", help="Only records of this campaign.")
+@click.option("--source", "source_id", metavar="SOURCE", help="Only records of this source.")
+@click.option("--kind", type=click.Choice(["held", "audit", "recalled"]), help="Only entries of this kind.")
+@click.option("--expired", is_flag=True, help="Also entries that nobody read in time.")
+@click.option("--groups", type=click.Choice(["campaign", "source"]), help="One line a campaign or source instead.")
+@click.option("--decided", is_flag=True, help="What people decided instead, last first: the events `undo` takes.")
+@common
+def list_command(
+    feed: str, groups: str | None, decided: bool, home: Path, as_json: bool, limit: int | None, **where: Any
+) -> None:
+    """List what waits for review, riskiest first."""
+    from poison_guard import review
+    from poison_guard.store.decisions import list_decisions
+
+    with contract_and_store(feed, home) as (contract, store):
+        if decided:
+            frame = list_decisions(store, contract.name, limit=limit or 50)
+            shown = ("Decisions", (">event", "what", "by", "at", ">records", "reason", ">undone by"), _decision)
+        elif groups:
+            frame = review.list_groups(store, contract, by=f"{groups}_id")
+            shown = (f"Waiting, by {groups}", (groups, ">records", ">sources", ">risk", "oldest"), tuple)
+        else:
+            frame = review.list_pending(store, contract, limit=limit, **where)
+            shown = ("Waiting", ("record", "kind", ">risk", "source", "campaign", "claimed by", "why"), _entry)
+    rows = frame.to_dict("records")
+    if as_json:
+        for row in rows:
+            row["sentences"] = [sentence(r["code"], r["args"]) for r in row.get("reasons", ())]
+        emit({"feed": contract.name, "entries": rows})
+        return
+    title, columns, cells = shown
+    lines = [cells(row.values()) if cells is tuple else cells(row) for row in rows]
+    table(f"{title}: {contract.name}", columns, lines, empty=f"{contract.name}: nothing to list.")
+
+
+@review_command.command("show")
+@click.argument("record")
+@feed_option(required=True)
+@common
+def show_command(record: str, feed: str, home: Path, as_json: bool) -> None:
+    """Show RECORD as a reviewer needs it: payload, why, who else, its source, its history."""
+    from poison_guard.review import show
+
+    with contract_and_store(feed, home) as (contract, store):
+        facts = show(store, contract, record)
+    facts["evidence"] = [{**e, "sentence": sentence(e["code"], e["args"])} for e in facts["evidence"]]
+    if as_json:
+        emit(facts)
+        return
+    show_record(facts)
+    if facts["source"]:
+        table("Its source so far", ("", "value"), facts["source"].items())
+
+
+@review_command.command("release")
+@click.argument("records", nargs=-1)
+@feed_option(required=True)
+@chosen_by
+@by_and_reason
+@dry_run
+@common
+def release_command(**given: Any) -> None:
+    """Accept held records: RECORDS by id, a whole campaign, or all of a source. They speak for their sources."""
+    decide_or_tell("release", **given)
+
+
+@review_command.command("reject")
+@click.argument("records", nargs=-1)
+@feed_option(required=True)
+@chosen_by
+@by_and_reason
+@dry_run
+@common
+def reject_command(**given: Any) -> None:
+    """Reject held records: RECORDS by id, a whole campaign, or all of a source. They speak against their sources."""
+    decide_or_tell("reject", **given)
+
+
+@review_command.command("undo")
+@click.argument("event", type=click.IntRange(1))
+@feed_option(required=True)
+@by_and_reason
+@dry_run
+@common
+def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, home: Path, as_json: bool) -> None:
+    """Take decision EVENT back: every record returns to where it was. Undoing an undo redoes it."""
+    from poison_guard.review import undo
+    from poison_guard.store.decisions import list_decisions
+
+    with contract_and_store(feed, home) as (contract, store):
+        if dry_run:
+            made = list_decisions(store, contract.name, limit=1_000_000)
+            made = made[made["seq"] == event]
+            if made.empty:
+                raise NotFoundError(f"there is no decision {event} in {contract.name}; `review list --decided` lists them")
+            verb, n, number = str(made["verb"].iloc[0]), int(made["n"].iloc[0]), None
+        else:
+            done = undo(store, contract, event, by=by, reason=reason)
+            verb, n, number = done.verb, len(done.record_ids), done.seq
+    if as_json:
+        emit({"feed": contract.name, "dry_run": dry_run, "undoes": event, "event": number, "records": n})
+    elif dry_run:
+        told(f"would undo decision {event} ({verb}) of {n:,} records")
+    else:
+        told(f"undid decision {event}: {n:,} records are back where they were (event {number})")
+
+
+def _entry(row: dict[str, Any]) -> tuple[Any, ...]:
+    why = [sentence(r["code"], r["args"]) for r in row["reasons"][:2]]
+    more = f" (+{len(row['reasons']) - 2})" if len(row["reasons"]) > 2 else ""
+    first = (row["record_id"], row["kind"], row["risk"], row["source_id"], row["campaign_id"], row["claimed_by"])
+    return (*first, "; ".join(why) + more)
+
+
+def _decision(row: dict[str, Any]) -> tuple[Any, ...]:
+    undone = row["undone_by"]
+    return (
+        row["seq"],
+        row["verb"],
+        row["actor"],
+        row["at"],
+        row["n"],
+        row["reason"],
+        None if undone is None or undone != undone else int(undone),  # noqa: PLR0124  a missing number is NaN
+    )

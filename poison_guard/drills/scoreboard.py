@@ -1,0 +1,180 @@
+"""Compare decisions with the truth of a world: what got through, who was held for nothing, what would be learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.config.policy import Policy
+from poison_guard.drills.world import Origin, World
+from poison_guard.errors import DataError
+from poison_guard.records import Action, Level
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["score", "score_baseline", "table"]
+
+_LEVELS = (Level.RULE, Level.RECORD, Level.SOURCE, Level.CAMPAIGN)
+
+
+def score(
+    world: World,
+    decisions: pd.DataFrame,
+    items: pd.DataFrame | None = None,
+    sources: pd.DataFrame | None = None,
+    evidence: pd.DataFrame | None = None,
+    *,
+    policy: Policy | None = None,
+) -> dict[str, Any]:
+    """Return the figures of one feed; shares are in [0, 1] and None where there is nothing to divide by.
+
+    `decisions` has ``record_id, action`` for every record of the world; `items` ``item_id, label, adopted``; `sources`
+    ``source_id, blocked``; `evidence` ``record_id, level, p``. A held honest record counts for every level whose
+    smallest p is at or below the level's threshold in `policy`. An honest source is blocked when source evidence holds
+    more than half of its records. `DataError` when a record of the world has no decision.
+    """
+    limits = policy or Policy()
+    facts = _facts(world, decisions)
+    out: dict[str, Any] = {"feed": world.name, "seed": world.seed, "records_in": len(facts)}
+    out |= _counts(facts)
+    if evidence is not None:
+        out |= _false_holds(world, facts, evidence, sources, limits)
+    out |= _labels(world, items)
+    return out
+
+
+def score_baseline(world: World, *, seed: int = 0) -> dict[str, Any]:
+    """Return the figures of the naive baseline (see `drills.baseline`), in the form of `score`."""
+    from poison_guard.drills.baseline import run_baseline
+
+    naive = run_baseline(world, seed=seed)
+    return score(world, naive.decisions, naive.items)
+
+
+def _facts(world: World, decisions: pd.DataFrame) -> pd.DataFrame:
+    """Truth and action of every record: ``record_id, origin, attack, honest, source_id, action, held``."""
+    action = decisions.drop_duplicates("record_id").set_index("record_id")["action"].astype("str")
+    facts = world.truth.assign(source_id=world.role("source_id").to_numpy())
+    facts["action"] = action.reindex(facts["record_id"]).to_numpy()
+    missing = int(facts["action"].isna().sum())
+    if missing:
+        raise DataError(
+            f"{missing} of {len(facts)} records of the world `{world.name}` have no decision; score them all"
+        )
+    facts["held"] = facts["action"] != Action.ACCEPT
+    return facts
+
+
+def _counts(facts: pd.DataFrame) -> dict[str, Any]:
+    attack, honest = facts[facts["attack"]], facts[facts["honest"]]
+    camouflage = facts[facts["origin"] == Origin.CAMOUFLAGE]
+    return {
+        "accepted": int((facts["action"] == Action.ACCEPT).sum()),
+        "quarantined": int((facts["action"] == Action.QUARANTINE).sum()),
+        "rejected": int((facts["action"] == Action.REJECT).sum()),
+        "attack_records": len(attack),
+        "attack_held": int(attack["held"].sum()),
+        "attack_recall": _ratio(attack["held"].sum(), len(attack)),
+        "camouflage_held": _ratio(camouflage["held"].sum(), len(camouflage)),
+        "honest_records": len(honest),
+        "honest_held": int(honest["held"].sum()),
+        "honest_held_rate": _ratio(honest["held"].sum(), len(honest)),
+    }
+
+
+def _false_holds(
+    world: World, facts: pd.DataFrame, evidence: pd.DataFrame, sources: pd.DataFrame | None, policy: Policy
+) -> dict[str, Any]:
+    """Which level holds honest records, and which honest sources lose most of theirs to source evidence."""
+    limit = {
+        Level.RULE: 0.05,
+        Level.RECORD: policy.false_quarantine_rate,
+        Level.SOURCE: policy.source_alpha,
+        Level.CAMPAIGN: policy.campaign_alpha,
+    }
+    honest = facts[facts["honest"] & facts["held"]]
+    out: dict[str, Any] = {}
+    for level in _LEVELS:
+        mine = evidence[(evidence["level"].astype("str") == level) & (evidence["p"] <= limit[level])]
+        count = int(honest["record_id"].isin(mine["record_id"]).sum())
+        out[f"honest_held_by_{level}"] = count
+        out[f"honest_held_by_{level}_rate"] = _ratio(count, int(facts["honest"].sum()))
+        if level == Level.SOURCE:
+            out |= _blocked(
+                world, facts.assign(mine=facts["held"] & facts["record_id"].isin(mine["record_id"])), sources
+            )
+    return out
+
+
+def _blocked(world: World, facts: pd.DataFrame, sources: pd.DataFrame | None) -> dict[str, Any]:
+    lost = facts.groupby("source_id")["mine"].mean() > 0.5
+    blocked = set(lost.index[lost])
+    if sources is not None and "blocked" in sources.columns:
+        blocked |= set(sources.loc[sources["blocked"].fillna(False).astype(bool), "source_id"])
+    honest = world.source_truth.loc[world.source_truth["honest"], "source_id"]
+    count = int(honest.isin(blocked).sum())
+    return {
+        "honest_sources": len(honest),
+        "honest_sources_blocked": count,
+        "honest_sources_blocked_rate": _ratio(count, len(honest)),
+    }
+
+
+def _labels(world: World, items: pd.DataFrame | None) -> dict[str, Any]:
+    """Labels adopted and deferred; controls are known before and count for neither."""
+    names = ("adopted_items", "deferred_items", "wrong_labels", "wrong_label_rate")
+    if world.item_truth is None or items is None or not len(items):
+        return dict.fromkeys(names)
+    unknown = world.item_truth[~world.item_truth["control"]].set_index("item_id")["label"]
+    judged = items[items["item_id"].isin(unknown.index)]
+    adopted = judged[judged["adopted"].astype(bool)]
+    wrong = int((adopted["label"].astype("str").to_numpy() != unknown.reindex(adopted["item_id"]).to_numpy()).sum())
+    values = (len(adopted), len(judged) - len(adopted), wrong, _ratio(wrong, len(adopted)))
+    return dict(zip(names, values, strict=True))
+
+
+def _ratio(part: float | np.integer, whole: int) -> float | None:
+    return float(part) / whole if whole else None
+
+
+_ROWS = (
+    ("records in", "records_in", None),
+    ("accepted", "accepted", None),
+    ("quarantined", "quarantined", None),
+    ("rejected", "rejected", None),
+    ("items deferred", "deferred_items", None),
+    ("attack recall", "attack_recall", "attack_records"),
+    ("honest records held", "honest_held_rate", "honest_records"),
+    ("  by record-level signals", "honest_held_by_record_rate", "honest_records"),
+    ("  by campaign signals", "honest_held_by_campaign_rate", "honest_records"),
+    ("  by their source", "honest_held_by_source_rate", "honest_records"),
+    ("wrong labels adopted", "wrong_label_rate", "adopted_items"),
+    ("honest sources blocked", "honest_sources_blocked_rate", "honest_sources"),
+)
+"""Line of the table, figure, and what a share is of."""
+
+
+def table(guard: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> Table:
+    """Return a rich table of one feed, the baseline beside the guard where given."""
+    from rich.table import Table
+
+    out = Table(title=f"feed {guard['feed']}", title_justify="left")
+    out.add_column("")
+    out.add_column("guard", justify="right")
+    if baseline is not None:
+        out.add_column("naive baseline", justify="right")
+    for line, figure, whole in _ROWS:
+        cells = [_cell(side, figure, whole) for side in (guard, baseline) if side is not None]
+        out.add_row(line, *cells)
+    return out
+
+
+def _cell(figures: Mapping[str, Any], figure: str, whole: str | None) -> str:
+    value = figures.get(figure)
+    if value is None:
+        return "–"
+    return f"{value:,}" if whole is None else f"{value:.1%} of {figures.get(whole) or 0:,}"

@@ -1,0 +1,82 @@
+"""Choose the records of one decision by ids, campaign or source, and freeze them before anything is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from poison_guard.config import Contract
+from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.records import Place
+from poison_guard.store.engine import Store
+from poison_guard.store.names import fit_name
+from poison_guard.store.reading import find_records
+
+__all__ = ["TAKES", "TAKES_BY_ID", "Selection", "select"]
+
+TAKES: Mapping[str, tuple[Place, ...]] = {
+    "release": (Place.QUARANTINED, Place.RECALLED),
+    "reject": (Place.QUARANTINED, Place.RECALLED, Place.STAGED),
+    "recall": (Place.ACCEPTED,),
+}
+"""Places from which a whole campaign or source is taken."""
+
+TAKES_BY_ID: Mapping[str, tuple[Place, ...]] = {
+    "release": (Place.QUARANTINED, Place.RECALLED, Place.STAGED, Place.REJECTED, Place.ACCEPTED),
+    "reject": (Place.QUARANTINED, Place.RECALLED, Place.STAGED, Place.ACCEPTED),
+    "recall": (Place.ACCEPTED,),
+}
+"""Places from which a record named by its id is taken; an accepted one is released only where the queue asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A frozen set of records for one verb."""
+
+    verb: str
+    record_ids: tuple[str, ...]
+    asked: Mapping[str, Any]
+    """How it was chosen: ``record_ids`` (their number), ``campaign_id`` or ``source_id``."""
+    places: Mapping[str, int]
+    """How many of them are where."""
+    sources: int
+    """How many sources sent them."""
+
+
+def select(
+    store: Store,
+    contract: Contract,
+    verb: str,
+    *,
+    record_ids: Sequence[str] | None = None,
+    campaign_id: str | None = None,
+    source_id: str | None = None,
+) -> Selection:
+    """Return what a verb would decide, without deciding; `NotFoundError` when nothing fits.
+
+    Exactly one of ids, campaign and source chooses. A source's records are those it sent or wrote.
+    """
+    given = {"record_ids": record_ids, "campaign_id": campaign_id, "source_id": source_id}
+    named = {key: value for key, value in given.items() if value is not None}
+    if len(named) != 1:
+        raise UsageError(f"{verb} takes exactly one of record ids, campaign_id and source_id, got {len(named)}")
+    places = None if record_ids is not None else TAKES[verb]
+    rows = find_records(store, contract.name, places=places, **named)
+    key, value = next(iter(named.items()))
+    if record_ids is not None:
+        asked: dict[str, Any] = {key: len(set(record_ids))}
+        missing = {fit_name(name) for name in record_ids} - set(rows["record_id"])
+        if missing:
+            raise NotFoundError(f"there is no record {min(missing)!r} in {contract.name}")
+    else:
+        asked = {key: value}
+    if rows.empty:
+        raise NotFoundError(f"{contract.name} has no records to {verb} for {key} {value!r}")
+    return Selection(
+        verb=verb,
+        record_ids=tuple(sorted(rows["record_id"])),
+        asked=asked,
+        places={str(place): int(n) for place, n in rows["place"].value_counts().items()},
+        sources=int(rows["source_id"].nunique()),
+    )

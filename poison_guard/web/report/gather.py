@@ -1,0 +1,112 @@
+"""Gather a stored run's facts into the plain, JSON-able form that the page is rendered from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+from poison_guard.config import Policy
+from poison_guard.store import Store, find_records, load_items, load_payloads, run_facts
+
+__all__ = ["gather"]
+
+_DOTS = 400
+"""Sources drawn besides the suspicious ones."""
+_TIMED, _MEMBERS, _SAMPLED = 12, 200, 2
+_RUN = (
+    "run_id",
+    "feed",
+    "batch_id",
+    "status",
+    "state_version",
+    "received_at",
+    "started_at",
+    "finished_at",
+    "policy_hash",
+)
+_TEXTS = ("text", "prompt", "response", "chosen", "rejected")
+
+
+def gather(store: Store, run_id: str) -> dict[str, Any]:
+    """Return the facts that `render_report` takes; `NotFoundError` for a run that is not in the store."""
+    stored = run_facts(store, run_id, sources=1_000_000)
+    run, measured = stored["run"], stored["measurements"]
+    policy = stored.get("policy") or {}
+    alpha = float(policy.get("source_alpha", Policy().source_alpha))
+    sources = stored["sources"]
+    return {
+        "run": {
+            **{key: run[key] for key in _RUN},
+            "phase": measured.get("phase"),
+            "mode": measured.get("mode"),
+            "trusted": _trusted(stored["trusted"]),
+        },
+        "counts": stored["counts"],
+        "reasons": [{**row, "n": row["records"]} for row in stored["reasons"].to_dict("records")],
+        "risk": _risk(stored["risk"]),
+        "sources": _sources(sources, alpha),
+        "n_sources": len(sources),
+        "campaigns": [_campaign(store, run["feed"], c, i) for i, c in enumerate(stored["campaigns"].to_dict("records"))],
+        "calibration": {**measured.get("calibration", {}), "p_quantiles": measured.get("p_quantiles", {})},
+        "items": _items(load_items(store, run["feed"])),
+        "notes": stored["notes"],
+        "cost": run["cost"],
+        "objects": run["objects"],
+        "policy": policy,
+    }
+
+
+def _trusted(counts: dict[str, int]) -> str:
+    if not sum(counts.values()):
+        return "none yet"
+    return ", ".join(f"{n:,} {split}" for split, n in counts.items())
+
+
+def _risk(risk: pd.DataFrame) -> dict[str, list[int]]:
+    return {str(place): risk[place].astype(int).tolist() for place in risk.columns if place not in ("low", "high")}
+
+
+def _sources(frame: pd.DataFrame, alpha: float) -> list[dict[str, Any]]:
+    """Return every suspicious source and a sample of the others that is the same each time (chosen by hash)."""
+    if "reliability" not in frame.columns:
+        return []
+    blocked = frame["blocked"].fillna(False).astype(bool) if "blocked" in frame.columns else pd.Series(False, frame.index)
+    frame = frame.assign(blocked=blocked, held=frame["p"] <= alpha)
+    marked = frame["blocked"] | frame["held"]
+    order = frame["source_id"].map(lambda name: hashlib.blake2b(str(name).encode("utf-8", "replace")).digest())
+    plain = frame.loc[order[~marked].sort_values().index[:_DOTS]]
+    return pd.concat([frame[marked].head(_DOTS), plain]).to_dict("records")
+
+
+def _campaign(store: Store, feed: str, campaign: dict[str, Any], rank: int) -> dict[str, Any]:
+    """Return a campaign with its members; the largest ones also with times and a sample of what they wrote."""
+    members = find_records(store, feed, campaign_id=campaign["campaign_id"], limit=_MEMBERS)
+    ids = members["record_id"].tolist()
+    facts = {
+        **campaign,
+        "record_ids": ids,
+        "source_ids": members["source_id"].dropna().drop_duplicates().tolist(),
+        "times": [t for t in members["observed_at"].tolist() if not pd.isna(t)] if rank < _TIMED else [],
+    }
+    if rank < _TIMED and campaign["kind"] == "near_duplicate_text":
+        facts["sample"] = _texts(load_payloads(store, feed, ids[:_SAMPLED]))
+    return facts
+
+
+def _texts(payloads: pd.DataFrame) -> list[str]:
+    present = [role for role in _TEXTS if role in payloads.columns]
+    return [" / ".join(str(v) for v in row if not pd.isna(v)) for row in payloads[present].itertuples(index=False)]
+
+
+def _items(items: pd.DataFrame) -> dict[str, Any]:
+    if not len(items):
+        return {}
+    waiting = items[~items["adopted"].astype(bool)]
+    shown = waiting[waiting["why"].isin(["disputed", "contested", "conflict"])]
+    return {
+        "why": dict(Counter(items["why"].astype(str))),
+        "disputed": shown.sort_values(["probability", "item_id"], ascending=[False, True]).head(12).to_dict("records"),
+    }

@@ -1,0 +1,70 @@
+"""Render the report page: one self-contained HTML document, everything from a feed escaped and made visible."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from poison_guard.web.chance import chance
+from poison_guard.web.report import plots
+from poison_guard.web.report.view import view
+from poison_guard.web.visible import name_of, pieces
+
+__all__ = ["render_report"]
+
+
+def render_report(facts: Mapping[str, Any]) -> str:
+    """Return the HTML page of a run.
+
+    `facts` is JSON-able, as `store.reading.run_facts` gives it: ``run, counts, reasons, risk, sources, campaigns,
+    calibration, items, notes, cost, objects, policy``; parts that are absent are left out. The page needs no network and
+    no script; its content security policy allows nothing but its own style sheet, named by hash.
+    """
+    css = _read("report.css")
+    page = _environment().get_template("report.html.j2")
+    return page.render(**view(facts), css=Markup(css), csp=_policy(css), plots=plots)  # noqa: S704  our own file
+
+
+def shown(text: object, limit: int = 300, *, lines: bool = False) -> Markup:
+    """Return hostile text as HTML: escaped, isolated from the text around it, hidden characters marked, long text cut."""
+    parts = [
+        Markup('<span class="hid" title="{}">{}</span>').format(name_of(part), part) if hidden else escape(part)
+        for hidden, part in pieces(text, limit=limit, lines=lines)
+    ]
+    return Markup("<bdi>{}</bdi>").format(Markup("").join(parts))
+
+
+def _policy(css: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _moment(value: object) -> str:
+    if not value:
+        return "–"
+    when = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(str(value))
+    when = when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
+    return f"{when:%d %b %Y %H:%M:%S} UTC"
+
+
+@cache
+def _environment() -> Environment:
+    loader = DictLoader({"report.html.j2": _read("report.html.j2")})
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"shown": shown, "chance": chance, "moment": _moment, "n": lambda v: f"{v:,}"}
+    return environment
+
+
+@cache
+def _read(name: str) -> str:
+    return resources.files("poison_guard.web.report").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,147 @@
+"""The charts of a run's report: where records went, their risk, the sources, the campaigns, the calibration."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from poison_guard.web.report.svg import Drawing, Scale, linear, logarithmic, short
+
+__all__ = ["calibration_plot", "campaign_timeline", "flow", "meter", "risk_rows", "source_plot"]
+
+_WIDE, _HALF = 1040, 520
+
+
+def flow(shares: Sequence[tuple[str, str, int]]) -> Markup:
+    """Return one bar split into ``(class, label, count)``; a part of one record is still wide enough to be seen."""
+    drawing = Drawing(_WIDE, 26)
+    shown = [(kind, label, n) for kind, label, n in shares if n > 0]
+    total = sum(n for _, _, n in shown) or 1
+    room = _WIDE - 5 * len(shown)
+    x = 0.0
+    for kind, label, n in shown:
+        width = 3 + n / total * room
+        drawing.rect(x, 0, width, 26, f"fill-{kind}", r=3, tip=f"{label}: {n:,}")
+        x += width + 2
+    told = ", ".join(f"{label} {n:,}" for _, label, n in shown)
+    return drawing.markup("Where the records went", told or "no records")
+
+
+def meter(value: float, most: float, kind: str = "mark") -> Markup:
+    """Return a small bar of ``value / most`` for a table cell; the number stands beside it."""
+    drawing = Drawing(120, 8)
+    drawing.rect(0, 0, 120, 8, "track", r=4)
+    drawing.rect(0, 0, max(3.0, 120 * value / most) if value > 0 and most > 0 else 0, 8, f"fill-{kind}", r=4)
+    return drawing.markup("share", f"{value:g} of {most:g}")
+
+
+def risk_rows(rows: Sequence[tuple[str, str, Sequence[int]]], marks: Mapping[str, float]) -> Markup:
+    """Return one histogram a row of ``(name, class, counts)``, each scaled to its own peak, over an axis of risk 0 to 1."""
+    tall = 84
+    drawing = Drawing(_HALF, 46 + tall * max(len(rows), 1))
+    bottom = drawing.height - 40
+    x = linear(0, 1, 112, _HALF - 12)
+    drawing.x_axis(x, 6, bottom, "risk of a record")
+    for i, (name, kind, counts) in enumerate(rows):
+        _histogram(drawing, name, kind, [float(n) for n in counts], x, 6 + tall * (i + 1), tall - 14)
+    for name, value in marks.items():
+        drawing.line(x.place(value), 2, x.place(value), bottom, "threshold")
+        drawing.text(x.place(value) - 4, bottom - 4, name, "tick", at="end")
+    told = "; ".join(f"{name}: {sum(counts):,} records" for name, _, counts in rows)
+    return drawing.markup("Risk of the records by place", told or "no records")
+
+
+def _histogram(
+    drawing: Drawing, name: str, kind: str, bins: Sequence[float], x: Scale, base: float, tall: float
+) -> None:
+    peak = max(bins)
+    width = (x.place(1) - x.place(0)) / len(bins)
+    for k, n in enumerate(bins):
+        height = max(1.5, n / peak * tall) if n else 0
+        left, right = k / len(bins), (k + 1) / len(bins)
+        tip = f"{int(n):,} records with risk {left:.2f} to {right:.2f}"
+        drawing.rect(x.place(left) + 0.5, base - height, width - 1, height, f"fill-{kind}", r=1, tip=tip)
+    drawing.line(x.place(0), base, x.place(1), base, "base")
+    drawing.text(104, base - 20, name, "row", at="end")
+    drawing.text(104, base - 4, f"{int(sum(bins)):,}", "tick", at="end")
+
+
+def source_plot(sources: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return reliability against evidence: a dot at each source's mean, a line down to its 5 % lower bound."""
+    drawing = Drawing(_HALF, 290)
+    if not sources:
+        return drawing.markup("Sources", "no source was scored")
+    most = max(float(s["n"]) for s in sources)
+    x = logarithmic(1, max(most * 1.15, 10), 40, _HALF - 12)
+    y = linear(0, 1, 248, 24, n=4)
+    drawing.y_axis(y, 40, _HALF - 12, "reliability")
+    drawing.x_axis(x, 24, 248, "answers judged so far")
+    for s in sorted(sources, key=lambda s: (s["kind"] != "plain", str(s["source_id"]))):
+        at = x.place(max(float(s["n"]), 1))
+        mean, low = float(s["reliability"]), float(s["lower_bound"])
+        drawing.line(at, y.place(mean), at, y.place(low), f"stem-{s['kind']}")
+        tip = f"{s['shown']}: reliability {mean:.2f}, at least {low:.2f}, n = {int(s['n']):,}"
+        drawing.dot(at, y.place(mean), 3.4 if s["kind"] == "plain" else 4.6, f"dot-{s['kind']}", tip=tip)
+    held = sum(s["kind"] != "plain" for s in sources)
+    return drawing.markup("Reliability of the sources", f"{len(sources):,} sources shown, {held:,} of them held or blocked")
+
+
+def campaign_timeline(campaigns: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return one row a campaign from its first to its last record, with a tick at each member's time where known."""
+    timed = [c for c in campaigns if c["first"] and c["last"]][:12]
+    drawing = Drawing(_WIDE, 46 + 40 * max(len(timed), 1))
+    if not timed:
+        return drawing.markup("Campaigns in time", "no campaign carries times")
+    start, end = min(c["first"] for c in timed), max(c["last"] for c in timed)
+    pad = max((end - start) * 0.03, dt.timedelta(seconds=30))
+    x = _times(start - pad, end + pad, 210, _WIDE - 190)
+    bottom = drawing.height - 40
+    drawing.x_axis(x, 4, bottom, "time (UTC)")
+    for i, c in enumerate(timed):
+        top = 8 + 40 * i
+        left, right = x.place(c["first"].timestamp()), x.place(c["last"].timestamp())
+        drawing.rect(left - 3, top, max(right - left, 0) + 6, 22, "span", r=5, tip=str(c["sentence"]))
+        for t in c["times"]:
+            drawing.line(x.place(t.timestamp()), top + 4, x.place(t.timestamp()), top + 18, "member")
+        drawing.text(196, top + 9, c["kind"], "row", at="end")
+        drawing.text(196, top + 24, c["campaign_id"], "tick", at="end", limit=20)
+        drawing.text(_WIDE - 178, top + 9, f"{c['n_records']:,} records", "row")
+        drawing.text(_WIDE - 178, top + 24, f"{c['n_sources']:,} sources", "tick")
+    told = "; ".join(f"{c['campaign_id']}: {c['n_records']} records, {c['first']} to {c['last']}" for c in timed)
+    return drawing.markup("Campaigns in time", told)
+
+
+_STEPS = (10, 30, 60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 31536000)
+
+
+def _times(start: dt.datetime, end: dt.datetime, left: float, right: float) -> Scale:
+    low, high = start.timestamp(), end.timestamp()
+    step = next((s for s in _STEPS if (high - low) / s <= 7), _STEPS[-1])
+    form = "%H:%M:%S" if step < 60 else "%H:%M" if high - low < 86400 else "%d %b %H:%M" if step < 86400 else "%d %b %Y"
+    firsts = range(int(-(-low // step)) * step, int(high) + 1, step)
+    ticks = tuple((float(t), dt.datetime.fromtimestamp(t, dt.UTC).strftime(form)) for t in firsts)
+    return Scale(lambda v: left + (v - low) / (high - low) * (right - left), ticks)
+
+
+def calibration_plot(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], rate: float) -> Markup:
+    """Return quantile curves ``(class, [(expected, observed)])`` of p-values on log axes, against the promised diagonal.
+
+    A point under the diagonal means more small p-values than promised: honest records held too often.
+    """
+    drawing = Drawing(_HALF, 290)
+    points = [v for _, curve in curves for pair in curve for v in pair if v > 0]
+    low = max(min(points, default=0.01), 1e-5)
+    x, y = logarithmic(low, 1, 48, _HALF - 12), logarithmic(low, 1, 248, 24)
+    drawing.y_axis(y, 48, _HALF - 12, "observed p")
+    drawing.x_axis(x, 24, 248, "p an honest record should have")
+    drawing.path([(x.place(low), y.place(low)), (x.place(1), y.place(1))], "diagonal")
+    if rate >= low:
+        drawing.line(x.place(rate), 24, x.place(rate), 248, "threshold")
+        drawing.text(x.place(rate) + 5, 34, f"hold at {short(rate)}", "tick")
+    for kind, curve in curves:
+        drawing.path([(x.place(a), y.place(b)) for a, b in curve if a > 0 and b > 0], f"curve-{kind}")
+    told = f"{len(curves)} curves of observed against promised p-values; honest records are held below p = {rate:g}"
+    return drawing.markup("Calibration of the record-level signals", told)

@@ -1,0 +1,18 @@
+"""Gives Airflow a home of its own before any test imports it: a test never sees the user's Airflow or its database."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from poison_guard.airflow.run import dags_folder, point_airflow
+
+_HOME = Path(tempfile.mkdtemp(prefix="poison-guard-airflow-"))
+point_airflow(_HOME, dags_folder())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)

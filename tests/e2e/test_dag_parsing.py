@@ -1,0 +1,112 @@
+"""What Airflow sees when it reads the DAG files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poison_guard.airflow.run import dags_folder
+
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow"), pytest.mark.filterwarnings("ignore")]
+
+ROOT = Path(__file__).parents[2]
+
+CONTRACT = """
+kind = "telemetry"
+schedule = "@daily"
+[data]
+path = "inbox/*.csv"
+[columns]
+source_id = "user"
+features = ["speed"]
+"""
+
+PARSE = """
+import json, sys, time
+import airflow.sdk, airflow.dag_processing.dagbag as dagbag
+before = time.process_time()
+bag = dagbag.DagBag(sys.argv[1])
+took = time.process_time() - before
+found = {"dags": sorted(bag.dags), "errors": bag.import_errors}
+print(json.dumps({**found, "seconds": took, "modules": sorted(sys.modules)}))
+"""
+
+
+def bag() -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(dags_folder())
+
+
+@pytest.fixture
+def feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "feeds"
+    folder.mkdir()
+    (folder / "good.toml").write_text('name = "good"\n' + CONTRACT)
+    monkeypatch.setenv("POISON_GUARD_FEEDS", str(folder))
+    return folder
+
+
+def test_every_shipped_contract_has_its_dag():
+    found = bag()
+    assert found.import_errors == {}
+    assert set(found.dags) == {f"guard_{file.stem}" for file in (ROOT / "feeds").glob("*.toml")}
+
+
+def test_a_dag_is_serial_scheduled_by_its_contract_and_mapped_over_partitions(feeds: Path):
+    dag = bag().dags["guard_good"]
+    assert (dag.max_active_runs, dag.catchup, dag.schedule) == (1, False, "@daily")
+    assert [task.task_id for task in dag.topological_sort()] == [
+        "collect",
+        "validate",
+        "score",
+        "decide",
+        "store",
+        "report",
+    ]
+    assert dag.task_dict["score"].is_mapped
+    assert [asset.name for asset in dag.task_dict["store"].outlets] == ["guard_good"]
+    assert all((task.retries or 0) == 2 for task in dag.tasks)
+
+
+def test_parsing_takes_under_two_seconds_and_imports_nothing_heavy(feeds: Path, tmp_path: Path):
+    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "airflow"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, str(dags_folder())], env=env, capture_output=True, text=True, check=True
+    )
+    parsed = json.loads(done.stdout.splitlines()[-1])
+    assert (parsed["dags"], parsed["errors"]) == (["guard_good"], {})
+    heavy = {"torch", "great_expectations", "pandas", "sklearn", "matplotlib", "scipy", "pyarrow"}
+    assert heavy.isdisjoint(parsed["modules"])
+    assert parsed["seconds"] < 2.0
+
+
+def test_a_broken_contract_is_an_import_error_that_names_it_and_takes_no_other_dag_down(
+    feeds: Path, airflow_database: None
+):
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    from airflow.models.dag import DagModel
+    from airflow.models.errors import ParseImportError
+    from airflow.utils.session import create_session
+
+    (feeds / "torn.toml").write_text('name = "torn"\nscheduel = "@daily"\n' + CONTRACT)
+    found = BundleDagBag(dag_folder=dags_folder(), bundle_path=dags_folder(), bundle_name="dags-folder")
+    assert set(found.dags) == {"guard_good"}
+    ((file, error),) = found.import_errors.items()
+    assert file == "contracts.py"
+    assert f"unknown key `scheduel` in the top level of {feeds / 'torn.toml'}; did you mean `schedule`?" in error
+
+    with create_session() as session:
+        DagBundlesManager().sync_bundles_to_db(session=session)
+    sync_bag_to_db(found, "dags-folder", None)
+    with create_session() as session:
+        model = session.get(DagModel, "guard_good")
+        assert (model.is_stale, model.has_import_errors) == (False, False)
+        assert [row.filename for row in session.query(ParseImportError)] == ["contracts.py"]

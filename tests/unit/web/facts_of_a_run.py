@@ -1,0 +1,171 @@
+"""Facts of an invented run, as the store hands them to the report: enough of everything to fill the page."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from typing import Any
+
+HOSTILE = '"><script>alert(1)</script>\u202etxt.exe\u200b\x1b[31m{{7*7}}'
+_START = dt.datetime(2026, 11, 14, 9, 0, tzinfo=dt.UTC)
+
+
+def make_facts(seed: int = 3) -> dict[str, Any]:
+    """Return a run of a captcha feed with two campaigns, some sources held, one blocked, and hostile names."""
+    rng = random.Random(seed)
+    return {
+        "run": {
+            "run_id": "captcha-4c1d2e9a77b01f3c",
+            "feed": "captcha",
+            "batch_id": "4c1d2e9a77b01f3ce0",
+            "status": "committed",
+            "mode": "enforce",
+            "phase": "enforcing",
+            "state_version": 4182,
+            "received_at": _START.isoformat(),
+            "started_at": _START.isoformat(),
+            "finished_at": (_START + dt.timedelta(seconds=41)).isoformat(),
+            "policy_hash": "9f2c" * 16,
+            "trusted": "1,480 reference, 886 calibration, 590 holdout",
+        },
+        "counts": {
+            "received": 12_480,
+            "accepted": 11_702,
+            "quarantined": 693,
+            "rejected": 61,
+            "staged": 0,
+            "seen_before": 24,
+            "unreadable": 3,
+            "deferred_items": 118,
+            "adopted_items": 1_402,
+        },
+        "reasons": _reasons(),
+        "risk": _risk(rng),
+        "sources": _sources(rng),
+        "n_sources": 1_244,
+        "campaigns": _campaigns(rng),
+        "calibration": _calibration(rng),
+        "items": {
+            "why": {"adopted": 1_402, "control": 60, "too_few": 71, "disputed": 30, "contested": 12, "conflict": 5},
+            "disputed": [{"item_id": f"word-{k}", "label": "3", "probability": 0.71, "why": "disputed"} for k in (8, 44)],
+        },
+        "notes": [{"code": "few_calibration_rows", "args": {"n": 74, "needed": 100, "group": "android"}}],
+        "cost": {
+            step: {"wall_s": wall, "cpu_s": wall * 0.93, "peak_mb": 410 + 30 * wall}
+            for step, wall in (("collect", 1.2), ("validate", 4.9), ("score", 11.4), ("decide", 3.3), ("store", 2.1))
+        },
+        "objects": [{"uri": f"inbox/captcha/part-{HOSTILE}.parquet", "digest": "ab" * 32, "size": 81_222, "rows": 12_483}],
+        "policy": {"false_quarantine_rate": 0.01, "source_alpha": 0.001, "required": None, "min_answers": 3},
+    }
+
+
+def _reasons() -> list[dict[str, Any]]:
+    return [
+        {
+            "code": "lockstep",
+            "signal": "campaign",
+            "n": 402,
+            "examples": [
+                {"record_id": "a-1182", "args": {"n_records": 402, "n_sources": 38, "n_items": 44, "minutes": 52}},
+            ],
+        },
+        {
+            "code": "beyond_trusted",
+            "signal": "anomaly",
+            "n": 97,
+            "examples": [
+                {"record_id": "a-88", "args": {"feature": "pointer_speed", "value": 9.1, "low": 0.2, "high": 3.4}},
+                {"record_id": "a-913", "args": {"feature": "dwell_ms", "value": 2.0, "low": 180.0, "high": 9000.0}},
+            ],
+        },
+        {
+            "code": "controls_wrong",
+            "signal": "source",
+            "n": 221,
+            "examples": [{"record_id": "a-7", "args": {"wrong": 9, "answered": 10}}],
+        },
+        {
+            "code": "expectation",
+            "signal": "validation",
+            "n": 14,
+            "examples": [
+                {
+                    "record_id": HOSTILE,
+                    "args": {"expectation": "in_set", "column": "answer", "value": HOSTILE, "expected": "one of 0 to 9"},
+                }
+            ],
+        },
+    ]
+
+
+def _risk(rng: random.Random) -> dict[str, list[int]]:
+    accepted = [int(3000 * 0.5**k) + rng.randrange(20) for k in range(10)] + [0] * 10
+    held = [0] * 10 + [40 - k + rng.randrange(20) for k in range(10)]
+    held[18] = 402
+    return {"accepted": accepted, "quarantined": held, "rejected": [0] * 19 + [61]}
+
+
+def _sources(rng: random.Random) -> list[dict[str, Any]]:
+    rows = []
+    for k in range(260):
+        n = int(rng.lognormvariate(2.6, 1.1)) + 1
+        bad = k < 17
+        mean = min(0.99, max(0.03, rng.gauss(0.28 if bad else 0.93, 0.09 if bad else 0.035)))
+        low = max(0.01, mean - 1.65 * (mean * (1 - mean) / (n + 3)) ** 0.5 - 0.02)
+        rows.append(
+            {
+                "source_id": f"user-{k:04d}" if k != 3 else HOSTILE,
+                "n": n + (6 if bad else 0),
+                "reliability": mean,
+                "lower_bound": low,
+                "p": 10 ** -rng.uniform(3.2, 9) if bad else rng.random(),
+                "held": bad,
+                "blocked": k in (3, 9),
+                "controls_right": 3 - k % 3 if bad else 9,
+                "controls_wrong": 7 + k % 3 if bad else 1,
+                "agreed": 4.0,
+                "disagreed": 0.0,
+            }
+        )
+    return rows
+
+
+def _campaigns(rng: random.Random) -> list[dict[str, Any]]:
+    rows = []
+    shapes = (("lockstep", 402, 38, 52, 20), ("near_duplicate_text", 46, 40, 12, 95), ("lockstep", 28, 6, 9, 130))
+    for k, (kind, n, m, minutes, after) in enumerate(shapes):
+        first = _START + dt.timedelta(minutes=after)
+        args = {"n_records": n, "n_sources": m, "n_items": 44, "minutes": minutes, "new_sources": m - 2}
+        rows.append(
+            {
+                "campaign_id": f"c-{k}f29ab33c01d",
+                "kind": kind,
+                "p": 10.0 ** -(4 + 3 * k),
+                "strength": 0.8,
+                "n_records": n,
+                "n_sources": m,
+                "first_at": first.isoformat(),
+                "last_at": (first + dt.timedelta(minutes=minutes)).isoformat(),
+                "times": [(first + dt.timedelta(minutes=rng.random() * minutes)).isoformat() for _ in range(60)],
+                "code": kind,
+                "args": args,
+                "record_ids": [f"a-{k}{j:04d}" for j in range(30)],
+                "source_ids": [f"user-{j:04d}" for j in range(30)],
+                "sample": [f"repeat after me: {HOSTILE}"] if kind == "near_duplicate_text" else [],
+            }
+        )
+    return rows
+
+
+def _calibration(rng: random.Random) -> dict[str, Any]:
+    grid = [10 ** (-3 + 3 * k / 40) for k in range(41)]
+    return {
+        "supervised": True,
+        "rate": 0.01,
+        "needed": 99,
+        "groups": {"": {"n": 886, "attainable_p": 1 / 887}, "web": {"n": 812, "attainable_p": 1 / 813}},
+        "p_quantiles": {
+            "holdout": [(q, min(1.0, q * rng.uniform(0.9, 1.12))) for q in grid],
+            "batch": [(q, min(1.0, max(0.001, q * (0.12 + 0.88 * q**0.25)))) for q in grid],
+        },
+    }
