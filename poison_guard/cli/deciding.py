@@ -1,4 +1,4 @@
-"""One decision over records chosen by id, campaign or source: shown first, then made; or only shown, with `--dry-run`."""
+"""One decision over records chosen by id, campaign or source: told first, then made, or only told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from poison_guard.cli.options import contract_file
-from poison_guard.cli.output import emit, say, told
+from poison_guard.cli.output import counted, emit, say, told
 from poison_guard.cli.rooms import opened_store
 from poison_guard.config import load_contract
 from poison_guard.errors import UsageError
@@ -52,7 +52,7 @@ def decide_or_tell(
     home: Path,
     as_json: bool,
 ) -> None:
-    """Freeze the records, say how many they are, and decide exactly those; print the event's number, which undo takes."""
+    """Freeze the records, say how many they are, decide exactly those, and print the event's number for undo."""
     from poison_guard.review.selection import select
     from poison_guard.review.verdicts import carry_out
 
@@ -63,14 +63,19 @@ def decide_or_tell(
         chosen = select(store, contract, verb, record_ids=ids, campaign_id=campaign_id, source_id=source_id)
         n = len(chosen.record_ids)
         places = ", ".join(f"{count:,} {place}" for place, count in chosen.places.items())
-        say(f"{n:,} records of {chosen.sources:,} sources: {places}")
+        say(f"{counted(n, 'record')} of {counted(chosen.sources, 'source')}: {places}")
         done = None if dry_run else carry_out(store, contract, chosen, by=by, reason=reason)
     event = done.seq if done else None
     if as_json:
-        facts = {"records": n, "sources": chosen.sources, "places": dict(chosen.places), "record_ids": chosen.record_ids}
+        facts = {
+            "records": n,
+            "sources": chosen.sources,
+            "places": dict(chosen.places),
+            "record_ids": chosen.record_ids,
+        }
         emit({"feed": contract.name, "verb": verb, "dry_run": dry_run, "event": event, **facts})
     elif dry_run:
-        told(f"would have {_DONE[verb]} {n:,} records")
+        told(f"would have {_DONE[verb]} {counted(n, 'record')}")
     else:
-        told(f"{_DONE[verb]} {n:,} records (event {event})")
+        told(f"{_DONE[verb]} {counted(n, 'record')} (event {event})")
         say(f"take it back with: poison-guard review undo {event} --feed {feed} --by NAME --reason WHY")

@@ -15,7 +15,9 @@ _BY, _REASON = "demo", "vetted by construction: the demo knows the truth of its 
 
 
 @click.command("demo")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Seed of everything drawn.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Seed of everything drawn."
+)
 @dry_run
 @common
 def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
@@ -42,4 +44,9 @@ def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
         say(f"dry run: would write {', '.join(WORLDS)} into {home}")
     else:
         table("Demo", ("feed", ">trusted records", "batches in"), [(r["feed"], r["trusted"], r["inbox"]) for r in rows])
-        say(f"next: poison-guard run --feed {contracts['captcha']} --home {home}   |   make run does all three by Airflow")
+        say(f"next: poison-guard run --feed {_near(contracts['captcha'])} --home {home}")
+
+
+def _near(path: Path) -> Path:
+    """Return `path` as it is typed from here, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -28,7 +28,7 @@ def explain_command(record: str, feed: str | None, home: Path, as_json: bool) ->
     from poison_guard.store.reading import find_records
 
     with opened_store(home) as store:
-        name = feed_name(feed) or feed_of_record(store, record)
+        name = feed_name(feed) if feed else feed_of_record(store, record)
         facts = explain(store, name, record)
         campaign = facts["campaign"]
         if campaign:

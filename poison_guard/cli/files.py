@@ -1,4 +1,4 @@
-"""Write frames to files people open: Parquet, CSV whose cells cannot turn into formulas, JSON lines. Whole or not at all."""
+"""Write files that people open, whole or not at all: Parquet, JSON lines, CSV whose cells cannot turn into formulas."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDINGS", "check_ending", "defused", "write_frame", "write_text"]
 
+_NESTED = (list, tuple, dict)
 ENDINGS = (".parquet", ".csv", ".jsonl")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """First characters that spreadsheets take for a formula (OWASP, CSV Injection), full-width forms included."""
@@ -38,7 +39,9 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
                 _defuse_frame(frame).to_csv(temporary, index=False)
             case _:
                 lines = (json.dumps(plain(row), ensure_ascii=False) for row in frame.to_dict("records"))
-                temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace")
+                temporary.write_text(
+                    "".join(f"{line}\n" for line in lines), encoding="utf-8", errors="backslashreplace"
+                )
         temporary.replace(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
@@ -76,7 +79,7 @@ def _defuse_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _as_text(value: Any) -> Any:
-    if isinstance(value, list | tuple | dict):
+    if isinstance(value, _NESTED):
         return json.dumps(plain(value), ensure_ascii=False)
     return value
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from poison_guard.cli.files import write_text
+from poison_guard.cli.fitting import count_flaws
 from poison_guard.cli.options import common, dry_run
 from poison_guard.cli.output import emit, say, told, working
 from poison_guard.errors import UsageError
-
-if TYPE_CHECKING:
-    from poison_guard.config import Contract
 
 __all__ = ["init_command"]
 
@@ -40,13 +36,11 @@ _SAMPLE = 200_000
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
 @dry_run
 @common
-def init_command(
-    data: str, name: str | None, out: Path, force: bool, dry_run: bool, home: Path, as_json: bool
-) -> None:
+def init_command(data: str, name: str | None, out: Path, force: bool, dry_run: bool, home: Path, as_json: bool) -> None:
     """Look at DATA (csv, jsonl or parquet) and propose a contract and expectations that the file itself passes."""
     from poison_guard.config import parse_contract
     from poison_guard.ingest import read_raw
-    from poison_guard.validate import propose_contract, propose_suite
+    from poison_guard.validate import parse_suite, propose_contract, propose_suite
 
     feed = name or _feed_name(data)
     files = (out / "feeds" / f"{feed}.toml", out / "expectations" / f"{feed}.json")
@@ -58,7 +52,7 @@ def init_command(
         contract = parse_contract(tomllib.loads(text), path=files[0])
         suite = propose_suite(frame, contract)
     with working("checking the proposal against the file"):
-        flaws = _flaws(contract, suite, data, home)
+        _, flaws, _ = count_flaws(contract, parse_suite(suite), data, home)
     if not dry_run:
         write_text(text, files[0])
         write_text(json.dumps(suite, indent=2) + "\n", files[1])
@@ -94,17 +88,3 @@ def _from_contract(data: str, contract: Path) -> str:
     if "://" in data or Path(data).is_absolute():
         return data
     return Path(os.path.relpath(data, contract.parent)).as_posix()
-
-
-def _flaws(contract: Contract, suite: dict, data: str, home: Path) -> int:
-    """Return how many rows of the file the proposal would hold; a row that cannot be read counts."""
-    from poison_guard.ingest import collect_frames
-    from poison_guard.pipeline import validate_records
-    from poison_guard.validate import parse_suite
-
-    batch = collect_frames(contract, [data], home=home, received_at=dt.datetime.now(dt.UTC))
-    checked = parse_suite(suite)
-    found = validate_records(
-        contract, checked, batch.records, batch.issues, schema=batch.schema, accepted_schema={}
-    )
-    return found.failures["record_id"].nunique() + len(batch.unreadable)

@@ -10,7 +10,16 @@ import click
 
 from poison_guard.config import Contract, load_contract
 
-__all__ = ["by_and_reason", "common", "contract_file", "contract_of", "dry_run", "feed_name", "feed_option", "out_option"]
+__all__ = [
+    "by_and_reason",
+    "common",
+    "contract_file",
+    "contract_of",
+    "dry_run",
+    "feed_name",
+    "feed_option",
+    "out_option",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -37,7 +46,9 @@ def common(command: _F) -> _F:
 def feed_option(*, required: bool) -> Callable[[_F], _F]:
     """Return the option ``--feed``: a contract file, or the name of one in feeds/."""
     told = "Contract file of the feed, or the name of one in feeds/."
-    return click.option("--feed", required=required, metavar="FEED.toml", help=told if required else told + " Default: all.")
+    return click.option(
+        "--feed", required=required, metavar="FEED.toml", help=told if required else told + " Default: all."
+    )
 
 
 def by_and_reason(command: _F) -> _F:
@@ -71,9 +82,7 @@ def contract_of(feed: str) -> Contract | None:
     return load_contract(file) if file.is_file() else None
 
 
-def feed_name(feed: str | None) -> str | None:
-    """Return the name of a feed given as contract file or as the bare name it has in the store; None stays None."""
-    if feed is None:
-        return None
+def feed_name(feed: str) -> str:
+    """Return the name of a feed given as contract file or as the bare name it has in the store."""
     file = contract_file(feed)
     return feed if not file.exists() and "/" not in feed and not file.suffix else load_contract(file).name

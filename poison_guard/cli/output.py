@@ -1,4 +1,4 @@
-"""What commands print: data on stdout as JSON or tables, progress on stderr; text from feeds never reaches a terminal raw."""
+"""What commands print: data on stdout as JSON or tables, progress on stderr; no text reaches a terminal raw."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from poison_guard.web.visible import visible
 
-__all__ = ["SCHEMA_VERSION", "ago", "emit", "plain", "say", "table", "told", "working"]
+__all__ = ["SCHEMA_VERSION", "ago", "counted", "emit", "plain", "say", "table", "told", "working"]
 
 SCHEMA_VERSION = 1
 """Of every JSON document printed; grows when a key changes its meaning or goes."""
@@ -91,6 +91,11 @@ def working(text: str) -> Iterator[None]:
         yield
 
 
+def counted(n: int, one: str) -> str:
+    """Return ``1 record``, ``2,000 records``."""
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
 def ago(when: dt.datetime | None, now: dt.datetime) -> str:
     """Return how long ago `when` was, in the largest unit that fits: ``3 min ago``."""
     if when is None:
@@ -109,6 +114,8 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, dt.datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
     return f"{value:,}" if isinstance(value, int) else visible(value, limit=400)
 
 

@@ -25,7 +25,7 @@ def report_command(feed: str | None, run_id: str | None, out: Path | None, home:
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out} must end in .html")
-    run = run_id or _last_run(home, feed_name(feed))
+    run = run_id or _last_run(home, feed_name(feed) if feed else None)
     page = write_report(home, run, out)
     if as_json:
         emit({"run_id": run, "page": str(page), "bytes": page.stat().st_size})

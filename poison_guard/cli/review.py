@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 from poison_guard.cli.deciding import chosen_by, contract_and_store, decide_or_tell
 from poison_guard.cli.explain import show_record
 from poison_guard.cli.options import by_and_reason, common, dry_run, feed_option
-from poison_guard.cli.output import emit, table, told
+from poison_guard.cli.output import counted, emit, table, told
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError
 
@@ -119,7 +120,9 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
             made = list_decisions(store, contract.name, limit=1_000_000)
             made = made[made["seq"] == event]
             if made.empty:
-                raise NotFoundError(f"there is no decision {event} in {contract.name}; `review list --decided` lists them")
+                raise NotFoundError(
+                    f"there is no decision {event} in {contract.name}; `review list --decided` lists them"
+                )
             verb, n, number = str(made["verb"].iloc[0]), int(made["n"].iloc[0]), None
         else:
             done = undo(store, contract, event, by=by, reason=reason)
@@ -127,9 +130,9 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
     if as_json:
         emit({"feed": contract.name, "dry_run": dry_run, "undoes": event, "event": number, "records": n})
     elif dry_run:
-        told(f"would undo decision {event} ({verb}) of {n:,} records")
+        told(f"would undo decision {event} ({verb}) of {counted(n, 'record')}")
     else:
-        told(f"undid decision {event}: {n:,} records are back where they were (event {number})")
+        told(f"undid decision {event}: {counted(n, 'record')} back where it was before (event {number})")
 
 
 def _entry(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -141,6 +144,7 @@ def _entry(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _decision(row: dict[str, Any]) -> tuple[Any, ...]:
     undone = row["undone_by"]
+    missing = undone is None or math.isnan(undone)
     return (
         row["seq"],
         row["verb"],
@@ -148,5 +152,5 @@ def _decision(row: dict[str, Any]) -> tuple[Any, ...]:
         row["at"],
         row["n"],
         row["reason"],
-        None if undone is None or undone != undone else int(undone),  # noqa: PLR0124  a missing number is NaN
+        None if missing else int(undone),
     )

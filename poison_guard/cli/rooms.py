@@ -11,22 +11,32 @@ from poison_guard.config import open_settings
 from poison_guard.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from poison_guard.config import Settings
     from poison_guard.store import Store
 
-__all__ = ["feed_of_record", "known_feed", "opened_store"]
+__all__ = ["feed_of_record", "known_feed", "opened_store", "sqlite_file"]
 
 
 @contextmanager
 def opened_store(home: Path) -> Iterator[Store]:
     """Open the store of `home`; `NotFoundError` where there is none yet, so that a typo makes no empty store."""
     settings = open_settings(home)
-    scheme, _, file = settings.store_url.partition("://")
-    if scheme.startswith("sqlite") and not Path(file.removeprefix("/")).exists():
-        raise NotFoundError(f"there is no store in {home} yet; `poison-guard run --feed FEED.toml` makes one, or name --home")
+    file = sqlite_file(settings)
+    if file is not None and not file.exists():
+        raise NotFoundError(
+            f"there is no store in {home} yet; `poison-guard run --feed FEED.toml` makes one, or name --home"
+        )
     from poison_guard.store import open_store
 
     with open_store(settings) as store:
         yield store
+
+
+def sqlite_file(settings: Settings) -> Path | None:
+    """Return the file of a SQLite store; None for a database server."""
+    scheme, _, rest = settings.store_url.partition("://")
+    path = rest.split("?")[0].removeprefix("/")
+    return Path(path).absolute() if scheme.startswith("sqlite") else None
 
 
 def known_feed(store: Store, name: str) -> str:

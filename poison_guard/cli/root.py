@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -51,7 +51,7 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run a command line and exit: 0 fine, 1 findings or closed, 2 usage, 3 inconclusive, 4 store or internal."""
         argv = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
@@ -63,9 +63,9 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     name="poison-guard",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 fine, 1 findings or closed, 2 usage or configuration, 3 inconclusive, 4 store or internal error.",
+    epilog="Exit codes: 0 fine, 1 findings or closed, 2 usage or configuration, 3 inconclusive, 4 store or internal.",
 )
 @click.version_option(package_name="poison-guard", prog_name="poison-guard")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:  # noqa: ARG001, FBT001  read from the arguments in `LazyGroup.main`, before parsing can fail
-    """The checkpoint between collected and learned: every record is accepted, quarantined or rejected, with evidence."""
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
+    """The checkpoint between collected and learned: each record is accepted, quarantined or rejected, with evidence."""

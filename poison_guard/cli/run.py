@@ -19,9 +19,10 @@ __all__ = ["run_command"]
 @dry_run
 @common
 def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_json: bool) -> None:
-    """Take the records of DATA in (paths or URLs; default: what is new at the contract's [data]) and store the decisions.
+    """Take in the records of DATA, decide them and store the decisions.
 
-    Held records are the guard's normal work: they wait in the queue and the exit code is 0.
+    DATA: paths or URLs; default: what is new at the contract's [data]. Held records are the guard's normal work: they
+    wait in the queue, and the exit code is 0.
     """
     from poison_guard.guard import Guard
 

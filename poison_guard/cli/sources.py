@@ -23,7 +23,9 @@ __all__ = ["sources_command"]
 
 @click.command("sources")
 @feed_option(required=True)
-@click.option("--limit", default=30, show_default=True, type=click.IntRange(1), help="Sources shown, least reliable first.")
+@click.option(
+    "--limit", default=30, show_default=True, type=click.IntRange(1), help="Sources shown, least reliable first."
+)
 @click.option("--blocked", is_flag=True, help="Only blocked sources.")
 @click.option("--block", metavar="SOURCE", help="Hold whatever SOURCE sends from now on.")
 @click.option("--unblock", metavar="SOURCE", help="Let SOURCE speak again.")
@@ -46,21 +48,20 @@ def sources_command(
     """List a feed's sources, least reliable first; or block or unblock one."""
     if block and unblock:
         raise UsageError("give --block or --unblock, not both")
+    source = block or unblock
     with contract_and_store(feed, home) as (contract, store):
-        if block or unblock:
-            facts = _set(store, contract, block or unblock, bool(block), by or "", reason or "", dry_run)
-        else:
-            frame = _ranked(store, contract)
-            total = len(frame)
-            frame = (frame[frame["blocked"]] if blocked else frame).head(limit)
-    if block or unblock:
-        emit({"feed": contract.name, **facts}) if as_json else told(facts["told"])
-    elif as_json:
-        emit({"feed": contract.name, "total": total, "sources": frame.to_dict("records")})
-    else:
-        columns = ("source", ">reliability", ">at least", ">records", ">controls", ">settled items", ">outcomes", "blocked")
-        rows = [_row(s) for s in frame.to_dict("records")]
-        table(f"Sources of {contract.name}: {total:,}", columns, rows, empty=f"{contract.name}: no source to list.")
+        if source:
+            facts = _set(store, contract, source, bool(block), by or "", reason or "", dry_run)
+            emit({"feed": contract.name, **facts}) if as_json else told(facts["told"])
+            return
+        frame = _ranked(store, contract)
+    shown = (frame[frame["blocked"]] if blocked else frame).head(limit).to_dict("records")
+    if as_json:
+        emit({"feed": contract.name, "total": len(frame), "sources": shown})
+        return
+    columns = ("source", ">reliability", ">at least", ">records", ">controls", ">settled items", ">outcomes", "blocked")
+    rows = [_row(s) for s in shown]
+    table(f"Sources of {contract.name}: {len(frame):,}", columns, rows, empty=f"{contract.name}: no source to list.")
 
 
 def _ranked(store: Store, contract: Contract) -> pd.DataFrame:
@@ -95,5 +96,8 @@ def _set(
 
 def _row(s: dict[str, Any]) -> tuple[Any, ...]:
     pairs = (("controls_right", "controls_wrong"), ("agreed", "disagreed"), ("outcomes_right", "outcomes_wrong"))
-    shares = [f"{s[right]:,.0f} of {s[right] + s[wrong]:,.0f} right" if s[right] + s[wrong] else None for right, wrong in pairs]
+    shares = [
+        f"{s[right]:,.0f} of {s[right] + s[wrong]:,.0f} right" if s[right] + s[wrong] else None
+        for right, wrong in pairs
+    ]
     return (s["source_id"], s["reliability"], s["lower_bound"], int(s["n"]), *shares, bool(s["blocked"]))

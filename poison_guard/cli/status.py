@@ -30,7 +30,7 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
     from poison_guard.store.reading import list_feeds
 
     now = dt.datetime.now(dt.UTC)
-    name = feed_name(feed)
+    name = feed_name(feed) if feed else None
     with opened_store(home) as store:
         feeds = [_feed(store, n, feed, now) for n in ([name] if name else list_feeds(store))]
         runs = [_run(run) for run in list_runs(store, name, limit=_RUNS)]

@@ -25,7 +25,11 @@ _PLACES = (
     ("staged", "staged: could not be judged"),
     ("seen_before", "seen before"),
 )
-_ALSO = (("unreadable", "of these unreadable"), ("adopted_items", "labels adopted"), ("deferred_items", "labels deferred"))
+_ALSO = (
+    ("unreadable", "of these unreadable"),
+    ("adopted_items", "labels adopted"),
+    ("deferred_items", "labels deferred"),
+)
 
 
 def result_document(feed: str, result: ScanResult) -> dict[str, Any]:
@@ -47,12 +51,19 @@ def show_result(feed: str, result: ScanResult, *, stored: bool) -> None:
     rows = [(name, counts[key], _share(counts[key], received)) for key, name in _PLACES if counts.get(key)]
     rows += [(name, counts[key], "") for key, name in _ALSO if counts.get(key)]
     nothing = f"{feed}: no new record came in."
-    table(f"{feed}: {received:,} records {'taken in' if stored else 'scanned'}", ("", ">records", ">share"), rows, empty=nothing)
+    table(
+        f"{feed}: {received:,} records {'taken in' if stored else 'scanned'}",
+        ("", ">records", ">share"),
+        rows,
+        empty=nothing,
+    )
     reasons = [(r["code"].replace("_", " "), r["records"], r["example"]) for r in top_reasons(result)]
     if reasons:
         table("Why records are held", ("reason", ">records", "for example"), reasons)
     if len(result.campaigns):
-        table("Campaigns", ("campaign", ">records", ">sources", ">chance if honest", "what they did"), _campaigns(result))
+        table(
+            "Campaigns", ("campaign", ">records", ">sources", ">chance if honest", "what they did"), _campaigns(result)
+        )
     for note in result.notes:
         told(f"note: {note}")
 
@@ -86,7 +97,8 @@ def _args(args: str | Mapping[str, Any]) -> Mapping[str, Any]:
 def _campaigns(result: ScanResult) -> list[tuple[Any, ...]]:
     ranked = result.campaigns.sort_values(["n_records", "campaign_id"], ascending=[False, True]).head(_TOP)
     return [
-        (c.campaign_id, int(c.n_records), int(c.n_sources), chance(float(c.p)), c.why) for c in ranked.itertuples(index=False)
+        (c.campaign_id, int(c.n_records), int(c.n_sources), chance(float(c.p)), c.why)
+        for c in ranked.itertuples(index=False)
     ]
 
 

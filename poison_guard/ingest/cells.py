@@ -17,8 +17,8 @@ __all__ = ["EXACT", "LIST_KIND", "TIME", "as_text", "depth_of", "from_values", "
 TIME = pa.timestamp("us", tz="UTC")
 LIST_KIND = {b"kind": b"list"}
 """Field metadata of a column whose cells are JSON text of nested values."""
-EXACT = 2**53
-"""Largest whole number up to which float64 is exact."""
+EXACT = 2**53 - 1
+"""Largest whole number that no other rounds to in float64."""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
 

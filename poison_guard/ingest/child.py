@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,12 @@ def _convert(request: dict[str, Any]) -> dict[str, Any]:
         bad: list[tuple[int, str, str]] = []
         with pa.OSFile(request["out"], "wb") as sink, pa.ipc.new_file(sink, goal) as writer:
             for batch in file.iter_batches(_batch_rows(file, declared), use_threads=False):
-                simple = pa.RecordBatch.from_arrays(_simple_arrays(batch, rows, bad), schema=goal)
+                for simple in _simple_batches(batch, rows, goal, bad):
+                    written += simple.nbytes
+                    _bound(written, request, "max_bytes", "bytes unpacked")
+                    writer.write_batch(simple)
                 rows += batch.num_rows
                 _bound(rows, request, "max_rows", "rows")
-                written += simple.nbytes
-                _bound(written, request, "max_bytes", "bytes unpacked")
-                writer.write_batch(simple)
     return {"rows": rows, "bad": bad}
 
 
@@ -106,27 +107,26 @@ def _batch_rows(file: pq.ParquetFile, declared: float) -> int:
     return int(np.clip(_BATCH_BYTES / max(1.0, declared / max(1, file.metadata.num_rows)), 16, 65_536))
 
 
-def _simple_arrays(batch: pa.RecordBatch, first: int, bad: list[tuple[int, str, str]]) -> list[pa.Array]:
-    """Return the columns in simple types, without the rows with text that is not UTF-8, which go to `bad`."""
-    try:
-        batch.validate(full=True)
-        return [simplify(column) for column in batch.columns]
-    except (pa.ArrowInvalid, UnicodeDecodeError):
-        pass
-    kept = np.ones(batch.num_rows, bool)
-    for i in range(batch.num_rows):
-        row = batch.slice(i, 1)
+def _simple_batches(
+    batch: pa.RecordBatch, first: int, goal: pa.Schema, bad: list[tuple[int, str, str]]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in simple types; rows with text that is not UTF-8 are found by halving and go to `bad`."""
+    parts = [(batch, first)]
+    while parts:
+        part, start = parts.pop()
         try:
-            row.validate(full=True)
-            for column in row.columns:
-                simplify(column)
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            kept[i] = False
-            bad.append((first + i + 1, f"it holds text that is not UTF-8 ({type(error).__name__})", _shown(row)))
+            for column in part.columns:
+                # a slice of a nested column is validated with the values around it; decoding it validates it alone
+                column.validate(full=not pa.types.is_nested(column.type))
+            yield pa.RecordBatch.from_arrays([simplify(column) for column in part.columns], schema=goal)
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            half = part.num_rows // 2
+            if half:
+                parts += [(part.slice(half), start + half), (part.slice(0, half), start)]
+                continue
+            bad.append((start + 1, "it holds text that is not UTF-8", _shown(part)))
             if len(bad) > MAX_UNREADABLE:
                 raise Unreadable(f"more than {MAX_UNREADABLE:,} of its rows hold text that is not UTF-8") from None
-    good = batch.filter(pa.array(kept))
-    return [simplify(column) for column in good.columns]
 
 
 def _shown(row: pa.RecordBatch) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,10 @@ BLOCK_CHARS = 32_000_000
 """Rows and characters that are held as Python objects before they become Arrow columns."""
 
 
-def join_columns(blocks: Mapping[str, Sequence[pa.Array]], lists: set[str] = frozenset()) -> pa.Table:
+def join_columns(blocks: Mapping[str, Sequence[pa.Array]], lists: Collection[str] = ()) -> pa.Table:
     """Return one table from the blocks of each column; a column of several types becomes number or text."""
-    fields, arrays = [], []
+    fields: list[pa.Field] = []
+    arrays: list[pa.ChunkedArray] = []
     for name, parts in blocks.items():
         array = _join([p for p in parts if len(p)])
         fields.append(pa.field(name, array.type, metadata=LIST_KIND if name in lists else None))

@@ -48,7 +48,7 @@ def _open(lines: Lines, limits: Limits) -> tuple[Iterator[list[str]], list[str]]
     counts = {d: first.count(d) for d in ",;\t|"}
     delimiter = max(counts, key=lambda d: (counts[d] > 0, d == ",", counts[d]))
     try:
-        header = next(csv.reader([first], delimiter=delimiter, strict=True), [])
+        header = next(csv.reader([first], delimiter=delimiter, strict=True), [""])
     except csv.Error as error:
         raise Unreadable(f"its header cannot be read: {error}") from None
     names = [name.strip() or f"column_{i}" for i, name in enumerate(header, 1)]
@@ -92,13 +92,13 @@ def _blocks(rows: Iterator[tuple[int, list[str]]], limits: Limits) -> Iterator[t
     for number, row in rows:
         block.append(row)
         numbers.append(number)
-        chars += len(max(row, key=len))
+        chars += sum(map(len, row))
         if len(block) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
             total += len(block)
             if total > limits.max_rows:
                 raise Unreadable(f"it has more than max_rows = {limits.max_rows:,} rows")
             yield block, numbers
-            block, numbers, chars = [], [], 0
+            block, numbers, chars = block[:0], numbers[:0], 0
     if block:
         if total + len(block) > limits.max_rows:
             raise Unreadable(f"it has more than max_rows = {limits.max_rows:,} rows")
@@ -110,7 +110,8 @@ def _as_columns(rows: list[list[str]], numbers: list[int], bad: BadRows) -> tupl
         return [pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)], numbers
     except UnicodeEncodeError:
         pass
-    width, good, kept = len(rows[0]), [], []
+    good: list[list[str]] = []
+    kept: list[int] = []
     for number, row in zip(numbers, rows, strict=True):
         text = ",".join(row)
         if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
@@ -118,5 +119,5 @@ def _as_columns(rows: list[list[str]], numbers: list[int], bad: BadRows) -> tupl
             kept.append(number)
         else:
             bad.add(number, _UNICODE, text)
-    columns = zip(*good, strict=True) if good else ((),) * width
+    columns = zip(*good, strict=True) if good else ((),) * len(rows[0])
     return [pa.array(column, pa.large_string()) for column in columns], kept

@@ -28,7 +28,9 @@ def read_frame(frame: pd.DataFrame, limits: Limits) -> RawTable:
         raise DataError(f"the frame names the column {next(n for n in names if names.count(n) > 1)} twice; rename one")
     if any(not n or len(n) > NAME_CHARS for n in names):
         raise DataError(f"the frame has a column name that is empty or longer than {NAME_CHARS} characters; rename it")
-    fields, arrays, flags = [], [], []
+    fields: list[pa.Field] = []
+    arrays: list[pa.Array] = []
+    flags: list[Flag] = []
     for i, name in enumerate(names):
         array, nested, values = _column(frame.iloc[:, i])
         fields.append(pa.field(name, array.type, metadata=LIST_KIND if nested else None))

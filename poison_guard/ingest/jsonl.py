@@ -63,7 +63,7 @@ class _Table:
             chars += len(text)
             if len(block) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
                 self._close(block)
-                block, chars = [], 0
+                block, chars = block[:0], 0
         self._close(block)
         table = join_columns(self._blocks, self._lists)
         if not self._blocks:

@@ -78,9 +78,9 @@ def _parse_text(array: pa.Array) -> Parsed:
     if bool(np.isnan(whole[present]).any()):
         missing = _matches(text, _MISSING)
     ok = present & ~np.isnan(whole)
-    wide = ok & (np.abs(whole) >= EXACT) & np.isfinite(whole)
+    wide = ok & (np.abs(whole) > EXACT) & np.isfinite(whole)
     if wide.any():
-        digits = _matches(text, r"^[+-]?[0-9]+$") & wide & (np.abs(whole) > EXACT)
+        digits = _matches(text, r"^[+-]?[0-9]+$") & wide
         whole, ok = np.where(digits, np.nan, whole), ok & ~digits
     return Parsed(whole, present & ~missing, ok)
 

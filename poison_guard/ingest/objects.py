@@ -8,13 +8,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.core import url_to_fs
 
 from poison_guard.config import Contract
 from poison_guard.config.settings import find_path
-from poison_guard.errors import DataError, UsageError
+from poison_guard.errors import DataError, GuardError, UsageError
 from poison_guard.ingest.limits import Limits, Unreadable
 from poison_guard.records import ObjectRef
 
@@ -52,7 +53,8 @@ def resolve(paths: Sequence[str], limits: Limits, *, given: bool) -> list[Object
     for path in paths:
         with _reachable(path):
             for uri, size in _matches(path, given=given):
-                found[uri] = ObjectRef(uri, _digest(uri, size, limits), size)
+                digest = _digest(uri, size, limits) if not _is_pattern(path) else _digest_if_there(uri, size, limits)
+                found |= {uri: ObjectRef(uri, digest, size)} if digest else {}
     return [found[uri] for uri in sorted(found)]
 
 
@@ -80,6 +82,10 @@ def _is_pattern(path: str) -> bool:
 
 def _matches(path: str, *, given: bool) -> Iterator[tuple[str, int]]:
     """Yield uri and size of every file that `path` names."""
+    if urlsplit(path).password:
+        raise UsageError(
+            "a URL of data holds a password; leave it out and give it by the environment of its filesystem"
+        )
     fs, inside = url_to_fs(path if "://" in path else str(Path(path).expanduser().absolute()))
     if _is_pattern(path):
         details: dict[str, dict[str, Any]] = fs.glob(inside, detail=True)
@@ -96,6 +102,16 @@ def _matches(path: str, *, given: bool) -> Iterator[tuple[str, int]]:
     local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
     for name, info in files.items():
         yield (name if local else fs.unstrip_protocol(name)), int(info["size"] or 0)
+
+
+def _digest_if_there(uri: str, size: int, limits: Limits) -> str | None:
+    """Digest of one object among many; None where it is gone by now, a name where it may not be read."""
+    try:
+        return _digest(uri, size, limits)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return hashlib.sha256(f"{uri} cannot be read: {error.errno}".encode()).hexdigest()
 
 
 def _digest(uri: str, size: int, limits: Limits) -> str:
@@ -116,11 +132,14 @@ def _reachable(path: str) -> Iterator[None]:
     """Say in one sentence why a path cannot be listed or opened."""
     try:
         yield
+    except GuardError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check the path") from None
     except PermissionError:
         raise DataError(f"{path} may not be read by this user; check its permissions") from None
     except (ImportError, ValueError) as error:
         raise DataError(f"{path} cannot be opened: {error}") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be reached: {error.strerror or error}") from None
+    except Exception as error:  # each filesystem of fsspec has errors of its own
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path} cannot be reached: {reason[:200]}") from error

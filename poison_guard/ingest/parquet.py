@@ -11,6 +11,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,7 @@ class ParquetReader:
         rows = np.arange(1, answer["rows"] + 1, dtype=np.int64)
         return RawTable(table, np.delete(rows, [b.row - 1 for b in bad.found]), tuple(bad.found))
 
-    def _ask(self, request: dict[str, object]) -> dict:
+    def _ask(self, request: dict[str, object]) -> dict[str, Any]:
         child = self._running()
         assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018  both are pipes
         late = threading.Timer(self._limits.seconds, child.kill)

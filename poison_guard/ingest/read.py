@@ -53,8 +53,10 @@ def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Seq
         raise Unreadable("it is empty")
     try:
         with local_copy(ref, limits) as path:
-            raw = _read(path, ref, limits, reader, keep)
-            _unchanged(path, ref)
+            try:
+                raw = _read(path, ref, limits, reader, keep)
+            finally:
+                _unchanged(path, ref)
     except OSError as error:
         raise Unreadable(f"it could not be opened again: {error.strerror or error}") from None
     if raw.table.num_columns == 0 and not raw.bad:

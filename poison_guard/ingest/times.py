@@ -16,15 +16,15 @@ __all__ = ["EARLIEST", "LATEST", "parse_times"]
 EARLIEST = int(dt.datetime(1970, 1, 1, tzinfo=dt.UTC).timestamp() * 1e6)
 LATEST = int(dt.datetime(2200, 1, 1, tzinfo=dt.UTC).timestamp() * 1e6)
 """Microseconds since 1970 between which a sender's clock is believed."""
-_EPOCH = r"^[0-9]{9,19}(?:\.[0-9]{1,9})?$"
+_EPOCH = r"^(?:[0-9]{9,19}(?:\.[0-9]{1,9})?|[0-9]\.[0-9]{1,17}[eE]\+?[0-9]{1,2})$"
 _ISO = r"^[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?:[T ][0-9:.,]{1,24} ?(?:Z|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
 
 
 def parse_times(array: pa.Array) -> Parsed:
     """Read an array of a simple type as int64 microseconds since 1970, UTC.
 
-    A number is seconds below 1e11, milliseconds below 1e14, microseconds below 1e17, else nanoseconds. Times outside
-    1970 to 2200 are not `ok`.
+    A number from 1e8 (1973) is seconds, from 1e11 milliseconds, from 1e14 microseconds, from 1e17 nanoseconds; one
+    below is no time. Times outside 1970 to 2200 are not `ok`.
     """
     kind, n = array.type, len(array)
     if pa.types.is_timestamp(kind):
@@ -52,6 +52,7 @@ def _epoch(values: np.ndarray) -> np.ndarray:
     values = np.where(np.isfinite(values), values, -1)
     size = np.abs(values.astype(np.float64))
     parts = [
+        (size < 1e8, lambda v: v * 0 - 1),
         (size < 1e11, lambda v: v * 1_000_000),
         (size < 1e14, lambda v: v * 1_000),
         (size < 1e17, lambda v: v),

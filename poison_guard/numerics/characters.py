@@ -14,11 +14,11 @@ _PLAIN = re.compile(r"[ -~]*").fullmatch
 
 
 def fold(text: str) -> str:
-    """Return `text` casefolded, without accents, marks and invisible characters, white space as single blanks.
+    r"""Return `text` casefolded, without accents, marks and invisible characters, white space as single blanks.
 
     Looks at the first `MAX_CHARS` characters. Idempotent on its own output.
 
-    >>> fold("Ｒepeat\\u200b  AFTER\\tmé ")
+    >>> fold("Ｒepeat\u200b  AFTER\tmé ")
     'repeat after me'
     """
     head = text[:MAX_CHARS]

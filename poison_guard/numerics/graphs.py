@@ -10,7 +10,7 @@ __all__ = ["components"]
 
 
 def components(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the component of each link ``(links,)`` in the graph that joins `left[i]` with `right[i]`, two kinds of node.
+    """Return the component ``(links,)`` of each link from ``left[i]`` to ``right[i]``, two kinds of node.
 
     Components are numbered from 0 in the order of their smallest left node.
     """

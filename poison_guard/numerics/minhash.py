@@ -8,7 +8,7 @@ import numpy as np
 
 from poison_guard.numerics.characters import fold
 
-__all__ = ["EMPTY", "WIDTH", "band_pairs", "feature_count", "sketch", "similarity"]
+__all__ = ["EMPTY", "WIDTH", "band_pairs", "feature_count", "similarity", "sketch"]
 
 WIDTH = 128
 """Hash functions a sketch holds; the standard error of an estimated Jaccard similarity of 0.5 is 0.044."""
@@ -58,15 +58,19 @@ def feature_count(sketches: np.ndarray) -> np.ndarray:
     return np.where((sketches == EMPTY).all(1), 0.0, 1 / np.maximum(mean, 1e-9) - 1)
 
 
-def band_pairs(sketches: np.ndarray, *, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def band_pairs(sketches: np.ndarray, *, rows: int, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield, band after band, pairs of rows that are equal in `rows` neighbouring cells.
 
     Within a bucket the rows are ordered by their whole sketch's next cells and each is paired with the few after it, so
     a bucket of any size gives a linear number of pairs and stays connected.
 
-    References: Indyk & Motwani (1998), "Approximate Nearest Neighbors"; Leskovec et al., "Mining of Massive Datasets", 3.4.
+    `seed` decides which cells are neighbours, so that nobody can write texts that meet in no band.
+
+    References: Indyk & Motwani (1998), "Approximate Nearest Neighbors"; Leskovec, Rajaraman & Ullman (2014), "Mining of
+    Massive Datasets", 3.4.
     """
     width = sketches.shape[1]
+    sketches = sketches[:, np.random.default_rng(seed).permutation(width)]
     for start in range(0, width - rows + 1, rows):
         key = _mix(sketches[:, start : start + rows])
         follow = sketches[:, (start + rows) % width]
@@ -80,14 +84,12 @@ def band_pairs(sketches: np.ndarray, *, rows: int) -> Iterator[tuple[np.ndarray,
 
 def _features(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return hashed features and the text each belongs to, texts in order."""
-    joined = "".join([f" {t} " for t in texts])
+    joined = "".join([f" {t} " for t in texts]) + " " * _GRAM
     code = np.frombuffer(joined.encode("utf-32-le", "replace"), np.uint32)
-    owner = np.repeat(np.arange(len(texts)), [len(t) + 2 for t in texts])
+    owner = np.repeat(np.arange(len(texts) + 1), [len(t) + 2 for t in texts] + [_GRAM])
     space = code == _SPACE
     mixed = _scramble(code)
     size = len(code) - _GRAM + 1
-    if size <= 0:
-        return np.zeros(0, np.uint32), np.zeros(0, np.int64)
     inside = ~(space[1 : size + 1] | space[2 : size + 2]) & (owner[:size] == owner[_GRAM - 1 :])
     gram = np.zeros(size, np.uint32)
     for k in range(_GRAM):

@@ -61,7 +61,11 @@ def _distances(block: torch.Tensor, reference: torch.Tensor, found: torch.Tensor
     n, k = found.shape
     width = max(1, _CELLS // max(1, k * block.shape[1]))
     parts = [
-        (block[i : i + width].unsqueeze(1).double() - reference[found[i : i + width]]).square().sum(dim=2).sqrt().float()
+        (block[i : i + width].unsqueeze(1).double() - reference[found[i : i + width]])
+        .square()
+        .sum(dim=2)
+        .sqrt()
+        .float()
         for i in range(0, n, width)
     ]
     return torch.cat(parts)

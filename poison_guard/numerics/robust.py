@@ -12,8 +12,8 @@ _NORMAL_IQR = 1.349  # interquartile range of a standard normal
 def column_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the median and a positive scale of each column of `X` ``(n, d)``, both ``(d,)``; X must be finite.
 
-    The scale is the normal-consistent interquartile range; the standard deviation where half of the column is one value,
-    and 1 for constant columns.
+    The scale is the normal-consistent interquartile range; the standard deviation where half of the column is one
+    value, and 1 for constant columns.
     """
     low, centre, high = np.quantile(X, (0.25, 0.5, 0.75), axis=0)
     scale = (high - low) / _NORMAL_IQR
@@ -34,8 +34,10 @@ def quantile_skew(X: np.ndarray) -> np.ndarray:
     return np.divide(high + low - 2 * middle, width, out=np.zeros_like(width), where=width > 0)
 
 
-def trimmed_covariance(X: np.ndarray, *, keep: float = 0.75, steps: int = 6, ridge: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean ``(d,)`` and covariance ``(d, d)`` of the most central `keep` share of the rows of `X` ``(n, d)``.
+def trimmed_covariance(
+    X: np.ndarray, *, keep: float = 0.75, steps: int = 6, ridge: float = 1e-3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean ``(d,)`` and covariance ``(d, d)`` of the most central `keep` share of the rows of `X` ``(n, d)``.
 
     Deterministic concentration steps from the coordinatewise median; `ridge` times the mean variance is added to the
     diagonal, so the covariance can be inverted with constant or duplicate columns and with fewer rows than columns.

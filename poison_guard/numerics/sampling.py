@@ -42,6 +42,7 @@ def hash_subsample(X: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
 
 
 def mix(z: np.ndarray) -> np.ndarray:
+    """Return `z` uint64, each number scrambled so that near ones come out unrelated (splitmix64)."""
     z = z + _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.stats import beta
 
 __all__ = [
@@ -27,7 +26,8 @@ OUTER = 16
 INNER = 4
 """The neighbour whose distance is compared with it: a point and four others are five copies."""
 _LEAF = 96  # rows of one leaf: room for OUTER neighbours several times over
-_CHUNK = 2**22  # cells of leaf distances held at a time
+_CHUNK = 2**20  # cells of leaf distances held at a time: 4 MB of float32
+_NOTHING = 1e-12  # squared distance that stands for none
 
 
 def project_leaves(X: np.ndarray, rng: np.random.Generator, leaf: int = _LEAF) -> np.ndarray:
@@ -52,7 +52,7 @@ def project_leaves(X: np.ndarray, rng: np.random.Generator, leaf: int = _LEAF) -
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """Log ratios of neighbour distances inside random leaves, each ``(n,)`` <= 0; 0 where a leaf has too few rows."""
+    """Log ratios of neighbour distances inside random leaves, each ``(n,)`` <= 0; 0 where leaves have too few rows."""
 
     mean: np.ndarray
     """``log(r_INNER / r_OUTER)``, mean over the trees."""
@@ -63,7 +63,10 @@ class Spacing:
 
 
 def leaf_spacing(X: np.ndarray, owner: np.ndarray, *, trees: int, rng: np.random.Generator) -> Spacing:
-    """Return the spacing of the rows of `X` ``(n, d)``; `r_k` is the distance to the k-th row of another `owner` ``(n,)``."""
+    """Return the spacing of the rows of `X` ``(n, d)``.
+
+    `r_k` is the distance to the k-th nearest row of another `owner` ``(n,)`` int.
+    """
     trees = trees if len(X) > _LEAF else 1
     total, least, first = np.zeros(len(X)), np.zeros(len(X)), np.zeros(len(X))
     for _ in range(trees):
@@ -81,15 +84,23 @@ def _leaf_ratios(X: np.ndarray, owner: np.ndarray, leaves: np.ndarray) -> Iterat
     step = max(1, _CHUNK // size**2)
     for start in range(0, len(leaves), step):
         rows = leaves[start : start + step]
-        points = torch.from_numpy(X[rows])
-        apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-        who = torch.from_numpy(np.where(rows < 0, -1, owner[rows]))
-        same = (who.unsqueeze(2) == who.unsqueeze(1)) | (who < 0).unsqueeze(1)
-        near = torch.topk(apart.masked_fill_(same, torch.inf), OUTER, dim=2, largest=False).values
-        logs = torch.log(near.double().clamp_min(1e-30))
-        ratios = (logs - logs[:, :, -1:]).nan_to_num(nan=0.0, neginf=0.0).numpy()
-        kept = rows >= 0
-        yield rows[kept], ratios[:, :, INNER - 1][kept], ratios[:, :, 0][kept]
+        squares = _squares(X[rows])
+        who = np.where(rows < 0, -1, owner[rows])
+        squares[(who[:, :, None] == who[:, None, :]) | (who < 0)[:, None, :]] = np.inf
+        squares.sort(axis=2)
+        logs = 0.5 * np.log(np.maximum(squares[:, :, [0, INNER - 1, OUTER - 1]], _NOTHING).astype(np.float64))
+        kept = (rows >= 0) & np.isfinite(logs[:, :, 2])
+        first, inner, outer = logs[kept].T
+        yield rows[kept], inner - outer, first - outer
+
+
+def _squares(leaves: np.ndarray) -> np.ndarray:
+    """Return squared distances ``(leaves, rows, rows)`` float32 inside each leaf, to about 1e-6 of its size squared."""
+    points = leaves - leaves.mean(axis=1, keepdims=True)
+    norms = np.einsum("lrd,lrd->lr", points, points)
+    squares = norms[:, :, None] + norms[:, None, :]
+    squares -= 2 * (points @ points.transpose(0, 2, 1))
+    return squares
 
 
 def dimension(ratios: np.ndarray) -> float:
@@ -107,7 +118,7 @@ def dimensions(medians: np.ndarray) -> np.ndarray:
 def tail_dimension(first: np.ndarray, share: float = 0.05) -> float:
     """Return the dimension that the nearest `share` of ``log(r_1 / r_OUTER)`` ``(n,)`` speaks of; NaN without ratios.
 
-    It is lower than `dimension` where rows agree on rounded values, and then says how fast neighbours thin out close by.
+    It is lower than `dimension` where rows agree on rounded values: it says how fast neighbours thin out close by.
     """
     seen = first[first < 0]
     if len(seen) == 0:

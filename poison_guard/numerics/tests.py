@@ -26,8 +26,10 @@ _TILTS = 0.125 * 2.0 ** np.arange(0, 11, 0.5)  # 0.125 to 181: from many faint s
 
 
 def beta_binomial_low(successes: ArrayLike, trials: ArrayLike, a: float, b: float) -> np.ndarray:
-    """Return P(X <= successes) where X counts successes in `trials` at a rate drawn from Beta(a, b); 1 for no trials."""
-    return _clip(stats.betabinom.cdf(np.asarray(successes), np.asarray(trials), a, b))
+    """Return P(X <= successes) for X successes in `trials` at a rate drawn from Beta(a, b); 1 for no trials."""
+    pairs = np.stack(np.broadcast_arrays(np.asarray(successes, float), np.asarray(trials, float)))
+    distinct, at = np.unique(pairs.reshape(2, -1), axis=1, return_inverse=True)
+    return _clip(stats.betabinom.cdf(*distinct, a, b)[at.ravel()].reshape(pairs.shape[1:]))
 
 
 def beta_low(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> np.ndarray:
@@ -45,9 +47,9 @@ def binomial_sum_high(
 ) -> np.ndarray:
     """Return ``(size,)`` bounds of P(S >= observed) for S the sum of ``weight * hits`` over the rows with ``of == j``.
 
-    Hits are binomial(trials, rate), or drawn without replacement at that rate, independently over rows. Chernoff's bound,
-    the best of a fixed grid of exponents: never too small, and exact in the limit where every trial hits. 1 where the
-    sum is not above its mean.
+    Hits are binomial(trials, rate), or drawn without replacement at that rate, independently over rows. Chernoff's
+    bound, the best of a fixed grid of exponents: never too small, and exact in the limit where every trial hits. 1
+    where the sum is not above its mean.
 
     References: Chernoff (1952); Hoeffding (1963), theorem 4 (drawing without replacement only tightens the bound).
     """
@@ -60,8 +62,11 @@ def binomial_sum_high(
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
-    """Return adjusted p-values: those at most q hold a share of at most q false ones on average, none at all with
-    probability 1 - q when all are null (Benjamini & Hochberg 1995; Simes 1986).
+    """Return adjusted p-values ``(n,)``: of those at most q, a share of at most q is false on average.
+
+    When all are null there is none with probability 1 - q. For independent or positively dependent p-values.
+
+    References: Simes (1986); Benjamini & Hochberg (1995), "Controlling the False Discovery Rate".
     """
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))

@@ -59,7 +59,7 @@ def decide_batch(
         sources=_ledger(scored, decisions, found),
         campaigns=found.campaigns,
         phase=prepared.phase,
-        notes=(*prepared.notes, *validation.batch, *found.crashes.values()),
+        notes=_notes(prepared, validation, found, missing),
         measurements=measurements,
     )
 
@@ -79,6 +79,13 @@ def _missing(
             first = str(crash[crash.notna()].iloc[0])
             missing[signal] = (crash.notna().to_numpy(), Reason("signal_missing", {"signal": signal, "why": first}))
     return missing
+
+
+def _notes(
+    prepared: Prepared, validation: Validation, found: Globals, missing: Mapping[str, tuple[np.ndarray, Reason]]
+) -> tuple[Reason, ...]:
+    told = [*prepared.notes, *validation.batch, *found.crashes.values(), *(why for _, why in missing.values())]
+    return tuple(reason for at, reason in enumerate(told) if reason not in told[:at])
 
 
 def _stage(

@@ -43,7 +43,7 @@ def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepare
         conflicts = cohort_conflict(votes, trusty)
     campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
-        found = guarded(lambda: _campaigns(scored, contract, state, prepared))
+        found = guarded(lambda: _campaigns(scored, contract, prepared))
         campaigns = _or_crash(found, "campaign", crashes, ())
     return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes)
 
@@ -67,7 +67,7 @@ def _sources(votes: pd.DataFrame, old: pd.Series, contract: Contract, state: Sta
     return score_sources(votes, ledger=state.ledger, controls=state.controls, alpha=alpha, established=old)
 
 
-def _campaigns(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> tuple[Campaign, ...]:
+def _campaigns(scored: pd.DataFrame, contract: Contract, prepared: Prepared) -> tuple[Campaign, ...]:
     from poison_guard.signals.campaigns import lockstep, merge_campaigns, near_duplicate_text
     from poison_guard.signals.campaigns.vectors import near_duplicate_vectors
 
@@ -77,17 +77,9 @@ def _campaigns(scored: pd.DataFrame, contract: Contract, state: State, prepared:
     if sketches is not None:
         finders.append(lambda a: near_duplicate_text(scored, sketches, alpha=a, seed=seed))
     if vectors is not None:
-        trusted = _trusted_vectors(contract, state, prepared)
+        trusted = prepared.anomaly.reference_vectors() if prepared.anomaly is not None else None
         finders.append(lambda a: near_duplicate_vectors(scored, vectors, trusted=trusted, alpha=a, seed=seed))
     if contract.vote and scored["observed_at"].notna().any():
-        finders.append(lambda a: lockstep(scored, alpha=a, seed=seed))
+        finders.append(lambda a: lockstep(scored, alpha=a))
     share = contract.policy.campaign_alpha / max(1, len(finders))
     return merge_campaigns([campaign for find in finders for campaign in find(share)])
-
-
-def _trusted_vectors(contract: Contract, state: State, prepared: Prepared) -> np.ndarray | None:
-    """Return the trusted records in the same space as the batch's vectors, or None while the feed is cold."""
-    if prepared.anomaly is None or not len(state.reference):
-        return None
-    trusted = pd.concat([state.reference, state.calibration], ignore_index=True)
-    return prepared.anomaly.features_.transform(trusted[[f"feature.{name}" for name in contract.features]])

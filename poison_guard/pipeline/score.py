@@ -57,8 +57,8 @@ def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
             column = records[role]
             columns[key] = column if key in _TIMES else _as_text(column)
         else:
-            columns[key] = pd.Series(pd.NaT if key in _TIMES else None, index=records.index)
-            columns[key] = columns[key].astype("datetime64[us, UTC]" if key in _TIMES else "str")
+            dtype = "datetime64[us, UTC]" if key in _TIMES else "str"
+            columns[key] = pd.Series(None, index=records.index, dtype=dtype)
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
@@ -72,9 +72,7 @@ def _anomaly(records: pd.DataFrame, contract: Contract, prepared: Prepared) -> p
     features = [f"feature.{name}" for name in contract.features]
     groups = records["group"] if contract.has("group") else None
     model = prepared.anomaly
-    found = guarded(
-        lambda: (model.evidence(records[features], groups=groups), model.features_.transform(records[features]))
-    )
+    found = guarded(lambda: (model.evidence(records[features], groups=groups), model.vectors(records[features])))
     if isinstance(found, Crash):
         return pd.DataFrame({"crash.anomaly": pd.Series([str(found)] * len(records), dtype="str")})
     evidence, vectors = found

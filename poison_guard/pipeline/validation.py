@@ -33,11 +33,12 @@ def validate_records(
 ) -> Validation:
     """Return the failures of the rows and of the batch.
 
-    `issues` are what ingest found in single rows. A batch-wide failure (drifted schema, broken suite) holds every
-    record of the batch, because whoever wrote the expectations meant all of it.
+    `issues` are what ingest found in single rows. An empty `schema` (records staged before) has nothing to drift. A
+    batch-wide failure (drifted schema, broken suite) holds every record of the batch, because whoever wrote the
+    expectations meant all of it.
     """
     batch: list[Reason] = []
-    drift = schema_drift(accepted_schema, schema) if accepted_schema else None
+    drift = schema_drift(accepted_schema, schema) if accepted_schema and schema else None
     if drift is not None:
         batch.append(drift)
     found = [issues[["record_id", "code", "args"]]]

@@ -5,8 +5,9 @@ from poison_guard.store.campaigns import list_campaigns, load_campaign
 from poison_guard.store.commit import commit_run
 from poison_guard.store.engine import Store, open_store
 from poison_guard.store.explain import explain
-from poison_guard.store.facts import feed_facts, run_facts, run_outcome
+from poison_guard.store.facts import feed_facts, run_facts
 from poison_guard.store.lake import Lake, LakeFile
+from poison_guard.store.outcome import run_outcome
 from poison_guard.store.reading import (
     accepted_frames,
     count_places,

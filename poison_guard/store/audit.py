@@ -52,8 +52,8 @@ def _first_fault(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) 
         prev = event["hash"]
     if not _head_fits(conn, key, len(events), prev):
         return len(events) + 1, f"the chain ends after event {len(events)}, but its head says otherwise"
-    faults = [*_changed_rows(conn, key, events), *_changed_places(conn, key, events)]
-    return min(faults, default=None)
+    changed = min(_changed_rows(conn, key, events), default=None)  # places are told from moves, so these come first
+    return min(_changed_places(conn, key, events), default=None) if changed is None else changed
 
 
 def _event_fault(key: bytes, event: dict[str, Any], prev: str, number: int) -> str:

@@ -14,12 +14,11 @@ from poison_guard.store import bulk, campaigns, quarantine, tables, trusted
 from poison_guard.store.engine import Store
 from poison_guard.store.plain import from_json
 from poison_guard.store.reading import count_places
-from poison_guard.store.runs import Run, list_runs, load_run
+from poison_guard.store.runs import list_runs, load_run
 
-__all__ = ["feed_facts", "load_policy", "run_facts", "run_outcome"]
+__all__ = ["feed_facts", "load_policy", "run_facts"]
 
 _BINS = 20
-_CAMPAIGN = ("campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "code", "args")
 _EXAMPLES = 3
 
 
@@ -46,34 +45,6 @@ def run_facts(store: Store, run_id: str, *, sources: int = 200) -> dict[str, Any
         "policy": load_policy(store, run.policy_hash),
         "runs": [dataclasses.asdict(r) for r in reversed(list_runs(store, run.feed, limit=30))],
     }
-
-
-def run_outcome(store: Store, run: Run) -> dict[str, pd.DataFrame]:
-    """Return what a committed run decided, as frames with the columns of `ScanResult`: ``decisions`` (with ``place``),
-    ``items``, ``campaigns`` (with ``code, args``) and ``evidence``.
-
-    The evidence of records that were accepted is not kept, apart from the audit sample's.
-    """
-    r, e, i, g = tables.records.c, tables.evidence.c, tables.items.c, tables.campaigns.c
-    queries = {
-        "decisions": sa.select(r.record_id, r.action, r.risk, r.campaign_id, r.place).where(r.run_id == run.run_id),
-        "items": sa.select(i.item_id, i.label, i.probability, i.adopted, i.why).where(
-            i.feed == run.feed, i.seq == run.commit_seq
-        ),
-        "campaigns": sa.select(*(g[name] for name in _CAMPAIGN)).where(g.run_id == run.run_id),
-        "evidence": sa.select(e.record_id, e.signal, e.level, e.p, e.code, e.args)
-        .where(e.run_id == run.run_id)
-        .order_by(e.record_id, e.p, e.signal),
-    }
-    with store.read() as conn:
-        frames = {name: bulk.fetch_frame(conn, query) for name, query in queries.items()}
-    for name in ("campaigns", "evidence"):
-        frames[name] = frames[name].assign(args=[from_json(text) for text in frames[name]["args"]])
-    codes = frames["evidence"].groupby("record_id")["code"].agg(lambda part: list(dict.fromkeys(part))).to_dict()
-    decided = frames["decisions"].sort_values("record_id", ignore_index=True)
-    reasons = [codes.get(name, []) for name in decided["record_id"]]
-    frames["decisions"] = decided.assign(reasons=pd.Series(reasons, index=decided.index, dtype=object))
-    return frames
 
 
 def load_policy(store: Store, policy_hash: str) -> dict[str, Any]:

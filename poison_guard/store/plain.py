@@ -35,8 +35,8 @@ def _plain(value: Any, text: int | None, items: int | None, depth: int) -> Any:
             return int(value)
         case float():
             return float(value) if math.isfinite(value) else None
-        case _ if depth == 0:
-            return str(value)[:_MAX_TEXT]
+        case Mapping() | list() | tuple() | set() | frozenset() if depth == 0:
+            return "…"
         case Mapping():
             return {str(k): _plain(v, text, items, depth - 1) for k, v in list(value.items())[:items]}
         case list() | tuple() | set() | frozenset():

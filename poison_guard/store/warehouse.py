@@ -39,6 +39,8 @@ def read_query(url: str, query: str, *, watermark: str, after: str | None, limit
         raise StoreError(f"the query of the warehouse {_shown(url)} failed: {line}") from None
     finally:
         engine.dispose()
+    if watermark not in frame.columns:  # SQLite takes an unknown name for a text
+        raise ConfigError(f"watermark in [data] is {watermark!r}, but the query gives {', '.join(frame.columns)}")
     return _without_last_tie(frame, watermark, limit) if len(frame) > limit else frame
 
 

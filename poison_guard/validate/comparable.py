@@ -31,7 +31,6 @@ _NUMERIC = (
     "expect_column_sum_to_be_between",
     "expect_column_value_z_scores_to_be_less_than",
 )
-_BOUNDS = ("min_value", "max_value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +45,21 @@ class Comparable:
 
 def comparable(frame: pd.DataFrame, expectation: Expectation) -> Comparable:
     """Return `expectation` and its columns of `frame` in comparable types; columns the frame lacks are left out."""
-    columns = {c: frame[c] for c in expectation.columns if c in frame.columns}
+    columns = {c: _flat(frame[c]) for c in expectation.columns if c in frame.columns}
     column = expectation.kwargs.get("column")
     if column not in columns or "row_condition" in expectation.kwargs:
         return Comparable(expectation, columns)
     cells, kwargs, misfits = columns[column], dict(expectation.kwargs), None
-    bounds = [kwargs[b] for b in _BOUNDS if kwargs.get(b) is not None]
-    if expectation.type in _NUMERIC or (expectation.type in _ORDERED and all(_is_number(b) for b in bounds)):
+    bounds = {b: kwargs[b] for b in ("min_value", "max_value") if kwargs.get(b) is not None}
+    numbers = {b: _number(v) for b, v in bounds.items()}
+    if expectation.type in _NUMERIC:
         cells, misfits = _numbers(cells)
-    elif expectation.type in _ORDERED and pd.api.types.is_datetime64_any_dtype(cells.dtype):
-        cells = cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells
-        kwargs |= {b: _utc(kwargs[b]) for b in _BOUNDS if kwargs.get(b) is not None}
+    elif expectation.type in _ORDERED and None not in numbers.values():
+        cells, misfits = _numbers(cells)
+        kwargs |= numbers
+    elif expectation.type in _ORDERED:
+        cells, misfits = _moments(cells)
+        kwargs |= {b: _utc(v) for b, v in bounds.items()}
     elif isinstance(kwargs.get("value_set"), list):
         kwargs["value_set"] = _like(cells, kwargs["value_set"])
     return Comparable(replace(expectation, kwargs=kwargs), columns | {column: cells}, misfits)
@@ -75,20 +78,40 @@ def canonical(value: Any) -> str:
     return str(value)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(bound: Any) -> float | None:
+    """A bound as a number; Great Expectations takes "5" for 5, too."""
+    try:
+        return None if isinstance(bound, bool) else float(bound)
+    except (TypeError, ValueError):
+        return None
+
+
+def _flat(cells: pd.Series) -> pd.Series:
+    """Nested cells as text: they can be neither hashed nor ordered."""
+    nested = cells.dtype == object and cells.map(lambda v: isinstance(v, (list, tuple, dict, set, np.ndarray))).any()
+    return cells.map(str, na_action="ignore").astype("str") if nested else cells
 
 
 def _numbers(cells: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
-    if cells.dtype in (np.dtype("int64"), np.dtype("float64")):
+    if cells.dtype in (np.dtype("int64"), np.dtype("float64")) or pd.api.types.is_datetime64_any_dtype(cells.dtype):
         return cells, None
     if pd.api.types.is_numeric_dtype(cells.dtype):  # Great Expectations loops over nullable, narrow and Boolean types
         return pd.Series(cells.to_numpy("float64", na_value=np.nan), index=cells.index, name=cells.name), None
+    return _fitted(cells, pd.to_numeric(cells, errors="coerce").astype("float64"))
+
+
+def _moments(cells: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        return cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells, None
+    if pd.api.types.is_numeric_dtype(cells.dtype):
         return cells, None
-    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
-    misfits = (numbers.isna() & cells.notna()).to_numpy()
-    return numbers, misfits if misfits.any() else None
+    return _fitted(cells, pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True))
+
+
+def _fitted(cells: pd.Series, made: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
+    """The converted cells, and the rows whose cell was there but could not be converted."""
+    misfits = (made.isna() & cells.notna()).to_numpy()
+    return made, misfits if misfits.any() else None
 
 
 def _utc(bound: Any) -> Any:

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from poison_guard.validate.suite import Expectation
 
-__all__ = ["Outcome", "expectation_class", "expectation_types", "is_row_expectation", "run_expectations"]
+__all__ = ["Outcome", "check_kwargs", "expectation_types", "is_row_expectation", "run_expectations"]
 
 _TAG = "poison_guard_position"
 
@@ -63,12 +63,10 @@ def expectation_types() -> tuple[str, ...]:
     return tuple(list_registered_expectation_implementations())
 
 
-def expectation_class(type_: str) -> type:
-    """Return the pydantic class behind an expectation's name."""
-    _great_expectations()
-    from great_expectations.expectations.registry import get_expectation_impl
-
-    return get_expectation_impl(type_)
+def check_kwargs(type_: str, kwargs: Mapping[str, Any]) -> None:
+    """Raise a `ValueError` or `TypeError` (pydantic's are among them) where `kwargs` do not fit the expectation."""
+    with _quiet():
+        _expectation_class(type_)(**kwargs)
 
 
 def is_row_expectation(type_: str) -> bool:
@@ -81,7 +79,14 @@ def is_row_expectation(type_: str) -> bool:
     )
 
     bases = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
-    return issubclass(expectation_class(type_), bases)
+    return issubclass(_expectation_class(type_), bases)
+
+
+def _expectation_class(type_: str) -> type:
+    _great_expectations()
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    return get_expectation_impl(type_)
 
 
 def _outcome(result: Any) -> Outcome:

@@ -1,6 +1,6 @@
 """Failing rows of the common row expectations, one vectorised mask each; agrees with Great Expectations row for row.
 
-Great Expectations lists failing rows 50 times slower (see ``benchmarks/results/validate.md``). Its rules are kept: null
+Great Expectations names failing rows several times slower (``benchmarks/results/validate.md``). Its rules are kept: null
 cells pass every rule but those about nulls, and a rule about several columns skips rows as its ``ignore_row_if`` says.
 """
 

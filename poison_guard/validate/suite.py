@@ -12,7 +12,7 @@ from typing import Any
 
 from poison_guard.config.toml import check_keys
 from poison_guard.errors import ConfigError
-from poison_guard.validate.great import expectation_class, expectation_types
+from poison_guard.validate.great import check_kwargs, expectation_types
 
 __all__ = ["Expectation", "Suite", "load_suite", "parse_suite"]
 
@@ -117,8 +117,8 @@ def _check_type(type_: str, where: str) -> None:
 
 def _check_kwargs(expectation: Expectation, where: str) -> None:
     try:
-        expectation_class(expectation.type)(**expectation.kwargs)
-    except (ValueError, TypeError) as error:  # pydantic's ValidationError is a ValueError
+        check_kwargs(expectation.type, expectation.kwargs)
+    except (ValueError, TypeError) as error:
         lines = [line.strip() for line in str(error).splitlines()[1:3]] or [str(error)]
         raise ConfigError(f"kwargs of {where} are wrong: {': '.join(lines)}") from None
     low, high = expectation.kwargs.get("min_value"), expectation.kwargs.get("max_value")

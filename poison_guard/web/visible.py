@@ -19,7 +19,7 @@ def visible(text: object, *, limit: int = 300, lines: bool = False) -> str:
 
 
 def pieces(text: object, *, limit: int = 300, lines: bool = False) -> Iterator[tuple[bool, str]]:
-    """Yield ``(hidden, part)``: runs of plain text, and ``U+XXXX`` for each hidden character; the cut is said in words."""
+    """Yield ``(hidden, part)``: plain text, and ``U+XXXX`` for each hidden character; a cut is said in words."""
     whole = str(text)
     plain: list[str] = []
     for character in whole[:limit]:
@@ -38,7 +38,7 @@ def pieces(text: object, *, limit: int = 300, lines: bool = False) -> Iterator[t
 
 def name_of(code: str) -> str:
     """Return the Unicode name of ``U+XXXX``, lower case, or its category where it has none."""
-    character = chr(int(code[2:], 16))
+    character = chr(int(code.removeprefix("U+"), 16))
     return unicodedata.name(character, "control character").lower()
 
 

@@ -2,7 +2,7 @@
 
 A page shows one control and three unknown images. The group answers controls right, skips pages until one shows a digit
 it wants changed, and answers the rest of the page right as camouflage. Benign twin: a flash crowd of new accounts that
-meets a small queue of fresh images within hours. After reCAPTCHA (von Ahn 2008) and the "one agreed wrong word" raids.
+is shown a small queue of images within hours. After reCAPTCHA (von Ahn 2008) and the "one agreed wrong word" raids.
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ def make_world(seed: int) -> World:
     groups = (PARAMS["people"], PARAMS["crowd_accounts"], PARAMS["attack_accounts"])
     regulars, crowd, sybils = np.split(draw_ids(rng, sum(groups), "u-"), np.cumsum(groups)[:-1])
     queue = rng.choice(np.flatnonzero(~images.control), size=PARAMS["crowd_images"], replace=False)
-    honest = pd.concat(
-        [_regulars(rng, images, queue, regulars), _flash_crowd(rng, images, queue, crowd)], ignore_index=True
-    )
+    honest = pd.concat([_regulars(rng, images, regulars), _flash_crowd(rng, images, queue, crowd)], ignore_index=True)
     records = pd.concat([honest, _raid(rng, images, honest, sybils)], ignore_index=True)
     ids = pd.Series(images.ids, dtype="str")
     digits = pd.Series(images.digits.astype(str), dtype="str")
@@ -129,15 +127,15 @@ def _images(rng: np.random.Generator) -> _Images:
     )
 
 
-def _regulars(rng: np.random.Generator, images: _Images, queue: np.ndarray, ids: np.ndarray) -> pd.DataFrame:
-    """The honest week: unknown images come in rounds, so that all get as many answers; `queue` waits for the crowd."""
+def _regulars(rng: np.random.Generator, images: _Images, ids: np.ndarray) -> pd.DataFrame:
+    """The honest week: unknown images come in rounds, so that all get about as many answers."""
     pages = activity(rng, PARAMS["people"], PARAMS["pages"])
     person = np.repeat(np.arange(PARAMS["people"]), pages)
     times = _visits(rng, person)
-    others = np.setdiff1d(np.flatnonzero(~images.control), queue)
+    unknown = np.flatnonzero(~images.control)
     need = len(person) * PARAMS["unknown_per_page"]
-    rounds = -(-need // len(others))
-    stream = np.concatenate([rng.permutation(others) for _ in range(rounds)])[:need]
+    rounds = -(-need // len(unknown))
+    stream = np.concatenate([rng.permutation(unknown) for _ in range(rounds)])[:need]
     shown = np.empty((len(person), PARAMS["unknown_per_page"]), dtype=int)
     shown[np.argsort(times, kind="stable")] = stream.reshape(-1, PARAMS["unknown_per_page"])
     return _answer(rng, images, person, times, shown, ids=ids, new=0.08)
@@ -212,7 +210,7 @@ def _pick(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
 
 
 def _flash_crowd(rng: np.random.Generator, images: _Images, queue: np.ndarray, ids: np.ndarray) -> pd.DataFrame:
-    """Honest newcomers who meet one small queue of images within hours: many agree, because they are right."""
+    """Honest newcomers who are shown one small queue of images: many agree within hours, because they are right."""
     person = rng.permutation(np.repeat(np.arange(len(ids)), rng.integers(1, 5, len(ids))))
     begin = (rng.integers(2, 5) * 24 + rng.uniform(11, 19)) * 3600
     times = np.sort(stamp(begin + rng.triangular(0, 0.3, 1, len(person)) * PARAMS["crowd_hours"] * 3600))

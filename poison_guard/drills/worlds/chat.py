@@ -7,6 +7,7 @@ and an honest minority that writes in dialect. After Microsoft's Tay (2016).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def _everyday(rng: np.random.Generator, n: int, authors: np.ndarray) -> pd.DataF
     )
 
 
-def _sentences(rng: np.random.Generator, patterns: tuple[str, ...]) -> str:
+def _sentences(rng: np.random.Generator, patterns: Sequence[str]) -> str:
     """One to three sentences; abuse often comes among harmless ones."""
     texts = [fill(rng, patterns[k]) for k in rng.choice(len(patterns), size=rng.integers(1, 3), replace=False)]
     if rng.random() < 0.5:

@@ -65,7 +65,7 @@ PARAMS: dict[str, Any] = {
     "bot_devices": 150,
     "bot_sessions": 650,
     "touch_share": 0.4,  # of devices
-    "no_typing": 0.12,  # sessions without a key press: key features missing
+    "no_typing": 0.06,  # sessions without a key press: key features missing
     "label_error": 0.01,  # of honest sessions: the challenge misjudges
     "crowd_devices": 140,
     "crowd_hours": 2.0,
@@ -134,9 +134,8 @@ def _behave(
 
 
 def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """As a browser reports them: milliseconds to a tenth, ratios to four places."""
-    places = {name: 1 if name.endswith(("_ms", "_s")) else 4 for name in _FEATURES}
-    return frame.round(places)
+    """As a client reports them: averages over a session's events, to four places."""
+    return frame.round(dict.fromkeys(_FEATURES, 4))
 
 
 def _misjudged(rng: np.random.Generator, frame: pd.DataFrame) -> pd.DataFrame:
@@ -157,11 +156,11 @@ def _flash_crowd(rng: np.random.Generator, ids: np.ndarray) -> pd.DataFrame:
 
 
 def _replays(rng: np.random.Generator, honest: pd.DataFrame, farm: np.ndarray) -> pd.DataFrame:
-    """Forged sessions: recorded human ones with jitter, dealt out to the farm's devices over some days."""
+    """Forged sessions: recorded human ones that filled in a form, with jitter, over some days and the farm's devices."""
     n, recorded = PARAMS["attack_sessions"], PARAMS["attack_recorded"]
     here = round(recorded * PARAMS["attack_recorded_here"])
-    early = honest[(honest["challenge"] == "human") & (honest["started_at"] < stamp(36 * 3600))]
-    elsewhere = _sessions(rng, draw_ids(rng, 200, "e-"), 400, HUMAN, "human")
+    early = honest[(honest["challenge"] == "human") & (honest["started_at"] < stamp(36 * 3600))].dropna()
+    elsewhere = _sessions(rng, draw_ids(rng, 200, "e-"), 400, HUMAN, "human").dropna()
     tapes = pd.concat([early.sample(here, random_state=rng), elsewhere.sample(recorded - here, random_state=rng)])
     frame = tapes.iloc[rng.permutation(np.arange(n) % recorded)].reset_index(drop=True)
     low, high = PARAMS["attack_jitter"]

@@ -1,4 +1,4 @@
-"""What every detector shares: the protocol, the input check and the columns' scale; detectors import nothing else here."""
+"""What every detector shares: protocol, input check and the columns' scale; detectors import nothing else here."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Detector(Protocol):
     """One anomaly detector: `fit` on trusted rows, `score` others; larger scores are stranger.
 
     Scores are finite, deterministic under `seed`, and independent of the rows scored along with them and of the order
-    of the rows fitted on. Columns are scaled inside, so units do not matter. NaN counts as the fitted median; infinities
-    and values beyond a million scales count as just that.
+    of the rows fitted on. Columns are scaled inside, so units do not matter. NaN counts as the fitted median;
+    infinities and values beyond a million scales count as a million scales.
     """
 
     name: ClassVar[str]
@@ -37,7 +37,7 @@ class Detector(Protocol):
 
 
 def as_matrix(X: Any, *, width: int | None = None) -> np.ndarray:
-    """Return `X` as a float array ``(n, d)``, float32 kept; `DataError` unless numeric, 2-D, and `width` columns wide."""
+    """Return `X` as floats ``(n, d)``, float32 kept; `DataError` unless numeric, 2-D, and `width` columns wide."""
     try:
         matrix = np.asarray(X)
         if matrix.dtype not in (np.float32, np.float64):

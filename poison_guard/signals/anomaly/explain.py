@@ -70,22 +70,19 @@ class Explainer:
         for at, name in enumerate(self.features.columns):
             if not name:
                 continue
-            trusted, raw = self.beyond_[name], frame[name]
-            values = numbers(raw) if trusted.seen is None else words(raw)
-            gone = pd.isna(values) & (not trusted.missing)
-            outside = (values < trusted.low) | (values > trusted.high) if trusted.seen is None else ~values.isin(trusted.seen)
-            outside = np.asarray(outside) & ~np.asarray(pd.isna(values))
+            trusted = self.beyond_[name]
+            values, gone, outside = _unlike(frame[name], trusted)
             excess = np.where(gone, vectors[:, -1], np.abs(vectors[:, at])) * (outside | gone)
             for row in np.flatnonzero(excess > far):
-                found[int(row)] = _reason(name.removeprefix(FEATURE), raw.iloc[row], trusted, gone=bool(gone[row]))
+                found[int(row)] = _reason(name.removeprefix(FEATURE), values[row], trusted, gone=bool(gone[row]))
             far = np.maximum(far, excess)
         return found
 
     def _combinations(self, vectors: np.ndarray) -> list[Reason | None]:
         """Return for each row the few features that least fit the others, given all the others.
 
-        A feature's part is how far the squared Mahalanobis distance falls when it is replaced by what the other features
-        predict for it.
+        A feature's part is how far the squared Mahalanobis distance falls when it is replaced by what the other
+        features predict for it.
         """
         off = (vectors[:, :_MOST_COLUMNS].astype(np.float64) - self.mean_) @ self.precision_
         parts = off**2 / np.diag(self.precision_)
@@ -103,11 +100,22 @@ class Explainer:
         ]
 
 
-def _reason(feature: str, value: object, trusted: _Beyond, *, gone: bool) -> Reason:
+def _unlike(column: pd.Series, trusted: _Beyond) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the values, where they are missing though no trusted row lacks them, and where no trusted row has them."""
+    if trusted.seen is None:
+        values = numbers(column)
+        missing, outside = np.isnan(values), (values < trusted.low) | (values > trusted.high)
+    else:
+        strings = words(column)
+        values = strings.to_numpy(dtype=object)
+        missing, outside = strings.isna().to_numpy(), ~strings.isin(trusted.seen).to_numpy()
+    return values, missing & (not trusted.missing), outside & ~missing
+
+
+def _reason(feature: str, value: float | str, trusted: _Beyond, *, gone: bool) -> Reason:
     if gone:
         return Reason("never_missing", {"feature": feature})
-    if trusted.seen is not None:
-        return Reason("unseen_value", {"feature": feature, "value": str(value)[:_MOST_CHARS]})
-    return Reason(
-        "beyond_trusted", {"feature": feature, "value": float(value), "low": trusted.low, "high": trusted.high}
-    )
+    if isinstance(value, str):
+        return Reason("unseen_value", {"feature": feature, "value": value[:_MOST_CHARS]})
+    number = float(value) if np.isfinite(value) else str(value)  # JSON has no infinity
+    return Reason("beyond_trusted", {"feature": feature, "value": number, "low": trusted.low, "high": trusted.high})

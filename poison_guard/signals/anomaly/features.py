@@ -1,4 +1,4 @@
-"""Feature columns of any kind as one matrix: numbers straightened, categories by rarity; fitted on trusted rows only."""
+"""Feature columns of any kind as one matrix: numbers straightened, categories by rarity; fitted on trusted rows."""
 
 from __future__ import annotations
 
@@ -113,15 +113,17 @@ class FeatureMap:
 
     A numeric column becomes its robust z-score (of a signed logarithm when that makes it symmetric), missing cells the
     median. A string column becomes the rarity of its value among the trusted rows, 0 = common, in nats. One last column
-    adds up how surprising the missing cells of the numeric columns are. Values never seen, missing cells where none was,
-    and any change of a constant column come out large; nothing comes out infinite.
+    adds up how surprising the missing cells of the numeric columns are. Values never seen, missing cells where none
+    was, and any change of a constant column come out large; nothing comes out infinite.
     """
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Learn from trusted rows, at least one; `DataError` without feature columns or rows."""
         names = [c for c in frame.columns if str(c).startswith(FEATURE)]
         if not names:
-            raise DataError("the anomaly signal needs feature columns; name some under columns.features in the contract")
+            raise DataError(
+                "the anomaly signal needs feature columns; name some under columns.features in the contract"
+            )
         if len(frame) == 0:
             raise DataError("the anomaly signal cannot be fitted on 0 records; add trusted records first")
         self.numeric_: dict[str, _Number] = {}
@@ -144,7 +146,9 @@ class FeatureMap:
         out = np.zeros((len(frame), len(self.outputs_)), dtype=np.float32)
         for at, name in enumerate(self.outputs_):
             if name and name not in frame.columns:
-                raise DataError(f"feature column {name!r} is in the trusted set but not in the batch; check columns.features")
+                raise DataError(
+                    f"feature column {name!r} is in the trusted set but not in the batch; check columns.features"
+                )
             if name in self.numeric_:
                 number, values = self.numeric_[name], numbers(frame[name])
                 out[:, at] = number.apply(values)

@@ -28,7 +28,13 @@ class NearestNeighbours:
     name: ClassVar[str] = "knn"
 
     def __init__(
-        self, *, k: int = 5, reference: int = MAX_REFERENCE, seed: int = 0, device: str = "auto", threads: int | None = None
+        self,
+        *,
+        k: int = 5,
+        reference: int = MAX_REFERENCE,
+        seed: int = 0,
+        device: str = "auto",
+        threads: int | None = None,
     ) -> None:
         self.k, self.reference, self.seed, self.device, self.threads = k, reference, seed, device, threads
 

@@ -25,9 +25,7 @@ class Mahalanobis:
 
     name: ClassVar[str] = "mahalanobis"
 
-    def __init__(
-        self, *, keep: float = 0.75, seed: int = 0, device: str = "auto", threads: int | None = None
-    ) -> None:
+    def __init__(self, *, keep: float = 0.75, seed: int = 0, device: str = "auto", threads: int | None = None) -> None:
         self.keep, self.seed, self.device, self.threads = keep, seed, device, threads
 
     def fit(self, X: Any) -> Self:

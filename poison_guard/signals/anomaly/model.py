@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from poison_guard.errors import DataError
+from poison_guard.errors import DataError, UsageError
 from poison_guard.numerics.conformal import attainable_p, conformal_p, rows_needed
 from poison_guard.numerics.sampling import hash_order
 from poison_guard.records import Level, Reason, SignalEvidence
 from poison_guard.signals.anomaly.base import MAX_REFERENCE
 from poison_guard.signals.anomaly.ensemble import Ensemble
 from poison_guard.signals.anomaly.explain import Explainer
-from poison_guard.signals.anomaly.features import FEATURE, FeatureMap
+from poison_guard.signals.anomaly.features import FeatureMap
 
 __all__ = ["AnomalyModel"]
 
@@ -23,16 +25,25 @@ _BLOCK = 65_536  # rows scored at a time
 _ALL = ""  # the group that stands for all calibration rows together
 
 
+@dataclass(frozen=True, slots=True)
 class AnomalyModel:
     """How strange records are against the trusted ones, as p-values that hold for each group.
 
-    Fit with `AnomalyModel.fit` on trusted rows, or with `AnomalyModel.fit_unsupervised` on an untrusted batch. The
+    Made by `AnomalyModel.fit` from trusted rows, or by `AnomalyModel.fit_unsupervised` from an untrusted batch. The
     p-value of a record depends on the fitted model and the record alone.
     """
 
-    def __init__(self, *, rate: float, seed: int, device: str, threads: int | None) -> None:
-        self.rate, self.seed, self.device, self.threads = rate, seed, device, threads
-        self.supervised_ = True
+    features: FeatureMap
+    ensemble: Ensemble
+    explainer: Explainer
+    reference: np.ndarray
+    """Vectors ``(m, d)`` float32 that the ensemble was fitted on."""
+    calibration: Mapping[str, np.ndarray]
+    """Ascending scores of the calibration rows of each calibrated group; ``""`` stands for all rows together."""
+    small: Mapping[str, int]
+    """Calibration rows of the groups that have too few of them."""
+    rate: float
+    supervised: bool = True
 
     @classmethod
     def fit(
@@ -51,22 +62,15 @@ class AnomalyModel:
         `groups` gives the group of each calibration row (default: its ``group`` column when there is one). A group with
         too few rows for `rate` is ranked among all calibration rows, and `notes` says so.
         """
-        model = cls(rate=rate, seed=seed, device=device, threads=threads)
-        model.features_ = FeatureMap().fit(reference)
-        model.reference_ = model.features_.transform(reference)
-        model.ensemble_ = Ensemble(seed=seed, device=device, threads=threads).fit(model.reference_)
-        scores = model.score(calibration)
-        names = _names(calibration, groups)
-        model.calibration_ = {_ALL: np.sort(scores)}
-        model.small_: dict[str, int] = {}
-        for name in sorted(set(names) - {_ALL}):
-            rows = np.sort(scores[names == name])
-            if len(rows) >= rows_needed(rate):
-                model.calibration_[name] = rows
-            else:
-                model.small_[name] = len(rows)
-        model.explainer_ = Explainer(model.features_).fit(pd.concat([reference, calibration], ignore_index=True))
-        return model
+        if not 0 < rate < 1:
+            raise UsageError(f"rate must be in (0, 1), got {rate}")
+        features = FeatureMap().fit(reference)
+        vectors = features.transform(reference)
+        ensemble = Ensemble(seed=seed, device=device, threads=threads).fit(vectors)
+        explainer = Explainer(features).fit(pd.concat([reference, calibration], ignore_index=True))
+        model = cls(features, ensemble, explainer, vectors, {}, {}, rate)
+        calibrated, small = _by_group(model.score(calibration), _names(calibration, groups), rows_needed(rate))
+        return replace(model, calibration=calibrated, small=small)
 
     @classmethod
     def fit_unsupervised(
@@ -81,37 +85,32 @@ class AnomalyModel:
     ) -> Self:
         """Learn from the batch itself, for feeds without a trusted set: two disjoint subsamples chosen by content.
 
-        p-values then say how a record ranks within its batch, attackers included; at most `rate` of all is held, and a
-        large campaign can make itself look usual.
+        p-values then say how a record ranks within its batch, attackers included: about `rate` of all fall below
+        `rate`, and a large campaign can make itself look usual.
         """
         if len(frame) < 2:
-            raise DataError(f"the anomaly signal needs at least 2 records to compare, got {len(frame)}; add trusted records")
-        vectors = FeatureMap().fit(frame).transform(frame)
-        order = hash_order(vectors, seed)[: 2 * MAX_REFERENCE]
-        halves = np.sort(order[::2]), np.sort(order[1::2])
-        reference, calibration = (frame.iloc[half].reset_index(drop=True) for half in halves)
-        names = pd.Series(_names(frame, groups)[halves[1]])
-        model = cls.fit(
-            reference, calibration, groups=names, rate=rate, seed=seed, device=device, threads=threads
-        )
-        model.supervised_ = False
-        return model
+            raise DataError(f"the anomaly signal needs 2 records to compare, got {len(frame)}; add trusted records")
+        order = hash_order(FeatureMap().fit(frame).transform(frame), seed)[: 2 * MAX_REFERENCE]
+        reference, calibration = (frame.iloc[half].reset_index(drop=True) for half in (order[::2], order[1::2]))
+        names = pd.Series(_names(frame, groups)[order[1::2]])
+        model = cls.fit(reference, calibration, groups=names, rate=rate, seed=seed, device=device, threads=threads)
+        return replace(model, supervised=False)
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
         """Return raw scores ``(n,)``, larger = stranger, computed in blocks of bounded memory."""
         parts = [
-            self.ensemble_.score(self.features_.transform(frame.iloc[start : start + _BLOCK]))
+            self.ensemble.score(self.features.transform(frame.iloc[start : start + _BLOCK]))
             for start in range(0, len(frame), _BLOCK)
         ]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def vectors(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the feature vectors ``(n, d)`` float32 of `frame`, in scales of the reference; finite."""
-        return self.features_.transform(frame)
+        return self.features.transform(frame)
 
     def reference_vectors(self) -> np.ndarray | None:
         """Return the vectors of the trusted reference ``(m, d)`` float32; None when the model was fitted on a batch."""
-        return self.reference_ if self.supervised_ else None
+        return self.reference if self.supervised else None
 
     def evidence(self, frame: pd.DataFrame, groups: pd.Series | None = None) -> SignalEvidence:
         """Return conformal p-values ``(n,)`` of the rows of `frame`, with a reason for each row up to 0.05."""
@@ -120,24 +119,24 @@ class AnomalyModel:
         p = np.ones(len(frame))
         for name in set(names):
             rows = names == name
-            p[rows] = conformal_p(self.calibration_.get(name, self.calibration_[_ALL]), scores[rows])
+            p[rows] = conformal_p(self.calibration.get(name, self.calibration[_ALL]), scores[rows])
         told = np.flatnonzero(p <= _TOLD)
         return SignalEvidence("anomaly", Level.RECORD, p, self._reasons(frame, p, told))
 
     def _reasons(self, frame: pd.DataFrame, p: np.ndarray, told: np.ndarray) -> dict[int, Reason]:
-        n = len(self.calibration_[_ALL])
-        if not self.supervised_:
-            rank = np.ceil(p * len(frame)).astype(int)
-            return {int(row): Reason("strange_in_batch", {"rank": int(rank[row]), "n": len(frame)}) for row in told}
-        reasons = self.explainer_.reasons(frame.iloc[told], p[told], n)
+        n = len(self.calibration[_ALL])
+        if not self.supervised:
+            rank = np.rint(p * (n + 1)).astype(int)  # among the calibration rows, so that partitions do not matter
+            return {int(row): Reason("strange_in_batch", {"rank": int(rank[row]), "n": n}) for row in told}
+        reasons = self.explainer.reasons(frame.iloc[told], p[told], n)
         return {int(told[row]): why for row, why in reasons.items()}
 
     def notes(self) -> tuple[Reason, ...]:
         """Return what the signal has to say about itself: groups, or a feed, with too few calibration rows."""
         needed = rows_needed(self.rate)
-        small = dict(self.small_)
-        if len(self.calibration_[_ALL]) < needed:
-            small = {_ALL: len(self.calibration_[_ALL])}
+        small = dict(self.small)
+        if len(self.calibration[_ALL]) < needed:
+            small = {_ALL: len(self.calibration[_ALL])}
         return tuple(
             Reason("few_calibration_rows", {"n": n, "needed": needed, "group": name}) for name, n in small.items()
         )
@@ -146,7 +145,7 @@ class AnomalyModel:
         """Return JSON-able facts: rows, attainable p and score quantiles of each calibrated group, ``""`` being all."""
         shares = np.linspace(0.0, 1.0, 101)
         return {
-            "supervised": self.supervised_,
+            "supervised": self.supervised,
             "rate": self.rate,
             "needed": rows_needed(self.rate),
             "groups": {
@@ -155,10 +154,23 @@ class AnomalyModel:
                     "attainable_p": attainable_p(len(scores)),
                     "quantiles": np.quantile(scores, shares).tolist() if len(scores) else [],
                 }
-                for name, scores in self.calibration_.items()
+                for name, scores in self.calibration.items()
             },
-            "pooled": dict(self.small_),
+            "pooled": dict(self.small),
         }
+
+
+def _by_group(scores: np.ndarray, names: np.ndarray, needed: int) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Return the ascending scores of all and of each group with `needed` rows, and the sizes of the other groups."""
+    calibrated = {_ALL: np.sort(scores)}
+    small: dict[str, int] = {}
+    for name in sorted(set(names) - {_ALL}):
+        rows = np.sort(scores[names == name])
+        if len(rows) >= needed:
+            calibrated[name] = rows
+        else:
+            small[name] = len(rows)
+    return calibrated, small
 
 
 def _names(frame: pd.DataFrame, groups: pd.Series | None) -> np.ndarray:

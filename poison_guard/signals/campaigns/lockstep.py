@@ -1,4 +1,4 @@
-"""Find sources that give the same votes on the same items at the same time, more than their items' other votes explain."""
+"""Find sources that vote alike on the same items at the same time, more than the items' other votes explain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["WINDOWS", "lockstep"]
 WINDOWS = (600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
 """Seconds within which votes are in step; each is tried, and the p-values pay for it."""
 _MIN_SOURCES = 4
-_AT_ONCE = 0.4  # of the group's like votes on an item, the share that must fall into one window: camouflage is spread out
+_AT_ONCE = 0.4  # share of the group's like votes on an item that must fall into one window: camouflage is spread out
 _COMPANIONS = 0.1  # adjusted p from which a source may join a campaign that another's p has proved
 
 
@@ -29,8 +29,8 @@ class _Rows:
     source: np.ndarray
     vote: np.ndarray
     """Code of the (item, vote) pair."""
-    at: np.ndarray
-    """Seconds since the first row."""
+    seconds: np.ndarray
+    """Since the first row."""
     row: np.ndarray
     """Position in the frame."""
 
@@ -44,16 +44,19 @@ class _Push:
     width: float
 
 
-def lockstep(frame: pd.DataFrame, *, alpha: float, seed: int = 0) -> list[Campaign]:
+def lockstep(frame: pd.DataFrame, *, alpha: float) -> list[Campaign]:
     """Return groups of at least four sources in step in a campaign frame (``item_id, source_id, vote, observed_at``).
 
     Null: on each item, who said what is independent of when. Given an item's times, the votes around one of its votes
     are then a draw without replacement from the item's others, which keeps every source's and every hour's activity, a
-    flash crowd and an item that was open for an hour only. A source's surplus of like votes around its own, each
-    weighed by how rare the vote is on its item (so that camouflage, which says what all say, adds little noise), is
-    tested with Chernoff's bound; over sources the p-values are adjusted by Benjamini-Hochberg, over windows by Bonferroni.
+    flash crowd and an item that was open for an hour only. A source's surplus of like votes around its own is
+    tested with Chernoff's bound, once with each vote weighed by how rare it is on its item and once over minority votes
+    alone (so that camouflage, which says what all say, adds no noise); the p-values are adjusted over sources (Benjamini-Hochberg) and windows (Bonferroni).
     Among honest sources alone, any is in step with chance at most `alpha`. Sources in step that share pushed votes are
-    a campaign; its records are the pushed votes, those of weaker companions included, not the camouflage.
+    a campaign; its records are the pushed votes, those of weaker companions included, not the camouflage. Where all
+    votes of an item come within one window, nothing can be told from time.
+
+    References: Beutel et al. (2013), "CopyCatch"; Cao et al. (2014), "SynchroTrap" (same actions within a window).
     """
     rows = _rows(frame)
     if not len(rows.item):
@@ -77,9 +80,9 @@ def _rows(frame: pd.DataFrame) -> _Rows:
         }
     )
     table = table[(frame[["item_id", "source_id", "vote"]].notna().all(axis=1) & at.notna()).to_numpy()]
-    table["item"] = pd.factorize(table["item"])[0]
-    table["source"] = pd.factorize(table["source"])[0]
-    table["vote"] = pd.factorize(table["vote"])[0]
+    table["item"] = pd.factorize(table["item"], sort=True)[0]
+    table["source"] = pd.factorize(table["source"], sort=True)[0]
+    table["vote"] = pd.factorize(table["vote"], sort=True)[0]
     table["vote"] += table["item"] * (table["vote"].max() + 1 if len(table) else 1)
     table = table.sort_values(["item", "at", "vote", "source"], kind="stable")
     table = table.drop_duplicates(["vote", "source"])
@@ -101,14 +104,16 @@ def _sources_in_step(rows: _Rows, width: float) -> np.ndarray:
     """Return ``(sources,)`` adjusted p-values: the chance that votes independent of time agree this much in time."""
     others = np.bincount(rows.item)[rows.item] - 1
     like = np.bincount(rows.vote)[rows.vote] - 1
-    near = _within(rows.item, rows.at, width) - 1
-    hits = _within(rows.vote, rows.at, width) - 1
+    near = _within(rows.item, rows.seconds, width) - 1
+    hits = _within(rows.vote, rows.seconds, width) - 1
     share = like / np.maximum(others, 1)
     told = near > 0
-    p = binomial_sum_high(
-        rows.source[told], hits[told], near[told], share[told], (1 - share[told]) ** 2, int(rows.source.max()) + 1
-    )
-    return benjamini_hochberg(p)
+    size = int(rows.source.max()) + 1
+    tests = [
+        binomial_sum_high(rows.source[told], hits[told], near[told], share[told], weight, size)
+        for weight in ((1 - share[told]) ** 2, (share[told] < 0.5).astype(float))
+    ]
+    return benjamini_hochberg(np.minimum(1.0, len(tests) * np.minimum(*tests)))
 
 
 def _groups(rows: _Rows, p: np.ndarray, width: float, alpha: float) -> list[_Push]:
@@ -116,13 +121,13 @@ def _groups(rows: _Rows, p: np.ndarray, width: float, alpha: float) -> list[_Pus
     if not (p <= alpha).any():
         return []
     mine = p[rows.source] <= max(alpha, _COMPANIONS)
-    company = _within(rows.vote, rows.at, width, mine)
+    company = _within(rows.vote, rows.seconds, width, mine)
     together = company >= _AT_ONCE * np.bincount(rows.vote, mine)[rows.vote]
     pushed = mine & (company >= 2) & together & ~_said_by_all(rows, mine | (company >= 2))
-    joined = pushed | (~mine & (_within(rows.vote, rows.at, width, pushed) >= 2))
+    joined = pushed | (~mine & (_within(rows.vote, rows.seconds, width, pushed) >= 2))
     chosen = np.flatnonzero(joined)
-    chosen = chosen[np.lexsort((rows.at[chosen], rows.vote[chosen]))]
-    breaks = (rows.vote[chosen][1:] != rows.vote[chosen][:-1]) | (np.diff(rows.at[chosen]) > width)
+    chosen = chosen[np.lexsort((rows.seconds[chosen], rows.vote[chosen]))]
+    breaks = (rows.vote[chosen][1:] != rows.vote[chosen][:-1]) | (np.diff(rows.seconds[chosen]) > width)
     burst = np.cumsum(np.r_[True, breaks][: len(chosen)])
     sure = pushed[chosen]
     group = components(rows.source[chosen[sure]], burst[sure])

@@ -36,32 +36,30 @@ class _Messages:
     speaker: np.ndarray
     new: np.ndarray
     """``(m,)`` whether the speaker's account was younger than 30 days, or of unknown age among known ones."""
-    at: np.ndarray
-    """``(m,)`` seconds, NaN where unknown."""
+    seconds: np.ndarray
+    """``(m,)`` since 1970, NaN where unknown."""
     aged: bool
     """Whether any account's age is known."""
 
 
 def sketch_text(texts: pd.Series) -> np.ndarray:
-    """Return ``(n, 128)`` uint32 MinHash sketches, each from its own text alone; missing texts are sketched as empty."""
+    """Return ``(n, 128)`` uint32 MinHash sketches, each of its own text alone; a missing text is an empty one."""
     return sketch(texts.astype("str").where(texts.notna(), "").tolist())
 
 
-def near_duplicate_text(
-    frame: pd.DataFrame, sketches: np.ndarray, *, alpha: float, seed: int = 0
-) -> list[Campaign]:
+def near_duplicate_text(frame: pd.DataFrame, sketches: np.ndarray, *, alpha: float, seed: int = 0) -> list[Campaign]:
     """Return the campaigns among the messages of a campaign frame whose `sketches` are ``(n, 128)``.
 
-    A group is connected through similar pairs, has at least five distinct messages (rows of one item and speaker are one
-    message) of at least three speakers. Copies alone prove nothing: a joke spreads, too. A group is a campaign when its
-    speakers are newer than the rest of the batch's (binomial, the rest's share of accounts under 30 days), which for new
-    ones haste confirms (a scan statistic of the batch's timeline); times the number of groups at most `alpha`. In a
-    feed where no account's age is known, haste alone decides. `seed` breaks ties between equal buckets only.
+    A group is connected through similar pairs and has at least five distinct messages (rows of one item and speaker are
+    one message) of at least three speakers. Copies alone prove nothing: a joke spreads, too. A group is a campaign when
+    its speakers are newer than the rest of the batch's (binomial, the rest's share of accounts under 30 days; for new
+    ones haste counts beside it, by a scan statistic of the batch's timeline) with a chance, times the number of groups,
+    of at most `alpha`. In a feed where no account's age is known, haste alone decides. `seed` chooses the bands.
 
     References: Broder (1997); Cao et al. (2014), "Uncovering Large Groups of Active Malicious Accounts" (SynchroTrap).
     """
     messages = _messages(frame, sketches)
-    group = _groups(sketches[messages.first]) if len(messages.first) else np.zeros(0, np.int64)
+    group = _groups(sketches[messages.first], seed) if len(messages.first) else np.zeros(0, np.int64)
     wanted = _large(group, messages.speaker)
     rest = ~np.isin(group, wanted)
     found = []
@@ -102,22 +100,22 @@ def _newness(frame: pd.DataFrame) -> tuple[np.ndarray, bool]:
     return ((at - since) < _NEW).to_numpy(bool) | since.isna().to_numpy(), True
 
 
-def _groups(sketches: np.ndarray) -> np.ndarray:
-    """Return ``(m,)`` connected groups of similar messages; equal sketches are one node."""
+def _groups(sketches: np.ndarray, seed: int) -> np.ndarray:
+    """Return ``(m,)`` connected groups of similar messages; equal sketches are one node, short messages alone."""
     _, first, node = np.unique(sketches.view(f"V{4 * WIDTH}").ravel(), return_index=True, return_inverse=True)
     distinct = sketches[first]
     enough = feature_count(distinct) >= _MIN_FEATURES
-    left, right = [], []
-    for i, j in band_pairs(distinct, rows=_BAND_ROWS):
-        near = enough[i] & enough[j]
-        i, j = i[near], j[near]
-        near = similarity(distinct, i, j) >= _SIMILAR
-        left.append(i[near])
-        right.append(j[near])
-    i = np.concatenate(left) if left else np.zeros(0, np.int64)
-    j = np.concatenate(right) if right else np.zeros(0, np.int64)
-    graph = coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(len(distinct), len(distinct)))
-    return connected_components(graph, directed=False)[1][node]
+    left: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    for one, other in band_pairs(distinct, rows=_BAND_ROWS, seed=seed):
+        long = enough[one] & enough[other]
+        near = similarity(distinct, one[long], other[long]) >= _SIMILAR
+        left.append(one[long][near])
+        right.append(other[long][near])
+    ends = [np.concatenate(side) if side else np.zeros(0, np.int64) for side in (left, right)]
+    graph = coo_matrix((np.ones(len(ends[0]), np.int8), ends), shape=(len(distinct), len(distinct)))
+    group = connected_components(graph, directed=False)[1][node]
+    return np.where(enough[node], group, len(distinct) + np.arange(len(node)))
 
 
 def _large(group: np.ndarray, speaker: np.ndarray) -> np.ndarray:
@@ -131,7 +129,7 @@ def _large(group: np.ndarray, speaker: np.ndarray) -> np.ndarray:
 
 def _chance(messages: _Messages, members: np.ndarray, rest: np.ndarray) -> float:
     """Return how likely speakers drawn from the rest of the batch are as new, and in as much haste, as these."""
-    haste = _haste(messages.at[members], messages.at[rest])
+    haste = _haste(messages.seconds[members], messages.seconds[rest])
     if not messages.aged:
         return haste
     newness = _new_share(messages, members, rest)
@@ -181,7 +179,7 @@ def _campaign(
             "n_sources": len(speakers),
             "new_sources": int(messages.new[members][mine].sum()),
         }
-        | _minutes(messages.at[members]),
+        | _minutes(messages.seconds[members]),
     )
 
 
@@ -196,7 +194,7 @@ def _tightness(sketches: np.ndarray) -> float:
 
 
 def _minutes(at: np.ndarray) -> dict[str, int]:
-    """Return the shortest time that holds nine in ten messages, in minutes rounded up; nothing where times are unknown."""
+    """Return the shortest time that holds nine in ten messages, in minutes rounded up; nothing without times."""
     at = np.sort(at[np.isfinite(at)])
     if not len(at):
         return {}

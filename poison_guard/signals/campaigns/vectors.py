@@ -14,7 +14,16 @@ from poison_guard.numerics.graphs import components
 from poison_guard.numerics.neighbours import nearest
 from poison_guard.numerics.robust import column_scale
 from poison_guard.numerics.sampling import mix
-from poison_guard.numerics.spacing import INNER, OUTER, dimension, dimensions, leaf_spacing, log_ratio_chance, radius_at, tail_dimension
+from poison_guard.numerics.spacing import (
+    INNER,
+    OUTER,
+    dimension,
+    dimensions,
+    leaf_spacing,
+    log_ratio_chance,
+    radius_at,
+    tail_dimension,
+)
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.finding import finding
 
@@ -23,10 +32,12 @@ __all__ = ["near_duplicate_vectors"]
 _SMALLEST = 5  # records, and sources, of a group
 _LISTED = 40  # neighbours looked at, so that OUTER other sources are among them
 _INNERS = (INNER, 6, 8, 11)  # neighbours whose distance is tested; groups come in all sizes
-_TREES = 6
+_TREES = 6  # of the whole batch; half as many of the thinned ones, whose groups are larger
 _CANDIDATES = 4096  # rows of one level that are verified exactly
-_SUSPECT = np.log(0.01)  # log chance in random leaves from which a row is verified
+_SUSPECT = -7.0  # log chance in random leaves from which a row is verified
+_TAIL = 30.0  # scales from the median beyond which distances grow as logarithms: one wild value hides nothing
 _TIGHT = 0.25  # trusted scales: spread of a group's typical feature above which it is a crowd, not copies
+_SAMPLE = 2048  # rows by which ties are counted
 _TIED = 0.1  # share of equal values from which a feature counts as discrete
 
 
@@ -35,11 +46,12 @@ def near_duplicate_vectors(
 ) -> list[Campaign]:
     """Return groups of at least 5 near-identical rows of `vectors` ``(n, d)`` from at least 5 sources.
 
-    A row is at the core of a group when its 4th (6th, 8th, 11th) nearest row of another source is so much nearer than the
-    16th that evenly spread honest rows of the same local dimension would show it with chance `alpha` in the whole batch.
-    The test is repeated on thinned batches, where large groups look small. A group must also be tight in the scales of
-    the `trusted` vectors ``(m, d)`` (of the batch, when None), which a crowd of people is not, and be more frequent than
-    among the trusted. `frame` has ``record_id``, ``source_id`` (missing: a source of its own) and optional times.
+    A row is at the core of a group when its 4th (6th, 8th, 11th) nearest row of another source is so much nearer than
+    the 16th that evenly spread honest rows of the same local dimension would show it with chance `alpha` in the whole
+    batch. The test is repeated on thinned batches, where large groups look small. A group must also be tight in the
+    scales of the `trusted` vectors ``(m, d)`` (of the batch, when None), which a crowd of people is not, and be more
+    frequent than among the trusted. `frame` has ``record_id``, ``source_id`` (missing: a source of its own) and,
+    optionally, times.
 
     Groups do not depend on the order of rows. Copies stay hidden where honest rows are as close: with few features, or
     when all of them are coarsely rounded. `DataError` when `vectors` do not fit `frame`.
@@ -95,22 +107,25 @@ def _cloud(frame: pd.DataFrame, vectors: np.ndarray, trusted: np.ndarray | None,
     salt = int(mix(own.sum(dtype=np.uint64, keepdims=True) ^ np.uint64(seed))[0])
     key = mix(own ^ np.uint64(salt))
     order = np.argsort(key, kind="stable")
-    measure = vectors if trusted is None else np.asarray(trusted, dtype=np.float32)
-    _, scale = column_scale(measure.astype(np.float64))
-    points = (vectors[order] / scale).astype(np.float32)
-    scaled = None if trusted is None else (measure / scale).astype(np.float32)
-    return _Cloud(
-        order, points, _views(points, measure / scale, salt), _owners(frame)[order], key[order], scaled, salt
-    )
+    measure = np.asarray(vectors if trusted is None else trusted, dtype=np.float64)
+    centre, scale = column_scale(measure)
+    points = _tame((vectors[order] - centre) / scale)
+    views = _views(points, _tame((measure[:_SAMPLE] - centre) / scale), salt)
+    known = None if trusted is None else _tame((measure - centre) / scale)
+    return _Cloud(order, points, views, _owners(frame)[order], key[order], known, salt)
 
 
-def _views(points: np.ndarray, measure: np.ndarray, salt: int) -> tuple[_View, ...]:
+def _tame(scaled: np.ndarray) -> np.ndarray:
+    beyond = np.maximum(np.abs(scaled) - _TAIL, 0.0)
+    return (np.clip(scaled, -_TAIL, _TAIL) + np.sign(scaled) * np.log1p(beyond)).astype(np.float32)
+
+
+def _views(points: np.ndarray, sample: np.ndarray, salt: int) -> tuple[_View, ...]:
     """Return the ways to measure: as it is, and with discrete features spread over their cells.
 
     Honest sessions often agree on counts and rounded numbers. Where they do, the distance that is left falls with the
     dimension of the continuous features alone; spread over its cell a discrete feature is as even as a continuous one.
     """
-    sample = measure[:2048]
     ties = np.array([1 - len(np.unique(column)) / len(sample) for column in sample.T])
     discrete = np.flatnonzero(ties > _TIED)
     if len(discrete) == 0:
@@ -155,10 +170,11 @@ def _levels(cloud: _Cloud) -> Iterator[np.ndarray]:
 def _cores(cloud: _Cloud, view: _View, rows: np.ndarray, alpha: float) -> Iterator[_Core]:
     """Yield the rows of one level whose nearest rows are significantly close."""
     points, owner = view.points[rows], cloud.owner[rows]
-    spacing = leaf_spacing(points, owner, trees=_TREES, rng=cloud.rng(len(rows)))
+    trees = _TREES if len(rows) == len(cloud.points) else _TREES // 2
+    spacing = leaf_spacing(points, owner, trees=trees, rng=cloud.rng(len(rows)))
     around, usual = spacing.mean, dimension(spacing.mean)
     if view.dense is not view.points:
-        around = leaf_spacing(view.dense[rows], owner, trees=_TREES, rng=cloud.rng(len(rows))).mean
+        around = leaf_spacing(view.dense[rows], owner, trees=_TREES // 2, rng=cloud.rng(len(rows))).mean
         usual = float(np.fmin(usual, np.fmax(dimension(around), tail_dimension(spacing.first))))
     if np.isnan(usual):
         return
@@ -189,7 +205,7 @@ def _best_chance(distances: np.ndarray, local: np.ndarray, bar: float) -> tuple[
 
 
 def _other_owners(distances: np.ndarray, owners: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Return distances ``(n, OUTER)`` to the nearest row of each other owner, ascending; infinite where they run out."""
+    """Return distances ``(n, OUTER)`` to the nearest row of each other owner, ascending; infinite past the last."""
     fresh = owners != own[:, None]
     for j in range(1, owners.shape[1]):
         fresh[:, j] &= (owners[:, :j] != owners[:, j : j + 1]).all(axis=1)

@@ -1,4 +1,4 @@
-"""Who speaks: what the sources agree on, how far each can be believed, and where newcomers contradict the established."""
+"""Who speaks: what the sources agree on, how far each can be believed, where newcomers contradict the established."""
 
 from poison_guard.signals.sources.cohorts import cohort_conflict, established
 from poison_guard.signals.sources.consensus import MODELS, Consensus, consensus

@@ -21,8 +21,8 @@ _MIN_NEW = 2  # newcomers that must agree before they can contradict anybody
 def established(votes: pd.DataFrame, ledger: pd.DataFrame, received_at: dt.datetime | pd.Series) -> pd.Series:
     """Return for each row of `votes` whether its source was established when the record was made.
 
-    Established: at least `MIN_VERIFIED` verified answers in the ledger, or ``source_since`` at least `MIN_AGE` before the
-    record (`received_at`, or ``observed_at`` where that is earlier). Never: sources that reviewers blocked, and those
+    Established: at least `MIN_VERIFIED` verified answers in the ledger, or ``source_since`` at least `MIN_AGE` before
+    the record (`received_at`, or ``observed_at`` where that is earlier). Never: sources that reviewers blocked, and those
     whose verified answers were wrong more often than right. Index as in `votes`.
     """
     right, wrong, blocked = (votes["source_id"].map(x).fillna(0).to_numpy(float) for x in _verified(ledger))

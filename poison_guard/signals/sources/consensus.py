@@ -27,9 +27,9 @@ __all__ = ["COLD_PRIOR", "MODELS", "Consensus", "consensus"]
 MODELS = {"majority": majority, "one_coin": one_coin, "dawid_skene": dawid_skene}
 COLD_PRIOR = (4.0, 1.0)
 """Beta prior of a source nobody knows: right four times in five, worth five answers."""
-_FULL_FROM = 10.0  # answers a confusion cell off the diagonal, seen by the mean answer's source, that full confusion needs
+_FULL_FROM = 10.0  # answers of the mean answer's source for each way to be wrong, from which full confusion pays
 _MAX_CELLS = 40_000_000  # sources x answers^2 doubles that full confusion may take
-_RUNNER_UP = 0.34  # share of the votes at which a second answer disputes an item
+_RUNNER_UP = 0.3  # share of the votes at which a second answer disputes an item
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ def consensus(
 ) -> Consensus:
     """Return the consensus of `answers` (``item_id, source_id, answer``), row order without effect.
 
-    `controls` (``item_id, answer``) are taken as true. `model` is ``majority``, ``one_coin``, ``dawid_skene`` or ``auto``
-    (full confusion once sources have answered enough for it). `weights`, ``(rows,)``, weigh answers; `prior` gives
-    Beta(a, b) by source id (unknown sources: `COLD_PRIOR`). An item is disputed where the model's answer is not the one
-    most voted for, or a second answer has at least two votes and a third of all: such items wait, a model never
+    `controls` (``item_id, answer``) are taken as true. `model` is ``majority``, ``one_coin``, ``dawid_skene`` or
+    ``auto`` (full confusion once sources have answered enough for it). `weights`, ``(rows,)``, weigh answers; `prior`
+    gives Beta(a, b) by source id (unknown sources: `COLD_PRIOR`). An item is disputed where the model's answer is not
+    the one most voted for, or a second answer has at least two votes and three in ten of all: such items wait, a model never
     overrules votes. `UsageError` for a missing column or an unknown model.
 
     >>> import pandas as pd

@@ -15,7 +15,7 @@ _ROUNDS = 8
 
 
 def honest_crowd(right: np.ndarray, n: np.ndarray) -> tuple[float, float]:
-    """Return Beta(a, b) of honest accuracies, from ``right`` of ``n`` answers a source; robust to any number of attackers.
+    """Return Beta(a, b) of honest accuracies from `right` of `n` answers a source, whatever the number of attackers.
 
     It starts from a generous fixed crowd, not from the data, trims who does not fit it, and refits: sources that answer
     at random or wrongly cannot shape the null, however many they are. The spread has a floor, so that in a crowd of

@@ -96,7 +96,7 @@ def dawid_skene(votes: Votes, found: Candidates, control: np.ndarray, prior: Pri
     Time and memory grow with sources x answers^2. References: Dawid & Skene (1979); Kim & Ghahramani (2012), "Bayesian
     Classifier Combination" (Dirichlet priors on the rows).
     """
-    items, k = len(votes.items), len(votes.answers)
+    items, k = len(votes.items), max(len(votes.answers), 1)
     q = np.zeros((items, k))
     q[found.item, found.answer] = majority(votes, found, control, prior).q
     q = _clamp_rows(q + 1e-2, control)
@@ -118,7 +118,7 @@ def dawid_skene(votes: Votes, found: Candidates, control: np.ndarray, prior: Pri
 
 def _confusion(votes: Votes, q: np.ndarray, prior: Prior) -> np.ndarray:
     """Return ``(sources, truth, answer)`` row-stochastic confusion matrices."""
-    sources, k = len(votes.sources), len(votes.answers)
+    sources, k = len(votes.sources), max(len(votes.answers), 1)
     counts = np.empty((sources, k, k))
     cell = votes.source * k + votes.answer
     for truth in range(k):
@@ -127,7 +127,7 @@ def _confusion(votes: Votes, q: np.ndarray, prior: Prior) -> np.ndarray:
     pooled = counts.sum(0) + 3 * np.eye(k) + 1
     pooled /= pooled.sum(1, keepdims=True)
     counts += _CELL_PRIOR * k * pooled
-    earned = np.maximum(prior.a + prior.b - 5, 0) / k  # what the ledger knows beyond the cold prior, spread over classes
+    earned = np.maximum(prior.a + prior.b - 5, 0) / k  # what the ledger adds to the cold prior, a class
     right = prior.a / (prior.a + prior.b)
     wrong = (1 - right) / max(k - 1, 1)
     eye = np.eye(k)

@@ -1,4 +1,4 @@
-"""How far each source can be believed: the ledger's deltas of this batch, a Beta posterior and an honest-source p-value."""
+"""How far each source can be believed: this batch's ledger deltas, a Beta posterior and an honest-source p-value."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def score_sources(
 ) -> pd.DataFrame:
     """Return one row a source of `votes` (``item_id, source_id, answer``), sorted by id.
 
-    Columns: ``source_id, n, controls_right, controls_wrong, agreed, disagreed`` (this batch alone: the ledger's deltas),
-    ``reliability, lower_bound`` (mean and 5 % quantile of the Beta posterior, ledger included), ``p`` in (0, 1]: the
-    chance that an honest source looks like this or worse, ``code, args`` of the reason where ``p <= 0.05``.
+    Columns: ``source_id, n, controls_right, controls_wrong, agreed, disagreed`` (this batch alone: the ledger's
+    deltas), ``reliability, lower_bound`` (mean and 5 % quantile of the Beta posterior, ledger included), ``p`` in (0, 1]:
+    the chance that an honest source looks like this or worse, ``code, args`` of the reason where ``p <= 0.05``.
 
     Verified answers (controls and outcomes, all and this batch's) and these together with agreement are tested, each
     against an overdispersed honest crowd, and the smallest p is corrected for their number. Agreement is with what at

@@ -49,7 +49,8 @@ def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tup
     """
     for column in COLUMNS:
         if column not in frame.columns:
-            raise UsageError(f"answers need a column `{column}`; they have {', '.join(map(str, frame.columns)) or 'none'}")
+            has = ", ".join(map(str, frame.columns)) or "none"
+            raise UsageError(f"answers need a column `{column}`; they have {has}")
     weight = np.ones(len(frame)) if weights is None else np.asarray(weights, dtype=float)
     if weight.shape != (len(frame),) or not np.isfinite(weight).all() or (weight < 0).any():
         raise UsageError(f"weights must be {len(frame)} finite numbers that are not negative, one an answer")
@@ -86,7 +87,7 @@ def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tup
 
 
 def control_codes(votes: Votes, controls: pd.DataFrame | None) -> np.ndarray:
-    """Return ``(items,)`` answer codes of the controls, -1 where an item is none; `DataError` for two answers of one item."""
+    """Return ``(items,)`` answer codes of the controls, -1 where an item is none; `DataError` for two of one item."""
     codes = np.full(len(votes.items), -1, np.int64)
     if controls is None or controls.empty:
         return codes
@@ -109,7 +110,8 @@ def as_text(values: pd.Series) -> pd.Series:
         number = values.to_numpy(float, na_value=np.nan)
         whole = np.isfinite(number) & (np.abs(number) < 2**53) & (number == np.floor(number))
         text = values.astype("str")
-        return text.mask(whole, pd.Series(np.where(whole, number, 0).astype(np.int64), index=values.index).astype("str"))
+        digits = pd.Series(np.where(whole, number, 0).astype(np.int64), index=values.index).astype("str")
+        return text.mask(whole, digits)
     return values.astype("str")
 
 

@@ -6,16 +6,20 @@ import hashlib
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
-from poison_guard.store import Store, find_records, load_items, load_payloads, run_facts
+from poison_guard.store import Store
+from poison_guard.store.facts import run_facts
+from poison_guard.store.reading import find_records, load_items, load_payloads
 
 __all__ = ["gather"]
 
 _DOTS = 400
 """Sources drawn besides the suspicious ones."""
-_TIMED, _MEMBERS, _SAMPLED = 12, 200, 2
+_TIMED, _MEMBERS, _TICKS, _SAMPLED = 12, 20_000, 160, 2
+"""Campaigns shown with times; members read of each, times drawn, texts quoted."""
 _RUN = (
     "run_id",
     "feed",
@@ -33,29 +37,31 @@ _TEXTS = ("text", "prompt", "response", "chosen", "rejected")
 def gather(store: Store, run_id: str) -> dict[str, Any]:
     """Return the facts that `render_report` takes; `NotFoundError` for a run that is not in the store."""
     stored = run_facts(store, run_id, sources=1_000_000)
-    run, measured = stored["run"], stored["measurements"]
-    policy = stored.get("policy") or {}
+    run, measured, policy = stored["run"], stored["measurements"], stored["policy"]
+    found = stored["campaigns"].to_dict("records")
+    campaigns = [_campaign(store, run["feed"], campaign, rank) for rank, campaign in enumerate(found)]
+    together = {source for campaign in campaigns for source in campaign["source_ids"]}
     alpha = float(policy.get("source_alpha", Policy().source_alpha))
-    sources = stored["sources"]
     return {
         "run": {
             **{key: run[key] for key in _RUN},
             "phase": measured.get("phase"),
-            "mode": measured.get("mode"),
             "trusted": _trusted(stored["trusted"]),
         },
         "counts": stored["counts"],
+        "levels": measured.get("held_by_level", {}),
         "reasons": [{**row, "n": row["records"]} for row in stored["reasons"].to_dict("records")],
         "risk": _risk(stored["risk"]),
-        "sources": _sources(sources, alpha),
-        "n_sources": len(sources),
-        "campaigns": [_campaign(store, run["feed"], c, i) for i, c in enumerate(stored["campaigns"].to_dict("records"))],
-        "calibration": {**measured.get("calibration", {}), "p_quantiles": measured.get("p_quantiles", {})},
+        "sources": _sources(stored["sources"], alpha, together),
+        "n_sources": len(stored["sources"]),
+        "campaigns": campaigns,
+        "calibration": measured.get("calibration", {}),
         "items": _items(load_items(store, run["feed"])),
         "notes": stored["notes"],
         "cost": run["cost"],
         "objects": run["objects"],
         "policy": policy,
+        "runs": [{"run_id": r["run_id"], "counts": r["counts"]} for r in stored["runs"] if r["status"] == "committed"],
     }
 
 
@@ -69,13 +75,16 @@ def _risk(risk: pd.DataFrame) -> dict[str, list[int]]:
     return {str(place): risk[place].astype(int).tolist() for place in risk.columns if place not in ("low", "high")}
 
 
-def _sources(frame: pd.DataFrame, alpha: float) -> list[dict[str, Any]]:
+def _sources(frame: pd.DataFrame, alpha: float, together: set[str]) -> list[dict[str, Any]]:
     """Return every suspicious source and a sample of the others that is the same each time (chosen by hash)."""
     if "reliability" not in frame.columns:
         return []
-    blocked = frame["blocked"].fillna(False).astype(bool) if "blocked" in frame.columns else pd.Series(False, frame.index)
-    frame = frame.assign(blocked=blocked, held=frame["p"] <= alpha)
-    marked = frame["blocked"] | frame["held"]
+    blocked = (
+        frame["blocked"].fillna(False).astype(bool) if "blocked" in frame.columns else pd.Series(False, frame.index)
+    )
+    held, joined = frame["p"] <= alpha, frame["source_id"].isin(together)
+    frame = frame.assign(kind=np.select([blocked, held, joined], ["blocked", "held", "campaign"], "plain"))
+    marked = frame["kind"] != "plain"
     order = frame["source_id"].map(lambda name: hashlib.blake2b(str(name).encode("utf-8", "replace")).digest())
     plain = frame.loc[order[~marked].sort_values().index[:_DOTS]]
     return pd.concat([frame[marked].head(_DOTS), plain]).to_dict("records")
@@ -85,11 +94,13 @@ def _campaign(store: Store, feed: str, campaign: dict[str, Any], rank: int) -> d
     """Return a campaign with its members; the largest ones also with times and a sample of what they wrote."""
     members = find_records(store, feed, campaign_id=campaign["campaign_id"], limit=_MEMBERS)
     ids = members["record_id"].tolist()
+    times = members["observed_at"].dropna().sort_values()
+    speakers = pd.concat([members["source_id"], members["author_id"]]).dropna().drop_duplicates()
     facts = {
         **campaign,
         "record_ids": ids,
-        "source_ids": members["source_id"].dropna().drop_duplicates().tolist(),
-        "times": [t for t in members["observed_at"].tolist() if not pd.isna(t)] if rank < _TIMED else [],
+        "source_ids": speakers.tolist(),
+        "times": times.iloc[:: max(1, len(times) // _TICKS)].tolist() if rank < _TIMED else [],
     }
     if rank < _TIMED and campaign["kind"] == "near_duplicate_text":
         facts["sample"] = _texts(load_payloads(store, feed, ids[:_SAMPLED]))
@@ -108,5 +119,5 @@ def _items(items: pd.DataFrame) -> dict[str, Any]:
     shown = waiting[waiting["why"].isin(["disputed", "contested", "conflict"])]
     return {
         "why": dict(Counter(items["why"].astype(str))),
-        "disputed": shown.sort_values(["probability", "item_id"], ascending=[False, True]).head(12).to_dict("records"),
+        "disputed": shown.sort_values(["probability", "item_id"], ascending=[False, True]).head(6).to_dict("records"),
     }

@@ -24,9 +24,9 @@ __all__ = ["render_report"]
 def render_report(facts: Mapping[str, Any]) -> str:
     """Return the HTML page of a run.
 
-    `facts` is JSON-able, as `store.reading.run_facts` gives it: ``run, counts, reasons, risk, sources, campaigns,
-    calibration, items, notes, cost, objects, policy``; parts that are absent are left out. The page needs no network and
-    no script; its content security policy allows nothing but its own style sheet, named by hash.
+    `facts` is what `gather` gives: ``run, counts, levels, reasons, risk, sources, n_sources, campaigns, calibration,
+    items, notes, cost, objects, policy, runs``; parts that are absent are left out. The page needs no network and no
+    script; its content security policy allows nothing but its own style sheet, named by hash.
     """
     css = _read("report.css")
     page = _environment().get_template("report.html.j2")
@@ -34,7 +34,7 @@ def render_report(facts: Mapping[str, Any]) -> str:
 
 
 def shown(text: object, limit: int = 300, *, lines: bool = False) -> Markup:
-    """Return hostile text as HTML: escaped, isolated from the text around it, hidden characters marked, long text cut."""
+    """Return hostile text as HTML: escaped, isolated from text around it, hidden characters marked, long text cut."""
     parts = [
         Markup('<span class="hid" title="{}">{}</span>').format(name_of(part), part) if hidden else escape(part)
         for hidden, part in pieces(text, limit=limit, lines=lines)

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from poison_guard.web.report.svg import Drawing, Scale, linear, logarithmic, short
 
-__all__ = ["calibration_plot", "campaign_timeline", "flow", "meter", "risk_rows", "source_plot"]
+__all__ = ["calibration_plot", "campaign_timeline", "flow", "meter", "risk_rows", "run_bars", "source_plot"]
 
-_WIDE, _HALF = 1040, 520
+_WIDE, _HALF, _CURVES = 1040, 520, 4
 
 
 def flow(shares: Sequence[tuple[str, str, int]]) -> Markup:
@@ -39,11 +39,11 @@ def meter(value: float, most: float, kind: str = "mark") -> Markup:
 
 
 def risk_rows(rows: Sequence[tuple[str, str, Sequence[int]]], marks: Mapping[str, float]) -> Markup:
-    """Return one histogram a row of ``(name, class, counts)``, each scaled to its own peak, over an axis of risk 0 to 1."""
-    tall = 84
+    """Return one histogram a row of ``(name, class, counts)``, each scaled to its own peak, over risk 0 to 1."""
+    tall = min(126, 252 // max(len(rows), 1))
     drawing = Drawing(_HALF, 46 + tall * max(len(rows), 1))
     bottom = drawing.height - 40
-    x = linear(0, 1, 112, _HALF - 12)
+    x = linear(0, 1, 120, _HALF - 12)
     drawing.x_axis(x, 6, bottom, "risk of a record")
     for i, (name, kind, counts) in enumerate(rows):
         _histogram(drawing, name, kind, [float(n) for n in counts], x, 6 + tall * (i + 1), tall - 14)
@@ -65,8 +65,8 @@ def _histogram(
         tip = f"{int(n):,} records with risk {left:.2f} to {right:.2f}"
         drawing.rect(x.place(left) + 0.5, base - height, width - 1, height, f"fill-{kind}", r=1, tip=tip)
     drawing.line(x.place(0), base, x.place(1), base, "base")
-    drawing.text(104, base - 20, name, "row", at="end")
-    drawing.text(104, base - 4, f"{int(sum(bins)):,}", "tick", at="end")
+    drawing.text(112, base - 20, name, "row", at="end")
+    drawing.text(112, base - 4, f"{int(sum(bins)):,}", "tick", at="end")
 
 
 def source_plot(sources: Sequence[Mapping[str, Any]]) -> Markup:
@@ -85,8 +85,8 @@ def source_plot(sources: Sequence[Mapping[str, Any]]) -> Markup:
         drawing.line(at, y.place(mean), at, y.place(low), f"stem-{s['kind']}")
         tip = f"{s['shown']}: reliability {mean:.2f}, at least {low:.2f}, n = {int(s['n']):,}"
         drawing.dot(at, y.place(mean), 3.4 if s["kind"] == "plain" else 4.6, f"dot-{s['kind']}", tip=tip)
-    held = sum(s["kind"] != "plain" for s in sources)
-    return drawing.markup("Reliability of the sources", f"{len(sources):,} sources shown, {held:,} of them held or blocked")
+    marked = sum(s["kind"] != "plain" for s in sources)
+    return drawing.markup("Reliability of the sources", f"{len(sources):,} sources shown, {marked:,} of them marked")
 
 
 def campaign_timeline(campaigns: Sequence[Mapping[str, Any]]) -> Markup:
@@ -126,22 +126,40 @@ def _times(start: dt.datetime, end: dt.datetime, left: float, right: float) -> S
     return Scale(lambda v: left + (v - low) / (high - low) * (right - left), ticks)
 
 
-def calibration_plot(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], rate: float) -> Markup:
-    """Return quantile curves ``(class, [(expected, observed)])`` of p-values on log axes, against the promised diagonal.
+def calibration_plot(groups: Sequence[Mapping[str, Any]], rate: float) -> Markup:
+    """Return one falling curve a group: the share of vetted records at least as strange as a score, on a log axis.
 
-    A point under the diagonal means more small p-values than promised: honest records held too often.
+    Where a curve crosses the line at `rate`, records begin to be held; it ends at the smallest p-value it can show.
     """
     drawing = Drawing(_HALF, 290)
-    points = [v for _, curve in curves for pair in curve for v in pair if v > 0]
-    low = max(min(points, default=0.01), 1e-5)
-    x, y = logarithmic(low, 1, 48, _HALF - 12), logarithmic(low, 1, 248, 24)
-    drawing.y_axis(y, 48, _HALF - 12, "observed p")
-    drawing.x_axis(x, 24, 248, "p an honest record should have")
-    drawing.path([(x.place(low), y.place(low)), (x.place(1), y.place(1))], "diagonal")
-    if rate >= low:
-        drawing.line(x.place(rate), 24, x.place(rate), 248, "threshold")
-        drawing.text(x.place(rate) + 5, 34, f"hold at {short(rate)}", "tick")
-    for kind, curve in curves:
-        drawing.path([(x.place(a), y.place(b)) for a, b in curve if a > 0 and b > 0], f"curve-{kind}")
-    told = f"{len(curves)} curves of observed against promised p-values; honest records are held below p = {rate:g}"
-    return drawing.markup("Calibration of the record-level signals", told)
+    curves = [g for g in groups if g["curve"]][:_CURVES]
+    points = [pair for g in curves for pair in g["curve"]]
+    low = min((share for _, share in points), default=rate)
+    x = linear(0, max((score for score, _ in points), default=1.0), 52, _HALF - 12)
+    y = logarithmic(min(low, rate) / 1.5, 1, 248, 24)
+    drawing.y_axis(y, 52, _HALF - 12, "share of vetted records at least as strange")
+    drawing.x_axis(x, 24, 248, "strangeness score")
+    drawing.line(52, y.place(rate), _HALF - 12, y.place(rate), "threshold")
+    drawing.text(58, y.place(rate) + 16, f"held below {short(100 * rate)} %")
+    for k, g in enumerate(curves):
+        drawing.path([(x.place(score), y.place(share)) for score, share in g["curve"]], f"curve curve-{k}")
+    told = "; ".join(f"{g['group']}: {g['n']} vetted records, smallest p {g['attainable']:.2g}" for g in curves)
+    return drawing.markup("How strange vetted records are", told or "nothing was calibrated")
+
+
+def run_bars(runs: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return the share of records held in each of the last runs, this one marked."""
+    drawing = Drawing(_WIDE, 170)
+    top = max((r["share"] for r in runs), default=0.0) or 0.01
+    y = linear(0, 100 * top, 132, 24, n=3)
+    drawing.y_axis(y, 44, _WIDE - 4, "% held")
+    width = min(64.0, (_WIDE - 52) / max(len(runs), 1))
+    for k, r in enumerate(runs):
+        left, share = 50 + k * width, 100 * r["share"]
+        kind = "fill-quarantined" if r["current"] else "fill-mark"
+        tip = f"{r['run_id']}: {r['held']:,} of {r['received']:,} held"
+        drawing.rect(left, min(y.place(share), 130), width - 5, max(132 - y.place(share), 2), kind, r=2, tip=tip)
+    drawing.text(50, 152, "older")
+    drawing.text(50 + len(runs) * width, 152, "newer", at="end")
+    told = "; ".join(f"{r['run_id']}: {100 * r['share']:.1f} %" for r in runs)
+    return drawing.markup("Share of records held in the last runs", told)

@@ -1,4 +1,4 @@
-"""Draw small charts as inline SVG: no script, no style attributes, colours by class so that light and dark both work."""
+"""Draw small charts as inline SVG: no script, no style attributes, colours by class so that dark mode works too."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Drawing:
         """Add a rectangle of class `kind`; negative sizes are drawn as nothing."""
         if w <= 0 or h <= 0:
             return
-        title = f"<title>{escape(tip)}</title>" if tip else ""
+        title = f"<title>{_shown(tip)}</title>" if tip else ""
         self.parts.append(
             f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{w:.2f}" height="{h:.2f}" rx="{r:g}">{title}</rect>'
         )
@@ -74,7 +74,7 @@ class Drawing:
 
     def dot(self, x: float, y: float, r: float, kind: str, *, tip: str = "") -> None:
         """Add a circle of class `kind`, named `tip` when pointed at."""
-        title = f"<title>{escape(tip)}</title>" if tip else ""
+        title = f"<title>{_shown(tip)}</title>" if tip else ""
         self.parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{r:g}">{title}</circle>')
 
     def path(self, points: Sequence[tuple[float, float]], kind: str) -> None:
@@ -107,10 +107,14 @@ class Drawing:
     def markup(self, name: str, told: str) -> Markup:
         """Return the chart named `name`, with `told` as what a screen reader reads instead."""
         head = (
-            f'<svg class="chart" role="img" viewBox="0 0 {self.width} {self.height}" preserveAspectRatio="xMidYMid meet">'
-            f"<title>{escape(name)}</title><desc>{escape(told)}</desc>"
+            f'<svg class="chart" role="img" viewBox="0 0 {self.width} {self.height}">'
+            f"<title>{_shown(name)}</title><desc>{_shown(told)}</desc>"
         )
         return Markup(head + "".join(self.parts) + "</svg>")  # noqa: S704  every text above was escaped
+
+
+def _shown(text: str) -> Markup:
+    return escape(visible(text, limit=2000))
 
 
 def _round_step(raw: float) -> float:

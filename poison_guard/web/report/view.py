@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,12 @@ _PLACES = (
     ("staged", "staged"),
     ("seen_before", "seen before"),
 )
+_LEVELS = (
+    ("rule", "broke a rule"),
+    ("record", "for their own content"),
+    ("source", "for who sent them"),
+    ("campaign", "as part of a campaign"),
+)
 _RISK = ("accepted", "quarantined", "rejected", "staged", "recalled")
 _MORE = (("unreadable", "unreadable rows"), ("deferred_items", "labels deferred"), ("adopted_items", "labels adopted"))
 _WORST, _MEMBERS = 12, 24
@@ -33,27 +40,43 @@ _WORST, _MEMBERS = 12, 24
 def view(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values `report.html.j2` shows; what `facts` lacks is left out of the page, and said there."""
     run = dict(facts.get("run") or {})
-    counts = {k: int(v) for k, v in (facts.get("counts") or run.get("counts") or {}).items()}
+    counts = {k: int(v) for k, v in (facts.get("counts") or {}).items()}
     campaigns = [_campaign(c) for c in facts.get("campaigns") or ()]
+    policy = facts.get("policy") or {}
+    risk = facts.get("risk") or {}
     return {
         "run": run,
         "lead": _lead(counts, campaigns),
         "tiles": [(k, title, counts.get(k, 0), _share(counts, k) or told) for k, title, told in _TILES],
         "places": [(k, title, counts[k]) for k, title in _PLACES if counts.get(k)],
         "more": [(title, counts[k]) for k, title in _MORE if counts.get(k)],
+        "levels": [(told, int(n)) for k, told in _LEVELS if (n := (facts.get("levels") or {}).get(k))],
         "reasons": _reasons(facts.get("reasons") or ()),
-        "risk": [(dict(_PLACES).get(k, k), k, facts["risk"][k]) for k in _RISK if sum((facts.get("risk") or {}).get(k, ()))],
+        "risk": [(dict(_PLACES).get(k, k), k, risk[k]) for k in _RISK if sum(risk.get(k, ()))],
         "marks": {"hold": 0.5},
         "sources": _sources(facts.get("sources") or (), facts.get("n_sources")),
         "campaigns": sorted(campaigns, key=lambda c: (-c["n_records"], c["campaign_id"])),
         "calibration": _calibration(facts.get("calibration") or {}),
-        "rate": float((facts.get("calibration") or {}).get("rate") or 0.01),
+        "rate": float(policy.get("false_quarantine_rate") or 0.01),
         "items": _items(facts.get("items") or {}),
         "notes": [sentence(n["code"], n.get("args") or {}) for n in facts.get("notes") or ()],
         "cost": _cost(facts.get("cost") or {}),
         "objects": list(facts.get("objects") or ()),
-        "policy": sorted((facts.get("policy") or {}).items()),
+        "policy": sorted(policy.items()),
+        "runs": _runs(facts.get("runs") or (), run.get("run_id")),
     }
+
+
+def _runs(runs: Sequence[Mapping[str, Any]], current: object) -> list[dict[str, Any]]:
+    """Return the held share of each run that received records, oldest first."""
+    rows = []
+    for r in runs:
+        received = int(r["counts"].get("received", 0))
+        held = int(r["counts"].get("quarantined", 0)) + int(r["counts"].get("rejected", 0))
+        if received:
+            row = {"run_id": str(r["run_id"]), "held": held, "received": received, "share": held / received}
+            rows.append({**row, "current": r["run_id"] == current})
+    return rows
 
 
 def _lead(counts: Mapping[str, int], campaigns: Sequence[Mapping[str, Any]]) -> str:
@@ -92,33 +115,40 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "signal": r.get("signal") or r.get("level") or "",
             "n": int(r["n"]),
             "most": most,
-            "examples": [
-                {"record_id": e.get("record_id"), "sentence": sentence(r["code"], e.get("args") or {})}
-                for e in (r.get("examples") or ())[:3]
-            ],
+            "examples": _distinct(r),
         }
         for r in sorted(rows, key=lambda r: (-int(r["n"]), str(r["code"])))
     ]
 
 
+def _distinct(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one example for each different sentence of a reason."""
+    told: dict[str, Any] = {}
+    for example in row.get("examples") or ():
+        told.setdefault(sentence(row["code"], example.get("args") or {}), example.get("record_id"))
+    return [{"sentence": text, "record_id": record_id} for text, record_id in told.items()]
+
+
 def _sources(rows: Sequence[Mapping[str, Any]], total: int | None) -> dict[str, Any]:
-    shown = [
+    shown: list[dict[str, Any]] = [
         {
             **s,
-            "kind": "blocked" if s.get("blocked") else "held" if s.get("held") else "plain",
+            "kind": s.get("kind") or "plain",
             "shown": visible(s["source_id"], limit=60),
             "told": _record_of(s),
             "p": _number(s.get("p")),
         }
         for s in rows
     ]
-    worst = sorted(shown, key=lambda s: (s["p"] if s["p"] is not None else 1, s["lower_bound"], str(s["source_id"])))
+    first = {"blocked": 0, "held": 1, "campaign": 2, "plain": 3}
+    ranked = sorted(
+        shown, key=lambda s: (first[s["kind"]], 1 if s["p"] is None else s["p"], s["lower_bound"], str(s["source_id"]))
+    )
     return {
         "shown": shown,
-        "worst": worst[:_WORST],
+        "worst": ranked[:_WORST],
         "total": total or len(shown),
-        "held": sum(s["kind"] == "held" for s in shown),
-        "blocked": sum(s["kind"] == "blocked" for s in shown),
+        "counts": Counter(s["kind"] for s in shown),
     }
 
 
@@ -155,15 +185,18 @@ def _campaign(c: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _calibration(facts: Mapping[str, Any]) -> dict[str, Any]:
-    known = facts.get("p_quantiles") or {}
-    curves = [
-        (kind, [(float(a), float(b)) for a, b in known[kind]]) for kind in ("holdout", "batch") if known.get(kind)
-    ]
+    """Return each calibrated group with its curve: score against the share of vetted records at least so strange."""
     groups = [
-        {"group": name or "all together", "n": g["n"], "attainable": g["attainable_p"]}
+        {"group": name or "all together", "n": g["n"], "attainable": g["attainable_p"], "curve": _tail(g)}
         for name, g in (facts.get("groups") or {}).items()
     ]
-    return {"curves": curves, "groups": groups, "supervised": facts.get("supervised", True)}
+    return {"groups": groups, "supervised": facts.get("supervised", True)}
+
+
+def _tail(group: Mapping[str, Any]) -> list[tuple[float, float]]:
+    scores, floor = group.get("quantiles") or [], float(group["attainable_p"])
+    last = max(len(scores) - 1, 1)
+    return [(float(score), max(1 - k / last, floor)) for k, score in enumerate(scores)]
 
 
 def _items(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,9 @@ _FRAME = pd.DataFrame(
 def test_every_format_holds_every_row(tmp_path, ending):
     path = tmp_path / "new" / f"decisions.{ending}"
     write_frame(_FRAME, path)
-    read = {"parquet": pd.read_parquet, "csv": pd.read_csv, "jsonl": lambda p: pd.read_json(p, lines=True)}[ending](path)
+    read = {"parquet": pd.read_parquet, "csv": pd.read_csv, "jsonl": lambda p: pd.read_json(p, lines=True)}[ending](
+        path
+    )
     assert list(read.columns) == list(_FRAME.columns)
     assert len(read) == 3
     assert list(path.parent.iterdir()) == [path]

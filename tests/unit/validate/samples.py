@@ -37,7 +37,12 @@ def make_samples():
         "trl": pd.DataFrame({"prompt": say(9), "chosen": say(20), "rejected": say(20)}),
         "trl_turns": pd.DataFrame({"chosen": turns(5), "rejected": turns(5), "score_chosen": rng.random(ROWS)}),
         "turns": pd.DataFrame(
-            {"messages": turns(5), "user": users, "thumbs_up": rng.random(ROWS) < 0.7, "ts": 1_763_385_772 + np.arange(ROWS)}
+            {
+                "messages": turns(5),
+                "user": users,
+                "thumbs_up": rng.random(ROWS) < 0.7,
+                "ts": 1_763_385_772 + np.arange(ROWS),
+            }
         ),
         "thumb_text": pd.DataFrame({"user_id": users, "thumb": rng.choice(["up", "down"], ROWS)}),
         "thumb_number": pd.DataFrame({"user_id": users, "thumb": rng.choice([1, -1], ROWS)}),
@@ -54,7 +59,13 @@ def make_samples():
             }
         ),
         "questions": pd.DataFrame(
-            {"id": range(ROWS), "workerId": users, "question": say(8), "answer": say(12), "helpfulness": rng.integers(0, 2, ROWS)}
+            {
+                "id": range(ROWS),
+                "workerId": users,
+                "question": say(8),
+                "answer": say(12),
+                "helpfulness": rng.integers(0, 2, ROWS),
+            }
         ),
         "arena": pd.DataFrame(
             {
@@ -122,7 +133,13 @@ EXPECTED = {
     ),
     "questions": (
         "preferences",
-        {"record_id": "id", "source_id": "workerId", "rating": "helpfulness", "prompt": "question", "response": "answer"},
+        {
+            "record_id": "id",
+            "source_id": "workerId",
+            "rating": "helpfulness",
+            "prompt": "question",
+            "response": "answer",
+        },
         (),
     ),
     "arena": (

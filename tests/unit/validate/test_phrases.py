@@ -19,7 +19,11 @@ VALUES = "expect_column_values_to_"
     ("type_", "kwargs", "phrase"),
     [
         (VALUES + "be_between", {"min_value": 1.0, "max_value": 5}, "between 1 and 5"),
-        (VALUES + "be_between", {"min_value": 0, "strict_min": True, "max_value": 20000}, "more than 0 and at most 20,000"),
+        (
+            VALUES + "be_between",
+            {"min_value": 0, "strict_min": True, "max_value": 20000},
+            "more than 0 and at most 20,000",
+        ),
         (VALUES + "be_between", {"max_value": math.inf}, "at most inf"),
         (VALUES + "be_in_set", {"value_set": ["ham", "spam"]}, "one of ham, spam"),
         (VALUES + "be_in_set", {"value_set": list(range(11))}, "one of 0, 1, 2, 3, 4, 5, 6, 7 and 3 more"),

@@ -64,7 +64,9 @@ def test_columns_left_out_are_named():
 
 
 def test_the_only_column_of_long_text_is_taken_for_the_text_and_said_to_be_a_guess():
-    frame = pd.DataFrame({"freitext": [f"a sentence about number {i} that goes on" for i in range(50)], "worker": ["w"] * 50})
+    frame = pd.DataFrame(
+        {"freitext": [f"a sentence about number {i} that goes on" for i in range(50)], "worker": ["w"] * 50}
+    )
     text = propose_contract(frame, name="feed", data_path="x.csv")
     assert 'text = "freitext"  # guess: the only column of long text' in text
 
@@ -82,7 +84,9 @@ def test_epoch_numbers_are_times_only_under_the_name_of_a_time():
 def test_hostile_column_names_never_break_the_text(names, data):
     kinds = [data.draw(st.sampled_from(["number", "text", "empty"])) for _ in names]
     cells = {"number": [1.5, 2.5, 4.0], "text": ["a b", "c", "c"], "empty": [None, None, None]}
-    frame = pd.DataFrame({name: cells[kind] for name, kind in zip(names, kinds, strict=True)} | {"user_id": ["u", "v", "v"]})
+    frame = pd.DataFrame(
+        {name: cells[kind] for name, kind in zip(names, kinds, strict=True)} | {"user_id": ["u", "v", "v"]}
+    )
     table = tomllib.loads(propose_contract(frame, name="feed", data_path='in"box\\#\n.csv'))
     assert table["data"]["path"] == 'in"box\\#\n.csv'
     listed = [v for k, v in table["columns"].items() if k != "features"] + table["columns"].get("features", [])

@@ -25,7 +25,9 @@ def contract(columns):
 
 def test_roles_features_and_extras_get_the_names_of_the_users_columns():
     made = contract({"record_id": "answer id", "source_id": "user", "answer": "typed", "features": ["dwell"]})
-    given = records(source_id=["u", "v"], answer=["4", "5"], **{"feature.dwell": [1.0, 2.0], "extra.note.x": ["a", "b"]})
+    given = records(
+        source_id=["u", "v"], answer=["4", "5"], **{"feature.dwell": [1.0, 2.0], "extra.note.x": ["a", "b"]}
+    )
     view = raw_view(given, made)
     assert sorted(view.columns) == ["answer id", "dwell", "note.x", "typed", "user"]
     assert view["typed"].tolist() == ["4", "5"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import random
 from typing import Any
 
@@ -19,7 +20,6 @@ def make_facts(seed: int = 3) -> dict[str, Any]:
             "feed": "captcha",
             "batch_id": "4c1d2e9a77b01f3ce0",
             "status": "committed",
-            "mode": "enforce",
             "phase": "enforcing",
             "state_version": 4182,
             "received_at": _START.isoformat(),
@@ -39,22 +39,32 @@ def make_facts(seed: int = 3) -> dict[str, Any]:
             "deferred_items": 118,
             "adopted_items": 1_402,
         },
+        "levels": {"rule": 14, "record": 97, "source": 221, "campaign": 402},
         "reasons": _reasons(),
         "risk": _risk(rng),
         "sources": _sources(rng),
         "n_sources": 1_244,
         "campaigns": _campaigns(rng),
-        "calibration": _calibration(rng),
+        "calibration": _calibration(),
         "items": {
             "why": {"adopted": 1_402, "control": 60, "too_few": 71, "disputed": 30, "contested": 12, "conflict": 5},
-            "disputed": [{"item_id": f"word-{k}", "label": "3", "probability": 0.71, "why": "disputed"} for k in (8, 44)],
+            "disputed": [
+                {"item_id": f"word-{k}", "label": "3", "probability": 0.71, "why": "disputed"} for k in (8, 44)
+            ],
         },
         "notes": [{"code": "few_calibration_rows", "args": {"n": 74, "needed": 100, "group": "android"}}],
         "cost": {
             step: {"wall_s": wall, "cpu_s": wall * 0.93, "peak_mb": 410 + 30 * wall}
             for step, wall in (("collect", 1.2), ("validate", 4.9), ("score", 11.4), ("decide", 3.3), ("store", 2.1))
         },
-        "objects": [{"uri": f"inbox/captcha/part-{HOSTILE}.parquet", "digest": "ab" * 32, "size": 81_222, "rows": 12_483}],
+        "objects": [
+            {"uri": f"inbox/captcha/part-{HOSTILE}.parquet", "digest": "ab" * 32, "size": 81_222, "rows": 12_483}
+        ],
+        "runs": [
+            {"run_id": f"captcha-{k}", "counts": {"received": 12_000, "quarantined": 120 + 9 * (k % 5), "rejected": 2}}
+            for k in range(14)
+        ]
+        + [{"run_id": "captcha-4c1d2e9a77b01f3c", "counts": {"received": 12_480, "quarantined": 693, "rejected": 61}}],
         "policy": {"false_quarantine_rate": 0.01, "source_alpha": 0.001, "required": None, "min_answers": 3},
     }
 
@@ -91,7 +101,12 @@ def _reasons() -> list[dict[str, Any]]:
             "examples": [
                 {
                     "record_id": HOSTILE,
-                    "args": {"expectation": "in_set", "column": "answer", "value": HOSTILE, "expected": "one of 0 to 9"},
+                    "args": {
+                        "expectation": "in_set",
+                        "column": "answer",
+                        "value": HOSTILE,
+                        "expected": "one of 0 to 9",
+                    },
                 }
             ],
         },
@@ -119,8 +134,7 @@ def _sources(rng: random.Random) -> list[dict[str, Any]]:
                 "reliability": mean,
                 "lower_bound": low,
                 "p": 10 ** -rng.uniform(3.2, 9) if bad else rng.random(),
-                "held": bad,
-                "blocked": k in (3, 9),
+                "kind": "blocked" if k in (3, 9) else "held" if k < 8 else "campaign" if bad else "plain",
                 "controls_right": 3 - k % 3 if bad else 9,
                 "controls_wrong": 7 + k % 3 if bad else 1,
                 "agreed": 4.0,
@@ -157,15 +171,10 @@ def _campaigns(rng: random.Random) -> list[dict[str, Any]]:
     return rows
 
 
-def _calibration(rng: random.Random) -> dict[str, Any]:
-    grid = [10 ** (-3 + 3 * k / 40) for k in range(41)]
-    return {
-        "supervised": True,
-        "rate": 0.01,
-        "needed": 99,
-        "groups": {"": {"n": 886, "attainable_p": 1 / 887}, "web": {"n": 812, "attainable_p": 1 / 813}},
-        "p_quantiles": {
-            "holdout": [(q, min(1.0, q * rng.uniform(0.9, 1.12))) for q in grid],
-            "batch": [(q, min(1.0, max(0.001, q * (0.12 + 0.88 * q**0.25)))) for q in grid],
-        },
-    }
+def _calibration() -> dict[str, Any]:
+    def group(n: int, width: float) -> dict[str, Any]:
+        quantiles = [width * -math.log(max(1 - k / 100, 0.5 / n)) for k in range(101)]
+        return {"n": n, "attainable_p": 1 / (n + 1), "quantiles": quantiles}
+
+    groups = {"": group(886, 2.0), "web": group(700, 1.7), HOSTILE: group(186, 2.6)}
+    return {"supervised": True, "rate": 0.01, "needed": 99, "groups": groups, "pooled": {"android": 74}}

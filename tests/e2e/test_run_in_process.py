@@ -1,0 +1,51 @@
+"""`python -m poison_guard.airflow.run` as `make run` calls it: a process of its own, no scheduler."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow"), pytest.mark.filterwarnings("ignore")]
+
+
+def run(feeds: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "poison_guard.airflow.run", "--home", str(home), "--feeds", str(feeds)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_it_runs_each_dag_with_one_line_on_stderr_and_says_where_to_look_next(feed: Path):
+    home = feed.parents[1] / "home"
+    done = run(feed.parent, home)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.split()[0] == "guard_sessions"
+    assert "250 received" in line
+    assert str(next((home / "reports").glob("*.html"))) in done.stdout
+    assert "poison-guard review list" in done.stdout
+    assert (home / "airflow" / "airflow.db").exists()
+
+
+def test_a_task_that_fails_is_named_with_its_sentence(feed: Path):
+    home = feed.parents[1] / "home"
+    (home / "expectations").mkdir()
+    (home / "expectations" / "sessions.json").write_text("{")
+    done = run(feed.parent, home)
+    assert done.returncode == 4
+    first, last = done.stderr.splitlines()
+    assert first.split()[:2] == ["guard_sessions", "failed"]
+    assert "collect: " in first
+    assert "sessions.json" in first
+    assert last == f"a DAG failed; the whole story is in {home / 'airflow' / 'run.log'}"
+
+
+def test_a_broken_contract_is_one_sentence_and_no_traceback(tmp_path: Path):
+    feeds = tmp_path / "feeds"
+    feeds.mkdir()
+    (feeds / "chat.toml").write_text('name = "chat"\nkind = "gossip"\n[columns]\ntext = "message"\n')
+    done = run(feeds, tmp_path / "home")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: kind must be one of answers, messages,")
+    assert len(done.stderr.splitlines()) == 1

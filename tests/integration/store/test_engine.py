@@ -1,0 +1,132 @@
+"""Opening the store: made and migrated once, by several at a time, and one sentence when it cannot be had."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from poison_guard.errors import ConfigError, StoreError
+from poison_guard.store import count_places, open_store, tables
+from poison_guard.store.migrate import HEAD, alembic_config
+
+
+def test_the_migrations_make_exactly_the_tables(store):
+    with store.read() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        assert compare_metadata(context, tables.METADATA) == []
+        assert (
+            context.get_current_revision() == HEAD == ScriptDirectory.from_config(alembic_config()).get_current_head()
+        )
+
+
+def test_the_migrations_can_be_taken_back(store):
+    from alembic import command
+
+    config = alembic_config()
+    with store.write() as conn:
+        config.attributes["connection"] = conn
+        command.downgrade(config, "base")
+        assert sa.inspect(conn).get_table_names() == ["alembic_version"]
+        command.upgrade(config, "head")
+
+
+def test_several_processes_may_open_a_new_store_at_once(tmp_path, settings_at):
+    settings, errors = settings_at(tmp_path / "home"), []
+    settings.key()
+
+    def work():
+        try:
+            with open_store(settings) as store:
+                assert count_places(store, "captcha")["accepted"] == 0
+        except Exception as error:  # noqa: BLE001  handed to the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_sqlite_is_opened_so_that_a_power_cut_loses_nothing(sqlite_store):
+    with sqlite_store.read() as conn:
+        pragmas = [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+    assert pragmas == ["wal", 2]
+
+
+def test_a_store_of_a_newer_version_is_left_alone(tmp_path, settings_at):
+    with open_store(settings_at(tmp_path)) as store, store.write() as conn:
+        conn.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="made by a newer version"):
+        open_store(settings_at(tmp_path))
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path, settings_at):
+    (tmp_path / "store.db").write_bytes(b"this is a diary, not a database" * 100)
+    with pytest.raises(StoreError, match=r"store\.db cannot be used: the file is not an SQLite database"):
+        open_store(settings_at(tmp_path))
+
+
+def test_a_home_under_a_file_cannot_be_made(tmp_path, settings_at):
+    (tmp_path / "file").write_text("x")
+    settings = dataclasses.replace(settings_at(tmp_path / "file" / "home"), key_file=tmp_path / "key")
+    with pytest.raises(StoreError, match="cannot be made"):
+        open_store(settings)
+
+
+def test_a_full_disk_is_one_sentence_and_stores_nothing(sqlite_store, made, dump):
+    made.ingest(sqlite_store, "b1", made.records("a1"))
+    run = made.begin(sqlite_store, "b2")
+    before = dump(sqlite_store)
+    with sqlite_store.engine.connect() as conn:
+        pages = conn.exec_driver_sql("PRAGMA page_count").scalar()
+
+    def no_more_pages(connection, _record):
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    sa.event.listen(sqlite_store.engine, "connect", no_more_pages)
+    sqlite_store.engine.dispose()
+    with pytest.raises(StoreError, match="the disk is full; free some space"):
+        made.commit(sqlite_store, run, made.records(*(f"n{i}" for i in range(3000))))
+    sa.event.remove(sqlite_store.engine, "connect", no_more_pages)
+    sqlite_store.engine.dispose()
+    assert dump(sqlite_store) == before
+    assert made.commit(sqlite_store, run, made.records("a2"))["accepted"] == 1
+
+
+def test_a_read_only_store_is_one_sentence(tmp_path, settings_at, made):
+    with open_store(settings_at(tmp_path)) as store:
+        made.ingest(store, "b1", made.records("a1"))
+    url = f"sqlite:///file:{tmp_path / 'store.db'}?mode=ro&uri=true"
+    with open_store(dataclasses.replace(settings_at(tmp_path), store_url_=url)) as store:
+        assert count_places(store, "captcha")["accepted"] == 1
+        with pytest.raises(StoreError, match="read-only"):
+            made.begin(store, "b2")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "mysql://root:hunter2@host/db", "not a url"])
+def test_other_stores_are_refused(tmp_path, settings_at, url):
+    with pytest.raises(ConfigError) as caught:
+        open_store(dataclasses.replace(settings_at(tmp_path), store_url_=url))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_unreachable_store_is_named_without_its_password(tmp_path, settings_at):
+    pytest.importorskip("psycopg", reason="psycopg is not installed here")
+    url = "postgresql://guard:hunter2@127.0.0.1:1/guard"
+    with pytest.raises(StoreError, match=r"guard:\*\*\*@127\.0\.0\.1:1/guard cannot be used") as caught:
+        open_store(dataclasses.replace(settings_at(tmp_path), store_url_=url))
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_shown_of_a_store_holds_no_secret(sqlite_store):
+    assert sqlite_store.key.hex() not in repr(sqlite_store)
+    assert "lake" not in repr(sqlite_store.lake).removeprefix("Lake")

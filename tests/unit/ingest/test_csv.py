@@ -1,0 +1,129 @@
+"""CSV: good rows are read, every other line is kept with its number and reason."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poison_guard.ingest.csv import read_csv
+from poison_guard.ingest.limits import Limits, Unreadable
+from poison_guard.ingest.raw import RawTable
+
+
+def read(tmp_path: Path, content: bytes | str, **limits: int) -> RawTable:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_csv(path, Limits(**limits))
+
+
+def test_rows_keep_their_line_numbers(tmp_path):
+    raw = read(tmp_path, 'a,b\n1,2\n\n"two\nlines",4\n5,6\n')
+    assert raw.rows.tolist() == [2, 4, 6]
+    assert raw.table.to_pydict() == {"a": ["1", "two\nlines", "5"], "b": ["2", "4", "6"]}
+
+
+def test_ragged_rows_are_unreadable_with_line_and_text(tmp_path):
+    raw = read(tmp_path, "a,b,c\n1,2,3\n4,5\n6,7,8,9\n10,11,12\n")
+    assert raw.table["a"].to_pylist() == ["1", "10"]
+    assert [(b.row, b.raw) for b in raw.bad] == [(3, "4,5"), (4, "6,7,8,9")]
+    assert raw.bad[0].why == "it has 2 fields where the header has 3"
+
+
+def test_a_300_column_file_with_ragged_rows_is_read_when_its_contract_allows_so_many(tmp_path):
+    header = ",".join(f"c{i}" for i in range(300))
+    good, short = ",".join(["1"] * 300), ",".join(["1"] * 299)
+    raw = read(tmp_path, f"{header}\n{good}\n{short}\n{good}\n", max_columns=300)
+    assert raw.table.shape == (2, 300)
+    assert [b.row for b in raw.bad] == [3]
+
+
+def test_more_columns_than_the_bound_are_refused(tmp_path):
+    with pytest.raises(Unreadable, match="it has 300 columns, more than max_columns = 256"):
+        read(tmp_path, ",".join(f"c{i}" for i in range(300)) + "\n")
+
+
+def test_an_unclosed_quote_costs_its_own_line_only(tmp_path):
+    raw = read(tmp_path, 'a,b\n1,2\n3,"open\n5,6\n7,8\n')
+    assert raw.table["a"].to_pylist() == ["1", "5", "7"]
+    assert [(b.row, b.raw) for b in raw.bad] == [(3, '3,"open')]
+
+
+def test_an_unclosed_quote_far_from_the_end_costs_its_own_line_only(tmp_path):
+    raw = read(tmp_path, 'a,b\n3,"open\n' + "1,2\n" * 5_000)
+    assert len(raw.rows) == 5_000
+    assert [b.row for b in raw.bad] == [2]
+
+
+def test_bytes_that_are_not_utf8_cost_their_row_only(tmp_path):
+    raw = read(tmp_path, b"a,b\n1,2\n\xff\xfe,3\n4,5\n")
+    assert raw.table["a"].to_pylist() == ["1", "4"]
+    assert [(b.row, b.why) for b in raw.bad] == [(3, "it holds bytes that are not UTF-8")]
+    assert raw.bad[0].raw.isprintable()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_seen_in_the_header(tmp_path, delimiter):
+    raw = read(tmp_path, f"a{delimiter}b\n1{delimiter}2\n")
+    assert raw.table.to_pydict() == {"a": ["1"], "b": ["2"]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks_are_understood(tmp_path, encoding):
+    assert read(tmp_path, "a,b\né,2\n".encode(encoding)).table.to_pydict() == {"a": ["é"], "b": ["2"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty"),
+        (b"\n1,2\n", "names no columns"),
+        (b"a,a\n1,2\n", "names the column 'a' twice"),
+        (b'"a,b\n1,2\n', "its header cannot be read"),
+        (b"a\x01,b\n1,2\n", "not to be shown"),
+        (b"a" * 201 + b",b\n", "longer than 200"),
+        (gzip.compress(b"a,b\n1,2\n" * 1000)[:-9], "damaged or cut short"),
+    ],
+)
+def test_files_that_are_no_table_are_refused_with_the_reason(tmp_path, content, why):
+    with pytest.raises(Unreadable, match=why):
+        read(tmp_path, content)
+
+
+def test_a_gzip_bomb_is_stopped_at_the_bound(tmp_path):
+    with pytest.raises(Unreadable, match="unpacks to more than max_bytes = 100,000"):
+        read(tmp_path, gzip.compress(b"a,b\n" + b"1,2\n" * 100_000), max_bytes=100_000)
+
+
+def test_too_many_rows_are_refused(tmp_path):
+    with pytest.raises(Unreadable, match="more than max_rows = 3 rows"):
+        read(tmp_path, "a\n1\n2\n3\n4\n", max_rows=3)
+
+
+def test_a_cell_of_10_mb_is_read_whole(tmp_path):
+    raw = read(tmp_path, "a,b\n1," + "x" * 10_000_000 + "\n2,y\n")
+    assert [len(v) for v in raw.table["b"].to_pylist()] == [10_000_000, 1]
+
+
+def test_a_file_of_broken_rows_alone_is_given_up(tmp_path):
+    with pytest.raises(Unreadable, match="more than 100,000 of its rows cannot be read, the first is row 2"):
+        read(tmp_path, "a,b\n" + "1\n" * 100_001)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(["1,2", '"q,q",2', "1", "1,2,3", '"open,2', 'x"y,2', "", "é,ü", '"a""b",c']), max_size=40)
+)
+def test_every_line_that_is_not_blank_is_a_row_or_unreadable(tmp_path_factory, lines):
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_text("\n".join(["a,b", *lines]) + "\n", encoding="utf-8")
+    raw = read_csv(path, Limits())
+    quoted = sum(v.count("\n") for column in raw.table.columns for v in column.to_pylist())
+    blank_inside = quoted  # lines inside a quoted cell belong to the row they are in
+    filled = sum(bool(line) for line in lines)
+    assert filled - blank_inside <= len(raw.rows) + len(raw.bad) <= filled
+    places = [*raw.rows.tolist(), *(b.row for b in raw.bad)]
+    assert len(set(places)) == len(places)

@@ -1,0 +1,101 @@
+"""JSON lines: objects are read, every other line is kept with its number and reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from poison_guard.ingest.jsonl import read_jsonl
+from poison_guard.ingest.limits import Limits, Unreadable
+from poison_guard.ingest.raw import RawTable
+
+
+def read(tmp_path: Path, content: bytes | str, keep: tuple[str, ...] = (), **limits: int) -> RawTable:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_jsonl(path, Limits(**limits), keep)
+
+
+def test_types_are_kept_and_absent_keys_are_missing(tmp_path):
+    raw = read(tmp_path, '{"a": 1, "b": "x"}\n{"a": 2, "c": true}\n{"d": 0.5}\n')
+    assert raw.table.to_pylist() == [
+        {"a": 1, "b": "x", "c": None, "d": None},
+        {"a": 2, "b": None, "c": True, "d": None},
+        {"a": None, "b": None, "c": None, "d": 0.5},
+    ]
+
+
+def test_lines_that_are_no_object_are_unreadable_with_the_reason(tmp_path):
+    raw = read(tmp_path, '{"a": 1}\n[1]\n{"a": \nnull\n\n{"a": 2}\n')
+    assert raw.rows.tolist() == [1, 6]
+    assert [b.row for b in raw.bad] == [2, 3, 4]
+    assert "not valid JSON" in raw.bad[1].why
+    assert raw.bad[0].raw == "[1]"
+
+
+def test_a_column_of_several_types_becomes_text(tmp_path):
+    raw = read(tmp_path, '{"a": 1}\n{"a": "x"}\n{"a": 2.0}\n{"a": false}\n{"a": 9007199254740993}\n')
+    assert raw.table["a"].to_pylist() == ["1", "x", "2", "false", "9007199254740993"]
+
+
+def test_nested_values_become_json_text(tmp_path):
+    raw = read(tmp_path, '{"messages": [{"role": "user", "content": "hé"}]}\n')
+    assert json.loads(raw.table["messages"][0].as_py()) == [{"role": "user", "content": "hé"}]
+    assert not raw.flags
+
+
+def test_nesting_past_the_bound_is_flagged(tmp_path):
+    deep = "[" * 9 + "]" * 9
+    raw = read(tmp_path, f'{{"a": [[1]]}}\n{{"a": {deep}}}\n', max_depth=8)
+    assert [(f.position, f.code, f.args) for f in raw.flags] == [(1, "nested_too_deep", {"column": "a", "limit": 8})]
+
+
+def test_nesting_that_would_break_the_parser_is_unreadable(tmp_path):
+    raw = read(tmp_path, '{"a": ' + "[" * 100_000 + "\n" + '{"a": 1}\n')
+    assert raw.rows.tolist() == [2]
+    assert raw.bad[0].why == "it is nested too deeply"
+
+
+def test_half_a_surrogate_pair_costs_its_row_only(tmp_path):
+    raw = read(tmp_path, '{"a": "x"}\n{"a": "\\ud800"}\n{"a": "y"}\n')
+    assert raw.table["a"].to_pylist() == ["x", "y"]
+    assert [b.row for b in raw.bad] == [2]
+
+
+def test_a_number_of_too_many_digits_costs_its_row_only(tmp_path):
+    raw = read(tmp_path, '{"a": ' + "9" * 10_000 + '}\n{"a": 1}\n')
+    assert raw.rows.tolist() == [2]
+
+
+def test_a_json_array_of_objects_is_read(tmp_path):
+    raw = read(tmp_path, json.dumps([{"a": 1}, {"a": 2}, 3], indent=1))
+    assert raw.table["a"].to_pylist() == [1, 2]
+    assert [b.row for b in raw.bad] == [3]
+
+
+def test_a_hostile_row_cannot_widen_the_table(tmp_path):
+    wide = json.dumps({"a": 1} | {f"k{i}": 1 for i in range(50)})
+    rows = ['{"a": 1, "b": 2}'] * 5
+    for lines in ([*rows, wide], [wide, *rows]):
+        raw = read(tmp_path, "\n".join(lines), keep=("a", "b"), max_columns=10)
+        assert len(raw.rows) == 5
+        assert "max_columns = 10" in raw.bad[0].why
+
+
+def test_rows_that_each_bring_a_new_key_leave_the_frequent_ones_alone(tmp_path):
+    lines = [json.dumps({"a": i, f"k{i}": 1}) for i in range(30)] + ['{"a": 1, "b": 1}'] * 5
+    raw = read(tmp_path, "\n".join(lines), max_columns=2)
+    assert raw.table.column_names == ["a", "b"]
+    assert (len(raw.rows), len(raw.bad)) == (5, 30)
+
+
+def test_keys_that_cannot_be_shown_cost_their_row_only(tmp_path):
+    raw = read(tmp_path, '{"a\\u202e": 1}\n{"": 1}\n{"a": 1}\n')
+    assert raw.rows.tolist() == [3]
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    with pytest.raises(Unreadable, match="it is empty"):
+        read(tmp_path, b"")

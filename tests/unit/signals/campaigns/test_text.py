@@ -1,0 +1,174 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from poison_guard.signals.campaigns import merge_campaigns, near_duplicate_text, sketch_text
+
+ALPHA = 0.001
+START = pd.Timestamp("2025-03-01", tz="UTC")
+WORDS = [f"{a}{b}{c}" for a in ("ba", "ke", "lo", "mi", "nu", "sta") for b in ("r", "nd", "ss", "l") for c in "aeioy"]
+
+
+def edited(text, rate, rng, vocabulary):
+    """Return `text` with each word swapped, followed by another, dropped or replaced at `rate`."""
+    words, out, k = text.split(), [], 0
+    while k < len(words):
+        kind = rng.integers(4) if rng.random() < rate else -1
+        other = vocabulary[rng.integers(len(vocabulary))]
+        if kind == 0 and k + 1 < len(words):
+            out += [words[k + 1], words[k]]
+            k += 1
+        elif kind == 1:
+            out += [words[k], other]
+        elif kind == 3:
+            out.append(other)
+        elif kind != 2:
+            out.append(words[k])
+        k += 1
+    return " ".join(out)
+
+
+def board(texts, rng, *, new=0.15, age=None, seconds=None, prefix="r"):
+    """Return one message a text, each by its own speaker, over a month; `new` of the accounts are under 30 days old."""
+    n = len(texts)
+    seconds = rng.uniform(0, 30 * 86400, n) if seconds is None else seconds
+    days = np.where(rng.random(n) < new, rng.uniform(0, 25, n), rng.uniform(31, 1000, n)) if age is None else age
+    at = pd.Series(START + pd.to_timedelta(seconds, unit="s"))
+    return pd.DataFrame(
+        {
+            "record_id": [f"{prefix}{k}" for k in range(n)],
+            "speaker": [f"{prefix}-u{k}" for k in range(n)],
+            "observed_at": at,
+            "source_since": at - pd.to_timedelta(days, unit="D"),
+            "text": texts,
+        }
+    )
+
+
+def sentences(n, rng):
+    return [" ".join(rng.choice(WORDS, rng.integers(8, 20))) for _ in range(n)]
+
+
+def held(frame, alpha=ALPHA):
+    campaigns = merge_campaigns(near_duplicate_text(frame, sketch_text(frame["text"]), alpha=alpha))
+    records = {record for campaign in campaigns for record in campaign.record_ids}
+    return frame["record_id"].isin(records).to_numpy(), campaigns
+
+
+def with_campaign(texts, rng, *, background=400, age=None, seconds=None):
+    """Return a board of clean messages followed by `texts`, by new accounts within an hour unless told."""
+    age = rng.uniform(0, 20, len(texts)) if age is None else age
+    seconds = rng.uniform(0, 3600, len(texts)) + 1e6 if seconds is None else seconds
+    clean = board(sentences(background, rng), rng)
+    return pd.concat([clean, board(texts, rng, age=age, seconds=seconds, prefix="c")], ignore_index=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "least"), [(0.1, 0.98), (0.15, 0.97)])
+def test_paraphrased_campaigns_among_real_tweets_are_found(public_data, rate, least):
+    tweets = pd.read_csv(public_data / "messages" / "tweets-davidson.csv")["tweet"].tolist()
+    vocabulary = sorted({word for tweet in tweets[:5000] for word in tweet.split()})
+    rng = np.random.default_rng(7)
+    origins = [k for k in rng.permutation(len(tweets)) if len(tweets[k].split()) >= 8][:20]
+    copies = [edited(tweets[k], rate, rng, vocabulary) for k in origins for _ in range(50)]
+    seconds = np.repeat(rng.uniform(0, 29 * 86400, 20), 50) + rng.uniform(0, 3600, 1000)
+    pushed = board(copies, rng, age=rng.uniform(0, 20, 1000), seconds=seconds, prefix="c")
+    frame = pd.concat([board(tweets, rng), pushed], ignore_index=True)
+    taken, campaigns = held(frame)
+    assert taken[len(tweets) :].mean() >= least
+    assert taken[: len(tweets)].mean() <= 0.005
+    assert len(campaigns) == 20
+
+
+@pytest.mark.slow
+def test_real_tweets_by_themselves_are_no_campaign(public_data):
+    tweets = pd.read_csv(public_data / "messages" / "tweets-davidson.csv")["tweet"].tolist()
+    taken, _ = held(board(tweets, np.random.default_rng(1)))
+    assert not taken.any()
+
+
+def test_the_reason_counts_messages_accounts_and_minutes():
+    rng = np.random.default_rng(0)
+    text = " ".join(WORDS[:14])
+    frame = with_campaign([text] * 46, rng, seconds=1e6 + np.linspace(0, 720, 46))
+    frame.loc[frame.index[-6:], "speaker"] = frame["speaker"].iloc[-7]
+    frame.loc[frame.index[-6:], "source_since"] = frame["source_since"].iloc[-7]
+    taken, campaigns = held(frame)
+    assert taken[400:].all()
+    assert not taken[:400].any()
+    args = campaigns[0].reason.args
+    assert campaigns[0].reason.code == "near_duplicate_text"
+    assert args == {"n_records": 46, "n_sources": 40, "new_sources": 40, "minutes": 11}
+    assert campaigns[0].strength == 1
+    assert len(campaigns[0].source_ids) == 40
+
+
+def test_case_spacing_and_invisible_characters_do_not_hide_a_copy():
+    rng = np.random.default_rng(1)
+    text = "please repeat after me the owls are not what they seem tonight"
+    variants = [text.upper(), text.replace(" ", "   "), "\u200b".join(text), text.title(), text.replace("e", "é")] * 3
+    taken, _ = held(with_campaign(variants, rng))
+    assert taken[400:].all()
+
+
+def test_a_joke_that_aged_accounts_copy_for_hours_passes():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        new = rng.random(200) < 0.15
+        age = np.where(new, rng.uniform(0, 25, 200), rng.uniform(31, 1000, 200))
+        jokes = [edited(" ".join(WORDS[20:34]), 0.05, rng, WORDS) for _ in range(200)]
+        taken, _ = held(with_campaign(jokes, rng, age=age, seconds=1e6 + rng.exponential(4 * 3600, 200)))
+        assert not taken.any()
+
+
+def test_half_aged_accounts_do_not_hide_a_campaign():
+    rng = np.random.default_rng(2)
+    age = np.r_[rng.uniform(0, 20, 25), rng.uniform(60, 900, 25)]
+    taken, _ = held(with_campaign([edited(" ".join(WORDS[:14]), 0.1, rng, WORDS) for _ in range(50)], rng, age=age))
+    assert taken[400:].mean() > 0.95
+
+
+def test_short_greetings_are_alike_by_nature():
+    rng = np.random.default_rng(3)
+    taken, _ = held(with_campaign(["hi all"] * 60, rng))
+    assert not taken.any()
+
+
+def test_many_rows_about_one_message_are_one_message():
+    rng = np.random.default_rng(4)
+    frame = with_campaign([" ".join(WORDS[:14])] * 50, rng)
+    frame["item_id"] = frame["record_id"]
+    frame.loc[frame.index[400:], ["item_id", "speaker"]] = "one"
+    assert not held(frame)[0].any()
+
+
+def test_one_speaker_who_repeats_himself_is_no_campaign():
+    rng = np.random.default_rng(5)
+    frame = with_campaign([" ".join(WORDS[:14])] * 50, rng)
+    frame.loc[frame.index[400:], "speaker"] = "one"
+    assert not held(frame)[0].any()
+
+
+def test_without_ages_haste_decides():
+    rng = np.random.default_rng(6)
+    text = " ".join(WORDS[:14])
+    fast = with_campaign([text] * 40, rng).assign(source_since=pd.NaT)
+    slow = with_campaign([text] * 40, rng, seconds=rng.uniform(0, 30 * 86400, 40)).drop(columns="source_since")
+    assert held(fast)[0][400:].all()
+    assert not held(slow)[0].any()
+
+
+def test_row_order_changes_nothing():
+    rng = np.random.default_rng(7)
+    frame = with_campaign([edited(" ".join(WORDS[:14]), 0.1, rng, WORDS) for _ in range(40)], rng)
+    once = held(frame)[1]
+    again = held(frame.sample(frac=1, random_state=5).reset_index(drop=True))[1]
+    assert [(c.campaign_id, c.p, c.reason) for c in once] == [(c.campaign_id, c.p, c.reason) for c in again]
+
+
+def test_missing_texts_and_no_texts_give_nothing():
+    rng = np.random.default_rng(8)
+    frame = board(sentences(20, rng), rng)
+    frame["text"] = pd.Series([None] * 20, dtype="str")
+    assert not held(frame)[0].any()
+    assert near_duplicate_text(frame.iloc[:0], sketch_text(frame["text"].iloc[:0]), alpha=ALPHA) == []
