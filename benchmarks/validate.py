@@ -1,8 +1,8 @@
 """Measure the batch contract and the search for failing rows against Great Expectations' own lists, in one run.
 
 Usage: ``python benchmarks/validate.py``; writes ``benchmarks/results/validate.md``. Each cell of the table is measured
-in a process of its own, after imports and a warm-up on 100 rows: CPU seconds, and the peak of resident memory above what
-the process held with the data loaded. Linux only (peaks are read from /proc).
+in a process of its own, after imports and a warm-up on 100 rows: CPU seconds, and the peak of resident memory above
+what the process held with the data loaded. Linux only (peaks are read from /proc).
 """
 
 from __future__ import annotations

@@ -131,11 +131,15 @@ class Lake:
         return bool(self._files.cat_file(full) == body)
 
     def _write(self, full: str, body: bytes) -> None:
+        from fsspec.implementations.local import LocalFileSystem
+
         with self._files.open(full, "wb") as file:
             file.write(body)
-            if hasattr(file, "fileno"):  # a local disk: the bytes must be down before the database says they are
+            if isinstance(self._files, LocalFileSystem):  # the bytes must be down before the database says they are
                 file.flush()
                 os.fsync(file.fileno())
+        if isinstance(self._files, LocalFileSystem):
+            _sync_folders(full, self._at)
 
     def _get(self, path: str) -> bytes:
         try:
@@ -147,6 +151,18 @@ class Lake:
 
     def _trouble(self, path: str, verb: str, error: OSError) -> StoreError:
         return StoreError(f"{path or 'the lake'} in the lake cannot be {verb}: {error.strerror or _line(error)}")
+
+
+def _sync_folders(full: str, root: str) -> None:
+    """Make the folder entries from a file up to the lake durable; without them the file could be gone after a power cut."""
+    folder = PurePosixPath(full).parent
+    while folder.is_relative_to(root):
+        entry = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
+        folder = folder.parent
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:

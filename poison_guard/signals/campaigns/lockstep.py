@@ -18,7 +18,7 @@ WINDOWS = (600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
 """Seconds within which votes are in step; each is tried, and the p-values pay for it."""
 _MIN_SOURCES = 4
 _AT_ONCE = 0.4  # share of the group's like votes on an item that must fall into one window: camouflage is spread out
-_COMPANIONS = 0.1  # adjusted p from which a source may join a campaign that another's p has proved
+_COMPANIONS = 0.9  # adjusted p up to which a source may join a campaign that others proved, by sharing its pushed votes
 
 
 @dataclass(frozen=True, slots=True)

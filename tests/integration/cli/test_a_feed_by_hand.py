@@ -91,38 +91,40 @@ def test_explain_tells_payload_evidence_and_history(ran):
 
 
 def test_release_undo_reject_and_recall_move_records_and_say_so(ran):
-    assert "would have released 1 record" in ran("review", "release", "day1-0400", *F(ran), *WHO, "--dry-run").stdout
-    event = ran.json("review", "release", "day1-0400", *F(ran), *WHO)["event"]
+    assert (
+        "would have released 1 record" in ran("review", "release", "day1-0400", *feed_of(ran), *WHO, "--dry-run").stdout
+    )
+    event = ran.json("review", "release", "day1-0400", *feed_of(ran), *WHO)["event"]
     assert ran.json("explain", "day1-0400")["record"]["place"] == "accepted"
-    assert ran("review", "undo", str(event), *F(ran), *WHO).exit_code == 0
+    assert ran("review", "undo", str(event), *feed_of(ran), *WHO).exit_code == 0
     assert ran.json("explain", "day1-0400")["record"]["place"] == "quarantined"
-    assert ran("review", "reject", "day1-0400", *F(ran), *WHO).exit_code == 0
-    assert ran("recall", "day1-0001", *F(ran), *WHO).exit_code == 0
+    assert ran("review", "reject", "day1-0400", *feed_of(ran), *WHO).exit_code == 0
+    assert ran("recall", "day1-0001", *feed_of(ran), *WHO).exit_code == 0
     assert ran.json("explain", "day1-0001")["record"]["place"] == "recalled"
-    verbs = [e["verb"] for e in ran.json("review", "list", *F(ran), "--decided")["entries"]]
+    verbs = [e["verb"] for e in ran.json("review", "list", *feed_of(ran), "--decided")["entries"]]
     assert verbs[:4] == ["recall", "reject", "undo", "release"]
 
 
 def test_a_decision_needs_exactly_one_way_to_choose(ran):
-    result = ran("review", "release", "day1-0401", "--campaign", "c-1", *F(ran), *WHO)
+    result = ran("review", "release", "day1-0401", "--campaign", "c-1", *feed_of(ran), *WHO)
     assert result.exit_code == 2
     assert "exactly one" in result.stderr
 
 
 def test_a_source_is_blocked_and_let_go(ran):
-    assert ran("sources", *F(ran), "--block", "u-001", *WHO).exit_code == 0
-    assert [s["source_id"] for s in ran.json("sources", *F(ran), "--blocked")["sources"]] == ["u-001"]
-    assert ran("sources", *F(ran), "--block", "u-001", *WHO).exit_code == 2
-    assert ran("sources", *F(ran), "--unblock", "u-001", *WHO).exit_code == 0
+    assert ran("sources", *feed_of(ran), "--block", "u-001", *WHO).exit_code == 0
+    assert [s["source_id"] for s in ran.json("sources", *feed_of(ran), "--blocked")["sources"]] == ["u-001"]
+    assert ran("sources", *feed_of(ran), "--block", "u-001", *WHO).exit_code == 2
+    assert ran("sources", *feed_of(ran), "--unblock", "u-001", *WHO).exit_code == 0
 
 
 def test_export_writes_what_may_be_learned_from(ran):
     out = ran.folder / "accepted.jsonl"
     accepted = ran.json("status")["feeds"][0]["places"]["accepted"]
-    assert ran.json("export", *F(ran), "--out", out)["records"] == accepted
+    assert ran.json("export", *feed_of(ran), "--out", out)["records"] == accepted
     assert len(out.read_text().splitlines()) == accepted
     decisions = ran.folder / "held.parquet"
-    ran.json("export", *F(ran), "--place", "quarantined", "--decisions", "--out", decisions)
+    ran.json("export", *feed_of(ran), "--place", "quarantined", "--decisions", "--out", decisions)
     assert set(pd.read_parquet(decisions)["action"]) == {"quarantine"}
 
 
@@ -151,5 +153,5 @@ def test_the_audit_chain_is_verified_and_tampering_is_found(ran):
     assert "broken" in result.stdout
 
 
-def F(hand) -> tuple[str, str]:
+def feed_of(hand) -> tuple[str, str]:
     return ("--feed", str(hand.feed))

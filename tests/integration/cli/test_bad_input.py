@@ -1,4 +1,4 @@
-"""What people get wrong: each ends in one sentence on stderr and the right exit code, or in quarantine; nothing is lost."""
+"""What people get wrong: each ends in one sentence and the right exit code, or in quarantine; nothing is lost."""
 
 from __future__ import annotations
 
