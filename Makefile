@@ -5,6 +5,7 @@ VENV   ?= .venv
 GUARD_HOME ?= guard-home
 FEEDS  ?= feeds
 JOBS   ?= 2
+SEEDS  ?= 10
 EXTRAS ?= dev
 TORCH  ?= auto
 
@@ -39,10 +40,10 @@ $(STAMP): pyproject.toml constraints.txt
 	if [ -n "$$cert" ] && [ -z "$${SSL_CERT_FILE:-}" ]; then export SSL_CERT_FILE="$$cert"; fi; \
 	set -- --python $(BIN)/python --constraints constraints.txt --editable '.[$(EXTRAS)]'; \
 	echo "installing poison_guard into $(VENV)" >&2; \
-	if [ -n "$$links" ]; then $(BIN)/uv pip install --quiet "$$@"; \
-	else $(BIN)/uv pip install --quiet --torch-backend=$(TORCH) "$$@" 2>$(VENV)/.torch-backend \
+	if [ -n "$$links" ]; then $(BIN)/uv pip install --quiet --compile-bytecode "$$@"; \
+	else $(BIN)/uv pip install --quiet --compile-bytecode --torch-backend=$(TORCH) "$$@" 2>$(VENV)/.torch-backend \
 		|| { echo "torch's own index did not answer; taking torch from the default index" >&2; \
-		     $(BIN)/uv pip install --quiet "$$@"; }; fi
+		     $(BIN)/uv pip install --quiet --compile-bytecode "$$@"; }; fi
 	@touch $@
 
 run: $(STAMP) ## the demo: three feeds through Airflow, then a table each
@@ -71,11 +72,12 @@ up: $(STAMP) ## Airflow's UI with the DAGs, on http://localhost:8080 (ctrl-c sto
 	POISON_GUARD_HOME=$(abspath $(GUARD_HOME)) POISON_GUARD_FEEDS=$(abspath $(FEEDS)) \
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/airflow standalone
 
-drill: $(STAMP) ## the demo worlds over ten seeds, measured against the truth
-	@$(BIN)/python -m poison_guard.drills
+drill: $(STAMP) ## the demo over ten seeds against the truth; writes benchmarks/results/demo.md
+	@$(BIN)/python benchmarks/demo.py --seeds $(SEEDS)
 
-bench: $(STAMP) ## speed and memory, and quality against a baseline; writes benchmarks/results
-	@$(BIN)/python -m benchmarks
+bench: $(STAMP) ## speed and memory at up to a million rows; writes benchmarks/results
+	@$(BIN)/python benchmarks/validate.py
+	@$(BIN)/python benchmarks/scan.py
 
 clean: ## remove the environment and caches; homes with data stay
 	rm -rf $(VENV) dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

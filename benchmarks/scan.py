@@ -95,15 +95,13 @@ def main(sizes: list[int]) -> None:
         found = {}
         for who in ("peer", "guard"):
             with tempfile.TemporaryDirectory() as folder:
-                told = subprocess.run(
-                    [sys.executable, __file__, "--one", who, folder, str(rows)], check=True, capture_output=True, text=True
-                )
+                command = [sys.executable, __file__, "--one", who, folder, str(rows)]
+                told = subprocess.run(command, check=True, capture_output=True, text=True)
             found[who] = json.loads(told.stdout.splitlines()[-1])
         for who, m in found.items():
             ratio = m["cpu_s"] / found["peer"]["cpu_s"]
-            lines.append(
-                f"| {rows:,} | {who} | {m['wall_s']:.1f} | {m['cpu_s']:.1f} | {m['peak_mb']:.0f} | {m['before_mb']:.0f} | {ratio:.1f} |"
-            )
+            seconds, memory = f"{m['wall_s']:.1f} | {m['cpu_s']:.1f}", f"{m['peak_mb']:.0f} | {m['before_mb']:.0f}"
+            lines.append(f"| {rows:,} | {who} | {seconds} | {memory} | {ratio:.1f} |")
             print(lines[-1], flush=True)
     RESULTS.write_text("\n".join(lines) + "\n")
 

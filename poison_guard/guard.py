@@ -73,7 +73,7 @@ class Guard:
         with self._feed() as feed:
             return recall(
                 feed.store,
-                feed.contract.name,
+                feed.contract,
                 campaign_id=campaign_id,
                 source_id=source_id,
                 record_ids=record_ids,

@@ -43,8 +43,8 @@ class Policy:
     """Share of accepted records put before a reviewer all the same, so that misses are measured."""
     expire_days: int = 30
     """Days after which unread queue entries count as excluded; they stay recoverable."""
-    lateness_days: int = 7
-    """`observed_at` is clamped to this many days before and 1 hour after the record was received."""
+    lateness_days: int = 30
+    """`observed_at` is believed from this many days before to 1 hour after the record was received."""
     seed: int = 0
     """Seed of every random choice made in scoring."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
@@ -70,15 +71,12 @@ def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]
     return table.sort_values(["record_id", "p", "signal"], ignore_index=True, kind="stable")
 
 
-def audit_sample(accepted_ids: Sequence[str], salt: str, rate: float) -> list[str]:
+def audit_sample(accepted_ids: Sequence[str], key: bytes, rate: float) -> list[str]:
     """Return the ids that reviewers see although they were accepted: the `rate` share with the lowest keyed hash.
 
-    `salt` must not be known to who sends records (it is the store's secret), or they could choose ids that are never
+    `key` must not be known to who sends records (it is the store's secret), or they could choose ids that are never
     drawn.
     """
-    import hashlib
-
     limit = int(rate * 2**64)
-    key = salt.encode()[:64]
-    drawn = (int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8, key=key).digest(), "big") for i in accepted_ids)
-    return [i for i, value in zip(accepted_ids, drawn, strict=True) if value < limit]
+    hashes = (hashlib.blake2b(i.encode(), digest_size=8, key=key[:64]).digest() for i in accepted_ids)
+    return [i for i, value in zip(accepted_ids, hashes, strict=True) if int.from_bytes(value, "big") < limit]

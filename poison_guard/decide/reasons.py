@@ -30,9 +30,21 @@ def sentence(code: str, args: Mapping[str, Any]) -> str:
 def safe(value: Any, limit: int = _MAX_VALUE) -> str:
     """Return `value` as one bounded line: control, bidi and zero-width characters become visible escapes."""
     if isinstance(value, float):
-        return f"{value:.3g}" if math.isfinite(value) else str(value)
+        return _number(value)
     text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(value)[: limit + 1])
     return text if len(str(value)) <= limit else text[:limit] + "…"
+
+
+def _number(value: float) -> str:
+    """Return three digits, and no exponent where a person would write none.
+
+    >>> _number(18612.4), _number(0.02345)
+    ('18,600', '0.0234')
+    """
+    if not math.isfinite(value) or not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.3g}"
+    whole = round(value, 2 - math.floor(math.log10(abs(value))))
+    return f"{whole:,.0f}" if abs(whole) >= 100 else f"{whole:.3g}"
 
 
 class _Args:
@@ -67,6 +79,10 @@ def _duration(minutes: Any) -> str:
     return f" in {m:.0f} min" if m < 120 else f" in {m / 60:.0f} h" if m < 72 * 60 else f" in {m / 1440:.0f} days"
 
 
+def _windows(minutes: Any) -> str:
+    return _duration(minutes).replace(" in ", " within windows of ")
+
+
 def _text_campaign(a: _Args) -> str:
     new = a.raw("new_sources")
     fresh = f", {int(new):,} of them new" if new else ""
@@ -95,17 +111,17 @@ def _few(a: _Args) -> str:
 
 SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     # ingest
-    "wrong_type": lambda a: f"{a.words('column')} is {a.value!r}, not {a.expected}",
+    "wrong_type": lambda a: f"{a.words('column')} is '{a.value}', not {a.expected}",
     "cell_too_long": lambda a: f"{a.words('column')} has {a.length} characters; the limit is {a.limit}",
     "missing_id": lambda a: f"{a.words('column')} is empty",
-    "bad_time": lambda a: f"{a.words('column')} {a.value!r} is no usable time",
+    "bad_time": lambda a: f"{a.words('column')} '{a.value}' is no usable time",
     "not_finite": lambda a: f"{a.words('column')} is {a.value}, not a finite number",
     "nested_too_deep": lambda a: f"{a.words('column')} is nested deeper than {a.limit} levels",
     "unreadable_row": lambda a: f"line {a.line} cannot be read: {a.why}",
     "unreadable_object": lambda a: f"the file cannot be read: {a.why}",
     "id_conflict": lambda a: f"id {a.record_id} came with other content before",
     # validate
-    "expectation": lambda a: f"{a.words('column')} is {a.value!r}; expected {a.expected}",
+    "expectation": lambda a: f"{a.words('column')} is '{a.value}'; expected {a.expected}",
     "schema_drift": _drift,
     "batch_contract": lambda a: f"the batch breaks {a.expectation} on {a.words('column')}: {a.observed}",
     # sources
@@ -120,12 +136,12 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     ),
     "lockstep": lambda a: (
         f"one of {a.count('n_sources', 'source')} giving the same answers to {a.count('n_items', 'item')}"
-        f"{_duration(a.raw('minutes'))}"
+        f"{_windows(a.raw('minutes'))}"
     ),
     # anomaly
     "beyond_trusted": _beyond,
     "never_missing": lambda a: f"{a.words('feature')} is missing; no trusted record misses it",
-    "unseen_value": lambda a: f"{a.words('feature')} is {a.value!r}, which no trusted record has",
+    "unseen_value": lambda a: f"{a.words('feature')} is '{a.value}', which no trusted record has",
     "unusual_combination": lambda a: f"unusual combination of {a.words('features')}",
     "far_from_trusted": lambda a: f"stranger than {a.n} trusted records (p = {a.p})",
     "strange_in_batch": lambda a: (

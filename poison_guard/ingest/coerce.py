@@ -142,7 +142,8 @@ def _text(column: Column, log: IssueLog) -> Coerced:
 def _shorten(column: Column, text: pa.Array, log: IssueLog) -> pa.Array:
     """Cut cells beyond the limit; identities end in a hash of the whole, so that two stay two."""
     identity = column.role in _IDENTITY_ROLES
-    limit = min(ID_CHARS, column.max_chars) if identity else column.max_chars
+    is_key = identity and column.role not in ("answer", "label")  # a transcript is an answer, and long
+    limit = min(ID_CHARS, column.max_chars) if is_key else column.max_chars
     if (pc.max(pc.binary_length(text)).as_py() or 0) <= limit:
         return text
     lengths = pc.fill_null(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False)

@@ -9,7 +9,7 @@ from poison_guard.config import Contract, Data
 __all__ = ["ID_CHARS", "MAX_UNREADABLE", "NAME_CHARS", "RAW_CHARS", "SHOWN_CHARS", "Limits", "Unreadable"]
 
 ID_CHARS = 256
-"""Longest identity, answer or group kept as it is; ids are keys of SQL tables."""
+"""Longest identity or group kept as it is; ids are keys of SQL tables."""
 NAME_CHARS = 200
 """Longest column name."""
 RAW_CHARS = 2_000

@@ -84,7 +84,8 @@ def _missing(
 def _notes(
     prepared: Prepared, validation: Validation, found: Globals, missing: Mapping[str, tuple[np.ndarray, Reason]]
 ) -> tuple[Reason, ...]:
-    told = [*prepared.notes, *validation.batch, *found.crashes.values(), *(why for _, why in missing.values())]
+    crashed = (*found.crashes.values(), *(why for _, why in missing.values()))
+    told = [*prepared.notes, *validation.batch, *validation.warnings, *crashed]
     return tuple(reason for at, reason in enumerate(told) if reason not in told[:at])
 
 

@@ -79,7 +79,8 @@ def _campaigns(scored: pd.DataFrame, contract: Contract, prepared: Prepared) -> 
     if vectors is not None:
         trusted = prepared.anomaly.reference_vectors() if prepared.anomaly is not None else None
         finders.append(lambda a: near_duplicate_vectors(scored, vectors, trusted=trusted, alpha=a, seed=seed))
-    if contract.vote and scored["observed_at"].notna().any():
-        finders.append(lambda a: lockstep(scored, alpha=a))
+    timed = scored.drop(columns="received_at")  # the guard's clock is the same for a whole batch: no evidence
+    if contract.vote and timed["observed_at"].notna().any():
+        finders.append(lambda a: lockstep(timed, alpha=a))
     share = contract.policy.campaign_alpha / max(1, len(finders))
     return merge_campaigns([campaign for find in finders for campaign in find(share)])

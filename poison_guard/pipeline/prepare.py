@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "labels_needed", "prepare"]
 
+CALIBRATION_SHARE = 0.3
+"""Share of a trusted set that calibrates (`store.trusted` splits it so)."""
 SAMPLE_ROWS = 8192
 """Rows of the batch that an unsupervised model is fitted on when there is no trusted set."""
 
@@ -33,14 +35,17 @@ class Prepared:
 
 
 def labels_needed(rate: float) -> int:
-    """Return how many honest records, none of them held, support "at most `rate` held" at 95 % confidence.
+    """Return how many vetted records a feed needs before its tail at `rate` can be controlled and the claim supported.
 
-    Solves ``(1 - rate)^n <= 0.05`` (the rule of three, Hanley & Lippman-Hand 1983).
+    Their calibration split must hold ``1 / rate - 1`` rows (a fifth to spare: splits are drawn by hash), and all
+    of them together at least the n of ``(1 - rate)^n <= 0.05``: so many honest records, none of them held, support "at
+    most `rate`" at 95 % confidence (the rule of three, Hanley & Lippman-Hand 1983).
 
     >>> labels_needed(0.01)
-    299
+    396
     """
-    return math.ceil(math.log(0.05) / math.log1p(-rate))
+    calibration = 1.2 * (1 / rate - 1) / CALIBRATION_SHARE
+    return math.ceil(max(calibration, math.log(0.05) / math.log1p(-rate)))
 
 
 def choose_sample(records: pd.DataFrame, rows: int = SAMPLE_ROWS) -> pd.DataFrame:
@@ -66,6 +71,11 @@ def prepare(
             groups = sample["group"] if contract.has("group") else None
             model = guarded(lambda: AnomalyModel.fit_unsupervised(sample[features], groups=groups, **options))
         return Prepared(Phase.COLD, None if isinstance(model, Crash) else model, {"anomaly": why}, (why,))
+    absent = [name for name in contract.features if f"feature.{name}" not in state.reference]
+    if absent:
+        told = f"no trusted record has {', '.join(absent)}; enter vetted records that do"
+        why = Reason("signal_missing", {"signal": "anomaly", "why": told})
+        return Prepared(Phase.CALIBRATING, None, {"anomaly": why}, (why,))
     groups = state.calibration["group"] if contract.has("group") else None
     reference, calibration = state.reference[features], state.calibration[features]
     fitted = guarded(lambda: AnomalyModel.fit(reference, calibration, groups=groups, **options))

@@ -59,7 +59,14 @@ def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         else:
             dtype = "datetime64[us, UTC]" if key in _TIMES else "str"
             columns[key] = pd.Series(None, index=records.index, dtype=dtype)
+    columns["observed_at"] = _believable(columns["observed_at"], columns["received_at"], contract)
     return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def _believable(observed: pd.Series, received: pd.Series, contract: Contract) -> pd.Series:
+    """Return times with those that ingest had to clamp missing: many at one edge would look like acting in step."""
+    earliest = received - pd.Timedelta(days=contract.policy.lateness_days)
+    return observed.where((observed > earliest) & (observed < received + pd.Timedelta(hours=1)))
 
 
 def _as_text(column: pd.Series) -> pd.Series:

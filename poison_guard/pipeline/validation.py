@@ -20,6 +20,8 @@ class Validation:
 
     failures: pd.DataFrame
     batch: tuple[Reason, ...] = ()
+    warnings: tuple[Reason, ...] = ()
+    """Expectations of lower severity that the batch broke: told, never held for."""
 
 
 def validate_records(
@@ -38,6 +40,7 @@ def validate_records(
     expectations meant all of it.
     """
     batch: list[Reason] = []
+    warnings: tuple[Reason, ...] = ()
     drift = schema_drift(accepted_schema, schema) if accepted_schema and schema else None
     if drift is not None:
         batch.append(drift)
@@ -47,7 +50,8 @@ def validate_records(
         report = check_batch(view, suite)
         if not report.success:
             batch.extend(report.failed)
-        rows = failing_rows(view, suite)
+        rows = failing_rows(view, suite, report=report)
+        warnings = report.warnings
         ids = records["record_id"].to_numpy(object)[rows["position"].to_numpy(int)]
         found.append(pd.DataFrame({"record_id": ids, "code": rows["code"].to_numpy(), "args": rows["args"].to_numpy()}))
-    return Validation(pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True), tuple(batch))
+    return Validation(pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True), tuple(batch), warnings)

@@ -13,7 +13,7 @@ from poison_guard.store.engine import Store
 from poison_guard.store.names import fit_name
 from poison_guard.store.reading import find_records
 
-__all__ = ["TAKES", "TAKES_BY_ID", "Selection", "select"]
+__all__ = ["Selection", "select", "takes"]
 
 TAKES: Mapping[str, tuple[Place, ...]] = {
     "release": (Place.QUARANTINED, Place.RECALLED),
@@ -30,6 +30,13 @@ TAKES_BY_ID: Mapping[str, tuple[Place, ...]] = {
 """Places from which a record named by its id is taken; an accepted one is released only where the queue asks."""
 
 
+def takes(verb: str, asked: Mapping[str, Any]) -> tuple[Place, ...]:
+    """Return the places that a verb takes records from, when they were chosen by the keys of `asked`."""
+    if "record_ids" in asked:
+        return TAKES_BY_ID[verb]
+    return (*TAKES[verb], Place.STAGED) if verb == "release" and "run_id" in asked else TAKES[verb]
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """A frozen set of records for one verb."""
@@ -37,7 +44,7 @@ class Selection:
     verb: str
     record_ids: tuple[str, ...]
     asked: Mapping[str, Any]
-    """How it was chosen: ``record_ids`` (their number), ``campaign_id`` or ``source_id``."""
+    """How it was chosen: ``record_ids`` (their number), ``campaign_id``, ``source_id`` or ``run_id``."""
     places: Mapping[str, int]
     """How many of them are where."""
     sources: int
@@ -52,16 +59,23 @@ def select(
     record_ids: Sequence[str] | None = None,
     campaign_id: str | None = None,
     source_id: str | None = None,
+    run_id: str | None = None,
 ) -> Selection:
     """Return what a verb would decide, without deciding; `NotFoundError` when nothing fits.
 
-    Exactly one of ids, campaign and source chooses. A source's records are those it sent or wrote.
+    Exactly one of ids, campaign, source and run chooses. A source's records are those it sent or wrote; a run's are
+    those it decided, and for them a release takes staged ones too (a batch that was held whole).
     """
-    given = {"record_ids": record_ids, "campaign_id": campaign_id, "source_id": source_id}
+    given: dict[str, Any] = {
+        "record_ids": record_ids,
+        "campaign_id": campaign_id,
+        "source_id": source_id,
+        "run_id": run_id,
+    }
     named = {key: value for key, value in given.items() if value is not None}
     if len(named) != 1:
-        raise UsageError(f"{verb} takes exactly one of record ids, campaign_id and source_id, got {len(named)}")
-    places = None if record_ids is not None else TAKES[verb]
+        raise UsageError(f"{verb} takes exactly one of record ids, campaign_id, source_id and run_id, got {len(named)}")
+    places = None if record_ids is not None else takes(verb, named)
     rows = find_records(store, contract.name, places=places, **named)
     key, value = next(iter(named.items()))
     if record_ids is not None:

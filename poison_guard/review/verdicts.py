@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from poison_guard.config import Contract
 from poison_guard.records import Place
 from poison_guard.review.people import check_person
-from poison_guard.review.selection import TAKES, TAKES_BY_ID, Selection, select
+from poison_guard.review.selection import Selection, select, takes
 from poison_guard.store.clock import moment
 from poison_guard.store.decisions import Decision, decide
 from poison_guard.store.engine import Store
@@ -41,6 +41,7 @@ def release(
     record_ids: Sequence[str] | None = None,
     campaign_id: str | None = None,
     source_id: str | None = None,
+    run_id: str | None = None,
     token: str | None = None,
     now: dt.datetime | None = None,
 ) -> ReviewResult:
@@ -49,7 +50,8 @@ def release(
     By ids also staged, rejected and audited ones. Records held because their payload schema had changed make that
     schema the accepted one. `BusyError` when another reviewer decided or claimed one of them; then nothing changes.
     """
-    chosen = select(store, contract, "release", record_ids=record_ids, campaign_id=campaign_id, source_id=source_id)
+    asked = {"record_ids": record_ids, "campaign_id": campaign_id, "source_id": source_id, "run_id": run_id}
+    chosen = select(store, contract, "release", **asked)
     return carry_out(store, contract, chosen, by=by, reason=reason, token=token, now=now)
 
 
@@ -62,11 +64,13 @@ def reject(
     record_ids: Sequence[str] | None = None,
     campaign_id: str | None = None,
     source_id: str | None = None,
+    run_id: str | None = None,
     token: str | None = None,
     now: dt.datetime | None = None,
 ) -> ReviewResult:
     """Reject held records: they were wrong, and speak against their sources. By ids also staged and accepted ones."""
-    chosen = select(store, contract, "reject", record_ids=record_ids, campaign_id=campaign_id, source_id=source_id)
+    asked = {"record_ids": record_ids, "campaign_id": campaign_id, "source_id": source_id, "run_id": run_id}
+    chosen = select(store, contract, "reject", **asked)
     return carry_out(store, contract, chosen, by=by, reason=reason, token=token, now=now)
 
 
@@ -79,10 +83,12 @@ def recall(
     record_ids: Sequence[str] | None = None,
     campaign_id: str | None = None,
     source_id: str | None = None,
+    run_id: str | None = None,
     now: dt.datetime | None = None,
 ) -> ReviewResult:
     """Take accepted records back into the review queue; nothing is said about their sources until they are decided."""
-    chosen = select(store, contract, "recall", record_ids=record_ids, campaign_id=campaign_id, source_id=source_id)
+    asked = {"record_ids": record_ids, "campaign_id": campaign_id, "source_id": source_id, "run_id": run_id}
+    chosen = select(store, contract, "recall", **asked)
     return carry_out(store, contract, chosen, by=by, reason=reason, token=None, now=now)
 
 
@@ -98,7 +104,6 @@ def carry_out(
 ) -> ReviewResult:
     """Decide a selection that was shown before: exactly those records, or none and `BusyError`."""
     name, why = check_person(by, reason)
-    by_id = "record_ids" in chosen.asked
     decision = Decision(
         feed=contract.name,
         namespace=contract.namespace,
@@ -108,7 +113,7 @@ def carry_out(
         at=moment(now),
         record_ids=chosen.record_ids,
         place=_TO[chosen.verb],
-        allowed=(TAKES_BY_ID if by_id else TAKES)[chosen.verb],
+        allowed=takes(chosen.verb, chosen.asked),
         verdict=_VERDICT[chosen.verb],
         selector=chosen.asked,
         token=token,

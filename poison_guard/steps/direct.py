@@ -8,7 +8,8 @@ import time
 from poison_guard.errors import StaleStateError
 from poison_guard.pipeline.line import run as run_line
 from poison_guard.records import Batch, Decided, ScanResult, State
-from poison_guard.steps.intake import Source, current_state, read_batch, with_staged
+from poison_guard.steps.audits import with_audits
+from poison_guard.steps.intake import Source, current_state, read_batch, readable_objects, take_in
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.results import nothing_new, result_of, stored_result
 from poison_guard.store import Run, begin_run, commit_run, repin
@@ -30,7 +31,7 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
 
     Raises `StaleStateError` when other runs of the feed keep being committed first.
     """
-    batch = with_staged(feed, read_batch(feed, source, now))
+    batch = take_in(feed, source, now)
     if not batch.objects and not len(batch.records):
         return nothing_new()
     run = begin_run(
@@ -44,7 +45,7 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     if run.status == "committed":
         return stored_result(feed, run)
     if run.received_at != batch.received_at:  # a run that died before: it was first seen then
-        batch = with_staged(feed, read_batch(feed, source, run.received_at))
+        batch = take_in(feed, source, run.received_at)
     for attempt in range(_ATTEMPTS):
         try:
             return _decide_and_commit(feed, batch, run)
@@ -58,6 +59,7 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
 def _decide_and_commit(feed: Feed, batch: Batch, run: Run) -> ScanResult:
     started, cpu = time.perf_counter(), time.process_time()
     decided = _decide(feed, batch, current_state(feed, batch, version=run.state_version))
+    decided = with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate)
     cost = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
     commit_run(
         feed.store,
@@ -66,7 +68,7 @@ def _decide_and_commit(feed: Feed, batch: Batch, run: Run) -> ScanResult:
         records=batch.records,
         unreadable=batch.unreadable,
         decided=decided,
-        objects=batch.objects,
+        objects=readable_objects(batch),
         cost=cost,
     )
     return result_of(decided, batch, run_id=run.run_id)

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from poison_guard import __version__
 from poison_guard.errors import ConfigError
 from poison_guard.ingest import batch_from_frame, collect_frames, empty_batch
-from poison_guard.records import Batch, State
+from poison_guard.records import Batch, ObjectRef, State
 from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import audit, last_watermark, load_staged, load_state, seen_objects
 from poison_guard.store.trusted import load_trusted
 
-__all__ = ["Source", "as_paths", "current_state", "read_batch", "with_staged"]
+__all__ = ["Source", "as_paths", "current_state", "read_batch", "readable_objects", "take_in"]
 
 Source = pd.DataFrame | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
 """A frame, a path or URL, several of them, or None: what the contract's ``[data]`` names."""
@@ -57,22 +58,41 @@ def _read_query(feed: Feed, now: dt.datetime) -> Batch:
     )
 
 
-def with_staged(feed: Feed, batch: Batch) -> Batch:
-    """Return the batch with the records that an earlier run staged, so that they are decided with what is known now.
+def take_in(feed: Feed, source: Source, now: dt.datetime) -> Batch:
+    """Return the batch to decide and store: what is new, and the records staged before that can be judged now.
 
-    A batch of staged records alone is named by them, the trusted set and the policy: it is decided once per change.
+    Its id names its objects and how the contract reads them. Staged records count as one more object, named by what
+    they would be judged by (trusted set, policy, version; the day, once there is a trusted set), so that each is
+    decided again when that has changed and not before.
     """
+    batch = read_batch(feed, source, now)
     staged = load_staged(feed.store, feed.contract.name)
-    staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
-    if not len(staged):
-        return batch
-    records = pd.concat([batch.records, staged], ignore_index=True) if len(batch.records) else staged
-    batch_id = batch.batch_id
-    if not batch.objects:
-        trusted = load_trusted(feed.store, feed.contract.name).hash
-        names = [*sorted(staged["record_id"]), trusted, feed.contract.policy.hash]
-        batch_id = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    return dataclasses.replace(batch, batch_id=batch_id, records=records)
+    key = _judged_by(feed, now)
+    if len(staged) and key not in seen_objects(feed.store, feed.contract.name):
+        staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
+        records = pd.concat([batch.records, staged], ignore_index=True) if len(batch.records) else staged
+        ref = ObjectRef(f"staged:{key[:16]}", key, 0, len(staged))
+        batch = dataclasses.replace(batch, records=records, objects=(*batch.objects, ref))
+    digests = sorted(ref.digest for ref in batch.objects)
+    contract = feed.contract
+    reads = [contract.name, sorted(contract.columns.items()), contract.features, contract.data]
+    batch_id = hashlib.sha256(repr([reads, digests]).encode()).hexdigest()
+    return dataclasses.replace(batch, batch_id=batch_id)
+
+
+def _judged_by(feed: Feed, now: dt.datetime) -> str:
+    """Return a digest of all that staged records would be judged by."""
+    trusted = load_trusted(feed.store, feed.contract.name).hash
+    day = now.date().isoformat() if trusted else ""
+    parts = ("staged", feed.contract.name, trusted, feed.contract.policy.hash, __version__, day)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def readable_objects(batch: Batch) -> tuple[ObjectRef, ...]:
+    """Return the objects to remember as taken in: one that could not be read at all is tried again next time."""
+    whole = batch.unreadable.loc[batch.unreadable["row"].astype(int) == 0, "object"]
+    lost = set(whole)
+    return tuple(ref for ref in batch.objects if ref.uri not in lost)
 
 
 def current_state(feed: Feed, batch: Batch, version: int | None = None) -> State:

@@ -12,7 +12,8 @@ from poison_guard.pipeline.prepare import choose_sample
 from poison_guard.pipeline.validation import Validation
 from poison_guard.records import Batch, Decided, Reason, State
 from poison_guard.steps import staging
-from poison_guard.steps.intake import current_state, read_batch, with_staged
+from poison_guard.steps.audits import with_audits
+from poison_guard.steps.intake import current_state, readable_objects, take_in
 from poison_guard.steps.opening import Feed, open_feed
 from poison_guard.store import Run, begin_run, commit_run, find_open_run, load_run, repin
 
@@ -27,14 +28,14 @@ def collect(contract_path: str, home: str) -> dict[str, Any]:
         if open_run is not None and _staged(feed, open_run.run_id):
             _, n = staging.load_batch(feed.store.lake, open_run.run_id, records=False)
             return {"run_id": open_run.run_id, "partitions": list(range(n))}
-        batch = with_staged(feed, read_batch(feed, None, now))
+        batch = take_in(feed, None, now)
         if not batch.objects and not len(batch.records):
             return {"run_id": None, "partitions": []}
         run = _begin(feed, batch)
         if run.status == "committed":
             return {"run_id": None, "partitions": []}
         if run.received_at != batch.received_at:
-            batch = with_staged(feed, read_batch(feed, None, run.received_at))
+            batch = take_in(feed, None, run.received_at)
         parts = split(batch.records, feed.contract.data.partition_rows)
         staging.save_batch(feed.store.lake, run.run_id, batch, parts)
         return {"run_id": run.run_id, "partitions": list(range(len(parts)))}
@@ -51,10 +52,10 @@ def validate(contract_path: str, home: str, run_id: str) -> dict[str, int]:
             feed.contract, feed.suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
         )
         staging.save_frame(feed.store.lake, run_id, "failures", found.failures)
-        held = [[reason.code, dict(reason.args)] for reason in found.batch]
-        staging.save_json(feed.store.lake, run_id, "validation", {"batch": held})
+        told = {name: [[r.code, dict(r.args)] for r in getattr(found, name)] for name in ("batch", "warnings")}
+        staging.save_json(feed.store.lake, run_id, "validation", told)
         staging.save_frame(feed.store.lake, run_id, "sample", choose_sample(batch.records))
-        return {"failures": len(found.failures), "batch": len(held)}
+        return {"failures": len(found.failures), "batch": len(found.batch)}
 
 
 def score(contract_path: str, home: str, run_id: str, partition: int) -> int:
@@ -114,7 +115,7 @@ def _commit(feed: Feed, run: Run, batch: Batch, decided: Decided) -> dict[str, i
         records=batch.records,
         unreadable=batch.unreadable,
         decided=decided,
-        objects=batch.objects,
+        objects=readable_objects(batch),
         cost={"wall_s": (dt.datetime.now(dt.UTC) - run.started_at).total_seconds()},
     )
     return dict(counts)
@@ -150,8 +151,10 @@ def _decide(feed: Feed, batch: Batch, partitions: int, run_id: str) -> Decided:
     prepared = _prepare(feed, state, run_id)
     parts = [staging.load_frame(lake, run_id, f"scored-{number:05d}") for number in range(partitions)]
     scored = join_partitions(parts)
-    reasons = staging.load_json(lake, run_id, "validation")["batch"]
+    told = staging.load_json(lake, run_id, "validation")
     failures = staging.load_frame(lake, run_id, "failures", json_columns=("args",))
-    validation = Validation(failures, tuple(Reason(code, args) for code, args in reasons))
+    batch_wide, warnings = (tuple(Reason(*r) for r in told[name]) for name in ("batch", "warnings"))
+    validation = Validation(failures, batch_wide, warnings)
     found = find_globals(scored, feed.contract, state, prepared)
-    return decide_batch(scored, batch.unreadable, validation, found, feed.contract, state, prepared)
+    decided = decide_batch(scored, batch.unreadable, validation, found, feed.contract, state, prepared)
+    return with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate)

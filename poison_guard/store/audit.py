@@ -36,7 +36,8 @@ class AuditResult:
 def verify(store: Store) -> AuditResult:
     """Return whether every event follows the one before it, and the records are where the events left them."""
     with store.read() as conn:
-        events = [dict(row._mapping) for row in conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))]
+        rows = conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))
+        events = [row._asdict() for row in rows]
         bad = _first_fault(conn, store.key, events)
     if bad is None:
         return AuditResult(True, len(events), None, "")

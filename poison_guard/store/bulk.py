@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-__all__ = ["fetch_frame", "insert_frame", "insert_missing", "is_one_of", "select_many"]
+__all__ = ["Query", "fetch_frame", "insert_frame", "insert_missing", "is_one_of", "select_many"]
+
+Query = sa.Select[*tuple[Any, ...]]
+"""A SELECT of any columns."""
 
 _CHUNK = 50_000
 
@@ -52,7 +55,7 @@ def is_one_of(conn: sa.Connection, column: sa.ColumnElement[Any], values: Sequen
 
 
 def select_many(
-    conn: sa.Connection, query: sa.Select[Any], column: sa.ColumnElement[Any], values: Iterable[str]
+    conn: sa.Connection, query: Query, column: sa.ColumnElement[Any], values: Iterable[str]
 ) -> pd.DataFrame:
     """Return the rows of `query` whose `column` is among `values`, looked up in chunks."""
     wanted = list(values)
@@ -63,7 +66,7 @@ def select_many(
     return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
 
 
-def fetch_frame(conn: sa.Connection, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> pd.DataFrame:
+def fetch_frame(conn: sa.Connection, query: Query) -> pd.DataFrame:
     """Return the rows of `query`: text as `str`, times as UTC, numbers and booleans as NumPy has them."""
     rows = conn.execute(query).all()
     kinds = [column.type for column in query.selected_columns]
@@ -91,10 +94,14 @@ def _series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series:
 def _values(column: pd.Series) -> list[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         whole = column.astype("datetime64[us, UTC]").astype("int64")
-        return whole.astype(object).where(column.notna(), None).tolist()
+        return _with_none(whole, column)
     if column.dtype.kind in "iufb" and not column.isna().any():
         return np.asarray(column).tolist()
-    return column.astype(object).where(column.notna(), None).tolist()
+    return _with_none(column, column)
+
+
+def _with_none(values: pd.Series, column: pd.Series) -> list[Any]:
+    return np.where(column.notna(), values.astype(object), None).tolist()
 
 
 def _copy(conn: sa.Connection, statement: str, values: list[list[Any]]) -> None:

@@ -47,4 +47,4 @@ def load_campaign(store: Store, feed: str, campaign_id: str) -> dict[str, Any]:
         row = conn.execute(sa.select(tables.campaigns).where(c.feed == feed, c.campaign_id == campaign_id)).first()
     if row is None:
         raise NotFoundError(f"there is no campaign {campaign_id!r} in {feed}; `poison-guard review list` shows them")
-    return {**row._mapping, "args": from_json(row.args)}
+    return {**row._asdict(), "args": from_json(row.args)}

@@ -246,7 +246,7 @@ def _decide_again(conn: sa.Connection, feed: str, run_id: str, again: pd.DataFra
         .where(c.feed == feed, c.record_id == sa.bindparam("which"))
         .values(run_id=run_id, **values)
     )
-    campaign = moved["campaign_id"].astype(object).where(moved["campaign_id"].notna(), None)
+    campaign = [None if pd.isna(group) else group for group in moved["campaign_id"]]
     conn.execute(
         statement,
         [

@@ -48,7 +48,7 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
         "evidence": evidence_of(store, feed, [name]).drop(columns=["feed", "record_id"]).to_dict("records"),
         "campaign": campaign,
         "history": history,
-        "queue": None if queue is None else dict(queue._mapping),
+        "queue": None if queue is None else queue._asdict(),
     }
 
 
@@ -72,7 +72,7 @@ def _history(conn: sa.Connection, feed: str, name: str, *, first: int) -> list[d
         .where(sa.or_(e.seq == first, m.seq.is_not(None)))
         .order_by(e.seq)
     )
-    return [dict(row._mapping) for row in conn.execute(query)]
+    return [row._asdict() for row in conn.execute(query)]
 
 
 def _mapping(row: pd.Series) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class Lake:
 
 
 def _sync_folders(full: str, root: str) -> None:
-    """Make the folder entries from a file up to the lake durable; without them the file could be gone after a power cut."""
+    """Make the folder entries from a file up to the lake durable, or a power cut could take the file."""
     folder = PurePosixPath(full).parent
     while folder.is_relative_to(root):
         entry = os.open(folder, os.O_RDONLY)

@@ -27,21 +27,20 @@ def from_json(text: str) -> Any:
 
 def _plain(value: Any, text: int | None, items: int | None, depth: int) -> Any:
     match value:
-        case None | bool():
-            return value
+        case None | bool() | int():
+            return value if value is None or isinstance(value, bool) else int(value)
         case str():
             return value if text is None or len(value) <= text else value[:text] + "…"
-        case int():
-            return int(value)
         case float():
             return float(value) if math.isfinite(value) else None
         case Mapping() | list() | tuple() | set() | frozenset() if depth == 0:
             return "…"
         case Mapping():
             return {str(k): _plain(v, text, items, depth - 1) for k, v in list(value.items())[:items]}
-        case list() | tuple() | set() | frozenset():
-            whole = sorted(value, key=str) if isinstance(value, set | frozenset) else value
-            return [_plain(v, text, items, depth - 1) for v in list(whole)[:items]]
+        case set() | frozenset():
+            return _plain(sorted(value, key=str), text, items, depth)
+        case list() | tuple():
+            return [_plain(v, text, items, depth - 1) for v in value[:items]]
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         return _plain(value.tolist(), text, items, depth - 1)
     if hasattr(value, "isoformat"):

@@ -121,7 +121,7 @@ def _matching(
     item_id: str | None,
     run_id: str | None,
     places: Collection[Place] | None,
-) -> sa.Select[tuple[object, ...]]:
+) -> bulk.Query:
     c = tables.records.c
     query = sa.select(tables.records).where(c.feed == feed)
     for column, value in ((c.campaign_id, campaign_id), (c.item_id, item_id), (c.run_id, run_id)):

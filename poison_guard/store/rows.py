@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -51,7 +51,7 @@ def record_rows(
 def evidence_rows(
     decided: Decided, unreadable: pd.DataFrame, wanted: Iterable[str], conflicts: Iterable[str]
 ) -> pd.DataFrame:
-    """Return the evidence of `wanted` records; those that have none tell the reasons of their decision.
+    """Return the evidence of `wanted` records, with the reasons of their decisions that no signal tells.
 
     `conflicts` are records held because their id came with different contents.
     """
@@ -59,20 +59,15 @@ def evidence_rows(
     given = decided.evidence.reindex(columns=_EVIDENCE)
     given = given.assign(record_id=fit_names(given["record_id"]))
     given = given[given["record_id"].isin(keep)]
-    silent = keep - set(given["record_id"])
     made = decided.decisions.assign(record_id=fit_names(decided.decisions["record_id"]))
-    made = made[made["record_id"].isin(silent)]
-    told = [
-        (name, "decide", "rule", 1.0, reason.code, reason.args)
-        for name, reasons in zip(made["record_id"], made["reasons"], strict=True)
-        for reason in _reasons(reasons)
-    ]
+    told = _untold(made[made["record_id"].isin(keep)], given, decided.notes)
     told += [(name, "validation", "rule", 1e-9, "id_conflict", {"record_id": name}) for name in conflicts]
+    there = set(zip(given["record_id"], given["code"], strict=True)) | {(row[0], row[4]) for row in told}
     lost = unreadable.drop_duplicates("record_id")
     told += [
         (fit_name(name), "ingest", "rule", 1e-9, code, args)
         for name, code, args in zip(lost["record_id"], lost["code"], lost["args"], strict=True)
-        if fit_name(name) in silent
+        if fit_name(name) in keep and (fit_name(name), code) not in there
     ]
     rows = pd.concat([given, pd.DataFrame(told, columns=_EVIDENCE)], ignore_index=True) if told else given
     return rows.assign(
@@ -161,13 +156,17 @@ def _utc(times: pd.Series) -> pd.Series:
     return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]")
 
 
-def _reasons(value: object) -> list[Reason]:
-    many = value if isinstance(value, list | tuple) else []
-    found = [
-        r if isinstance(r, Reason) else Reason(r["code"], r.get("args", {})) if isinstance(r, Mapping) else None
-        for r in many
-    ]
-    return [reason for reason in found if reason is not None]
+def _untold(made: pd.DataFrame, given: pd.DataFrame, notes: Iterable[Reason]) -> list[tuple[object, ...]]:
+    """Return rows for the reasons of decisions that no evidence tells; what the guard noted of itself gives their args."""
+    noted = {note.code: note.args for note in notes}
+    each = made[["record_id", "reasons"]].explode("reasons").dropna()
+    there = set(zip(given["record_id"], given["code"], strict=True))
+    rows = []
+    for name, reason in zip(each["record_id"], each["reasons"], strict=True):
+        told = reason if isinstance(reason, Reason) else Reason(str(reason), noted.get(str(reason), {}))
+        if (name, told.code) not in there:
+            rows.append((name, "decide", "rule", 1.0, told.code, told.args))
+    return rows
 
 
 def _why(value: object) -> str:

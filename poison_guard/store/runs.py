@@ -27,6 +27,7 @@ __all__ = [
     "last_watermark",
     "list_runs",
     "load_run",
+    "register",
     "repin",
     "seen_objects",
 ]
@@ -77,7 +78,7 @@ def begin_run(
     run_id = f"{contract.name}-{batch_id[:16]}"
     started = moment(now)
     with store.write() as conn:
-        _register(conn, contract, started)
+        register(conn, contract, started)
         known = _load(conn, run_id)
         if known is not None and known.status != "failed":
             return known
@@ -94,9 +95,7 @@ def begin_run(
             "policy_hash": contract.policy.hash,
             "schema": to_json(dict(schema), bounded=False),
             "objects": json.dumps([dataclasses.asdict(ref) for ref in objects]),
-            "counts": "{}",
-            "cost": "{}",
-            "measurements": "{}",
+            **dict.fromkeys(("counts", "cost", "measurements"), "{}"),
             "notes": "[]",
         }
         bulk.insert_missing(conn, tables.runs, [row])
@@ -171,7 +170,8 @@ def last_watermark(store: Store, feed: str) -> str | None:
         return conn.execute(query).scalar()
 
 
-def _register(conn: sa.Connection, contract: Contract, at: dt.datetime) -> None:
+def register(conn: sa.Connection, contract: Contract, at: dt.datetime) -> None:
+    """Note a feed and its policy where they are not known yet."""
     body = json.dumps(dataclasses.asdict(contract.policy), sort_keys=True)
     bulk.insert_missing(conn, tables.policies, [{"hash": contract.policy.hash, "body": body, "at": at}])
     bulk.insert_missing(conn, tables.feeds, [{"name": contract.name, "last_seq": 0, "created_at": at}])
@@ -192,7 +192,7 @@ def _load(conn: sa.Connection, run_id: str) -> Run | None:
 
 
 def _run(row: sa.Row[Any]) -> Run:
-    values = dict(row._mapping)
+    values: dict[str, Any] = row._asdict()
     for name in ("schema", "counts", "cost", "measurements"):
         values[name] = json.loads(values[name])
     values["objects"] = tuple(ObjectRef(**ref) for ref in json.loads(values["objects"]))

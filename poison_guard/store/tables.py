@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -56,23 +57,23 @@ METADATA = sa.MetaData(
 )
 
 
-def _key(name: str, kind: type[sa.types.TypeEngine] = sa.Text) -> sa.Column:
+def _key(name: str, kind: type[sa.types.TypeEngine[Any]] = sa.Text) -> sa.Column[Any]:
     return sa.Column(name, kind, primary_key=True, autoincrement=False)
 
 
-def _text(name: str, *, null: bool = True) -> sa.Column:
+def _text(name: str, *, null: bool = True) -> sa.Column[Any]:
     return sa.Column(name, sa.Text, nullable=null)
 
 
-def _whole(name: str) -> sa.Column:
+def _whole(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
 
 
-def _seq(name: str = "seq", *, null: bool = False) -> sa.Column:
+def _seq(name: str = "seq", *, null: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.BigInteger, nullable=null)
 
 
-def _moment(name: str, *, null: bool = True) -> sa.Column:
+def _moment(name: str, *, null: bool = True) -> sa.Column[Any]:
     return sa.Column(name, Moment, nullable=null)
 
 

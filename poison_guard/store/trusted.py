@@ -14,8 +14,10 @@ from poison_guard.errors import DataError, UsageError
 from poison_guard.store import bulk, chain, tables
 from poison_guard.store.clock import moment
 from poison_guard.store.engine import Store
+from poison_guard.store.lake import LakeFile
 from poison_guard.store.manifests import add_files, file_rows
 from poison_guard.store.names import fit_names
+from poison_guard.store.runs import register
 
 __all__ = ["SPLITS", "Trusted", "TrustedSummary", "add_trusted", "count_trusted", "load_trusted", "split_of"]
 
@@ -93,36 +95,49 @@ def add_trusted(
         fresh = _fresh(conn, contract.name, records, from_review=from_review)
     file = store.lake.add_frame(fresh, f"trusted/{contract.name}") if len(fresh) else None
     with store.write() as conn:
-        seq = chain.next_seq(conn)
+        last = chain.next_seq(conn) - 1
         if not _fresh(conn, contract.name, records, from_review=from_review)["record_id"].equals(fresh["record_id"]):
-            raise UsageError(
-                f"someone else added to the trusted set of {contract.name} at the same time; run this again"
-            )
-        if file is not None:
-            file_id = add_files(conn, contract.name, [("trusted", file)], run_id=None, seq=seq)
-            rows = fresh[["record_id", "content_hash"]].assign(
-                split=fresh["content_hash"].map(split_of),
-                feed=contract.name,
-                file_id=file_id,
-                reviewed=from_review,
-                seq=seq,
-            )
-            bulk.insert_frame(conn, tables.trusted, rows)
-            body = {
-                "added": len(fresh),
-                "from_review": from_review,
-                "file": file.sha256,
-                "reason": chain.subject(store.key, reason),
-                "hash": _hash(_rows(conn, contract.name)),
-            }
-            chain.append(conn, store.key, kind="trust.added", at=moment(now), body=body, feed=contract.name, actor=by)
-            _note(conn, contract.name, seq=seq, by=by, reason=reason, n=len(fresh), at=moment(now))
-        else:
-            seq -= 1
+            raise UsageError(f"someone else added to the trusted set of {contract.name} meanwhile; run this again")
+        entry = _Entry(by.strip(), reason.strip(), from_review, moment(now))
+        seq = last if file is None else _enter(conn, store.key, contract, fresh, file, entry)
         rows = _rows(conn, contract.name)
     counts = rows["split"].value_counts()
     splits = {name: int(counts.get(name, 0)) for name in SPLITS}
     return TrustedSummary(added=len(fresh), already=len(records) - len(fresh), hash=_hash(rows), seq=seq, **splits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Who adds to the trusted set, why, and when."""
+
+    by: str
+    reason: str
+    from_review: bool
+    at: dt.datetime
+
+
+def _enter(
+    conn: sa.Connection, key: bytes, contract: Contract, fresh: pd.DataFrame, file: LakeFile, entry: _Entry
+) -> int:
+    """Write the rows and the event of an addition; return the event's number."""
+    feed, seq = contract.name, chain.next_seq(conn)
+    register(conn, contract, entry.at)
+    file_id = add_files(conn, feed, [("trusted", file)], run_id=None, seq=seq)
+    rows = fresh[["record_id", "content_hash"]].assign(
+        split=fresh["content_hash"].map(split_of), feed=feed, file_id=file_id, reviewed=entry.from_review, seq=seq
+    )
+    bulk.insert_frame(conn, tables.trusted, rows)
+    body = {
+        "added": len(fresh),
+        "from_review": entry.from_review,
+        "file": file.sha256,
+        "reason": chain.subject(key, entry.reason),
+        "hash": _hash(_rows(conn, feed)),
+    }
+    chain.append(conn, key, kind="trust.added", at=entry.at, body=body, feed=feed, actor=entry.by)
+    row = {"seq": seq, "feed": feed, "verb": "trust", "actor": entry.by, "reason": entry.reason, "at": entry.at}
+    conn.execute(sa.insert(tables.reviews), [{**row, "n": len(fresh), "selector": "{}"}])
+    return seq
 
 
 def load_trusted(store: Store, feed: str, *, version: int | None = None) -> Trusted:
@@ -195,8 +210,3 @@ def _hash(rows: pd.DataFrame) -> str:
         f"{r}\t{c}\t{s}" for r, c, s in zip(rows["record_id"], rows["content_hash"], rows["split"], strict=True)
     )
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _note(conn: sa.Connection, feed: str, *, seq: int, by: str, reason: str, n: int, at: dt.datetime) -> None:
-    row = {"seq": seq, "feed": feed, "verb": "trust", "actor": by, "reason": reason, "at": at, "n": n, "selector": "{}"}
-    conn.execute(sa.insert(tables.reviews), [row])

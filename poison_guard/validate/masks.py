@@ -1,7 +1,7 @@
 """Failing rows of the common row expectations, one vectorised mask each; agrees with Great Expectations row for row.
 
-Great Expectations names failing rows several times slower (``benchmarks/results/validate.md``). Its rules are kept: null
-cells pass every rule but those about nulls, and a rule about several columns skips rows as its ``ignore_row_if`` says.
+Great Expectations takes several times as long to name them (``benchmarks/results/validate.md``). Its rules are kept:
+null cells pass every rule but those about nulls, and a rule about several columns skips rows as ``ignore_row_if`` says.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ PARAMS: dict[str, Any] = {
     "trusted_sessions": 4000,
     "trusted_devices": 1500,
     "attack_sessions": 600,
-    "attack_devices": 60,
-    "attack_aged": 10,  # of them, taken over with age
+    "attack_devices": 150,
+    "attack_aged": 25,  # of them, taken over with age
     "attack_recorded": 24,  # human sessions replayed, each about 25 times
     "attack_recorded_here": 0.5,  # share of those that are in this feed; the rest was recorded elsewhere
     "attack_jitter": [0.01, 0.05],  # relative, drawn once a session
@@ -156,7 +156,7 @@ def _flash_crowd(rng: np.random.Generator, ids: np.ndarray) -> pd.DataFrame:
 
 
 def _replays(rng: np.random.Generator, honest: pd.DataFrame, farm: np.ndarray) -> pd.DataFrame:
-    """Forged sessions: recorded human ones that filled in a form, with jitter, over some days and the farm's devices."""
+    """Forged sessions: recorded human ones with typing in them, jittered, over the farm's devices and some days."""
     n, recorded = PARAMS["attack_sessions"], PARAMS["attack_recorded"]
     here = round(recorded * PARAMS["attack_recorded_here"])
     early = honest[(honest["challenge"] == "human") & (honest["started_at"] < stamp(36 * 3600))].dropna()

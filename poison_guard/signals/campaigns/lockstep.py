@@ -18,7 +18,7 @@ WINDOWS = (600.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
 """Seconds within which votes are in step; each is tried, and the p-values pay for it."""
 _MIN_SOURCES = 4
 _AT_ONCE = 0.4  # share of the group's like votes on an item that must fall into one window: camouflage is spread out
-_COMPANIONS = 0.9  # adjusted p up to which a source may join a campaign that others proved, by sharing its pushed votes
+_COMPANIONS = 0.9  # adjusted p up to which a source may join what others proved, by sharing its pushed votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,11 @@ def lockstep(frame: pd.DataFrame, *, alpha: float) -> list[Campaign]:
 
     Null: on each item, who said what is independent of when. Given an item's times, the votes around one of its votes
     are then a draw without replacement from the item's others, which keeps every source's and every hour's activity, a
-    flash crowd and an item that was open for an hour only. A source's surplus of like votes around its own is
-    tested with Chernoff's bound, once with each vote weighed by how rare it is on its item and once over minority votes
-    alone (so that camouflage, which says what all say, adds no noise); the p-values are adjusted over sources (Benjamini-Hochberg) and windows (Bonferroni).
-    Among honest sources alone, any is in step with chance at most `alpha`. Sources in step that share pushed votes are
+    flash crowd and an item that was open for an hour only. A source's surplus of like votes around its own is tested
+    with Chernoff's bound, once with each vote weighed by how rare it is on its item and once over minority votes alone
+    (so that camouflage, which says what all say, adds no noise); the p-values are adjusted over sources
+    (Benjamini-Hochberg) and over windows and weights (Bonferroni). Among honest sources alone, any is in step with
+    chance at most `alpha`. Sources in step that share pushed votes are
     a campaign; its records are the pushed votes, those of weaker companions included, not the camouflage. Where all
     votes of an item come within one window, nothing can be told from time.
 

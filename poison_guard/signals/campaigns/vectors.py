@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ _CANDIDATES = 4096  # rows of one level that are verified exactly
 _SUSPECT = -7.0  # log chance in random leaves from which a row is verified
 _TAIL = 30.0  # scales from the median beyond which distances grow as logarithms: one wild value hides nothing
 _TIGHT = 0.25  # trusted scales: spread of a group's typical feature above which it is a crowd, not copies
+_WIDER, _GROWTH = 1.5, 2.5  # in a crowd a ball this much wider holds more than this many times the rows
 _SAMPLE = 2048  # rows by which ties are counted
 _TIED = 0.1  # share of equal values from which a feature counts as discrete
 
@@ -76,6 +78,18 @@ class _View:
 
     points: np.ndarray  # (n, d) float32
     dense: np.ndarray  # (n, k) float32
+    halves: np.ndarray  # (n,) float32, half of each point's squared norm
+
+    @classmethod
+    def of(cls, points: np.ndarray, dense: np.ndarray) -> Self:
+        return cls(points, dense, 0.5 * np.einsum("nd,nd->n", points, points))
+
+    def apart(self, at: int) -> np.ndarray:
+        """Return the distance of every point to the point `at`, ``(n,)`` float32."""
+        squares = self.halves - self.points @ self.points[at]
+        squares += self.halves[at]
+        np.maximum(squares, 0.0, out=squares)
+        return np.sqrt(2.0 * squares, out=squares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +98,7 @@ class _Cloud:
 
     row: np.ndarray  # position in the frame
     points: np.ndarray  # (n, d) float32
+    varies: np.ndarray  # (d,) bool: columns that hold more than one value
     views: tuple[_View, ...]
     owner: np.ndarray  # source codes
     key: np.ndarray  # ascending uint64 that no sender can choose: it hangs on all record ids of the batch
@@ -112,7 +127,8 @@ def _cloud(frame: pd.DataFrame, vectors: np.ndarray, trusted: np.ndarray | None,
     points = _tame((vectors[order] - centre) / scale)
     views = _views(points, _tame((measure[:_SAMPLE] - centre) / scale), salt)
     known = None if trusted is None else _tame((measure - centre) / scale)
-    return _Cloud(order, points, views, _owners(frame)[order], key[order], known, salt)
+    varies = points.min(axis=0) < points.max(axis=0)
+    return _Cloud(order, points, varies, views, _owners(frame)[order], key[order], known, salt)
 
 
 def _tame(scaled: np.ndarray) -> np.ndarray:
@@ -129,13 +145,13 @@ def _views(points: np.ndarray, sample: np.ndarray, salt: int) -> tuple[_View, ..
     ties = np.array([1 - len(np.unique(column)) / len(sample) for column in sample.T])
     discrete = np.flatnonzero(ties > _TIED)
     if len(discrete) == 0:
-        return (_View(points, points),)
+        return (_View.of(points, points),)
     noise, even = np.random.default_rng(salt), points.copy()
     for j in discrete:
         even[:, j] = _spread(points[:, j], noise)
-    views = [_View(even, even)]
+    views = [_View.of(even, even)]
     if len(discrete) < points.shape[1]:
-        views.append(_View(points, np.delete(points, discrete, axis=1)))
+        views.append(_View.of(points, np.delete(points, discrete, axis=1)))
     return tuple(views)
 
 
@@ -222,10 +238,11 @@ def _groups(cloud: _Cloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]
     for core in sorted(cores, key=lambda c: (c.logp, c.at, c.radius)):
         if settled[core.at] >= core.radius:
             continue
-        apart = np.sqrt(((core.view.points - core.view.points[core.at]) ** 2).sum(axis=1))
+        apart = core.view.apart(core.at)
         ball = np.flatnonzero(apart <= core.radius)
         settled[ball] = np.maximum(settled[ball], core.radius - apart[ball])
-        if not _natural(cloud, core, len(ball)) and _tight(cloud, ball):
+        alone = (apart <= _WIDER * core.radius).sum() <= _GROWTH * len(ball)
+        if alone and _typical_spread(cloud, ball) <= _TIGHT and not _natural(cloud, core, len(ball)):
             balls.append(ball)
             chances.append(core.logp)
     if not balls:
@@ -249,16 +266,11 @@ def _natural(cloud: _Cloud, core: _Core, size: int) -> bool:
     return known >= 2 and size <= (known + 3 * np.sqrt(known) + 3) * len(cloud.points) / len(cloud.trusted)
 
 
-def _tight(cloud: _Cloud, members: np.ndarray) -> bool:
-    return _typical_spread(cloud, members) <= _TIGHT
-
-
 def _typical_spread(cloud: _Cloud, members: np.ndarray) -> float:
     """Return the median over the features that vary at all of the members' spread, in trusted scales."""
     points = cloud.points[members].astype(np.float64)
     spread = 1.4826 * np.median(np.abs(points - np.median(points, axis=0)), axis=0)
-    varies = cloud.points.min(axis=0) < cloud.points.max(axis=0)
-    return float(np.median(spread[varies])) if varies.any() else 0.0
+    return float(np.median(spread[cloud.varies])) if cloud.varies.any() else 0.0
 
 
 def _campaign(frame: pd.DataFrame, cloud: _Cloud, members: np.ndarray, logp: float) -> Campaign | None:

@@ -22,8 +22,8 @@ def established(votes: pd.DataFrame, ledger: pd.DataFrame, received_at: dt.datet
     """Return for each row of `votes` whether its source was established when the record was made.
 
     Established: at least `MIN_VERIFIED` verified answers in the ledger, or ``source_since`` at least `MIN_AGE` before
-    the record (`received_at`, or ``observed_at`` where that is earlier). Never: sources that reviewers blocked, and those
-    whose verified answers were wrong more often than right. Index as in `votes`.
+    the record (`received_at`, or ``observed_at`` where that is earlier). Never: sources that reviewers blocked, and
+    those whose verified answers were wrong more often than right. Index as in `votes`.
     """
     right, wrong, blocked = (votes["source_id"].map(x).fillna(0).to_numpy(float) for x in _verified(ledger))
     known = right + wrong >= MIN_VERIFIED

@@ -64,8 +64,8 @@ def consensus(
     `controls` (``item_id, answer``) are taken as true. `model` is ``majority``, ``one_coin``, ``dawid_skene`` or
     ``auto`` (full confusion once sources have answered enough for it). `weights`, ``(rows,)``, weigh answers; `prior`
     gives Beta(a, b) by source id (unknown sources: `COLD_PRIOR`). An item is disputed where the model's answer is not
-    the one most voted for, or a second answer has at least two votes and three in ten of all: such items wait, a model never
-    overrules votes. `UsageError` for a missing column or an unknown model.
+    the one most voted for, or a second answer has at least two votes and three in ten of all: such items wait, a model
+    never overrules votes. `UsageError` for a missing column or an unknown model.
 
     >>> import pandas as pd
     >>> votes = pd.DataFrame({"item_id": ["w"] * 3, "source_id": ["a", "b", "c"], "answer": ["7", "7", "1"]})

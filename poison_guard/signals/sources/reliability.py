@@ -59,8 +59,8 @@ def score_sources(
     """Return one row a source of `votes` (``item_id, source_id, answer``), sorted by id.
 
     Columns: ``source_id, n, controls_right, controls_wrong, agreed, disagreed`` (this batch alone: the ledger's
-    deltas), ``reliability, lower_bound`` (mean and 5 % quantile of the Beta posterior, ledger included), ``p`` in (0, 1]:
-    the chance that an honest source looks like this or worse, ``code, args`` of the reason where ``p <= 0.05``.
+    deltas), ``reliability, lower_bound`` (mean and 5 % quantile of the Beta posterior, ledger included), ``p`` in
+    (0, 1]: the chance that an honest source looks like this or worse, ``code, args`` of the reason where ``p <= 0.05``.
 
     Verified answers (controls and outcomes, all and this batch's) and these together with agreement are tested, each
     against an overdispersed honest crowd, and the smallest p is corrected for their number. Agreement is with what at

@@ -95,7 +95,7 @@ def _campaign(store: Store, feed: str, campaign: dict[str, Any], rank: int) -> d
     members = find_records(store, feed, campaign_id=campaign["campaign_id"], limit=_MEMBERS)
     ids = members["record_id"].tolist()
     times = members["observed_at"].dropna().sort_values()
-    speakers = pd.concat([members["source_id"], members["author_id"]]).dropna().drop_duplicates()
+    speakers = members["author_id" if members["author_id"].notna().any() else "source_id"].dropna().drop_duplicates()
     facts = {
         **campaign,
         "record_ids": ids,

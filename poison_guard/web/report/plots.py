@@ -78,7 +78,7 @@ def source_plot(sources: Sequence[Mapping[str, Any]]) -> Markup:
     x = logarithmic(1, max(most * 1.15, 10), 40, _HALF - 12)
     y = linear(0, 1, 248, 24, n=4)
     drawing.y_axis(y, 40, _HALF - 12, "reliability")
-    drawing.x_axis(x, 24, 248, "answers judged so far")
+    drawing.x_axis(x, 24, 248, "answers in this run")
     for s in sorted(sources, key=lambda s: (s["kind"] != "plain", str(s["source_id"]))):
         at = x.place(max(float(s["n"]), 1))
         mean, low = float(s["reliability"]), float(s["lower_bound"])

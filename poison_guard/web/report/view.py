@@ -34,7 +34,7 @@ _LEVELS = (
 )
 _RISK = ("accepted", "quarantined", "rejected", "staged", "recalled")
 _MORE = (("unreadable", "unreadable rows"), ("deferred_items", "labels deferred"), ("adopted_items", "labels adopted"))
-_WORST, _MEMBERS = 12, 24
+_WORST, _MEMBERS, _LISTED = 12, 24, 40
 
 
 def view(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,8 @@ def view(facts: Mapping[str, Any]) -> dict[str, Any]:
         "risk": [(dict(_PLACES).get(k, k), k, risk[k]) for k in _RISK if sum(risk.get(k, ()))],
         "marks": {"hold": 0.5},
         "sources": _sources(facts.get("sources") or (), facts.get("n_sources")),
-        "campaigns": sorted(campaigns, key=lambda c: (-c["n_records"], c["campaign_id"])),
+        "campaigns": sorted(campaigns, key=lambda c: (-c["n_records"], c["campaign_id"]))[:_LISTED],
+        "more_campaigns": max(0, len(campaigns) - _LISTED),
         "calibration": _calibration(facts.get("calibration") or {}),
         "rate": float(policy.get("false_quarantine_rate") or 0.01),
         "items": _items(facts.get("items") or {}),

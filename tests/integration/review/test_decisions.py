@@ -217,8 +217,8 @@ def test_releasing_a_changed_schema_accepts_it(store, made, person):
     made.ingest(store, "b1", made.records("a1"))
     wide = {"id": "text", "answer": "text", "extra": "number"}
     run = made.begin(store, "b2", schema=wide)
-    decided = made.decided(made.records("a2"), {"a2": "quarantined"}, notes=(Reason("schema_drift"),))
-    decided.evidence.loc[0, "code"] = "schema_drift"
+    decided = made.decided(made.records("a2"), {"a2": "staged"}, notes=(Reason("schema_drift", {"added": ["extra"]}),))
+    decided.decisions["reasons"] = [["schema_drift"]]
     made.commit(store, run, made.records("a2"), decided)
 
     def schema():
@@ -226,7 +226,10 @@ def test_releasing_a_changed_schema_accepts_it(store, made, person):
         return load_state(store, made.contract, record_ids=[], item_ids=[], version=10**6, controls=controls).schema
 
     assert "extra" not in schema()
-    done = release(store, made.contract, record_ids=["a2"], **person)
+    told = explain(store, "captcha", "a2")["evidence"]
+    assert [e["args"] for e in told if e["code"] == "schema_drift"] == [{"added": ["extra"]}]
+    done = release(store, made.contract, run_id="captcha-b2", **person)
+    assert done.record_ids == ("a2",)
     assert schema() == wide
     undo(store, made.contract, done.seq, **person)
     assert "extra" not in schema()

@@ -50,7 +50,7 @@ def places_of(store):
 
 
 @given(steps=STEPS)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_record_is_in_exactly_one_place_whatever_happens(steps, made, settings_at):
     from poison_guard.errors import UsageError
 

@@ -86,7 +86,11 @@ def test_every_mask_is_under_test():
 def answers_of_great_expectations(frame, expectations):
     """Verdict and failing rows of each expectation, all asked in one go."""
     numbered = frame.assign(position=np.arange(len(frame)))
-    wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": ["position"]}
+    wanted = {
+        "result_format": "COMPLETE",
+        "unexpected_index_column_names": ["position"],
+        "return_unexpected_index_query": False,
+    }
     for outcome in run_expectations(numbered, expectations, result_format=wanted):
         assert outcome.error is None
         yield outcome.success, sorted(row["position"] for row in outcome.result.get("unexpected_index_list") or ())

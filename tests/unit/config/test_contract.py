@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,10 +76,8 @@ def test_a_missing_or_broken_file_is_one_sentence(tmp_path):
     )
 )
 def test_any_table_parses_or_is_a_config_error(table):
-    try:
+    with contextlib.suppress(ConfigError):
         parse_contract(table)
-    except ConfigError as error:
-        assert str(error)
 
 
 def test_the_policy_hash_changes_with_any_threshold():

@@ -210,7 +210,11 @@ def test_sender_clocks_are_held_within_the_lateness_window(collect):
     rows = ["1,u,2020-01-01,1,x", "2,u,2026-03-01T11:00:00Z,1,x", "3,u,2027-01-01,1,x"]
     batch = collect(contract, {"a.csv": "id,user,at,speed,agent\n" + "\n".join(rows)})
     at = batch.records["observed_at"].tolist()
-    assert at == [NOW - dt.timedelta(days=7), NOW - dt.timedelta(hours=1), NOW + dt.timedelta(hours=1)]
+    assert at == [
+        NOW - dt.timedelta(days=contract.policy.lateness_days),
+        NOW - dt.timedelta(hours=1),
+        NOW + dt.timedelta(hours=1),
+    ]
     assert str(batch.records["observed_at"].dtype) == "datetime64[us, UTC]"
 
 

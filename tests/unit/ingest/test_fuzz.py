@@ -29,7 +29,7 @@ _buffer = io.BytesIO()
 pd.read_csv(io.BytesIO(CSV)).to_parquet(_buffer)
 PARQUET = _buffer.getvalue()
 
-fuzz = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite

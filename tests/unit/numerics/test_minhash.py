@@ -7,13 +7,20 @@ from poison_guard.numerics.characters import MAX_CHARS, fold
 from poison_guard.numerics.graphs import components
 from poison_guard.numerics.minhash import EMPTY, WIDTH, band_pairs, feature_count, similarity, sketch
 
-WORDS = "the quick brown fox jumps over a lazy dog while seven old wizards watch from their tower by the sea".split()
+SENTENCE = "the quick brown fox jumps over a lazy dog while seven old wizards watch from their tower by the sea"
+WORDS = SENTENCE.split()
 
 
 @pytest.mark.parametrize(
     "text",
-    ["Repeat AFTER me", "repeat\u200b  after\tme", "ｒｅｐｅａｔ after me", "re\u00adpeat after\u202e me\n", "répeat after me\ufeff"],
-)  # fmt: skip
+    [
+        "Repeat AFTER me",
+        "repeat\u200b  after\tme",
+        "ｒｅｐｅａｔ after me",
+        "re\u00adpeat after\u202e me\n",
+        "répeat after me\ufeff",
+    ],
+)
 def test_what_looks_the_same_folds_to_the_same(text):
     assert fold(text) == "repeat after me"
 
@@ -73,9 +80,8 @@ def test_word_order_does_not_matter_and_order_inside_words_does():
 
 
 def test_near_copies_meet_in_a_band_and_huge_buckets_stay_linear():
-    copies = sketch([" ".join(WORDS[:k] + ["new"] + WORDS[k + 1 :]) for k in range(20)])
+    copies = sketch([" ".join([*WORDS[:k], "new", *WORDS[k + 1 :]]) for k in range(20)])
     left, right = (np.concatenate(side) for side in zip(*band_pairs(copies, rows=4), strict=True))
-    assert len(np.unique(components(left, right + 1000))) >= 1
     met = np.zeros(20, bool)
     met[np.r_[left, right]] = True
     assert met.all()

@@ -8,7 +8,7 @@ from poison_guard.config import parse_contract
 from poison_guard.records import Batch, State
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
-NO_ISSUES = pd.DataFrame({"record_id": pd.Series(dtype="str"), "code": pd.Series(dtype="str"), "args": pd.Series(dtype=object)})
+NO_ISSUES = pd.DataFrame({k: pd.Series(dtype=object) for k in ("record_id", "code", "args")})
 NO_UNREADABLE = pd.DataFrame({k: pd.Series(dtype="str") for k in ("record_id", "object", "row", "code", "args", "raw")})
 LEDGER = (
     "source_id", "controls_right", "controls_wrong", "agreed", "disagreed", "outcomes_right", "outcomes_wrong", "n",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from poison_guard.config import Mode, Policy
 from poison_guard.pipeline import run
+from poison_guard.pipeline.prepare import labels_needed
 from poison_guard.records import Phase
 from tests.unit.pipeline.conftest import NO_UNREADABLE, make_batch, make_state, sessions
 
@@ -57,7 +58,7 @@ def test_without_a_trusted_set_everything_that_would_pass_is_staged(contract, re
     assert set(decided.decisions["place"]) <= {"staged", "quarantined"}
     assert "accept" not in set(decided.decisions["action"])
     assert any("no_trusted_set" in codes for codes in decided.decisions["reasons"])
-    assert decided.notes[0].args["needed"] == 299
+    assert decided.notes[0].args["needed"] == labels_needed(0.01)
 
 
 def test_with_three_trusted_rows_everything_is_staged_and_the_number_missing_is_said(contract, records):
@@ -92,7 +93,9 @@ def test_a_signal_that_crashes_stages_what_would_have_passed(signal, contract, t
     assert any("signal_missing" in codes for codes in decided.decisions["reasons"])
 
 
-def test_a_signal_that_is_not_required_may_fail_without_holding_the_batch(contract, trusted_state, records, monkeypatch):
+def test_a_signal_that_is_not_required_may_fail_without_holding_the_batch(
+    contract, trusted_state, records, monkeypatch
+):
     monkeypatch.setattr("poison_guard.signals.campaigns.lockstep", lambda *a, **k: 1 / 0)
     lenient = dataclasses.replace(contract, policy=Policy(required=("source", "anomaly")))
     decided = decide(records, lenient, trusted_state)
@@ -101,7 +104,13 @@ def test_a_signal_that_is_not_required_may_fail_without_holding_the_batch(contra
 
 
 def test_an_unreadable_row_is_a_decision_too(contract, trusted_state, records):
-    row = {"record_id": "u1", "object": "f.csv", "row": 3, "code": "unreadable_row", "args": {"line": 3, "why": "ragged"}}
+    row = {
+        "record_id": "u1",
+        "object": "f.csv",
+        "row": 3,
+        "code": "unreadable_row",
+        "args": {"line": 3, "why": "ragged"},
+    }
     unreadable = pd.concat([NO_UNREADABLE, pd.DataFrame([row | {"raw": "a,b"}])], ignore_index=True)
     decided = decide(records, contract, trusted_state, unreadable=unreadable)
     assert len(decided.decisions) == len(records) + 1
@@ -114,7 +123,7 @@ def test_an_empty_batch_flows_through(contract, trusted_state, records):
 
 
 def test_a_blocked_source_is_rejected(contract, trusted_state, records):
-    ledger = pd.DataFrame([{c: 0.0 for c in trusted_state.ledger.columns}]).assign(
+    ledger = pd.DataFrame([dict.fromkeys(trusted_state.ledger.columns, 0.0)]).assign(
         source_id="s1", blocked=True, first_seen=pd.Timestamp("2026-01-01", tz="UTC")
     )
     decided = decide(records, contract, dataclasses.replace(trusted_state, ledger=ledger))

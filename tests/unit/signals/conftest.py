@@ -89,7 +89,7 @@ def make_crowd(
     item, who, said, at, kind = item[keep], who[keep], said[keep], at[keep], kind[keep]
     old = np.r_[r.random(people) < 0.8, r.random(attackers) < aged]
     observed = START + pd.to_timedelta(at, unit="s")
-    since = np.where(old[who], START - pd.Timedelta(days=100), observed - pd.Timedelta(days=1))
+    since = START + pd.to_timedelta(np.where(old[who], -100 * 86400.0, at - 86400.0), unit="s")
     frame = pd.DataFrame(
         {
             "record_id": [f"r{k}" for k in range(len(item))],
@@ -98,7 +98,7 @@ def make_crowd(
             "answer": said.astype(str),
             "vote": said.astype(str),
             "observed_at": observed,
-            "source_since": pd.to_datetime(since, utc=True),
+            "source_since": since,
             "kind": kind,
         }
     )

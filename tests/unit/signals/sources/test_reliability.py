@@ -98,7 +98,9 @@ def test_every_reason_names_what_was_seen():
     assert row["p"] <= ALPHA
     assert (row["code"], row["args"]) == ("controls_wrong", {"wrong": 9, "answered": 10})
     ledger = pd.DataFrame([ledger_row("b", outcomes_wrong=18, outcomes_right=2)])
-    late = score_sources(votes.assign(source_id="b", item_id="w"), ledger=ledger, controls=controls, alpha=ALPHA).iloc[0]
+    late = score_sources(votes.assign(source_id="b", item_id="w"), ledger=ledger, controls=controls, alpha=ALPHA).iloc[
+        0
+    ]
     assert (late["code"], late["args"]) == ("outcomes_wrong", {"wrong": 18, "n": 20})
 
 
