@@ -11,9 +11,9 @@ import click
 from poison_guard.cli.deciding import chosen_by, contract_and_store, decide_or_tell
 from poison_guard.cli.explain import show_record
 from poison_guard.cli.options import by_and_reason, common, dry_run, feed_option
-from poison_guard.cli.output import counted, emit, table, told
+from poison_guard.cli.output import counted, emit, say, table, told
 from poison_guard.decide.reasons import sentence
-from poison_guard.errors import NotFoundError
+from poison_guard.errors import NotFoundError, UsageError
 
 __all__ = ["review_command"]
 
@@ -31,10 +31,18 @@ def review_command() -> None:
 @click.option("--kind", type=click.Choice(["held", "audit", "recalled"]), help="Only entries of this kind.")
 @click.option("--expired", is_flag=True, help="Also entries that nobody read in time.")
 @click.option("--groups", type=click.Choice(["campaign", "source"]), help="One line a campaign or source instead.")
+@click.option("--sample", type=click.IntRange(1), help="Draw so many staged records to vet for a first trusted set.")
 @click.option("--decided", is_flag=True, help="What people decided instead, last first: the events `undo` takes.")
 @common
 def list_command(
-    feed: str, groups: str | None, decided: bool, home: Path, as_json: bool, limit: int | None, **where: Any
+    feed: str,
+    groups: str | None,
+    sample: int | None,
+    decided: bool,
+    home: Path,
+    as_json: bool,
+    limit: int | None,
+    **where: Any,
 ) -> None:
     """List what waits for review, riskiest first."""
     from poison_guard import review
@@ -44,6 +52,9 @@ def list_command(
         if decided:
             frame = list_decisions(store, contract.name, limit=limit or 50)
             shown = ("Decisions", (">event", "what", "by", "at", ">records", "reason", ">undone by"), _decision)
+        elif sample:
+            frame = review.draw_staged(store, contract, sample)
+            shown = ("Staged, to vet", ("record", "source", "item", "answer", "group"), _staged)
         elif groups:
             frame = review.list_groups(store, contract, by=f"{groups}_id")
             shown = (f"Waiting, by {groups}", (groups, ">records", ">sources", ">risk", "oldest"), tuple)
@@ -84,12 +95,17 @@ def show_command(record: str, feed: str, home: Path, as_json: bool) -> None:
 @click.argument("records", nargs=-1)
 @feed_option(required=True)
 @chosen_by
+@click.option("--trust", is_flag=True, help="Also enter them into the trusted set: you vetted each of them.")
 @by_and_reason
 @dry_run
 @common
-def release_command(**given: Any) -> None:
+def release_command(trust: bool, **given: Any) -> None:
     """Accept held records: RECORDS by id, a whole campaign, or all of a source. They speak for their sources."""
+    if trust and not given["records"]:
+        raise UsageError("--trust needs record ids: what is trusted was looked at one by one")
     decide_or_tell("release", **given)
+    if trust and not given["dry_run"]:
+        _trust(given)
 
 
 @review_command.command("reject")
@@ -133,6 +149,19 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
         told(f"would undo decision {event} ({verb}) of {counted(n, 'record')}")
     else:
         told(f"undid decision {event}: {counted(n, 'record')} back where it was before (event {number})")
+
+
+def _trust(given: dict[str, Any]) -> None:
+    from poison_guard.review import trust_released
+
+    with contract_and_store(given["feed"], given["home"]) as (contract, store):
+        added = trust_released(store, contract, list(given["records"]), by=given["by"], reason=given["reason"])
+    say(f"entered {added.added:,} of them into the trusted set, which now holds {added.n:,}")
+
+
+def _staged(row: dict[str, Any]) -> tuple[Any, ...]:
+    shown = (row[name] for name in ("record_id", "source_id", "item_id", "answer", "group"))
+    return tuple(value if isinstance(value, str) else "" for value in shown)
 
 
 def _entry(row: dict[str, Any]) -> tuple[Any, ...]:

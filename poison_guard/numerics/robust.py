@@ -6,21 +6,23 @@ import numpy as np
 
 __all__ = ["column_scale", "quantile_skew", "trimmed_covariance"]
 
-_NORMAL_IQR = 1.349  # interquartile range of a standard normal
+_RANGES = ((0.25, 1.349), (0.05, 3.290), (0.01, 4.653))
+"""Tail shares, and how many standard deviations of a normal lie between the two tails."""
 
 
 def column_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the median and a positive scale of each column of `X` ``(n, d)``, both ``(d,)``; X must be finite.
 
-    The scale is the normal-consistent interquartile range; the standard deviation where half of the column is one
-    value, and 1 for constant columns.
+    The scale is the normal-consistent interquartile range; where half of the column is one value the 5-95 % or 1-99 %
+    range, then the standard deviation, and 1 for constant columns.
     """
-    low, centre, high = np.quantile(X, (0.25, 0.5, 0.75), axis=0)
-    scale = (high - low) / _NORMAL_IQR
-    spread = X.std(axis=0)
-    tight = scale <= 1e-3 * spread
-    scale = np.where(tight, spread, scale)
+    tails = [tail for tail, _ in _RANGES]
+    low, high = np.quantile(X, tails, axis=0), np.quantile(X, [1 - tail for tail in tails], axis=0)
+    centre = np.median(X, axis=0)
     floor = 1e-12 * np.maximum(1.0, np.abs(centre))
+    scale = X.std(axis=0)
+    for (_, width), a, b in reversed(list(zip(_RANGES, low, high, strict=True))):
+        scale = np.where((b - a) / width > floor, (b - a) / width, scale)
     return centre, np.where(scale > floor, scale, 1.0)
 
 

@@ -1,5 +1,6 @@
 """What reviewers do: see what waits, claim it, release or reject it, take accepted records back, and undo any of it."""
 
+from poison_guard.review.bootstrap import draw_staged, trust_released
 from poison_guard.review.claims import Claim, claim, unclaim
 from poison_guard.review.selection import Selection, select
 from poison_guard.review.sources import block_source, unblock_source
@@ -13,6 +14,7 @@ __all__ = [
     "Selection",
     "block_source",
     "claim",
+    "draw_staged",
     "list_groups",
     "list_pending",
     "recall",
@@ -20,6 +22,7 @@ __all__ = [
     "release",
     "select",
     "show",
+    "trust_released",
     "unblock_source",
     "unclaim",
     "undo",

@@ -101,7 +101,8 @@ def _values(column: pd.Series) -> list[Any]:
 
 
 def _with_none(values: pd.Series, column: pd.Series) -> list[Any]:
-    return np.where(column.notna(), values.astype(object), None).tolist()
+    cells = values.astype(object).to_numpy()
+    return [cell if there else None for cell, there in zip(cells, column.notna(), strict=True)]
 
 
 def _copy(conn: sa.Connection, statement: str, values: list[list[Any]]) -> None:

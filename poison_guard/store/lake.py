@@ -9,16 +9,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from poison_guard.errors import NotFoundError, StoreError, TamperError, UsageError
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 __all__ = ["Lake", "LakeFile"]
 
@@ -101,7 +98,7 @@ class Lake:
         return tuple(sorted(str(PurePosixPath(path).relative_to(self._at)) for path in found))
 
     @property
-    def _files(self) -> AbstractFileSystem:
+    def _files(self) -> Any:
         return self.__dict__["_system"]
 
     @property

@@ -157,7 +157,7 @@ def _utc(times: pd.Series) -> pd.Series:
 
 
 def _untold(made: pd.DataFrame, given: pd.DataFrame, notes: Iterable[Reason]) -> list[tuple[object, ...]]:
-    """Return rows for the reasons of decisions that no evidence tells; what the guard noted of itself gives their args."""
+    """Return rows for the reasons of decisions that no evidence tells, with the arguments of the guard's notes."""
     noted = {note.code: note.args for note in notes}
     each = made[["record_id", "reasons"]].explode("reasons").dropna()
     there = set(zip(given["record_id"], given["code"], strict=True))

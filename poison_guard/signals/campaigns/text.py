@@ -22,6 +22,7 @@ _BAND_ROWS = 4  # 32 bands of 4: a pair at 0.45 meets in some band with chance .
 _MIN_FEATURES = 12.0  # about three words: shorter messages are alike by nature
 _MIN_MESSAGES, _MIN_SPEAKERS = 5, 3
 _NEW = dt.timedelta(days=30)
+_LEAST_HASTE = 0.01  # memes are hasty too: haste supports newness, it never replaces it
 _TIME_COUNTS_FROM = 0.05  # newness of the speakers at which their haste counts beside it
 
 
@@ -135,7 +136,7 @@ def _chance(messages: _Messages, members: np.ndarray, rest: np.ndarray) -> float
     newness = _new_share(messages, members, rest)
     if newness > _TIME_COUNTS_FROM:
         return newness
-    return float(min(newness, fisher(newness, haste)))
+    return float(min(newness, fisher(newness, max(haste, _LEAST_HASTE))))
 
 
 def _new_share(messages: _Messages, members: np.ndarray, rest: np.ndarray) -> float:

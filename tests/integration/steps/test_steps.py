@@ -11,7 +11,7 @@ from poison_guard.errors import DataError, UsageError
 from poison_guard.steps import scheduled
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import tables
-from tests.integration.steps.conftest import answers, put
+from tests.integration.steps.conftest import CONTRACT, answers, put
 
 
 def stored(guard: Guard) -> pd.DataFrame:
@@ -185,3 +185,46 @@ def test_a_drifted_payload_is_held_whole_and_says_what_changed(trusted_guard):
 def test_the_scheduled_module_is_what_the_package_exports():
     assert steps.collect is scheduled.collect
     assert dataclasses.is_dataclass(Guard) is False
+
+
+def test_a_cold_feed_warms_up_through_the_review(guard):
+    from poison_guard.review import draw_staged, release, trust_released
+
+    guard.ingest(answers(900, 20))
+    with open_feed(guard.contract.path, guard.home) as feed:
+        drawn = draw_staged(feed.store, feed.contract, 450)
+        ids = drawn["record_id"].tolist()
+        per_source = drawn["source_id"].value_counts()
+        assert per_source.max() - per_source.min() <= 3, "every source is asked about alike"
+        with pytest.raises(UsageError, match="release it"):
+            trust_released(feed.store, feed.contract, ids, by="reviewer-1", reason="vetted one by one")
+        release(feed.store, feed.contract, record_ids=ids, by="reviewer-1", reason="vetted one by one")
+        added = trust_released(feed.store, feed.contract, ids, by="reviewer-1", reason="vetted one by one")
+    assert added.added == 450
+    assert added.calibration >= 99
+    guard.ingest()
+    assert (stored(guard)["place"] == "staged").sum() == 0
+
+
+def test_a_query_feed_takes_in_what_lies_above_its_watermark(tmp_path, monkeypatch):
+    warehouse = sa.create_engine(f"sqlite:///{tmp_path / 'warehouse.db'}")
+    frame = answers(200, 21).assign(n=range(200))
+    frame.iloc[:120].to_sql("answers", warehouse, index=False)
+    text = CONTRACT.replace('path = "inbox/quiz/*.csv"', 'query = "select * from answers"\nwatermark = "n"')
+    (tmp_path / "quiz.toml").write_text(text)
+    monkeypatch.setenv("POISON_GUARD_SOURCE_URL", f"sqlite:///{tmp_path / 'warehouse.db'}")
+    guard = Guard.open(tmp_path / "quiz.toml", home=tmp_path / "home")
+    guard.trust(answers(900, 99, prefix="t").assign(n=0), by="reviewer-1", reason="labelled in the audit")
+    assert guard.ingest().counts["received"] == 120
+    assert guard.ingest().counts["received"] == 0
+    frame.iloc[120:].to_sql("answers", warehouse, index=False, if_exists="append")
+    assert guard.ingest().counts["received"] == 80
+    assert len(stored(guard)) == 200
+
+
+def test_a_feature_that_no_trusted_record_has_stages_the_batch_and_says_so(trusted_guard, contract):
+    contract.write_text(CONTRACT.replace('["dwell", "speed"]', '["dwell", "speed", "pressure"]'))
+    guard = Guard.open(contract, home=trusted_guard.home)
+    result = guard.ingest(answers(100, 22).assign(pressure=1.5))
+    assert result.counts["accepted"] == 0
+    assert any("no trusted record has pressure" in note for note in result.notes)
