@@ -27,15 +27,16 @@ class Guard:
     >>> guard.scan("answers.parquet").decisions  # doctest: +SKIP
     """
 
-    def __init__(self, contract: Contract, home: Path) -> None:
+    def __init__(self, contract: Contract, contract_path: Path, home: Path) -> None:
         self.contract = contract
+        self.contract_path = contract_path
         self.home = home
 
     @classmethod
     def open(cls, contract_path: str | Path, home: str | Path = "guard-home") -> Guard:
         """Read contract and settings; `ConfigError` names the file and the key. The store is opened when used."""
         contract = load_contract(contract_path)
-        return cls(contract, open_settings(home).home)
+        return cls(contract, Path(contract_path), open_settings(home).home)
 
     def trust(self, source: Source, *, by: str, reason: str) -> TrustedSummary:
         """Add vetted records (frame or path) to the trusted set; `DataError` where one of them is not whole."""
@@ -85,7 +86,7 @@ class Guard:
     def _feed(self, *, only_look: bool = False) -> Iterator[Feed]:
         from poison_guard.steps.opening import open_feed
 
-        with open_feed(self.contract.path, self.home, only_look=only_look) as feed:
+        with open_feed(self.contract_path, self.home, only_look=only_look) as feed:
             yield feed
 
 

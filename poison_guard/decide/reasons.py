@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 __all__ = ["SENTENCES", "safe", "sentence"]
@@ -61,8 +61,8 @@ class _Args:
 
     def words(self, name: str) -> str:
         """Column names read as words: ``pointer_speed`` is shown as "pointer speed"."""
-        value = self._args[name]
-        names = value if isinstance(value, list | tuple) else [value]
+        value: Any = self._args[name]
+        names: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         return ", ".join(safe(str(n)).removeprefix("feature.").replace("_", " ") for n in names)
 
     def count(self, name: str, one: str, many: str | None = None) -> str:

@@ -121,7 +121,8 @@ def _let_pass(decisions: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame
 
 
 def _validation_evidence(ids: np.ndarray, validation: Validation) -> SignalEvidence:
-    p, reasons = np.ones(len(ids)), {}
+    p = np.ones(len(ids))
+    reasons: dict[int, Reason] = {}
     failures = validation.failures
     rows = pd.Index(ids).get_indexer(failures["record_id"])
     for row, code, args in zip(rows, failures["code"], failures["args"], strict=True):
@@ -133,7 +134,8 @@ def _validation_evidence(ids: np.ndarray, validation: Validation) -> SignalEvide
 
 def _source_evidence(scored: pd.DataFrame, found: Globals, state: State) -> list[SignalEvidence]:
     """Return what is known of each record's sources: the statistics of its source, and blocks by reviewers."""
-    p, reasons = np.ones(len(scored)), {}
+    p = np.ones(len(scored))
+    reasons: dict[int, Reason] = {}
     if len(found.sources):
         suspects = found.sources[found.sources["p"] <= 0.05]
         told = {
@@ -163,7 +165,8 @@ def _campaign_of(ids: np.ndarray, campaigns: Sequence[Campaign]) -> list[str | N
 
 
 def _campaign_evidence(ids: np.ndarray, campaigns: Sequence[Campaign]) -> SignalEvidence:
-    p, reasons = np.ones(len(ids)), {}
+    p = np.ones(len(ids))
+    reasons: dict[int, Reason] = {}
     index = pd.Index(ids)
     for campaign in campaigns:
         for row in index.get_indexer(list(campaign.record_ids)):

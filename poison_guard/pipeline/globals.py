@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from poison_guard.pipeline.score import read_sketches, read_vectors
 from poison_guard.records import Campaign, Reason, State
 
 __all__ = ["Globals", "find_globals"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepare
     return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes)
 
 
-def _or_crash(found, signal: str, crashes: dict[str, Reason], empty):
+def _or_crash(found: _T | Crash, signal: str, crashes: dict[str, Reason], empty: _T) -> _T:
     if isinstance(found, Crash):
         crashes[signal] = Reason("signal_missing", {"signal": signal, "why": str(found)})
         return empty

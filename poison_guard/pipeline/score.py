@@ -7,6 +7,7 @@ on which other records share the partition (law 3).
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from poison_guard.config import Contract
 from poison_guard.pipeline.guarded import Crash, guarded
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.records import Level, Reason, SignalEvidence
+
+if TYPE_CHECKING:
+    from poison_guard.signals.anomaly.model import AnomalyModel
 
 __all__ = ["KEYS", "read_evidence", "read_sketches", "read_vectors", "score_partition"]
 
@@ -42,7 +46,7 @@ def score_partition(records: pd.DataFrame, contract: Contract, prepared: Prepare
     """
     parts = [_keys(records, contract)]
     if prepared.anomaly is not None:
-        parts.append(_anomaly(records, contract, prepared))
+        parts.append(_anomaly(records, contract, prepared.anomaly))
     if contract.texts and contract.speaker:
         parts.append(_sketches(records, contract))
     return pd.concat(parts, axis=1)
@@ -75,10 +79,9 @@ def _as_text(column: pd.Series) -> pd.Series:
     return column.map(lambda v: None if pd.isna(v) else f"{v:g}").astype("str")
 
 
-def _anomaly(records: pd.DataFrame, contract: Contract, prepared: Prepared) -> pd.DataFrame:
+def _anomaly(records: pd.DataFrame, contract: Contract, model: AnomalyModel) -> pd.DataFrame:
     features = [f"feature.{name}" for name in contract.features]
     groups = records["group"] if contract.has("group") else None
-    model = prepared.anomaly
     found = guarded(lambda: (model.evidence(records[features], groups=groups), model.vectors(records[features])))
     if isinstance(found, Crash):
         return pd.DataFrame({"crash.anomaly": pd.Series([str(found)] * len(records), dtype="str")})

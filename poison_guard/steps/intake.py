@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -20,15 +21,15 @@ from poison_guard.store.trusted import load_trusted
 
 __all__ = ["Source", "as_paths", "current_state", "read_batch", "readable_objects", "take_in"]
 
-Source = pd.DataFrame | str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
+Source = pd.DataFrame | str | Path | Sequence[str | Path] | None
 """A frame, a path or URL, several of them, or None: what the contract's ``[data]`` names."""
 
 
 def read_batch(feed: Feed, source: Source, now: dt.datetime, *, seen_too: bool = False) -> Batch:
     """Return what is new: objects whose digest was taken in before are left out, unless `seen_too`. No side effects."""
     contract = feed.contract
-    if source is None and contract.data.query:
-        return _read_query(feed, now)
+    if source is None and contract.data.query and contract.data.watermark:
+        return _read_query(feed, contract.data.query, contract.data.watermark, now)
     seen = frozenset() if seen_too else seen_objects(feed.store, contract.name)
     return collect_frames(contract, as_paths(source), home=feed.settings.home, received_at=now, seen=seen)
 
@@ -37,10 +38,10 @@ def as_paths(source: Source) -> pd.DataFrame | list[str] | None:
     """Return a frame or None as it is, paths as a list of text."""
     if source is None or isinstance(source, pd.DataFrame):
         return source
-    return [os.fspath(source)] if isinstance(source, str | os.PathLike) else [os.fspath(path) for path in source]
+    return [os.fspath(source)] if isinstance(source, (str, Path)) else [os.fspath(path) for path in source]
 
 
-def _read_query(feed: Feed, now: dt.datetime) -> Batch:
+def _read_query(feed: Feed, query: str, watermark: str, now: dt.datetime) -> Batch:
     contract = feed.contract
     url = os.environ.get(contract.data.url_env)
     if not url:
@@ -48,11 +49,10 @@ def _read_query(feed: Feed, now: dt.datetime) -> Batch:
     from poison_guard.store.warehouse import read_query
 
     after = last_watermark(feed.store, contract.name)
-    data = contract.data
-    frame = read_query(url, data.query, watermark=data.watermark, after=after, limit=data.max_rows)
+    frame = read_query(url, query, watermark=watermark, after=after, limit=contract.data.max_rows)
     if not len(frame):
         return empty_batch(contract, received_at=now)
-    highest = str(frame[data.watermark].max())
+    highest = str(frame[watermark].max())
     return batch_from_frame(
         contract, frame, object_uri=f"query:{contract.name}:{after or ''}", received_at=now, watermark=highest
     )

@@ -125,6 +125,7 @@ def _campaign_facts(campaign: Campaign) -> dict[str, Any]:
 
 
 def _campaign(facts: Mapping[str, Any]) -> Campaign:
-    times = {name: facts[name] and pd.Timestamp(facts[name]).to_pydatetime() for name in ("first_at", "last_at")}
-    tuples = {name: tuple(facts[name]) for name in ("record_ids", "source_ids")}
-    return Campaign(**{**facts, **times, **tuples, "reason": Reason(*facts["reason"])})
+    values: dict[str, Any] = dict(facts)
+    values |= {name: facts[name] and pd.Timestamp(facts[name]).to_pydatetime() for name in ("first_at", "last_at")}
+    values |= {name: tuple(facts[name]) for name in ("record_ids", "source_ids")}
+    return Campaign(**values | {"reason": Reason(*facts["reason"])})

@@ -161,7 +161,7 @@ def _untold(made: pd.DataFrame, given: pd.DataFrame, notes: Iterable[Reason]) ->
     noted = {note.code: note.args for note in notes}
     each = made[["record_id", "reasons"]].explode("reasons").dropna()
     there = set(zip(given["record_id"], given["code"], strict=True))
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name, reason in zip(each["record_id"], each["reasons"], strict=True):
         told = reason if isinstance(reason, Reason) else Reason(str(reason), noted.get(str(reason), {}))
         if (name, told.code) not in there:

@@ -20,8 +20,10 @@ def test_a_device_that_is_not_there_is_an_error_that_names_it(name):
 
 def test_threads_are_put_back_even_after_an_error():
     before = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), limited_threads(1):
-        assert torch.get_num_threads() == 1
+    with limited_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with pytest.raises(ZeroDivisionError), limited_threads(before + 1):
         _ = 1 / 0
     assert torch.get_num_threads() == before
 

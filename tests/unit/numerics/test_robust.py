@@ -16,7 +16,7 @@ def test_the_scale_of_normal_columns_is_their_standard_deviation_despite_outlier
 
 
 def test_constant_columns_get_scale_one_and_mostly_constant_ones_their_deviation():
-    X = np.zeros((100, 2))
+    X = np.zeros((1000, 2))
     X[:3, 1] = 4.0
     _, scale = column_scale(X)
     assert scale[0] == 1.0

@@ -26,10 +26,10 @@ def test_leaves_hold_every_row_once(n):
 
 
 @pytest.mark.parametrize("d", [2, 5])
-def test_the_dimension_of_even_data_is_found(d):
+def test_the_dimension_of_even_data_is_found_and_not_overstated_at_the_edges_of_leaves(d):
     spacing = leaf_spacing(cube(4000, d), np.arange(4000), trees=4, rng=np.random.default_rng(0))
-    assert dimension(spacing.mean) == pytest.approx(d, rel=0.25)
-    assert tail_dimension(spacing.first) == pytest.approx(d, rel=0.35)
+    for found in (dimension(spacing.mean), tail_dimension(spacing.first)):
+        assert 0.6 * d < found < 1.1 * d
 
 
 def test_agreement_on_rounded_values_lowers_the_tail_dimension():
@@ -42,7 +42,7 @@ def test_agreement_on_rounded_values_lowers_the_tail_dimension():
 def test_the_chance_of_a_ratio_is_that_of_simulated_even_data():
     rng = np.random.default_rng(1)
     d = 3
-    radii = np.sort(rng.random((20_000, OUTER - 1)) ** (1 / d), axis=1)
+    radii = np.sort(rng.random((100_000, OUTER - 1)) ** (1 / d), axis=1)
     ratio = radii[:, INNER - 1]
     bar = np.quantile(ratio, 0.01)
     chance = np.exp(log_ratio_chance(np.log(np.array([bar])), np.array([float(d)])))

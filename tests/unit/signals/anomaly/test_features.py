@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poison_guard.errors import DataError
+from poison_guard.signals.anomaly.features import FeatureMap
+
+
+def sessions(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "record_id": [f"r{i}" for i in range(n)],
+            "feature.dwell": np.exp(rng.normal(6, 0.8, n)),
+            "feature.speed": rng.normal(10, 2, n),
+            "feature.flag": np.zeros(n),
+            "feature.agent": pd.Series(rng.choice(["a", "b", "c"], n, p=[0.6, 0.39, 0.01])).astype("str"),
+        }
+    )
+
+
+def column(features, vectors, name):
+    return vectors[:, features.columns.index(name)]
+
+
+def test_numbers_come_out_centred_scaled_and_straight():
+    frame = sessions(5000)
+    features = FeatureMap().fit(frame)
+    vectors = features.transform(frame)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (5000, 5)
+    for name in ("feature.dwell", "feature.speed"):
+        values = column(features, vectors, name)
+        low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+        assert middle == pytest.approx(0, abs=1e-6)
+        assert values.std() == pytest.approx(1, abs=0.1)
+        assert abs(high + low) < 0.15
+
+
+def test_rare_categories_are_far_from_common_ones_and_unseen_ones_farthest():
+    features = FeatureMap().fit(sessions(1000))
+    new = sessions(4).assign(**{"feature.agent": ["a", "b", "c", "never"]})
+    a, b, c, never = column(features, features.transform(new), "feature.agent")
+    assert a == 0
+    assert b < 1.5
+    assert c > 3
+    assert never > c
+
+
+def test_an_unseen_value_is_usual_where_almost_every_value_is_new():
+    frame = pd.DataFrame({"feature.agent": [f"agent-{i}" for i in range(500)]})
+    features = FeatureMap().fit(frame)
+    assert features.transform(pd.DataFrame({"feature.agent": ["another"]}))[0, 0] == pytest.approx(0, abs=0.01)
+
+
+def test_a_missing_number_is_the_median_and_surprising_where_none_was_missing():
+    features = FeatureMap().fit(sessions(1000))
+    gone = sessions(1)
+    gone.loc[0, "feature.speed"] = np.nan
+    vectors = features.transform(gone)
+    assert column(features, vectors, "feature.speed")[0] == 0
+    assert column(features, vectors, "")[0] > 6
+
+
+def test_a_missing_number_is_usual_where_it_often_is():
+    frame = sessions(1000)
+    frame.loc[::2, "feature.speed"] = np.nan
+    features = FeatureMap().fit(frame)
+    assert np.abs(column(features, features.transform(frame), "")).max() < 0.8
+
+
+def test_a_change_of_a_constant_is_far():
+    features = FeatureMap().fit(sessions(1000))
+    changed = sessions(1).assign(**{"feature.flag": 1.0})
+    assert column(features, features.transform(changed), "feature.flag")[0] > 100
+
+
+def test_nothing_comes_out_infinite():
+    features = FeatureMap().fit(sessions(100))
+    wild = sessions(4)
+    wild["feature.dwell"] = [np.inf, -np.inf, 1e308, np.nan]
+    assert np.isfinite(features.transform(wild)).all()
+    empty = FeatureMap().fit(sessions(3).assign(**{"feature.dwell": np.nan}))
+    assert np.isfinite(empty.transform(wild)).all()
+
+
+def test_text_in_a_numeric_column_counts_as_missing_and_numbers_in_a_text_column_as_their_text():
+    features = FeatureMap().fit(sessions(300).assign(**{"feature.agent": ["4", "5", "5"] * 100}))
+    mixed = sessions(2).astype({"feature.speed": "str"})
+    mixed["feature.speed"] = ["10.0", "abc"]
+    mixed["feature.agent"] = [4.0, 6.0]
+    vectors = features.transform(mixed)
+    assert column(features, vectors, "feature.speed")[1] == 0
+    assert column(features, vectors, "")[1] > 4
+    assert column(features, vectors, "feature.agent")[0] < 2 < column(features, vectors, "feature.agent")[1]
+
+
+def test_a_row_is_mapped_alike_alone_and_in_company():
+    frame = sessions(200)
+    features = FeatureMap().fit(frame)
+    np.testing.assert_array_equal(features.transform(frame.iloc[[7]])[0], features.transform(frame)[7])
+
+
+def test_without_features_rows_or_a_known_column_there_is_a_clear_error():
+    with pytest.raises(DataError, match="feature columns"):
+        FeatureMap().fit(pd.DataFrame({"record_id": ["a"]}))
+    with pytest.raises(DataError, match="0 records"):
+        FeatureMap().fit(sessions(0))
+    with pytest.raises(DataError, match=r"feature\.speed"):
+        FeatureMap().fit(sessions(9)).transform(sessions(9).drop(columns="feature.speed"))
