@@ -12,9 +12,10 @@ import torch
 from poison_guard.errors import DataError
 from poison_guard.numerics.robust import column_scale
 
-__all__ = ["Columns", "Detector", "as_matrix", "score_blocks"]
+__all__ = ["HUGE", "LIMIT", "MAX_REFERENCE", "Columns", "Detector", "as_matrix", "score_blocks"]
 
 LIMIT = 1e6  # scales from the median beyond which a value is as strange as infinity; its square still fits float32
+HUGE = 1e100  # fitted values of this size count as infinite: their squares still fit float64
 MAX_REFERENCE = 8192  # rows a detector keeps or learns from; more rows are subsampled by hash
 
 
@@ -63,11 +64,11 @@ class Columns:
         """Learn from the finite cells of `X` ``(n, d)``, n >= 1."""
         if len(X) == 0:
             raise DataError("a detector cannot be fitted on 0 rows; give it at least one trusted record")
-        finite = np.isfinite(X)
+        X = X.astype(np.float64)
+        finite = np.abs(X) < HUGE
         if finite.all():
-            return cls(*column_scale(X.astype(np.float64)))
-        with np.errstate(all="ignore"):
-            filled = np.where(finite, X, np.nan).astype(np.float64)
+            return cls(*column_scale(X))
+        filled = np.where(finite, X, np.nan)
         empty = ~finite.any(axis=0)
         filled[:, empty] = 0.0
         middle = np.nanmedian(filled, axis=0)

@@ -10,13 +10,13 @@ import pandas as pd
 
 from poison_guard.errors import DataError
 from poison_guard.numerics.robust import column_scale, quantile_skew
+from poison_guard.signals.anomaly.base import HUGE, LIMIT
 
 __all__ = ["FEATURE", "FeatureMap", "numbers", "words"]
 
 FEATURE = "feature."
 """Prefix of the feature columns of a records frame."""
 _STRAIGHTER = 0.05  # skew a logarithm must take away to be used
-_FAR = 1e6  # scales from the median that stand for infinity
 
 
 def numbers(column: pd.Series) -> np.ndarray:
@@ -73,7 +73,7 @@ class _Number:
 
     @classmethod
     def fit(cls, values: np.ndarray) -> Self:
-        finite = values[np.isfinite(values)]
+        finite = values[np.abs(values) < HUGE]
         if len(finite) == 0:
             finite = np.zeros(1)
         knee = _knee(finite)
@@ -86,7 +86,7 @@ class _Number:
     def apply(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = (_bend(values, self.knee) - self.centre) / self.scale
-        return np.clip(np.nan_to_num(scaled, nan=0.0, posinf=_FAR, neginf=-_FAR), -_FAR, _FAR)
+        return np.clip(np.nan_to_num(scaled, nan=0.0, posinf=LIMIT, neginf=-LIMIT), -LIMIT, LIMIT)
 
 
 def _knee(finite: np.ndarray) -> float:

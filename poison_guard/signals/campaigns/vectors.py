@@ -188,10 +188,10 @@ def _cores(cloud: _Cloud, view: _View, rows: np.ndarray, alpha: float) -> Iterat
     points, owner = view.points[rows], cloud.owner[rows]
     trees = _TREES if len(rows) == len(cloud.points) else _TREES // 2
     spacing = leaf_spacing(points, owner, trees=trees, rng=cloud.rng(len(rows)))
-    around, usual = spacing.mean, dimension(spacing.mean)
+    around, usual = spacing.mean, _dimension(points, owner)
     if view.dense is not view.points:
         around = leaf_spacing(view.dense[rows], owner, trees=_TREES // 2, rng=cloud.rng(len(rows))).mean
-        usual = float(np.fmin(usual, np.fmax(dimension(around), tail_dimension(spacing.first))))
+        usual = float(np.fmin(usual, np.fmax(_dimension(view.dense[rows], owner), tail_dimension(spacing.first))))
     if np.isnan(usual):
         return
     suspect = np.flatnonzero(log_ratio_chance(spacing.least, np.full(len(rows), usual)) <= _SUSPECT)
@@ -199,24 +199,48 @@ def _cores(cloud: _Cloud, view: _View, rows: np.ndarray, alpha: float) -> Iterat
     queries = torch.from_numpy(points)
     apart, near = (found.numpy() for found in nearest(queries[suspect], queries, min(_LISTED + 1, len(rows))))
     distances = _other_owners(apart, owner[near], owner[suspect])
-    thinner = dimensions(np.median(around[near[:, : 2 * OUTER]], axis=1)) / dimension(around)
+    thinner = _thinner(around, near, suspect)
     tests = len(cloud.views) * 2 * len(cloud.points) * len(_INNERS)
     best, radius = _best_chance(distances, usual * np.minimum(1.0, thinner), np.log(alpha / tests))
     for i in np.flatnonzero(radius):
         yield _Core(view, int(rows[suspect[i]]), float(radius[i]), float(best[i] + np.log(tests)))
 
 
+def _thinner(around: np.ndarray, near: np.ndarray, suspect: np.ndarray) -> np.ndarray:
+    """Return how much lower the dimension around each candidate is than the batch's, ``(candidates,)``.
+
+    Other suspects are left out of its surroundings: a group of copies would otherwise vouch for itself.
+    """
+    usual = dimension(around)
+    calm = around.copy()
+    calm[suspect] = np.nan
+    beside = calm[near]
+    beside[np.isnan(beside).all(axis=1)] = -np.inf  # nothing but suspects: as thin as can be, no evidence from here
+    return dimensions(np.nanmedian(beside, axis=1)) / usual
+
+
+def _dimension(points: np.ndarray, owner: np.ndarray) -> float:
+    """Return the dimension that the exact neighbours of a random few rows speak of."""
+    some = slice(0, _SAMPLE // 2)  # rows are in random order
+    every = torch.from_numpy(points)
+    apart, near = (found.numpy() for found in nearest(every[some], every, min(_LISTED + 1, len(points))))
+    distances = np.maximum(_other_owners(apart, owner[near], owner[some]), 1e-30)
+    whole = np.isfinite(distances[:, OUTER - 1])
+    return dimension(np.log(distances[whole, INNER - 1] / distances[whole, OUTER - 1]))
+
+
 def _best_chance(distances: np.ndarray, local: np.ndarray, bar: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the least log chance over `_INNERS` and the widest significant radius of each candidate, 0 for none."""
-    outer = distances[:, OUTER - 1]
+    known = np.isfinite(distances[:, OUTER - 1])
+    outer = np.where(known, distances[:, OUTER - 1], 1.0)
     best, radius = np.zeros(len(distances)), np.zeros(len(distances))
     for inner in _INNERS:
-        near = distances[:, inner - 1]
+        near = np.where(known, distances[:, inner - 1], 1.0)
         ratio = np.log(np.maximum(near, 1e-30) / np.maximum(outer, 1e-30))
-        chance = np.where(np.isfinite(outer), log_ratio_chance(ratio, local, inner), 0.0)
+        chance = np.where(known, log_ratio_chance(ratio, local, inner), 0.0)
         radius = np.where(chance <= bar, near, radius)
         best = np.minimum(best, chance)
-    reach = np.where(np.isfinite(outer), outer, 0.0) * radius_at(bar, local)
+    reach = np.where(known, outer, 0.0) * radius_at(bar, local)
     return best, np.where(radius > 0, np.maximum(radius, reach), 0.0)
 
 
