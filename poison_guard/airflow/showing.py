@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,12 +59,20 @@ def where_next(home: Path) -> str:
     named = shlex.quote(str(home))
     reports = sorted((home / "reports").glob("*.html")) if (home / "reports").is_dir() else []
     lines = [f"  {file}" for file in reports[-6:]]
-    return "\n".join(
-        [
-            "Look next at",
-            *lines,
-            f"  poison-guard review list --home {named}      the quarantine, campaign by campaign",
-            f"  poison-guard status --home {named}           what is where, and what waits",
-            "  make up                                      the DAGs in Airflow's own pages",
-        ]
-    )
+    guard = _command()
+    commands = {
+        f"{guard} status --home {named}": "what is where, and what waits",
+        f"{guard} review list --feed captcha --groups campaign --home {named}": "the quarantine, campaign by campaign",
+        f"{guard} review list --feed captcha --home {named}": "record by record, each with its reasons",
+        "make up": "the DAGs in Airflow's own pages",
+    }
+    width = max(map(len, commands))
+    return "\n".join(["Look next at", *lines, *(f"  {c:<{width}}  {why}" for c, why in commands.items())])
+
+
+def _command() -> str:
+    """Return how this shell calls the command line: by name, or by the path of the environment we run in."""
+    if shutil.which("poison-guard"):
+        return "poison-guard"
+    beside = Path(sys.executable).with_name("poison-guard")
+    return shlex.quote(os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside))

@@ -66,13 +66,8 @@ def select(
     Exactly one of ids, campaign, source and run chooses. A source's records are those it sent or wrote; a run's are
     those it decided, and for them a release takes staged ones too (a batch that was held whole).
     """
-    given: dict[str, Any] = {
-        "record_ids": record_ids,
-        "campaign_id": campaign_id,
-        "source_id": source_id,
-        "run_id": run_id,
-    }
-    named = {key: value for key, value in given.items() if value is not None}
+    given = (("record_ids", record_ids), ("campaign_id", campaign_id), ("source_id", source_id), ("run_id", run_id))
+    named: dict[str, Any] = {key: value for key, value in given if value is not None}
     if len(named) != 1:
         raise UsageError(f"{verb} takes exactly one of record ids, campaign_id, source_id and run_id, got {len(named)}")
     places = None if record_ids is not None else takes(verb, named)

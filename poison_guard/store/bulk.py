@@ -57,8 +57,8 @@ def is_one_of(conn: sa.Connection, column: sa.ColumnElement[Any], values: Sequen
 def select_many(
     conn: sa.Connection, query: Query, column: sa.ColumnElement[Any], values: Iterable[str]
 ) -> pd.DataFrame:
-    """Return the rows of `query` whose `column` is among `values`, looked up in chunks."""
-    wanted = list(values)
+    """Return the rows of `query` whose `column` is among `values`, looked up in chunks, each value once."""
+    wanted = list(dict.fromkeys(values.tolist() if isinstance(values, pd.Series) else values))
     parts = [
         fetch_frame(conn, query.where(is_one_of(conn, column, wanted[start : start + _CHUNK])))
         for start in range(0, max(len(wanted), 1), _CHUNK)
@@ -102,7 +102,7 @@ def _values(column: pd.Series) -> list[Any]:
 
 def _with_none(values: pd.Series, column: pd.Series) -> list[Any]:
     cells = values.astype(object).to_numpy()
-    return [cell if there else None for cell, there in zip(cells, column.notna(), strict=True)]
+    return [cell if there else None for cell, there in zip(cells, column.notna().to_numpy(), strict=True)]
 
 
 def _copy(conn: sa.Connection, statement: str, values: list[list[Any]]) -> None:

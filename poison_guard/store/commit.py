@@ -6,47 +6,27 @@ Killed anywhere before the transaction ends, nothing is visible, and running aga
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard.config import Contract, Mode
-from poison_guard.errors import StaleStateError, StoreError
-from poison_guard.records import Action, Decided, ObjectRef, Place
+from poison_guard.config import Contract
+from poison_guard.errors import StaleStateError
+from poison_guard.records import Decided, ObjectRef, Place
 from poison_guard.store import bulk, chain, ledger, places, quarantine, tables
 from poison_guard.store.clock import moment
 from poison_guard.store.engine import Store
-from poison_guard.store.intake import Intake, Lookup, sort_intake
-from poison_guard.store.lake import LakeFile
+from poison_guard.store.intake import Lookup, sort_intake
 from poison_guard.store.manifests import add_files
 from poison_guard.store.names import fit_names
 from poison_guard.store.plain import to_json
-from poison_guard.store.rows import AUDIT, campaign_rows, evidence_rows, item_rows, record_rows
+from poison_guard.store.plan import Plan, make_plan
+from poison_guard.store.rows import campaign_rows, item_rows, record_rows
 from poison_guard.store.runs import Run, load_run_in
 
 __all__ = ["commit_run"]
-
-_HELD = (Place.QUARANTINED.value, Place.STAGED.value, Place.REJECTED.value)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """All that one commit will write, made before anything is written."""
-
-    rows: pd.DataFrame
-    """New and revised records, final; `file` numbers the lake file that each is in."""
-    again: pd.DataFrame
-    revised: frozenset[str]
-    contested: tuple[str, ...]
-    evidence: pd.DataFrame
-    queue: pd.DataFrame
-    counts: dict[str, int]
-    files: tuple[tuple[str, LakeFile], ...]
-    """(lane, file)."""
 
 
 def commit_run(
@@ -73,7 +53,7 @@ def commit_run(
         rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
         before = _known(conn, contract.name, rows)
         intake = sort_intake(rows, _lookup(conn, contract.name), revisions=contract.data.revisions)
-    plan = _plan(store, run, contract, intake, records, unreadable, decided)
+    plan = make_plan(store, run, contract, intake, records, unreadable, decided)
     with store.write() as conn:
         seq = chain.next_seq(conn)
         current = load_run_in(conn, run.run_id)
@@ -108,108 +88,7 @@ def _check_pin(conn: sa.Connection, current: Run, run: Run) -> None:
         )
 
 
-def _plan(
-    store: Store,
-    run: Run,
-    contract: Contract,
-    intake: Intake,
-    records: pd.DataFrame,
-    unreadable: pd.DataFrame,
-    decided: Decided,
-) -> _Plan:
-    forced = contract.mode is Mode.ENFORCE
-    contested = intake.contested if forced else ()
-    clashing = {*intake.renamed.values(), *contested} if forced else set()
-    rows = _hold(pd.concat([intake.new, intake.revised], ignore_index=True), clashing)
-    again = _hold(intake.again, clashing)
-    both = pd.concat([rows, again], ignore_index=True)
-    evidence = _renamed(decided.evidence, intake.renamed)
-    decisions = _renamed(decided.decisions, intake.renamed)
-    told = Decided(decisions, evidence, decided.items, decided.sources, decided.campaigns, decided.phase, decided.notes)
-    samples = set(evidence.loc[evidence["code"] == AUDIT, "record_id"])
-    looked_at = both["place"].isin(_HELD) | (both["action"] != Action.ACCEPT.value) | both["record_id"].isin(samples)
-    conflicts = sorted(clashing - set(evidence.loc[evidence["code"] == "id_conflict", "record_id"]))
-    rows, files = _write_files(store, run, contract, rows, records, unreadable, decided.sources)
-    return _Plan(
-        rows=rows,
-        again=again,
-        revised=frozenset(intake.revised["record_id"]),
-        contested=contested,
-        evidence=evidence_rows(told, unreadable, both.loc[looked_at, "record_id"], conflicts),
-        queue=quarantine.entries(both, samples),
-        counts=_counts(both, intake, decided.items, asked=len(records) + unreadable["record_id"].nunique()),
-        files=files,
-    )
-
-
-def _hold(rows: pd.DataFrame, contested: set[str]) -> pd.DataFrame:
-    """Return rows with those whose id was given to different contents held."""
-    hit = rows["record_id"].isin(contested) & rows["place"].isin([Place.ACCEPTED.value, Place.STAGED.value])
-    if not hit.any():
-        return rows
-    return rows.assign(
-        place=rows["place"].mask(hit, Place.QUARANTINED.value),
-        action=rows["action"].mask(hit, Action.QUARANTINE.value),
-        risk=rows["risk"].mask(hit, 1.0),
-    )
-
-
-def _renamed(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    fitted = frame.assign(record_id=fit_names(frame["record_id"]))
-    return fitted.assign(record_id=fitted["record_id"].replace(dict(names))) if names else fitted
-
-
-def _counts(both: pd.DataFrame, intake: Intake, items: pd.DataFrame, *, asked: int) -> dict[str, int]:
-    by_place = Counter(both["place"])
-    counts = {place.value: by_place.get(place.value, 0) for place in Place if place is not Place.RECALLED}
-    counts |= {
-        "received": len(both) + intake.seen,
-        "seen_before": intake.seen,
-        "unreadable": int((~both["readable"]).sum()),
-        "unstaged": len(intake.again),
-        "revised": len(intake.revised),
-        "adopted_items": int(items["adopted"].astype(bool).sum()),
-        "deferred_items": int((~items["adopted"].astype(bool)).sum()),
-    }
-    settled = counts["seen_before"] + sum(by_place.values())
-    if counts["received"] != asked or settled != asked:
-        raise StoreError(f"{asked} records came in and {settled} were settled; nothing was stored")
-    return counts
-
-
-def _write_files(
-    store: Store,
-    run: Run,
-    contract: Contract,
-    rows: pd.DataFrame,
-    records: pd.DataFrame,
-    unreadable: pd.DataFrame,
-    sources: pd.DataFrame,
-) -> tuple[pd.DataFrame, tuple[tuple[str, LakeFile], ...]]:
-    """Write the payloads, quarantine before anything else; return the rows with the number of their file."""
-    lost = unreadable.drop_duplicates("record_id")
-    lost = lost.assign(args=[to_json(a) for a in lost["args"]])
-    accepted = rows["place"] == Place.ACCEPTED.value
-    lanes = (
-        ("unreadable", ~rows["readable"], lost),
-        ("quarantine", rows["readable"] & ~accepted, records),
-        ("accepted", rows["readable"] & accepted, records),
-    )
-    number = pd.Series(-1, index=rows.index, dtype="int64")
-    files: list[tuple[str, LakeFile]] = []
-    for lane, mask, payload in lanes:
-        part = rows[mask]
-        for start in range(0, len(part), contract.data.partition_rows):
-            piece = part.iloc[start : start + contract.data.partition_rows]
-            frame = payload.iloc[piece["payload"].to_numpy()].assign(record_id=piece["record_id"].to_numpy())
-            files.append((lane, store.lake.add_frame(frame.reset_index(drop=True), f"runs/{run.run_id}/{lane}")))
-            number.loc[piece.index] = len(files) - 1
-    if not sources.empty:
-        files.append(("sources", store.lake.add_frame(sources.reset_index(drop=True), f"runs/{run.run_id}/sources")))
-    return rows.assign(file=number), tuple(files)
-
-
-def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: _Plan, *, seq: int, at: dt.datetime) -> None:
+def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: Plan, *, seq: int, at: dt.datetime) -> None:
     first = add_files(conn, feed, plan.files, run_id=run_id, seq=seq)
     rows = plan.rows.assign(feed=feed, run_id=run_id, seq=seq, file_id=plan.rows["file"] + first)
     is_revised = rows["record_id"].isin(plan.revised)
@@ -258,7 +137,7 @@ def _decide_again(conn: sa.Connection, feed: str, run_id: str, again: pd.DataFra
     )
 
 
-def _hold_contested(conn: sa.Connection, feed: str, plan: _Plan, *, seq: int) -> pd.DataFrame:
+def _hold_contested(conn: sa.Connection, feed: str, plan: Plan, *, seq: int) -> pd.DataFrame:
     """Quarantine stored records whose id came again with other content; return their queue entries."""
     mine = {*plan.rows["record_id"], *plan.again["record_id"]}
     old = places.find(conn, feed, [name for name in plan.contested if name not in mine])
@@ -270,7 +149,7 @@ def _hold_contested(conn: sa.Connection, feed: str, plan: _Plan, *, seq: int) ->
 
 
 def _write_findings(
-    conn: sa.Connection, contract: Contract, run_id: str, plan: _Plan, decided: Decided, *, seq: int, at: dt.datetime
+    conn: sa.Connection, contract: Contract, run_id: str, plan: Plan, decided: Decided, *, seq: int, at: dt.datetime
 ) -> None:
     feed = contract.name
     bulk.insert_frame(conn, tables.evidence, plan.evidence.assign(feed=feed, run_id=run_id))
@@ -288,7 +167,7 @@ def _write_findings(
         ledger.add_deltas(conn, deltas, namespace=contract.namespace, feed=feed, seq=seq)
 
 
-def _ledger_deltas(plan: _Plan, sources: pd.DataFrame) -> pd.DataFrame | None:
+def _ledger_deltas(plan: Plan, sources: pd.DataFrame) -> pd.DataFrame | None:
     """Return what this run adds to the ledger: how many new records each source sent, and what `sources` counted.
 
     A batch without a record that was not settled before adds nothing, so that repeated deliveries weigh once.
@@ -332,7 +211,7 @@ def _finish(
     store: Store,
     conn: sa.Connection,
     run: Run,
-    plan: _Plan,
+    plan: Plan,
     decided: Decided,
     *,
     cost: Mapping[str, Any],

@@ -42,6 +42,6 @@ def sums(
     if source_ids is None:
         frame = bulk.fetch_frame(conn, query)
     else:
-        frame = bulk.select_many(conn, query, c.source_id, dict.fromkeys(source_ids))
+        frame = bulk.select_many(conn, query, c.source_id, source_ids)
     frame = frame.assign(blocked=frame["blocked"] > 0)
     return frame.sort_values("source_id", ignore_index=True)

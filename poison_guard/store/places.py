@@ -20,7 +20,7 @@ def find(conn: sa.Connection, feed: str, record_ids: Iterable[str]) -> pd.DataFr
     """Return where the given records are now: ``record_id, content_hash, place, verdict, file_id, seq, …``."""
     c = tables.records.c
     query = sa.select(*(c[name] for name in _FOUND)).where(c.feed == feed)
-    return bulk.select_many(conn, query, c.record_id, dict.fromkeys(record_ids))
+    return bulk.select_many(conn, query, c.record_id, record_ids)
 
 
 def as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: int) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def test_numbers_come_out_centred_scaled_and_straight():
         low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
         assert middle == pytest.approx(0, abs=1e-6)
         assert values.std() == pytest.approx(1, abs=0.1)
-        assert abs(high + low) < 0.15
+        assert abs(high + low) < 0.3  # 1.7 without the logarithm
 
 
 def test_rare_categories_are_far_from_common_ones_and_unseen_ones_farthest():
