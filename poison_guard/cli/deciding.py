@@ -26,7 +26,8 @@ _DONE = {"release": "released", "reject": "rejected", "recall": "recalled"}
 
 
 def chosen_by(command: _F) -> _F:
-    """Add ``--campaign`` and ``--source``, which choose records instead of ids."""
+    """Add ``--campaign``, ``--source`` and ``--run``, which choose records instead of ids."""
+    command = click.option("--run", "run_id", metavar="RUN", help="All that this run took in instead.")(command)
     command = click.option("--source", "source_id", metavar="SOURCE", help="All of this source instead.")(command)
     return click.option("--campaign", "campaign_id", metavar="CAMPAIGN", help="All of this campaign instead.")(command)
 
@@ -46,6 +47,7 @@ def decide_or_tell(
     records: tuple[str, ...],
     campaign_id: str | None,
     source_id: str | None,
+    run_id: str | None,
     by: str,
     reason: str,
     dry_run: bool,
@@ -56,11 +58,11 @@ def decide_or_tell(
     from poison_guard.review.selection import select
     from poison_guard.review.verdicts import carry_out
 
-    if (bool(records) + bool(campaign_id) + bool(source_id)) != 1:
-        raise UsageError(f"{verb} needs record ids, --campaign or --source, exactly one of them")
-    ids = list(records) or None
+    asked = {"campaign_id": campaign_id, "source_id": source_id, "run_id": run_id, "record_ids": list(records) or None}
+    if sum(bool(value) for value in asked.values()) != 1:
+        raise UsageError(f"{verb} needs record ids, --campaign, --source or --run, exactly one of them")
     with contract_and_store(feed, home) as (contract, store):
-        chosen = select(store, contract, verb, record_ids=ids, campaign_id=campaign_id, source_id=source_id)
+        chosen = select(store, contract, verb, **asked)
         n = len(chosen.record_ids)
         places = ", ".join(f"{count:,} {place}" for place, count in chosen.places.items())
         say(f"{counted(n, 'record')} of {counted(chosen.sources, 'source')}: {places}")

@@ -44,7 +44,8 @@ class Policy:
     expire_days: int = 30
     """Days after which unread queue entries count as excluded; they stay recoverable."""
     lateness_days: int = 30
-    """`observed_at` is believed from this many days before to 1 hour after the record was received."""
+    """`observed_at` is believed from this many days before to 1 hour after the record was received; a batch most of
+    which is older is history, and believed as far back as it goes."""
     seed: int = 0
     """Seed of every random choice made in scoring."""
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from poison_guard.config.toml import check_keys, expect, read_toml
@@ -27,7 +28,8 @@ class Settings:
     store_url_: str
     key_file: Path
     device: str = "auto"
-    threads: int | None = None
+    threads: int = 1
+    """torch threads of one process; the default leaves the cores to parallel tasks, whose threads would only fight."""
 
     @property
     def store_url(self) -> str:
@@ -67,7 +69,7 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
         lake_url=env.get("POISON_GUARD_LAKE") or text["lake"] or str(root / "lake"),
         key_file=Path(env.get("POISON_GUARD_KEY_FILE") or text["key_file"] or root / "key"),
         device=env.get("POISON_GUARD_DEVICE") or text["device"] or "auto",
-        threads=text["threads"],
+        threads=_threads(env.get("POISON_GUARD_THREADS") or text["threads"] or 1),
     )
 
 
@@ -84,6 +86,12 @@ def find_path(path: str, *, contract_file: Path | None, home: Path) -> str:
         if str(fixed) != "." and (beside / fixed).exists():
             return str(beside / path)
     return str(home / path)
+
+
+def _threads(value: Any) -> int:
+    if not str(value).isdecimal() or not 1 <= int(value) <= 1024:
+        raise ConfigError(f"threads must be a whole number from 1 to 1024, got {value!r}; see POISON_GUARD_THREADS")
+    return int(value)
 
 
 def _before_wildcard(path: str) -> Path:

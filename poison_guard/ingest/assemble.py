@@ -82,8 +82,7 @@ def assemble(gathered: Gathered, contract: Contract, received_at: dt.datetime) -
     }
     records = pd.DataFrame(columns)
     if "observed_at" in records:
-        earliest = received - pd.Timedelta(days=contract.policy.lateness_days)
-        records["observed_at"] = records["observed_at"].clip(earliest, received + _AHEAD).astype(_MICROS)
+        records["observed_at"] = _in_window(records["observed_at"], received, contract.policy.lateness_days)
     return Batch(
         feed=contract.name,
         batch_id=_batch_id(contract.name, gathered.pieces),
@@ -95,6 +94,18 @@ def assemble(gathered: Gathered, contract: Contract, received_at: dt.datetime) -
         schema=gathered.schema,
         duplicates=int((~settled.keep).sum()),
     )
+
+
+def _in_window(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Series:
+    """Return times held within the window before `received`; where most are older, the batch is history, not late.
+
+    A wrong clock is the exception. A file of last year's records would lose all its times, every account of it would
+    look old and no two records would act together.
+    """
+    earliest = received - pd.Timedelta(days=days)
+    given = observed.dropna()
+    history = len(given) > 0 and bool((given < earliest).mean() > 0.5)
+    return observed.clip(None if history else earliest, received + _AHEAD).astype(_MICROS)
 
 
 def _moment(value: dt.datetime) -> pd.Timestamp:

@@ -219,7 +219,8 @@ def _items(
     whole = votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
     accepted = whole & (decisions["place"].to_numpy(object)[: len(scored)] == Place.ACCEPTED.value)
     together = np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD
-    before = state.answers.rename(columns={"answer": "vote"})[["item_id", "source_id", "vote"]]
+    again = state.answers["record_id"].isin(scored["record_id"])
+    before = state.answers[~again].rename(columns={"answer": "vote"})[["item_id", "source_id", "vote"]]
     before = before.assign(established=established(before, state.ledger, scored["received_at"].max()))
     yes = pd.concat([votes[accepted], before], ignore_index=True)
     result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model="auto")
@@ -227,12 +228,20 @@ def _items(
 
 
 def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: Globals) -> pd.DataFrame:
-    """Return the sources with this batch's ledger deltas; agreement earned while held together earns nothing."""
+    """Return the sources with this batch's ledger deltas.
+
+    Agreement earned while held together earns nothing, and sources with staged records none yet: those are decided
+    again, and would count twice.
+    """
     if not len(found.sources):
         return found.sources
     sources = found.sources.drop(columns=["code", "args"])
-    in_campaign = set(scored.loc[decisions["campaign_id"].notna().to_numpy()[: len(scored)], "source_id"])
-    sources.loc[sources["source_id"].isin(in_campaign), "agreed"] = 0.0
+    told = decisions.iloc[: len(scored)]
+    in_campaign = set(scored.loc[told["campaign_id"].notna().to_numpy(), "source_id"])
+    undecided = set(scored.loc[(told["place"] == Place.STAGED.value).to_numpy(), "source_id"])
+    sources.loc[sources["source_id"].isin(in_campaign), "agreed"] = 0
+    counted = ["controls_right", "controls_wrong", "agreed", "disagreed"]
+    sources.loc[sources["source_id"].isin(undecided), counted] = 0
     first = scored.groupby("source_id")["received_at"].min()
     return sources.assign(first_seen=sources["source_id"].map(first))
 

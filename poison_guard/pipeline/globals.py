@@ -13,9 +13,9 @@ from poison_guard.config import Contract
 from poison_guard.pipeline.guarded import Crash, guarded
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_sketches, read_vectors
-from poison_guard.records import Campaign, Reason, State
+from poison_guard.records import Campaign, Place, Reason, State
 
-__all__ = ["Globals", "find_globals"]
+__all__ = ["Globals", "find_globals", "seen_before"]
 
 _T = TypeVar("_T")
 
@@ -39,16 +39,43 @@ def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepare
     crashes: dict[str, Reason] = {}
     sources, conflicts = pd.DataFrame(), pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
     if contract.vote:
-        votes = _votes(scored)
+        votes = _votes(scored[~seen_before(scored, state)])
         trusty = old[votes.index]
         found = guarded(lambda: _sources(votes, trusty, contract, state))
         sources = _or_crash(found, "source", crashes, pd.DataFrame())
-        conflicts = cohort_conflict(votes, trusty)
+        conflicts = cohort_conflict(*_spoken(votes, trusty, earlier_answers(scored, state)))
     campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
-        found = guarded(lambda: _campaigns(scored, contract, prepared))
+        found = guarded(lambda: _campaigns(scored, contract, prepared, earlier_answers(scored, state)))
         campaigns = _or_crash(found, "campaign", crashes, ())
     return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes)
+
+
+def seen_before(scored: pd.DataFrame, state: State) -> np.ndarray:
+    """Return which rows ``(n,)`` were settled by an earlier run: delivered again, they count no second time."""
+    known = state.known[state.known["place"] != Place.STAGED.value]
+    settled = set(zip(known["record_id"], known["content_hash"], strict=True))
+    if not settled:
+        return np.zeros(len(scored), bool)
+    pairs = zip(scored["record_id"], scored["content_hash"], strict=True)
+    return np.fromiter((pair in settled for pair in pairs), bool, len(scored))
+
+
+def earlier_answers(scored: pd.DataFrame, state: State) -> pd.DataFrame:
+    """Return what was accepted before about items of this batch: ``item_id, source_id, vote, observed_at``.
+
+    Without it an hour's batch would show a raid alone with itself: all that anybody says of its items there.
+    """
+    fresh = ~state.answers["record_id"].isin(scored["record_id"])
+    earlier = state.answers.loc[fresh, ["item_id", "source_id", "answer", "observed_at"]]
+    return earlier.rename(columns={"answer": "vote"})
+
+
+def _spoken(votes: pd.DataFrame, trusty: pd.Series, earlier: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """Return `votes` and `earlier` together; what was accepted before counts as an established word."""
+    before = earlier[["item_id", "source_id", "vote"]].rename(columns={"vote": "answer"}).dropna()
+    word = pd.Series(np.ones(len(before), bool))
+    return pd.concat([votes, before], ignore_index=True), pd.concat([trusty, word], ignore_index=True)
 
 
 def _or_crash(found: _T | Crash, signal: str, crashes: dict[str, Reason], empty: _T) -> _T:
@@ -70,7 +97,9 @@ def _sources(votes: pd.DataFrame, old: pd.Series, contract: Contract, state: Sta
     return score_sources(votes, ledger=state.ledger, controls=state.controls, alpha=alpha, established=old)
 
 
-def _campaigns(scored: pd.DataFrame, contract: Contract, prepared: Prepared) -> tuple[Campaign, ...]:
+def _campaigns(
+    scored: pd.DataFrame, contract: Contract, prepared: Prepared, earlier: pd.DataFrame
+) -> tuple[Campaign, ...]:
     from poison_guard.signals.campaigns import lockstep, merge_campaigns, near_duplicate_text
     from poison_guard.signals.campaigns.vectors import near_duplicate_vectors
 
@@ -84,6 +113,6 @@ def _campaigns(scored: pd.DataFrame, contract: Contract, prepared: Prepared) -> 
         finders.append(lambda a: near_duplicate_vectors(scored, vectors, trusted=trusted, alpha=a, seed=seed))
     timed = scored.drop(columns="received_at")  # the guard's clock is the same for a whole batch: no evidence
     if contract.vote and timed["observed_at"].notna().any():
-        finders.append(lambda a: lockstep(timed, alpha=a))
+        finders.append(lambda a: lockstep(timed, alpha=a, earlier=earlier))
     share = contract.policy.campaign_alpha / max(1, len(finders))
     return merge_campaigns([campaign for find in finders for campaign in find(share)])

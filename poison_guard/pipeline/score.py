@@ -68,9 +68,12 @@ def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
 
 def _believable(observed: pd.Series, received: pd.Series, contract: Contract) -> pd.Series:
-    """Return times with those that ingest had to clamp missing: many at one edge would look like acting in step."""
+    """Return times with those that ingest had to clamp missing: many at one edge would look like acting in step.
+
+    Earlier than the edge are only the times of history, which ingest does not clamp.
+    """
     earliest = received - pd.Timedelta(days=contract.policy.lateness_days)
-    return observed.where((observed > earliest) & (observed < received + pd.Timedelta(hours=1)))
+    return observed.where((observed != earliest) & (observed < received + pd.Timedelta(hours=1)))
 
 
 def _as_text(column: pd.Series) -> pd.Series:

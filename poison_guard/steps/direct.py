@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import time
 
@@ -10,7 +11,7 @@ from poison_guard.pipeline.line import run as run_line
 from poison_guard.records import Batch, Decided, ScanResult, State
 from poison_guard.steps.audits import with_audits
 from poison_guard.steps.intake import Source, current_state, read_batch, readable_objects, take_in
-from poison_guard.steps.opening import Feed
+from poison_guard.steps.opening import Feed, computing
 from poison_guard.steps.results import nothing_new, result_of, stored_result
 from poison_guard.store import Run, begin_run, commit_run, repin
 
@@ -61,7 +62,7 @@ def _decide_and_commit(feed: Feed, batch: Batch, run: Run) -> ScanResult:
     decided = _decide(feed, batch, current_state(feed, batch, version=run.state_version))
     decided = with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate)
     cost = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
-    commit_run(
+    counts = commit_run(
         feed.store,
         run,
         feed.contract,
@@ -70,10 +71,13 @@ def _decide_and_commit(feed: Feed, batch: Batch, run: Run) -> ScanResult:
         decided=decided,
         objects=readable_objects(batch),
         cost=cost,
+        repeats=batch.duplicates,
     )
-    return result_of(decided, batch, run_id=run.run_id)
+    result = result_of(decided, batch, run_id=run.run_id)
+    return dataclasses.replace(result, counts={**result.counts, **counts})
 
 
 def _decide(feed: Feed, batch: Batch, state: State) -> Decided:
     settings = feed.settings
-    return run_line(batch, feed.contract, feed.suite, state, device=settings.device, threads=settings.threads)
+    with computing(feed):
+        return run_line(batch, feed.contract, feed.suite, state, device=settings.device, threads=settings.threads)

@@ -46,13 +46,13 @@ def _read_query(feed: Feed, query: str, watermark: str, now: dt.datetime) -> Bat
     url = os.environ.get(contract.data.url_env)
     if not url:
         raise ConfigError(f"the query of feed {contract.name} needs a database URL in ${contract.data.url_env}")
-    from poison_guard.store.warehouse import read_query
+    from poison_guard.store.warehouse import read_query, watermark_of
 
     after = last_watermark(feed.store, contract.name)
     frame = read_query(url, query, watermark=watermark, after=after, limit=contract.data.max_rows)
     if not len(frame):
         return empty_batch(contract, received_at=now)
-    highest = str(frame[watermark].max())
+    highest = watermark_of(frame, watermark)
     return batch_from_frame(
         contract, frame, object_uri=f"query:{contract.name}:{after or ''}", received_at=now, watermark=highest
     )

@@ -17,7 +17,7 @@ from poison_guard.ingest import read_table
 from poison_guard.store import Store, open_store
 from poison_guard.validate import Suite, load_suite
 
-__all__ = ["Feed", "find_suite", "has_store", "load_controls", "open_feed"]
+__all__ = ["Feed", "computing", "find_suite", "has_store", "load_controls", "open_feed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,18 @@ def has_store(settings: Settings) -> bool:
     """Whether there is a store to look at: a database server, or an SQLite file that exists."""
     scheme, _, file = settings.store_url.partition("://")
     return not scheme.startswith("sqlite") or Path(file.removeprefix("/")).is_file()
+
+
+@contextmanager
+def computing(feed: Feed) -> Iterator[None]:
+    """Compute with the home's number of torch threads; feeds without features never import torch."""
+    if not feed.contract.features:
+        yield
+        return
+    from poison_guard.numerics.device import limited_threads
+
+    with limited_threads(feed.settings.threads):
+        yield
 
 
 def find_suite(contract: Contract, home: Path) -> Path | None:

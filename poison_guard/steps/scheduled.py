@@ -14,7 +14,7 @@ from poison_guard.records import Batch, Decided, Reason, State
 from poison_guard.steps import staging
 from poison_guard.steps.audits import with_audits
 from poison_guard.steps.intake import current_state, readable_objects, take_in
-from poison_guard.steps.opening import Feed, open_feed
+from poison_guard.steps.opening import Feed, computing, open_feed
 from poison_guard.store import Run, begin_run, commit_run, find_open_run, load_run, repin
 
 __all__ = ["collect", "decide", "score", "store", "validate"]
@@ -116,6 +116,7 @@ def _commit(feed: Feed, run: Run, batch: Batch, decided: Decided) -> dict[str, i
         unreadable=batch.unreadable,
         decided=decided,
         objects=readable_objects(batch),
+        repeats=batch.duplicates,
         cost={"wall_s": (dt.datetime.now(dt.UTC) - run.started_at).total_seconds()},
     )
     return dict(counts)
@@ -133,8 +134,9 @@ def _score(feed: Feed, run_id: str, partition: int) -> int:
     lake = feed.store.lake
     records = staging.load_frame(lake, run_id, f"records-{partition:05d}")
     batch, _ = staging.load_batch(lake, run_id, records=False)
-    prepared = _prepare(feed, _pinned_state(feed, batch, run_id), run_id)
-    scored = score_partition(records, feed.contract, prepared)
+    with computing(feed):
+        prepared = _prepare(feed, _pinned_state(feed, batch, run_id), run_id)
+        scored = score_partition(records, feed.contract, prepared)
     staging.save_frame(lake, run_id, f"scored-{partition:05d}", scored)
     return len(scored)
 
@@ -148,13 +150,14 @@ def _decide(feed: Feed, batch: Batch, partitions: int, run_id: str) -> Decided:
     """Decide against the state the run has pinned now; record-level evidence of a partition is scored once."""
     lake = feed.store.lake
     state = _pinned_state(feed, batch, run_id)
-    prepared = _prepare(feed, state, run_id)
     parts = [staging.load_frame(lake, run_id, f"scored-{number:05d}") for number in range(partitions)]
     scored = join_partitions(parts)
     told = staging.load_json(lake, run_id, "validation")
     failures = staging.load_frame(lake, run_id, "failures", json_columns=("args",))
     batch_wide, warnings = (tuple(Reason(*r) for r in told[name]) for name in ("batch", "warnings"))
     validation = Validation(failures, batch_wide, warnings)
-    found = find_globals(scored, feed.contract, state, prepared)
+    with computing(feed):
+        prepared = _prepare(feed, state, run_id)
+        found = find_globals(scored, feed.contract, state, prepared)
     decided = decide_batch(scored, batch.unreadable, validation, found, feed.contract, state, prepared)
     return with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate)

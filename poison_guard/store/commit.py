@@ -39,13 +39,15 @@ def commit_run(
     decided: Decided,
     objects: Sequence[ObjectRef],
     cost: Mapping[str, Any],
+    repeats: int = 0,
     now: dt.datetime | None = None,
 ) -> Mapping[str, int]:
     """Store a decided batch and return its counts; a run that was committed before changes nothing.
 
-    `records` are those of the batch, with any staged ones taken up again (`reading.load_staged`); ``received`` counts
-    both and equals ``staged + accepted + quarantined + rejected + seen_before``. `StaleStateError` when another run of
-    the feed was committed, or a reviewer moved one of these records, after this run looked.
+    `records` are those of the batch, with any staged ones taken up again (`reading.load_staged`), and `repeats` how
+    often the batch itself held one of them once more; ``received`` counts all and equals ``staged + accepted +
+    quarantined + rejected + seen_before``. `StaleStateError` when another run of the feed was committed, or a reviewer
+    moved one of these records, after this run looked.
     """
     with store.read() as conn:
         if load_run_in(conn, run.run_id).status == "committed":
@@ -53,7 +55,7 @@ def commit_run(
         rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
         before = _known(conn, contract.name, rows)
         intake = sort_intake(rows, _lookup(conn, contract.name), revisions=contract.data.revisions)
-    plan = make_plan(store, run, contract, intake, records, unreadable, decided)
+    plan = make_plan(store, run, contract, intake, records, unreadable, decided, repeats)
     with store.write() as conn:
         seq = chain.next_seq(conn)
         current = load_run_in(conn, run.run_id)

@@ -49,6 +49,7 @@ def make_plan(
     records: pd.DataFrame,
     unreadable: pd.DataFrame,
     decided: Decided,
+    repeats: int,
 ) -> Plan:
     """Write the payloads into the lake, where no manifest lists them yet; return what the transaction writes."""
     forced = contract.mode is Mode.ENFORCE
@@ -64,6 +65,7 @@ def make_plan(
     looked_at = both["place"].isin(_HELD) | (both["action"] != Action.ACCEPT.value) | both["record_id"].isin(samples)
     conflicts = sorted(clashing - set(evidence.loc[evidence["code"] == "id_conflict", "record_id"]))
     counts = _counts(both, intake, decided.items, asked=len(records) + unreadable["record_id"].nunique())
+    counts = {name: n + repeats if name in ("received", "seen_before") else n for name, n in counts.items()}
     rows, files = _write_files(store, run, contract, rows, records, unreadable, decided.sources)
     return Plan(
         rows=rows,

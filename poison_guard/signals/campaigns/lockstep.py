@@ -44,7 +44,7 @@ class _Push:
     width: float
 
 
-def lockstep(frame: pd.DataFrame, *, alpha: float) -> list[Campaign]:
+def lockstep(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None = None) -> list[Campaign]:
     """Return groups of at least four sources in step in a campaign frame (``item_id, source_id, vote, observed_at``).
 
     Null: on each item, who said what is independent of when. Given an item's times, the votes around one of its votes
@@ -55,18 +55,20 @@ def lockstep(frame: pd.DataFrame, *, alpha: float) -> list[Campaign]:
     (Benjamini-Hochberg) and over windows and weights (Bonferroni). Among honest sources alone, any is in step with
     chance at most `alpha`. Sources in step that share pushed votes are
     a campaign; its records are the pushed votes, those of weaker companions included, not the camouflage. Where all
-    votes of an item come within one window, nothing can be told from time.
+    votes of an item come within one window, nothing can be told from time. `earlier` (the same columns, no records) are
+    votes of former batches: they are looked at like the others, and are in no campaign.
 
     References: Beutel et al. (2013), "CopyCatch"; Cao et al. (2014), "SynchroTrap" (same actions within a window).
     """
-    rows = _rows(frame)
+    both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
+    rows = _rows(both)
     if not len(rows.item):
         return []
     pushes: list[_Push] = []
     for width in WINDOWS:
         p = np.minimum(_sources_in_step(rows, width) * len(WINDOWS), 1.0)
         pushes += _groups(rows, p, width, alpha)
-    return [_campaign(frame, rows, push) for push in _join(pushes)]
+    return [_campaign(frame, rows, push) for push in _join(pushes) if (rows.row[push.rows] < len(frame)).any()]
 
 
 def _rows(frame: pd.DataFrame) -> _Rows:
@@ -167,15 +169,17 @@ def _join(pushes: list[_Push]) -> list[_Push]:
 def _campaign(frame: pd.DataFrame, rows: _Rows, push: _Push) -> Campaign:
     items, sources = np.unique(rows.item[push.rows]), np.unique(rows.source[push.rows])
     told = np.isin(rows.item, items) & np.isin(rows.source, sources)
+    own = rows.row[push.rows]
+    own = own[own < len(frame)]
     return finding(
         frame,
-        rows.row[push.rows],
+        own,
         kind="lockstep",
         p=max(push.p, SMALLEST_P),
         strength=len(push.rows) / told.sum(),
         who="source_id",
         args={
-            "n_records": len(push.rows),
+            "n_records": len(own),
             "n_sources": len(sources),
             "n_items": len(items),
             "minutes": int(push.width // 60),

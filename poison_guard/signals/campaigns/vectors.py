@@ -38,8 +38,9 @@ _CANDIDATES = 4096  # rows of one level that are verified exactly
 _SUSPECT = -7.0  # log chance in random leaves from which a row is verified
 _TAIL = 30.0  # scales from the median beyond which distances grow as logarithms: one wild value hides nothing
 _TIGHT = 0.18  # trusted scales: copies with 5 % jitter spread .12 in a typical feature, half as varied a crowd .23
-_WIDER, _GROWTH = 1.5, 2.5  # in a crowd a ball this much wider holds more than this many times the rows
-_FAR_OUT = 2.0  # median distances from the middle of a ball: even in 4 dimensions 99 % of normal jitter is nearer
+_WIDER, _GROWTH = 1.5, 2.0  # in a crowd a ball this much wider holds more than this many times the rows
+_FAR_OUT = 3.0  # median distances from the middle of a ball: rounding sends single copies this far, few honest rows are
+_PRUDENCE = 0.9  # share of the estimated dimension that is relied on; it differs from place to place
 _SAMPLE = 2048  # rows by which ties are counted
 _TIED = 0.1  # share of equal values from which a feature counts as discrete
 
@@ -202,7 +203,7 @@ def _cores(cloud: _Cloud, view: _View, rows: np.ndarray, alpha: float) -> Iterat
     distances = _other_owners(apart, owner[near], owner[suspect])
     thinner = _thinner(around, near, suspect)
     tests = len(cloud.views) * 2 * len(cloud.points) * len(_INNERS)
-    best, radius = _best_chance(distances, usual * np.minimum(1.0, thinner), np.log(alpha / tests))
+    best, radius = _best_chance(distances, _PRUDENCE * usual * np.minimum(1.0, thinner), np.log(alpha / tests))
     for i in np.flatnonzero(radius):
         yield _Core(view, int(rows[suspect[i]]), float(radius[i]), float(best[i] + np.log(tests)))
 
@@ -299,9 +300,13 @@ def _natural(cloud: _Cloud, core: _Core, size: int) -> bool:
 
 
 def _typical_spread(cloud: _Cloud, members: np.ndarray) -> float:
-    """Return the median over the features that vary at all of the members' spread, in trusted scales."""
+    """Return the median over the features that vary at all of the members' spread, in trusted scales.
+
+    References: Croux and Rousseeuw, "Time-efficient algorithms for two highly robust estimators of scale" (1992), for
+    the correction ``n / (n - 0.8)`` of the median absolute deviation of few values.
+    """
     points = cloud.points[members].astype(np.float64)
-    spread = 1.4826 * np.median(np.abs(points - np.median(points, axis=0)), axis=0)
+    spread = 1.4826 * len(points) / (len(points) - 0.8) * np.median(np.abs(points - np.median(points, axis=0)), axis=0)
     return float(np.median(spread[cloud.varies])) if cloud.varies.any() else 0.0
 
 

@@ -10,7 +10,8 @@ from poison_guard import Guard, steps
 from poison_guard.errors import DataError, UsageError
 from poison_guard.steps import scheduled
 from poison_guard.steps.opening import open_feed
-from poison_guard.store import tables
+from poison_guard.store import load_run, tables
+from poison_guard.store.reading import load_sources
 from tests.integration.steps.conftest import CONTRACT, answers, put
 
 
@@ -228,3 +229,36 @@ def test_a_feature_that_no_trusted_record_has_stages_the_batch_and_says_so(trust
     result = guard.ingest(answers(100, 22).assign(pressure=1.5))
     assert result.counts["accepted"] == 0
     assert any("no trusted record has pressure" in note for note in result.notes)
+
+
+def ledger(guard: Guard) -> pd.DataFrame:
+    with open_feed(guard.contract.path, guard.home) as feed:
+        return load_sources(feed.store, feed.contract).set_index("source_id").sort_index()
+
+
+def test_what_is_delivered_again_counts_no_second_time(trusted_guard):
+    frame = answers(300, 23)
+    trusted_guard.ingest(frame)
+    once = ledger(trusted_guard)
+    more = trusted_guard.ingest(pd.concat([frame, answers(1, 24)]))
+    assert more.counts["seen_before"] == 300
+    twice = ledger(trusted_guard)
+    changed = twice[["agreed", "disagreed"]].sub(once[["agreed", "disagreed"]], fill_value=0).abs().sum().sum()
+    assert changed <= 1
+
+
+def test_staged_votes_count_once_they_are_decided_and_not_before(guard):
+    guard.ingest(answers(400, 25))
+    assert ledger(guard)[["agreed", "disagreed"]].sum().sum() == 0
+    guard.trust(answers(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
+    guard.ingest()
+    assert ledger(guard)["agreed"].sum() > 100
+
+
+def test_stored_counts_include_what_the_batch_repeated(trusted_guard):
+    frame = answers(80, 26)
+    told = trusted_guard.ingest(pd.concat([frame, frame.iloc[:5]]))
+    with open_feed(trusted_guard.contract.path, trusted_guard.home) as feed:
+        kept = load_run(feed.store, told.run_id).counts
+    assert kept["received"] == told.counts["received"] == 85
+    assert kept["seen_before"] == told.counts["seen_before"] == 5

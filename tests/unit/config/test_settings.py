@@ -54,3 +54,11 @@ def test_paths_are_looked_for_beside_the_contract_then_in_the_home(tmp_path):
     assert find_path("*.csv", contract_file=contract, home=home) == str(home / "*.csv")
     assert find_path("s3://b/x", contract_file=contract, home=home) == "s3://b/x"
     assert find_path("/abs/x", contract_file=Path("c.toml"), home=home) == "/abs/x"
+
+
+@pytest.mark.parametrize("value", ["0", "many", "-2", "1.5"])
+def test_threads_must_be_a_whole_number(tmp_path, value):
+    assert open_settings(tmp_path, environ={}).threads == 1
+    assert open_settings(tmp_path, environ={"POISON_GUARD_THREADS": "3"}).threads == 3
+    with pytest.raises(ConfigError, match="whole number"):
+        open_settings(tmp_path, environ={"POISON_GUARD_THREADS": value})

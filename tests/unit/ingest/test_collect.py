@@ -218,6 +218,18 @@ def test_sender_clocks_are_held_within_the_lateness_window(collect):
     assert str(batch.records["observed_at"].dtype) == "datetime64[us, UTC]"
 
 
+def test_a_batch_that_is_mostly_older_than_the_window_is_history_and_keeps_its_times(collect):
+    rows = ["1,u,2020-01-01,1,x", "2,u,2020-01-02,1,x", "3,u,2027-01-01,1,x"]
+    batch = collect(
+        contract_of(TELEMETRY, kind="telemetry"), {"a.csv": "id,user,at,speed,agent\n" + "\n".join(rows)}
+    )
+    assert batch.records["observed_at"].tolist() == [
+        dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+        dt.datetime(2020, 1, 2, tzinfo=dt.UTC),
+        NOW + dt.timedelta(hours=1),
+    ]
+
+
 def test_numbers_as_ids_read_the_same_from_every_format(collect):
     frame = pd.DataFrame({"id": [1.0, 2.0], "user": [7, 8], "item": [3.0, None], "answer": [4.0, 5.0]})
     one = collect(contract_of(), {"a.parquet": frame}).records
