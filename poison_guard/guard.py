@@ -66,7 +66,7 @@ class Guard:
         reason: str,
         campaign_id: str | None = None,
         source_id: str | None = None,
-        record_ids: Sequence[str] | None = None,
+        record_ids: str | Sequence[str] | None = None,
     ) -> ReviewResult:
         """Take accepted records back to quarantine: of a campaign, of a source, or by id (name one of the three)."""
         from poison_guard.review import recall
@@ -77,7 +77,7 @@ class Guard:
                 feed.contract,
                 campaign_id=campaign_id,
                 source_id=source_id,
-                record_ids=record_ids,
+                record_ids=[record_ids] if isinstance(record_ids, str) else record_ids,
                 by=by,
                 reason=reason,
             )

@@ -11,6 +11,7 @@ from poison_guard.cli.files import check_ending, write_frame
 from poison_guard.cli.options import common, contract_file, feed_option, out_option
 from poison_guard.cli.output import emit, say, working
 from poison_guard.cli.summary import result_document, show_result
+from poison_guard.errors import UsageError
 
 __all__ = ["scan_command"]
 
@@ -31,6 +32,7 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
 
     if out is not None:
         check_ending(out)
+        _spare_inputs(out, data)
     guard = Guard.open(contract_file(feed), home=home)
     with working(f"scanning {guard.contract.name}"):
         result = guard.scan(list(data) or None)
@@ -42,6 +44,12 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
     else:
         show_result(guard.contract.name, result, stored=False)
     return exit_code(result.counts)
+
+
+def _spare_inputs(out: Path, data: tuple[str, ...]) -> None:
+    """Raise `UsageError` where the decisions would be written over the records that they are about."""
+    if out.exists() and any("://" not in name and Path(name).exists() and out.samefile(name) for name in data):
+        raise UsageError(f"--out {out} is one of the files to scan; name another")
 
 
 def exit_code(counts: Mapping[str, int]) -> int:

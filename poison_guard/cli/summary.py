@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["result_document", "show_result", "top_reasons"]
 
 _TOP = 8
+_WHOLE_BATCH = "true of the whole batch: see the notes"
 _PLACES = (
     ("accepted", "accepted"),
     ("quarantined", "held for review"),
@@ -78,7 +79,7 @@ def top_reasons(result: ScanResult) -> list[dict[str, Any]]:
     sizes = codes["reasons"].astype(str).value_counts()
     top = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:_TOP]
     first = _examples(result.evidence, set(held["record_id"]))
-    return [{"code": code, "records": int(n), "example": first.get(code) or sentence(code, {})} for code, n in top]
+    return [{"code": code, "records": int(n), "example": first.get(code, _WHOLE_BATCH)} for code, n in top]
 
 
 def _examples(evidence: pd.DataFrame, held: set[str]) -> dict[str, str]:

@@ -91,9 +91,15 @@ def assemble(gathered: Gathered, contract: Contract, received_at: dt.datetime) -
         records=records[settled.keep].reset_index(drop=True),
         issues=_issues(gathered.mapped, pieces, settled, ids),
         unreadable=_unreadable(gathered.pieces, contract.name),
-        schema=gathered.schema,
+        schema=_told_schema(gathered.schema, pieces),
         duplicates=int((~settled.keep).sum()),
     )
+
+
+def _told_schema(schema: Mapping[str, str], pieces: Sequence[Piece]) -> dict[str, str]:
+    """Return the payload schema; where rows may lack columns (JSON), each kind ends in ``?``: it may be absent."""
+    sparse = any(p.raw is not None and p.raw.sparse for p in pieces)
+    return {name: f"{kind}?" if sparse else kind for name, kind in schema.items()}
 
 
 def _in_window(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Series:

@@ -91,7 +91,8 @@ def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = Non
 
 
 def _rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.Table:
-    tables = []
+    tables: list[pa.Table] = []
+    bad = ""
     with ParquetReader(limits) as reader:
         for ref in resolve([paths] if isinstance(paths, str) else list(paths), limits, given=True):
             try:
@@ -101,9 +102,11 @@ def _rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.T
             if strict and raw.bad:
                 raise DataError(f"row {raw.bad[0].row} of {ref.uri} cannot be read: {raw.bad[0].why}")
             tables.append(raw.table)
+            if raw.bad and not bad:
+                bad = f"; row {raw.bad[0].row} of {ref.uri}: {raw.bad[0].why}"
     table = join_tables(tables)
     if table.num_rows == 0:
-        raise DataError(f"{', '.join(map(str, paths))} holds no rows that can be read")
+        raise DataError(f"{', '.join(map(str, paths))} holds no rows that can be read{bad}")
     return table
 
 

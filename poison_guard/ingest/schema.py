@@ -32,7 +32,7 @@ def _kind(field: pa.Field, array: pa.Array) -> str:
     if array.null_count == len(array):
         return "empty"
     if field.metadata == LIST_KIND:
-        return "list"
+        return _nested_kind(array)
     if types.is_boolean(kind):
         return "bool"
     if types.is_integer(kind):
@@ -43,6 +43,14 @@ def _kind(field: pa.Field, array: pa.Array) -> str:
     if types.is_timestamp(kind):
         return "time"
     return "binary" if types.is_large_binary(kind) else _text_kind(array)
+
+
+def _nested_kind(array: pa.Array) -> str:
+    """Return the kind of a column with nested cells: one of them in a column of text makes it no column of lists."""
+    if not pa.types.is_large_string(array.type):
+        return "list"
+    nested = pc.sum(pc.match_substring_regex(array, r"^[\[{]")).as_py() or 0
+    return "list" if nested >= NUMBER_SHARE * (len(array) - array.null_count) else _text_kind(array)
 
 
 def _text_kind(array: pa.Array) -> str:

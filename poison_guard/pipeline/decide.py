@@ -38,7 +38,7 @@ def decide_batch(
     ids = scored["record_id"].to_numpy(object)
     missing = _missing(scored, contract, prepared, found)
     evidence = [
-        _validation_evidence(ids, validation),
+        _validation_evidence(ids, pd.concat([validation.failures, _contested(scored, state, contract)])),
         *read_evidence(scored),
         *_source_evidence(scored, found, state),
         _campaign_evidence(ids, found.campaigns),
@@ -120,10 +120,19 @@ def _let_pass(decisions: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame
     return passed
 
 
-def _validation_evidence(ids: np.ndarray, validation: Validation) -> SignalEvidence:
+def _contested(scored: pd.DataFrame, state: State, contract: Contract) -> pd.DataFrame:
+    """Return a failure for each record whose id the store has with other content, unless that is a revision."""
+    known = state.known.set_index("record_id")["content_hash"]
+    before = scored["record_id"].map(known)
+    other = before.notna() & (before != scored["content_hash"])
+    ids = [] if contract.data.revisions else scored.loc[other, "record_id"].tolist()
+    told = {"record_id": ids, "code": ["id_conflict"] * len(ids), "args": [{"record_id": name} for name in ids]}
+    return pd.DataFrame(told, dtype=object)
+
+
+def _validation_evidence(ids: np.ndarray, failures: pd.DataFrame) -> SignalEvidence:
     p = np.ones(len(ids))
     reasons: dict[int, Reason] = {}
-    failures = validation.failures
     rows = pd.Index(ids).get_indexer(failures["record_id"])
     for row, code, args in zip(rows, failures["code"], failures["args"], strict=True):
         if row >= 0:

@@ -23,6 +23,8 @@ _ATTEMPTS = 5
 def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     """Decide a batch against the current state and store nothing."""
     batch = read_batch(feed, source, now, seen_too=True)
+    if not len(batch.records) and not len(batch.unreadable):
+        return nothing_new("nothing to scan: no record is there")
     decided = _decide(feed, batch, current_state(feed, batch))
     return result_of(decided, batch)
 

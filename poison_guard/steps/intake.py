@@ -14,10 +14,13 @@ import pandas as pd
 from poison_guard import __version__
 from poison_guard.errors import ConfigError
 from poison_guard.ingest import batch_from_frame, collect_frames, empty_batch
-from poison_guard.records import Batch, ObjectRef, State
+from poison_guard.records import Batch, ObjectRef, Place, State
 from poison_guard.steps.opening import Feed, load_controls
-from poison_guard.store import audit, last_watermark, load_staged, load_state, seen_objects
+from poison_guard.store import audit, last_watermark, load_run, load_staged, load_state, seen_objects
+from poison_guard.store.reading import find_records
+from poison_guard.store.state import load_schema
 from poison_guard.store.trusted import load_trusted
+from poison_guard.validate import schema_drift, schema_hash
 
 __all__ = ["Source", "as_paths", "current_state", "read_batch", "readable_objects", "take_in"]
 
@@ -62,11 +65,11 @@ def take_in(feed: Feed, source: Source, now: dt.datetime) -> Batch:
     """Return the batch to decide and store: what is new, and the records staged before that can be judged now.
 
     Its id names its objects and how the contract reads them. Staged records count as one more object, named by what
-    they would be judged by (trusted set, policy, version; the day, once there is a trusted set), so that each is
-    decided again when that has changed and not before.
+    they would be judged by (trusted set, policy, version, accepted schema; the day, once there is a trusted set), so
+    that each is decided again when that has changed and not before.
     """
     batch = read_batch(feed, source, now)
-    staged = load_staged(feed.store, feed.contract.name)
+    staged = _not_drifted(feed, load_staged(feed.store, feed.contract.name))
     key = _judged_by(feed, now)
     if len(staged) and key not in seen_objects(feed.store, feed.contract.name):
         staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
@@ -80,11 +83,32 @@ def take_in(feed: Feed, source: Source, now: dt.datetime) -> Batch:
     return dataclasses.replace(batch, batch_id=batch_id)
 
 
+def _not_drifted(feed: Feed, staged: pd.DataFrame) -> pd.DataFrame:
+    """Return the staged records without those of batches held for their schema, until a reviewer has accepted it."""
+    if staged.empty:
+        return staged
+    rows = find_records(feed.store, feed.contract.name, places=(Place.STAGED,))
+    accepted = _accepted_schema(feed)
+    runs = [load_run(feed.store, run_id) for run_id in rows["run_id"].unique()]
+    held = {
+        run.run_id
+        for run in runs
+        if "schema_drift" in {note["code"] for note in run.notes} and schema_drift(accepted, run.schema)
+    }
+    return staged[~staged["record_id"].isin(rows.loc[rows["run_id"].isin(held), "record_id"])]
+
+
+def _accepted_schema(feed: Feed) -> dict[str, str]:
+    with feed.store.read() as conn:
+        return load_schema(conn, feed.contract.name)
+
+
 def _judged_by(feed: Feed, now: dt.datetime) -> str:
     """Return a digest of all that staged records would be judged by."""
     trusted = load_trusted(feed.store, feed.contract.name).hash
     day = now.date().isoformat() if trusted else ""
-    parts = ("staged", feed.contract.name, trusted, feed.contract.policy.hash, __version__, day)
+    schema = schema_hash(_accepted_schema(feed))
+    parts = ("staged", feed.contract.name, trusted, feed.contract.policy.hash, __version__, day, schema)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

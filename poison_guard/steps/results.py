@@ -39,8 +39,8 @@ def result_of(decided: Decided, batch: Batch, run_id: str | None = None) -> Scan
     )
 
 
-def nothing_new() -> ScanResult:
-    """Return the result of a run that found no record it had not taken in before."""
+def nothing_new(why: str = "nothing new: every object was taken in before") -> ScanResult:
+    """Return the result of a batch without a record, and `why` there is none."""
     columns = {
         "decisions": _DECISIONS,
         "items": ["item_id", "label", "probability", "adopted", "why"],
@@ -49,8 +49,7 @@ def nothing_new() -> ScanResult:
     }
     frames = {name: pd.DataFrame({c: pd.Series(dtype=object) for c in names}) for name, names in columns.items()}
     counts = dict.fromkeys(("received", "seen_before", "staged", "accepted", "quarantined", "rejected"), 0)
-    told = ("nothing new: every object was taken in before",)
-    return ScanResult(**frames, campaigns=campaign_table(()), notes=told, counts=counts)
+    return ScanResult(**frames, campaigns=campaign_table(()), notes=(why,), counts=counts)
 
 
 def stored_result(feed: Feed, run: Run) -> ScanResult:

@@ -72,8 +72,10 @@ def decide(contract_path: str, home: str, run_id: str) -> dict[str, int]:
         if load_run(feed.store, run_id).status == "committed":
             return {}
         batch, n = staging.load_batch(feed.store.lake, run_id)
+        version = load_run(feed.store, run_id).state_version
         decided = _decide(feed, batch, n, run_id)
         staging.save_decided(feed.store.lake, run_id, decided)
+        staging.save_json(feed.store.lake, run_id, "decided-at", {"state_version": version})
         return {str(k): int(v) for k, v in decided.decisions["action"].value_counts().items()}
 
 
@@ -85,7 +87,10 @@ def store(contract_path: str, home: str, run_id: str) -> dict[str, int]:
             return dict(run.counts)
         batch, n = staging.load_batch(feed.store.lake, run_id)
         decided = staging.load_decided(feed.store.lake, run_id)
+        judged_at = staging.load_json(feed.store.lake, run_id, "decided-at")["state_version"]
         try:
+            if judged_at != run.state_version:  # killed after it was pinned anew, and before it was judged by that
+                raise StaleStateError(f"{run_id} was decided by another state than it is pinned to")
             counts = _commit(feed, run, batch, decided)
         except StaleStateError:
             run = repin(feed.store, run)  # another run of the feed came first: judge again by what is known now

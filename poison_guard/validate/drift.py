@@ -28,18 +28,20 @@ def schema_drift(old: Mapping[str, str], new: Mapping[str, str]) -> Reason | Non
     """Return why a payload of schema `new` is held in a feed last accepted with `old`; None where it passes.
 
     Added columns alone pass: earlier records lack them, so they are nullable by nature. A column that is gone or of
-    another kind is held. On a feed's first run (`old` empty) everything passes.
+    another kind is held; one whose kind ended in ``?`` (JSON, whose rows may lack it) may be gone. On a feed's first
+    run (`old` empty) everything passes.
 
     >>> schema_drift({"a": "text"}, {"a": "text", "b": "number"}) is None
     True
     >>> schema_drift({"a": "text"}, {"a": "number"}).args["changed"]
     ['a (text to number)']
     """
-    removed = sorted(old.keys() - new.keys())
+    removed = sorted(name for name in old.keys() - new.keys() if not old[name].endswith("?"))
+    before, now = ({name: kind.removesuffix("?") for name, kind in schema.items()} for schema in (old, new))
     changed = [
-        f"{name} ({old[name]} to {new[name]})"
-        for name in sorted(old.keys() & new.keys())
-        if old[name] != new[name] and old[name] not in _UNKNOWN and new[name] not in _UNKNOWN
+        f"{name} ({before[name]} to {now[name]})"
+        for name in sorted(before.keys() & now.keys())
+        if before[name] != now[name] and before[name] not in _UNKNOWN and now[name] not in _UNKNOWN
     ]
     if not old or not (removed or changed):
         return None

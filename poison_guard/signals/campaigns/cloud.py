@@ -1,4 +1,4 @@
-"""Feature vectors of a batch made comparable: canonical order, trusted scales, and ways to measure that survive rounding."""
+"""Feature vectors of a batch made comparable: canonical order, trusted scales, distances that survive rounding."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ class Cloud:
     """The batch in a canonical order, in trusted scales."""
 
     row: np.ndarray  # position in the frame
-    points: np.ndarray  # (n, d) float32
-    varies: np.ndarray  # (d,) bool: columns that hold more than one value
+    points: np.ndarray  # (n, d) float32, of the columns that hold more than one value
     views: tuple[View, ...]
     owner: np.ndarray  # source codes
     key: np.ndarray  # ascending uint64 that no sender can choose: it hangs on all record ids of the batch
@@ -59,13 +58,14 @@ class Cloud:
         salt = int(mix(own.sum(dtype=np.uint64, keepdims=True) ^ np.uint64(seed))[0])
         key = mix(own ^ np.uint64(salt))
         order = np.argsort(key, kind="stable")
-        measure = np.asarray(vectors if trusted is None else trusted, dtype=np.float64)
+        varies = vectors.min(axis=0) < vectors.max(axis=0)
+        vectors = vectors[:, varies]
+        measure = vectors.astype(np.float64) if trusted is None else np.asarray(trusted, dtype=np.float64)[:, varies]
         centre, scale = column_scale(measure)
         points = _tame((vectors[order] - centre) / scale)
         views = _views(points, _tame((measure[:_SAMPLE] - centre) / scale), salt)
         known = None if trusted is None else _tame((measure - centre) / scale)
-        varies = points.min(axis=0) < points.max(axis=0)
-        return cls(order, points, varies, views, _owners(frame)[order], key[order], known, salt)
+        return cls(order, points, views, _owners(frame)[order], key[order], known, salt)
 
     def rng(self, size: int) -> np.random.Generator:
         """Return a random generator that depends on the batch and `size` alone."""

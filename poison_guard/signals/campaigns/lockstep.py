@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -35,12 +34,6 @@ class _Rows:
     row: np.ndarray
     """Position in the frame."""
 
-    def without(self, gone: np.ndarray) -> Self:
-        """Return the rows but those at positions `gone`."""
-        keep = np.ones(len(self.item), bool)
-        keep[gone] = False
-        return type(self)(*(getattr(self, field.name)[keep] for field in fields(self)))
-
 
 @dataclass(frozen=True, slots=True)
 class _Push:
@@ -60,26 +53,21 @@ def lockstep(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None 
     with Chernoff's bound, once with each vote weighed by how rare it is on its item and once over minority votes alone
     (so that camouflage, which says what all say, adds no noise); the p-values are adjusted over sources
     (Benjamini-Hochberg) and over windows and weights (Bonferroni). Among honest sources alone, any is in step with
-    chance at most `alpha`. Sources in step that share pushed votes are
-    a campaign; its records are the pushed votes, those of weaker companions included, not the camouflage. Where all
-    votes of an item come within one window, nothing can be told from time. `earlier` (the same columns, no records) are
-    votes of former batches: they are looked at like the others, and are in no campaign.
+    chance at most `alpha`. Sources in step that share pushed votes are a campaign; its records are the pushed votes,
+    those of weaker companions included, not the camouflage. Where all votes of an item come within one window, nothing
+    can be told from time. `earlier` (the same columns, of former batches) is evidence like the rest, in no campaign.
 
     References: Beutel et al. (2013), "CopyCatch"; Cao et al. (2014), "SynchroTrap" (same actions within a window).
     """
     both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
-    rows, found = _rows(both), []
-    while len(rows.item):
-        pushes: list[_Push] = []
-        for width in WINDOWS:
-            p = np.minimum(_sources_in_step(rows, width) * len(WINDOWS), 1.0)
-            pushes += _groups(rows, p, width, alpha)
-        proved = _join(_unopposed(rows, pushes))
-        if not proved:
-            break
-        found += [_campaign(frame, rows, push) for push in proved if (rows.row[push.rows] < len(frame)).any()]
-        rows = rows.without(np.concatenate([push.rows for push in proved]))
-    return found
+    rows = _rows(both)
+    if not len(rows.item):
+        return []
+    pushes: list[_Push] = []
+    for width in WINDOWS:
+        p = np.minimum(_sources_in_step(rows, width) * len(WINDOWS), 1.0)
+        pushes += _groups(rows, p, width, alpha)
+    return [_campaign(frame, rows, push) for push in _join(pushes) if (rows.row[push.rows] < len(frame)).any()]
 
 
 def _rows(frame: pd.DataFrame) -> _Rows:
@@ -138,7 +126,6 @@ def _groups(rows: _Rows, p: np.ndarray, width: float, alpha: float) -> list[_Pus
     company = _within(rows.vote, rows.seconds, width, mine)
     together = company >= _AT_ONCE * np.bincount(rows.vote, mine)[rows.vote]
     pushed = mine & (company >= 2) & together & ~_said_by_all(rows, mine | (company >= 2))
-    pushed &= _most_certain(rows, pushed, p)
     joined = pushed | (~mine & (_within(rows.vote, rows.seconds, width, pushed) >= 2))
     chosen = np.flatnonzero(joined)
     chosen = chosen[np.lexsort((rows.seconds[chosen], rows.vote[chosen]))]
@@ -164,31 +151,6 @@ def _said_by_all(rows: _Rows, in_burst: np.ndarray) -> np.ndarray:
     return (outside[rows.vote] > 0) & (outside[rows.vote] >= top[rows.item])
 
 
-def _most_certain(rows: _Rows, pushed: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return for each row whether no other vote on its item is pushed by sources that are more surely in step."""
-    certain = np.log(np.maximum(p[rows.source], SMALLEST_P))
-    mean = np.bincount(rows.vote, pushed * certain) / np.maximum(np.bincount(rows.vote, pushed), 1)
-    best = np.zeros(rows.item.max() + 1)
-    np.minimum.at(best, rows.item[pushed], mean[rows.vote[pushed]])
-    return mean[rows.vote] <= best[rows.item]
-
-
-def _unopposed(rows: _Rows, pushes: list[_Push]) -> list[_Push]:
-    """Return the pushes of which no more certain one pushes other votes on most of their items.
-
-    Whoever contradicts a burst is in step, too: they spoke before it or after. They are looked at again without it.
-    """
-    kept: list[_Push] = []
-    said = np.full(rows.item.max() + 1, -1)
-    for push in sorted(pushes, key=lambda push: (push.p, push.width)):
-        heard = said[rows.item[push.rows]]
-        if np.mean((heard >= 0) & (heard != rows.vote[push.rows])) <= 0.5:
-            kept.append(push)
-            fresh = push.rows[heard < 0]
-            said[rows.item[fresh]] = rows.vote[fresh]
-    return kept
-
-
 def _join(pushes: list[_Push]) -> list[_Push]:
     """Return pushes that share no row: those of several windows that do are one, with the best window's p."""
     if not pushes:
@@ -206,8 +168,8 @@ def _join(pushes: list[_Push]) -> list[_Push]:
 def _campaign(frame: pd.DataFrame, rows: _Rows, push: _Push) -> Campaign:
     items, sources = np.unique(rows.item[push.rows]), np.unique(rows.source[push.rows])
     told = np.isin(rows.item, items) & np.isin(rows.source, sources)
-    own = rows.row[push.rows]
-    own = own[own < len(frame)]
+    row = rows.row[push.rows]
+    own = row[row < len(frame)]
     return finding(
         frame,
         own,

@@ -55,7 +55,8 @@ def near_duplicate_text(frame: pd.DataFrame, sketches: np.ndarray, *, alpha: flo
     one message) of at least three speakers. Copies alone prove nothing: a joke spreads, too. A group is a campaign when
     its speakers are newer than the rest of the batch's (binomial, the rest's share of accounts under 30 days; for new
     ones haste counts beside it, by a scan statistic of the batch's timeline) with a chance, times the number of groups,
-    of at most `alpha`. In a feed where no account's age is known, haste alone decides. `seed` chooses the bands.
+    of at most `alpha`. Where ages tell nothing, because none is known or nearly all accounts are new, haste alone
+    decides. `seed` chooses the bands.
 
     References: Broder (1997); Cao et al. (2014), "Uncovering Large Groups of Active Malicious Accounts" (SynchroTrap).
     """
@@ -134,8 +135,8 @@ def _chance(messages: _Messages, members: np.ndarray, rest: np.ndarray) -> float
     if not messages.aged:
         return haste
     newness = _new_share(messages, members, rest)
-    if newness > _TIME_COUNTS_FROM:
-        return newness
+    if newness > _TIME_COUNTS_FROM:  # a group of nothing but new accounts, and no wonder: ages tell nothing here
+        return haste if messages.new[members].all() else newness
     return float(min(newness, fisher(newness, max(haste, _LEAST_HASTE))))
 
 

@@ -62,7 +62,7 @@ def near_duplicate_vectors(
         raise DataError(f"vectors must be finite and of shape ({len(frame)}, features), got {vectors.shape}")
     if trusted is not None and np.shape(trusted)[1:] != vectors.shape[1:]:
         raise DataError(f"trusted vectors have shape {np.shape(trusted)}, those of the batch {vectors.shape}")
-    if len(frame) <= OUTER or vectors.shape[1] == 0:
+    if len(frame) <= OUTER or not (vectors != vectors[0]).any():
         return []
     if trusted is not None and len(trusted) < 2 * OUTER:
         trusted = None
@@ -101,7 +101,8 @@ def _cores(cloud: Cloud, view: View, rows: np.ndarray, alpha: float) -> Iterator
         usual = float(np.fmin(usual, np.fmax(_dimension(view.dense[rows], owner), tail_dimension(spacing.first))))
     if np.isnan(usual):
         return
-    suspect = np.flatnonzero(log_ratio_chance(spacing.least, np.full(len(rows), usual)) <= _SUSPECT)
+    inside = dimension(spacing.mean)  # lower than the true one, as the leaves' edges are
+    suspect = np.flatnonzero(log_ratio_chance(spacing.least, np.full(len(rows), inside)) <= _SUSPECT)
     suspect = np.sort(suspect[np.argsort(spacing.least[suspect], kind="stable")[:_CANDIDATES]])
     queries = torch.from_numpy(points)
     apart, near = (found.numpy() for found in nearest(queries[suspect], queries, min(_LISTED + 1, len(rows))))
@@ -205,14 +206,14 @@ def _natural(cloud: Cloud, core: _Core, size: int) -> bool:
 
 
 def _typical_spread(cloud: Cloud, members: np.ndarray) -> float:
-    """Return the median over the features that vary at all of the members' spread, in trusted scales.
+    """Return the median over the features of the members' spread, in trusted scales.
 
     References: Croux and Rousseeuw, "Time-efficient algorithms for two highly robust estimators of scale" (1992), for
     the correction ``n / (n - 0.8)`` of the median absolute deviation of few values.
     """
     points = cloud.points[members].astype(np.float64)
     spread = 1.4826 * len(points) / (len(points) - 0.8) * np.median(np.abs(points - np.median(points, axis=0)), axis=0)
-    return float(np.median(spread[cloud.varies])) if cloud.varies.any() else 0.0
+    return float(np.median(spread))
 
 
 def _campaign(frame: pd.DataFrame, cloud: Cloud, members: np.ndarray, logp: float) -> Campaign | None:

@@ -66,7 +66,7 @@ def test_a_trusted_set_of_three_rows_is_told_to_be_too_small(fresh):
     assert "needed" in result.stdout
     feed = fresh.json("status", "--feed", fresh.feed)["feeds"][0]
     assert feed["phase"] in ("cold", "calibrating")
-    assert feed["vetted_records_missing"] == 296
+    assert feed["vetted_records_missing"] == 393
 
 
 def test_a_store_that_cannot_be_reached_is_exit_code_four_and_shows_no_password(fresh, monkeypatch):
@@ -135,3 +135,16 @@ def test_init_recognises_a_chat_log(fresh):
     assert 'chosen = "chosen"' in document["toml"]
     assert document["rows_failing"] == 0
     assert not (fresh.folder / "feeds" / "log.toml").exists()
+
+
+def test_decisions_are_never_written_over_the_records_they_are_about(fresh):
+    data = fresh.folder / "home" / "inbox" / "day1.csv"
+    before = data.read_bytes()
+    _one_sentence(fresh("scan", data, "--feed", fresh.feed, "--out", data), 2, "one of the files to scan")
+    assert data.read_bytes() == before
+
+
+def test_what_holds_a_whole_batch_is_told_in_words(fresh):
+    reasons = fresh.json("scan", fresh.folder / "home" / "inbox" / "day1.csv", "--feed", fresh.feed)["reasons"]
+    told = {reason["code"]: reason["example"] for reason in reasons}
+    assert told["no_trusted_set"] == "true of the whole batch: see the notes"

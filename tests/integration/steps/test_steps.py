@@ -10,7 +10,7 @@ from poison_guard import Guard, steps
 from poison_guard.errors import DataError, UsageError
 from poison_guard.steps import scheduled
 from poison_guard.steps.opening import open_feed
-from poison_guard.store import load_run, tables
+from poison_guard.store import load_run, repin, tables
 from poison_guard.store.reading import load_sources
 from tests.integration.steps.conftest import CONTRACT, answers, put
 
@@ -262,3 +262,62 @@ def test_stored_counts_include_what_the_batch_repeated(trusted_guard):
         kept = load_run(feed.store, told.run_id).counts
     assert kept["received"] == told.counts["received"] == 85
     assert kept["seen_before"] == told.counts["seen_before"] == 5
+
+
+def test_an_id_with_other_content_is_held_as_a_conflict_by_scan_and_ingest_alike(trusted_guard):
+    frame = answers(100, 27)
+    trusted_guard.ingest(frame)
+    changed = frame.assign(said=["a9", *frame["said"].iloc[1:]])
+    for result in (trusted_guard.scan(changed), trusted_guard.ingest(changed)):
+        held = result.decisions.set_index("record_id").loc[frame["id"].iloc[0]]
+        assert held["action"] == "quarantine"
+        assert "id_conflict" in held["reasons"]
+
+
+def test_a_batch_held_for_its_schema_waits_for_a_reviewer_and_not_for_the_next_batch(trusted_guard):
+    trusted_guard.ingest(answers(200, 13))
+    drifted = trusted_guard.ingest(answers(60, 14).assign(dwell=lambda f: "t" + f["dwell"].astype(str)))
+    trusted_guard.ingest(answers(80, 15))
+    ids = drifted.decisions["record_id"]
+    rows = stored(trusted_guard).set_index("record_id")
+    assert not rows.loc[ids, "place"].isin(["accepted"]).any()
+    assert (rows["place"] == "accepted").sum() > 250
+
+
+def test_json_rows_may_lack_a_column_that_earlier_ones_had(trusted_guard, contract):
+    contract.write_text(CONTRACT.replace("*.csv", "*.jsonl"))
+    guard = Guard.open(contract, home=trusted_guard.home)
+    folder = put(guard.home, answers(1, 0), "unused.csv").parent
+    for k, frame in enumerate((answers(60, 28).assign(comment="fine"), answers(60, 29))):
+        frame.to_json(folder / f"{k}.jsonl", orient="records", lines=True)
+        assert guard.ingest().counts["accepted"] > 50
+
+
+def test_a_run_killed_after_it_was_pinned_anew_is_judged_by_what_it_is_pinned_to(trusted_guard, monkeypatch):
+    put(trusted_guard.home, answers(200, 6), "a.csv")
+    args = (str(trusted_guard.contract.path), str(trusted_guard.home))
+    run_id = steps.collect(*args)["run_id"]
+    steps.validate(*args, run_id)
+    for partition in (0, 1):
+        steps.score(*args, run_id, partition)
+    steps.decide(*args, run_id)
+    trusted_guard.ingest(answers(100, 7))  # overtakes
+    judged = []
+    decide = scheduled._decide
+    monkeypatch.setattr(scheduled, "_decide", lambda feed, *given: judged.append(1) or decide(feed, *given))
+    with open_feed(*args) as feed:
+        repin(feed.store, load_run(feed.store, run_id))  # and then it was killed
+    assert steps.store(*args, run_id)["received"] == 200
+    assert judged
+
+
+def test_a_scan_of_nothing_says_so(guard):
+    result = guard.scan(None)
+    assert result.counts["received"] == 0
+    assert result.notes == ("nothing to scan: no record is there",)
+
+
+def test_one_id_given_as_text_is_one_id(trusted_guard):
+    result = trusted_guard.ingest(answers(60, 30))
+    name = result.decisions.loc[result.decisions["action"] == "accept", "record_id"].iloc[0]
+    assert trusted_guard.recall(record_ids=name, by="reviewer-1", reason="wrong").record_ids == (name,)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.ingest.cells import as_text, depth_of, from_values, number_text
+from poison_guard.ingest.cells import LIST_KIND, as_text, depth_of, from_values, number_text
 from poison_guard.ingest.coerce import plain_numbers
 from poison_guard.ingest.numbers import parse_numbers
 from poison_guard.ingest.schema import payload_schema
@@ -157,3 +157,10 @@ def test_the_kind_of_a_column_is_what_nine_in_ten_cells_are(array, kind):
 def test_numbers_too_small_for_an_epoch_are_no_times(value):
     assert parse_times(pa.array([value])).ok.tolist() == [False]
     assert parse_times(pa.array([float(value)])).ok.tolist() == [False]
+
+
+@pytest.mark.parametrize(("lists", "kind"), [(1, "text"), (17, "text"), (18, "list")])
+def test_a_few_nested_cells_make_a_column_of_text_no_column_of_lists(lists, kind):
+    cells = pa.array(['["x"]'] * lists + ["word"] * (20 - lists), pa.large_string())
+    table = pa.table([cells], schema=pa.schema([pa.field("a", cells.type, metadata=LIST_KIND)]))
+    assert payload_schema(table) == {"a": kind}

@@ -220,9 +220,7 @@ def test_sender_clocks_are_held_within_the_lateness_window(collect):
 
 def test_a_batch_that_is_mostly_older_than_the_window_is_history_and_keeps_its_times(collect):
     rows = ["1,u,2020-01-01,1,x", "2,u,2020-01-02,1,x", "3,u,2027-01-01,1,x"]
-    batch = collect(
-        contract_of(TELEMETRY, kind="telemetry"), {"a.csv": "id,user,at,speed,agent\n" + "\n".join(rows)}
-    )
+    batch = collect(contract_of(TELEMETRY, kind="telemetry"), {"a.csv": "id,user,at,speed,agent\n" + "\n".join(rows)})
     assert batch.records["observed_at"].tolist() == [
         dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
         dt.datetime(2020, 1, 2, tzinfo=dt.UTC),

@@ -114,7 +114,7 @@ def test_content_does_not_depend_on_the_given_id_or_on_the_time_of_receipt():
     hashes = batch(frame, contract_of()).records["content_hash"]
     assert len(set(hashes)) == 1
     columns = {"record_id": "id", "source_id": "user", "text": "note", "observed_at": "at"}
-    late = pd.DataFrame({"id": ["r"], "user": "u", "note": "n", "at": ["2020-01-01"]})
+    late = pd.DataFrame({"id": ["r", "s", "t"], "user": "u", "note": "n", "at": ["2020-01-01", str(NOW), str(NOW)]})
     contract = contract_of(columns, kind="messages")
     days = [pd.Timestamp(NOW), pd.Timestamp(NOW) + pd.Timedelta(days=3)]
     found = [batch_from_frame(contract, late, object_uri="q", received_at=d).records for d in days]

@@ -55,3 +55,12 @@ def test_a_format_is_known_by_its_first_bytes_where_the_name_is_silent(tmp_path)
     path = tmp_path / "export"
     path.write_text('{"a": 1}\n')
     assert read_raw([str(path)])["a"].tolist() == [1]
+
+
+def test_a_file_without_a_readable_row_says_why(tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes("user,text\na,hällo\n".encode("latin-1"))
+    with pytest.raises(
+        DataError, match=r"holds no rows that can be read; row 2 of .*: it holds bytes that are not UTF-8"
+    ):
+        read_raw([str(path)])

@@ -43,6 +43,19 @@ def test_a_campaign_names_its_sources_and_leaves_the_camouflage(crowd):
     assert 0.5 <= campaign.strength <= 1
 
 
+def test_a_burst_alone_in_its_batch_is_told_by_what_was_said_before(crowd):
+    world = crowd(0, share=0.6, span=86400.0 * 3)
+    pushed = world.rows("pushed")
+    raid = world.frame[pushed].reset_index(drop=True)
+    assert lockstep(raid, alpha=ALPHA) == []
+    earlier = world.frame.loc[~pushed, ["item_id", "source_id", "vote", "observed_at"]]
+    campaigns = lockstep(raid, alpha=ALPHA, earlier=earlier)
+    records = [record for campaign in campaigns for record in campaign.record_ids]
+    assert len(set(records) & set(raid["record_id"])) >= 0.95 * len(raid)
+    assert set(records) <= set(raid["record_id"])
+    assert sum(c.reason.args["n_records"] for c in campaigns) == len(records)
+
+
 def test_a_flash_crowd_is_no_campaign(crowd):
     assert all(not lockstep(crowd(seed, span=3600.0).frame, alpha=ALPHA) for seed in range(50))
 

@@ -158,6 +158,16 @@ def test_without_ages_haste_decides():
     assert not held(slow)[0].any()
 
 
+def test_where_every_account_is_new_haste_decides():
+    rng = np.random.default_rng(7)
+    text = "one two three four five six seven eight nine ten"
+    fast = with_campaign([text] * 40, rng)
+    slow = with_campaign([text] * 40, rng, seconds=rng.uniform(0, 30 * 86400, 40))
+    fast, slow = (f.assign(source_since=f["observed_at"] - pd.Timedelta(days=3)) for f in (fast, slow))
+    assert held(fast)[0][-40:].all()
+    assert not held(slow)[0].any()
+
+
 def test_row_order_changes_nothing():
     rng = np.random.default_rng(7)
     frame = with_campaign([edited(" ".join(WORDS[:14]), 0.1, rng, WORDS) for _ in range(40)], rng)
