@@ -47,6 +47,7 @@ def list_command(
     """List what waits for review, riskiest first."""
     from poison_guard import review
     from poison_guard.store.decisions import list_decisions
+    from poison_guard.store.reading import count_places
 
     with contract_and_store(feed, home) as (contract, store):
         if decided:
@@ -61,6 +62,7 @@ def list_command(
         else:
             frame = review.list_pending(store, contract, limit=limit, **where)
             shown = ("Waiting", ("record", "kind", ">risk", "source", "campaign", "claimed by", "why"), _entry)
+        staged = count_places(store, contract.name)["staged"]
     rows = frame.to_dict("records")
     if as_json:
         for row in rows:
@@ -70,6 +72,8 @@ def list_command(
     title, columns, cells = shown
     lines = [cells(row.values()) if cells is tuple else cells(row) for row in rows]
     table(f"{title}: {contract.name}", columns, lines, empty=f"{contract.name}: nothing to list.")
+    if staged and not (sample or decided):
+        say(f"{counted(staged, 'record')} staged, which nothing could judge yet; --sample N draws some of them to vet")
 
 
 @review_command.command("show")

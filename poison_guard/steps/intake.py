@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from poison_guard import __version__
-from poison_guard.errors import ConfigError
+from poison_guard.errors import ConfigError, UsageError
 from poison_guard.ingest import batch_from_frame, collect_frames, empty_batch
 from poison_guard.records import Batch, ObjectRef, Place, State
 from poison_guard.steps.opening import Feed, load_controls
@@ -41,7 +41,10 @@ def as_paths(source: Source) -> pd.DataFrame | list[str] | None:
     """Return a frame or None as it is, paths as a list of text."""
     if source is None or isinstance(source, pd.DataFrame):
         return source
-    return [os.fspath(source)] if isinstance(source, (str, Path)) else [os.fspath(path) for path in source]
+    several = [source] if isinstance(source, (str, Path)) else source
+    if not isinstance(several, Sequence) or not all(isinstance(path, (str, Path)) for path in several):
+        raise UsageError(f"records come as a DataFrame, a path, or a list of paths, got {type(source).__name__}")
+    return [os.fspath(path) for path in several]
 
 
 def _read_query(feed: Feed, query: str, watermark: str, now: dt.datetime) -> Batch:
@@ -69,7 +72,7 @@ def take_in(feed: Feed, source: Source, now: dt.datetime) -> Batch:
     that each is decided again when that has changed and not before.
     """
     batch = read_batch(feed, source, now)
-    staged = _not_drifted(feed, load_staged(feed.store, feed.contract.name))
+    staged = _judgeable(feed, load_staged(feed.store, feed.contract.name))
     key = _judged_by(feed, now)
     if len(staged) and key not in seen_objects(feed.store, feed.contract.name):
         staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
@@ -83,8 +86,15 @@ def take_in(feed: Feed, source: Source, now: dt.datetime) -> Batch:
     return dataclasses.replace(batch, batch_id=batch_id)
 
 
-def _not_drifted(feed: Feed, staged: pd.DataFrame) -> pd.DataFrame:
-    """Return the staged records without those of batches held for their schema, until a reviewer has accepted it."""
+def _held_whole(codes: set[str], *, drifted: bool) -> bool:
+    return "batch_contract" in codes or ("schema_drift" in codes and drifted)
+
+
+def _judgeable(feed: Feed, staged: pd.DataFrame) -> pd.DataFrame:
+    """Return the staged records without those of batches held whole, for their schema or suite.
+
+    Diluted in the next batch they would pass: they wait until a reviewer has accepted the schema or released the run.
+    """
     if staged.empty:
         return staged
     rows = find_records(feed.store, feed.contract.name, places=(Place.STAGED,))
@@ -93,7 +103,7 @@ def _not_drifted(feed: Feed, staged: pd.DataFrame) -> pd.DataFrame:
     held = {
         run.run_id
         for run in runs
-        if "schema_drift" in {note["code"] for note in run.notes} and schema_drift(accepted, run.schema)
+        if _held_whole({note["code"] for note in run.notes}, drifted=schema_drift(accepted, run.schema) is not None)
     }
     return staged[~staged["record_id"].isin(rows.loc[rows["run_id"].isin(held), "record_id"])]
 

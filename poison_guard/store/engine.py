@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from poison_guard.config import Settings
-from poison_guard.errors import BusyError, ConfigError, StoreError
+from poison_guard.errors import BusyError, ConfigError, StoreError, TamperError
+from poison_guard.store import tables
+from poison_guard.store.chain import seal_head
 from poison_guard.store.lake import Lake
 from poison_guard.store.migrate import is_current, migrate
 
@@ -68,6 +71,8 @@ def open_store(settings: Settings) -> Store:
     try:
         with store.read() as conn:
             ready = is_current(conn)
+            if ready:
+                _check_key(conn, store.key, settings)
         if not ready:
             with store.write() as conn:
                 migrate(conn)
@@ -75,6 +80,16 @@ def open_store(settings: Settings) -> Store:
         store.close()
         raise
     return store
+
+
+def _check_key(conn: sa.Connection, key: bytes, settings: Settings) -> None:
+    """Refuse a key that the chain was not written with: what it would seal could never be verified again."""
+    head = conn.execute(sa.select(tables.chain.c.seq, tables.chain.c.hash, tables.chain.c.mac)).first()
+    if head is not None and head.seq and not hmac.compare_digest(seal_head(key, head.seq, head.hash), head.mac):
+        raise TamperError(
+            f"the key in {settings.key_file} (or POISON_GUARD_KEY) is not the one this store was written with, or the "
+            "head of its audit chain was changed; restore the key from a backup"
+        )
 
 
 def _engine(text: str) -> sa.Engine:

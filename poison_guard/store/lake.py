@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from poison_guard.errors import NotFoundError, StoreError, TamperError, UsageError
+from poison_guard.errors import StoreError, TamperError, UsageError
 
 __all__ = ["Lake", "LakeFile"]
 
@@ -142,7 +142,7 @@ class Lake:
         try:
             return self._files.cat_file(self._full(path))
         except FileNotFoundError:
-            raise NotFoundError(f"{path} is missing from the lake; restore it from a backup") from None
+            raise StoreError(f"{path} is missing from the lake; restore it from a backup") from None
         except OSError as error:
             raise self._trouble(path, "read", error) from None
 

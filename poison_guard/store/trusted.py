@@ -85,7 +85,7 @@ def add_trusted(
     Entered records never change or leave. `UsageError` without a name or reason; `DataError` for records that the feed
     has seen (unless `from_review`: then the event says so), and for an id that is trusted with other content.
     """
-    if not by.strip() or not reason.strip():
+    if not str(by or "").strip() or not str(reason or "").strip():
         raise UsageError("a trusted set is entered by a named person with a reason; give both `by` and `reason`")
     if records.empty:
         raise DataError(f"there are no records to trust for {contract.name}")

@@ -1,13 +1,14 @@
 """The steps against a real store: direct and scheduled agree, twice equals once, and a killed run is finished later."""
 
 import dataclasses
+import json
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 
 from poison_guard import Guard, steps
-from poison_guard.errors import DataError, UsageError
+from poison_guard.errors import DataError, TamperError, UsageError
 from poison_guard.steps import scheduled
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import load_run, repin, tables
@@ -138,7 +139,7 @@ def test_a_cold_feed_stages_its_records_and_decides_them_once_there_is_a_trusted
     put(guard.home, answers(300, 9), "a.csv")
     cold = guard.ingest()
     assert cold.counts["staged"] > 250
-    assert any("no trusted set" in note for note in cold.notes)
+    assert any("too few trusted records" in note for note in cold.notes)
     assert guard.ingest().counts["received"] == 0 or set(stored(guard)["place"]) <= {"staged", "quarantined"}
     guard.trust(answers(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
     guard.ingest()
@@ -321,3 +322,25 @@ def test_one_id_given_as_text_is_one_id(trusted_guard):
     result = trusted_guard.ingest(answers(60, 30))
     name = result.decisions.loc[result.decisions["action"] == "accept", "record_id"].iloc[0]
     assert trusted_guard.recall(record_ids=name, by="reviewer-1", reason="wrong").record_ids == (name,)
+
+
+def test_another_key_than_the_stores_own_is_refused(trusted_guard):
+    (trusted_guard.home / "key").write_text("ab" * 32 + "\n")
+    with pytest.raises(TamperError, match="restore the key"):
+        trusted_guard.ingest(answers(20, 27))
+
+
+def test_a_batch_that_broke_its_suite_waits_for_a_reviewer_and_is_not_diluted(trusted_guard, contract):
+    rule = {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1, "max_value": 150}}
+    (contract.parent / "expectations").mkdir()
+    suite = {"name": "quiz", "expectations": [rule | {"meta": {}, "severity": "critical"}]}
+    (contract.parent / "expectations" / "quiz.json").write_text(json.dumps(suite))
+    assert trusted_guard.ingest(answers(160, 28)).counts["staged"] > 140
+    trusted_guard.ingest(answers(100, 29))
+    assert (stored(trusted_guard)["place"] == "staged").sum() > 140
+
+
+@pytest.mark.parametrize("source", [5, {"a": 1}, [3]])
+def test_what_is_no_source_is_refused_in_a_sentence(guard, source):
+    with pytest.raises(UsageError, match="a DataFrame, a path, or a list of paths"):
+        guard.scan(source)

@@ -85,7 +85,7 @@ def test_byte_order_marks_are_understood(tmp_path, encoding):
         (b'"a,b\n1,2\n', "its header cannot be read"),
         (b"a\x01,b\n1,2\n", "not to be shown"),
         (b"a" * 201 + b",b\n", "longer than 200"),
-        (gzip.compress(b"a,b\n1,2\n" * 1000)[:-9], "damaged or cut short"),
+        (gzip.compress(b"a,b\n1,2\n" * 1000, mtime=0)[:-9], "damaged or cut short"),
     ],
 )
 def test_files_that_are_no_table_are_refused_with_the_reason(tmp_path, content, why):

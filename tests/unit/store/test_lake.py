@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from poison_guard.errors import NotFoundError, StoreError, TamperError, UsageError
+from poison_guard.errors import StoreError, TamperError, UsageError
 from poison_guard.store import Lake
 
 
@@ -61,7 +61,7 @@ def test_a_changed_file_is_found(lake, frame, tmp_path):
 
 
 def test_a_missing_file_is_named(lake):
-    with pytest.raises(NotFoundError, match=r"runs/none\.parquet is missing from the lake"):
+    with pytest.raises(StoreError, match=r"runs/none\.parquet is missing from the lake"):
         lake.read_frame("runs/none.parquet")
     assert not lake.exists("runs/none.parquet")
     assert lake.list() == ()
