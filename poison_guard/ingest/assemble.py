@@ -26,6 +26,8 @@ __all__ = ["Gathered", "Piece", "assemble", "gather"]
 
 _UNREADABLE = ("record_id", "object", "row", "code", "args", "raw")
 _MICROS = "datetime64[us, UTC]"
+_TYPED_ROLES = ("rating", "observed_at", "source_since", "image")
+_LOOKS = ("number", "bool", "time", "empty")  # what text can look like in a small batch
 _AHEAD = pd.Timedelta(hours=1)
 """How far a sender's clock may run ahead of the time a record was received."""
 
@@ -91,15 +93,20 @@ def assemble(gathered: Gathered, contract: Contract, received_at: dt.datetime) -
         records=records[settled.keep].reset_index(drop=True),
         issues=_issues(gathered.mapped, pieces, settled, ids),
         unreadable=_unreadable(gathered.pieces, contract.name),
-        schema=_told_schema(gathered.schema, pieces),
+        schema=_told_schema(gathered.schema, pieces, contract),
         duplicates=int((~settled.keep).sum()),
     )
 
 
-def _told_schema(schema: Mapping[str, str], pieces: Sequence[Piece]) -> dict[str, str]:
-    """Return the payload schema; where rows may lack columns (JSON), each kind ends in ``?``: it may be absent."""
+def _told_schema(schema: Mapping[str, str], pieces: Sequence[Piece], contract: Contract) -> dict[str, str]:
+    """Return the payload schema; where rows may lack columns (JSON), each kind ends in ``?``: it may be absent.
+
+    Columns that are read as text whatever they look like are text: a day whose answers are digits alone is no drift.
+    """
     sparse = any(p.raw is not None and p.raw.sparse for p in pieces)
-    return {name: f"{kind}?" if sparse else kind for name, kind in schema.items()}
+    texts = {column for role, column in contract.columns.items() if role not in _TYPED_ROLES}
+    plain = {name: "text" if name in texts and kind in _LOOKS else kind for name, kind in schema.items()}
+    return {name: f"{kind}?" if sparse else kind for name, kind in plain.items()}
 
 
 def _in_window(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Series:

@@ -272,3 +272,9 @@ def test_frames_of_odd_python_values_are_read():
     assert batch.records["text"].fillna("-").tolist() == [
         *('{"a":[1]}', "half \\ud800", "2026-01-01", "2", "-", "-", "x"),
     ]
+
+
+def test_answers_that_happen_to_be_digits_are_text_in_the_schema_all_the_same(collect):
+    words = collect(contract_of(), {"a.csv": "id,user,item,answer\n1,u1,w1,seven\n2,u2,w1,nine\n"})
+    digits = collect(contract_of(), {"a.csv": "id,user,item,answer\n3,7,8,7\n4,9,8,9\n"})
+    assert dict(digits.schema) == dict(words.schema)
