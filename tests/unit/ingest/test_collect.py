@@ -29,7 +29,7 @@ def test_a_batch_has_the_columns_its_contract_promises(collect):
         ["1", batch.objects[0].uri, 2],
         ["2", batch.objects[0].uri, 3],
     ]
-    assert batch.schema == {"id": "number", "user": "text", "item": "text", "answer": "text"}
+    assert batch.schema == {"id": "text", "user": "text", "item": "text", "answer": "text"}
     assert accounted(batch)
 
 
