@@ -344,3 +344,16 @@ def test_a_batch_that_broke_its_suite_waits_for_a_reviewer_and_is_not_diluted(tr
 def test_what_is_no_source_is_refused_in_a_sentence(guard, source):
     with pytest.raises(UsageError, match="a DataFrame, a path, or a list of paths"):
         guard.scan(source)
+
+
+def test_a_share_of_the_accepted_is_put_before_a_reviewer(trusted_guard, contract):
+    from poison_guard.review import list_pending
+
+    contract.write_text(CONTRACT + "[policy]\naudit_rate = 0.2\n")
+    guard = Guard.open(contract, home=trusted_guard.home)
+    guard.ingest(answers(300, 30))
+    with open_feed(contract, guard.home) as feed:
+        drawn = list_pending(feed.store, feed.contract, kind="audit")
+    places = stored(guard).set_index("record_id")["place"]
+    assert 30 <= len(drawn) <= 90
+    assert (places[drawn["record_id"]] == "accepted").all()

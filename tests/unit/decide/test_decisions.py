@@ -1,0 +1,53 @@
+import json
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poison_guard.config import Policy
+from poison_guard.decide.decisions import audit_sample, decide_records, evidence_table
+from poison_guard.records import Level, Reason, SignalEvidence
+
+
+def evidence(signal, level, p, **codes):
+    reasons = {int(row.removeprefix("r")): Reason(code) for row, code in codes.items()}
+    return SignalEvidence(signal, level, np.array(p), reasons)
+
+
+def test_the_most_suspicious_reason_comes_first_and_mild_hints_are_not_named():
+    found = [
+        evidence("anomaly", Level.RECORD, [0.001, 0.04, 1.0], r0="beyond_trusted", r1="unusual_combination"),
+        evidence("campaign", Level.CAMPAIGN, [1e-9, 1.0, 1.0], r0="lockstep"),
+    ]
+    frame, risks = decide_records(["a", "b", "c"], found, ["c-1", None, None], Policy())
+    assert frame["reasons"].tolist() == [["lockstep", "beyond_trusted"], [], []]
+    assert frame["action"].tolist() == ["quarantine", "accept", "accept"]
+    assert frame["risk"].iloc[0] == risks[Level.CAMPAIGN][0]
+
+
+def test_only_overwhelming_source_evidence_rejects():
+    found = [evidence("source", Level.SOURCE, [1e-7, 1e-4], r0="controls_wrong", r1="controls_wrong")]
+    frame, _ = decide_records(["a", "b"], found, [None, None], Policy())
+    assert frame["action"].tolist() == ["reject", "quarantine"]
+
+
+def test_evidence_is_a_row_a_reason_with_arguments_as_json():
+    found = [SignalEvidence("source", Level.SOURCE, np.array([0.01]), {0: Reason("controls_wrong", {"wrong": 9})})]
+    row = evidence_table(["a"], found).iloc[0]
+    assert (row["record_id"], row["signal"], row["level"], row["code"]) == ("a", "source", "source", "controls_wrong")
+    assert json.loads(row["args"]) == {"wrong": 9}
+
+
+@given(st.lists(st.text(max_size=10), unique=True, max_size=50), st.binary(min_size=32, max_size=32))
+def test_an_audit_draw_hangs_on_ids_and_key_alone(ids, key):
+    drawn = audit_sample(ids, key, 0.5)
+    assert set(drawn) == set(audit_sample(ids[::-1], key, 0.5))
+    assert audit_sample(ids, key, 0.0) == []
+    assert audit_sample(ids, key, 1.0) == ids
+
+
+def test_an_audit_draw_takes_the_share_and_another_key_draws_others():
+    ids = [f"record-{i}" for i in range(20_000)]
+    one, two = (set(audit_sample(ids, bytes([n]) * 32, 0.01)) for n in (1, 2))
+    assert 140 <= len(one) <= 260
+    assert len(one & two) < 20
