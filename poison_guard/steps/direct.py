@@ -10,10 +10,11 @@ from poison_guard.errors import StaleStateError
 from poison_guard.pipeline.line import run as run_line
 from poison_guard.records import Batch, Decided, ScanResult, State
 from poison_guard.steps.audits import with_audits
-from poison_guard.steps.intake import Source, current_state, read_batch, readable_objects, take_in
+from poison_guard.steps.intake import Source, current_state, read_batch, take_in
 from poison_guard.steps.opening import Feed, computing
 from poison_guard.steps.results import nothing_new, result_of, stored_result
-from poison_guard.store import Run, begin_run, commit_run, repin
+from poison_guard.steps.storing import begin, commit
+from poison_guard.store import Run, repin
 
 __all__ = ["ingest", "scan"]
 
@@ -37,14 +38,7 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     batch = take_in(feed, source, now)
     if not batch.objects and not len(batch.records):
         return nothing_new()
-    run = begin_run(
-        feed.store,
-        feed.contract,
-        batch_id=batch.batch_id,
-        objects=batch.objects,
-        received_at=batch.received_at,
-        schema=batch.schema,
-    )
+    run = begin(feed, batch)
     if run.status == "committed":
         return stored_result(feed, run)
     if run.received_at != batch.received_at:  # a run that died before: it was first seen then
@@ -64,17 +58,7 @@ def _decide_and_commit(feed: Feed, batch: Batch, run: Run) -> ScanResult:
     decided = _decide(feed, batch, current_state(feed, batch, version=run.state_version))
     decided = with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate)
     cost = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
-    counts = commit_run(
-        feed.store,
-        run,
-        feed.contract,
-        records=batch.records,
-        unreadable=batch.unreadable,
-        decided=decided,
-        objects=readable_objects(batch),
-        cost=cost,
-        repeats=batch.duplicates,
-    )
+    counts = commit(feed, run, batch, decided, cost)
     result = result_of(decided, batch, run_id=run.run_id)
     return dataclasses.replace(result, counts={**result.counts, **counts})
 

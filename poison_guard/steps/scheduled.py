@@ -13,9 +13,10 @@ from poison_guard.pipeline.validation import Validation
 from poison_guard.records import Batch, Decided, Reason, State
 from poison_guard.steps import staging
 from poison_guard.steps.audits import with_audits
-from poison_guard.steps.intake import current_state, readable_objects, take_in
+from poison_guard.steps.intake import current_state, take_in
 from poison_guard.steps.opening import Feed, computing, open_feed
-from poison_guard.store import Run, begin_run, commit_run, find_open_run, load_run, repin
+from poison_guard.steps.storing import begin, commit
+from poison_guard.store import Run, find_open_run, load_run, repin
 
 __all__ = ["collect", "decide", "score", "store", "validate"]
 
@@ -31,7 +32,7 @@ def collect(contract_path: str, home: str) -> dict[str, Any]:
         batch = take_in(feed, None, now)
         if not batch.objects and not len(batch.records):
             return {"run_id": None, "partitions": []}
-        run = _begin(feed, batch)
+        run = begin(feed, batch)
         if run.status == "committed":
             return {"run_id": None, "partitions": []}
         if run.received_at != batch.received_at:
@@ -91,40 +92,18 @@ def store(contract_path: str, home: str, run_id: str) -> dict[str, int]:
         try:
             if judged_at != run.state_version:  # killed after it was pinned anew, and before it was judged by that
                 raise StaleStateError(f"{run_id} was decided by another state than it is pinned to")
-            counts = _commit(feed, run, batch, decided)
+            counts = commit(feed, run, batch, decided, _cost(run))
         except StaleStateError:
             run = repin(feed.store, run)  # another run of the feed came first: judge again by what is known now
             for number in range(n):
                 _score(feed, run_id, number)
-            counts = _commit(feed, run, batch, _decide(feed, batch, n, run_id))
+            counts = commit(feed, run, batch, _decide(feed, batch, n, run_id), _cost(run))
         staging.clear(feed.store.lake, run_id)
         return counts
 
 
-def _begin(feed: Feed, batch: Batch) -> Run:
-    return begin_run(
-        feed.store,
-        feed.contract,
-        batch_id=batch.batch_id,
-        objects=batch.objects,
-        received_at=batch.received_at,
-        schema=batch.schema,
-    )
-
-
-def _commit(feed: Feed, run: Run, batch: Batch, decided: Decided) -> dict[str, int]:
-    counts = commit_run(
-        feed.store,
-        run,
-        feed.contract,
-        records=batch.records,
-        unreadable=batch.unreadable,
-        decided=decided,
-        objects=readable_objects(batch),
-        repeats=batch.duplicates,
-        cost={"wall_s": (dt.datetime.now(dt.UTC) - run.started_at).total_seconds()},
-    )
-    return dict(counts)
+def _cost(run: Run) -> dict[str, float]:
+    return {"wall_s": (dt.datetime.now(dt.UTC) - run.started_at).total_seconds()}
 
 
 def _staged(feed: Feed, run_id: str) -> bool:
