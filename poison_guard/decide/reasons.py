@@ -148,10 +148,8 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"among the strangest of this batch (rank {a.rank} of {a.n}); no trusted set to judge by"
     ),
     # decide
-    "conflicting_answers": lambda a: f"established sources say {a.established}, new ones {a.new}",
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
     "no_trusted_set": lambda a: f"too few trusted records to judge by; {a.needed} vetted ones are needed",
     "few_calibration_rows": _few,
     "audit_sample": lambda _: "drawn at random from the accepted, so that misses are measured",
-    "observed_only": lambda a: f"observe mode: {a.n} records would have been held",
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.pipeline.guarded import Crash, guarded
+from poison_guard.pipeline.guarded import Crash, SignalError, guarded
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_sketches, read_vectors
 from poison_guard.records import Campaign, Place, Reason, State
@@ -97,6 +97,15 @@ def _sources(votes: pd.DataFrame, old: pd.Series, contract: Contract, state: Sta
     return score_sources(votes, ledger=state.ledger, controls=state.controls, alpha=alpha, established=old)
 
 
+def _need_whole(scored: pd.DataFrame, contract: Contract) -> None:
+    """Raise `SignalError` where a partition lacks what campaigns are found by: the others would pass unlooked at."""
+    for name in (column for column in scored.columns if column.startswith("crash.")):
+        for why in scored[name].dropna().head(1):
+            raise SignalError(str(why))
+    if contract.features and len(scored) > 1 and read_vectors(scored) is None:
+        raise SignalError("there is no model to compare feature vectors by")
+
+
 def _campaigns(
     scored: pd.DataFrame, contract: Contract, prepared: Prepared, earlier: pd.DataFrame
 ) -> tuple[Campaign, ...]:
@@ -105,6 +114,7 @@ def _campaigns(
 
     seed = contract.policy.seed
     finders: list[Callable[[float], list[Campaign]]] = []
+    _need_whole(scored, contract)
     sketches, vectors = read_sketches(scored), read_vectors(scored)
     if sketches is not None:
         finders.append(lambda a: near_duplicate_text(scored, sketches, alpha=a, seed=seed))

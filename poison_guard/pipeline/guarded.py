@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from poison_guard.errors import GuardError
 
-__all__ = ["Crash", "guarded"]
+__all__ = ["Crash", "SignalError", "guarded"]
 
 _T = TypeVar("_T")
 
@@ -16,6 +16,10 @@ class Crash(str):
     """Why a signal could not judge, in words for a reviewer."""
 
     __slots__ = ()
+
+
+class SignalError(Exception):
+    """A signal lacks what it judges by; `guarded` turns it into a `Crash`, which holds the records."""
 
 
 def guarded(signal: Callable[[], _T]) -> _T | Crash:

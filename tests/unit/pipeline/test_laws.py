@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poison_guard.config import Mode, Policy
+from poison_guard.config import Mode, Policy, parse_contract
 from poison_guard.pipeline import run
 from poison_guard.pipeline.prepare import labels_needed
 from poison_guard.records import Phase
+from poison_guard.signals.campaigns import sketch_text
 from tests.unit.pipeline.conftest import NO_UNREADABLE, make_batch, make_state, sessions
 
 
@@ -131,3 +132,32 @@ def test_a_blocked_source_is_rejected(contract, trusted_state, records):
     told = decided.decisions.set_index("record_id").loc[mine]
     assert (told["action"] == "reject").all()
     assert all("blocked_source" in codes for codes in told["reasons"])
+
+
+def test_a_partition_whose_texts_could_not_be_sketched_stages_the_others_too(trusted_state, records, monkeypatch):
+    table = {"name": "talk", "kind": "messages", "columns": {"record_id": "id", "source_id": "user", "text": "said"}}
+    contract = parse_contract(table | {"data": {"partition_rows": 80}})
+    texts = records[["record_id", "content_hash", "received_at", "source_id"]].assign(
+        text=lambda f: "hello " + f["record_id"]
+    )
+    calls = []
+
+    def dies_once(series):
+        calls.append(len(series))
+        if len(calls) == 1:
+            raise RuntimeError("out of luck")
+        return sketch_text(series)
+
+    assert (decide(texts, contract, trusted_state).decisions["place"] == "accepted").all()
+    monkeypatch.setattr("poison_guard.signals.campaigns.sketch_text", dies_once)
+    decided = decide(texts, contract, trusted_state)
+    assert calls == [80, 80]
+    assert (decided.decisions["place"] == "staged").all()
+    assert any("out of luck" in str(note.args.get("why")) for note in decided.notes)
+
+
+@pytest.mark.parametrize("required", [("source", "campaign"), ("campaign",)])
+def test_without_vectors_the_campaign_signal_has_not_looked(contract, trusted_state, records, monkeypatch, required):
+    monkeypatch.setattr("poison_guard.signals.anomaly.model.AnomalyModel.fit", lambda *a, **k: 1 / 0)
+    lenient = dataclasses.replace(contract, policy=Policy(required=required))
+    assert "accepted" not in set(decide(records, lenient, trusted_state).decisions["place"])
