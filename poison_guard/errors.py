@@ -4,9 +4,11 @@ from __future__ import annotations
 
 __all__ = [
     "BusyError",
+    "ClosedError",
     "ConfigError",
     "DataError",
     "GuardError",
+    "InconclusiveError",
     "NotFoundError",
     "StaleStateError",
     "StoreError",
@@ -55,3 +57,15 @@ class TamperError(GuardError):
     """A hash chain, manifest or file does not match what was written."""
 
     exit_code = 1
+
+
+class ClosedError(GuardError):
+    """The gate is closed: there is no valid admission for this snapshot, or a manifest does not hold."""
+
+    exit_code = 1
+
+
+class InconclusiveError(ClosedError):
+    """The gate is closed because a check could not be judged; a named person may approve."""
+
+    exit_code = 3

@@ -18,6 +18,7 @@ __all__ = [
     "Batch",
     "Campaign",
     "Decided",
+    "Examples",
     "Level",
     "ObjectRef",
     "Phase",
@@ -185,6 +186,33 @@ class Decided:
     """What the guard says about itself: too few calibration rows, a signal that could not run, drift."""
     measurements: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able facts for the report: calibration curve, counts by level."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What a model is trained or judged on, one row each, aligned.
+
+    `frame` has ``example_id`` (str), ``label`` (str), ``slice`` (str, the group; empty without one) and ``is_new``
+    (bool: not in the snapshot that was admitted last). `inputs` is ``(n, channels, height, width)`` float32 in [0, 1] for
+    images, ``(n, d)`` float64 with NaN for missing cells for tables, and ``(n,)`` object of str for texts.
+    """
+
+    kind: str
+    """``image``, ``table`` or ``text``."""
+    frame: pd.DataFrame
+    inputs: np.ndarray
+    features: tuple[str, ...] = ()
+    """Column names of a table."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.frame)
+
+    def take(self, rows: np.ndarray) -> Examples:
+        """Return the examples at `rows`: positions, or a mask."""
+        at = rows.nonzero()[0] if rows.dtype == bool else rows
+        frame = self.frame.iloc[at].reset_index(drop=True)
+        return Examples(self.kind, frame, self.inputs[at], self.features)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,18 @@
 """What users write down: contracts, policies, the settings of a home. Imports nothing heavy: DAG files use it."""
 
 from poison_guard.config.contract import Contract, Data, Kind, Mode, Policy, load_contract, parse_contract
+from poison_guard.config.gate import GatePolicy
+from poison_guard.config.retrain import RetrainConfig
 from poison_guard.config.settings import Settings, open_settings
 
 __all__ = [
     "Contract",
     "Data",
+    "GatePolicy",
     "Kind",
     "Mode",
     "Policy",
+    "RetrainConfig",
     "Settings",
     "load_contract",
     "open_settings",

@@ -10,7 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from poison_guard.config.gate import GatePolicy, parse_gate
 from poison_guard.config.policy import Policy, parse_policy
+from poison_guard.config.retrain import RetrainConfig, parse_retrain
 from poison_guard.config.toml import check_keys, expect, read_toml
 from poison_guard.errors import ConfigError
 
@@ -39,6 +41,7 @@ ROLES = (
 _E = TypeVar("_E", bound=StrEnum)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _FILE_TABLES = ("items", "controls", "outcomes")
+_ITEM_KEYS = ("image", "text", "features")
 _TOP = (
     "name",
     "kind",
@@ -105,11 +108,13 @@ class Contract:
     schedule: str | None = None
     source_namespace: str | None = None
     items: str | None = None
+    item_columns: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of the items' file that a model is trained on: ``image``, ``text`` or ``features`` (a list)."""
     controls: str | None = None
     outcomes: str | None = None
     policy: Policy = field(default_factory=Policy)
-    gate: Mapping[str, Any] = field(default_factory=dict)
-    retrain: Mapping[str, Any] = field(default_factory=dict)
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
     path: Path | None = None
     """File the contract was read from."""
 
@@ -176,8 +181,9 @@ def parse_contract(table: Mapping[str, Any], *, path: Path | None = None) -> Con
         schedule=expect(table, "schedule", str, where="the top level", file=file),
         source_namespace=expect(table, "source_namespace", str, where="the top level", file=file),
         policy=parse_policy(_table(table, "policy", file), file=file),
-        gate=_table(table, "gate", file),
-        retrain=_table(table, "retrain", file),
+        item_columns=_item_columns(_table(table, "items", file), file),
+        gate=parse_gate(_table(table, "gate", file), file=file),
+        retrain=parse_retrain(_table(table, "retrain", file), features=_trained_on(table, features), file=file),
         path=path,
         **{name: _one_path(_table(table, name, file), name, file) for name in _FILE_TABLES},
     )
@@ -235,10 +241,26 @@ def _data(table: Mapping[str, Any], file: str) -> Data:
 
 
 def _one_path(table: Mapping[str, Any], name: str, file: str) -> str | None:
-    check_keys(table, ("path",), where=f"[{name}]", file=file)
+    check_keys(table, ("path", *(_ITEM_KEYS if name == "items" else ())), where=f"[{name}]", file=file)
     if table and "path" not in table:
         raise ConfigError(f"[{name}] of {file} needs path")
     return expect(table, "path", str, where=f"[{name}]", file=file)
+
+
+def _item_columns(table: Mapping[str, Any], file: str) -> dict[str, Any]:
+    given = {key: expect(table, key, list if key == "features" else str, where="[items]", file=file) for key in table}
+    named = {key: value for key, value in given.items() if key in _ITEM_KEYS}
+    if len(named) > 1:
+        raise ConfigError(f"[items] of {file} names {' and '.join(named)}; a model is trained on one of them")
+    if not all(isinstance(name, str) and name for name in named.get("features", ())):
+        raise ConfigError(f"features in [items] of {file} must list column names, got {named['features']!r}")
+    return named
+
+
+def _trained_on(table: Mapping[str, Any], features: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the feature columns of training examples: the items' own where items have some."""
+    items = table.get("items") or {}
+    return tuple(items["features"]) if isinstance(items.get("features"), list) else features
 
 
 def _check_signals(contract: Contract, file: str) -> None:

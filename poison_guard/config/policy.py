@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from poison_guard.config.numbers import Range, number_in
 from poison_guard.config.toml import check_keys
 from poison_guard.errors import ConfigError
 
@@ -56,8 +56,7 @@ class Policy:
         return hashlib.sha256(body.encode()).hexdigest()
 
 
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    # name: (low, high, low end allowed)
+_RANGES: dict[str, Range] = {
     "false_quarantine_rate": (0, 0.5, False),
     "source_alpha": (0, 0.1, False),
     "campaign_alpha": (0, 0.1, False),
@@ -78,24 +77,11 @@ def parse_policy(table: Mapping[str, Any], *, file: str) -> Policy:
     check_keys(table, {f.name for f in dataclasses.fields(Policy)}, where="[policy]", file=file)
     values: dict[str, Any] = {}
     for key, value in table.items():
-        values[key] = _signals(value, file) if key == "required" else _number(key, value, file)
+        if key == "required":
+            values[key] = _signals(value, file)
+        else:
+            values[key] = number_in(key, value, _RANGES[key], whole=key in _WHOLE, file=file)
     return Policy(**values)
-
-
-def _number(key: str, value: Any, file: str) -> float | int:
-    low, high, closed = _RANGES[key]
-    kind = int if key in _WHOLE else (int, float)
-    inside = (
-        isinstance(value, kind)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and (low <= value if closed else low < value)
-        and value <= high
-    )
-    if not inside:
-        bracket = "[" if closed else "("
-        raise ConfigError(f"{key} must be in {bracket}{low:g}, {high:g}], got {value} in {file}")
-    return value
 
 
 def _signals(value: Any, file: str) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Training: datasets, models, perturbations, adversarial training, evaluation, promotion. torch lives here."""
