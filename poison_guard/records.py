@@ -193,8 +193,8 @@ class Examples:
     """What a model is trained or judged on, one row each, aligned.
 
     `frame` has ``example_id`` (str), ``label`` (str), ``slice`` (str, the group; empty without one) and ``is_new``
-    (bool: not in the snapshot that was admitted last). `inputs` is ``(n, channels, height, width)`` float32 in [0, 1] for
-    images, ``(n, d)`` float64 with NaN for missing cells for tables, and ``(n,)`` object of str for texts.
+    (bool: not in the snapshot that was admitted last). `inputs` is ``(n, channels, height, width)`` float32 in [0, 1]
+    for images, ``(n, d)`` float64 with NaN for missing cells for tables, and ``(n,)`` object of str for texts.
     """
 
     kind: str
