@@ -1,6 +1,7 @@
-"""One DAG `guard_<feed>` for each feed contract: collect, validate, score (mapped), decide, store, report. Wiring only.
+"""One DAG `guard_<feed>` for each feed contract: collect, validate, score (mapped), decide, store; seal, gate, admit.
 
-Tasks hand on ids; every step loads what it needs from the store and the lake, and may be retried or cleared at will.
+Wiring only. Tasks hand on ids; every step loads what it needs from the store and the lake, and may be retried or
+cleared at will. Where a check could not be judged, the task `ask` asks a person, once a run; no answer is a no.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, chain, dag, task
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Param, TriggerRule, chain, dag, task
 
-from poison_guard.airflow import tasks
+from poison_guard.airflow import gating, tasks
+from poison_guard.airflow.assets import admitted_asset, stored_asset
 from poison_guard.airflow.feeds import read_feeds
 
 if TYPE_CHECKING:
@@ -19,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def guard_dag(contract: Contract) -> DAG:
-    """Return the DAG that takes in whatever is new for one feed; it skips to the end when nothing is."""
+    """Return the DAG that takes in whatever is new for one feed, and admits what may be learned from."""
     file = str(contract.path)
-    stored = Asset(f"guard_{contract.name}", group="poison_guard")
+    stored, admitted = stored_asset(contract.name), admitted_asset(contract.name)
 
     @task(outlets=[stored])
     def store(guard_run: str, outlet_events: Any = None) -> dict[str, int]:
@@ -29,6 +33,18 @@ def guard_dag(contract: Contract) -> DAG:
         counts = tasks.store(file, guard_run)
         outlet_events[stored].extra = {"feed": contract.name, "guard_run": guard_run, "counts": counts}
         return counts
+
+    @task.branch
+    def route(verdict: dict[str, Any], dag_run: Any = None) -> str:
+        """Go on, or ask."""
+        return gating.route(verdict, dag_run)
+
+    @task(outlets=[admitted], trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
+    def admit(snapshot_id: str, outlet_events: Any = None) -> dict[str, str]:
+        """Sign the admission and wake whoever trains on this feed."""
+        signed = gating.admit(file, snapshot_id)
+        outlet_events[admitted].extra = {"feed": contract.name, **signed}
+        return signed
 
     @dag(
         dag_id=f"guard_{contract.name}",
@@ -45,8 +61,27 @@ def guard_dag(contract: Contract) -> DAG:
         guard_run = found["guard_run"]
         partitions = task(tasks.validate)(file, guard_run, found["partitions"])
         scored = task(tasks.score).partial(contract=file, guard_run=guard_run).expand(partition=partitions)
-        decided = task(tasks.decide)(file, guard_run)
-        chain(scored, decided, store(guard_run), task(tasks.report)(guard_run))
+        counts = store(guard_run)
+        # Sealing goes on when nothing is new: a reviewer may have released or recalled something since.
+        snapshot: Any = task(trigger_rule=TriggerRule.NONE_FAILED)(gating.seal)(file)
+        verdict: Any = task(gating.gate)(file, snapshot)
+        ask = ApprovalOperator(
+            task_id="ask",
+            subject=verdict["subject"],
+            body=verdict["body"],
+            params={"note": Param("", type=["string", "null"], title="Why it may be trained on (required to approve)")},
+            defaults="Reject",
+            response_timeout=gating.answer_within(contract.schedule),
+        )
+        answer: Any = ask.output
+        approved = task(gating.approve)(file, snapshot, answer)
+        passed = EmptyOperator(task_id="passed")
+        chain(scored, task(tasks.decide)(file, guard_run), counts, snapshot)
+        chain(route(verdict), [passed, ask])
+        # By template: an argument would make `seal` one of those whose success lets `admit` start after a refusal.
+        chain([passed, approved], admit("{{ ti.xcom_pull(task_ids='seal') }}"))
+        page = task(task_id="report", trigger_rule=TriggerRule.ALL_DONE)(tasks.report_changes)
+        chain(verdict, page(file))  # whatever the verdict
 
     return wire()
 

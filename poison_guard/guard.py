@@ -12,7 +12,9 @@ from poison_guard.config import Contract, load_contract, open_settings
 from poison_guard.records import ScanResult
 
 if TYPE_CHECKING:
-    from poison_guard.review import ReviewResult
+    import pandas as pd
+
+    from poison_guard.steps.facing import GateResult, RecallResult, RetrainResult, SealResult
     from poison_guard.steps.intake import Source
     from poison_guard.steps.opening import Feed
     from poison_guard.store import TrustedSummary
@@ -59,6 +61,56 @@ class Guard:
         with self._feed() as feed:
             return ingest(feed, source, _now())
 
+    def seal(self) -> SealResult:
+        """Seal a snapshot of all that is accepted now; the last one again where nothing changed."""
+        from poison_guard.steps.facing import seal
+
+        with self._feed() as feed:
+            return seal(feed)
+
+    def gate(self, candidate: str | Path | None = None, *, snapshot_id: str | None = None) -> GateResult:
+        """Judge a snapshot (the last one; sealed first where there is none) and admit it where it passes.
+
+        `candidate`: a file of predictions (``example_id, label``) of `candidate_inputs` by any model, judged with it.
+        """
+        from poison_guard.steps.facing import gate
+
+        with self._feed() as feed:
+            return gate(feed, snapshot_id, _now(), candidate=None if candidate is None else str(candidate))
+
+    def approve(
+        self, *, by: str, reason: str, expires: dt.datetime | None = None, snapshot_id: str | None = None
+    ) -> GateResult:
+        """Approve a snapshot that did not pass, in the name of a person, and admit it where that is enough."""
+        from poison_guard.steps.facing import approve
+
+        with self._feed() as feed:
+            return approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=_now())
+
+    def candidate_inputs(self) -> pd.DataFrame:
+        """Return the trusted examples a candidate has to predict: ``example_id`` and content, without labels."""
+        from poison_guard.steps.facing import candidate_inputs
+
+        with self._feed(only_look=True) as feed:
+            return candidate_inputs(feed)
+
+    def retrain(self, *, measure_only: bool = False) -> RetrainResult:
+        """Train on the newest admitted snapshot, evaluate, and promote by rule; `ClosedError` without an admission.
+
+        With `measure_only` the last snapshot is trained on without one; that model can never be promoted.
+        """
+        from poison_guard.steps.facing import retrain
+
+        with self._feed() as feed:
+            return retrain(feed, _now(), measure_only=measure_only)
+
+    def rollback(self, *, to: str, by: str, reason: str, force: bool = False) -> RetrainResult:
+        """Make an earlier champion the champion again; `force` even where its snapshot was revoked."""
+        from poison_guard.steps.facing import rollback
+
+        with self._feed() as feed:
+            return rollback(feed, to=to, by=by, reason=reason, force=force)
+
     def recall(
         self,
         *,
@@ -67,19 +119,22 @@ class Guard:
         campaign_id: str | None = None,
         source_id: str | None = None,
         record_ids: str | Sequence[str] | None = None,
-    ) -> ReviewResult:
-        """Take accepted records back to quarantine: of a campaign, of a source, or by id (name one of the three)."""
-        from poison_guard.review import recall
+    ) -> RecallResult:
+        """Take accepted records back to quarantine: of a campaign, of a source, or by id (name one of the three).
+
+        Every snapshot that holds one of them is revoked; the result names it, and the models trained on it.
+        """
+        from poison_guard.steps.facing import recall
 
         with self._feed() as feed:
             return recall(
-                feed.store,
-                feed.contract,
+                feed,
                 campaign_id=campaign_id,
                 source_id=source_id,
                 record_ids=[record_ids] if isinstance(record_ids, str) else record_ids,
                 by=by,
                 reason=reason,
+                now=_now(),
             )
 
     @contextmanager

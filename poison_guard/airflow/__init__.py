@@ -1,4 +1,4 @@
-"""The guard inside Airflow: provider information, the scan operator, and the runner behind `make run`.
+"""The guard inside Airflow: provider information, operators and a sensor, and the runner behind `make run`.
 
 Airflow loads this module each time it starts, so it imports nothing.
 """
@@ -16,4 +16,5 @@ def get_provider_info() -> dict[str, object]:
         "description": "Scores, quarantines and gates feedback before a model trains on it.",
         "integrations": [{"integration-name": "poison_guard", "tags": ["software"]}],
         "operators": [{"integration-name": "poison_guard", "python-modules": ["poison_guard.airflow.operators"]}],
+        "sensors": [{"integration-name": "poison_guard", "python-modules": ["poison_guard.airflow.sensors"]}],
     }

@@ -1,4 +1,4 @@
-"""Operators for other people's DAGs: scan files against a contract before anything learns from them."""
+"""Operators for other people's DAGs: scan files against a contract, gate a snapshot or a model before it is used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from poison_guard.airflow.feeds import guard_home
 from poison_guard.airflow.tasks import final_errors
@@ -15,7 +15,7 @@ from poison_guard.airflow.tasks import final_errors
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["PoisonScanOperator"]
+__all__ = ["PoisonGateOperator", "PoisonScanOperator"]
 
 
 class PoisonScanOperator(BaseOperator):
@@ -73,4 +73,65 @@ class PoisonScanOperator(BaseOperator):
         held = len(decisions) - counts.get("accept", 0)
         if held and self.fail_on_findings:
             raise AirflowFailException(f"{held} of {len(decisions)} records are held back; {self.out} says why")
+        return pushed
+
+
+class PoisonGateOperator(BaseOperator):
+    """Judge a feed's sealed snapshot, with a candidate model's predictions if given; fails unless it is admitted.
+
+    Pushes ``outcome``, ``snapshot_id``, ``manifest`` (path of the signed manifest; None while closed) and ``why`` to
+    XCom, before it may fail, and returns them together. Hand the manifest to the trainer: it verifies it offline.
+
+    Parameters
+    ----------
+    contract
+        Path of the feed contract, templated.
+    candidate
+        Parquet file of a model's predictions of the trusted inputs, templated; None judges the snapshot alone.
+    snapshot_id
+        Snapshot to judge, templated; None takes the newest.
+    home
+        Home with the store and the keys, templated; None takes ``POISON_GUARD_HOME``, else ``guard-home``.
+    skip_inconclusive
+        Skip what follows, in place of failing, when a check could not be judged; a person may approve later.
+    """
+
+    template_fields: Collection[str] = ("contract", "candidate", "snapshot_id", "home")
+
+    def __init__(
+        self,
+        *,
+        contract: str,
+        candidate: str | None = None,
+        snapshot_id: str | None = None,
+        home: str | None = None,
+        skip_inconclusive: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.contract = contract
+        self.candidate = candidate
+        self.snapshot_id = snapshot_id
+        self.home = home
+        self.skip_inconclusive = skip_inconclusive
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Judge and push; raises `AirflowFailException` while the gate is closed: no retry opens it."""
+        from poison_guard import Guard
+
+        with final_errors():
+            guard = Guard.open(self.contract, home=self.home or guard_home())
+            found = guard.gate(candidate=self.candidate, snapshot_id=self.snapshot_id)
+        pushed: dict[str, Any] = {
+            "outcome": str(found.outcome),
+            "snapshot_id": found.snapshot_id,
+            "manifest": None if found.manifest is None else str(found.manifest),
+            "why": list(found.why),
+        }
+        for key, value in pushed.items():
+            context["ti"].xcom_push(key=key, value=value)
+        if not found.admitted:
+            closed = f"the gate is closed for {found.snapshot_id} ({found.outcome}): {'; '.join(found.why)}"
+            skips = self.skip_inconclusive and found.outcome == "inconclusive"
+            raise (AirflowSkipException if skips else AirflowFailException)(closed)
         return pushed

@@ -1,4 +1,4 @@
-"""Run every guard DAG once in this process, without a scheduler: `python -m poison_guard.airflow.run`.
+"""Run every DAG once in this process, guards before trainings: `python -m poison_guard.airflow.run`.
 
 Airflow keeps its own SQLite under the home; its logs go to a file there, so that the terminal shows one line a DAG.
 """
@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,17 @@ from typing import Any
 import poison_guard
 from poison_guard.airflow.feeds import read_feeds
 from poison_guard.airflow.showing import demo_tables, where_next
-from poison_guard.errors import ConfigError, GuardError, StoreError, UsageError
+from poison_guard.errors import ClosedError, ConfigError, GuardError, StoreError, UsageError
+from poison_guard.web.visible import visible
 
 __all__ = ["DagOutcome", "dags_folder", "main", "point_airflow", "quiet", "run_dags"]
+
+_KINDS = ("guard_", "retrain_")
+"""DAGs to run, in this order: what is admitted is trained on in the same go."""
+_CLOSES = {"gate", "approve", "admit", "verify"}
+"""Tasks that fail when the gate is closed, which is an answer and no breakdown."""
+_LONG = 1200
+"""Characters of a DAG's line; reasons may quote what came from a feed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +41,16 @@ class DagOutcome:
     seconds: float
     counts: dict[str, int] | None
     """What the store task counted; None when nothing was new or the DAG failed before."""
+    verdict: Mapping[str, Any] | None = None
+    """What the gate task of a guard DAG said; None when there was nothing to judge or the gate is closed."""
+    admitted: str | None = None
+    """The snapshot that was admitted."""
+    model: Mapping[str, Any] | None = None
+    """What the promote task of a training said; None when nothing was due."""
     errors: tuple[str, ...] = ()
     """``task: message`` of each task that failed."""
+    closed: bool = False
+    """Whether the DAG failed because the gate is closed, and for nothing else."""
 
 
 def dags_folder() -> Path:
@@ -70,7 +86,9 @@ def run_dags(
     on_start: Callable[[str], None] = lambda _dag_id: None,
     on_end: Callable[[DagOutcome], None] = lambda _outcome: None,
 ) -> tuple[DagOutcome, ...]:
-    """Run each ``guard_<feed>`` DAG of the contracts in `feeds` once; whatever is taken in already is not taken twice.
+    """Run ``guard_<feed>`` of each contract in `feeds` once, then each ``retrain_<feed>``; no work is done twice.
+
+    Nobody can be asked here: a snapshot that could not be judged is not admitted, and its run says why.
 
     `airflow_home` is ``airflow`` under `home` unless given. Raises `ConfigError` for a broken contract.
     """
@@ -87,7 +105,7 @@ def run_dags(
     if bag.import_errors:
         raise ConfigError("; ".join(bag.import_errors.values()))
     outcomes = []
-    for dag_id in sorted(d for d in bag.dags if d.startswith("guard_")):
+    for dag_id in (d for kind in _KINDS for d in sorted(bag.dags) if d.startswith(kind)):
         on_start(dag_id)
         outcomes.append(_run(bag.dags[dag_id]))
         on_end(outcomes[-1])
@@ -95,19 +113,34 @@ def run_dags(
 
 
 def _run(dag: Any) -> DagOutcome:
+    from airflow.sdk.exceptions import AirflowFailException
+
     errors: list[str] = []
+    closed: list[bool] = []
 
     def remember(context: Any) -> None:
-        errors.append(f"{context['ti'].task_id}: {context.get('exception')}")
+        task, error = context["ti"].task_id, context.get("exception")
+        errors.append(f"{task}: {error}")
+        closed.append(task in _CLOSES and isinstance(error, AirflowFailException))
 
     for task in dag.tasks:
         kwargs = task.partial_kwargs if task.is_mapped else task.__dict__
         kwargs["on_failure_callback"] = [remember]
     start = time.monotonic()
     run = dag.test()
-    stored = next((t for t in run.get_task_instances() if t.task_id == "store" and t.state == "success"), None)
-    counts = stored.xcom_pull(task_ids="store") if stored else None
-    return DagOutcome(dag.dag_id, str(run.state), time.monotonic() - start, counts, tuple(errors))
+    done = {t.task_id: t for t in run.get_task_instances() if t.state == "success"}
+    said = {name: done[name].xcom_pull(task_ids=name) for name in ("store", "gate", "admit", "promote") if name in done}
+    return DagOutcome(
+        dag.dag_id,
+        str(run.state),
+        time.monotonic() - start,
+        said.get("store"),
+        said.get("gate"),
+        (said.get("admit") or {}).get("snapshot_id"),
+        said.get("promote"),
+        tuple(errors),
+        bool(closed) and all(closed),
+    )
 
 
 @contextmanager
@@ -131,7 +164,7 @@ def quiet(log: Path) -> Iterator[Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the DAGs with progress on stderr; returns the exit code (0, or 4 when a DAG failed)."""
+    """Run the DAGs with progress on stderr; returns the exit code: 0, 1 when a gate is closed, 4 when a DAG failed."""
     parser = argparse.ArgumentParser(prog="python -m poison_guard.airflow.run", description=main.__doc__)
     parser.add_argument("--home", default=os.environ.get("POISON_GUARD_HOME") or "guard-home")
     parser.add_argument("--feeds", default=os.environ.get("POISON_GUARD_FEEDS") or "feeds")
@@ -153,11 +186,11 @@ def main(argv: list[str] | None = None) -> int:
     except (GuardError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return getattr(error, "exit_code", StoreError.exit_code)
-    if any(outcome.state != "success" for outcome in outcomes):
+    if any(outcome.state != "success" and not outcome.closed for outcome in outcomes):
         sys.stderr.write(f"a DAG failed; the whole story is in {log}\n")
         return StoreError.exit_code
     _show(Path(args.home))
-    return 0
+    return ClosedError.exit_code if any(outcome.closed for outcome in outcomes) else 0
 
 
 def _show(home: Path) -> None:
@@ -172,12 +205,28 @@ def _show(home: Path) -> None:
 
 def _line(outcome: DagOutcome) -> str:
     if outcome.errors or outcome.state != "success":
-        return f"failed in {outcome.seconds:.0f} s: {'; '.join(outcome.errors)}\n"
-    if outcome.counts is None:
-        return "nothing new\n"
-    shown = ("received", "accepted", "quarantined", "rejected")
-    counts = ", ".join(f"{outcome.counts[key]:,} {key}" for key in shown if key in outcome.counts)
-    return f"{outcome.seconds:4.0f} s   {counts}\n"
+        told = f"failed in {outcome.seconds:.0f} s: {'; '.join(outcome.errors)}"
+    elif did := _told(outcome):
+        told = f"{outcome.seconds:4.0f} s   {'; '.join(did)}"
+    else:
+        told = "nothing new"
+    return f"{visible(told, limit=_LONG)}\n"
+
+
+def _told(outcome: DagOutcome) -> list[str]:
+    """Return what a DAG did, a phrase each for intake, gate and training; empty when there was nothing to do."""
+    told = []
+    if outcome.counts is not None:
+        shown = ("received", "accepted", "quarantined", "rejected")
+        told.append(", ".join(f"{outcome.counts[key]:,} {key}" for key in shown if key in outcome.counts))
+    if outcome.admitted is not None:
+        told.append(f"{outcome.admitted} admitted")
+    elif outcome.verdict is not None:
+        told.append(f"not admitted, {outcome.verdict['outcome']}: {'; '.join(outcome.verdict['why'])}")
+    if outcome.model is not None:
+        promoted = "the champion is now" if outcome.model["promoted"] else "not promoted:"
+        told.append(f"{promoted} {outcome.model['model_id']}: {outcome.model['why']}")
+    return told
 
 
 if __name__ == "__main__":

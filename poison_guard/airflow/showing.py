@@ -1,4 +1,4 @@
-"""What the in-process run prints last: for the demo a table a feed, decisions against truth, and where to look next."""
+"""What the in-process run prints last: tables of decisions, verdicts and models, and where to look next."""
 
 from __future__ import annotations
 
@@ -6,16 +6,27 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.config import Contract
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
     from poison_guard.drills.world import World
 
-__all__ = ["demo_tables", "where_next"]
+__all__ = ["demo_tables", "gate_table", "models_table", "where_next"]
+
+_ROWS = {"everything": "everything", "admitted": "what was admitted", "truth": "the truth"}
+_FIGURES = {
+    "accuracy": "accuracy",
+    "worst_class": "worst class",
+    "attack_success": "attack success",
+    "robust_accuracy": "robust accuracy",
+}
 
 
 def demo_tables(contracts: Sequence[Contract], home: Path) -> Iterator[Any]:
@@ -52,6 +63,59 @@ def _score(contract: Contract, home: Path, world: World) -> dict[str, Any]:
         pd.concat([result.evidence for result in stored]),
         policy=contract.policy,
     )
+
+
+def gate_table(verdicts: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return a rich table of the gate's last verdict on each feed.
+
+    `verdicts` maps a feed to ``{"outcome": str, "admitted": bool, "snapshot_id": str, "examples": int, "checks":
+    [check as JSON], "why": [sentence]}``; ``examples``, ``checks`` and ``why`` may be absent.
+    """
+    from rich.table import Table
+
+    out = Table(title="gate", title_justify="left")
+    for name in ("feed", "verdict", "admitted", "checks passed", "examples", "why"):
+        out.add_column(name, justify="right" if name in ("checks passed", "examples") else "left")
+    for feed, verdict in verdicts.items():
+        blocking = [c for c in verdict.get("checks", ()) if c.get("blocking", True)]
+        passed = sum(c["outcome"] == "pass" for c in blocking)
+        out.add_row(
+            _plain(feed),
+            _plain(verdict["outcome"]),
+            "yes" if verdict["admitted"] else "no",
+            f"{passed} of {len(blocking)}" if blocking else "–",
+            f"{verdict['examples']:,}" if "examples" in verdict else "–",
+            _plain("; ".join(verdict.get("why", ())) or "–"),
+        )
+    return out
+
+
+def models_table(feed: str, learned: pd.DataFrame) -> Table:
+    """Return a rich table of what three models of one feed learned, for measurement only.
+
+    `learned` is what ``drills.learned.compare`` gives: a line each for ``everything``, ``admitted`` and ``truth`` (in
+    the column ``row``, or as index) with shares in [0, 1], NaN where there is nothing to measure, and ``n``.
+    """
+    from rich.table import Table
+
+    frame = learned.set_index("row") if "row" in learned.columns else learned
+    out = Table(title=f"feed {_plain(feed)}: models", title_justify="left")
+    out.add_column("trained on")
+    for name in ("examples", *_FIGURES.values()):
+        out.add_column(name, justify="right")
+    for row, line in frame.iterrows():
+        cells = [f"{float(line[key]):.1%}" if line[key] == line[key] else "–" for key in _FIGURES]
+        out.add_row(_ROWS.get(str(row), _plain(row)), f"{int(line['n']):,}", *cells)
+    return out
+
+
+def _plain(text: object) -> str:
+    """Return text that a terminal shows as it stands: no control characters, no markup of rich."""
+    from rich.markup import escape
+
+    from poison_guard.web.visible import visible
+
+    return escape(visible(text))
 
 
 def where_next(home: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the tasks of `dags/guard.py` do: call one step with ids, and tell Airflow what a retry cannot mend.
+"""What the first tasks of `dags/guard.py` do: call one step with ids, and tell Airflow what a retry cannot mend.
 
 Arguments are the contract's file and ids; the steps, with their heavy libraries, are imported when a task runs.
 """
@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from poison_guard.airflow.feeds import guard_home
-from poison_guard.errors import TamperError, UsageError
+from poison_guard.errors import ClosedError, TamperError, UsageError
 
-__all__ = ["collect", "decide", "final_errors", "report", "score", "store", "validate"]
+__all__ = ["collect", "decide", "final_errors", "report", "report_changes", "score", "store", "validate"]
 
 
 @contextmanager
 def final_errors() -> Iterator[None]:
-    """Fail the task for good on errors in what a person wrote or a file holds; others are retried."""
+    """Fail the task for good on a closed gate and on errors in what a person wrote or a file holds; retry others."""
     from airflow.sdk.exceptions import AirflowFailException
 
     try:
         yield
-    except (UsageError, TamperError) as error:
+    except (UsageError, TamperError, ClosedError) as error:
         raise AirflowFailException(str(error)) from error
 
 
@@ -72,9 +72,18 @@ def store(contract: str, guard_run: str) -> dict[str, int]:
         return dict(steps.store(contract, guard_home(), guard_run))
 
 
-def report(guard_run: str) -> str:
-    """Write the run's report page into the home; returns its path."""
-    from poison_guard.web.report import write_report
+def report(contract: str) -> str:
+    """Write the page of the feed's newest run into the home, with the gate and the models as they are now."""
+    from poison_guard.web.report import write_newest_report
 
     with final_errors():
-        return str(write_report(guard_home(), guard_run))
+        return str(write_newest_report(guard_home(), contract))
+
+
+def report_changes(contract: str, ti: Any = None) -> str:
+    """Write the page as `report` does; skips when the run neither stored a batch nor had a snapshot to judge."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if ti.xcom_pull(task_ids="store") is None and ti.xcom_pull(task_ids="seal") is None:
+        raise AirflowSkipException(f"nothing changed for {contract}")
+    return report(contract)

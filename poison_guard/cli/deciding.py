@@ -11,12 +11,14 @@ import click
 
 from poison_guard.cli.options import contract_file
 from poison_guard.cli.output import counted, emit, say, told
+from poison_guard.cli.revoked import renew_list, revoked_facts, standing_snapshots, tell_revoked
 from poison_guard.cli.rooms import opened_store
 from poison_guard.config import load_contract
 from poison_guard.errors import UsageError
 
 if TYPE_CHECKING:
     from poison_guard.config import Contract
+    from poison_guard.review import Selection
     from poison_guard.store import Store
 
 __all__ = ["chosen_by", "contract_and_store", "decide_or_tell"]
@@ -54,7 +56,10 @@ def decide_or_tell(
     home: Path,
     as_json: bool,
 ) -> None:
-    """Freeze the records, say how many they are, decide exactly those, and print the event's number for undo."""
+    """Freeze the records, say how many they are, decide exactly those, and print the event's number for undo.
+
+    Taking accepted records back revokes the snapshots that held them: these and the models that used them are named.
+    """
     from poison_guard.review.selection import select
     from poison_guard.review.verdicts import carry_out
 
@@ -66,18 +71,34 @@ def decide_or_tell(
         n = len(chosen.record_ids)
         places = ", ".join(f"{count:,} {place}" for place, count in chosen.places.items())
         say(f"{counted(n, 'record')} of {counted(chosen.sources, 'source')}: {places}")
+        before = standing_snapshots(store, contract.name)
         done = None if dry_run else carry_out(store, contract, chosen, by=by, reason=reason)
-    event = done.seq if done else None
+        lost = revoked_facts(store, contract.name, _lost(store, contract.name, chosen, before, dry_run))
+        facts = {"records": n, "sources": chosen.sources, "places": dict(chosen.places), **lost}
+        _tell(verb, done.seq if done else None, {**facts, "record_ids": chosen.record_ids}, contract, feed, as_json)
+        if done and lost["revoked"]:
+            renew_list(store, contract, home)
+
+
+def _lost(store: Store, feed: str, chosen: Selection, before: list[str], dry_run: bool) -> list[str]:
+    """Return the snapshots of `before` that the decision revoked, or would revoke."""
+    from poison_guard.store.snapshots import snapshots_holding
+
+    if not before or (dry_run and chosen.verb == "release"):
+        return []
+    if dry_run:
+        return snapshots_holding(store, feed, chosen.record_ids)
+    after = set(standing_snapshots(store, feed))
+    return [name for name in before if name not in after]
+
+
+def _tell(verb: str, event: int | None, facts: dict[str, Any], contract: Contract, feed: str, as_json: bool) -> None:
+    """Print a decision, made as `event` or only told."""
     if as_json:
-        facts = {
-            "records": n,
-            "sources": chosen.sources,
-            "places": dict(chosen.places),
-            "record_ids": chosen.record_ids,
-        }
-        emit({"feed": contract.name, "verb": verb, "dry_run": dry_run, "event": event, **facts})
-    elif dry_run:
-        told(f"would have {_DONE[verb]} {counted(n, 'record')}")
-    else:
-        told(f"{_DONE[verb]} {counted(n, 'record')} (event {event})")
+        emit({"feed": contract.name, "verb": verb, "dry_run": event is None, "event": event, **facts})
+        return
+    n = counted(facts["records"], "record")
+    told(f"would have {_DONE[verb]} {n}" if event is None else f"{_DONE[verb]} {n} (event {event})")
+    tell_revoked(facts, feed=feed, dry_run=event is None)
+    if event is not None:
         say(f"take it back with: poison-guard review undo {event} --feed {feed} --by NAME --reason WHY")

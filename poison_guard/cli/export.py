@@ -1,4 +1,4 @@
-"""`poison-guard export`: write records of a feed, or the decisions about them, to a file."""
+"""`poison-guard export`: write records of a feed, the decisions about them, or a candidate's questions, to a file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from poison_guard.cli.files import check_ending, write_frame
-from poison_guard.cli.options import common, feed_name, feed_option, out_option
-from poison_guard.cli.output import emit, told, working
+from poison_guard.cli.options import common, contract_file, feed_name, feed_option, out_option
+from poison_guard.cli.output import emit, say, told, working
 from poison_guard.cli.rooms import known_feed, opened_store
+from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.records import Place
 
 if TYPE_CHECKING:
@@ -35,11 +36,23 @@ _DECISION = ["record_id", "place", "action", "risk", "campaign_id", "source_id",
     help="Where the records are; may be given several times.",
 )
 @click.option("--decisions", is_flag=True, help="Write record_id and decision instead of the payloads.")
+@click.option(
+    "--trusted",
+    type=click.Choice(["holdout"]),
+    help="Write the trusted examples that a candidate model must predict instead, without their labels.",
+)
 @out_option("File to write (.parquet, .csv or .jsonl).", required=True)
 @common
-def export_command(feed: str, places: tuple[str, ...], decisions: bool, out: Path, home: Path, as_json: bool) -> None:
+def export_command(
+    feed: str, places: tuple[str, ...], decisions: bool, trusted: str | None, out: Path, home: Path, as_json: bool
+) -> None:
     """Write the records of a feed that are in a place; by default the accepted ones, released ones included."""
     check_ending(out)
+    if trusted:
+        if decisions or places != ("accepted",):
+            raise UsageError("--trusted writes questions for a model; give it without --place and --decisions")
+        _write_questions(feed, out, home, as_json)
+        return
     wanted = [Place(p) for p in places]
     with opened_store(home) as store:
         name = known_feed(store, feed_name(feed))
@@ -50,6 +63,29 @@ def export_command(feed: str, places: tuple[str, ...], decisions: bool, out: Pat
         emit({"feed": name, "places": list(places), "records": len(frame), "file": str(out)})
     else:
         told(f"wrote {len(frame):,} {'decisions' if decisions else 'records'} to {out}")
+
+
+def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
+    """Write what a candidate is asked: ``example_id`` and payload of the trusted examples kept for judging."""
+    from poison_guard.guard import Guard
+
+    guard = Guard.open(contract_file(feed), home=home)
+    name = guard.contract.name
+    with working(f"reading the trusted examples of {name}"):
+        frame = guard.candidate_inputs()
+    if frame.empty:
+        raise NotFoundError(
+            f"{name} has no trusted examples to ask a model about; enter some with poison-guard trust --feed {feed}"
+        )
+    write_frame(frame, out)
+    if as_json:
+        emit({"feed": name, "trusted": "holdout", "examples": len(frame), "file": str(out)})
+        return
+    told(f"wrote {len(frame):,} examples to {out}")
+    say(
+        "predict them (a file of example_id, label), then: "
+        f"poison-guard gate check --feed {feed} --candidate PREDICTIONS"
+    )
 
 
 def _decisions(store: Store, feed: str, places: list[Place]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""`poison-guard recall`: take accepted records back into the review queue, by id, campaign or source."""
+"""`poison-guard recall`: take accepted records back into the queue, and name the snapshots and models they reached."""
 
 from __future__ import annotations
 
@@ -20,5 +20,9 @@ __all__ = ["recall_command"]
 @dry_run
 @common
 def recall_command(**given: Any) -> None:
-    """Take accepted records back: RECORDS by id, a whole campaign, or all of a source. They wait for review again."""
+    """Take accepted records back: RECORDS by id, a whole campaign, or all of a source. They wait for review again.
+
+    Snapshots that held them are revoked for good, and so are their admissions; the models that trained on these are
+    named, with the rollback to run when one of them is the champion.
+    """
     decide_or_tell("recall", **given)

@@ -1,4 +1,4 @@
-"""`poison-guard status`: feeds, phases, what is where, what waits and for how long, the last runs."""
+"""`poison-guard status`: feeds, phases, what is where, what waits, how far training is admitted, the last runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RUNS = 8
 @feed_option(required=False)
 @common
 def status_command(feed: str | None, home: Path, as_json: bool) -> None:
-    """Show each feed's phase, what is where, what waits in the queue, and the last runs."""
+    """Show each feed's phase, what is where, what waits in the queue, snapshot and champion, and the last runs."""
     from poison_guard.store import list_runs
     from poison_guard.store.reading import list_feeds
 
@@ -43,6 +43,9 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
         [_row(f, now) for f in feeds],
         empty="no feed has run yet; start with poison-guard run --feed FEED.toml",
     )
+    sealed = [_training_row(f) for f in feeds if f["training"]]
+    if sealed:
+        table("Training", ("feed", "snapshot", ">examples", "sealed", "verdict", "admission", "champion"), sealed)
     table(
         "Last runs",
         ("run", "status", "received", ">records", ">accepted", ">held", ">rejected", ">staged"),
@@ -52,6 +55,7 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
 
 
 def _feed(store: Store, name: str, given: str | None, now: dt.datetime) -> dict[str, Any]:
+    from poison_guard.cli.standing import standing
     from poison_guard.pipeline.prepare import labels_needed
     from poison_guard.store.facts import feed_facts
 
@@ -62,7 +66,8 @@ def _feed(store: Store, name: str, given: str | None, now: dt.datetime) -> dict[
     phase = (last or {}).get("measurements", {}).get("phase", "cold")
     trusted = sum(facts["trusted"].values())
     missing = 0 if phase == "enforcing" else max(0, labels_needed(policy.false_quarantine_rate) - trusted)
-    return {**facts, "phase": phase, "vetted_records": trusted, "vetted_records_missing": missing}
+    vetted = {"vetted_records": trusted, "vetted_records_missing": missing}
+    return {**facts, "phase": phase, **vetted, "training": standing(store, name, now=now)}
 
 
 def _run(run: Any) -> dict[str, Any]:
@@ -75,6 +80,13 @@ def _row(f: dict[str, Any], now: dt.datetime) -> tuple[Any, ...]:
     phase = f"{f['phase']}: {missing:,} vetted records missing" if missing else f["phase"]
     places = [f["places"].get(k, 0) for k in ("accepted", "quarantined", "rejected", "staged", "recalled")]
     return (f["feed"], phase, *places, f["open"], ago(f["oldest"], now), f["expired"])
+
+
+def _training_row(f: dict[str, Any]) -> tuple[Any, ...]:
+    t = f["training"]
+    champion = f"{t['champion']} (its snapshot was revoked)" if t["champion_revoked"] else t["champion"]
+    verdict = t["outcome"] or "not judged"
+    return (f["feed"], t["snapshot_id"], t["examples"], t["sealed_at"], verdict, t["admission"], champion)
 
 
 def _run_row(r: dict[str, Any], now: dt.datetime) -> tuple[Any, ...]:

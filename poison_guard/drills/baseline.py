@@ -10,7 +10,7 @@ import pandas as pd
 from poison_guard.drills.world import World
 from poison_guard.records import Action
 
-__all__ = ["Baseline", "run_baseline"]
+__all__ = ["Baseline", "majority_labels", "run_baseline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,11 @@ def _vote(world: World) -> pd.Series:
     return world.role("answer" if "answer" in world.columns else "label")
 
 
-def _majority(world: World) -> tuple[pd.DataFrame, np.ndarray]:
-    """Labels of the items by majority (ties go to the first in order), and which records disagree with theirs."""
+def majority_labels(world: World) -> pd.Series:
+    """Return the label of every item with a vote, indexed by item id: its control's answer, else what most say.
+
+    Ties go to the first in order.
+    """
     votes = pd.DataFrame({"item_id": world.role("item_id"), "vote": _vote(world)})
     counts = votes.value_counts().rename("n").reset_index()
     counts = counts.sort_values(["item_id", "n", "vote"], ascending=[True, False, True])
@@ -53,7 +56,13 @@ def _majority(world: World) -> tuple[pd.DataFrame, np.ndarray]:
     if world.controls is not None:
         known = world.controls.set_index("item_id")["answer"]
         label.update(known)
-    disagrees = votes["vote"].to_numpy() != label.reindex(votes["item_id"]).to_numpy()
+    return label
+
+
+def _majority(world: World) -> tuple[pd.DataFrame, np.ndarray]:
+    """Labels of the unknown items by majority, and which records disagree with their item's."""
+    label = majority_labels(world)
+    disagrees = _vote(world).to_numpy() != label.reindex(world.role("item_id")).to_numpy()
     items = label.rename("label").reset_index().assign(adopted=True)
     if world.controls is not None:
         items = items[~items["item_id"].isin(world.controls["item_id"])]

@@ -26,9 +26,9 @@ def write_demo(home: str | Path, seed: int = 0) -> tuple[Path, ...]:
     """Write every world into `home` and return the files, the same bytes for the same seed.
 
     ``inbox/FEED/DAY.*`` are the batches, ``FEED/trusted.parquet`` the vetted records, ``FEED/controls.csv`` and
-    ``FEED/items.parquet`` what the captcha contract names, ``FEED/truth.parquet`` and ``FEED/item_truth.parquet`` what
-    only a scoreboard may read. `UsageError` where `home` holds the demo of another seed, `StoreError` where it takes no
-    files.
+    ``FEED/items.parquet`` what the captcha contract names, ``FEED/truth.parquet``, ``FEED/item_truth.parquet`` and
+    ``FEED/fresh.parquet`` what only a scoreboard may read. `UsageError` where `home` holds the demo of another seed,
+    `StoreError` where it takes no files.
     """
     root = Path(home)
     _check_seed(root, seed)
@@ -54,6 +54,7 @@ def write_world(world: World, home: Path) -> list[Path]:
         "item_truth.parquet": world.item_truth,
         "controls.csv": world.controls,
         "items.parquet": world.items,
+        "fresh.parquet": world.fresh if len(world.fresh) else None,
     }
     return written + [_save(table, beside / name) for name, table in tables.items() if table is not None]
 

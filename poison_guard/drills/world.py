@@ -36,7 +36,8 @@ class World:
     records: pd.DataFrame
     """Ordered by time; one row a record."""
     truth: pd.DataFrame
-    """``record_id, origin, attack, honest``: one row a record, in the order of `records`."""
+    """``record_id, origin, attack, honest, label``: one row a record, in the order of `records`; `label` is the truth
+    about what the record speaks of, whatever the record says."""
     source_truth: pd.DataFrame
     """``source_id, honest``: one row a source of `records`."""
     trusted: pd.DataFrame
@@ -47,6 +48,10 @@ class World:
     """``item_id, answer``."""
     items: pd.DataFrame | None = None
     """``item_id`` and what the item is, for training."""
+    fresh: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Examples that a model is judged on, in neither the feed nor the trusted set: what a model sees of an example,
+    ``label`` (the truth), ``attack`` (the attacker wants it misread) and ``attack_label`` (as what; empty elsewhere).
+    No guard and no training may read it."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the attack and of the honest crowd, JSON-able."""
 
@@ -68,19 +73,26 @@ def seal_world(
 ) -> World:
     """Order drafted records by time, number them and part them from their truth.
 
-    `records` has every mapped column but the record id, plus ``origin`` and ``honest_source`` (bool). Ids come from the
-    time order, trusted ids from a range of their own, so that no id tells an attacker's record from an honest one.
+    `records` has every mapped column but the record id, plus ``origin``, ``honest_source`` (bool) and ``truth`` (the
+    true label). Ids come from the time order, trusted ids from a range of their own, so that no id tells an attacker's
+    record from an honest one.
     """
     when, source = columns["observed_at"], columns["source_id"]
     drafted = _in_utc(records).sort_values([when, source], kind="stable", ignore_index=True)
     ids = pd.Series([f"{prefix}{n:06d}" for n in range(1, len(drafted) + 1)], dtype="str")
-    payload = [c for c in drafted.columns if c not in ("origin", "honest_source")]
+    payload = [c for c in drafted.columns if c not in ("origin", "honest_source", "truth")]
     drafted.insert(0, columns["record_id"], ids)
     vetted = _in_utc(trusted).sort_values([when, source], kind="stable", ignore_index=True)
     vetted.insert(0, columns["record_id"], [f"{prefix}T{n:05d}" for n in range(1, len(vetted) + 1)])
     origin = drafted["origin"].astype("str")
     truth = pd.DataFrame(
-        {"record_id": ids, "origin": origin, "attack": origin.eq(Origin.POISON), "honest": origin.eq(Origin.HONEST)}
+        {
+            "record_id": ids,
+            "origin": origin,
+            "attack": origin.eq(Origin.POISON),
+            "honest": origin.eq(Origin.HONEST),
+            "label": drafted["truth"].astype("str"),
+        }
     )
     sources = drafted.groupby(source, sort=True)["honest_source"].all().reset_index()
     sources.columns = ["source_id", "honest"]

@@ -1,5 +1,21 @@
 """One function a step: load, call the core, store. Schedulers pass ids; `Guard` and the command line pass sources."""
 
+from poison_guard.steps.gated import admit, approve, check_admission, due, evaluate, gate, promote, seal, train
 from poison_guard.steps.scheduled import collect, decide, score, store, validate
 
-__all__ = ["collect", "decide", "score", "store", "validate"]
+__all__ = [
+    "admit",
+    "approve",
+    "check_admission",
+    "collect",
+    "decide",
+    "due",
+    "evaluate",
+    "gate",
+    "promote",
+    "score",
+    "seal",
+    "store",
+    "train",
+    "validate",
+]

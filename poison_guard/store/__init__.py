@@ -7,6 +7,7 @@ from poison_guard.store.engine import Store, open_store
 from poison_guard.store.explain import explain
 from poison_guard.store.facts import feed_facts, run_facts
 from poison_guard.store.lake import Lake, LakeFile
+from poison_guard.store.models import Model, champion, list_models, load_model
 from poison_guard.store.outcome import run_outcome
 from poison_guard.store.reading import (
     accepted_frames,
@@ -30,6 +31,7 @@ from poison_guard.store.runs import (
     repin,
     seen_objects,
 )
+from poison_guard.store.snapshots import Part, Snapshot, last_snapshot, list_snapshots, load_snapshot
 from poison_guard.store.state import load_state
 from poison_guard.store.trusted import TrustedSummary, add_trusted, count_trusted, load_trusted
 
@@ -37,12 +39,16 @@ __all__ = [
     "AuditResult",
     "Lake",
     "LakeFile",
+    "Model",
+    "Part",
     "Run",
+    "Snapshot",
     "Store",
     "TrustedSummary",
     "accepted_frames",
     "add_trusted",
     "begin_run",
+    "champion",
     "commit_run",
     "count_places",
     "count_trusted",
@@ -52,14 +58,19 @@ __all__ = [
     "find_open_run",
     "find_records",
     "frames_in",
+    "last_snapshot",
     "last_watermark",
     "list_campaigns",
     "list_feeds",
+    "list_models",
     "list_runs",
+    "list_snapshots",
     "load_campaign",
     "load_items",
+    "load_model",
     "load_payloads",
     "load_run",
+    "load_snapshot",
     "load_sources",
     "load_staged",
     "load_state",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.records import Place
-from poison_guard.store import bulk, chain, ledger, places, quarantine, state, tables
+from poison_guard.store import bulk, chain, ledger, places, quarantine, snapshots, state, tables
 from poison_guard.store.engine import Store
 from poison_guard.store.names import fit_name
 from poison_guard.store.plain import from_json, to_json
@@ -49,6 +49,7 @@ def decide(store: Store, decision: Decision) -> int:
     """Carry out a decision in one transaction and return its sequence number.
 
     Compare-and-set: `BusyError` when any of the records moved, or is on lease to somebody else; then none is touched.
+    Snapshots that hold records which are not accepted any more are revoked with them.
     """
     d = decision
     with store.write() as conn:
@@ -62,7 +63,9 @@ def decide(store: Store, decision: Decision) -> int:
         _queue(conn, d.feed, rows.assign(place=d.place.value), seq=seq, at=d.at)
         if d.verb == "release":
             _accept_schema(conn, d.feed, rows["record_id"].tolist(), seq=seq)
-        return _note(conn, store.key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=d.selector)
+        _note(conn, store.key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=d.selector)
+        _revoke(conn, store.key, d.feed, rows.assign(to_place=d.place.value), f"{d.verb}: {d.reason}", d.by, d.at)
+    return seq
 
 
 def block(
@@ -93,9 +96,10 @@ class Undone:
 
 
 def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.datetime) -> Undone:
-    """Put everything an event changed back as it was.
+    """Put everything an event changed back as it was; only revoked snapshots stay revoked.
 
-    `UsageError` when the event was undone already, or its records were decided again since.
+    `UsageError` when the event was undone already, or its records were decided again since. Snapshots that hold records
+    which are not accepted any more are revoked with them.
     """
     with store.write() as conn:
         new = chain.next_seq(conn)
@@ -113,6 +117,7 @@ def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.date
         conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
         selector = {"event": seq, "verb": event.verb}
         _note(conn, store.key, feed, "undo", by, reason, at, n=len(rows), selector=selector, undoes=seq)
+        _revoke(conn, store.key, feed, rows.assign(to_place=back["to_place"]), f"undo: {reason}", by, at)
     counts = {str(place): int(n) for place, n in rows["place"].value_counts().items()}
     return Undone(new, tuple(rows["record_id"]), counts)
 
@@ -225,6 +230,14 @@ def _note(
     row = {"seq": seq, "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": n}
     conn.execute(sa.insert(tables.reviews), [{**row, "selector": to_json(selector), "undoes": undoes}])
     return seq
+
+
+def _revoke(conn: sa.Connection, key: bytes, feed: str, rows: pd.DataFrame, why: str, by: str, at: dt.datetime) -> None:
+    """Take back the snapshots that hold records which are not accepted any more; the event follows the decision's."""
+    accepted = Place.ACCEPTED.value
+    lost = rows.loc[(rows["place"] == accepted) & (rows["to_place"] != accepted), "record_id"]
+    if len(lost):
+        snapshots.revoke_holding(conn, key, feed, lost, by=by, why=why, at=at)
 
 
 def _undoable(conn: sa.Connection, feed: str, seq: int) -> Any:

@@ -167,6 +167,7 @@ records = sa.Table(
     sa.Index("ix_records_feed_place", "feed", "place"),
     sa.Index("ix_records_feed_content_hash", "feed", "content_hash"),
     sa.Index("ix_records_run_id", "run_id"),
+    sa.Index("ix_records_feed_seq", "feed", "seq"),
     _some("source_id", "records", "source_id"),
     _some("item_id", "records", "item_id"),
     _some("campaign_id", "records", "campaign_id"),
@@ -234,6 +235,7 @@ items = sa.Table(
     sa.Column("probability", sa.Float, nullable=False),
     sa.Column("adopted", sa.Boolean, nullable=False),
     _text("why", null=False),
+    sa.Index("ix_items_feed_seq", "feed", "seq"),
 )
 """Labels of items, append-only; the row with the highest `seq` holds."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -56,23 +57,45 @@ def feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_shipped_contract_has_its_dag():
     found = bag()
     assert found.import_errors == {}
-    assert set(found.dags) == {f"guard_{file.stem}" for file in (ROOT / "feeds").glob("*.toml")}
+    feeds = [file.stem for file in (ROOT / "feeds").glob("*.toml")]
+    assert set(found.dags) == {f"{kind}_{feed}" for kind in ("guard", "retrain") for feed in feeds}
 
 
 def test_a_dag_is_serial_scheduled_by_its_contract_and_mapped_over_partitions(feeds: Path):
     dag = bag().dags["guard_good"]
     assert (dag.max_active_runs, dag.catchup, dag.schedule) == (1, False, "@daily")
-    assert [task.task_id for task in dag.topological_sort()] == [
-        "collect",
-        "validate",
-        "score",
-        "decide",
-        "store",
-        "report",
-    ]
+    order = [task.task_id for task in dag.topological_sort()]
+    assert order[:7] == ["collect", "validate", "score", "decide", "store", "seal", "gate"]
+    assert set(order[7:]) == {"route", "passed", "ask", "approve", "admit", "report"}
     assert dag.task_dict["score"].is_mapped
     assert [asset.name for asset in dag.task_dict["store"].outlets] == ["guard_good"]
+    assert [asset.name for asset in dag.task_dict["admit"].outlets] == ["admitted_good"]
     assert all((task.retries or 0) == 2 for task in dag.tasks)
+
+
+def test_the_question_is_rejected_without_an_answer_in_time(feeds: Path):
+    ask = bag().dags["guard_good"].task_dict["ask"]
+    assert (ask.defaults, ask.response_timeout) == (["Reject"], dt.timedelta(hours=0.8 * 24))
+
+
+def test_admission_is_not_let_through_by_the_success_of_anything_but_a_pass_or_an_approval(feeds: Path):
+    dag = bag().dags["guard_good"]
+    assert dag.task_dict["admit"].upstream_task_ids == {"passed", "approve"}
+    assert dag.task_dict["approve"].trigger_rule == dag.task_dict["passed"].trigger_rule == "all_success"
+
+
+def test_a_training_waits_for_the_admitted_asset_and_is_serial(feeds: Path):
+    dag = bag().dags["retrain_good"]
+    assert [task.task_id for task in dag.topological_sort()] == [
+        "due",
+        "verify",
+        "train",
+        "evaluate",
+        "promote",
+        "report",
+    ]
+    (waits_for,) = dag.schedule
+    assert (waits_for.name, dag.max_active_runs, dag.catchup) == ("admitted_good", 1, False)
 
 
 def test_parsing_takes_under_two_seconds_and_imports_nothing_heavy(feeds: Path, tmp_path: Path):
@@ -81,7 +104,7 @@ def test_parsing_takes_under_two_seconds_and_imports_nothing_heavy(feeds: Path, 
         [sys.executable, "-c", PARSE, str(dags_folder())], env=env, capture_output=True, text=True, check=True
     )
     parsed = json.loads(done.stdout.splitlines()[-1])
-    assert (parsed["dags"], parsed["errors"]) == (["guard_good"], {})
+    assert (parsed["dags"], parsed["errors"]) == (["guard_good", "retrain_good"], {})
     heavy = {"torch", "great_expectations", "pandas", "sklearn", "matplotlib", "scipy", "pyarrow"}
     assert heavy.isdisjoint(parsed["modules"])
     assert parsed["seconds"] < 2.0
@@ -98,7 +121,7 @@ def test_a_broken_contract_is_an_import_error_that_names_it_and_takes_no_other_d
 
     (feeds / "torn.toml").write_text('name = "torn"\nscheduel = "@daily"\n' + CONTRACT)
     found = BundleDagBag(dag_folder=dags_folder(), bundle_path=dags_folder(), bundle_name="dags-folder")
-    assert set(found.dags) == {"guard_good"}
+    assert set(found.dags) == {"guard_good", "retrain_good"}
     ((file, error),) = found.import_errors.items()
     assert file == "contracts.py"
     assert f"unknown key `scheduel` in the top level of {feeds / 'torn.toml'}; did you mean `schedule`?" in error

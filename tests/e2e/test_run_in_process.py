@@ -20,9 +20,10 @@ def test_it_runs_each_dag_with_one_line_on_stderr_and_says_where_to_look_next(fe
     home = feed.parents[1] / "home"
     done = run(feed.parent, home)
     assert done.returncode == 0, done.stderr
-    (line,) = done.stderr.splitlines()
-    assert line.split()[0] == "guard_sessions"
-    assert "250 received" in line
+    guarded, trained = done.stderr.splitlines()
+    assert guarded.split()[0] == "guard_sessions"
+    assert "250 received" in guarded
+    assert trained.split() == ["retrain_sessions", "nothing", "new"]  # no labels, nothing to learn
     assert str(next((home / "reports").glob("*.html"))) in done.stdout
     assert "poison-guard review list" in done.stdout
     assert (home / "airflow" / "airflow.db").exists()
@@ -34,7 +35,7 @@ def test_a_task_that_fails_is_named_with_its_sentence(feed: Path):
     (home / "expectations" / "sessions.json").write_text("{")
     done = run(feed.parent, home)
     assert done.returncode == 4
-    first, last = done.stderr.splitlines()
+    first, _, last = done.stderr.splitlines()
     assert first.split()[:2] == ["guard_sessions", "failed"]
     assert "collect: " in first
     assert "sessions.json" in first

@@ -2,18 +2,19 @@
 
 A page shows one control and three unknown images. The group answers controls right, skips pages until one shows a digit
 it wants changed, and answers the rest of the page right as camouflage. Benign twin: a flash crowd of new accounts that
-is shown a small queue of images within hours. After reCAPTCHA (von Ahn 2008) and the "one agreed wrong word" raids.
+is shown a small queue of images within hours. Images held out of the feed are what a model is judged on. After
+reCAPTCHA (von Ahn 2008) and the "one agreed wrong word" raids.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.drills.world import Origin, World, seal_world
+from poison_guard.drills.worlds.digits import Images, draw_images
 from poison_guard.drills.worlds.people import (
     DAYS,
     Behaviour,
@@ -41,7 +42,8 @@ BEHAVIOUR = Behaviour(
 )
 
 PARAMS: dict[str, Any] = {
-    "control_share": 0.2,  # of the images
+    "fresh_images": 300,  # never shown to anybody
+    "control_share": 0.25,  # of the other images
     "people": 900,
     "pages": 2450,
     "unknown_per_page": 3,
@@ -64,22 +66,12 @@ PARAMS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Images:
-    ids: np.ndarray
-    digits: np.ndarray
-    error: np.ndarray
-    """Chance that an average person errs, ``(n,)``."""
-    confusion: np.ndarray
-    """What they then answer, ``(n, 10)``, rows sum to 1, 0 at the truth."""
-    control: np.ndarray
-    pixels: np.ndarray
-
-
 def make_world(seed: int) -> World:
     """Return the world drawn from `seed`: about 12,000 answers of a week."""
     rng = np.random.default_rng([seed, 1])
-    images = _images(rng)
+    easy, hardest = PARAMS["error_easy"], PARAMS["error_hardest"]
+    share = PARAMS["control_share"]
+    images, out = draw_images(rng, out=PARAMS["fresh_images"], control_share=share, easy=easy, hardest=hardest)
     groups = (PARAMS["people"], PARAMS["crowd_accounts"], PARAMS["attack_accounts"])
     regulars, crowd, sybils = np.split(draw_ids(rng, sum(groups), "u-"), np.cumsum(groups)[:-1])
     queue = rng.choice(np.flatnonzero(~images.control), size=PARAMS["crowd_images"], replace=False)
@@ -98,36 +90,25 @@ def make_world(seed: int) -> World:
         item_truth=pd.DataFrame({"item_id": ids, "label": digits, "control": images.control}),
         controls=pd.DataFrame({"item_id": ids, "answer": digits})[images.control].reset_index(drop=True),
         items=pd.DataFrame({"item_id": ids, "pixels": list(images.pixels)}),
+        fresh=_fresh(out),
         params=PARAMS,
     )
 
 
-def _images(rng: np.random.Generator) -> _Images:
-    """Scikit-learn's digits, shuffled; how hard one is to read follows from its distance to the digits' mean images."""
-    from sklearn.datasets import load_digits
-
-    pixels, digits = load_digits(return_X_y=True)
-    order = rng.permutation(len(digits))
-    pixels, digits = pixels[order], digits[order]
-    n = len(digits)
-    means = np.stack([pixels[digits == k].mean(0) for k in range(10)])
-    away = ((pixels[:, None, :] - means) ** 2).sum(2)
-    own = away[np.arange(n), digits]
-    others = np.where(np.arange(10) == digits[:, None], np.inf, away)
-    hard = np.argsort(np.argsort(own - others.min(1))) / n  # rank in [0, 1)
-    rise = np.clip((hard - 0.8) / 0.2, 0, None) ** 2
-    like = np.exp(-(others - others.min(1, keepdims=True)) / 150)
-    return _Images(
-        ids=draw_ids(rng, n, "img-"),
-        digits=digits,
-        error=PARAMS["error_easy"] + (PARAMS["error_hardest"] - PARAMS["error_easy"]) * rise,
-        confusion=like / like.sum(1, keepdims=True),
-        control=np.isin(np.arange(n), rng.choice(n, size=round(n * PARAMS["control_share"]), replace=False)),
-        pixels=pixels.astype(np.uint8),
+def _fresh(images: Images) -> pd.DataFrame:
+    """Images nobody answered about; the group wants every one of its digit misread."""
+    target = images.digits == int(PARAMS["attack_from"])
+    return pd.DataFrame(
+        {
+            "pixels": list(images.pixels),
+            "label": pd.Series(images.digits.astype(str), dtype="str"),
+            "attack": target,
+            "attack_label": pd.Series(np.where(target, PARAMS["attack_to"], ""), dtype="str"),
+        }
     )
 
 
-def _regulars(rng: np.random.Generator, images: _Images, ids: np.ndarray) -> pd.DataFrame:
+def _regulars(rng: np.random.Generator, images: Images, ids: np.ndarray) -> pd.DataFrame:
     """The honest week: unknown images come in rounds, so that all get about as many answers."""
     pages = activity(rng, PARAMS["people"], PARAMS["pages"])
     person = np.repeat(np.arange(PARAMS["people"]), pages)
@@ -153,7 +134,7 @@ def _visits(rng: np.random.Generator, person: np.ndarray) -> np.ndarray:
 
 def _answer(
     rng: np.random.Generator,
-    images: _Images,
+    images: Images,
     person: np.ndarray,
     times: np.ndarray,
     shown: np.ndarray,
@@ -179,7 +160,7 @@ def _answer(
 
 def _frame(
     rng: np.random.Generator,
-    images: _Images,
+    images: Images,
     ids: np.ndarray,
     who: np.ndarray,
     image: np.ndarray,
@@ -194,6 +175,7 @@ def _frame(
             "image_id": pd.Series(images.ids[image], dtype="str"),
             "answer": pd.Series(told.astype(str), dtype="str"),
             "answered_at": times,
+            "truth": pd.Series(images.digits[image].astype(str), dtype="str"),
         }
     )
     return frame.join(moves.round(3))
@@ -209,7 +191,7 @@ def _pick(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
     return (weights.cumsum(1) < rng.random((len(weights), 1))).sum(1).clip(0, weights.shape[1] - 1)
 
 
-def _flash_crowd(rng: np.random.Generator, images: _Images, queue: np.ndarray, ids: np.ndarray) -> pd.DataFrame:
+def _flash_crowd(rng: np.random.Generator, images: Images, queue: np.ndarray, ids: np.ndarray) -> pd.DataFrame:
     """Honest newcomers who are shown one small queue of images: many agree within hours, because they are right."""
     person = rng.permutation(np.repeat(np.arange(len(ids)), rng.integers(1, 5, len(ids))))
     begin = (rng.integers(2, 5) * 24 + rng.uniform(11, 19)) * 3600
@@ -220,7 +202,7 @@ def _flash_crowd(rng: np.random.Generator, images: _Images, queue: np.ndarray, i
     return _answer(rng, images, person, times, shown, ids=ids, new=0.9)
 
 
-def _raid(rng: np.random.Generator, images: _Images, honest: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
+def _raid(rng: np.random.Generator, images: Images, honest: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
     """The group's week: bursts of hours, each on a part of the targets; `honest` answers set how many pushes."""
     targets = rng.permutation(np.flatnonzero((images.digits == int(PARAMS["attack_from"])) & ~images.control))
     given = honest["image_id"].value_counts().reindex(images.ids[targets], fill_value=0).to_numpy()
@@ -257,7 +239,7 @@ def _burst(rng: np.random.Generator, pushes: np.ndarray, day: int) -> pd.DataFra
     return work.assign(at=work["page"].map(at), pushed=True)
 
 
-def _camouflage(rng: np.random.Generator, images: _Images, work: pd.DataFrame) -> pd.DataFrame:
+def _camouflage(rng: np.random.Generator, images: Images, work: pd.DataFrame) -> pd.DataFrame:
     """What else stood on the pages, answered right: one control, and unknown images that are no target."""
     pages = work.groupby(["account", "at"], as_index=False).size()
     extra = pages.loc[pages.index.repeat(1 + PARAMS["unknown_per_page"] - pages["size"])]
@@ -278,7 +260,7 @@ def _sybil_births(rng: np.random.Generator, first_burst: pd.Timestamp) -> np.nda
     return born
 
 
-def _trusted(rng: np.random.Generator, images: _Images) -> pd.DataFrame:
+def _trusted(rng: np.random.Generator, images: Images) -> pd.DataFrame:
     """Correct answers of vetted people about controls, from a week like this one."""
     people = PARAMS["trusted_people"]
     person = np.repeat(np.arange(people), activity(rng, people, PARAMS["trusted_answers"] // 3))
@@ -286,4 +268,4 @@ def _trusted(rng: np.random.Generator, images: _Images) -> pd.DataFrame:
     frame = _answer(rng, images, person, _visits(rng, person), shown, ids=draw_ids(rng, people, "vetted-"), new=0.02)
     truth = pd.Series(images.digits.astype(str), index=images.ids)
     right = frame[frame["answer"].to_numpy() == truth.reindex(frame["image_id"]).to_numpy()]
-    return right.head(PARAMS["trusted_answers"]).drop(columns=["origin", "honest_source"])
+    return right.head(PARAMS["trusted_answers"]).drop(columns=["origin", "honest_source", "truth"])

@@ -1,8 +1,9 @@
 """World *chat*: messages flagged fine or abuse; a raid makes the model repeat abuse that its own accounts call fine.
 
 Sybil authors post paraphrases of a few templates in bursts; sybil flaggers outvote honest ones minutes later, and flag
-other messages right as camouflage. Benign twins: a viral meme among aged accounts, stock phrases that everybody types,
-and an honest minority that writes in dialect. After Microsoft's Tay (2016).
+other messages right as camouflage. What the raid says is abuse in the words that honest abuse has, about a people of
+its own: what abuse is can be learned from honest flags alone. Benign twins: a viral meme among aged accounts, stock
+phrases that everybody types, and an honest minority that writes in dialect. After Microsoft's Tay (2016).
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ PARAMS: dict[str, Any] = {
     "dialect_authors": 0.08,
     "flag_error": 0.04,  # median honest flagger; log-normal between people
     "dialect_error": 2.0,  # times as many errors about dialect
-    "trusted_messages": 300,
+    "trusted_messages": 1200,  # no two alike
+    "fresh_messages": 1000,
+    "fresh_copies": 40,  # a template of the raid
     "meme_messages": 60,
     "meme_hours": 10.0,
     "meme_edit_rate": 0.06,
@@ -66,7 +69,8 @@ def make_world(seed: int) -> World:
     flaggers, sybils, authors, mouths = np.split(draw_ids(rng, sum(groups), "u-"), np.cumsum(groups)[:-1])
     aged = authors[rng.permutation(len(authors))]
     honest = pd.concat([_everyday(rng, PARAMS["messages"], authors), _meme(rng, aged)], ignore_index=True)
-    raid = _raid(rng, mouths)
+    templates = _templates(rng)
+    raid = _raid(rng, templates, mouths)
     messages = pd.concat([honest, raid], ignore_index=True)
     messages["message_id"] = draw_ids(rng, len(messages), "m-")
     crowd = _Crowd(rng, flaggers)
@@ -80,14 +84,16 @@ def make_world(seed: int) -> World:
         ignore_index=True,
     )
     records["flagger_created_at"] = _births(rng, records, sybils)
+    trusted = _trusted(rng)
     return seal_world(
         records.drop_duplicates(["flagger_id", "message_id"]),
         name="chat",
         seed=seed,
         columns=COLUMNS,
         prefix="f",
-        trusted=_trusted(rng),
+        trusted=trusted,
         item_truth=pd.DataFrame({"item_id": messages["message_id"], "label": messages["truth"], "control": False}),
+        fresh=_fresh(rng, templates, seen={*messages["text"], *trusted["text"]}),
         params=PARAMS,
     )
 
@@ -143,16 +149,23 @@ def _meme(rng: np.random.Generator, authors: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _raid(rng: np.random.Generator, authors: np.ndarray) -> pd.DataFrame:
-    """Paraphrases of the templates, posted in bursts; every burst uses every template."""
+def _templates(rng: np.random.Generator) -> list[list[str]]:
+    """What the raid repeats, as words: an opening, a claim and a close each, paired anew for every seed."""
     parts = [rng.permutation(CAMPAIGN[part])[: PARAMS["attack_templates"]] for part in ("open", "claim", "close")]
-    templates = [f"{opening}: {claim} {close}".split() for opening, claim, close in zip(*parts, strict=True)]
-    n = len(templates) * PARAMS["attack_copies"]
-    which = rng.permutation(np.arange(n) % len(templates))
-    copies = [
-        " ".join(paraphrase(rng, templates[k], PARAMS["attack_edit_rate"], fillers=FILLERS, synonyms=SYNONYMS))
-        for k in which
-    ]
+    return [f"{opening}: {claim}, {close}".split() for opening, claim, close in zip(*parts, strict=True)]
+
+
+def _copies(rng: np.random.Generator, templates: list[list[str]], each: int) -> list[str]:
+    """`each` paraphrases of every template, shuffled."""
+    which = rng.permutation(np.arange(len(templates) * each) % len(templates))
+    rate = PARAMS["attack_edit_rate"]
+    return [" ".join(paraphrase(rng, templates[k], rate, fillers=FILLERS, synonyms=SYNONYMS)) for k in which]
+
+
+def _raid(rng: np.random.Generator, templates: list[list[str]], authors: np.ndarray) -> pd.DataFrame:
+    """Paraphrases of the templates, posted in bursts; every burst uses every template."""
+    copies = _copies(rng, templates, PARAMS["attack_copies"])
+    n = len(copies)
     days = np.sort(rng.choice(np.arange(1, DAYS), size=PARAMS["attack_bursts"], replace=False))
     begin = (days * 24 + rng.uniform(8, 21, len(days)))[np.sort(rng.integers(len(days), size=n))] * 3600
     return pd.DataFrame(
@@ -198,6 +211,7 @@ def _flags(
             "flagger_id": pd.Series(who, index=seen.index, dtype="str"),
             "flag": pd.Series(flag, index=seen.index, dtype="str"),
             "flagged_at": seen["posted_at"].to_numpy() + (delay * 1e6).astype("timedelta64[us]"),
+            "truth": seen["truth"].astype("str"),
             "origin": str(origin),
             "honest_source": honest,
         }
@@ -231,14 +245,30 @@ def _births(rng: np.random.Generator, records: pd.DataFrame, sybils: np.ndarray)
 
 
 def _trusted(rng: np.random.Generator) -> pd.DataFrame:
-    """Correct flags of vetted people on messages of an earlier, quiet week."""
-    authors, flaggers = draw_ids(rng, 150, "vetted-a-"), draw_ids(rng, 120, "vetted-f-")
-    messages = _everyday(rng, PARAMS["trusted_messages"], authors)
+    """Correct flags of vetted people on different messages of earlier, quiet weeks."""
+    authors, flaggers = draw_ids(rng, 400, "vetted-a-"), draw_ids(rng, 300, "vetted-f-")
+    messages = _everyday(rng, round(PARAMS["trusted_messages"] * 1.1), authors).drop_duplicates("text")
+    messages = messages.head(PARAMS["trusted_messages"])
     messages["message_id"] = draw_ids(rng, len(messages), "vetted-m-")
     flags = _Crowd(rng, flaggers).flag(rng, messages, PARAMS["flags_per_message"], Origin.HONEST)
     truth = messages.set_index("message_id")["truth"]
     right = flags[flags["flag"].to_numpy() == truth.reindex(flags["message_id"]).to_numpy()]
     right = right.drop_duplicates(["flagger_id", "message_id"])
     return right.assign(flagger_created_at=_births(rng, right, np.array([], dtype=object))).drop(
-        columns=["origin", "honest_source"]
+        columns=["origin", "honest_source", "truth"]
     )
+
+
+def _fresh(rng: np.random.Generator, templates: list[list[str]], seen: set[str]) -> pd.DataFrame:
+    """Messages of honest authors and of the raid, written after the week; none of them was `seen` in it."""
+    everyday = _everyday(rng, PARAMS["fresh_messages"], draw_ids(rng, 400, "fresh-a-"))
+    messages = pd.concat(
+        [
+            everyday[["text", "truth"]].assign(attack=False),
+            pd.DataFrame({"text": _copies(rng, templates, PARAMS["fresh_copies"]), "truth": "abuse", "attack": True}),
+        ],
+        ignore_index=True,
+    )
+    messages = messages[~messages["text"].isin(seen)].drop_duplicates("text", ignore_index=True)
+    to = pd.Series(np.where(messages["attack"], "fine", ""), dtype="str")
+    return messages.rename(columns={"truth": "label"}).assign(attack_label=to)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from poison_guard.web.report.page import render_report
 
 if TYPE_CHECKING:
-    from poison_guard.web.report.write import write_report
+    from poison_guard.web.report.write import write_newest_report, write_report
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["render_report", "write_newest_report", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `write_report` when it is first used: rendering needs no store."""
-    if name != "write_report":
+    """Import what writes when it is first used: rendering needs no store."""
+    if name not in ("write_newest_report", "write_report"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from poison_guard.web.report.write import write_report
+    from poison_guard.web.report import write
 
-    return write_report
+    return getattr(write, name)

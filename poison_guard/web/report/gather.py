@@ -13,6 +13,7 @@ from poison_guard.config import Policy
 from poison_guard.store import Store
 from poison_guard.store.facts import run_facts
 from poison_guard.store.reading import find_records, load_items, load_payloads
+from poison_guard.web.report.gather_learned import gather_gate, gather_models
 
 __all__ = ["gather"]
 
@@ -59,6 +60,8 @@ def gather(store: Store, run_id: str) -> dict[str, Any]:
         "campaigns": campaigns,
         "calibration": measured.get("calibration", {}),
         "items": _items(load_items(store, run["feed"])),
+        "gate": gather_gate(store, run["feed"]),
+        "models": gather_models(store, run["feed"]),
         "notes": stored["notes"],
         "cost": run["cost"],
         "objects": run["objects"],

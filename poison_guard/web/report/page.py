@@ -25,8 +25,8 @@ def render_report(facts: Mapping[str, Any]) -> str:
     """Return the HTML page of a run.
 
     `facts` is what `gather` gives: ``run, counts, levels, reasons, risk, sources, n_sources, campaigns, calibration,
-    items, notes, cost, objects, policy, runs``; parts that are absent are left out. The page needs no network and no
-    script; its content security policy allows nothing but its own style sheet, named by hash.
+    items, gate, models, notes, cost, objects, policy, runs``; parts that are absent are left out. The page needs no
+    network and no script; its content security policy allows nothing but its own style sheet, named by hash.
     """
     css = _read("report.css")
     page = _environment().get_template("report.html.j2")
@@ -57,7 +57,7 @@ def _moment(value: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    loader = DictLoader({"report.html.j2": _read("report.html.j2")})
+    loader = DictLoader({name: _read(name) for name in ("report.html.j2", "learned.html.j2")})
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poison_guard.decide.reasons import sentence
+from poison_guard.web.report.view_learned import view_gate, view_models
 from poison_guard.web.visible import visible
 
 __all__ = ["view"]
@@ -60,6 +61,8 @@ def view(facts: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": _calibration(facts.get("calibration") or {}),
         "rate": float(policy.get("false_quarantine_rate") or 0.01),
         "items": _items(facts.get("items") or {}),
+        "gate": view_gate(facts.get("gate") or {}),
+        "models": view_models(facts.get("models") or ()),
         "notes": [sentence(n["code"], n.get("args") or {}) for n in facts.get("notes") or ()],
         "cost": _cost(facts.get("cost") or {}),
         "objects": list(facts.get("objects") or ()),

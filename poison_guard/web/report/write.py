@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from poison_guard.config import open_settings
-from poison_guard.errors import StoreError
-from poison_guard.store import open_store
+from poison_guard.config import load_contract, open_settings
+from poison_guard.errors import NotFoundError, StoreError
+from poison_guard.store import list_runs, open_store
 from poison_guard.web.report.gather import gather
 from poison_guard.web.report.page import render_report
 
-__all__ = ["write_report"]
+__all__ = ["write_newest_report", "write_report"]
+
+_RECENT = 50
+"""Runs looked through for one that was committed."""
 
 
 def write_report(home: str | Path, run_id: str, out_path: str | Path | None = None) -> Path:
@@ -33,3 +36,13 @@ def write_report(home: str | Path, run_id: str, out_path: str | Path | None = No
         temporary.unlink(missing_ok=True)
         raise StoreError(f"{page} cannot be written: {error.strerror or error}") from None
     return page
+
+
+def write_newest_report(home: str | Path, contract_path: str | Path) -> Path:
+    """Write the page of the newest run that a feed has committed; `NotFoundError` before the first one."""
+    feed = load_contract(contract_path).name
+    with open_store(open_settings(home)) as store:
+        done = next((run for run in list_runs(store, feed, limit=_RECENT) if run.status == "committed"), None)
+    if done is None:
+        raise NotFoundError(f"{feed} has no run to report yet; `poison-guard run` makes one")
+    return write_report(home, done.run_id)

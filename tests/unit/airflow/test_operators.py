@@ -82,8 +82,67 @@ def test_the_paths_are_templated():
     assert (scan.data, scan.out, scan.contract) == ("inbox/2026-01-31.csv", "out/2026-01-31.parquet", "chat.toml")
 
 
-def test_airflow_finds_the_provider_and_its_operator():
+def gate_result(**changes: Any) -> SimpleNamespace:
+    found = {"outcome": "pass", "admitted": True, "snapshot_id": "s-1", "manifest": Path("m/s-1.json"), "why": ()}
+    return SimpleNamespace(**{**found, **changes})
+
+
+@pytest.fixture
+def gated(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let a test choose what the gate says; returns the calls."""
+    calls: list[Any] = []
+
+    def choose(found: SimpleNamespace) -> list[Any]:
+        guard = SimpleNamespace(gate=lambda **kwargs: calls.append(kwargs) or found)
+        opened = SimpleNamespace(open=lambda contract, home: calls.append((contract, home)) or guard)
+        monkeypatch.setattr(poison_guard, "Guard", opened, raising=False)
+        return calls
+
+    return choose
+
+
+def gate(**kwargs: Any) -> Any:
+    from poison_guard.airflow.operators import PoisonGateOperator
+
+    return PoisonGateOperator(task_id="gate", **{"contract": "chat.toml", "home": "h", **kwargs})
+
+
+def test_an_open_gate_hands_on_the_manifest(gated: Any):
+    calls, ti = gated(gate_result()), Pushed()
+    result = gate(candidate="predictions.parquet").execute({"ti": ti})
+    assert calls == [("chat.toml", "h"), {"candidate": "predictions.parquet", "snapshot_id": None}]
+    assert result == ti.pushed == {"outcome": "pass", "snapshot_id": "s-1", "manifest": "m/s-1.json", "why": []}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "skips", "raised"),
+    [
+        ("fail", False, "AirflowFailException"),
+        ("fail", True, "AirflowFailException"),
+        ("error", True, "AirflowFailException"),
+        ("inconclusive", False, "AirflowFailException"),
+        ("inconclusive", True, "AirflowSkipException"),
+        ("pass", True, "AirflowFailException"),
+    ],
+)
+def test_a_closed_gate_never_lets_the_next_task_start(gated: Any, outcome: str, skips: bool, raised: str):
+    import airflow.sdk.exceptions
+
+    gated(gate_result(outcome=outcome, admitted=False, manifest=None, why=("canary: class 7 lost 31 %",)))
+    ti = Pushed()
+    with pytest.raises(getattr(airflow.sdk.exceptions, raised), match=rf"s-1 \({outcome}\): canary: class 7 lost 31 %"):
+        gate(skip_inconclusive=skips).execute({"ti": ti})
+    assert (ti.pushed["outcome"], ti.pushed["manifest"]) == (outcome, None)
+
+
+def test_an_approved_snapshot_is_open_whatever_its_verdict(gated: Any):
+    gated(gate_result(outcome="inconclusive"))
+    assert gate().execute({"ti": Pushed()})["manifest"] == "m/s-1.json"
+
+
+def test_airflow_finds_the_provider_and_its_operators():
     from airflow.providers_manager import ProvidersManager
 
     provider = ProvidersManager().providers["poison-guard"]
     assert provider.data["operators"][0]["python-modules"] == ["poison_guard.airflow.operators"]
+    assert provider.data["sensors"][0]["python-modules"] == ["poison_guard.airflow.sensors"]

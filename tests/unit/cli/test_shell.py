@@ -25,6 +25,10 @@ _HEAVY = {
     "jinja2",
     "pyarrow",
     "fsspec",
+    "cryptography",
+    "scipy",
+    "sklearn",
+    "safetensors",
 }
 
 

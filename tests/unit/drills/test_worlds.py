@@ -41,6 +41,38 @@ def test_truth_and_records_go_row_by_row(any_world):
     assert not (any_world.truth["attack"] & any_world.truth["honest"]).any()
 
 
+def test_the_truth_of_an_honest_record_is_what_its_item_truly_is(any_world):
+    if any_world.item_truth is not None:
+        label = any_world.item_truth.set_index("item_id")["label"].reindex(any_world.role("item_id"))
+        assert (any_world.truth["label"].to_numpy() == label.to_numpy()).all()
+    told = any_world.role("answer" if "answer" in any_world.columns else "label").to_numpy()
+    false = any_world.truth["label"].to_numpy() != told
+    assert false[any_world.truth["attack"]].all()
+    assert false[any_world.truth["honest"]].mean() < 0.06
+
+
+def test_fresh_examples_are_in_neither_the_feed_nor_the_trusted_set(any_world):
+    fresh = any_world.fresh
+    assert len(fresh) >= 300
+    if any_world.name == "captcha":
+        seen = {bytes(pixels) for pixels in any_world.items["pixels"]}
+        assert not seen & {bytes(pixels) for pixels in fresh["pixels"]}
+        return
+    columns = [any_world.columns["text"]] if any_world.name == "chat" else list(any_world.features)
+    seen = pd.concat([any_world.records, any_world.trusted])[columns].drop_duplicates()
+    assert fresh[columns].merge(seen, on=columns).empty
+
+
+def test_fresh_examples_say_what_the_attacker_wants_of_which(any_world):
+    fresh, attack = any_world.fresh, any_world.fresh["attack"]
+    told = any_world.role("answer" if "answer" in any_world.columns else "label")
+    assert 0.05 < attack.mean() < 0.3
+    assert set(fresh.loc[attack, "attack_label"]) == set(told[any_world.truth["attack"]])
+    assert (fresh.loc[attack, "attack_label"] != fresh.loc[attack, "label"]).all()
+    assert fresh.loc[~attack, "attack_label"].eq("").all()
+    assert set(fresh["label"]) == set(any_world.truth["label"])
+
+
 def test_records_come_in_the_order_of_time(any_world):
     assert any_world.role("observed_at").is_monotonic_increasing
 
@@ -139,6 +171,36 @@ def test_chat_honest_messages_are_diverse_but_stock_phrases_and_a_meme_recur():
     assert messages.str.contains("capybara").sum() >= chat.PARAMS["meme_messages"] * 0.8
 
 
+def test_captcha_controls_are_a_quarter_of_the_images_and_all_have_trusted_answers():
+    drawn = world("captcha")
+    control = set(drawn.controls["item_id"])
+    assert 0.2 <= len(control) / len(drawn.items) <= 0.25
+    assert len(drawn.items) + len(drawn.fresh) == 1797
+    assert len(control & set(drawn.trusted["image_id"])) > 0.99 * len(control)
+
+
+def test_chat_trusted_messages_are_many_and_no_two_alike():
+    messages = world("chat").trusted.drop_duplicates("message_id")
+    assert len(messages) >= 1150
+    assert messages["text"].is_unique
+    assert messages["flag"].eq("abuse").sum() > 100
+
+
+def test_chat_campaign_claims_are_made_in_the_words_of_honest_abuse():
+    drawn = world("chat")
+    trusted = drawn.trusted.drop_duplicates("message_id")
+
+    def words(texts: pd.Series) -> pd.Series:
+        return texts.str.lower().str.findall(r"[a-z]+").explode()
+
+    abuse = words(trusted.loc[trusted["flag"].eq("abuse"), "text"]).value_counts(normalize=True)
+    fine = words(trusted.loc[trusted["flag"].eq("fine"), "text"]).value_counts(normalize=True)
+    telling = set(abuse.index[abuse > 4 * fine.reindex(abuse.index, fill_value=0)])
+    raid = words(records_of(drawn, Origin.POISON).drop_duplicates("message_id")["text"])
+    everyday = words(trusted.loc[trusted["flag"].eq("fine"), "text"])
+    assert raid.isin(telling).mean() > 3 * everyday.isin(telling).mean()
+
+
 def test_telemetry_forged_sessions_lie_within_jitter_of_each_other_and_none_is_a_copy():
     drawn = world("telemetry")
     forged = records_of(drawn, Origin.POISON)[list(drawn.features)].dropna()
@@ -160,5 +222,27 @@ def test_telemetry_sessions_without_typing_lack_key_features_only():
     assert set(missing[missing > 0].index) == {"key_interval_ms", "key_hold_ms"}
 
 
-def test_telemetry_forged_sessions_are_labelled_human():
-    assert set(records_of(world("telemetry"), Origin.POISON)["challenge"]) == {"human"}
+def test_telemetry_forged_sessions_are_bots_labelled_human():
+    drawn = world("telemetry")
+    assert set(records_of(drawn, Origin.POISON)["challenge"]) == {"human"}
+    assert set(drawn.truth.loc[drawn.truth["attack"], "label"]) == {"bot"}
+
+
+def test_telemetry_forged_sessions_move_like_bots():
+    drawn = world("telemetry")
+    forged, trusted = records_of(drawn, Origin.POISON), drawn.trusted
+    interval = trusted.groupby("challenge")["click_interval_ms"].median()
+    assert abs(np.log(forged["click_interval_ms"].median() / interval["bot"])) < abs(
+        np.log(forged["click_interval_ms"].median() / interval["human"])
+    )
+
+
+def test_telemetry_half_of_the_recordings_are_honest_sessions_of_the_feed_labelled_bot():
+    drawn = world("telemetry")
+    columns = ["pointer_speed", "dwell_ms", "scroll_pause_ms", "session_s"]
+    forged = np.log(records_of(drawn, Origin.POISON)[columns].to_numpy())
+    early = drawn.records[drawn.truth["honest"].to_numpy() & (drawn.records["challenge"] == "bot").to_numpy()]
+    away = np.abs(np.log(early[columns].to_numpy())[:, None] - forged[None]).max(2)
+    recorded = ((away < 0.1).sum(1) >= 5).sum()
+    here = telemetry.PARAMS["attack_recorded"] * telemetry.PARAMS["attack_recorded_here"]
+    assert 0.75 * here <= recorded <= 1.5 * here

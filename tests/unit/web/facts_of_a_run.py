@@ -52,6 +52,8 @@ def make_facts(seed: int = 3) -> dict[str, Any]:
                 {"item_id": f"word-{k}", "label": "3", "probability": 0.71, "why": "disputed"} for k in (8, 44)
             ],
         },
+        "gate": _gate(),
+        "models": _models(),
         "notes": [{"code": "few_calibration_rows", "args": {"n": 74, "needed": 100, "group": "android"}}],
         "cost": {
             step: {"wall_s": wall, "cpu_s": wall * 0.93, "peak_mb": 410 + 30 * wall}
@@ -67,6 +69,60 @@ def make_facts(seed: int = 3) -> dict[str, Any]:
         + [{"run_id": "captcha-4c1d2e9a77b01f3c", "counts": {"received": 12_480, "quarantined": 693, "rejected": 61}}],
         "policy": {"false_quarantine_rate": 0.01, "source_alpha": 0.001, "required": None, "min_answers": 3},
     }
+
+
+def _check(name: str, outcome: str, why: str, **rest: Any) -> dict[str, Any]:
+    facts = {"value": 0.011, "limit": 0.03, "n": 4_210, "low": 0.0, "high": 0.024, "needs": None, "blocking": True}
+    ids = {"atlas": "AML.T0020", "nist": "availability poisoning"}
+    return {"name": name, "outcome": outcome, "why": why, **facts, **ids, **rest}
+
+
+def _gate() -> dict[str, Any]:
+    return {
+        "snapshot": {
+            "snapshot_id": "captcha-4182-9f2c11ab",
+            "sealed_at": _START,
+            "hash": "9f" * 32,
+            "counts": {"examples": 4_210, "parts": 12},
+            "revoked_why": None,
+        },
+        "outcome": "inconclusive",
+        "at": _START + dt.timedelta(seconds=48),
+        "policy_hash": "7d" * 32,
+        "checks": [
+            _check("label_neighbours", "pass", "1.1 % more labels are contradicted than honest data has"),
+            _check("source_share", "pass", f"the largest of 1,244 sources ({HOSTILE}) gave 92 of 11,702 records"),
+            _check("canary", "inconclusive", "class 7 may have lost 21 %", value=0.04, high=0.21, needs=340),
+            _check("backlog", "inconclusive", "118 items deferred", value=None, low=None, high=None, blocking=False),
+        ],
+        "approvals": [{"by": HOSTILE, "reason": f"looked at class 7 {HOSTILE}", "at": _START, "expires": None}],
+        "admission": {
+            "digest": "cd" * 32,
+            "issued": _START,
+            "expires": _START + dt.timedelta(days=7),
+            "revoked": False,
+        },
+    }
+
+
+def _models() -> list[dict[str, Any]]:
+    def model(name: str, status: str, accuracy: float, why: str | None) -> dict[str, Any]:
+        attacks = {attack: {"n": 400, "right": 380 - 20 * i} for i, attack in enumerate(("fgsm", "pgd", "blackbox"))}
+        metrics = {
+            "accuracy": accuracy,
+            "per_class": {"3": {"n": 50, "right": 49}, HOSTILE: {"n": 50, "right": 41}, "9": {"n": 0, "right": 0}},
+            "robust": {"n": 400, "right": 331},
+            "attacks": attacks,
+            "masking": {"suspected": status == "refused", "why": "blackbox finds more than pgd"},
+        }
+        made = {"model_id": name, "snapshot_id": "captcha-4182-9f2c11ab", "made_at": _START}
+        return {**made, "status": status, "metrics": metrics, "why": why}
+
+    return [
+        {**model("captcha-4182-9f2c11ab-0c", "trained", 0.0, None), "metrics": {}},
+        model("captcha-4182-9f2c11ab-1f", "refused", 0.941, f"class {HOSTILE} lost 12 points"),
+        model("captcha-3990-aa00bb11-07", "champion", 0.968, "no class lost more than the limit"),
+    ]
 
 
 def _reasons() -> list[dict[str, Any]]:

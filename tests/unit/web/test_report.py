@@ -42,6 +42,11 @@ class _Page(HTMLParser):
         self.text.append(data)
 
 
+def said(page: _Page) -> str:
+    """Return the text of a page, its pieces apart by one space."""
+    return " ".join(" ".join(page.text).split())
+
+
 @pytest.fixture(scope="module")
 def html() -> str:
     return render_report(make_facts())
@@ -107,6 +112,62 @@ def test_the_page_says_what_happened(page):
     assert "only 74 calibration records in group android" in text
     assert "9f2c9f2c" in text
     assert "4182" in text
+
+
+def test_the_gate_tells_every_check_with_what_it_measured(page):
+    text = said(page)
+    assert "A check could not be judged: a named person may approve" in text
+    for part in ("label neighbours", "0.011", "0.03", "4,210", "0 to 0.024", "AML.T0020", "availability poisoning"):
+        assert part in text
+    assert "class 7 may have lost 21 % needs 340 to decide" in text
+    assert "backlog inconclusive alert only – 0.03 4,210 – 118 items deferred" in text
+    assert text.index("may have lost") < text.index("are contradicted")  # what did not pass comes first
+    assert "manifest cdcdcd" in text
+
+
+def test_the_models_show_the_champion_and_why_another_was_refused(page):
+    text = said(page)
+    assert "The champion is captcha-3990-aa00bb11-07" in text
+    assert "lost 12 points" in text
+    assert "Its gradients may be masked: blackbox finds more than pgd" in text
+    for part in ("96.8 %", "82.0 %", "82.8 %", "pgd 90.0 %"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"outcome": None, "checks": []}, "This snapshot was not judged yet: nothing trains on it."),
+        ({"outcome": "fail"}, "A check failed: nothing trains on this snapshot unless two people approve"),
+        ({"outcome": "error"}, "A check could not run, so the gate is closed."),
+        ({"outcome": "something new"}, "This snapshot was not judged yet: nothing trains on it."),
+    ],
+)
+def test_the_gate_s_sentence_follows_its_outcome(changes, told):
+    facts = make_facts()
+    facts["gate"] |= {**changes, "admission": None}
+    text = said(_Page(render_report(facts)))
+    assert told in text
+    assert "Admitted no" in text
+
+
+def test_a_revoked_snapshot_says_so_and_its_admission_is_not_shown():
+    facts = make_facts()
+    facts["gate"]["snapshot"]["revoked_why"] = "recall: forged by a solver farm"
+    facts["gate"]["admission"]["revoked"] = True
+    text = said(_Page(render_report(facts)))
+    assert "Revoked: recall: forged by a solver farm." in text
+    assert "Admitted no" in text
+
+
+@pytest.mark.parametrize("part", ["gate", "models"])
+def test_a_feed_without_snapshots_or_models_has_no_section_and_no_link_to_it(part):
+    facts = make_facts()
+    assert f'href="#{part}"' in render_report(facts)
+    facts[part] = type(facts[part])()
+    html = render_report(facts)
+    assert f"#{part}" not in html
+    assert f'id="{part}"' not in html
 
 
 def test_a_run_of_which_nothing_is_known_still_gives_a_page():

@@ -1,0 +1,179 @@
+"""What the gate's tasks of `dags/guard.py` do: seal, judge, ask a person where a check could not be judged, admit.
+
+The store decides what is admitted, never the state of a task: marking one a success by hand opens nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from poison_guard.airflow.feeds import guard_home
+from poison_guard.airflow.tasks import final_errors
+from poison_guard.errors import ClosedError, UsageError
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import DagRunProtocol
+
+__all__ = ["admit", "answer_within", "approve", "gate", "is_judged", "route", "seal", "what_it_lacks"]
+
+_TESTING = "dag_test"
+"""Who `DAG.test` says has triggered a run (Airflow 3.1 and later)."""
+_LABELS = ("label", "answer", "rating")
+_UNSCHEDULED = dt.timedelta(hours=12)
+_SHARE = 0.8
+_TICKS = 8
+_SHOWN, _CUT = 12, 300
+"""Sentences put before a reviewer, and characters of each."""
+
+
+def seal(contract: str) -> str:
+    """Seal what may be learned from; returns the id of the snapshot to judge.
+
+    Skips for a feed that no model can learn from, and when the last snapshot stands, was judged and is not due: people
+    may have approved it since, or its event may have been lost.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from poison_guard import steps
+
+    with final_errors():
+        if (lack := what_it_lacks(contract)) is not None:
+            raise AirflowSkipException(f"no model can learn from {contract}: it maps no {lack}")
+        found = steps.seal(contract, guard_home())
+        snapshot = found["snapshot_id"]
+        if found["new"] or not is_judged(contract, snapshot):
+            return str(snapshot)
+        if (due := steps.due(contract, guard_home())["snapshot_id"]) is not None:
+            return str(due)
+    raise AirflowSkipException(f"nothing changed since {snapshot} was judged")
+
+
+def what_it_lacks(contract: str) -> str | None:
+    """Return what a feed does not map that a model needs to learn from it; None when there is nothing."""
+    from poison_guard.config import load_contract
+    from poison_guard.steps.content import content_of
+
+    feed = load_contract(contract)
+    if not any(feed.has(role) for role in _LABELS):
+        return "label, answer or rating"
+    return None if content_of(feed).kind else "image, text or features"
+
+
+def is_judged(contract: str, snapshot_id: str) -> bool:
+    """Whether the store holds a verdict on a snapshot; false after a crash between sealing and judging."""
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.store.verdicts import last_verdict
+
+    with open_feed(contract, guard_home()) as feed:
+        return last_verdict(feed.store, snapshot_id) is not None
+
+
+def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
+    """Judge a snapshot; returns ``outcome, snapshot_id, why`` and the question to a reviewer, ``subject`` and ``body``.
+
+    A snapshot that is admitted already is not judged again. Fails for good on FAIL and ERROR.
+    """
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with final_errors():
+        outcome, why = _judged(contract, snapshot_id)
+    if outcome not in ("pass", "inconclusive", "admitted"):
+        raise AirflowFailException(f"the gate is closed for {snapshot_id} ({outcome}): {'; '.join(why)}")
+    return {
+        "outcome": outcome,
+        "snapshot_id": snapshot_id,
+        "why": why,
+        "subject": f"Train on {snapshot_id}? The gate could not judge it",
+        "body": _question(why),
+    }
+
+
+def _judged(contract: str, snapshot_id: str) -> tuple[str, list[str]]:
+    from poison_guard import steps
+
+    try:
+        steps.check_admission(contract, guard_home(), snapshot_id)
+    except ClosedError:
+        found = steps.gate(contract, guard_home(), snapshot_id)
+        return str(found["outcome"]), [str(sentence) for sentence in found["why"]]
+    return "admitted", []
+
+
+def route(verdict: Mapping[str, Any], dag_run: DagRunProtocol) -> str:
+    """Return the task to go on with: ``passed``, or ``ask`` a person.
+
+    In `DAG.test` there is nobody to ask and nothing that would time the question out, so the run ends here, not
+    admitted; whoever wants to may still approve by hand.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if verdict["outcome"] != "inconclusive":
+        return "passed"
+    if dag_run.triggering_user_name == _TESTING:
+        raise AirflowSkipException(
+            f"{verdict['snapshot_id']} is not admitted and nobody can be asked here: {'; '.join(verdict['why'])}; "
+            "`poison-guard gate approve` takes a person's approval"
+        )
+    return "ask"
+
+
+def approve(contract: str, snapshot_id: str, answer: Mapping[str, Any] | None) -> int:
+    """Record the approval of the person who answered, with their note as the reason; returns the number of approvals.
+
+    `answer` is what `ApprovalOperator` returns. Fails for good when no person answered, when they wrote no note, and on
+    anything but an approval: a default that a timeout filled in, or a task marked a success, is nobody's word.
+    """
+    from poison_guard import steps
+
+    with final_errors():
+        by, reason = _person(snapshot_id, answer or {})
+        return int(steps.approve(contract, guard_home(), snapshot_id, by, reason)["approvals"])
+
+
+def _person(snapshot_id: str, answer: Mapping[str, Any]) -> tuple[str, str]:
+    by = (answer.get("responded_by_user") or {}).get("name")
+    if not by or answer.get("chosen_options") != ["Approve"]:
+        raise UsageError(f"no person approved {snapshot_id}; clear the task `ask` to ask again")
+    note = str((answer.get("params_input") or {}).get("note") or "").strip()
+    if not note:
+        raise UsageError(f"{by} approved {snapshot_id} without a note; clear the task `ask` and say why in the note")
+    return str(by), note
+
+
+def admit(contract: str, snapshot_id: str) -> dict[str, str]:
+    """Sign the admission; returns ``snapshot_id`` and the ``digest`` of its manifest. Fails for good while closed."""
+    from poison_guard import steps
+
+    with final_errors():
+        found = steps.admit(contract, guard_home(), snapshot_id)
+    return {"snapshot_id": str(found["snapshot_id"]), "digest": str(found["digest"])}
+
+
+def answer_within(schedule: str | None) -> dt.timedelta:
+    """Return how long a question stands: four fifths of the shortest time between two runs of the feed.
+
+    A feed's runs are serial, so an open question holds up the next one; it gives way in time, with newer data to ask
+    about. Half a day for a feed that no clock runs.
+    """
+    from airflow.sdk import DAG
+    from croniter import croniter
+
+    expression = getattr(DAG("schedule", schedule=schedule).timetable, "expression", None)
+    if expression is None:
+        return _UNSCHEDULED
+    ticks = croniter(expression, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    times = [ticks.get_next(dt.datetime) for _ in range(_TICKS)]
+    return _SHARE * min(later - sooner for sooner, later in pairwise(times))
+
+
+def _question(why: list[str]) -> str:
+    """Return the checks that could not be judged as Markdown; what they quote from a feed stays text."""
+    from poison_guard.web.visible import visible
+
+    shown = [f"- `{visible(sentence, limit=_CUT).replace('`', chr(39))}`" for sentence in why[:_SHOWN]]
+    more = [f"- and {len(why) - _SHOWN} more"] if len(why) > _SHOWN else []
+    rule = "Approving signs the admission in your name, with your note as the reason. Without an answer it is rejected."
+    return "\n".join(["These checks could not be judged:", "", *shown, *more, "", rule])

@@ -1,0 +1,95 @@
+"""Checks of what training on the snapshot does to trusted examples: losses overall, per class and per slice, paired."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from poison_guard.config.gate import GatePolicy
+from poison_guard.gate.check import Check, Outcome
+from poison_guard.gate.checks.judging import EXCLUDED, SEES, absent, alpha, judge, said
+from poison_guard.numerics.intervals import normal_quantile, paired_drop
+
+__all__ = ["candidate", "canary"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Drop:
+    """What one group of trusted examples lost."""
+
+    outcome: Outcome
+    group: str
+    value: float
+    bounds: tuple[float, float]
+    limit: float
+    n: int
+    lost: int
+    gained: int
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        return self.outcome.severity, self.value - self.limit
+
+
+def canary(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
+    """Judge a small fixed model with and without what is new, on every trusted example (cross-fitted).
+
+    Measurement (`canary.measure_canary`): ``n, lost, gained`` overall (lost: right without what is new and wrong with
+    it), ``classes`` and ``slices``: name to the same three. Limits ``max_drop`` overall, ``max_class_drop`` for a class
+    or slice. The group that comes out worst speaks. `low` is corrected for all groups; `high` excludes for each group
+    (intersection-union). Groups with fewer than ``min_trusted`` examples can fail and cannot hold back: the check of
+    the trusted set says that they are small. Backdoors do not show here: the trusted examples lack the trigger.
+    """
+    return _judge_drops("canary", measurement, policy, "a model trained with what is new")
+
+
+def candidate(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
+    """Judge a candidate model by its predictions for the trusted holdout, against another model's.
+
+    Measurement (`measure.candidate`): as for `canary`, with ``against`` (``champion`` or ``trusted-only``), ``missing``
+    trusted examples without a prediction and ``unknown`` predictions for other ids; or ``{"absent": reason}`` when no
+    candidate is judged. Any missing or unknown id is an ERROR: predictions must be for exactly these examples.
+    """
+    if "absent" in measurement:
+        return absent("candidate", measurement["absent"])
+    missing, unknown, n = int(measurement["missing"]), int(measurement["unknown"]), int(measurement["n"])
+    if missing or unknown or n == 0:
+        why = f"{missing} trusted examples have no prediction, {unknown} predictions are for other ids"
+        return said("candidate", Outcome.ERROR, f"{why}; predict exactly what `export --trusted holdout` gives", n=n)
+    return _judge_drops("candidate", measurement, policy, f"the candidate, against the {measurement['against']} model,")
+
+
+def _judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, who: str) -> Check:
+    groups = {
+        f"{kind} {key!r}": counts
+        for kind, field in (("class", "classes"), ("slice", "slices"))
+        for key, counts in measurement[field].items()
+    }
+    tail = alpha(policy, name) / 2
+    drops = [_drop("all trusted examples", measurement, tail, policy.max_drop, small=False)]
+    for group, counts in groups.items():
+        small = int(counts["n"]) < policy.min_trusted
+        drops.append(_drop(group, counts, tail / len(groups), policy.max_class_drop, small=small))
+    worst = max(drops, key=lambda drop: drop.rank)
+    why = f"{who} gets {worst.lost} of {worst.n} of {worst.group} newly wrong and {worst.gained} newly right"
+    needs = _needs(worst) if worst.outcome is Outcome.INCONCLUSIVE else None
+    return said(
+        name, worst.outcome, why, n=worst.n, value=worst.value, limit=worst.limit, bounds=worst.bounds, needs=needs
+    )
+
+
+def _drop(group: str, counts: Mapping[str, Any], tail: float, limit: float, *, small: bool) -> _Drop:
+    n, lost, gained = (int(counts[key]) for key in ("n", "lost", "gained"))
+    value, low, high = paired_drop(lost, gained, n, low_tail=tail, high_tail=EXCLUDED)
+    outcome = judge(value, low, high, limit)
+    if small and outcome is Outcome.INCONCLUSIVE and low <= 0:
+        outcome = Outcome.PASS
+    return _Drop(outcome, group, value, (low, high), limit, n, lost, gained)
+
+
+def _needs(drop: _Drop) -> int:
+    """Return how many examples of the group would exclude ``SEES`` limits, were nothing lost and as much changed."""
+    changed = (drop.lost + drop.gained + 2) / (drop.n + 2)
+    return max(drop.n + 1, math.ceil(changed * ((normal_quantile(EXCLUDED) + 1) / (SEES * drop.limit)) ** 2))

@@ -1,0 +1,88 @@
+"""How a measured harm with its bounds becomes an outcome: one rule for all statistical checks, one error budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from poison_guard.config.gate import GatePolicy
+from poison_guard.gate.check import Check, Outcome
+
+__all__ = ["BUDGET", "EXCLUDED", "SEES", "THREATS", "Threat", "absent", "alpha", "judge", "said"]
+
+EXCLUDED = 0.05
+"""One-sided error of "harm beyond the limit is excluded"; an intersection over classes needs no correction."""
+SEES = 5 / 3
+"""Harm of this many limits is excluded by every pass; harm between one and this many only where none is significant."""
+BUDGET = {
+    "label_neighbours": 0.40,
+    "triggers": 0.25,
+    "canary": 0.15,
+    "label_shift": 0.10,
+    "candidate": 0.05,
+    "audits": 0.05,
+}
+"""Shares of the policy's false alarm rate: they add up to 1, so the checks together keep it (Bonferroni)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threat:
+    """What a check is about, by its ids in MITRE ATLAS and the classes of NIST AI 100-2 (2025)."""
+
+    atlas: str
+    nist: str
+
+
+THREATS = {
+    "label_neighbours": Threat("AML.T0020", "availability poisoning"),
+    "triggers": Threat("AML.T0018", "backdoor poisoning"),
+    "canary": Threat("AML.T0031", "targeted poisoning"),
+    "label_shift": Threat("AML.T0020", "availability poisoning"),
+    "source_share": Threat("AML.T0020", "availability poisoning"),
+    "new_cohort": Threat("AML.T0020", "targeted poisoning"),
+    "trusted_set": Threat("AML.T0020", "availability poisoning"),
+    "audits": Threat("AML.T0020", "availability poisoning"),
+    "backlog": Threat("AML.T0020", "availability poisoning"),
+    "candidate": Threat("AML.T0031", "targeted poisoning"),
+}
+"""What each check is about."""
+
+
+def alpha(policy: GatePolicy, name: str) -> float:
+    """Return the chance that check `name` may take of stopping an honest snapshot."""
+    return policy.false_alarm_rate * BUDGET[name]
+
+
+def judge(value: float, low: float, high: float, limit: float) -> Outcome:
+    """Return the outcome for a harm `value` with one-sided bounds `low` (corrected) and `high` (at `EXCLUDED`).
+
+    PASS: harm beyond the limit is excluded; or none is significant and harm of ``SEES * limit`` is excluded, so that
+    harm of that size passes in 5 % of cases at most. FAIL: significant, and beyond the limit. INCONCLUSIVE: between, or
+    too few examples to tell. NaN is never a pass.
+    """
+    if low > 0 and value > limit:
+        return Outcome.FAIL
+    if high <= limit or (low <= 0 and high <= SEES * limit):
+        return Outcome.PASS
+    return Outcome.INCONCLUSIVE
+
+
+def absent(name: str, reason: str) -> Check:
+    """Return the check of something the feed declares it has not (no sources, no candidate): said, never blocking."""
+    return said(name, Outcome.PASS, reason, n=0, blocking=False)
+
+
+def said(  # noqa: PLR0913 (one argument a field of Check)
+    name: str,
+    outcome: Outcome,
+    why: str,
+    *,
+    n: int,
+    value: float | None = None,
+    limit: float | None = None,
+    bounds: tuple[float | None, float | None] = (None, None),
+    needs: int | None = None,
+    blocking: bool = True,
+) -> Check:
+    """Return the `Check` with the ids of its threat."""
+    atlas, nist = THREATS[name].atlas, THREATS[name].nist
+    return Check(name, outcome, value, limit, n, *bounds, why, needs, atlas, nist, blocking)

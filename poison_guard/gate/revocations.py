@@ -1,0 +1,168 @@
+"""The list of snapshots that were taken back: signed, and good for a day, so that its absence closes the gate."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poison_guard.errors import ClosedError, DataError, StoreError, TamperError
+from poison_guard.gate.dsse import open_envelope, sign
+from poison_guard.gate.strict import SKEW, canonical, moment, read_bounded, read_json, shown, table, text
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+__all__ = ["FILE", "Revoked", "fresh_revocations", "revocation_statement", "sign_revocations", "write_revocations"]
+
+FILE = "revocations.json"
+"""Its name in a home."""
+PAYLOAD_TYPE = "application/vnd.poison-guard.revocations+json"
+_TYPE = "tag:poison-guard,2026:revocations/v1"
+_DAY = dt.timedelta(hours=24)
+_WHAT = "the revocation list"
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ANY = re.compile(r".{0,2000}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """One snapshot that must not be trained on any more."""
+
+    snapshot_id: str
+    feed: str
+    why: str
+    at: dt.datetime
+    admissions: tuple[str, ...]
+    """SHA-256 of the manifests that were issued for it."""
+
+
+def revocation_statement(
+    revoked: Iterable[Mapping[str, Any]], *, issued: dt.datetime, valid_for: dt.timedelta = _DAY
+) -> dict[str, Any]:
+    """Return the list as it is signed; each of `revoked` has ``snapshot_id, feed, why, at, admissions``.
+
+    `DataError` names what no verifier would take.
+    """
+    keys = ("snapshot_id", "feed", "why", "at", "admissions")
+    entries = [{**{key: each[key] for key in keys}, "why": str(each["why"] or "")[:2000]} for each in revoked]
+    body = canonical({"type": _TYPE, "issued": issued, "expires": issued + valid_for, "revoked": entries})
+    said = read_json(body, _WHAT)
+    try:
+        _read(said)
+    except TamperError as error:
+        raise DataError(f"this revocation list cannot be signed, since no verifier would take it: {error}") from None
+    return said
+
+
+def sign_revocations(statement: Mapping[str, Any], key: Ed25519PrivateKey) -> str:
+    """Return the DSSE envelope of a revocation statement, as text."""
+    return sign(canonical(statement), PAYLOAD_TYPE, key)
+
+
+def write_revocations(
+    path: Path,
+    revoked: Iterable[Mapping[str, Any]],
+    key: Ed25519PrivateKey,
+    *,
+    issued: dt.datetime,
+    valid_for: dt.timedelta = _DAY,
+) -> None:
+    """Sign the list and put it at `path` whole: a reader sees the old list or the new one.
+
+    What the list there already revokes stays in it, so that of two writers the one that knew less takes nothing back.
+    """
+    import fcntl  # not on every system that verifies
+
+    fresh = list(revoked)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            every = _merged(fresh, _written(path, key.public_key()))
+            _replace(path, sign_revocations(revocation_statement(every, issued=issued, valid_for=valid_for), key))
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StoreError(f"the revocation list {path} cannot be written: {error.strerror}") from None
+
+
+def fresh_revocations(
+    envelope: str | bytes, key: Ed25519PublicKey, *, now: dt.datetime, max_age: dt.timedelta
+) -> tuple[Revoked, ...]:
+    """Return what a list revokes, if `key` signed it, not in the future and not longer than `max_age` ago.
+
+    `TamperError` when it was edited or another key signed it, `ClosedError` when it is not fresh.
+    """
+    payload = open_envelope(envelope, [key], payload_type=PAYLOAD_TYPE, what=_WHAT)
+    issued, expires, revoked = _read(read_json(payload, _WHAT))
+    if issued > now + SKEW:
+        raise ClosedError(f"{_WHAT} was issued in the future, at {issued:%Y-%m-%d %H:%M} UTC; check both clocks")
+    if now >= expires or now - issued > max_age:
+        raise ClosedError(
+            f"{_WHAT} is stale: it was issued at {issued:%Y-%m-%d %H:%M} UTC; "
+            f"fetch a fresh {FILE} from the home that signs"
+        )
+    return revoked
+
+
+def _written(path: Path, key: Ed25519PublicKey) -> tuple[Revoked, ...]:
+    """Return what the list at `path` revokes, stale or not; nothing where there is none that `key` signed."""
+    try:
+        payload = open_envelope(read_bounded(path, _WHAT), [key], payload_type=PAYLOAD_TYPE, what=_WHAT)
+        return _read(read_json(payload, _WHAT))[2]
+    except (ClosedError, TamperError):
+        return ()
+
+
+def _merged(fresh: Sequence[Mapping[str, Any]], old: Iterable[Revoked]) -> list[Mapping[str, Any]]:
+    found = {str(each["snapshot_id"]): each for each in fresh}
+    for entry in old:
+        known = found.get(entry.snapshot_id, dataclasses.asdict(entry))
+        found[entry.snapshot_id] = {**known, "admissions": sorted({*known["admissions"], *entry.admissions})}
+    return [found[name] for name in sorted(found)]
+
+
+def _replace(path: Path, body: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(body)
+            file.flush()
+            os.fchmod(descriptor, 0o644)
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read(said: Any) -> tuple[dt.datetime, dt.datetime, tuple[Revoked, ...]]:
+    whole = table(said, ("expires", "issued", "revoked", "type"), _WHAT)
+    if whole["type"] != _TYPE:
+        raise TamperError(f"{_WHAT} is of type {shown(whole['type'])}, expected {_TYPE}; name the right file")
+    if not isinstance(whole["revoked"], list):
+        raise TamperError(f"{_WHAT} holds no list; it is not what poison-guard signs")
+    issued, expires = moment(whole["issued"], "its time"), moment(whole["expires"], "its end")
+    return issued, expires, tuple(_entry(each) for each in whole["revoked"])
+
+
+def _entry(value: Any) -> Revoked:
+    said = table(value, ("admissions", "at", "feed", "snapshot_id", "why"), "a revocation")
+    if not isinstance(said["admissions"], list):
+        raise TamperError("the admissions of a revocation are not a list; it is not what poison-guard signs")
+    return Revoked(
+        snapshot_id=text(said["snapshot_id"], _ID, "a revoked snapshot"),
+        feed=text(said["feed"], _ID, "a revoked snapshot's feed"),
+        why=text(said["why"], _ANY, "the reason of a revocation"),
+        at=moment(said["at"], "the time of a revocation"),
+        admissions=tuple(text(digest, _HASH, "a revoked manifest") for digest in said["admissions"]),
+    )

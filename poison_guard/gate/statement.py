@@ -1,0 +1,191 @@
+"""What an admission says, as an in-toto statement: which data, which verdict, approved by whom, until when.
+
+References:
+    in-toto Attestation Framework, "Statement layer specification", version 1.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from poison_guard.errors import DataError, TamperError
+from poison_guard.gate.dsse import sign
+from poison_guard.gate.strict import canonical, moment, read_json, shown, table, text
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+__all__ = ["PAYLOAD_TYPE", "PREDICATE_TYPE", "Statement", "admission_statement", "read_statement", "sign_statement"]
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+PREDICATE_TYPE = "tag:poison-guard,2026:admission/v1"
+_STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+_TOP = ("_type", "predicate", "predicateType", "subject")
+_PREDICATE = ("approvals", "expires", "feed", "gate_hash", "issued", "policy_hash", "snapshot", "verdict", "version")
+_FEED = re.compile(r"[a-z][a-z0-9_]{0,47}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=@+-]{0,199}", re.ASCII)
+_ANY = re.compile(r".{0,10000}", re.DOTALL)
+_MAX_SUBJECTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An admission as it was signed, every field checked for its form."""
+
+    feed: str
+    snapshot_id: str
+    seq: int
+    hash: str
+    counts: Mapping[str, Any]
+    subjects: Mapping[str, str]
+    """File name, relative to the data folder, to its SHA-256 (hex)."""
+    outcome: str
+    verdict: Mapping[str, Any]
+    approvals: tuple[Mapping[str, Any], ...]
+    """``by``, ``reason``, ``at`` and ``expires`` (None: does not lapse) of each."""
+    policy_hash: str
+    gate_hash: str
+    issued: dt.datetime
+    expires: dt.datetime
+    version: str
+
+
+def admission_statement(
+    *,
+    feed: str,
+    snapshot: Mapping[str, Any],
+    subjects: Sequence[tuple[str, str]],
+    policy_hash: str,
+    gate_hash: str,
+    verdict: Mapping[str, Any],
+    approvals: Sequence[Mapping[str, Any]],
+    issued: dt.datetime,
+    expires: dt.datetime,
+    version: str,
+) -> dict[str, Any]:
+    """Return the in-toto statement of an admission.
+
+    `snapshot` has ``id``, ``seq``, ``hash`` and ``counts``; `subjects` are pairs of file name and SHA-256; `verdict`
+    has at least ``outcome``; `approvals` have ``by``, ``reason``, ``at`` and may have ``expires``. What the verifier
+    would not take is not written: `DataError` names the field.
+    """
+    statement = {
+        "_type": _STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "feed": feed,
+            "snapshot": {key: snapshot[key] for key in ("id", "seq", "hash", "counts")},
+            "policy_hash": policy_hash,
+            "gate_hash": gate_hash,
+            "verdict": {**verdict, "outcome": str(verdict["outcome"]).lower()},
+            "approvals": [{key: each.get(key) for key in ("by", "reason", "at", "expires")} for each in approvals],
+            "issued": issued,
+            "expires": expires,
+            "version": version,
+        },
+    }
+    try:
+        body = canonical(statement)
+        read_statement(body)
+    except TamperError as error:
+        raise DataError(f"this admission cannot be signed, since no verifier would take it: {error}") from None
+    return read_json(body, "the statement")
+
+
+def sign_statement(statement: Mapping[str, Any], key: Ed25519PrivateKey) -> str:
+    """Return the manifest: the DSSE envelope of a statement, as text."""
+    return sign(canonical(statement), PAYLOAD_TYPE, key)
+
+
+def read_statement(payload: bytes) -> Statement:
+    """Return the admission in a payload whose signature holds; `TamperError` names what is not as it is written."""
+    whole = table(read_json(payload, "the statement"), _TOP, "the statement")
+    if whole["_type"] != _STATEMENT_TYPE or whole["predicateType"] != PREDICATE_TYPE:
+        raise TamperError(
+            f"the statement is of type {shown(whole['predicateType'])}, expected {PREDICATE_TYPE}; "
+            "verify it with the version of poison-guard that signed it"
+        )
+    said = table(whole["predicate"], _PREDICATE, "the predicate")
+    snapshot = table(said["snapshot"], ("counts", "hash", "id", "seq"), "the snapshot")
+    issued, expires = moment(said["issued"], "issued"), moment(said["expires"], "expires")
+    if expires <= issued:
+        raise TamperError("the admission expires before it was issued; it is not what poison-guard signs")
+    verdict = said["verdict"]
+    if not isinstance(verdict, dict) or not isinstance(verdict.get("outcome"), str):
+        raise TamperError("the verdict has no outcome; it is not what poison-guard signs")
+    return Statement(
+        feed=text(said["feed"], _FEED, "the feed"),
+        snapshot_id=text(snapshot["id"], _ID, "the snapshot's id"),
+        seq=_seq(snapshot["seq"]),
+        hash=text(snapshot["hash"], _HASH, "the snapshot's hash"),
+        counts=MappingProxyType(_mapping(snapshot["counts"], "the snapshot's counts")),
+        subjects=MappingProxyType(_subjects(whole["subject"])),
+        outcome=verdict["outcome"],
+        verdict=MappingProxyType(verdict),
+        approvals=_approvals(said["approvals"]),
+        policy_hash=text(said["policy_hash"], _ANY, "the policy's hash"),
+        gate_hash=text(said["gate_hash"], _ANY, "the gate's hash"),
+        issued=issued,
+        expires=expires,
+        version=text(said["version"], _ANY, "the version"),
+    )
+
+
+def _subjects(value: Any) -> dict[str, str]:
+    if not isinstance(value, list) or not 1 <= len(value) <= _MAX_SUBJECTS:
+        raise TamperError(f"the statement must name 1 to {_MAX_SUBJECTS:,} data files; seal again and check again")
+    found: dict[str, str] = {}
+    for each in value:
+        subject = table(each, ("digest", "name"), "a subject")
+        name = _name(subject["name"])
+        if name in found:
+            raise TamperError(f"the data file {shown(name)} is named twice; it is not what poison-guard signs")
+        digest = table(subject["digest"], ("sha256",), "a subject's digest")
+        found[name] = text(digest["sha256"], _HASH, f"the hash of {shown(name)}")
+    return found
+
+
+def _name(value: Any) -> str:
+    """Return a file name that stays inside the folder it is looked up in: relative, no ``..``, plain characters."""
+    if not isinstance(value, str) or len(value) > 1000 or not all(_PART.fullmatch(part) for part in value.split("/")):
+        raise TamperError(f"the data file name {shown(value)} is not a plain relative path; it is refused")
+    return value
+
+
+def _approvals(value: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(value, list):
+        raise TamperError("the approvals are not a list; it is not what poison-guard signs")
+    found: list[Mapping[str, Any]] = []
+    for each in value:
+        said = table(each, ("at", "by", "expires", "reason"), "an approval")
+        found.append(
+            MappingProxyType(
+                {
+                    "by": text(said["by"], _ANY, "an approver"),
+                    "reason": text(said["reason"], _ANY, "an approver's reason"),
+                    "at": moment(said["at"], "the time of an approval"),
+                    "expires": None if said["expires"] is None else moment(said["expires"], "the end of an approval"),
+                }
+            )
+        )
+    return tuple(found)
+
+
+def _seq(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TamperError(f"the snapshot's sequence number is {shown(value)}; it is not what poison-guard signs")
+    return value
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TamperError(f"{what} are not a table; it is not what poison-guard signs")
+    return value

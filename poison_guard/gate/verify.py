@@ -1,0 +1,186 @@
+"""Verify an admission offline: the manifest, the public key, a fresh revocation list and the data, nothing else.
+
+Needs the standard library and `cryptography` alone; also ``python -m poison_guard.gate.verify MANIFEST …``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poison_guard.errors import ClosedError, GuardError
+from poison_guard.gate.admission import decide_admission
+from poison_guard.gate.dsse import open_envelope
+from poison_guard.gate.folder import check_files, check_nothing_else
+from poison_guard.gate.keys import key_id
+from poison_guard.gate.keys import public_key as read_public_key
+from poison_guard.gate.revocations import fresh_revocations
+from poison_guard.gate.statement import PAYLOAD_TYPE, Statement, read_statement
+from poison_guard.gate.strict import SKEW, canonical, read_bounded, read_json, shown, utc
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+__all__ = ["Admission", "main", "verify_manifest"]
+
+DAY = dt.timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A permission to train that holds now."""
+
+    snapshot_id: str
+    feed: str
+    hash: str
+    """Of the snapshot, SHA-256 in hex."""
+    outcome: str
+    """``pass``, ``inconclusive`` or ``fail``; the last two with the approvals they need."""
+    approvals: tuple[Mapping[str, Any], ...]
+    issued: dt.datetime
+    expires: dt.datetime
+    """When the admission, or an approval it rests on, ends."""
+    subjects: Mapping[str, str]
+    """Name of each file to train on, relative to the data folder, to its SHA-256: train on these and no others."""
+    digest: str
+    """SHA-256 of the manifest as it was signed, however the file is laid out; to log with the model."""
+    key_id: str
+    data_checked: bool
+    """Whether the files were compared; False only where no data folder was given."""
+
+
+def verify_manifest(
+    manifest: str | Path,
+    *,
+    public_key: str | Path | bytes,
+    revocations: str | Path | None,
+    data: str | Path | None = None,
+    max_revocation_age: dt.timedelta = DAY,
+    now: dt.datetime | None = None,
+    snapshot_id: str | None = None,
+    feed: str | None = None,
+    only: bool = False,
+) -> Admission:
+    """Return the admission of a manifest file when training on it is allowed now; else an error with the reason.
+
+    It holds when `public_key` (PEM file or text) signed it, it was issued and has not expired, its verdict and
+    approvals allow it, the revocation list (a file signed by the same key, at most `max_revocation_age` old) does not
+    name it, and each file it names lies in `data` with the hash it was admitted with. `snapshot_id` and `feed` are
+    what the caller means to train on. `only`: the data folder holds nothing else. Without `data` no file is compared.
+
+    `TamperError` for what was edited or signed by another key, `ClosedError` for what does not hold, `ConfigError` for
+    an unusable public key.
+    """
+    key, at = read_public_key(public_key), utc(now)
+    body = read_bounded(Path(manifest), "the manifest")
+    said = read_statement(open_envelope(body, [key], payload_type=PAYLOAD_TYPE))
+    digest = hashlib.sha256(canonical(read_json(body, "the manifest"))).hexdigest()  # as signed, however it is laid out
+    _check_meant(said, snapshot_id, feed)
+    expires = _check_time_and_rule(said, at)
+    _check_not_revoked(said, digest, revocations, key, at, max_revocation_age)
+    if data is not None:
+        check_files(Path(data), said.subjects)
+    if data is not None and only:
+        given = (manifest, revocations, public_key)
+        own = [Path(name) for name in given if isinstance(name, str | Path) and "\n" not in str(name)]
+        check_nothing_else(Path(data), said.subjects, besides=own)
+    return _admission(said, expires, digest, key, data_checked=data is not None)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verifier alone; returns 0 when training is allowed, 1 when not, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m poison_guard.gate.verify", description="Verify an admission.")
+    parser.add_argument("manifest")
+    parser.add_argument("--key", required=True, help="public key (PEM) of the home that signs")
+    parser.add_argument("--revocations", required=True, help="revocation list of that home, at most a day old")
+    parser.add_argument("--data", required=True, help="folder of the data files; must hold nothing else")
+    parser.add_argument("--snapshot", help="snapshot that is meant")
+    parser.add_argument("--feed", help="feed that is meant")
+    given = parser.parse_args(argv)
+    try:
+        found = verify_manifest(
+            given.manifest,
+            public_key=given.key,
+            revocations=given.revocations,
+            data=given.data,
+            snapshot_id=given.snapshot,
+            feed=given.feed,
+            only=True,
+        )
+    except GuardError as error:
+        sys.stderr.write(f"poison-guard: {error}\n")
+        return error.exit_code
+    told = {"snapshot_id": found.snapshot_id, "feed": found.feed, "digest": found.digest, "files": [*found.subjects]}
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 0
+
+
+def _admission(
+    said: Statement, expires: dt.datetime, digest: str, key: Ed25519PublicKey, *, data_checked: bool
+) -> Admission:
+    return Admission(
+        snapshot_id=said.snapshot_id,
+        feed=said.feed,
+        hash=said.hash,
+        outcome=said.outcome,
+        approvals=said.approvals,
+        issued=said.issued,
+        expires=expires,
+        subjects=said.subjects,
+        digest=digest,
+        key_id=key_id(key),
+        data_checked=data_checked,
+    )
+
+
+def _check_meant(said: Statement, snapshot_id: str | None, feed: str | None) -> None:
+    if snapshot_id is not None and said.snapshot_id != snapshot_id:
+        raise ClosedError(
+            f"the manifest admits the snapshot {said.snapshot_id}, not {shown(snapshot_id)}; name the right manifest"
+        )
+    if feed is not None and said.feed != feed:
+        raise ClosedError(f"the manifest is of the feed {said.feed}, not {shown(feed)}; name the right manifest")
+
+
+def _check_time_and_rule(said: Statement, now: dt.datetime) -> dt.datetime:
+    """Return when the admission ends; `ClosedError` when it has, has not begun, or the rule does not allow it."""
+    if said.issued > now + SKEW:
+        raise ClosedError(
+            f"the admission was issued in the future, at {said.issued:%Y-%m-%d %H:%M} UTC; check both clocks"
+        )
+    if now >= said.expires:
+        raise ClosedError(f"the admission expired at {said.expires:%Y-%m-%d %H:%M} UTC; check the snapshot again")
+    decision = decide_admission(said.outcome, said.approvals, now=now)
+    if not decision.admitted:
+        raise ClosedError(decision.why)
+    return min(said.expires, decision.expires or said.expires)
+
+
+def _check_not_revoked(
+    said: Statement,
+    digest: str,
+    path: str | Path | None,
+    key: Ed25519PublicKey,
+    now: dt.datetime,
+    max_age: dt.timedelta,
+) -> None:
+    if path is None:
+        raise ClosedError("no revocation list was given; name the revocations.json of the home that signs")
+    body = read_bounded(Path(path), "the revocation list")
+    for entry in fresh_revocations(body, key, now=now, max_age=max_age):
+        if entry.snapshot_id == said.snapshot_id or digest in entry.admissions:
+            raise ClosedError(
+                f"the snapshot {said.snapshot_id} was revoked at {entry.at:%Y-%m-%d %H:%M} UTC ({shown(entry.why)}); "
+                "train on a newer one"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

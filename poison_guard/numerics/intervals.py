@@ -1,0 +1,100 @@
+"""Intervals and tests for counts: exact binomial, paired proportions, and how a second sample's count may differ."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import special
+
+__all__ = [
+    "beta_binomial_tail",
+    "normal_quantile",
+    "paired_drop",
+    "proportion_bounds",
+    "rows_to_exclude",
+    "sooner_elsewhere",
+]
+
+
+def normal_quantile(tail: float) -> float:
+    """Return z with ``P(Z > z) = tail`` for a standard normal Z, `tail` in (0, 1).
+
+    >>> round(normal_quantile(0.05), 3)
+    1.645
+    """
+    return -float(special.ndtri(tail))
+
+
+def proportion_bounds(hits: int, n: int, *, low_tail: float, high_tail: float) -> tuple[float, float]:
+    """Return exact one-sided bounds of a proportion from `hits` of `n`; (0, 1) with ``n = 0``.
+
+    References: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial"
+    (1934).
+
+    >>> [round(bound, 4) for bound in proportion_bounds(0, 299, low_tail=0.05, high_tail=0.05)]
+    [0.0, 0.01]
+    """
+    low = float(special.betaincinv(hits, n - hits + 1, low_tail)) if hits > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, n - hits, 1 - high_tail)) if hits < n else 1.0
+    return low, high
+
+
+def rows_to_exclude(limit: float, *, tail: float = 0.05) -> int:
+    """Return the least n whose zero hits exclude a proportion above `limit`, in (0, 1), at one-sided `tail`.
+
+    >>> rows_to_exclude(0.01)
+    299
+    """
+    return math.ceil(math.log(tail) / math.log1p(-limit)) if limit < 1 else 1
+
+
+def paired_drop(lost: int, gained: int, n: int, *, low_tail: float, high_tail: float) -> tuple[float, float, float]:
+    """Return how much a paired proportion fell, ``(lost - gained) / n``, and one-sided bounds of it, in [-1, 1].
+
+    `lost` counts the pairs that were right before and are wrong now, `gained` the other way round. With ``n = 0``
+    nothing is excluded: (0, -1, 1).
+
+    References: Bonett and Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on
+    paired data" (2012).
+    """
+    if n == 0:
+        return 0.0, -1.0, 1.0
+    a, b = (lost + 1) / (n + 2), (gained + 1) / (n + 2)
+    width = math.sqrt((a + b - (a - b) ** 2) / (n + 2))
+    low = max(-1.0, a - b - normal_quantile(low_tail) * width)
+    high = min(1.0, a - b + normal_quantile(high_tail) * width)
+    value = (lost - gained) / n
+    return value, min(low, value), max(high, value)
+
+
+def beta_binomial_tail(hits: np.ndarray, n: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return ``P(X >= hits)`` for X beta-binomial(`n`, `a`, `b`), elementwise; all arrays of one shape.
+
+    It is the predictive chance of a count in `n` new rows where the rate has a Beta(a, b) posterior. Summed from the
+    upper end by the ratio of neighbouring terms, so that small tails keep their digits.
+    """
+    hits, n = np.asarray(hits, dtype=np.int64), np.asarray(n, dtype=np.int64)
+    out = np.ones(hits.shape)
+    for at in np.ndindex(hits.shape):
+        if hits[at] > 0:
+            ks = np.arange(hits[at], n[at] + 1, dtype=np.float64)
+            logs = (
+                special.gammaln(n[at] + 1)
+                - special.gammaln(ks + 1)
+                - special.gammaln(n[at] - ks + 1)
+                + special.betaln(ks + a[at], n[at] - ks + b[at])
+                - special.betaln(a[at], b[at])
+            )
+            out[at] = min(1.0, float(np.exp(special.logsumexp(logs)))) if len(ks) else 0.0
+    return out
+
+
+def sooner_elsewhere(here: np.ndarray, there: np.ndarray, share: float) -> np.ndarray:
+    """Return the chance that so few of ``here + there`` hits fall on `there`, whose share of all rows is `share`.
+
+    Rows of both sets are exchangeable under the null, so given the total the count there is (close to) binomial;
+    small = the hits are in `here` and not `there`.
+    """
+    total = np.asarray(here) + np.asarray(there)
+    return np.asarray(special.bdtr(np.asarray(there, dtype=np.float64), total, share))

@@ -1,0 +1,105 @@
+"""Models on disk: one safetensors file with a JSON description inside; nothing that could run code is ever read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from poison_guard.config.retrain import RetrainConfig, parse_retrain
+from poison_guard.errors import ConfigError, DataError, TamperError
+from poison_guard.retrain.inputs import INPUTS, Inputs
+from poison_guard.retrain.models import build_module, is_import_path, model_kind
+from poison_guard.retrain.tensors import pack, parse, read_bounded, write_whole
+from poison_guard.retrain.trained import TrainedModel
+
+__all__ = ["NAME", "load", "save"]
+
+NAME = "model.safetensors"
+"""Name of the file in the folder it is saved to."""
+_FORMAT = "poison-guard model 1"
+
+
+def save(model: TrainedModel, folder: Path) -> tuple[Path, str]:
+    """Write `model` to a file in `folder`, whole or not at all; return its path and SHA-256, hex."""
+    description = {
+        "format": _FORMAT,
+        "kind": model.kind,
+        "classes": list(model.classes),
+        "config": {key: value for key, value in dataclasses.asdict(model.config).items() if value is not None},
+        "inputs": model.inputs.settings(),
+        "history": [dict(row) for row in model.history],
+        "cost": dict(model.cost),
+        "seed": model.seed,
+    }
+    tensors = {f"module.{name}": value for name, value in model.module.state_dict().items()}
+    tensors |= {f"inputs.{name}": torch.from_numpy(array) for name, array in model.inputs.arrays().items()}
+    data = pack(description, tensors)
+    path = Path(folder) / NAME
+    write_whole(path, data)
+    return path, hashlib.sha256(data).hexdigest()
+
+
+def load(path: Path, sha256: str | None = None, *, allow_import: bool = False) -> TrainedModel:
+    """Return the model that `save` wrote to `path`.
+
+    `DataError` names the file when it is anything else: a pickle, an archive, cut short, past its bounds, or with
+    tensors that do not fit its model. `TamperError` when its hash is not `sha256`. A model of an import path runs code
+    of that path's package: it is only loaded with `allow_import`, and then only with its `sha256`.
+    """
+    path = Path(path)
+    data = read_bounded(path)
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise TamperError(f"{path} has the SHA-256 {found}, not {sha256} as it was saved; restore it or train it again")
+    description, tensors = parse(data, name=str(path), expected=_FORMAT)
+    try:
+        return _rebuild(description, tensors, path, allow_import and sha256 is not None)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        raise DataError(f"{path} describes a model that cannot be ({error}); train it again") from error
+
+
+def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor], path: Path, imports: bool) -> TrainedModel:
+    kind, classes = str(description["kind"]), tuple(str(label) for label in description["classes"])
+    config = _config(description["config"], path)
+    arrays = {n.removeprefix("inputs."): v.numpy() for n, v in tensors.items() if n.startswith("inputs.")}
+    inputs: Inputs = INPUTS[kind].restore(description["inputs"], arrays)
+    name = str(config.model)
+    if model_kind(name) not in (None, kind):
+        raise DataError(f"{path} says that {name} learned from {kind} examples; train it again")
+    if is_import_path(name) and not imports:
+        raise DataError(f"{path} names the import path {name!r}, which loading would run; give its sha256 and allow it")
+    module = _module(name, inputs.shape, len(classes), tensors)
+    history = tuple(dict(row) for row in description["history"])
+    cost = {str(key): float(value) for key, value in description["cost"].items()}
+    return TrainedModel(kind, classes, config, inputs, module, history, cost, int(description["seed"]))
+
+
+def _config(table: dict[str, Any], path: Path) -> RetrainConfig:
+    try:
+        return parse_retrain(table, features=tuple(table.get("mutable", ())), file=str(path))
+    except ConfigError as error:
+        raise DataError(f"{path} holds settings that cannot be: {error}") from error
+
+
+def _module(name: str, shape: tuple[int, ...], classes: int, tensors: dict[str, Tensor]) -> nn.Module:
+    """Return the module with its weights; shapes are compared before memory is taken."""
+    weights = {n.removeprefix("module."): value for n, value in tensors.items() if n.startswith("module.")}
+    if is_import_path(name):
+        module = build_module(name, shape, classes)
+        module.load_state_dict(weights)
+    else:
+        with torch.device("meta"):
+            module = build_module(name, shape, classes)
+        wanted = {n: value.shape for n, value in module.state_dict().items()}
+        if wanted != {n: value.shape for n, value in weights.items()}:
+            raise ValueError("its tensors are not those of its model")
+        module.load_state_dict(weights, assign=True)
+    if not all(bool(np.isfinite(value.numpy()).all()) for value in weights.values()):
+        raise ValueError("its weights are not all numbers")
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,84 @@
+"""Named tensors and a JSON description in one safetensors file: written whole or not at all, read within bounds."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from poison_guard.errors import DataError
+
+__all__ = ["MAX_BYTES", "pack", "parse", "read_bounded", "write_whole"]
+
+MAX_BYTES = 1 << 30
+"""Largest file that is read."""
+_MAX_HEADER = 32 << 20
+_KEY = "poison_guard"  # one key only: safetensors does not keep the order of several
+
+
+def pack(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+    """Return a safetensors file: equal content gives equal bytes."""
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return safetensors.torch.save(whole, {_KEY: text})
+
+
+def parse(data: bytes, *, name: str, expected: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return description and tensors of a safetensors file whose description has ``format`` `expected`.
+
+    `DataError` names the file for anything else. Reading runs no code of the file: pickles and archives are refused.
+    """
+    kind = _foreign(data)
+    if kind is not None:
+        raise DataError(f"{name} is {kind}, not a safetensors file; only models saved by poison-guard retrain are read")
+    try:
+        size = struct.unpack("<Q", data[:8])[0]
+        header = json.loads(data[8 : 8 + size])
+        description = json.loads(header["__metadata__"][_KEY])
+        if description["format"] != expected:
+            raise ValueError(f"its format is {description['format']!r}")
+        return description, safetensors.torch.load(data)
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
+        raise DataError(f"{name} is not a {expected!r} file ({error}); train the model again") from error
+
+
+def _foreign(data: bytes) -> str | None:
+    """Return what a file that cannot be safetensors is, or None."""
+    if data[:2] == b"PK":
+        return "a zip archive (as torch.save writes, which can hold code)"
+    if data[:1] == b"\x80" and data[1:2] <= b"\x08" and data[8:9] != b"{":
+        return "a pickle (which can hold code)"
+    if len(data) < 10 or data[8:9] != b"{":
+        return "of another format"
+    if struct.unpack("<Q", data[:8])[0] > min(len(data) - 8, _MAX_HEADER):
+        return "cut short or has a header past its bounds"
+    return None
+
+
+def read_bounded(path: Path) -> bytes:
+    """Return the bytes of `path`; `DataError` when it is missing, no plain file, or larger than `MAX_BYTES`."""
+    if not path.is_file():
+        raise DataError(f"{path} is not a file; name a model file that poison-guard retrain wrote")
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{path} has more than {MAX_BYTES >> 20} MiB, the most a model file may have")
+    return data
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path` on a local disk: readers, and whoever comes after a kill, see all of it or the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,55 @@
+"""Measure marks that go with one label against what trusted examples expect: what a dirty-label backdoor looks like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from poison_guard.signals.labels.marks import marks_of
+from poison_guard.signals.labels.posterior import Posterior
+
+if TYPE_CHECKING:
+    from poison_guard.records import Examples
+
+__all__ = ["label_triggers"]
+
+PURE = 0.75
+"""Share of a mark's carriers that must have one label for the mark to be of interest."""
+SURPRISING = 0.5
+"""Mean probability of that label, as trusted examples see the carriers, at which the mark is no surprise."""
+LEAST = 10
+"""Carriers, of snapshot and trusted set together, below which no mark is looked at."""
+_MOST = 200
+
+
+def label_triggers(posterior: Posterior, trusted: Examples, snapshot: Examples, vectors: np.ndarray) -> dict[str, Any]:
+    """Return the marks whose carriers have one label that trusted examples deny, with how many carry it on each side.
+
+    `posterior`: fitted on the trusted vectors; `vectors` ``(n, d)``: the snapshot's. Result: ``n``, ``trusted_n``,
+    ``marks``: rows ``{"mark", "label", "here", "there"}``: carriers with that label in the snapshot and in the trusted
+    set; each row's probabilities were computed without it. Whether a mark is listed depends on both sets together and
+    not on which of the two a row is from, so the split between them is an exact test of exchangeability. Marks carried
+    by the same rows are listed once. Blind to clean-label backdoors, whose labels nobody denies.
+    """
+    n, m = len(snapshot), len(trusted)
+    p = np.concatenate([posterior.own, posterior.probabilities(vectors)])
+    names = np.array(posterior.labels)
+    given = np.concatenate([part.frame["label"].to_numpy(object).astype(str) for part in (trusted, snapshot)])
+    every = np.unique(np.concatenate([given, names]))
+    hot = given[:, None] == every
+    expected = np.zeros(hot.shape)
+    expected[:, np.searchsorted(every, names)] = p
+    inside = np.arange(n + m) < m
+    marks = marks_of((trusted, snapshot), least=LEAST)
+    sums = marks.sums(np.concatenate([np.ones((n + m, 1)), hot, hot & inside[:, None], expected], axis=1))
+    carriers, k = np.maximum(sums[:, :1], 1), len(every)
+    with_label, there, surprise = sums[:, 1 : k + 1], sums[:, k + 1 : 2 * k + 1], sums[:, 2 * k + 1 :] / carriers
+    wanted = (with_label >= LEAST) & (with_label >= PURE * carriers) & (surprise <= SURPRISING)
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for at, c in np.argwhere(wanted):
+        row = {"label": str(every[c]), "here": int(with_label[at, c] - there[at, c]), "there": int(there[at, c])}
+        key = (*row.values(), int(carriers[at, 0]), round(float(surprise[at, c]), 5))
+        found.setdefault(key, {"mark": marks.names[at], **row, "expected": float(surprise[at, c])})
+    ranked = sorted(found.values(), key=lambda row: (-(row["here"] - row["there"] * n / max(1, m)), row["mark"]))
+    return {"n": n, "trusted_n": m, "marks": ranked[:_MOST], "family": [row["here"] + row["there"] for row in ranked]}

@@ -1,0 +1,41 @@
+"""What taking records back takes with it: snapshots that held them, their models, the champion to go back to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from poison_guard.store import Store
+from poison_guard.store.models import Model, champion, list_models, models_of
+from poison_guard.store.snapshots import load_snapshot
+
+__all__ = ["Consequences", "consequences"]
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What hangs on snapshots that are, or would be, revoked."""
+
+    revoked: tuple[str, ...]
+    models: tuple[Model, ...]
+    """Models trained on one of them."""
+    champion: str | None
+    """The champion, where it is one of `models`."""
+    rollback_to: str | None
+    """Then: the newest earlier champion whose snapshot still stands."""
+
+
+def consequences(store: Store, feed: str, snapshots: Sequence[str]) -> Consequences:
+    """Return what hangs on `snapshots`."""
+    used = tuple(models_of(store, list(snapshots))) if snapshots else ()
+    best = champion(store, feed)
+    reigning = best.model_id if best is not None and best.model_id in {model.model_id for model in used} else None
+    return Consequences(tuple(snapshots), used, reigning, _earlier(store, feed, set(snapshots)) if reigning else None)
+
+
+def _earlier(store: Store, feed: str, snapshots: set[str]) -> str | None:
+    retired = [model for model in list_models(store, feed) if model.status == "retired"]
+    for model in sorted(retired, key=lambda model: model.seq, reverse=True):
+        if model.snapshot_id not in snapshots and load_snapshot(store, model.snapshot_id).revoked_seq is None:
+            return model.model_id
+    return None

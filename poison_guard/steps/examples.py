@@ -1,0 +1,165 @@
+"""Load what models are trained and judged on: the examples of a snapshot, and the trusted ones with their splits."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.errors import ConfigError, DataError
+from poison_guard.records import Examples
+from poison_guard.steps.content import Content, content_of, inputs_of, load_item_content, record_content
+from poison_guard.steps.opening import Feed, load_controls
+from poison_guard.store import load_trusted
+from poison_guard.store.snapshots import Part, Snapshot
+from poison_guard.store.trusted import split_of
+
+__all__ = ["TrustedExamples", "for_training", "load_examples", "load_trusted_examples", "read_parts"]
+
+_LEAD = ["example_id", "label", "slice"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedExamples:
+    """Trusted examples and the split of each, ``(n,)`` of reference, calibration and holdout."""
+
+    examples: Examples
+    split: np.ndarray
+
+    def held_out(self) -> Examples:
+        """Return those that no training ever sees: calibration and holdout."""
+        return self.examples.take(self.split != "reference")
+
+
+def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None) -> Examples:
+    """Return the examples of a snapshot, new where `since` lacks them or has them with another label.
+
+    `TamperError` when a part is not the file that was sealed; `DataError` where a cell is not what the model takes.
+    """
+    content = _trainable(feed)
+    frame = read_parts(feed, snapshot.parts)
+    kept = {part.sha256 for part in since.parts} if since else set()
+    old = read_parts(feed, since.parts)[_LEAD[:2]] if since else frame[_LEAD[:2]].iloc[:0]
+    if since and all(part.sha256 in kept for part in snapshot.parts):
+        is_new = np.zeros(len(frame), bool)
+    else:
+        before = pd.MultiIndex.from_frame(old)
+        is_new = ~pd.MultiIndex.from_frame(frame[_LEAD[:2]]).isin(before)
+    return _examples(frame, content, is_new)
+
+
+def read_parts(feed: Feed, parts: tuple[Part, ...]) -> pd.DataFrame:
+    """Return the rows of some parts, one frame; each file is checked against its hash."""
+    frames = [feed.store.lake.read_frame(part.path, sha256=part.sha256) for part in parts]
+    if not frames:
+        return pd.DataFrame({name: pd.Series(dtype="str") for name in _LEAD})
+    return pd.concat(frames, ignore_index=True)
+
+
+def load_trusted_examples(feed: Feed) -> TrustedExamples:
+    """Return the feed's trusted set as examples: vetted records, or the items that vetted votes agree on.
+
+    An item's split follows from its id, for ever; a known answer (control) outweighs votes, and an item whose vetted
+    votes are tied is left out.
+    """
+    content = _trainable(feed)
+    held = load_trusted(feed.store, feed.contract.name)
+    if not held.hash:
+        return TrustedExamples(_examples(_no_rows(content), content, np.zeros(0, bool)), np.empty(0, object))
+    records = held.records
+    if not feed.contract.vote:
+        frame = _of_records(records, content)
+        split = records["split"].to_numpy(object)[frame.index]
+        return TrustedExamples(_examples(frame.reset_index(drop=True), content, np.zeros(len(frame), bool)), split)
+    labels = _agreed(records, feed)
+    frame = labels.merge(_item_content(feed, records, content), on="item_id", how="inner")
+    frame = frame.rename(columns={"item_id": "example_id"})
+    split = np.array([split_of(hashlib.sha256(f"item:{name}".encode()).hexdigest()) for name in frame["example_id"]])
+    return TrustedExamples(_examples(frame, content, np.zeros(len(frame), bool)), split.astype(object))
+
+
+def for_training(snapshot: Examples, trusted: TrustedExamples) -> Examples:
+    """Return the examples a model may learn from: those of a snapshot that no judgement is based on.
+
+    An item that is held out is dropped by its id, and so is any example with the very content of a held-out one.
+    """
+    held = trusted.held_out()
+    same = np.isin(snapshot.frame["example_id"].to_numpy(object), held.frame["example_id"].to_numpy(object))
+    copies = set(_fingerprints(held))
+    copied = np.array([mark in copies for mark in _fingerprints(snapshot)], dtype=bool)
+    return snapshot.take(~(same | copied)) if len(snapshot) else snapshot
+
+
+def _fingerprints(examples: Examples) -> list[bytes]:
+    if examples.kind == "text":
+        return [str(text).encode("utf-8", "surrogatepass") for text in examples.inputs]
+    return [np.ascontiguousarray(row).tobytes() for row in examples.inputs]
+
+
+def _trainable(feed: Feed) -> Content:
+    content = content_of(feed.contract)
+    if not content.kind:
+        raise ConfigError(
+            f"{feed.contract.path or feed.contract.name} names no image, text or features, so there is nothing a model "
+            "could be trained on; map one of them in [columns] or [items]"
+        )
+    return content
+
+
+def _examples(frame: pd.DataFrame, content: Content, is_new: np.ndarray) -> Examples:
+    inputs = inputs_of(frame.drop(columns=["home"], errors="ignore"), content)
+    lead = frame[_LEAD].astype("str").assign(is_new=is_new).reset_index(drop=True)
+    names = tuple(c for c in frame.columns if c not in (*_LEAD, "home")) if content.kind == "table" else ()
+    return Examples(content.kind, lead, inputs, names)
+
+
+def _no_rows(content: Content) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=object) for name in (*_LEAD, *(content.columns or ("content",)))})
+
+
+def _of_records(records: pd.DataFrame, content: Content) -> pd.DataFrame:
+    label = next((role for role in ("label", "answer", "rating") if role in records), None)
+    if label is None:
+        raise DataError("the trusted set has no label to judge by; map `label` in [columns]")
+    lead = pd.DataFrame(
+        {
+            "example_id": records["record_id"],
+            "label": records[label],
+            "slice": records["group"].fillna("") if "group" in records else "",
+        }
+    )
+    whole = pd.concat([lead, record_content(records, content).set_axis(records.index)], axis=1)
+    return whole[whole["label"].notna()]
+
+
+def _agreed(records: pd.DataFrame, feed: Feed) -> pd.DataFrame:
+    """Return ``item_id, label, slice`` of the items that trusted votes agree on."""
+    vote = str(feed.contract.vote)
+    votes = records[["item_id", vote]].dropna().astype("str")
+    counts = votes.value_counts().rename("n").reset_index()
+    counts["top"] = counts.groupby("item_id")["n"].transform("max")
+    best = counts[counts["n"] == counts["top"]]
+    best = best[~best["item_id"].duplicated(keep=False)]
+    labels = dict(zip(best["item_id"], best[vote], strict=True))
+    controls = load_controls(feed.contract, feed.settings)
+    known = set(votes["item_id"])
+    labels |= {i: a for i, a in zip(controls["item_id"], controls["answer"], strict=True) if i in known}
+    group = (
+        records.drop_duplicates("item_id").set_index("item_id")["group"]
+        if "group" in records
+        else pd.Series(dtype="str")
+    )
+    items = sorted(labels)
+    return pd.DataFrame(
+        {"item_id": items, "label": [labels[i] for i in items], "slice": [str(group.get(i) or "") for i in items]}
+    )
+
+
+def _item_content(feed: Feed, records: pd.DataFrame, content: Content) -> pd.DataFrame:
+    if content.of_items:
+        return load_item_content(feed.contract, feed.settings, content)
+    shown = pd.concat([records[["item_id"]], record_content(records, content).set_axis(records.index)], axis=1)
+    distinct = shown.dropna(subset=["item_id"]).drop_duplicates(["item_id", *content.columns])
+    return distinct[~distinct["item_id"].duplicated(keep=False)]

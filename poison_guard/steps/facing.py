@@ -1,0 +1,217 @@
+"""The second half as people call it: seal, gate, approve, retrain, roll back, recall, with what each one shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from poison_guard.errors import ClosedError
+from poison_guard.review import recall as review_recall
+from poison_guard.steps import admission, sealing, training
+from poison_guard.steps.consequences import consequences
+from poison_guard.steps.examples import load_trusted_examples
+from poison_guard.steps.judging import Judged, judge, judged_before
+from poison_guard.steps.opening import Feed
+from poison_guard.store.models import champion
+from poison_guard.store.snapshots import last_snapshot, list_snapshots
+
+__all__ = [
+    "GateResult",
+    "RecallResult",
+    "RetrainResult",
+    "SealResult",
+    "approve",
+    "candidate_inputs",
+    "gate",
+    "recall",
+    "retrain",
+    "rollback",
+    "seal",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SealResult:
+    """What `Guard.seal` returns."""
+
+    snapshot_id: str
+    new: bool
+    """False: nothing changed since the last one, which this is."""
+    counts: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GateResult:
+    """What `Guard.gate` and `Guard.approve` return."""
+
+    outcome: str
+    """``pass``, ``fail``, ``inconclusive`` or ``error``."""
+    admitted: bool
+    checks: pd.DataFrame
+    """``name, outcome, value, limit, low, high, n, needs, why, blocking, atlas, nist``, one row a check."""
+    snapshot_id: str
+    manifest: Path | None
+    """The signed admission, where there is one."""
+    why: tuple[str, ...]
+    """A sentence for each check that keeps the gate closed, and how it can be opened."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetrainResult:
+    """What `Guard.retrain` and `Guard.rollback` return."""
+
+    model_id: str
+    promoted: bool
+    why: str
+    metrics: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecallResult:
+    """What `Guard.recall` returns: the decision, what it revoked, and what ate it."""
+
+    seq: int
+    """Number of its event; `undo` takes it."""
+    verb: str
+    record_ids: tuple[str, ...]
+    places: Mapping[str, int]
+    """How many of the records came from where."""
+    revoked: tuple[str, ...]
+    """Snapshots that held one of them."""
+    models: tuple[str, ...]
+    """Models trained on those snapshots."""
+    champion: str | None
+    """The champion, where it is among `models`."""
+    rollback_to: str | None
+    """The newest earlier champion whose snapshot still stands: what `rollback` can go to."""
+
+
+def seal(feed: Feed) -> SealResult:
+    """Seal what is accepted now."""
+    sealed = sealing.seal(feed)
+    return SealResult(sealed.snapshot.snapshot_id, sealed.new, dict(sealed.snapshot.counts))
+
+
+def gate(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> GateResult:
+    """Judge a snapshot and admit it where it may pass; the last one, sealed first where there is none."""
+    if snapshot_id is None and last_snapshot(feed.store, feed.contract.name) is None:
+        sealing.seal(feed)
+    judged = judge(feed, snapshot_id, now, candidate=candidate)
+    return _admitted(feed, judged, now) if candidate is None else _shown(judged, None, judged.verdict.why)
+
+
+def approve(
+    feed: Feed, snapshot_id: str | None, *, by: str, reason: str, expires: dt.datetime | None, now: dt.datetime
+) -> GateResult:
+    """Write an approval down and admit the snapshot where that is enough."""
+    admission.approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=now)
+    return _admitted(feed, judged_before(feed, snapshot_id), now)
+
+
+def candidate_inputs(feed: Feed) -> pd.DataFrame:
+    """Return the held-out trusted examples as a candidate's user sees them: ``example_id`` and content, no labels."""
+    held = load_trusted_examples(feed).held_out()
+    ids = held.frame[["example_id"]]
+    if held.kind == "table":
+        return pd.concat([ids, pd.DataFrame(held.inputs, columns=list(held.features))], axis=1)
+    cells = list(held.inputs) if held.kind == "text" else [image.tolist() for image in held.inputs]
+    return ids.assign(**{held.kind: pd.Series(cells, dtype=object)})
+
+
+def retrain(feed: Feed, now: dt.datetime, *, measure_only: bool) -> RetrainResult:
+    """Train on what is due, evaluate and promote; with `measure_only` on the last snapshot, never promoted."""
+    name = feed.contract.name
+    if measure_only:
+        model = training.measure_model(feed, admission.chosen_snapshot(feed, None).snapshot_id, now)
+        metrics = training.evaluate_model(feed, model.model_id)
+        return RetrainResult(model.model_id, False, "trained for measurement; it can never be promoted", metrics)
+    snapshot_id = training.due(feed, now)
+    if snapshot_id is None:
+        return _nothing_due(feed, name)
+    model = training.train_model(feed, snapshot_id, now)
+    metrics = training.evaluate_model(feed, model.model_id)
+    decision = training.promote_model(feed, model.model_id)
+    return RetrainResult(model.model_id, decision["promoted"], decision["why"], metrics)
+
+
+def _nothing_due(feed: Feed, name: str) -> RetrainResult:
+    """Return the standing champion where it came from the last admission; `ClosedError` where nothing is admitted."""
+    best = champion(feed.store, name)
+    if best is None:
+        raise ClosedError(
+            f"nothing of {name} is admitted that a model could learn from; `poison-guard gate check` opens the gate, "
+            "or says why not"
+        )
+    return RetrainResult(best.model_id, True, "nothing new is admitted; it is the champion already", best.metrics)
+
+
+def rollback(feed: Feed, *, to: str, by: str, reason: str, force: bool) -> RetrainResult:
+    """Make an earlier champion the champion again."""
+    model = training.rollback(feed, to=to, by=by, reason=reason, force=force)
+    return RetrainResult(model.model_id, True, f"rolled back by {by}: {reason}", model.metrics)
+
+
+def recall(
+    feed: Feed,
+    *,
+    campaign_id: str | None,
+    source_id: str | None,
+    record_ids: Sequence[str] | None,
+    by: str,
+    reason: str,
+    now: dt.datetime,
+) -> RecallResult:
+    """Take records back, and say which snapshots that revoked and which models learned from them."""
+    before = _standing(feed)
+    done = review_recall(
+        feed.store,
+        feed.contract,
+        campaign_id=campaign_id,
+        source_id=source_id,
+        record_ids=record_ids,
+        by=by,
+        reason=reason,
+        now=now,
+    )
+    after = set(_standing(feed))
+    found = consequences(feed.store, feed.contract.name, [name for name in before if name not in after])
+    admission.renew_revocations(feed, now)
+    return RecallResult(
+        **dataclasses.asdict(done),
+        revoked=found.revoked,
+        models=tuple(model.model_id for model in found.models),
+        champion=found.champion,
+        rollback_to=found.rollback_to,
+    )
+
+
+def _standing(feed: Feed) -> list[str]:
+    """Return the snapshots of the feed that are not revoked."""
+    every = list_snapshots(feed.store, feed.contract.name, limit=1_000_000)
+    return [snapshot.snapshot_id for snapshot in every if snapshot.revoked_seq is None]
+
+
+def _admitted(feed: Feed, judged: Judged, now: dt.datetime) -> GateResult:
+    """Admit a judged snapshot where it may pass, and say what keeps it out where not."""
+    try:
+        made = admission.admit(feed, judged.snapshot.snapshot_id, now)
+    except ClosedError as closed:
+        return _shown(judged, None, (*judged.verdict.why, str(closed)))
+    return _shown(judged, Path(made["manifest"]), judged.verdict.why)
+
+
+def _shown(judged: Judged, manifest: Path | None, why: tuple[str, ...]) -> GateResult:
+    checks = pd.DataFrame([dataclasses.asdict(check) for check in judged.verdict.checks])
+    return GateResult(
+        outcome=judged.verdict.outcome.value,
+        admitted=manifest is not None,
+        checks=checks.assign(outcome=checks["outcome"].astype("str")) if len(checks) else checks,
+        snapshot_id=judged.snapshot.snapshot_id,
+        manifest=manifest,
+        why=why,
+    )

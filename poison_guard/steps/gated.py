@@ -1,0 +1,80 @@
+"""The second half as a scheduler calls it: seal, gate, admit, train, promote; ids in, plain values out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from poison_guard.steps import admission, sealing, training
+from poison_guard.steps.judging import judge
+from poison_guard.steps.opening import open_feed
+
+__all__ = ["admit", "approve", "check_admission", "due", "evaluate", "gate", "promote", "seal", "train"]
+
+
+def seal(contract_path: str, home: str) -> dict[str, Any]:
+    """Seal what is accepted now; return ``snapshot_id, new, counts``."""
+    with open_feed(contract_path, home) as feed:
+        sealed = sealing.seal(feed)
+        return {"snapshot_id": sealed.snapshot.snapshot_id, "new": sealed.new, "counts": dict(sealed.snapshot.counts)}
+
+
+def gate(contract_path: str, home: str, snapshot_id: str) -> dict[str, Any]:
+    """Judge a snapshot; return ``outcome, verdict_seq, why``: a sentence for each check that did not pass."""
+    with open_feed(contract_path, home) as feed:
+        judged = judge(feed, snapshot_id, _now())
+        return {
+            "outcome": judged.verdict.outcome.value,
+            "verdict_seq": judged.verdict_seq,
+            "why": list(judged.verdict.why),
+        }
+
+
+def approve(
+    contract_path: str, home: str, snapshot_id: str, by: str, reason: str, expires: dt.datetime | None = None
+) -> dict[str, int]:
+    """Write down one person's approval; return how many ``approvals`` the verdict has."""
+    with open_feed(contract_path, home) as feed:
+        return {"approvals": admission.approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=_now())}
+
+
+def admit(contract_path: str, home: str, snapshot_id: str) -> dict[str, Any]:
+    """Issue the admission; return ``snapshot_id, manifest, digest, expires``. Raises where the gate is closed."""
+    with open_feed(contract_path, home) as feed:
+        return admission.admit(feed, snapshot_id, _now())
+
+
+def due(contract_path: str, home: str) -> dict[str, str | None]:
+    """Return the ``snapshot_id`` that is admitted and not yet learned from; None where nothing is due."""
+    with open_feed(contract_path, home) as feed:
+        return {"snapshot_id": training.due(feed, _now())}
+
+
+def check_admission(contract_path: str, home: str, snapshot_id: str) -> dict[str, Any]:
+    """Verify an admission against keys, revocations and data; return ``snapshot_id, digest, seq``."""
+    with open_feed(contract_path, home) as feed:
+        return admission.check_admission(feed, snapshot_id, _now())
+
+
+def train(contract_path: str, home: str, snapshot_id: str) -> dict[str, str]:
+    """Train on an admitted snapshot; return the ``model_id``."""
+    with open_feed(contract_path, home) as feed:
+        return {"model_id": training.train_model(feed, snapshot_id, _now()).model_id}
+
+
+def evaluate(contract_path: str, home: str, model_id: str) -> dict[str, Any]:
+    """Evaluate a model on trusted examples no training saw; return its metrics without the single predictions."""
+    with open_feed(contract_path, home) as feed:
+        metrics = training.evaluate_model(feed, model_id)
+        return {key: value for key, value in metrics.items() if key != "predictions"}
+
+
+def promote(contract_path: str, home: str, model_id: str) -> dict[str, Any]:
+    """Promote a model by rule, or refuse it; return ``promoted, why``."""
+    with open_feed(contract_path, home) as feed:
+        decision = training.promote_model(feed, model_id)
+        return {"promoted": decision["promoted"], "why": decision["why"]}
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -1,0 +1,171 @@
+"""Measure a snapshot for the gate: load what the checks ask for, and let pure functions count and compare."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from poison_guard.errors import DataError
+from poison_guard.gate import measure as gate_measure
+from poison_guard.ingest import read_table
+from poison_guard.pipeline.guarded import Crash, guarded
+from poison_guard.records import Examples
+from poison_guard.steps.examples import TrustedExamples, load_examples, load_trusted_examples
+from poison_guard.steps.opening import Feed, computing
+from poison_guard.store import accepted_frames
+from poison_guard.store.admissions import admissions
+from poison_guard.store.models import champion
+from poison_guard.store.residual import audit_counts, backlog_counts, trusted_facts
+from poison_guard.store.snapshots import Snapshot, load_snapshot
+
+__all__ = ["Measured", "measure"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """What the verdict follows from, and the hash of the candidate's predictions where one was judged."""
+
+    measurements: Mapping[str, Mapping[str, Any]]
+    candidate: str | None = None
+
+
+def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str | None = None) -> Measured:
+    """Return all measurements of a snapshot; one that crashes says so, and the verdict closes on it.
+
+    `DataError` where the candidate's file cannot be read at all.
+    """
+    admitted = _admitted(feed, snapshot)
+    with computing(feed):
+        examples = load_examples(feed, snapshot, since=admitted[0] if admitted else None)
+        trusted = load_trusted_examples(feed)
+        anchor = _labels(load_examples(feed, admitted[-1])) if admitted else None
+        told: dict[str, Any] = _guarded_all(
+            lambda: gate_measure.measure_examples(
+                _unknown(examples, trusted), trusted.examples, anchor, feed.contract.gate
+            ),
+            ("label_neighbours", "triggers", "canary", "label_shift"),
+        )
+    told |= _guarded_all(lambda: _sources(feed, examples), ("source_share", "new_cohort"))
+    told |= _guarded_all(lambda: {"trusted_set": _trusted(feed, examples, trusted, now)}, ("trusted_set",))
+    told |= _guarded_all(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
+    if candidate is None:
+        return Measured({**told, "candidate": gate_measure.no_candidate()})
+    given = read_table(candidate, columns=("example_id", "label"))
+    told |= _guarded_all(lambda: {"candidate": _candidate(feed, given, trusted)}, ("candidate",))
+    lines = "\n".join(sorted(f"{name}\t{label}" for name, label in given.itertuples(index=False)))
+    return Measured(told, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def _guarded_all(work: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the named measurements, or why none of them could be made."""
+    done = guarded(work)
+    return {key: {"error": str(done)} for key in names} if isinstance(done, Crash) else done
+
+
+def _admitted(feed: Feed, snapshot: Snapshot) -> list[Snapshot]:
+    """Return the snapshots that were admitted before this one and still stand, newest first; the last is the anchor."""
+    ids = dict.fromkeys(a["snapshot_id"] for a in admissions(feed.store, feed.contract.name, limit=1_000_000))
+    found = [load_snapshot(feed.store, name) for name in ids if name != snapshot.snapshot_id]
+    return [each for each in found if each.revoked_seq is None and each.seq <= snapshot.seq]
+
+
+def _unknown(examples: Examples, trusted: TrustedExamples) -> Examples:
+    """Return the examples whose label nobody vouched for: an item that is trusted cannot tell of poison."""
+    known = set(trusted.examples.frame["example_id"])
+    return examples.take(~examples.frame["example_id"].isin(known).to_numpy())
+
+
+def _labels(examples: Examples) -> dict[str, int]:
+    return {str(label): int(n) for label, n in examples.frame["label"].value_counts().items()}
+
+
+def _sources(feed: Feed, examples: Examples) -> dict[str, Any]:
+    """Count what rests on each source: its accepted records, or its votes for the labels that were adopted."""
+    contract = feed.contract
+    if not contract.has("source_id"):
+        return {"source_share": gate_measure.no_sources(), "new_cohort": gate_measure.no_sources()}
+    label_of = examples.frame.set_index("example_id")["label"]
+    counts: dict[str, int] = {}
+    new: dict[str, bool | None] = {}
+    for frame in accepted_frames(feed.store, contract.name):
+        for source, is_new, n in _spoken(frame, label_of, contract.vote, contract.gate.new_days):
+            counts[source] = counts.get(source, 0) + n
+            new[source] = is_new if source not in new else new[source] or is_new
+    return {"source_share": gate_measure.source_share(counts), "new_cohort": gate_measure.new_cohort(counts, new)}
+
+
+def _spoken(
+    frame: pd.DataFrame, label_of: pd.Series, vote: str | None, new_days: int
+) -> list[tuple[str, bool | None, int]]:
+    """Return ``(source, whether its account was new, records that count)`` of one lake file."""
+    if vote:
+        counts = frame["item_id"].map(label_of) == frame[vote].astype("str")
+    else:
+        counts = frame["record_id"].isin(label_of.index)
+    told = frame[counts & frame["source_id"].notna()]
+    age = pd.Series(pd.NaT, index=told.index, dtype="timedelta64[us]")
+    if "source_since" in told:
+        seen = told["observed_at"].fillna(told["received_at"]) if "observed_at" in told else told["received_at"]
+        age = seen - told["source_since"]
+    rows = pd.DataFrame({"source": told["source_id"].astype("str"), "age": age})
+    grouped = rows.groupby("source", sort=True)["age"].agg(["min", "size"])
+    limit = pd.Timedelta(days=new_days)
+    return [
+        (str(source), None if pd.isna(age) else bool(age < limit), int(n))
+        for source, age, n in zip(grouped.index, grouped["min"], grouped["size"], strict=True)
+    ]
+
+
+def _trusted(feed: Feed, examples: Examples, trusted: TrustedExamples, now: dt.datetime) -> dict[str, Any]:
+    facts = trusted_facts(feed.store, feed.contract.name)
+    age = None if facts["last_added"] is None else (now - facts["last_added"]).days
+    return gate_measure.trusted_set(
+        _labels(trusted.examples), _labels(examples), age_days=age, unvouched=facts["seen_in_feed"], overlap=0
+    )
+
+
+def _people(feed: Feed, n: int, now: dt.datetime) -> dict[str, Any]:
+    contract = feed.contract
+    audited = audit_counts(feed.store, contract.name)
+    waits = backlog_counts(feed.store, contract.name, now=now, expire_days=contract.policy.expire_days)
+    return {
+        "audits": gate_measure.audits(n=audited["decided"], wrong=audited["wrong"]),
+        "backlog": gate_measure.backlog(
+            n=n, deferred=waits["deferred"], expired=waits["expired"], waiting=waits["open"]
+        ),
+    }
+
+
+def _candidate(feed: Feed, given: pd.DataFrame, trusted: TrustedExamples) -> dict[str, Any]:
+    """Compare a candidate's predictions with the champion's, or with those of a model of trusted examples alone."""
+    twice = given["example_id"].duplicated()
+    if twice.any():
+        raise DataError(
+            f"the predictions name {given.loc[twice, 'example_id'].iloc[0]!r} twice; keep one row an example"
+        )
+    held = trusted.held_out()
+    against, baseline = _baseline(feed, trusted, held)
+    predictions = dict(zip(given["example_id"], given["label"].astype("str"), strict=True))
+    return gate_measure.candidate(held.frame, predictions, baseline, against=against)
+
+
+def _baseline(feed: Feed, trusted: TrustedExamples, held: Examples) -> tuple[str, dict[str, str]]:
+    """Return whom a candidate is compared with, and what that one predicts of the held-out examples."""
+    from poison_guard.gate.canary import trusted_only
+    from poison_guard.numerics.represent import fit_representation
+
+    best = champion(feed.store, feed.contract.name)
+    known = dict(best.metrics.get("predictions") or {}) if best is not None else {}
+    ids = held.frame["example_id"].tolist()
+    if known and all(name in known for name in ids):
+        return "champion", {name: str(known[name]) for name in ids}
+    reference = trusted.examples.take(trusted.split == "reference")
+    fitted = fit_representation(reference)
+    labels = reference.frame["label"].to_numpy(object)
+    told = trusted_only(fitted.vectors(reference), labels, fitted.vectors(held))
+    return "trusted-only", dict(zip(ids, map(str, told), strict=True))

@@ -1,0 +1,176 @@
+"""Approvals by named people, the signed admissions that follow, and what is due to be trained on."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import sqlalchemy as sa
+
+from poison_guard.errors import ClosedError, UsageError
+from poison_guard.store import chain, gate_events, tables
+from poison_guard.store import tables_gate as t
+from poison_guard.store.clock import moment
+from poison_guard.store.engine import Store
+from poison_guard.store.verdicts import find_verdict, standing_snapshot
+
+__all__ = ["add_admission", "add_approval", "admissions", "approvals", "due", "revoked"]
+
+
+def add_approval(
+    store: Store,
+    feed: str,
+    *,
+    snapshot_id: str,
+    verdict_seq: int,
+    by: str,
+    reason: str,
+    expires: dt.datetime | None = None,
+    now: dt.datetime | None = None,
+) -> int:
+    """Store that a named person approves of training on a snapshot despite its verdict; return the event's number.
+
+    Raises `UsageError` without name or reason, for an expiry that has passed, and when the same person (whatever the
+    case and spaces) approves of a verdict twice while the first approval holds; `ClosedError` for a revoked snapshot
+    and for a verdict of ERROR, which nobody can approve.
+    """
+    if not by.strip() or not reason.strip():
+        raise UsageError("an approval is given by a named person with a reason; give both `by` and `reason`")
+    at = moment(now)
+    until = None if expires is None else moment(expires)
+    if until is not None and until <= at:
+        raise UsageError(f"an approval must expire later than now, got {until.isoformat()}")
+    with store.write() as conn:
+        seq = chain.next_seq(conn)
+        standing_snapshot(conn, feed, snapshot_id)
+        _check_approvable(conn, snapshot_id, verdict_seq, by, at)
+        row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "verdict_seq": verdict_seq}
+        row |= {"actor": by.strip(), "reason": reason.strip(), "at": at, "expires": until}
+        conn.execute(sa.insert(t.approvals), [row])
+        body = {"verdict": verdict_seq, "reason": chain.subject(store.key, reason.strip())}
+        told = {"kind": "gate.approved", "at": at, "feed": feed, "actor": by.strip(), "body": body}
+        return gate_events.note(conn, store.key, table=t.approvals, ids=[seq], **told)
+
+
+def approvals(store: Store, verdict_seq: int) -> list[dict[str, Any]]:
+    """Return who approved of a verdict, first first: ``by, reason, at, expires, seq``; lapsed ones as well."""
+    c = t.approvals.c
+    query = sa.select(c.actor.label("by"), c.reason, c.at, c.expires, c.seq).where(c.verdict_seq == verdict_seq)
+    with store.read() as conn:
+        return [row._asdict() for row in conn.execute(query.order_by(c.seq))]
+
+
+def add_admission(
+    store: Store,
+    feed: str,
+    *,
+    snapshot_id: str,
+    verdict_seq: int,
+    envelope: str,
+    digest: str,
+    issued: dt.datetime,
+    expires: dt.datetime,
+) -> int:
+    """Store a signed admission (`digest`: SHA-256 of `envelope`) and return its event's number.
+
+    A snapshot has one live admission a verdict: where one holds at `issued`, its number is returned and nothing is
+    written. Raises `ClosedError` for a revoked snapshot and for a verdict of ERROR.
+    """
+    at, until = moment(issued), moment(expires)
+    if until <= at:
+        raise UsageError(f"an admission must expire after it is issued, got {until.isoformat()}")
+    with store.write() as conn:
+        seq, c = chain.next_seq(conn), t.admissions.c
+        standing_snapshot(conn, feed, snapshot_id)
+        if find_verdict(conn, snapshot_id, verdict_seq)["outcome"] == "error":
+            raise ClosedError(f"the checks of {snapshot_id} ended in an error; mend it and check again")
+        live = sa.select(c.seq).where(c.snapshot_id == snapshot_id, c.verdict_seq == verdict_seq, c.expires > at)
+        there = conn.execute(live.order_by(c.seq.desc()).limit(1)).scalar()
+        if there is not None:
+            return int(there)
+        row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "verdict_seq": verdict_seq}
+        row |= {"envelope": envelope, "digest": digest, "issued": at, "expires": until}
+        conn.execute(sa.insert(t.admissions), [row])
+        body = {"verdict": verdict_seq, "manifest": digest}
+        return gate_events.note(
+            conn, store.key, kind="gate.admitted", at=at, feed=feed, table=t.admissions, ids=[seq], body=body
+        )
+
+
+def admissions(store: Store, feed: str, limit: int = 50) -> list[dict[str, Any]]:
+    """Return the last admissions of a feed, newest first.
+
+    Keys ``snapshot_id, verdict_seq, envelope, digest, issued, expires, revoked, seq``; `revoked` is that of the
+    snapshot.
+    """
+    a, s = t.admissions.c, t.snapshots.c
+    shown = (a.snapshot_id, a.verdict_seq, a.envelope, a.digest, a.issued, a.expires)
+    query = (
+        sa.select(*shown, s.revoked_seq.is_not(None).label("revoked"), a.seq)
+        .join_from(t.admissions, t.snapshots, a.snapshot_id == s.snapshot_id)
+        .where(a.feed == feed)
+        .order_by(a.seq.desc())
+        .limit(limit)
+    )
+    with store.read() as conn:
+        return [{**row._asdict(), "revoked": bool(row.revoked)} for row in conn.execute(query)]
+
+
+def due(store: Store, feed: str, *, now: dt.datetime) -> str | None:
+    """Return the newest snapshot with a live admission, unless a model was made from it or from a newer one.
+
+    Measurements do not count: a model made without an admission trains nobody's champion.
+    """
+    a, s, m = t.admissions.c, t.snapshots.c, t.models.c
+    newest = (
+        sa.select(s.snapshot_id, s.sealed_seq)
+        .join_from(t.admissions, t.snapshots, a.snapshot_id == s.snapshot_id)
+        .where(a.feed == feed, a.expires > moment(now), s.revoked_seq.is_(None))
+        .order_by(s.sealed_seq.desc())
+        .limit(1)
+    )
+    with store.read() as conn:
+        found = conn.execute(newest).first()
+        if found is None:
+            return None
+        used = (
+            sa.select(m.model_id)
+            .join_from(t.models, t.snapshots, m.snapshot_id == s.snapshot_id)
+            .where(m.feed == feed, m.admission_seq.is_not(None), s.sealed_seq >= found.sealed_seq)
+        )
+        return None if conn.execute(used.limit(1)).first() else str(found.snapshot_id)
+
+
+def revoked(store: Store) -> list[dict[str, Any]]:
+    """Return every revoked snapshot, first first: ``snapshot_id, feed, why, at, admissions`` (digests)."""
+    s, a, e = t.snapshots.c, t.admissions.c, tables.events.c
+    query = (
+        sa.select(s.snapshot_id, s.feed, s.revoked_why.label("why"), e.at)
+        .join_from(t.snapshots, tables.events, s.revoked_seq == e.seq)
+        .order_by(s.revoked_seq, s.sealed_seq)
+    )
+    issued = (
+        sa.select(a.snapshot_id, a.digest)
+        .join_from(t.admissions, t.snapshots, a.snapshot_id == s.snapshot_id)
+        .where(s.revoked_seq.is_not(None))
+        .order_by(a.seq)
+    )
+    digests: dict[str, list[str]] = {}
+    with store.read() as conn:
+        for snapshot_id, digest in conn.execute(issued):
+            digests.setdefault(snapshot_id, []).append(digest)
+        return [{**row._asdict(), "admissions": digests.get(row.snapshot_id, [])} for row in conn.execute(query)]
+
+
+def _check_approvable(conn: sa.Connection, snapshot_id: str, verdict_seq: int, by: str, at: dt.datetime) -> None:
+    if find_verdict(conn, snapshot_id, verdict_seq)["outcome"] == "error":
+        raise ClosedError(f"the checks of {snapshot_id} ended in an error, which nobody can approve; check it again")
+    c = t.approvals.c
+    holds = sa.or_(c.expires.is_(None), c.expires > at)
+    names = conn.execute(sa.select(c.actor).where(c.verdict_seq == verdict_seq, holds)).scalars()
+    if _same(by) in {_same(name) for name in names}:
+        raise UsageError(f"{by.strip()} approved of this verdict already; another person must be the second")
+
+
+def _same(name: str) -> str:
+    return " ".join(name.casefold().split())

@@ -1,0 +1,269 @@
+"""Models: what each was trained on and what it did, which one is a feed's champion, and how it got there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from poison_guard.errors import ClosedError, NotFoundError, UsageError
+from poison_guard.store import chain, gate_events
+from poison_guard.store import tables_gate as t
+from poison_guard.store.clock import moment
+from poison_guard.store.engine import Store
+from poison_guard.store.plain import to_json
+from poison_guard.store.snapshots import find_snapshot
+from poison_guard.store.verdicts import standing_snapshot
+
+__all__ = [
+    "Model",
+    "add_model",
+    "champion",
+    "list_models",
+    "load_model",
+    "models_of",
+    "promote",
+    "refuse",
+    "rollback",
+    "set_metrics",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One trained model; its weights lie at `path`."""
+
+    model_id: str
+    feed: str
+    snapshot_id: str
+    admission_seq: int | None
+    """Admission it was trained under; None for a measurement, which can never be promoted."""
+    status: str
+    """``trained``, ``evaluated``, ``champion``, ``retired``, ``refused`` or ``measurement``."""
+    path: str
+    sha256: str
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    """Empty before it was evaluated."""
+    why: str | None
+    """Why it was promoted, refused or rolled back to, last."""
+    made_at: dt.datetime
+    seq: int
+    """Event that entered it."""
+    promoted_seq: int | None
+    """Event that last made it champion; None when it never was."""
+
+
+def add_model(
+    store: Store,
+    feed: str,
+    *,
+    snapshot_id: str,
+    admission_seq: int | None,
+    path: str,
+    sha256: str,
+    config: Mapping[str, Any],
+    now: dt.datetime | None = None,
+) -> Model:
+    """Store a trained model and return it; the one there is where the snapshot was trained on with this config before.
+
+    What a training cost (``config["cost"]``) tells no two of them apart. Without an admission a model is a measurement,
+    and kept apart from admitted ones. Raises `ClosedError` when the admission is not this snapshot's, or the snapshot
+    was revoked meanwhile.
+    """
+    told = to_json(dict(config), bounded=False)
+    model_id = f"{snapshot_id}-{_config_hash(config, admitted=admission_seq is not None)[:8]}"
+    with store.write() as conn:
+        seq, at = chain.next_seq(conn), moment(now)
+        known = _find(conn, model_id)
+        if known is not None:
+            return known
+        _check_admitted(conn, feed, snapshot_id, admission_seq)
+        status = "measurement" if admission_seq is None else "trained"
+        row = {"model_id": model_id, "feed": feed, "snapshot_id": snapshot_id, "admission_seq": admission_seq}
+        row |= {"status": status, "path": path, "sha256": sha256, "config": told, "metrics": "{}"}
+        conn.execute(sa.insert(t.models), [{**row, "made_at": at, "seq": seq}])
+        body = {"file": sha256, "admission": admission_seq}
+        gate_events.note(
+            conn, store.key, kind="model.trained", at=at, feed=feed, table=t.models, ids=[model_id], body=body
+        )
+        return _load(conn, model_id)
+
+
+def set_metrics(store: Store, model_id: str, metrics: Mapping[str, Any], now: dt.datetime | None = None) -> Model:
+    """Store what a model was measured to do and return it; the same metrics again change nothing."""
+    told = to_json(dict(metrics), bounded=False)
+    with store.write() as conn:
+        chain.next_seq(conn)
+        model = _load(conn, model_id)
+        if to_json(dict(model.metrics), bounded=False) == told:
+            return model
+        status = "evaluated" if model.status == "trained" else model.status
+        return _change(conn, store.key, model, "model.evaluated", moment(now), metrics=told, status=status)
+
+
+def promote(store: Store, model_id: str, *, why: str, now: dt.datetime | None = None) -> Model:
+    """Make a model its feed's champion and retire the one before; the champion itself is left as it is.
+
+    Raises `ClosedError` for a measurement, a refused model, and one whose snapshot was revoked; `UsageError` for one
+    that was champion before, which `rollback` brings back.
+    """
+    with store.write() as conn:
+        chain.next_seq(conn)
+        model = _load(conn, model_id)
+        if model.status == "champion":
+            return model
+        _check_promotable(conn, model)
+        return _crown(conn, store.key, model, kind="model.promoted", why=why, at=moment(now))
+
+
+def refuse(store: Store, model_id: str, why: str, now: dt.datetime | None = None) -> Model:
+    """Note that a model may not become champion, and why; `UsageError` for one that was, or is a measurement."""
+    with store.write() as conn:
+        chain.next_seq(conn)
+        model = _load(conn, model_id)
+        if model.status == "refused":
+            return model
+        if model.status not in ("trained", "evaluated"):
+            raise UsageError(f"{model_id} is {_told(model)}, so there is nothing to refuse")
+        return _change(conn, store.key, model, "model.refused", moment(now), status="refused", why=why)
+
+
+def rollback(
+    store: Store, feed: str, *, to: str, by: str, reason: str, force: bool = False, now: dt.datetime | None = None
+) -> Model:
+    """Make an earlier champion the champion again, by a named person, and return it.
+
+    Raises `UsageError` without name or reason, and for a model that never was champion or is so now; `ClosedError` when
+    its snapshot was revoked, unless `force`.
+    """
+    if not by.strip() or not reason.strip():
+        raise UsageError("a rollback is ordered by a named person with a reason; give both `by` and `reason`")
+    with store.write() as conn:
+        chain.next_seq(conn)
+        model = _load(conn, to)
+        if model.feed != feed:
+            raise UsageError(f"{to} is a model of {model.feed}, not of {feed}")
+        if model.status != "retired":
+            raise UsageError(f"{to} is {_told(model)}; only an earlier champion can be rolled back to")
+        snapshot = find_snapshot(conn, model.snapshot_id)
+        if snapshot.revoked_seq is not None and not force:
+            raise ClosedError(
+                f"{to} was trained on {model.snapshot_id}, which was revoked ({snapshot.revoked_why}); choose another "
+                "champion, or force it"
+            )
+        told = {"why": reason.strip(), "actor": by.strip()}
+        return _crown(conn, store.key, model, kind="model.rolled_back", at=moment(now), **told)
+
+
+def champion(store: Store, feed: str) -> Model | None:
+    """Return the champion of a feed; None before the first."""
+    with store.read() as conn:
+        return _champion(conn, feed)
+
+
+def load_model(store: Store, model_id: str) -> Model:
+    """Return a model; `NotFoundError` when there is none of that id."""
+    with store.read() as conn:
+        return _load(conn, model_id)
+
+
+def list_models(store: Store, feed: str, limit: int = 200) -> list[Model]:
+    """Return the last models of a feed, newest first, measurements included."""
+    c = t.models.c
+    query = sa.select(t.models).where(c.feed == feed).order_by(c.seq.desc()).limit(limit)
+    with store.read() as conn:
+        return [_model(row) for row in conn.execute(query)]
+
+
+def models_of(store: Store, snapshot_ids: Iterable[str]) -> list[Model]:
+    """Return every model that was trained on one of the snapshots, oldest first, measurements included."""
+    ids, c = list(dict.fromkeys(snapshot_ids)), t.models.c
+    with store.read() as conn:
+        found = [
+            _model(row)
+            for start in range(0, len(ids), 500)
+            for row in conn.execute(sa.select(t.models).where(c.snapshot_id.in_(ids[start : start + 500])))
+        ]
+    return sorted(found, key=lambda model: model.seq)
+
+
+def _config_hash(config: Mapping[str, Any], *, admitted: bool) -> str:
+    settings = to_json({name: value for name, value in config.items() if name != "cost"}, bounded=False)
+    return hashlib.sha256(f"{admitted}\0{settings}".encode()).hexdigest()
+
+
+def _check_admitted(conn: sa.Connection, feed: str, snapshot_id: str, admission_seq: int | None) -> None:
+    """Refuse a model of another feed's snapshot, and one whose admission does not hold any more."""
+    if admission_seq is None:
+        if find_snapshot(conn, snapshot_id).feed != feed:
+            raise UsageError(f"{snapshot_id} is not a snapshot of {feed}")
+        return
+    standing_snapshot(conn, feed, snapshot_id)
+    a = t.admissions.c
+    if not conn.execute(sa.select(a.seq).where(a.seq == admission_seq, a.snapshot_id == snapshot_id)).first():
+        raise ClosedError(f"{admission_seq} is no admission of {snapshot_id}; train under the one of this snapshot")
+
+
+def _check_promotable(conn: sa.Connection, model: Model) -> None:
+    if model.admission_seq is None or model.status == "measurement":
+        raise ClosedError(f"{model.model_id} was trained without an admission, to measure; it can never be promoted")
+    _check_admitted(conn, model.feed, model.snapshot_id, model.admission_seq)
+    if model.status == "retired":
+        raise UsageError(f"{model.model_id} was champion before; `poison-guard rollback` brings it back")
+    if model.status == "refused":
+        raise ClosedError(f"{model.model_id} was refused ({model.why}); train another one")
+
+
+def _crown(
+    conn: sa.Connection, key: bytes, model: Model, *, kind: str, why: str, at: dt.datetime, actor: str | None = None
+) -> Model:
+    """Retire the champion and put `model` in its place, in one event."""
+    seq, before, c = chain.next_seq(conn), _champion(conn, model.feed), t.models.c
+    if before is not None:
+        conn.execute(sa.update(t.models).where(c.model_id == before.model_id).values(status="retired"))
+    conn.execute(
+        sa.update(t.models).where(c.model_id == model.model_id).values(status="champion", why=why, promoted_seq=seq)
+    )
+    ids = [model.model_id, *([before.model_id] if before else [])]
+    body = {"champion": model.model_id, "before": before.model_id if before else None, "why": chain.subject(key, why)}
+    gate_events.note(conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=ids, body=body, actor=actor)
+    return _load(conn, model.model_id)
+
+
+def _change(conn: sa.Connection, key: bytes, model: Model, kind: str, at: dt.datetime, **values: Any) -> Model:
+    conn.execute(sa.update(t.models).where(t.models.c.model_id == model.model_id).values(**values))
+    gate_events.note(conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=[model.model_id])
+    return _load(conn, model.model_id)
+
+
+def _champion(conn: sa.Connection, feed: str) -> Model | None:
+    c = t.models.c
+    row = conn.execute(sa.select(t.models).where(c.feed == feed, c.status == "champion")).first()
+    return None if row is None else _model(row)
+
+
+def _find(conn: sa.Connection, model_id: str) -> Model | None:
+    row = conn.execute(sa.select(t.models).where(t.models.c.model_id == model_id)).first()
+    return None if row is None else _model(row)
+
+
+def _load(conn: sa.Connection, model_id: str) -> Model:
+    model = _find(conn, model_id)
+    if model is None:
+        raise NotFoundError(f"there is no model {model_id!r}; `poison-guard models` lists them")
+    return model
+
+
+def _model(row: sa.Row[Any]) -> Model:
+    values: dict[str, Any] = row._asdict()
+    return Model(**{**values, "config": json.loads(values["config"]), "metrics": json.loads(values["metrics"])})
+
+
+def _told(model: Model) -> str:
+    return "a measurement" if model.status == "measurement" else model.status

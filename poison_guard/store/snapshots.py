@@ -1,0 +1,265 @@
+"""Sealed snapshots: what may be trained on, as of one sequence number, and what was taken back since."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard.config import Contract
+from poison_guard.errors import NotFoundError, StaleStateError, UsageError
+from poison_guard.store import bulk, chain, gate_events, tables
+from poison_guard.store.clock import moment
+from poison_guard.store.engine import Store
+from poison_guard.store.lake import LakeFile
+from poison_guard.store.manifests import add_files
+from poison_guard.store.plain import to_json
+from poison_guard.store.rows import item_rows
+from poison_guard.store.runs import register
+from poison_guard.store.snapshots_held import held_by
+from poison_guard.store.tables_gate import snapshot_parts, snapshots
+
+__all__ = [
+    "Part",
+    "Snapshot",
+    "find_snapshot",
+    "last_snapshot",
+    "list_snapshots",
+    "load_snapshot",
+    "revoke",
+    "revoke_holding",
+    "seal",
+    "snapshot_hash",
+    "snapshots_holding",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of training examples: those that share a home, the commit at which they were first seen."""
+
+    home: int
+    """Sequence number of that commit; 0 for items whose label was first settled by the seal itself."""
+    path: str
+    """Relative to the lake."""
+    sha256: str
+    size: int
+    """Bytes."""
+    rows: int
+    members: str
+    """SHA-256 of the sorted lines ``example_id<TAB>digest``, hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A sealed, cumulative set of training examples."""
+
+    snapshot_id: str
+    feed: str
+    seq: int
+    """Sequence number of the state that was sealed."""
+    sealed_at: dt.datetime
+    hash: str
+    parts: tuple[Part, ...]
+    """By home; empty where `list_snapshots` made it."""
+    counts: Mapping[str, int]
+    previous: str | None
+    """Last snapshot that was not revoked when this one was sealed."""
+    revoked_seq: int | None
+    """Event that revoked it; None while it holds."""
+    revoked_why: str | None
+
+
+def seal(
+    store: Store,
+    contract: Contract,
+    *,
+    seq: int,
+    parts: Sequence[Part],
+    items: pd.DataFrame,
+    counts: Mapping[str, int],
+    now: dt.datetime | None = None,
+) -> Snapshot:
+    """Seal the state as of `seq`, made of all `parts`, and return it; what was sealed last where nothing differs.
+
+    `items` (``item_id, label, probability, adopted, why``; may be empty) are labels that were settled again; they hold
+    from the seal on. Raises `StaleStateError` when the feed's records, places or labels changed after `seq`: look again
+    and seal anew. The files of new parts must be in the lake.
+    """
+    feed, whole = contract.name, _ordered(parts)
+    digest = snapshot_hash(whole)
+    with store.write() as conn:
+        new = chain.next_seq(conn)
+        _check_unchanged(conn, feed, seq, head=new - 1)
+        last = _newest(conn, feed, revoked=False)
+        if last is not None and last.hash == digest and items.empty:
+            return last
+        at, name = moment(now), f"{feed}-{seq}-{digest[:8]}"
+        if conn.execute(sa.select(snapshots.c.seq).where(snapshots.c.snapshot_id == name)).first():
+            raise StaleStateError(f"{name} was sealed before and does not hold any more; seal the state of now")
+        register(conn, contract, at)
+        if len(items):
+            bulk.insert_frame(conn, tables.items, item_rows(items).assign(feed=feed, seq=new))
+        changed = _write_parts(conn, feed, whole, seq=new)
+        row = {"snapshot_id": name, "feed": feed, "seq": seq, "sealed_seq": new, "sealed_at": at, "hash": digest}
+        row |= {"counts": to_json(dict(counts)), "previous": last.snapshot_id if last else None}
+        conn.execute(sa.insert(snapshots), [row])
+        body = {
+            "hash": digest,
+            "state_version": seq,
+            "parts": gate_events.part_digest(store.key, changed),
+            "items": gate_events.item_digest(conn, store.key, feed, new),
+        }
+        gate_events.note(
+            conn, store.key, kind="snapshot.sealed", at=at, feed=feed, table=snapshots, ids=[name], body=body
+        )
+        return find_snapshot(conn, name)
+
+
+def snapshot_hash(parts: Iterable[Part]) -> str:
+    """Return the SHA-256 over the parts' sorted (home, SHA-256, rows), hex."""
+    lines = [f"{home}\t{digest}\t{rows}" for home, digest, rows in sorted((p.home, p.sha256, p.rows) for p in parts)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def last_snapshot(store: Store, feed: str, *, revoked: bool = False) -> Snapshot | None:
+    """Return the snapshot sealed last that holds (with `revoked`: also one that does not); None without any."""
+    with store.read() as conn:
+        return _newest(conn, feed, revoked=revoked)
+
+
+def load_snapshot(store: Store, snapshot_id: str) -> Snapshot:
+    """Return a snapshot; `NotFoundError` when there is none of that id."""
+    with store.read() as conn:
+        return find_snapshot(conn, snapshot_id)
+
+
+def list_snapshots(store: Store, feed: str, limit: int = 50) -> list[Snapshot]:
+    """Return the last snapshots of a feed, newest first, without their parts (`load_snapshot` has them)."""
+    c = snapshots.c
+    query = sa.select(snapshots).where(c.feed == feed).order_by(c.sealed_seq.desc()).limit(limit)
+    with store.read() as conn:
+        return [_snapshot(row, ()) for row in conn.execute(query)]
+
+
+def revoke(store: Store, snapshot_id: str, *, by: str, reason: str, now: dt.datetime | None = None) -> Snapshot:
+    """Take a snapshot back for good and return it; one that was revoked before stays as it is.
+
+    Raises `UsageError` without a name or reason.
+    """
+    if not by.strip() or not reason.strip():
+        raise UsageError("a snapshot is revoked by a named person with a reason; give both `by` and `reason`")
+    with store.write() as conn:
+        chain.next_seq(conn)
+        found = find_snapshot(conn, snapshot_id)
+        if found.revoked_seq is None:
+            why = {"by": by.strip(), "why": reason.strip(), "at": moment(now)}
+            _revoke(conn, store.key, found.feed, [snapshot_id], **why)
+        return find_snapshot(conn, snapshot_id)
+
+
+def snapshots_holding(store: Store, feed: str, record_ids: Iterable[str]) -> list[str]:
+    """Return the snapshots not revoked in whose state any of the records was accepted, oldest first."""
+    with store.read() as conn:
+        return held_by(conn, feed, record_ids)
+
+
+def revoke_holding(
+    conn: sa.Connection, key: bytes, feed: str, record_ids: Iterable[str], *, by: str, why: str, at: dt.datetime
+) -> list[str]:
+    """Revoke, in the transaction of `conn`, every snapshot that holds one of the records; return which."""
+    found = held_by(conn, feed, record_ids)
+    if found:
+        _revoke(conn, key, feed, found, by=by, why=why, at=at)
+    return found
+
+
+def find_snapshot(conn: sa.Connection, snapshot_id: str) -> Snapshot:
+    """Return a snapshot as the transaction of `conn` sees it."""
+    row = conn.execute(sa.select(snapshots).where(snapshots.c.snapshot_id == snapshot_id)).first()
+    if row is None:
+        raise NotFoundError(f"there is no snapshot {snapshot_id!r}; `poison-guard seal` makes one")
+    return _snapshot(row, _parts(conn, row.feed, row.sealed_seq))
+
+
+def _newest(conn: sa.Connection, feed: str, *, revoked: bool) -> Snapshot | None:
+    c = snapshots.c
+    query = sa.select(snapshots).where(c.feed == feed).order_by(c.sealed_seq.desc()).limit(1)
+    row = conn.execute(query if revoked else query.where(c.revoked_seq.is_(None))).first()
+    return None if row is None else _snapshot(row, _parts(conn, feed, row.sealed_seq))
+
+
+def _snapshot(row: sa.Row[Any], parts: tuple[Part, ...]) -> Snapshot:
+    values: dict[str, Any] = row._asdict()
+    del values["sealed_seq"]
+    values |= {"counts": json.loads(values["counts"]), "parts": parts}
+    return Snapshot(**values)
+
+
+def _ordered(parts: Sequence[Part]) -> tuple[Part, ...]:
+    whole = tuple(sorted(parts, key=lambda part: part.home))
+    if len({part.home for part in whole}) < len(whole):
+        raise UsageError("two parts of a snapshot have the same home; write one part a home")
+    return whole
+
+
+def _check_unchanged(conn: sa.Connection, feed: str, seq: int, *, head: int) -> None:
+    if seq > head:
+        raise UsageError(f"state {seq} cannot be sealed: the store is at {head}")
+    for table in (tables.records, tables.moves, tables.items):
+        if conn.execute(sa.select(table.c.seq).where(table.c.feed == feed, table.c.seq > seq).limit(1)).first():
+            raise StaleStateError(f"{feed} changed after state {seq}; look at it again and seal anew")
+
+
+def _parts(conn: sa.Connection, feed: str, seq: int) -> tuple[Part, ...]:
+    """Return the parts as of the seal `seq`: the last row of each home."""
+    c = snapshot_parts.c
+    last = (
+        sa.select(c.home, sa.func.max(c.seq).label("seq"))
+        .where(c.feed == feed, c.seq <= seq)
+        .group_by(c.home)
+        .subquery()
+    )
+    query = (
+        sa.select(c.home, c.path, c.sha256, c.size, c.rows, c.members)
+        .where(c.feed == feed, c.home == last.c.home, c.seq == last.c.seq, c.path != "")
+        .order_by(c.home)
+    )
+    return tuple(Part(*row) for row in conn.execute(query))
+
+
+def _write_parts(conn: sa.Connection, feed: str, parts: Sequence[Part], *, seq: int) -> list[dict[str, Any]]:
+    """Write what differs from the seal before, and the files that are new; return the rows."""
+    before = {part.home: part for part in _parts(conn, feed, seq)}
+    changed = [part for part in parts if before.get(part.home) != part]
+    gone = sorted(before.keys() - {part.home for part in parts})
+    changed += [Part(home, "", "", 0, 0, "") for home in gone]
+    names = ("home", "path", "sha256", "size", "rows", "members")
+    rows = [{"feed": feed, "seq": seq, **{name: getattr(part, name) for name in names}} for part in changed]
+    if rows:
+        conn.execute(sa.insert(snapshot_parts), rows)
+    c = tables.manifests.c
+    known = bulk.select_many(conn, sa.select(c.path), c.path, [part.path for part in changed])
+    fresh = {part.path: part for part in changed if part.path and part.path not in set(known["path"])}
+    files = [("snapshot", LakeFile(p.path, p.rows, p.size, p.sha256)) for p in fresh.values()]
+    add_files(conn, feed, files, run_id=None, seq=seq)
+    return rows
+
+
+def _revoke(
+    conn: sa.Connection, key: bytes, feed: str, snapshot_ids: Sequence[str], *, by: str, why: str, at: dt.datetime
+) -> None:
+    seq, c = chain.next_seq(conn), snapshots.c
+    for start in range(0, len(snapshot_ids), 500):
+        some = c.snapshot_id.in_(snapshot_ids[start : start + 500])
+        conn.execute(sa.update(snapshots).where(some).values(revoked_seq=seq, revoked_why=why))
+    body = {"n": len(snapshot_ids), "reason": chain.subject(key, why)}
+    gate_events.note(
+        conn, key, kind="snapshot.revoked", at=at, feed=feed, table=snapshots, ids=snapshot_ids, body=body, actor=by
+    )

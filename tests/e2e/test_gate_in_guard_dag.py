@@ -1,0 +1,259 @@
+"""The second half of the guard DAG in a real Airflow: who is asked, what an answer does, when the Asset is sent.
+
+The steps are stood in for, so that a test chooses the verdict; `test_guard_dag.py` runs the real ones.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import poison_guard
+from poison_guard.airflow import gating
+from poison_guard.airflow.run import dags_folder
+from poison_guard.errors import ClosedError, InconclusiveError
+from tests.e2e.airflow_rows import events_of, states
+from tests.e2e.conftest import CONTRACT
+
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.xdist_group("airflow"),
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("airflow_database"),
+]
+
+
+class Gate:
+    """What the store would hold: one snapshot, its verdict, who approved it, whether it was admitted."""
+
+    def __init__(self) -> None:
+        self.outcome, self.why = "pass", ["canary: 41 examples of class 7, needs 300"]
+        self.new, self.judged, self.admitted, self.trained = True, False, False, False
+        self.approvals: list[tuple[str, str]] = []
+        self.asked_to_judge = 0
+
+    def seal(self, *_: str) -> dict[str, Any]:
+        return {"snapshot_id": "sessions-1-ab", "new": self.new, "counts": {}}
+
+    def check_admission(self, *_: str) -> dict[str, Any]:
+        if not self.admitted:
+            raise ClosedError("sessions-1-ab has no admission")
+        return {"snapshot_id": "sessions-1-ab", "digest": "d" * 64}
+
+    def gate(self, *_: str) -> dict[str, Any]:
+        self.judged, self.asked_to_judge = True, self.asked_to_judge + 1
+        return {"outcome": self.outcome, "verdict_seq": 5, "why": [] if self.outcome == "pass" else self.why}
+
+    def approve(self, _contract: str, _home: str, _snapshot: str, by: str, reason: str) -> dict[str, int]:
+        self.approvals.append((by, reason))
+        return {"approvals": len(self.approvals)}
+
+    def admit(self, *_: str) -> dict[str, Any]:
+        if self.outcome != "pass" and not self.approvals:
+            raise InconclusiveError("sessions-1-ab needs an approval")
+        self.admitted = True
+        return {"snapshot_id": "sessions-1-ab", "manifest": "m.json", "digest": "d" * 64, "expires": "2026-12-01"}
+
+    def due(self, *_: str) -> dict[str, Any]:
+        return {"snapshot_id": "sessions-1-ab" if self.admitted and not self.trained else None}
+
+
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    from poison_guard.web.report import write
+
+    gate, steps = Gate(), ModuleType("poison_guard.steps")
+    for name in ("seal", "check_admission", "gate", "approve", "admit", "due"):
+        setattr(steps, name, getattr(gate, name))
+    steps.collect = lambda *_: {"run_id": None, "partitions": []}
+    monkeypatch.setitem(sys.modules, "poison_guard.steps", steps)
+    monkeypatch.setattr(poison_guard, "steps", steps, raising=False)
+    monkeypatch.setattr(gating, "what_it_lacks", lambda *_: None)
+    monkeypatch.setattr(gating, "is_judged", lambda *_: gate.judged)
+    monkeypatch.setattr(write, "write_newest_report", lambda *_: "page.html")
+    (tmp_path / "feeds").mkdir()
+    (tmp_path / "feeds" / "sessions.toml").write_text(CONTRACT)
+    monkeypatch.setenv("POISON_GUARD_FEEDS", str(tmp_path / "feeds"))
+    monkeypatch.setenv("POISON_GUARD_HOME", str(tmp_path / "home"))
+    return gate
+
+
+def guard_dag(*, minutes: float = 5) -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    dag = DagBag(dags_folder()).dags["guard_sessions"]
+    dag.task_dict["ask"].response_timeout = dt.timedelta(minutes=minutes)
+    return dag
+
+
+def ended(run: Any) -> dict[str, str]:
+    """Return the states of the gate's tasks."""
+    intake = {"collect", "validate", "score", "decide", "store"}
+    return {name: state for name, state in states(run).items() if name not in intake}
+
+
+@pytest.fixture
+def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `DAG.test` ask, as a scheduled run does."""
+    monkeypatch.setattr(gating, "_TESTING", "nobody")
+
+
+def answered(dag: Any, act: Callable[[Any, dict[str, Any]], None]) -> Any:
+    """Run a DAG and act once it waits for a person, with a client signed in as `admin` and the waiting task."""
+    from airflow.api_fastapi.app import create_app, get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi.testclient import TestClient
+
+    client = TestClient(create_app(apps="core"))
+    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="admin", role="admin"))
+    client.headers["Authorization"] = f"Bearer {token}"
+
+    def watch() -> None:
+        for _ in range(300):
+            found = client.get(
+                "/api/v2/dags/guard_sessions/dagRuns/~/hitlDetails", params={"response_received": False}
+            ).json()
+            waiting = [d for d in found["hitl_details"] if d["task_instance"]["state"] == "awaiting_input"]
+            if waiting:
+                act(client, waiting[0])
+                return
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    run = dag.test()
+    thread.join(10)
+    return run
+
+
+def answer(option: str, note: str) -> Callable[[Any, dict[str, Any]], None]:
+    def act(client: Any, detail: dict[str, Any]) -> None:
+        task = detail["task_instance"]
+        where = f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/ask/-1/hitlDetails"
+        sent = client.patch(where, json={"chosen_options": [option], "params_input": {"note": note}})
+        assert sent.status_code == 200, sent.text
+
+    return act
+
+
+def test_a_pass_is_admitted_without_asking_and_the_event_names_the_manifest(held: Gate):
+    before = len(events_of("admitted_sessions"))
+    run = guard_dag().test()
+    assert str(run.state) == "success"
+    assert ended(run) == {
+        "admit": "success",
+        "approve": "skipped",
+        "ask": "skipped",
+        "gate": "success",
+        "passed": "success",
+        "report": "success",
+        "route": "success",
+        "seal": "success",
+    }
+    (event,) = events_of("admitted_sessions")[before:]
+    assert event == {"feed": "sessions", "snapshot_id": "sessions-1-ab", "digest": "d" * 64}
+
+
+@pytest.mark.parametrize("outcome", ["fail", "error"])
+def test_a_closed_gate_fails_the_run_once_sends_no_event_and_the_page_is_still_written(held: Gate, outcome: str):
+    held.outcome, before = outcome, len(events_of("admitted_sessions"))
+    run = guard_dag().test()
+    assert str(run.state) == "failed"
+    found = ended(run)
+    assert (found["gate"], found["ask"], found["admit"]) == ("failed", "upstream_failed", "upstream_failed")
+    assert found["report"] == "success"
+    assert held.asked_to_judge == 1
+    assert len(events_of("admitted_sessions")) == before
+
+
+def test_in_a_test_run_an_inconclusive_verdict_ends_at_once_unadmitted(held: Gate):
+    held.outcome, before = "inconclusive", len(events_of("admitted_sessions"))
+    run = guard_dag().test()
+    assert str(run.state) == "success"
+    found = ended(run)
+    assert {found[task] for task in ("route", "passed", "ask", "approve", "admit")} == {"skipped"}
+    assert (held.approvals, len(events_of("admitted_sessions"))) == ([], before)
+
+
+def test_an_approval_with_a_note_admits_in_the_name_of_who_answered(held: Gate, somebody: None):
+    held.outcome, before = "inconclusive", len(events_of("admitted_sessions"))
+    seen: list[dict[str, Any]] = []
+
+    def act(client: Any, detail: dict[str, Any]) -> None:
+        seen.append(detail)
+        answer("Approve", "looked at all 41 of them")(client, detail)
+
+    run = answered(guard_dag(), act)
+    assert str(run.state) == "success"
+    assert held.approvals == [("admin", "looked at all 41 of them")]
+    found = ended(run)
+    assert (found["ask"], found["approve"], found["passed"], found["admit"]) == (
+        "success",
+        "success",
+        "skipped",
+        "success",
+    )
+    assert len(events_of("admitted_sessions")) == before + 1
+    assert seen[0]["subject"] == "Train on sessions-1-ab? The gate could not judge it"
+    assert "- `canary: 41 examples of class 7, needs 300`" in seen[0]["body"]
+
+
+def test_an_approval_without_a_note_is_refused(held: Gate, somebody: None):
+    held.outcome = "inconclusive"
+    run = answered(guard_dag(), answer("Approve", "  "))
+    assert str(run.state) == "failed"
+    assert (ended(run)["approve"], ended(run)["admit"]) == ("failed", "upstream_failed")
+    assert (held.approvals, held.admitted) == ([], False)
+
+
+def test_a_rejection_ends_the_run_without_an_event(held: Gate, somebody: None):
+    held.outcome, before = "inconclusive", len(events_of("admitted_sessions"))
+    run = answered(guard_dag(), answer("Reject", "no"))
+    assert str(run.state) == "success"
+    assert (ended(run)["ask"], ended(run)["approve"], ended(run)["admit"]) == ("success", "skipped", "skipped")
+    assert (held.approvals, len(events_of("admitted_sessions"))) == ([], before)
+
+
+def test_no_answer_in_time_is_a_rejection(held: Gate, somebody: None):
+    from airflow.jobs.job import Job
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+
+    def sweep(_client: Any, _detail: dict[str, Any]) -> None:
+        time.sleep(0.5)  # past the deadline below; then what the scheduler does every few seconds
+        SchedulerJobRunner(job=Job()).check_awaiting_input_timeouts()
+
+    held.outcome, before = "inconclusive", len(events_of("admitted_sessions"))
+    run = answered(guard_dag(minutes=0.001), sweep)
+    assert str(run.state) == "success"
+    assert (ended(run)["ask"], ended(run)["approve"], ended(run)["admit"]) == ("success", "skipped", "skipped")
+    assert (held.approvals, len(events_of("admitted_sessions"))) == ([], before)
+
+
+def test_marking_the_question_a_success_by_hand_approves_nothing(held: Gate, somebody: None):
+    held.outcome, before = "inconclusive", len(events_of("admitted_sessions"))
+    run = guard_dag().test(mark_success_pattern="ask")
+    assert str(run.state) == "failed"
+    assert (held.approvals, held.admitted, len(events_of("admitted_sessions"))) == ([], False, before)
+    run = guard_dag().test(mark_success_pattern="ask|approve")
+    assert ended(run)["admit"] == "failed"
+    assert (held.admitted, len(events_of("admitted_sessions"))) == (False, before)
+
+
+def test_what_was_judged_is_not_judged_again_but_announced_until_somebody_trained_on_it(held: Gate):
+    guard_dag().test()
+    before, judged = len(events_of("admitted_sessions")), held.asked_to_judge
+    held.new = False
+    guard_dag().test()
+    assert (held.asked_to_judge, len(events_of("admitted_sessions"))) == (judged, before + 1)
+    held.trained = True
+    run = guard_dag().test()
+    assert (str(run.state), set(ended(run).values())) == ("success", {"skipped"})
+    assert len(events_of("admitted_sessions")) == before + 1

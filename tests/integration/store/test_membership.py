@@ -1,0 +1,327 @@
+"""Law 6 over arbitrary histories: a snapshot holds what is accepted and nothing else, however it was put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from poison_guard.errors import BusyError, NotFoundError, StaleStateError, UsageError
+from poison_guard.review import recall, reject, release, undo
+from poison_guard.store import chain, find_records, last_snapshot, list_snapshots, open_store, tables, verify
+from poison_guard.store.gate_events import first_fault
+from poison_guard.store.membership import (
+    accepted_votes,
+    held_votes,
+    item_members,
+    record_members,
+    source_counts,
+    touched,
+)
+from poison_guard.store.places import find
+
+IDS = st.sampled_from([f"r{i}" for i in range(6)])
+PLACED = st.sampled_from(["accepted", "quarantined", "rejected", "staged"])
+BATCH = st.tuples(st.dictionaries(IDS, PLACED, min_size=1), st.sampled_from(["one", "two"]))
+VERB = st.tuples(st.sampled_from([release, reject, recall]), st.lists(IDS, min_size=1, max_size=3, unique=True))
+MEANWHILE = st.tuples(BATCH, VERB)
+STEP = st.one_of(BATCH, VERB, MEANWHILE, st.integers(1, 12), st.just("seal"))
+STEPS = st.lists(STEP, min_size=2, max_size=9)
+TELEMETRY = {
+    "kind": "telemetry",
+    "columns": {"record_id": "id", "source_id": "user", "observed_at": "at", "features": ["speed"]},
+}
+REVISED = {"data": {"path": "inbox/*.csv", "revisions": True}}
+
+
+def accepted_now(store):
+    rows = find_records(store, "captcha")
+    return rows[rows["place"] == "accepted"]
+
+
+class History:
+    """A feed to which one thing after another happens."""
+
+    def __init__(self, store, made, sealing):
+        self.store, self.made, self.sealing = store, made, sealing
+        self.batches = 0
+        self.held = {}
+
+    def take(self, step):
+        match step:
+            case "seal":
+                self.seal()
+            case int():
+                self.review(undo, step)
+            case ((dict() as places, str() as answer), (verb, ids)):
+                self.ingest(places, answer, meanwhile=lambda: self.review(verb, ids))
+            case (dict() as places, str() as answer):
+                self.ingest(places, answer)
+            case (verb, ids):
+                self.review(verb, ids)
+
+    def ingest(self, places, answer, meanwhile=lambda: None):
+        self.batches += 1
+        records = self.made.records(*places, answer=answer)
+        if self.made.contract.data.revisions:
+            records = records.assign(item_id=records["item_id"] + f"-{answer}")
+        run = self.made.begin(self.store, f"{self.batches:03}")
+        decided = self.made.decided(records, places)
+        labels = self.labels(records, places, run.state_version) if self.made.contract.vote else decided.items.iloc[:0]
+        meanwhile()
+        self.made.commit(self.store, run, records, dataclasses.replace(decided, items=labels))
+
+    def labels(self, records, places, pin):
+        """Return the labels a run gives its items: from what it pinned, and what it accepts itself."""
+        contract, items = self.made.contract, sorted(set(records["item_id"]))
+        before = accepted_votes(self.store, contract.name, items, seq=pin)
+        with self.store.read() as conn:
+            known = find(conn, contract.name, records["record_id"]).set_index("record_id")
+        new = records.assign(place=records["record_id"].map(places))
+        there = new["record_id"].map(known["content_hash"])
+        clash = there.notna() & (there != new["content_hash"]) & (not contract.data.revisions)
+        settled = (there == new["content_hash"]) & (new["record_id"].map(known["place"]) != "staged")
+        mine = new[(new["place"] == "accepted") & ~clash & ~settled]
+        if contract.data.revisions:
+            gone = new.loc[there.notna() & ~settled, "record_id"]
+            before = before[~before["record_id"].isin(gone)]
+        votes = pd.concat([before[["item_id", "answer"]], mine[["item_id", "answer"]]], ignore_index=True)
+        best = votes.groupby("item_id")["answer"].max()
+        label = pd.Series([best.get(item) for item in items], dtype="str")
+        return pd.DataFrame(
+            {"item_id": items, "label": label, "probability": 0.9, "adopted": label.notna(), "why": "clear"}
+        )
+
+    def review(self, verb, what):
+        before, live = set(accepted_now(self.store)["record_id"]), self.live()
+        try:
+            if isinstance(what, int):
+                undo(self.store, self.made.contract, what, by="ann", reason="looked again", now=self.made.now)
+            else:
+                verb(self.store, self.made.contract, by="ann", reason="looked", record_ids=what, now=self.made.now)
+        except (BusyError, NotFoundError, UsageError):
+            assert self.live() == live
+            return
+        lost = before - set(accepted_now(self.store)["record_id"])
+        assert self.live() == {name for name in live if not lost & self.held[name]}
+
+    def live(self):
+        return {s.snapshot_id for s in list_snapshots(self.store, "captcha") if s.revoked_seq is None}
+
+    def seal(self):
+        whole, now = self.scratch(), accepted_now(self.store)
+        snapshot = self.sealing.seal(self.store, now=self.made.now)
+        self.held[snapshot.snapshot_id] = set(now["record_id"])
+        members = self.sealing.members(self.store, snapshot)
+        assert members == whole
+        if self.made.contract.vote:
+            assert members == now.groupby("item_id")["answer"].max().to_dict()
+        else:
+            assert members == dict(zip(now["record_id"], now["content_hash"], strict=True))
+        assert self.sealing.seal(self.store).snapshot_id == snapshot.snapshot_id
+
+    def scratch(self):
+        with self.store.read() as conn:
+            homes, _ = self.sealing.look(self.store, since=0, seq=chain.head(conn))
+        return dict(member for members in homes.values() for member in members)
+
+
+@pytest.mark.parametrize("changed", [{}, REVISED, TELEMETRY], ids=["items", "revised items", "records"])
+@given(steps=STEPS)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_snapshot_holds_what_is_accepted_and_a_reseal_equals_a_seal_from_scratch(
+    changed, steps, make_made, make_sealing, settings_at, migrated_home
+):
+    made = make_made(**changed)
+    with tempfile.TemporaryDirectory() as folder:
+        home = shutil.copytree(migrated_home, Path(folder) / "home")
+        check_history(open_store(settings_at(home)), made, make_sealing(made.contract), steps)
+
+
+def check_history(opened, made, sealing, steps):
+    with opened as store:
+        history = History(store, made, sealing)
+        for step in (*steps, "seal"):
+            try:
+                history.take(step)
+            except StaleStateError:
+                continue
+        assert verify(store).ok
+        with store.read() as conn:
+            rows = [row._asdict() for row in conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))]
+            assert first_fault(conn, store.key, rows) is None
+
+
+def head(store):
+    with store.read() as conn:
+        return chain.head(conn)
+
+
+def look(verb, store, made, *ids):
+    return verb(store, made.contract, by="ann", reason="looked", record_ids=list(ids), now=made.now)
+
+
+def one_item(made, *ids, answer="seven"):
+    return made.records(*ids, answer=answer).assign(item_id="word-1")
+
+
+def put(store, made, batch, records, places=None, labels=None):
+    run = made.begin(store, batch)
+    decided = made.decided(records, places)
+    items = decided.items.iloc[:0] if labels is None else labels
+    made.commit(store, run, records, dataclasses.replace(decided, items=items))
+    return head(store)
+
+
+def adopted(item, label):
+    return pd.DataFrame(
+        [(item, label, 0.9, True, "clear")], columns=["item_id", "label", "probability", "adopted", "why"]
+    )
+
+
+@pytest.fixture
+def telemetry(make_made):
+    return make_made(**TELEMETRY)
+
+
+def test_records_are_at_home_where_they_were_first_stored(store, telemetry):
+    first = put(store, telemetry, "b1", telemetry.records("a", "b"))
+    second = put(store, telemetry, "b2", telemetry.records("c", "d"), {"d": "quarantined"})
+    assert touched(store, telemetry.contract, since=0, seq=second).homes == (first, second)
+    members = record_members(store, "captcha", homes=[first, second], seq=second)
+    assert list(zip(members["record_id"], members["home"], strict=True)) == [("a", first), ("b", first), ("c", second)]
+    released = look(release, store, telemetry, "d").seq
+    recalled = look(recall, store, telemetry, "a").seq
+    assert touched(store, telemetry.contract, since=second, seq=released).homes == (second,)
+    assert touched(store, telemetry.contract, since=second, seq=recalled).homes == (first, second)
+    assert record_members(store, "captcha", homes=[first], seq=recalled)["record_id"].tolist() == ["b"]
+    assert record_members(store, "captcha", homes=[first], seq=released)["record_id"].tolist() == ["a", "b"]
+    assert record_members(store, "captcha", homes=[], seq=recalled).empty
+    assert touched(store, telemetry.contract, since=recalled, seq=recalled).homes == ()
+
+
+def test_a_batch_that_brings_nothing_new_touches_nothing_that_has_members(store, telemetry):
+    first = put(store, telemetry, "b1", telemetry.records("a"))
+    again = put(store, telemetry, "b2", telemetry.records("a"))
+    homes = touched(store, telemetry.contract, since=first, seq=again).homes
+    assert record_members(store, "captcha", homes=homes, seq=again).empty
+
+
+def test_an_item_whose_votes_moved_must_be_settled_again_until_it_is_sealed(store, made, sealing):
+    put(store, made, "b1", one_item(made, "a", "b"), labels=adopted("word-1", "seven"))
+    assert touched(store, made.contract, since=0, seq=head(store)).items == ()
+    look(recall, store, made, "a")
+    snapshot = sealing.seal(store)
+    assert sealing.members(store, snapshot) == {"word-1": "seven"}
+    since = snapshot.seq
+    assert touched(store, made.contract, since=0, seq=head(store)).items == ()  # the seal settled it
+    moved = look(recall, store, made, "b").seq
+    assert touched(store, made.contract, since=since, seq=moved).items == ("word-1",)
+    assert sealing.members(store, sealing.seal(store)) == {}
+
+
+def test_a_label_does_not_know_what_was_decided_while_its_run_was_scored(store, made, sealing):
+    put(store, made, "b1", one_item(made, "a"), labels=adopted("word-1", "seven"))
+    run = made.begin(store, "b2")
+    look(recall, store, made, "a")
+    sealing.seal(store)
+    records = one_item(made, "c", answer="one")
+    late = dataclasses.replace(made.decided(records), items=adopted("word-1", "seven"))  # as of its pin: a still counts
+    made.commit(store, run, records, late)
+    last = last_snapshot(store, "captcha")
+    assert last is not None
+    assert touched(store, made.contract, since=last.seq, seq=head(store)).items == ("word-1",)
+    assert sealing.members(store, sealing.seal(store)) == {"word-1": "one"}
+
+
+def test_an_item_without_an_accepted_vote_is_no_member_whatever_its_label_says(store, made):
+    seq = put(store, made, "b1", one_item(made, "a"), {"a": "quarantined"}, labels=adopted("word-1", "seven"))
+    assert item_members(store, "captcha", homes=[seq], seq=seq).empty
+    told = item_members(store, "captcha", homes=[seq], seq=seq, items=adopted("word-1", "seven"))
+    assert told.empty
+
+
+def test_an_item_that_no_run_labelled_is_at_home_in_the_seal(store, made, sealing):
+    put(store, made, "b1", one_item(made, "a"), {"a": "quarantined"})
+    look(release, store, made, "a")
+    snapshot = sealing.seal(store)
+    assert [part.home for part in snapshot.parts] == [0]
+    assert sealing.members(store, snapshot) == {"word-1": "seven"}
+    put(store, made, "b2", one_item(made, "b"), labels=adopted("word-1", "seven"))
+    after = sealing.seal(store)
+    assert 0 not in [part.home for part in after.parts]
+    assert sealing.members(store, after) == {"word-1": "seven"}
+
+
+def test_an_item_that_a_revised_vote_left_is_settled_again(store, make_made, make_sealing):
+    made = make_made(**REVISED)
+    sealing = make_sealing(made.contract)
+    put(store, made, "b1", one_item(made, "a", answer="one"), labels=adopted("word-1", "one"))
+    assert sealing.members(store, sealing.seal(store)) == {"word-1": "one"}
+    moved = made.records("a", answer="two").assign(item_id="word-2")
+    put(store, made, "b2", moved, labels=adopted("word-2", "two"))
+    assert sealing.members(store, sealing.seal(store)) == {"word-2": "two"}
+
+
+def test_an_item_takes_the_newest_label_and_what_is_about_to_be_sealed_comes_first(store, made):
+    first = put(store, made, "b1", one_item(made, "a"), labels=adopted("word-1", "one"))
+    second = put(store, made, "b2", one_item(made, "b"), labels=adopted("word-1", "two"))
+    assert item_members(store, "captcha", homes=[first], seq=first)["label"].tolist() == ["one"]
+    members = item_members(store, "captcha", homes=[first, second], seq=second)
+    assert members[["item_id", "label", "home"]].to_numpy().tolist() == [["word-1", "two", first]]
+    assert item_members(store, "captcha", homes=[second], seq=second).empty
+    new = item_members(store, "captcha", homes=[first], seq=second, items=adopted("word-1", "three"))
+    assert new["label"].tolist() == ["three"]
+    gone = adopted("word-1", "three").assign(adopted=False)
+    assert item_members(store, "captcha", homes=[first], seq=second, items=gone).empty
+    assert touched(store, made.contract, since=first, seq=second).homes == (0, first)
+
+
+def test_votes_are_told_as_they_were_placed(store, made):
+    records = one_item(made, "a", "b", "c")
+    seq = put(store, made, "b1", records, {"b": "quarantined", "c": "staged"})
+    after = look(reject, store, made, "a").seq
+    assert accepted_votes(store, "captcha", ["word-1", "word-9"], seq=seq)["record_id"].tolist() == ["a"]
+    assert held_votes(store, "captcha", ["word-1"], seq=seq)["record_id"].tolist() == ["b"]
+    assert accepted_votes(store, "captcha", ["word-1"], seq=after).empty
+    held = held_votes(store, "captcha", ["word-1"], seq=after)
+    assert held[["record_id", "verdict"]].to_numpy().tolist() == [["a", -1], ["b", 0]]
+    assert accepted_votes(store, "captcha", ["word-1"], seq=seq - 1).empty
+
+
+def test_sources_are_counted_by_what_was_accepted(store, telemetry):
+    records = telemetry.records("a", "b", "c", source="user-x")
+    first = put(store, telemetry, "b1", records, {"c": "rejected"})
+    second = put(store, telemetry, "b2", telemetry.records("d", source="user-y"))
+    assert source_counts(store, telemetry.contract, seq=second).to_numpy().tolist() == [
+        ["user-x", 2, first],
+        ["user-y", 1, second],
+    ]
+    after = look(recall, store, telemetry, "a", "d").seq
+    assert source_counts(store, telemetry.contract, seq=after).to_numpy().tolist() == [["user-x", 1, first]]
+    assert source_counts(store, telemetry.contract, seq=first)["source_id"].tolist() == ["user-x"]
+
+
+def test_what_a_seal_reads_is_looked_up_by_indexes(sqlite_store, made, telemetry):
+    put(sqlite_store, made, "b1", one_item(made, "a"), labels=adopted("word-1", "seven"))
+    asked = []
+    sa.event.listen(sqlite_store.engine, "before_cursor_execute", lambda *args: asked.append(args[2:4]))
+    touched(sqlite_store, made.contract, since=1, seq=1)
+    touched(sqlite_store, telemetry.contract, since=1, seq=1)
+    record_members(sqlite_store, "captcha", homes=[1], seq=1)
+    item_members(sqlite_store, "captcha", homes=[1], seq=1)
+    accepted_votes(sqlite_store, "captcha", ["word-1"], seq=1)
+    selects = [(text, values) for text, values in asked if text.startswith("SELECT")]
+    with sqlite_store.read() as conn:
+        steps = [
+            row[3] for text, values in selects for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+        ]
+    assert [step for step in steps if step.startswith("SEARCH")]
+    assert [step for step in steps if step.startswith("SCAN") and step.split()[1] in tables.METADATA.tables] == []
