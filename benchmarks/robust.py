@@ -115,18 +115,23 @@ def row(name: str, fitted: Examples, tested: Examples, config: RetrainConfig, ra
 
 def main(names: list[str]) -> None:
     known = {"digits": digits, "mnist": mnist, "adult": adult, "sms": sms}
-    before = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    rows = {name: [line for line in before if line.startswith(f"| {name} |")] for name in known}
     for name in names or list(known):
         if name != "digits" and not DATA.exists():
             print(f"{name}: skipped, there is no {DATA}", file=sys.stderr)
             continue
         fitted, tested = known[name]()
-        rows[name] = [row(name, fitted, tested, RetrainConfig(), None)]
-        radius = float(rows[name][0].split("|")[4])
+        rows = [row(name, fitted, tested, RetrainConfig(), None)]
         if len(fitted) < 10_000:
-            rows[name].append(row(name, fitted, tested, RetrainConfig(epsilon=0.0), radius))
-    RESULTS.write_text(HEAD + "\n".join(line for lines in rows.values() for line in lines) + "\n")
+            rows.append(row(name, fitted, tested, RetrainConfig(epsilon=0.0), float(rows[0].split("|")[4])))
+        keep(name, rows, list(known))
+
+
+def keep(name: str, rows: list[str], order: list[str]) -> None:
+    """Put the rows of `name` in place of those in the table."""
+    before = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    others = [line for other in order if other != name for line in before if line.startswith(f"| {other} |")]
+    lines = sorted(others + rows, key=lambda line: order.index(line.split("|")[1].strip()))
+    RESULTS.write_text(HEAD + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

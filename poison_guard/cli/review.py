@@ -12,6 +12,7 @@ from poison_guard.cli.deciding import chosen_by, contract_and_store, decide_or_t
 from poison_guard.cli.explain import show_record
 from poison_guard.cli.options import by_and_reason, common, dry_run, feed_option
 from poison_guard.cli.output import counted, emit, say, table, told
+from poison_guard.cli.revoked import renew_list, standing_snapshots
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError, UsageError
 
@@ -145,8 +146,11 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
                 )
             verb, n, number = str(made["verb"].iloc[0]), int(made["n"].iloc[0]), None
         else:
+            before = standing_snapshots(store, contract.name)
             done = undo(store, contract, event, by=by, reason=reason)
             verb, n, number = done.verb, len(done.record_ids), done.seq
+            if standing_snapshots(store, contract.name) != before:  # those that hold what a release had let in
+                renew_list(store, contract, home)
     if as_json:
         emit({"feed": contract.name, "dry_run": dry_run, "undoes": event, "event": number, "records": n})
     elif dry_run:

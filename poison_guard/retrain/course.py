@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from poison_guard.config.retrain import RetrainConfig
 from poison_guard.retrain.inputs import dense
@@ -59,7 +59,7 @@ class Course:
 
 
 def class_weights(y: np.ndarray, classes: int) -> Tensor:
-    """Return weights ``(k,)`` that make the classes count alike; a very rare one counts up to twenty times, not more."""
+    """Return weights ``(k,)`` that make the classes count alike; a rare one at most twenty times."""
     counts = np.bincount(y, minlength=classes)
     weights = len(y) / (classes * np.maximum(counts, len(y) / (classes * _HEAVIEST)))
     return torch.tensor(weights, dtype=torch.float32)
@@ -93,7 +93,7 @@ def run_epoch(course: Course, material: Material, config: RetrainConfig) -> floa
         x, y = material.batch(order[i * batch : (i + 1) * batch])
         if epsilon > 0:
             x = _attacked(course, x, y, epsilon, material.space, generator)
-        loss = F.cross_entropy(course.module(x), y, weight=weights)
+        loss = functional.cross_entropy(course.module(x), y, weight=weights)
         course.optimiser.zero_grad()
         loss.backward()
         course.optimiser.step()

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 __all__ = ["Space", "fgsm", "pgd", "random_start"]
 
@@ -115,7 +115,7 @@ def pgd(
     step: float | None = None,
     restarts: int = 1,
 ) -> Tensor:
-    """Return the worst change of `x` ``(b, …)`` seen on `steps` projected gradient steps from each of random `restarts`.
+    """Return the worst change of `x` ``(b, …)`` on `steps` projected gradient steps from each of `restarts` starts.
 
     `step` is the length of one step in units of the input (for ``l2`` as a share of the row's length); default
     ``2.5 epsilon / steps``. Worst is misclassified, then the largest loss, so that the result is never kinder than `x`.
@@ -142,7 +142,7 @@ def pgd(
 def _gradient(module: nn.Module, x: Tensor, y: Tensor, *, margin: bool) -> tuple[Tensor, Tensor]:
     x = x.detach().requires_grad_()
     logits = module(x)
-    loss = _margin(logits, y).sum() if margin else F.cross_entropy(logits, y, reduction="sum")
+    loss = _margin(logits, y).sum() if margin else functional.cross_entropy(logits, y, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, x)
     return gradient.detach(), logits.detach()
 
@@ -156,7 +156,7 @@ def _margin(logits: Tensor, y: Tensor) -> Tensor:
 def _harm(logits: Tensor, y: Tensor) -> Tensor:
     """Return how bad each row is ``(b,)``: its loss, and more than any loss where it is misclassified."""
     wrong = logits.argmax(1) != y
-    return F.cross_entropy(logits, y, reduction="none") + wrong * 1e6
+    return functional.cross_entropy(logits, y, reduction="none") + wrong * 1e6
 
 
 def _keep_worst(worst: Tensor, score: Tensor, x: Tensor, harm: Tensor) -> None:

@@ -74,7 +74,7 @@ def read_bounded(path: Path) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path` on a local disk: readers, and whoever comes after a kill, see all of it or the old file."""
+    """Write `data` to `path` on a local disk; readers, and whoever comes after a kill, see all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with beside.open("wb") as file:

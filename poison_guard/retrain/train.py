@@ -1,8 +1,7 @@
-"""Adversarial training: fast signed-gradient steps with a random start, watched for collapse, resumable after a kill."""
+"""Adversarial training: fast signed-gradient steps with a random start, watched for collapse, resumable."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from pathlib import Path
@@ -144,8 +143,8 @@ def _advance(
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
         raise TrainingError(
-            f"the loss was no number in epoch {course.epoch} of {config.epochs} and nothing was kept; lower learning_rate "
-            f"in [retrain] (now {config.learning_rate:g}) or look at the examples"
+            f"the loss was no number in epoch {course.epoch} of {config.epochs} and nothing was kept; lower "
+            f"learning_rate in [retrain] (now {config.learning_rate:g}) or look at the examples"
         )
     robust, event = watch.look(course, config)
     event = event or ("warm" if warmed and course.epoch == 1 else "")

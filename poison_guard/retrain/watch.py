@@ -35,7 +35,7 @@ class Watch:
     """Epochs between looks; the last epoch is always looked at."""
 
     def look(self, course: Course, config: RetrainConfig) -> tuple[float | None, str]:
-        """Return the robust share in [0, 1] (None: not looked at) and ``collapsed`` when the best weights were put back.
+        """Return the robust share in [0, 1] (None: not looked at), and ``collapsed`` if the best weights were put back.
 
         After a collapse the training goes on from its best weights with an adversary of more steps; a training that
         ends clearly below its best ends with its best.

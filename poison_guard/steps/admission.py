@@ -22,6 +22,8 @@ from poison_guard.store.admissions import add_admission, add_approval, admission
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot
 from poison_guard.store.verdicts import last_verdict
 
+_ALL = 1_000_000
+
 __all__ = ["admit", "approve", "check_admission", "chosen_snapshot", "manifest_path", "renew_revocations"]
 
 
@@ -57,7 +59,7 @@ def approve(
     if verdict["outcome"] == "pass":
         raise UsageError(f"{snapshot.snapshot_id} passed the gate; there is nothing to approve")
     if verdict["outcome"] == "fail" and expires is None:
-        raise UsageError("approving a failed gate needs an expiry; say for how many days it holds")
+        raise UsageError("approving a failed gate needs an expiry (`--expires DAYS`): say how long it holds")
     add_approval(
         feed.store,
         feed.contract.name,
@@ -123,9 +125,7 @@ def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str,
     """
     snapshot = load_snapshot(feed.store, snapshot_id)
     _refuse_revoked(snapshot)
-    held = next((a for a in admissions(feed.store, feed.contract.name) if a["snapshot_id"] == snapshot_id), None)
-    if held is None:
-        raise ClosedError(f"{snapshot_id} has no admission; `poison-guard gate check` opens the gate, or says why not")
+    held = _newest(feed, snapshot_id)
     revocations = renew_revocations(feed, now)
     with TemporaryDirectory(prefix="poison-guard-") as folder:
         manifest = Path(folder) / "manifest.json"
@@ -143,6 +143,19 @@ def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str,
     for path, digest in signed.subjects.items():
         feed.store.lake.read_frame(path, columns=["example_id"], sha256=digest)
     return {"snapshot_id": snapshot_id, "digest": held["digest"], "seq": held["seq"]}
+
+
+def _newest(feed: Feed, snapshot_id: str) -> dict[str, Any]:
+    """Return the admission that follows from the last verdict; one that followed from an earlier verdict is void."""
+    verdict = last_verdict(feed.store, snapshot_id)
+    found = [a for a in admissions(feed.store, feed.contract.name, limit=_ALL) if a["snapshot_id"] == snapshot_id]
+    held = next((a for a in found if verdict is not None and a["verdict_seq"] == verdict["seq"]), None)
+    if held is None:
+        later = f" since it was judged again ({verdict['outcome']})" if found and verdict is not None else ""
+        raise ClosedError(
+            f"{snapshot_id} has no admission{later}; `poison-guard gate check` opens the gate, or says why not"
+        )
+    return held
 
 
 def renew_revocations(feed: Feed, now: dt.datetime) -> Path:
@@ -171,7 +184,7 @@ def _refuse_revoked(snapshot: Snapshot) -> None:
 
 def _standing(feed: Feed, snapshot: Snapshot, verdict_seq: int, now: dt.datetime) -> dict[str, Any] | None:
     """Return the admission issued for this verdict, if it still holds."""
-    for held in admissions(feed.store, feed.contract.name):
+    for held in admissions(feed.store, feed.contract.name, limit=_ALL):
         if held["verdict_seq"] == verdict_seq and held["snapshot_id"] == snapshot.snapshot_id:
             return held if not held["revoked"] and held["expires"] > now else None
     return None

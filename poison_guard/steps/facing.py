@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from poison_guard.errors import ClosedError
+from poison_guard.gate.check import Outcome
 from poison_guard.review import recall as review_recall
 from poison_guard.steps import admission, sealing, training
 from poison_guard.steps.consequences import consequences
@@ -102,7 +103,7 @@ def gate(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: st
     if snapshot_id is None and last_snapshot(feed.store, feed.contract.name) is None:
         sealing.seal(feed)
     judged = judge(feed, snapshot_id, now, candidate=candidate)
-    return _admitted(feed, judged, now) if candidate is None else _shown(judged, None, judged.verdict.why)
+    return _admitted(feed, judged, now) if candidate is None else _with_candidate(feed, judged, now)
 
 
 def approve(
@@ -203,6 +204,18 @@ def _admitted(feed: Feed, judged: Judged, now: dt.datetime) -> GateResult:
     except ClosedError as closed:
         return _shown(judged, None, (*judged.verdict.why, str(closed)))
     return _shown(judged, Path(made["manifest"]), judged.verdict.why)
+
+
+def _with_candidate(feed: Feed, judged: Judged, now: dt.datetime) -> GateResult:
+    """Show a verdict with a candidate: where the snapshot stands admitted, what is left to judge is the candidate."""
+    shown = _shown(judged, None, judged.verdict.why)
+    try:
+        admission.check_admission(feed, judged.snapshot.snapshot_id, now)
+    except ClosedError:
+        return shown
+    mine = next(check for check in judged.verdict.checks if check.name == "candidate")
+    why = () if mine.outcome is Outcome.PASS else (f"{mine.name}: {mine.why}",)
+    return dataclasses.replace(shown, outcome=mine.outcome.value, why=why)
 
 
 def _shown(judged: Judged, manifest: Path | None, why: tuple[str, ...]) -> GateResult:

@@ -13,9 +13,12 @@ __all__ = ["admit", "approve", "check_admission", "due", "evaluate", "gate", "pr
 
 
 def seal(contract_path: str, home: str) -> dict[str, Any]:
-    """Seal what is accepted now; return ``snapshot_id, new, counts``."""
+    """Seal what is accepted now; return ``snapshot_id, new, counts``, without an id where there is nothing to seal."""
     with open_feed(contract_path, home) as feed:
-        sealed = sealing.seal(feed)
+        try:
+            sealed = sealing.seal(feed)
+        except sealing.NothingToSealError:
+            return {"snapshot_id": None, "new": False, "counts": {}}
         return {"snapshot_id": sealed.snapshot.snapshot_id, "new": sealed.new, "counts": dict(sealed.snapshot.counts)}
 
 

@@ -9,18 +9,17 @@ import json
 
 from poison_guard import __version__
 from poison_guard.errors import ClosedError
-from poison_guard.gate.check import Verdict
+from poison_guard.gate.check import Outcome, Verdict
 from poison_guard.gate.keys import key_id, signing_key
 from poison_guard.gate.verdict import evaluate
 from poison_guard.steps.admission import chosen_snapshot, renew_revocations
 from poison_guard.steps.measuring import Measured, measure
 from poison_guard.steps.opening import Feed
-from poison_guard.store.snapshots import Snapshot
+from poison_guard.store.admissions import admissions
+from poison_guard.store.snapshots import Snapshot, revoke
 from poison_guard.store.verdicts import add_verdict, last_verdict
 
 __all__ = ["Judged", "judge", "judged_before"]
-
-_FRESH = dt.timedelta(days=1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,9 +32,10 @@ class Judged:
 
 
 def judge(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> Judged:
-    """Judge a snapshot and write the verdict down; one that is less than a day old and still fits is given again.
+    """Judge a snapshot and write the verdict down; a snapshot that was admitted and now fails is revoked.
 
-    `candidate` is a file of predictions of the trusted inputs; what is judged then is the snapshot with that model.
+    Where measuring gives what it gave before, the last verdict is given again, so that what people approved stays
+    approved. `candidate` is a file of predictions of the trusted inputs: then the snapshot is judged with that model.
     """
     snapshot = chosen_snapshot(feed, snapshot_id)
     if snapshot.revoked_seq is not None:
@@ -44,21 +44,43 @@ def judge(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: s
     measured = measure(feed, snapshot, now, candidate=candidate)
     key = _judged_by(feed, measured)
     held = last_verdict(feed.store, snapshot.snapshot_id, candidate=measured.candidate)
-    if held is not None and held["verdict"].get("judged_by") == key and now - held["at"] < _FRESH:
+    if held and held["verdict"].get("judged_by") == key and now - held["at"] < _lasts(feed, held["outcome"]):
         return Judged(snapshot, Verdict.from_json(held["verdict"]), held["seq"])
     verdict = evaluate(measured.measurements, feed.contract.gate)
-    told = {**verdict.to_json(), "judged_by": key, "measurements": dict(measured.measurements)}
     seq = add_verdict(
         feed.store,
         feed.contract.name,
         snapshot_id=snapshot.snapshot_id,
         outcome=verdict.outcome.value,
-        verdict=told,
+        verdict={**verdict.to_json(), "judged_by": key, "measurements": dict(measured.measurements)},
         policy_hash=feed.contract.gate.hash,
         candidate=measured.candidate,
         now=now,
     )
+    if candidate is None and verdict.outcome is Outcome.FAIL and held and held["outcome"] != Outcome.FAIL:
+        snapshot = _closed_again(feed, snapshot, verdict, now)
     return Judged(snapshot, verdict, seq)
+
+
+def _closed_again(feed: Feed, snapshot: Snapshot, verdict: Verdict, now: dt.datetime) -> Snapshot:
+    """Revoke a snapshot that fails after all: a manifest that is out there must not outlive what is known by now."""
+    if not _was_admitted(feed, snapshot, now):
+        return snapshot
+    why = f"judged again, it fails: {verdict.why[0]}"[:2000]
+    revoked = revoke(feed.store, snapshot.snapshot_id, by="poison-guard", reason=why, now=now)
+    renew_revocations(feed, now)
+    return revoked
+
+
+def _was_admitted(feed: Feed, snapshot: Snapshot, now: dt.datetime) -> bool:
+    every = admissions(feed.store, feed.contract.name, limit=1_000_000)
+    return any(each["snapshot_id"] == snapshot.snapshot_id and each["expires"] > now for each in every)
+
+
+def _lasts(feed: Feed, outcome: str) -> dt.timedelta:
+    """Return how long a verdict is given again: a pass for half as long as its admission holds, then it is renewed."""
+    whole = dt.timedelta(days=feed.contract.gate.admission_days)
+    return whole / 2 if outcome == Outcome.PASS else whole
 
 
 def judged_before(feed: Feed, snapshot_id: str | None) -> Judged:
@@ -72,6 +94,8 @@ def judged_before(feed: Feed, snapshot_id: str | None) -> Judged:
 
 def _judged_by(feed: Feed, measured: Measured) -> str:
     """Return a hash of all that a verdict and its admission follow from: measurements, policy, version and key."""
+    told = {name: dict(found) for name, found in measured.measurements.items() if name != "backlog"}
+    told["trusted_set"].pop("age_days", None)  # it grows by the day, and says nothing about the snapshot
     signer = key_id(signing_key(feed.settings.home).public_key())
-    body = {"m": measured.measurements, "p": feed.contract.gate.hash, "v": __version__, "k": signer}
+    body = {"m": told, "p": feed.contract.gate.hash, "v": __version__, "k": signer}
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

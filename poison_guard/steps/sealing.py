@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from poison_guard.errors import StaleStateError
+from poison_guard.errors import DataError, StaleStateError
 from poison_guard.pipeline.settle import settle_labels
 from poison_guard.steps.content import Content, content_of, load_item_content, record_content
 from poison_guard.steps.opening import Feed, load_controls
@@ -20,9 +20,13 @@ from poison_guard.store.reading import load_payloads
 from poison_guard.store.snapshots import Part, Snapshot, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
 
-__all__ = ["Sealed", "seal"]
+__all__ = ["NothingToSealError", "Sealed", "seal"]
 
 _ATTEMPTS = 5
+
+
+class NothingToSealError(DataError):
+    """No record is accepted, or no item has a label, yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class Sealed:
 def seal(feed: Feed) -> Sealed:
     """Seal what is accepted now; the last snapshot again where nothing has changed since.
 
-    Only parts whose members may have changed are looked at again. Raises `StaleStateError` when runs or reviews keep
-    being committed meanwhile.
+    Only parts whose members may have changed are looked at again. Raises `NothingToSealError` for nothing accepted,
+    `StaleStateError` when runs or reviews keep being committed meanwhile.
     """
     for attempt in range(_ATTEMPTS):
         try:
@@ -61,6 +65,8 @@ def _seal(feed: Feed) -> Sealed:
     for home, frame in examples.groupby("home", sort=True):
         parts.append(_part(feed, int(home), frame.drop(columns="home"), kept.get(int(home))))
     parts.sort(key=lambda part: part.home)
+    if not parts:
+        raise NothingToSealError(f"nothing of {contract.name} is accepted with a label yet: nothing to seal")
     counts = {"examples": sum(part.rows for part in parts), "parts": len(parts)}
     sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts)
     return Sealed(sealed, new=before is None or sealed.snapshot_id != before.snapshot_id)

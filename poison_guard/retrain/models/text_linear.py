@@ -1,4 +1,4 @@
-"""The linear model for texts: one weight a hashed n-gram and class, so that few examples suffice and words explain it."""
+"""The linear model for texts: one weight a hashed n-gram and class, learned from few examples."""
 
 from __future__ import annotations
 

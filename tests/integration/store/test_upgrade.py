@@ -49,5 +49,7 @@ def test_a_store_of_the_first_migration_keeps_its_data_and_can_seal(settings, ma
         sealing = make_sealing(made.contract)
         snapshot = sealing.seal(store)
         accepted = find_records(store, "captcha", places=[Place.ACCEPTED])
-        assert sealing.members(store, snapshot) == dict(zip(accepted["record_id"], accepted["content_hash"], strict=True))
+        assert sealing.members(store, snapshot) == dict(
+            zip(accepted["record_id"], accepted["content_hash"], strict=True)
+        )
         assert last_snapshot(store, "captcha") == snapshot
