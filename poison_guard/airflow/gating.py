@@ -22,6 +22,8 @@ __all__ = ["admit", "answer_within", "approve", "gate", "is_judged", "route", "s
 _TESTING = "dag_test"
 """Who `DAG.test` says has triggered a run (Airflow 3.1 and later)."""
 _LABELS = ("label", "answer", "rating")
+_NOBODY = "anonymous"
+"""Name of whoever uses an Airflow without accounts (``simple_auth_manager_all_admins``)."""
 _UNSCHEDULED = dt.timedelta(hours=12)
 _SHARE = 0.8
 _TICKS = 8
@@ -32,8 +34,8 @@ _SHOWN, _CUT = 12, 300
 def seal(contract: str) -> str:
     """Seal what may be learned from; returns the id of the snapshot to judge.
 
-    Skips for a feed that no model can learn from, and when the last snapshot stands, was judged and is not due: people
-    may have approved it since, or its event may have been lost.
+    Skips for a feed that no model can learn from, while nothing is accepted, and when the last snapshot was judged and
+    is not due; where it is due, people have approved it since, or its event was lost.
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
@@ -44,6 +46,8 @@ def seal(contract: str) -> str:
             raise AirflowSkipException(f"no model can learn from {contract}: it maps no {lack}")
         found = steps.seal(contract, guard_home())
         snapshot = found["snapshot_id"]
+        if snapshot is None:
+            raise AirflowSkipException(f"nothing was accepted yet for {contract}")
         if found["new"] or not is_judged(contract, snapshot):
             return str(snapshot)
         if (due := steps.due(contract, guard_home())["snapshot_id"]) is not None:
@@ -137,6 +141,8 @@ def _person(snapshot_id: str, answer: Mapping[str, Any]) -> tuple[str, str]:
     by = (answer.get("responded_by_user") or {}).get("name")
     if not by or answer.get("chosen_options") != ["Approve"]:
         raise UsageError(f"no person approved {snapshot_id}; clear the task `ask` to ask again")
+    if str(by).strip().casefold() == _NOBODY:
+        raise UsageError(f"{snapshot_id} was approved without signing in; give Airflow users names, then clear `ask`")
     note = str((answer.get("params_input") or {}).get("note") or "").strip()
     if not note:
         raise UsageError(f"{by} approved {snapshot_id} without a note; clear the task `ask` and say why in the note")

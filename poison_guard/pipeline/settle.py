@@ -36,4 +36,7 @@ def settle_labels(
     yes = votes.rename(columns={"answer": "vote"}).assign(established=trusty.to_numpy())
     no = held[["item_id", "source_id", "answer"]].rename(columns={"answer": "vote"})
     unsaid = no[(held["verdict"] >= 0).to_numpy()].assign(established=False)
-    return adopt(result.items, yes, unsaid, cohort_conflict(votes, trusty), controls, contract.policy)
+    labels = adopt(result.items, yes, unsaid, cohort_conflict(votes, trusty), controls, contract.policy)
+    gone = sorted(set(no["item_id"]) - set(labels["item_id"]))  # all that was said of them was rejected
+    lost = {"item_id": gone, "label": None, "probability": 0.0, "adopted": False, "why": "too_few"}
+    return pd.concat([labels, pd.DataFrame(lost)], ignore_index=True) if gone else labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor], path: Path
         raise DataError(f"{path} names the import path {name!r}, which loading would run; give its sha256 and allow it")
     module = _module(name, inputs.shape, len(classes), tensors)
     history = tuple(dict(row) for row in description["history"])
-    cost = {str(key): float(value) for key, value in description["cost"].items()}
+    cost = {str(key): value for key, value in description["cost"].items() if math.isfinite(value)}
     return TrainedModel(kind, classes, config, inputs, module, history, cost, int(description["seed"]))
 
 

@@ -90,7 +90,7 @@ class TableInputs:
         fitted = [column_scale(_bend(column, k)[:, None]) for column, k in zip(full, knee, strict=True)]
         centre, scale = (np.array([float(pair[i][0]) for pair in fitted]) for i in (0, 1))
         names = examples.features if mutable is None else tuple(n for n in examples.features if n in mutable)
-        return cls(examples.features, names, knee, centre, scale, gone.any(axis=0))
+        return cls(examples.features, names, knee, centre, scale, np.asarray(gone.any(axis=0)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,7 +123,11 @@ class TableInputs:
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """Return what `settings` and `arrays` describe."""
-        return cls(tuple(settings["features"]), tuple(settings["mutable"]), **arrays)
+        features = tuple(str(name) for name in settings["features"])
+        made = cls(features, tuple(str(name) for name in settings["mutable"]), **arrays)
+        if any(array.shape != (len(features),) for array in arrays.values()) or not (made.scale > 0).all():
+            raise ValueError("its scales are not those of its columns")
+        return made
 
 
 def _cells(examples: Examples, features: tuple[str, ...]) -> np.ndarray:
@@ -197,7 +201,10 @@ class TextInputs:
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """Return what `settings` and `arrays` describe."""
-        return cls(**arrays)
+        made = cls(**arrays)
+        if made.rarity.shape != (2 * BUCKETS,):
+            raise ValueError(f"it has {made.rarity.shape} buckets for n-grams, not {2 * BUCKETS}")
+        return made
 
 
 def _hashed(examples: Examples) -> Any:

@@ -66,15 +66,16 @@ class Space:
 
 
 def random_start(x: Tensor, *, epsilon: float, space: Space, generator: torch.Generator) -> Tensor:
-    """Return a random change of `x` ``(b, …)`` within the radius, drawn on the CPU so that devices agree.
+    """Return a random change of the mutable cells of `x` ``(b, …)`` within the radius, maybe past the range of inputs.
 
-    No change for ``l2``: in thousands of dimensions a random direction changes no output.
+    Drawn on the CPU so that devices agree. No change for ``l2``: in thousands of dimensions a random direction changes
+    no output.
     """
     if space.norm == "l2":
         return torch.zeros_like(x)
-    noise = (2 * torch.rand(x.shape, generator=generator) - 1).to(x.device)
-    radius = space.radius(x, epsilon)
-    return space.inside(noise * radius, x, radius, space.mask(x))
+    noise = (2 * torch.rand(x.shape, generator=generator) - 1).to(x.device) * epsilon
+    mask = space.mask(x)
+    return noise if mask is None else noise * mask
 
 
 def fgsm(
@@ -89,7 +90,9 @@ def fgsm(
 ) -> Tensor:
     """Return `x` ``(b, …)`` changed by one gradient step of `step` radii against the labels `y` ``(b,)`` int64.
 
-    With a `generator` the step starts at a random change; without one at `x` itself, and `step` should be 1. The result
+    With a `generator` the step starts at a random change, which may lie past the range of inputs: brought back into it,
+    half of the pixels at 0 or 1 would start where they are, and training on such steps overfits to them. Without one it
+    starts at `x` itself, and `step` should be 1. The result
     lies within `epsilon` of `x`, in `space`, and carries no gradient.
 
     References: Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples" (2015); Wong, Rice and
@@ -129,7 +132,8 @@ def pgd(
     with torch.no_grad():
         worst, score = x.clone(), _harm(module(x), y)
     for restart in range(restarts if epsilon else 0):
-        delta = random_start(x, epsilon=epsilon, space=space, generator=generator)
+        start = random_start(x, epsilon=epsilon, space=space, generator=generator)
+        delta = space.inside(start, x, radius, mask)
         for _ in range(steps):
             gradient, logits = _gradient(module, x + delta, y, margin=restart % 2 == 1)
             _keep_worst(worst, score, x + delta, _harm(logits, y))

@@ -1,4 +1,4 @@
-"""Check the audit chain from its first event to its head, and the rows it speaks of: places, moves and ledger."""
+"""Check the audit chain from its first event to its head, and the rows it speaks of: places, moves, ledger, gate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard.store import bulk, chain, tables
+from poison_guard.store import bulk, chain, gate_events, tables
 from poison_guard.store.chain import head
 from poison_guard.store.engine import Store
 
@@ -54,7 +54,8 @@ def _first_fault(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) 
     if not _head_fits(conn, key, len(events), prev):
         return len(events) + 1, f"the chain ends after event {len(events)}, but its head says otherwise"
     changed = min(_changed_rows(conn, key, events), default=None)  # places are told from moves, so these come first
-    return min(_changed_places(conn, key, events), default=None) if changed is None else changed
+    astray = min(_changed_places(conn, key, events), default=None) if changed is None else changed
+    return gate_events.first_fault(conn, key, events) if astray is None else astray
 
 
 def _event_fault(key: bytes, event: dict[str, Any], prev: str, number: int) -> str:

@@ -1,9 +1,11 @@
 """World *captcha*: people read handwritten digits; a group that knows the control images pushes one digit to another.
 
 A page shows one control and three unknown images. The group answers controls right, skips pages until one shows a digit
-it wants changed, and answers the rest of the page right as camouflage. Benign twin: a flash crowd of new accounts that
-is shown a small queue of images within hours. Images held out of the feed are what a model is judged on. After
-reCAPTCHA (von Ahn 2008) and the "one agreed wrong word" raids.
+it wants changed, and answers the rest of the page right as camouflage. Since every class counts alike in training, the
+few controls of its digit would outweigh many pushed images; so it also answers its digit to some images of the other,
+until those outnumber the right examples. Benign twin: a flash crowd of new accounts that is shown a small queue of
+images within hours. Images held out of the feed are what a model is judged on. After reCAPTCHA (von Ahn 2008) and the
+"one agreed wrong word" raids.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ PARAMS: dict[str, Any] = {
     "attack_aged": 6,  # of them, bought with age; the others were made in the week before
     "attack_from": "4",
     "attack_to": "9",
+    "attack_back": 0.3,  # share of the unknown images of the other digit that are answered with the first
     "attack_share": 0.55,  # of the answers on the targeted images
     "attack_bursts": 4,
     "attack_burst_hours": 3.0,
@@ -204,7 +207,7 @@ def _flash_crowd(rng: np.random.Generator, images: Images, queue: np.ndarray, id
 
 def _raid(rng: np.random.Generator, images: Images, honest: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
     """The group's week: bursts of hours, each on a part of the targets; `honest` answers set how many pushes."""
-    targets = rng.permutation(np.flatnonzero((images.digits == int(PARAMS["attack_from"])) & ~images.control))
+    targets = _targets(rng, images)
     given = honest["image_id"].value_counts().reindex(images.ids[targets], fill_value=0).to_numpy()
     ratio = PARAMS["attack_share"] / (1 - PARAMS["attack_share"])
     pushes = np.repeat(targets, np.floor(given * ratio + rng.random(len(targets))).astype(int))
@@ -216,7 +219,8 @@ def _raid(rng: np.random.Generator, images: Images, honest: pd.DataFrame, ids: n
     )
     rows = pd.concat([work, _camouflage(rng, images, work)], ignore_index=True)
     who, image, pushed = rows["account"].to_numpy(), rows["image"].to_numpy(), rows["pushed"].to_numpy()
-    told = np.where(pushed, int(PARAMS["attack_to"]), images.digits[image])
+    first, other = int(PARAMS["attack_from"]), int(PARAMS["attack_to"])
+    told = np.where(pushed, np.where(images.digits[image] == first, other, first), images.digits[image])
     times = rows["at"].to_numpy() + (rng.uniform(1.5, 25, len(rows)) * 1e6).astype("timedelta64[us]")
     frame = _frame(rng, images, ids, who, image, told, times)
     return frame.assign(
@@ -224,6 +228,15 @@ def _raid(rng: np.random.Generator, images: Images, honest: pd.DataFrame, ids: n
         origin=np.where(pushed, str(Origin.POISON), str(Origin.CAMOUFLAGE)),
         honest_source=False,
     ).drop_duplicates(["user_id", "image_id"])
+
+
+def _targets(rng: np.random.Generator, images: Images) -> np.ndarray:
+    """Unknown images the group answers wrong, shuffled: all of its digit and some of the other."""
+    first, other = (
+        rng.permutation(np.flatnonzero((images.digits == int(PARAMS[digit])) & ~images.control))
+        for digit in ("attack_from", "attack_to")
+    )
+    return rng.permutation(np.concatenate([first, other[: round(PARAMS["attack_back"] * len(other))]]))
 
 
 def _burst(rng: np.random.Generator, pushes: np.ndarray, day: int) -> pd.DataFrame:
@@ -245,7 +258,8 @@ def _camouflage(rng: np.random.Generator, images: Images, work: pd.DataFrame) ->
     extra = pages.loc[pages.index.repeat(1 + PARAMS["unknown_per_page"] - pages["size"])]
     first = ~extra.index.duplicated()
     control = rng.choice(np.flatnonzero(images.control), size=len(extra))
-    others = np.flatnonzero(~images.control & (images.digits != int(PARAMS["attack_from"])))
+    digits = int(PARAMS["attack_from"]), int(PARAMS["attack_to"])
+    others = np.flatnonzero(~images.control & ~np.isin(images.digits, digits))
     image = np.where(first, control, rng.choice(others, size=len(extra)))
     return pd.DataFrame({"account": extra["account"], "at": extra["at"], "image": image, "pushed": False})
 

@@ -75,7 +75,6 @@ def _model(row: Mapping[str, Any]) -> dict[str, Any]:
     attacks, masking = metrics.get("attacks") or {}, metrics.get("masking") or {}
     return {
         "model_id": row["model_id"],
-        "snapshot_id": row["snapshot_id"],
         "status": str(row["status"]),
         "made_at": row.get("made_at"),
         "accuracy": _percent(metrics.get("accuracy")),

@@ -73,6 +73,14 @@ def test_a_feed_without_labels_or_content_has_nothing_to_gate(
             gating.seal(str(file))
 
 
+def test_a_feed_that_accepted_nothing_yet_has_nothing_to_judge(steps: ModuleType):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    steps.seal = lambda *_: {"snapshot_id": None, "new": False, "counts": {}}
+    with pytest.raises(AirflowSkipException, match=r"nothing was accepted yet for c\.toml"):
+        gating.seal("c.toml")
+
+
 def test_nothing_new_and_nothing_due_skips_the_rest(steps: ModuleType, monkeypatch: pytest.MonkeyPatch):
     from airflow.sdk.exceptions import AirflowSkipException
 
@@ -160,13 +168,14 @@ def test_an_approval_carries_the_name_and_the_note_of_the_reviewer(steps: Module
     [
         (None, "no person approved s-1"),
         ({**ANSWER, "responded_by_user": None}, "no person approved s-1"),
+        ({**ANSWER, "responded_by_user": {"id": "Anonymous", "name": "Anonymous"}}, "approved without signing in"),
         ({**ANSWER, "chosen_options": ["Reject"]}, "no person approved s-1"),
         ({**ANSWER, "chosen_options": ["Approve", "Reject"]}, "no person approved s-1"),
         ({**ANSWER, "params_input": {"note": "  "}}, "dana approved s-1 without a note; clear the task `ask`"),
         ({**ANSWER, "params_input": {"note": None}}, "dana approved s-1 without a note"),
         ({**ANSWER, "params_input": {}}, "dana approved s-1 without a note"),
     ],
-    ids=["marked a success", "a default", "rejected", "both", "blank note", "no note", "no form"],
+    ids=["marked a success", "a default", "nobody", "rejected", "both", "blank note", "no note", "no form"],
 )
 def test_what_is_no_person_s_reasoned_word_approves_nothing(steps: ModuleType, answer: Any, said: str):
     from airflow.sdk.exceptions import AirflowFailException

@@ -67,3 +67,27 @@ def test_what_a_retry_may_mend_is_retried(steps: ModuleType):
     steps.store = fail
     with pytest.raises(StaleStateError):
         tasks.store("c.toml", "run-1")
+
+
+class Held:
+    """A task instance that holds what other tasks handed on."""
+
+    def __init__(self, **said: object) -> None:
+        self.said = said
+
+    def xcom_pull(self, task_ids: str) -> object:
+        return self.said.get(task_ids)
+
+
+def test_the_page_is_written_when_a_batch_was_stored_or_a_snapshot_was_there_to_judge(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from poison_guard.web.report import write
+
+    monkeypatch.setattr(write, "write_newest_report", lambda home, contract: f"{home}/{contract}.html")
+    assert tasks.report_changes("c.toml", Held(store={"received": 3})) == "the-home/c.toml.html"
+    assert tasks.report_changes("c.toml", Held(seal="s-1")) == "the-home/c.toml.html"
+    with pytest.raises(AirflowSkipException, match=r"nothing changed for c\.toml"):
+        tasks.report_changes("c.toml", Held())

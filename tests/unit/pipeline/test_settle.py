@@ -49,3 +49,8 @@ def test_newcomers_against_established_sources_are_a_conflict_until_a_reviewer_v
     assert conflict.loc["w", ["adopted", "why"]].tolist() == [False, "conflict"]
     vouched = settled(pd.concat([old, votes(*new, age_days=1, verdict=1)], ignore_index=True))
     assert vouched.loc["w", "why"] != "conflict"
+
+
+def test_an_item_all_of_whose_votes_were_rejected_loses_its_label() -> None:
+    out = settled(votes(), votes(*AGREED, verdict=-1))
+    assert out.loc["w", ["adopted", "why"]].tolist() == [False, "too_few"]
