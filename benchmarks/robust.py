@@ -96,7 +96,6 @@ def attacked(model: TrainedModel, x: torch.Tensor, y: torch.Tensor, epsilon: flo
 
 def row(name: str, fitted: Examples, tested: Examples, config: RetrainConfig, radius: float | None) -> str:
     model = train(fitted, config, threads=1)
-    print([row["robust"] for row in model.history], [row["event"] for row in model.history], file=sys.stderr)
     y = model.targets(tested.frame["label"])
     right = probabilities(model, tested).argmax(1) == y
     worst_class = min(right[y == c].mean() for c in range(len(model.classes)))

@@ -18,6 +18,7 @@ from typing import Any
 import poison_guard
 from poison_guard.airflow.feeds import read_feeds
 from poison_guard.airflow.showing import demo_tables, where_next
+from poison_guard.airflow.showing_gate import gate_tables
 from poison_guard.errors import ClosedError, ConfigError, GuardError, StoreError, UsageError
 from poison_guard.web.visible import visible
 
@@ -196,8 +197,11 @@ def main(argv: list[str] | None = None) -> int:
 def _show(home: Path) -> None:
     from rich.console import Console
 
+    from poison_guard.drills.demo import demo_seed
+
     console = Console()
-    for table in demo_tables(read_feeds(dags_folder()).contracts, home):
+    contracts = read_feeds(dags_folder()).contracts
+    for table in (*demo_tables(contracts, home), *gate_tables(contracts, home, seed=demo_seed(home))):
         console.print(table)
         console.print()
     console.print(where_next(home), markup=False, highlight=False, soft_wrap=True)

@@ -32,14 +32,14 @@ def gate_command() -> None:
     "--candidate",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="PREDICTIONS",
-    help="Also judge a model by its predictions (.parquet, .csv or .jsonl): example_id, label.",
+    help="Then also judge a model by its predictions (.parquet, .csv or .jsonl): example_id, label.",
 )
 @click.option("--snapshot", "snapshot_id", metavar="SNAPSHOT", help="Snapshot to judge. Default: the last one.")
 @common
 def check_command(feed: str, candidate: Path | None, snapshot_id: str | None, home: Path, as_json: bool) -> int:
     """Judge a snapshot, and sign its admission where the verdict and the approvals allow it.
 
-    With --candidate, judge the snapshot with a model: no admission is signed, and 0 says that the model passed too.
+    With --candidate the snapshot is judged first; where it is admitted, the exit code is that of the model.
     Exit code 0: admitted. 1: closed. 3: inconclusive, one named person may approve.
     """
     from poison_guard.guard import Guard

@@ -27,7 +27,7 @@ class GatePolicy:
     """Accuracy, in [0, 1], that may be lost over all trusted examples."""
     max_class_drop: float = 0.15
     """Accuracy that any one class or slice may lose."""
-    max_label_shift: float = 0.10
+    max_label_shift: float = 0.15
     """How far any label's share may lie from its share in the trusted set and in the anchor."""
     max_source_share: float = 0.05
     """Share of the snapshot that may rest on one source (three times an even share where sources are few)."""

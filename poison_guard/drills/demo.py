@@ -13,7 +13,7 @@ from poison_guard.drills.world import World
 from poison_guard.drills.worlds import WORLDS, make_world
 from poison_guard.errors import NotFoundError, StoreError, UsageError
 
-__all__ = ["NOTE", "demo_world", "shipped", "trusted_path", "write_demo", "write_world"]
+__all__ = ["NOTE", "demo_seed", "demo_world", "shipped", "trusted_path", "write_demo", "write_world"]
 
 NOTE = "demo.json"
 """File of a home that says which seed its demo was drawn from; written last."""
@@ -61,7 +61,7 @@ def write_world(world: World, home: Path) -> list[Path]:
 
 def demo_world(home: str | Path, name: str) -> World:
     """Return the world that ``inbox/NAME`` of `home` was written from, truth included; drawn again from its seed."""
-    seed = _seed_of(Path(home))
+    seed = demo_seed(Path(home))
     if seed is None:
         raise NotFoundError(f"{home} holds no demo; `poison-guard demo --home {home}` writes one")
     return make_world(name, seed)
@@ -82,12 +82,13 @@ def shipped(*parts: str) -> Path:
 
 
 def _check_seed(home: Path, seed: int) -> None:
-    held = _seed_of(home)
+    held = demo_seed(home)
     if held is not None and held != seed:
         raise UsageError(f"{home} holds the demo of seed {held}; write seed {seed} to another home")
 
 
-def _seed_of(home: Path) -> int | None:
+def demo_seed(home: Path) -> int | None:
+    """Return the seed the demo in `home` was drawn from; None where it holds none."""
     file = home / NOTE
     if not file.is_file():
         return None

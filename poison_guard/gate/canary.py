@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import linalg
 
 from poison_guard.gate.measure import paired_counts
 
@@ -18,7 +18,7 @@ _MOST = 10.0
 """Times a snapshot's row may weigh, to make up for a label that it has too few of."""
 
 
-def measure_canary(  # noqa: PLR0913 (three sets of vectors and labels)
+def measure_canary(
     trusted_vectors: np.ndarray,
     trusted_labels: np.ndarray,
     trusted_slices: np.ndarray,
@@ -99,4 +99,4 @@ def _moments(rows: np.ndarray, codes: np.ndarray, weights: np.ndarray, k: int) -
 
 def _solve(gram: np.ndarray, image: np.ndarray) -> np.ndarray:
     ridge = _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-9)
-    return np.linalg.solve(gram + ridge * np.eye(len(gram)), image)
+    return np.asarray(linalg.solve(gram + ridge * np.eye(len(gram)), image, assume_a="pos"))

@@ -59,7 +59,8 @@ class Check:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Check:
         """Return the check of `to_json`; `TypeError` or `ValueError` for anything else."""
-        return cls(**{**value, "outcome": Outcome(value["outcome"])})
+        fields: dict[str, Any] = {**value, "outcome": Outcome(value["outcome"])}
+        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from poison_guard.errors import GuardError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ __all__ = [
     "audits",
     "backlog",
     "candidate",
+    "label_shift",
     "measure_examples",
     "new_cohort",
     "no_candidate",
@@ -25,6 +28,8 @@ __all__ = [
     "trusted_set",
 ]
 
+_MOST = 20_000
+"""New examples, old ones and trusted ones that are looked at; more are sampled, so that time and memory are bounded."""
 _FAULTS = (GuardError, ValueError, ArithmeticError, LookupError, TypeError)
 
 
@@ -36,11 +41,10 @@ def measure_examples(
     `snapshot`: what a model would train on; ``frame.is_new`` marks what the last admitted snapshot lacked (all True
     before there is one). `trusted`: the calibration and holdout splits, none of them in the snapshot. `anchor`: label
     to count of the first admitted snapshot, or None. Deterministic under ``policy.seed``. A measurement that fails says
-    ``{"error": why}``, which the verdict closes on.
+    ``{"error": why}``, which the verdict closes on. Of more than 20,000 new, old or trusted examples a sample is looked
+    at (the mix of labels is counted whole).
     """
-    import numpy as np
-
-    from poison_guard.gate.canary import label_counts, measure_canary
+    from poison_guard.gate.canary import measure_canary
     from poison_guard.numerics.represent import fit_representation
     from poison_guard.signals.labels.neighbours import label_disagreement
     from poison_guard.signals.labels.posterior import fit_posterior
@@ -50,6 +54,9 @@ def measure_examples(
     if len(snapshot) == 0 or len(trusted) == 0:
         why = f"{len(snapshot)} examples in the snapshot and {len(trusted)} trusted ones; both are needed"
         return {name: {"error": why} for name in names}
+    shift = label_shift(snapshot, trusted, anchor)
+    random = np.random.default_rng(policy.seed)
+    trusted, snapshot = _sample(trusted, random), _sample(snapshot, random)
     labels, given = trusted.frame["label"].to_numpy(), snapshot.frame["label"].to_numpy()
     new = snapshot.frame["is_new"].to_numpy(dtype=bool)
     try:
@@ -60,23 +67,19 @@ def measure_examples(
         return {name: {"error": f"{type(e).__name__}: {e}"} for name in names}
     old_new = (outside[~new], given[~new], outside[new], given[new])
     work: dict[str, Callable[[], dict[str, Any]]] = {
-        "label_neighbours": lambda: label_disagreement(
-            inside, labels, outside, given, is_new=new, posterior=posterior
-        ),
+        "label_neighbours": lambda: label_disagreement(inside, labels, outside, given, is_new=new, posterior=posterior),
         "triggers": lambda: label_triggers(posterior, trusted, snapshot, outside),
-        "canary": lambda: measure_canary(
-            inside, labels, trusted.frame["slice"].to_numpy(), *old_new, seed=policy.seed
-        ),
-        "label_shift": lambda: {
-            "n": len(given),
-            "labels": label_counts(given),
-            "trusted_n": len(labels),
-            "trusted": label_counts(labels),
-            "anchor_n": sum(anchor.values()) if anchor else None,
-            "anchor": dict(anchor) if anchor else {},
-        },
+        "canary": lambda: measure_canary(inside, labels, trusted.frame["slice"].to_numpy(), *old_new, seed=policy.seed),
+        "label_shift": lambda: shift,
     }
     return {name: _measured(work[name]) for name in names}
+
+
+def _sample(examples: Examples, random: np.random.Generator) -> Examples:
+    """Return `examples`, or a sample of the new and of the old ones where there are more than `_MOST` of them."""
+    new = examples.frame["is_new"].to_numpy(dtype=bool)
+    kept = [random.permutation(np.flatnonzero(part))[:_MOST] for part in (~new, new)]
+    return examples if len(new) == sum(map(len, kept)) else examples.take(np.sort(np.concatenate(kept)))
 
 
 def _measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -84,6 +87,20 @@ def _measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return work()
     except _FAULTS as e:
         return {"error": f"{type(e).__name__}: {e}"}
+
+
+def label_shift(snapshot: Examples, trusted: Examples, anchor: Mapping[str, int] | None) -> dict[str, Any]:
+    """Return the measurement of that name: label counts of the snapshot, of the trusted set and of the anchor."""
+    from poison_guard.gate.canary import label_counts
+
+    return {
+        "n": len(snapshot),
+        "labels": label_counts(snapshot.frame["label"].to_numpy()),
+        "trusted_n": len(trusted),
+        "trusted": label_counts(trusted.frame["label"].to_numpy()),
+        "anchor_n": sum(anchor.values()) if anchor else None,
+        "anchor": dict(anchor) if anchor else {},
+    }
 
 
 def no_sources() -> dict[str, Any]:

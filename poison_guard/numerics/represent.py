@@ -20,12 +20,13 @@ __all__ = ["Representation", "fit_representation"]
 
 _CHUNK = 1024  # examples at a time: bounds the memory of what is between input and vector
 _TURNS = 8  # signed gradient directions of a cell
-_CELLS = 7  # cells along each side of an image, at most
+_CELLS = 6  # cells along each side of an image, at most
 _TENTS = 5  # knots of a numeric column's piecewise-linear expansion
 _FEW = 12  # distinct values up to which a numeric column is taken for a code
-_BUCKETS = 2**17  # hashed word and character n-grams
+_BUCKETS = 2**16  # hashed word and character n-grams
 _TOPICS = 256  # directions that a text's n-grams are projected on
 _FITTED = 2_000  # trusted texts, evenly spaced, that the directions are found from
+_PIECE = r"\w+|[^\w\s]"
 _LONGEST = 4_000  # characters of a text that are looked at
 
 
@@ -183,7 +184,7 @@ def _grams(texts: Sequence[Any] | np.ndarray, idf: np.ndarray) -> Any:
 
     short = [str(text)[:_LONGEST] for text in texts]
     half = {"n_features": _BUCKETS // 2, "alternate_sign": False, "norm": None, "lowercase": True, "dtype": np.float32}
-    words = HashingVectorizer(ngram_range=(1, 2), token_pattern=r"\b\w+\b|[^\w\s]", **half)
+    words = HashingVectorizer(ngram_range=(1, 2), token_pattern=_PIECE, **half)
     pieces = HashingVectorizer(analyzer="char_wb", ngram_range=(4, 4), **half)
     counts = sparse.hstack([words.transform(short), pieces.transform(short)], format="csr")
     counts.data = 1.0 + np.log(counts.data)

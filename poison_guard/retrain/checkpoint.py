@@ -19,6 +19,7 @@ from poison_guard.retrain.tensors import pack, parse, read_bounded, write_whole
 __all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
 
 _FORMAT = "poison-guard training 1"
+_MOST = 16 << 30  # bytes; what is carried of each example can make it large
 _PLAIN = ("epoch", "attack_steps", "history", "best_robust", "cpu_s", "wall_s")
 
 
@@ -47,6 +48,8 @@ def write_checkpoint(path: Path, course: Course, identity: str) -> None:
     """Keep `course` in `path`, whole, in place of what was there."""
     tensors = {f"module.{name}": value for name, value in course.module.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in (course.best or {}).items()}
+    if course.carried is not None:
+        tensors["carried"] = course.carried
     for i, state in course.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
     description = {"format": _FORMAT, "identity": identity} | {name: getattr(course, name) for name in _PLAIN}
@@ -60,12 +63,13 @@ def read_checkpoint(path: Path, course: Course, identity: str) -> bool:
     """
     if not path.exists():
         return False
-    description, tensors = parse(read_bounded(path), name=str(path), expected=_FORMAT)
+    description, tensors = parse(read_bounded(path, _MOST), name=str(path), expected=_FORMAT)
     if description.get("identity") != identity:
         return False
     parts = {part: _under(tensors, part) for part in ("module", "best", "optimiser")}
     course.module.load_state_dict(parts["module"])
     course.best = parts["best"] or None
+    course.carried = tensors.get("carried")
     _restore_optimiser(course, parts["optimiser"])
     for name in _PLAIN:
         setattr(course, name, description[name])

@@ -1,23 +1,19 @@
-"""A training under way: weights, optimiser and what was seen so far, and one epoch of it."""
+"""A training under way: weights, optimiser, the adversary's changes and what was seen so far."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from poison_guard.config.retrain import RetrainConfig
 from poison_guard.retrain.inputs import dense
-from poison_guard.retrain.perturb import Space, fgsm, pgd
+from poison_guard.retrain.perturb import Space
 
-__all__ = ["Course", "Material", "class_weights", "run_epoch", "seeded"]
+__all__ = ["Course", "Material", "class_weights", "seeded"]
 
-_PEAK = 0.4  # share of the steps at which the learning rate is highest
 _HEAVIEST = 20.0  # times the weight of an average class that a rare one gets at most
 
 
@@ -46,6 +42,8 @@ class Course:
     """Epochs done."""
     attack_steps: int = 1
     """Gradient steps of the adversary in training: 1 is fast, more after a collapse."""
+    carried: Tensor | None = None
+    """Change of each example ``(n, …)`` int8, 127 being the radius; None without an adversary, or for ``l2``."""
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
     """Weights that withstood PGD best so far."""
@@ -70,48 +68,3 @@ def seeded(seed: int, epoch: int) -> torch.Generator:
     mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     torch.manual_seed(mixed)  # for modules that draw themselves, such as dropout
     return torch.Generator().manual_seed(mixed)
-
-
-def run_epoch(course: Course, material: Material, config: RetrainConfig) -> float:
-    """Train `course` for one epoch on every example once; return the mean loss, not finite if any step's was not.
-
-    The learning rate rises to its peak over 40 % of all steps and falls to zero after, as in "Fast is better than
-    free" (Wong, Rice and Kolter, 2020).
-    """
-    batch, epochs, peak, epsilon = _settled(config)
-    generator = seeded(config.seed, course.epoch + 1)
-    n = len(material.y)
-    order = torch.randperm(n, generator=generator)
-    steps = math.ceil(n / batch)
-    weights, total = material.weights.to(material.device), torch.zeros((), device=material.device)
-    course.module.train()
-    for i in range(steps):
-        done = (course.epoch * steps + i) / (epochs * steps)
-        rate = peak * (done / _PEAK if done < _PEAK else (1 - done) / (1 - _PEAK))
-        for group in course.optimiser.param_groups:
-            group["lr"] = rate
-        x, y = material.batch(order[i * batch : (i + 1) * batch])
-        if epsilon > 0:
-            x = _attacked(course, x, y, epsilon, material.space, generator)
-        loss = functional.cross_entropy(course.module(x), y, weight=weights)
-        course.optimiser.zero_grad()
-        loss.backward()
-        course.optimiser.step()
-        total += loss.detach()
-    course.epoch += 1
-    return float(total) / steps
-
-
-def _attacked(course: Course, x: Tensor, y: Tensor, epsilon: float, space: Space, generator: torch.Generator) -> Tensor:
-    if course.attack_steps == 1:
-        return fgsm(course.module, x, y, epsilon=epsilon, space=space, generator=generator)
-    steps = course.attack_steps
-    return pgd(course.module, x, y, epsilon=epsilon, space=space, steps=steps, generator=generator)
-
-
-def _settled(config: RetrainConfig) -> tuple[int, int, float, float]:
-    values = config.batch_size, config.epochs, config.learning_rate, config.epsilon
-    if None in values:
-        raise ValueError("settings are filled in before a training starts")
-    batch, epochs, rate, epsilon = values
-    return int(batch or 0), int(epochs or 0), float(rate or 0), float(epsilon or 0)

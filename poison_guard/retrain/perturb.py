@@ -86,24 +86,25 @@ def fgsm(
     epsilon: float,
     space: Space,
     generator: torch.Generator | None = None,
+    start: Tensor | None = None,
     step: float = 1.25,
 ) -> Tensor:
     """Return `x` ``(b, …)`` changed by one gradient step of `step` radii against the labels `y` ``(b,)`` int64.
 
-    With a `generator` the step starts at a random change, which may lie past the range of inputs: brought back into it,
-    half of the pixels at 0 or 1 would start where they are, and training on such steps overfits to them. Without one it
-    starts at `x` itself, and `step` should be 1. The result
-    lies within `epsilon` of `x`, in `space`, and carries no gradient.
+    The step begins at the change `start`; without it at a random one drawn from `generator`, which may lie past the
+    range of inputs; without both at `x` itself, and `step` should be 1. The result lies within `epsilon` of `x`, in
+    `space`, and carries no gradient.
 
     References: Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples" (2015); Wong, Rice and
     Kolter, "Fast is better than free" (2020), for the random start.
     """
-    radius, mask = space.radius(x, epsilon), space.mask(x)
-    start = torch.zeros_like(x)
-    if generator is not None:
-        start = random_start(x, epsilon=epsilon, space=space, generator=generator)
+    if start is None:
+        start = torch.zeros_like(x)
+        if generator is not None:
+            start = random_start(x, epsilon=epsilon, space=space, generator=generator)
     gradient, _ = _gradient(module, x + start, y, margin=False)
-    return x + space.inside(start + step * radius * space.ascend(gradient), x, radius, mask)
+    radius = space.radius(x, epsilon)
+    return x + space.inside(start + step * radius * space.ascend(gradient), x, radius, space.mask(x))
 
 
 def pgd(

@@ -14,7 +14,7 @@ __all__ = ["fill_in"]
 
 _STEPS = 1000
 """Optimiser steps that few examples are seen for."""
-_EPOCHS = (12, 40)
+_EPOCHS = (10, 40)
 _BATCH = (16, 100)
 _LEARNING_RATE = {"image": 5e-3, "table": 5e-3, "text": 5e-2}
 _EPSILON = {"table": 0.05, "text": 0.05}
@@ -23,7 +23,7 @@ _EPSILON = {"table": 0.05, "text": 0.05}
 def fill_in(config: RetrainConfig, examples: Examples) -> RetrainConfig:
     """Return `config` with model, epochs, batch size, learning rate, radius and mutable columns decided.
 
-    Batches are a 32nd of the examples, 16 to 100; epochs as many as make 1,000 steps, 12 to 40. `DataError` for no
+    Batches are a 32nd of the examples, 16 to 100; epochs as many as make 1,000 steps, 10 to 40. `DataError` for no
     examples or an unknown kind, `ConfigError` for a model of another kind.
     """
     n, kind = len(examples), examples.kind

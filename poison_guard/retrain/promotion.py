@@ -74,8 +74,8 @@ def decide_promotion(
     champion, and with the `baseline`, a model trained on trusted data alone: with both where there are both, so that
     many small losses, each within the limits, cannot add up. At least one is needed.
 
-    Limits: `policy.max_drop` over all examples; `policy.max_class_drop` for any class, any slice (those with fewer than
-    `policy.min_trusted` examples taken together) and under any attack. Each with the interval of Bonett & Price for
+    Limits: `policy.max_drop` over all examples; `policy.max_class_drop` under any attack, and for any class and slice
+    (those with fewer than `policy.min_trusted` examples taken together). Each with the interval of Bonett & Price for
     paired proportions. Never raises for what an evaluation holds: one that is broken, holds NaN, lacks a class or is
     of other examples is refused with the reason.
     """
@@ -136,8 +136,8 @@ def _against(new: Judged, old: Judged, name: str, policy: GatePolicy) -> Iterato
         return _Loss(group, losses, gains, len(members))
 
     yield _judge(f"accuracy against the {name}", "", [count("", ids, new.wrong, old.wrong)], policy.max_drop)
-    for what, groups in (("class", _by(new.truth)), ("slice", _slices(new, policy.min_trusted))):
-        if groups:
+    for what, group_of in (("class", new.truth), ("slice", new.slices)):
+        if groups := _grouped(group_of, policy.min_trusted):
             counts = [count(group, members, new.wrong, old.wrong) for group, members in groups.items()]
             yield _judge(f"every {what} against the {name}", what, counts, policy.max_class_drop)
     for attack in sorted(new.fooled):
@@ -212,12 +212,12 @@ def _by(group_of: Mapping[str, str]) -> dict[str, list[str]]:
     return groups
 
 
-def _slices(new: Judged, least: int) -> dict[str, list[str]]:
-    """Return the slices large enough to be judged; the smaller ones together, or not at all where that is too few."""
-    groups = _by(new.slices)
+def _grouped(group_of: Mapping[str, str], least: int) -> dict[str, list[str]]:
+    """Return the groups large enough to be judged; the smaller ones together, or not at all where that is too few."""
+    groups = _by(group_of)
     large = {group: members for group, members in groups.items() if len(members) >= least}
     rest = [one for group, members in groups.items() if group not in large for one in members]
-    return large | ({"(all smaller slices)": rest} if len(rest) >= least else {})
+    return large | ({"(all smaller ones)": rest} if len(rest) >= least else {})
 
 
 def _masking(candidate: Mapping[str, Any]) -> _Check:

@@ -62,14 +62,17 @@ def _foreign(data: bytes) -> str | None:
     return None
 
 
-def read_bounded(path: Path) -> bytes:
-    """Return the bytes of `path`; `DataError` when it is missing, no plain file, or larger than `MAX_BYTES`."""
+def read_bounded(path: Path, most: int = MAX_BYTES) -> bytes:
+    """Return the bytes of `path`; `DataError` when it is missing, no plain file, or has more than `most`."""
     if not path.is_file():
         raise DataError(f"{path} is not a file; name a model file that poison-guard retrain wrote")
     with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path} has more than {MAX_BYTES >> 20} MiB, the most a model file may have")
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, most) + 1)  # as much memory is taken as is asked for
+    if len(data) > most:
+        raise DataError(
+            f"{path} has more than {most >> 20} MiB, the most that is read; name a file that poison-guard retrain wrote"
+        )
     return data
 
 

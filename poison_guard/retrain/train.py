@@ -1,4 +1,4 @@
-"""Adversarial training: fast signed-gradient steps with a random start, watched for collapse, resumable."""
+"""Adversarial training: fast signed-gradient steps from a random start, watched for collapse, resumable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from poison_guard.errors import DataError, GuardError
 from poison_guard.numerics.device import limited_threads, pick_device
 from poison_guard.records import Examples
 from poison_guard.retrain.checkpoint import fingerprint, read_checkpoint, write_checkpoint
-from poison_guard.retrain.course import Course, Material, class_weights, run_epoch, seeded
+from poison_guard.retrain.course import Course, Material, class_weights, seeded
+from poison_guard.retrain.epoch import run_epoch
 from poison_guard.retrain.inputs import Inputs, fit_inputs
 from poison_guard.retrain.models import build_module
 from poison_guard.retrain.plan import fill_in

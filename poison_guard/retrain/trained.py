@@ -31,7 +31,8 @@ class TrainedModel:
     """In evaluation mode, on the CPU: ``(b, *inputs.shape)`` float32 to logits ``(b, k)``."""
     history: tuple[Mapping[str, Any], ...]
     """One dict an epoch: ``epoch, loss, robust`` (share of the watched examples that withstand PGD; None where it was
-    not looked at), ``attack_steps`` (1: fast), ``event`` (``warm``, ``collapsed`` or empty)."""
+    not looked at), ``attack_steps`` (1: fast), ``event`` (``warm``, ``collapsed``,
+    ``restored`` or empty)."""
     cost: Mapping[str, float]
     """``cpu_s`` and ``wall_s`` of the training, over all its runs, ``epochs`` and ``examples``."""
     seed: int

@@ -35,10 +35,10 @@ class Watch:
     """Epochs between looks; the last epoch is always looked at."""
 
     def look(self, course: Course, config: RetrainConfig) -> tuple[float | None, str]:
-        """Return the robust share in [0, 1] (None: not looked at), and ``collapsed`` if the best weights were put back.
+        """Return the robust share in [0, 1] (None: not looked at), and what was done about it, or nothing.
 
-        After a collapse the training goes on from its best weights with an adversary of more steps; a training that
-        ends clearly below its best ends with its best.
+        ``collapsed``: the training goes on from its best weights with an adversary of more steps. ``restored``: it
+        ended clearly below its best weights and was given them back.
         """
         last = course.epoch == config.epochs
         if not config.epsilon or (course.epoch % self.every and not last):
@@ -46,12 +46,12 @@ class Watch:
         robust = self.robust(course, config)
         if robust >= course.best_robust:
             course.best, course.best_robust = course.weights(), robust
-        if course.best is not None and robust < course.best_robust - (_SLACK if last else _DROP):
-            course.module.load_state_dict(course.best)
-            course.optimiser.state.clear()
-            course.attack_steps = min(2 * course.attack_steps + 1, _STRONGEST)
-            return robust, "collapsed"
-        return robust, ""
+        if course.best is None or robust >= course.best_robust - (_SLACK if last else _DROP):
+            return robust, ""
+        course.module.load_state_dict(course.best)
+        course.optimiser.state.clear()
+        course.attack_steps = min(2 * course.attack_steps + 1, _STRONGEST)
+        return robust, "restored" if last else "collapsed"
 
     def robust(self, course: Course, config: RetrainConfig) -> float:
         """Return the share of the watched examples that stay right under PGD from one random start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,8 @@ def record_content(records: pd.DataFrame, content: Content) -> pd.DataFrame:
     """Return the content columns of payload `records` (columns of `Batch.records`) under the names of the parts."""
     names = {f"feature.{name}": name for name in content.columns} if content.kind == "table" else {}
     wanted = [f"feature.{name}" if content.kind == "table" else name for name in content.columns]
-    return records.reindex(columns=wanted).rename(columns=names).reset_index(drop=True)
+    shown = records.reindex(columns=wanted).rename(columns=names).reset_index(drop=True)
+    return _with_pixels(shown, content)
 
 
 def load_item_content(contract: Contract, settings: Settings, content: Content) -> pd.DataFrame:
@@ -88,7 +90,21 @@ def load_item_content(contract: Contract, settings: Settings, content: Content) 
         raise DataError(
             f"{path} has no column {absent}, which [items] names; it has {', '.join(map(str, raw.columns))}"
         )
-    return pd.concat([ids.rename("item_id"), raw[list(columns)]], axis=1)
+    return pd.concat([ids.rename("item_id"), _with_pixels(raw[list(columns)], content)], axis=1)
+
+
+def _with_pixels(shown: pd.DataFrame, content: Content) -> pd.DataFrame:
+    """Return images as lists: ingest reads a list as its JSON text. What is none stays, to be refused by name."""
+    if content.kind != "image":
+        return shown
+    return shown.assign(**{name: shown[name].map(_listed).astype(object) for name in shown.columns})
+
+
+def _listed(cell: Any) -> Any:
+    try:
+        return json.loads(cell) if isinstance(cell, str) else cell
+    except ValueError:
+        return cell
 
 
 def _only_column(raw: pd.DataFrame, path: str) -> tuple[str, ...]:

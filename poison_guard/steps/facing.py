@@ -99,11 +99,16 @@ def seal(feed: Feed) -> SealResult:
 
 
 def gate(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> GateResult:
-    """Judge a snapshot and admit it where it may pass; the last one, sealed first where there is none."""
+    """Judge a snapshot and admit it where it may pass; the last one, sealed first where there is none.
+
+    With a candidate the snapshot is judged and admitted first; what is left to judge then is the candidate.
+    """
     if snapshot_id is None and last_snapshot(feed.store, feed.contract.name) is None:
         sealing.seal(feed)
-    judged = judge(feed, snapshot_id, now, candidate=candidate)
-    return _admitted(feed, judged, now) if candidate is None else _with_candidate(feed, judged, now)
+    result = _admitted(feed, judge(feed, snapshot_id, now), now)
+    if candidate is None:
+        return result
+    return _with_candidate(result, judge(feed, result.snapshot_id, now, candidate=candidate))
 
 
 def approve(
@@ -206,16 +211,14 @@ def _admitted(feed: Feed, judged: Judged, now: dt.datetime) -> GateResult:
     return _shown(judged, Path(made["manifest"]), judged.verdict.why)
 
 
-def _with_candidate(feed: Feed, judged: Judged, now: dt.datetime) -> GateResult:
-    """Show a verdict with a candidate: where the snapshot stands admitted, what is left to judge is the candidate."""
+def _with_candidate(result: GateResult, judged: Judged) -> GateResult:
     shown = _shown(judged, None, judged.verdict.why)
-    try:
-        admission.check_admission(feed, judged.snapshot.snapshot_id, now)
-    except ClosedError:
+    if not result.admitted:
         return shown
     mine = next(check for check in judged.verdict.checks if check.name == "candidate")
-    why = () if mine.outcome is Outcome.PASS else (f"{mine.name}: {mine.why}",)
-    return dataclasses.replace(shown, outcome=mine.outcome.value, why=why)
+    if mine.outcome is Outcome.PASS:
+        return dataclasses.replace(shown, outcome="pass", admitted=True, manifest=result.manifest, why=())
+    return dataclasses.replace(shown, outcome=mine.outcome.value, why=(f"{mine.name}: {mine.why}",))
 
 
 def _shown(judged: Judged, manifest: Path | None, why: tuple[str, ...]) -> GateResult:

@@ -50,6 +50,9 @@ def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str 
             ),
             ("label_neighbours", "triggers", "canary", "label_shift"),
         )
+        told |= _guarded_all(
+            lambda: {"label_shift": gate_measure.label_shift(examples, trusted.examples, anchor)}, ("label_shift",)
+        )  # of the whole snapshot: a label whose other items are deferred lives on in the known ones
     told |= _guarded_all(lambda: _sources(feed, examples), ("source_share", "new_cohort"))
     told |= _guarded_all(lambda: {"trusted_set": _trusted(feed, examples, trusted, now)}, ("trusted_set",))
     told |= _guarded_all(lambda: _people(feed, len(examples), now), ("audits", "backlog"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from poison_guard.steps.admission import check_admission
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
 from poison_guard.steps.opening import Feed
 from poison_guard.store.admissions import due as store_due
-from poison_guard.store.models import Model, add_model, champion, load_model, promote, refuse, set_metrics
+from poison_guard.store.models import Model, add_model, champion, list_models, load_model, promote, refuse, set_metrics
 from poison_guard.store.models import rollback as store_rollback
 from poison_guard.store.snapshots import load_snapshot
 
@@ -35,6 +36,9 @@ def train_model(feed: Feed, snapshot_id: str, now: dt.datetime) -> Model:
     """
     begun = time.monotonic()
     admission = check_admission(feed, snapshot_id, now)
+    done = [m for m in list_models(feed.store, feed.contract.name) if m.admission_seq == admission["seq"]]
+    if done:
+        return done[0]
     made, config = _train(feed, snapshot_id)
     later = now + dt.timedelta(seconds=time.monotonic() - begun)
     check_admission(feed, snapshot_id, later)  # it may have been revoked, or have lapsed, meanwhile
@@ -57,12 +61,12 @@ def _train(feed: Feed, snapshot_id: str) -> tuple[Any, dict[str, Any]]:
         raise DataError(f"{snapshot_id} holds no example that a model may learn from")
     fits = _fits(feed, examples)
     before = champion(feed.store, feed.contract.name)
-    warm = load_trained(feed, before) if before is not None and before.config.get("fits") == fits else None
+    warm = load_trained(feed, before) if before is not None and _may_warm(feed, before, fits) else None
     made = train(
         examples,
         feed.contract.retrain,
         warm=warm,
-        checkpoint=feed.settings.home / "training" / snapshot_id,
+        checkpoint=_checkpoint(feed, snapshot_id),
         device=feed.settings.device,
         threads=feed.settings.threads,
     )
@@ -84,7 +88,7 @@ def _keep(
 
     kind = "measured" if admission_seq is None else "models"
     path, digest = save(made, feed.settings.home / kind / feed.contract.name / snapshot_id)
-    return add_model(
+    model = add_model(
         feed.store,
         feed.contract.name,
         snapshot_id=snapshot_id,
@@ -94,6 +98,17 @@ def _keep(
         config=config,
         now=now,
     )
+    shutil.rmtree(_checkpoint(feed, snapshot_id), ignore_errors=True)
+    return model
+
+
+def _checkpoint(feed: Feed, snapshot_id: str) -> Path:
+    return feed.settings.home / "training" / snapshot_id
+
+
+def _may_warm(feed: Feed, best: Model, fits: str) -> bool:
+    """Whether a training may start from the champion: it fits, and no poison was found in what it learned."""
+    return best.config.get("fits") == fits and load_snapshot(feed.store, best.snapshot_id).revoked_seq is None
 
 
 def load_trained(feed: Feed, model: Model) -> Any:

@@ -166,6 +166,8 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     """Return the frame as Parquet bytes: the same frame gives the same bytes."""
     odd = {name: _plain(frame[name]) for name in frame.columns if frame[name].dtype == object}
     table = pa.Table.from_pandas(frame.assign(**odd) if odd else frame, preserve_index=False)
+    if any(pa.types.is_list(column.type) for column in table.schema):
+        table = table.replace_schema_metadata(None)  # pandas cannot read back what it notes of lists
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -72,12 +72,12 @@ PARAMS: dict[str, Any] = {
     "crowd_hours": 2.0,
     "trusted_sessions": 4000,
     "trusted_devices": 1500,
-    "attack_sessions": 600,
-    "attack_devices": 150,
-    "attack_aged": 25,  # of them, taken over with age
+    "attack_sessions": 900,
+    "attack_devices": 225,
+    "attack_aged": 38,  # of them, taken over with age
     "farm_devices": 12,  # on which the farm ran its script on the first day, labelled bot
     "farm_sessions": 30,
-    "attack_recorded": 24,  # the farm's sessions replayed, each about 25 times
+    "attack_recorded": 24,  # the farm's sessions replayed, each about 37 times
     "attack_recorded_here": 0.5,  # share of those that are in this feed; the rest was recorded elsewhere
     "fresh_sessions": 2000,
     "fresh_replays": 240,
@@ -87,7 +87,7 @@ PARAMS: dict[str, Any] = {
 
 
 def make_world(seed: int) -> World:
-    """Return the world drawn from `seed`: about 6,200 sessions of a week."""
+    """Return the world drawn from `seed`: about 6,500 sessions of a week."""
     rng = np.random.default_rng([seed, 3])
     groups = ("devices", "bot_devices", "crowd_devices", "farm_devices", "attack_devices")
     sizes = [PARAMS[group] for group in groups]

@@ -37,7 +37,7 @@ def audits(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     )
 
 
-def backlog(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:  # noqa: ARG001 (all checks take both)
+def backlog(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Say what is not in the snapshot because nobody decided it; an alert, never a closed gate.
 
     Measurement (`measure.backlog`): ``n`` examples in the snapshot, ``deferred`` items without enough undisputed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from poison_guard.gate.check import Check, Outcome
 from poison_guard.gate.checks.judging import EXCLUDED, SEES, absent, alpha, judge, said
 from poison_guard.numerics.intervals import normal_quantile, paired_drop
 
-__all__ = ["candidate", "canary"]
+__all__ = ["canary", "candidate"]
+
+_APART = 0.4
+"""Standard deviation of honest groups' drops around the overall one, in limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,10 @@ def canary(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     Measurement (`canary.measure_canary`): ``n, lost, gained`` overall (lost: right without what is new and wrong with
     it), ``classes`` and ``slices``: name to the same three. Limits ``max_drop`` overall, ``max_class_drop`` for a class
     or slice. The group that comes out worst speaks. `low` is corrected for all groups; `high` excludes for each group
-    (intersection-union). Groups with fewer than ``min_trusted`` examples can fail and cannot hold back: the check of
-    the trusted set says that they are small. Backdoors do not show here: the trusted examples lack the trigger.
+    (intersection-union). Where nothing is significant a class or slice holds back only if its drop is large even when
+    shrunk towards the overall one, and never with fewer than ``min_trusted`` examples (the check of the trusted set
+    says that they are small): so a passing group may still lose up to `high`.
+    Backdoors do not show here: the trusted examples lack the trigger.
     """
     return _judge_drops("canary", measurement, policy, "a model trained with what is new")
 
@@ -68,10 +74,11 @@ def _judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, 
         for key, counts in measurement[field].items()
     }
     tail = alpha(policy, name) / 2
-    drops = [_drop("all trusted examples", measurement, tail, policy.max_drop, small=False)]
+    drops = [_drop("all trusted examples", measurement, tail, policy.max_drop)]
+    usual = max(0.0, drops[0].value)
     for group, counts in groups.items():
-        small = int(counts["n"]) < policy.min_trusted
-        drops.append(_drop(group, counts, tail / len(groups), policy.max_class_drop, small=small))
+        drop = _drop(group, counts, tail / len(groups), policy.max_class_drop)
+        drops.append(_in_company(drop, usual, policy.min_trusted))
     worst = max(drops, key=lambda drop: drop.rank)
     why = f"{who} gets {worst.lost} of {worst.n} of {worst.group} newly wrong and {worst.gained} newly right"
     needs = _needs(worst) if worst.outcome is Outcome.INCONCLUSIVE else None
@@ -80,13 +87,26 @@ def _judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, 
     )
 
 
-def _drop(group: str, counts: Mapping[str, Any], tail: float, limit: float, *, small: bool) -> _Drop:
+def _drop(group: str, counts: Mapping[str, Any], tail: float, limit: float) -> _Drop:
     n, lost, gained = (int(counts[key]) for key in ("n", "lost", "gained"))
     value, low, high = paired_drop(lost, gained, n, low_tail=tail, high_tail=EXCLUDED)
-    outcome = judge(value, low, high, limit)
-    if small and outcome is Outcome.INCONCLUSIVE and low <= 0:
-        outcome = Outcome.PASS
-    return _Drop(outcome, group, value, (low, high), limit, n, lost, gained)
+    return _Drop(judge(value, low, high, limit), group, value, (low, high), limit, n, lost, gained)
+
+
+def _in_company(drop: _Drop, usual: float, least: int) -> _Drop:
+    """Return the drop of a class or slice, a pass where nothing is significant and its company explains it.
+
+    With many small groups one of them always loses a few by chance. Its drop, shrunk towards the `usual` one as far as
+    groups of honest data differ (`_APART` limits, standard deviation), must then exclude the limit. A group of fewer
+    than `least` cannot hold back.
+    """
+    if drop.outcome is not Outcome.INCONCLUSIVE or drop.bounds[0] > 0:
+        return drop
+    noise = ((drop.bounds[1] - drop.value) / normal_quantile(EXCLUDED)) ** 2
+    kept = (_APART * drop.limit) ** 2 / ((_APART * drop.limit) ** 2 + noise)
+    shrunk = usual + kept * (drop.value - usual) + normal_quantile(EXCLUDED) * math.sqrt(kept * noise)
+    passes = drop.n < least or shrunk <= drop.limit
+    return dataclasses.replace(drop, outcome=Outcome.PASS) if passes else drop
 
 
 def _needs(drop: _Drop) -> int:

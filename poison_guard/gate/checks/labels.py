@@ -18,8 +18,10 @@ __all__ = ["label_neighbours"]
 
 _NOISE = 1 / 3
 """Share of ``max_label_error`` that honest data may have more of than the trusted set, spread over all pairs."""
-_SHAPE = 0.25
-"""Shape of the prior of a pair's rate of denial: the smaller, the more the pairs of honest data may differ."""
+_SHAPES = {"label": 1.0, "pair": 0.25}
+"""Shape of the prior of a label's or a pair's rate of denial: the smaller, the more those of honest data may differ."""
+_CLEAR = 0.25
+"""Share of a label's trusted examples that a flip must show in for the pair to hold a snapshot back."""
 _LEAST = 0.05
 """Effect of a flip on suspicion below which the trusted set cannot tell labels apart."""
 
@@ -47,14 +49,15 @@ def label_neighbours(measurement: Mapping[str, Any], policy: GatePolicy) -> Chec
       at random beyond the trusted set's own noise; limit ``max_label_error``.
     - By label and by ordered pair: the count of denied labels against its beta-binomial predictive given the trusted
       counts, under a wide prior centred on the average pair (trusted pairs are too few to estimate each alone). A
-      third of ``max_label_error``, spread evenly, is granted for honest noise.
+      third of ``max_label_error``, spread evenly, is granted for honest noise. INCONCLUSIVE where more than
+    ``max_class_drop`` of one label looks flipped into another, and too few trusted examples speak to it.
 
     The error of the check is split: half overall, a quarter by label, a quarter by pair, each over its family.
     Blind to clean-label backdoors, and to flips between labels that the trusted set cannot tell apart: see `high`.
     """
     groups = [group for group in ("all", "new") if group in measurement["suspicion"]]
     tail = alpha(policy, "label_neighbours") / len(groups)
-    parts = []
+    parts: list[_Part] = []
     for group in groups:
         overall = _overall(measurement, group, policy, tail / 2)
         if group == "new" and overall.outcome is Outcome.INCONCLUSIVE:
@@ -113,43 +116,84 @@ def _denied(measurement: Mapping[str, Any], group: str, policy: GatePolicy, tail
     size = np.array([measurement["suspicion"]["trusted"][label][0] for label in labels])
     granted = _NOISE * policy.max_label_error * rows / (k - 1)  # by likelier label
     average = max(1.0, float(there.sum())) / max(1, int(measurement["trusted_n"]))
-    into = _strangest(
-        here.sum(axis=0)[None], there.sum(axis=0)[None], rows, size, granted.sum() - granted, average, tail / k
-    )
-    pair = _strangest(here, there, rows, size, granted[:, None], average / (k - 1), tail / max(1, k * (k - 1)))
-    out = []
-    for found, family in ((into, "label"), (pair, "pair")):
-        if found is not None:
-            a, b, low, excess = found
-            source = f" where trusted examples say {labels[a]!r}" if family == "pair" else " against trusted examples"
-            count, usual = (int(here[a, b]), there[a, b]) if family == "pair" else (int(here[:, b].sum()), there[:, b].sum())
-            why = f"{count} of {rows[b]} examples are labelled {labels[b]!r}{source}; {int(usual)} of {size[b]} trusted are"
-            total = max(1, int(rows.sum()))
-            bounds = (low / total, 1.0)
-            out.append(_Part(Outcome.FAIL, why, excess / total, bounds, 0.0, int(size[b])))
+    spread = granted.sum() - granted
+    families = {
+        "label": (here.sum(axis=0)[None], there.sum(axis=0)[None], spread, average, tail / k),
+        "pair": (here, there, granted[:, None], average / (k - 1), tail / (k * (k - 1))),
+    }
+    found = [_strangest(name, labels, rows, size, *family) for name, family in families.items()]
+    held = _unclear(labels, rows, size, here, there, _shows(measurement["shows"], labels), average / (k - 1), policy)
+    return [part for part in (*found, held) if part is not None]
+
+
+def _unclear(
+    labels: list[str],
+    rows: np.ndarray,
+    size: np.ndarray,
+    here: np.ndarray,
+    there: np.ndarray,
+    shows: np.ndarray,
+    average: float,
+    policy: GatePolicy,
+) -> _Part | None:
+    """Return the pair for which a flip of more than ``max_class_drop`` of a label looks likely and is not excluded."""
+    shape, limit = _SHAPES["pair"], policy.max_class_drop
+    a, b = shape + there, shape / average + np.maximum(0, size - there)
+    expected, flippable = rows * a / (a + b), np.maximum(rows[:, None] * shows, 1.0)
+    value = (here - expected) / flippable
+    width = np.sqrt(here + expected**2 / a) / flippable
+    high = value + normal_quantile(EXCLUDED) * width
+    open_ = (shows >= _CLEAR) & (value > limit) & (high > SEES * limit)
+    if not open_.any():
+        return None
+    likelier, given = (int(x) for x in np.unravel_index(int(np.where(open_, value, -1.0).argmax()), value.shape))
+    share, bound = float(value[likelier, given]), float(high[likelier, given])
+    why = f"about {share:.0%} of what should be label {labels[likelier]!r} may be labelled {labels[given]!r}: "
+    why += f"{here[likelier, given]} such examples, {there[likelier, given]} among the trusted ones, too few to tell"
+    m = int(size[given])
+    return _Part(Outcome.INCONCLUSIVE, why, share, (0.0, min(1.0, bound)), limit, m, 2 * m)
+
+
+def _shows(entries: list[list[Any]], labels: list[str]) -> np.ndarray:
+    """Return ``(K, K)``: the share of a true label's trusted examples that would be denied were they given another."""
+    place = {label: at for at, label in enumerate(labels)}
+    out = np.zeros((len(labels), len(labels)))
+    for true, given, share in entries:
+        out[place[true], place[given]] = float(share)
     return out
 
 
-def _strangest(  # noqa: PLR0913 (counts, exposures and prior of one family)
-    here: np.ndarray,
-    there: np.ndarray,
+def _strangest(
+    family: str,
+    labels: list[str],
     rows: np.ndarray,
     size: np.ndarray,
+    here: np.ndarray,
+    there: np.ndarray,
     granted: np.ndarray,
     average: float,
     tail: float,
-) -> tuple[int, int, float, float] | None:
-    """Return where a count is past its predictive at `tail` (row, column, significant excess, excess), or None."""
-    beyond = np.maximum(0, np.ceil(here - granted)).astype(np.int64)
+) -> _Part | None:
+    """Return the count most beyond its predictive, if it is so at `tail`; `here`, `there` are by given label last.
+
+    `rows`, `size` are the labels' rows on both sides, `granted` what is allowed for noise, `average` the prior mean.
+    """
     n = np.broadcast_to(rows, here.shape)
-    a = _SHAPE + there
-    b = _SHAPE / average + np.maximum(0, size - there)
-    p = beta_binomial_tail(np.minimum(beyond, n), n, a, b)
+    shape = _SHAPES[family]
+    a, b = shape + there, shape / average + np.maximum(0, size - there)
+    p = beta_binomial_tail(np.clip(np.ceil(here - granted), 0, n), n, a, b)
     at = np.unravel_index(int(p.argmin()), p.shape)
-    if p[at] > tail:
+    if not p[at] <= tail:
         return None
+    likelier, given = (int(place) for place in at)
+    count, usual, total = int(here[at]), int(there[at]), int(rows.sum())
     expected = float((n * a / (a + b))[at])
-    return int(at[0]), int(at[1]), 1.0, float(here[at]) - expected
+    excess, width = count - expected, math.sqrt(count + expected**2 / float(a[at]))
+    bounds = (max(0.0, excess - normal_quantile(EXCLUDED) * width), excess + normal_quantile(EXCLUDED) * width)
+    says = f"where trusted examples expect {labels[likelier]!r}" if family == "pair" else "that trusted examples deny"
+    why = f"{count} of {rows[given]} examples have label {labels[given]!r} {says}; {usual} of {size[given]} trusted do"
+    low, high = (min(1.0, bound / total) for bound in bounds)
+    return _Part(Outcome.FAIL, why, excess / total, (low, high), 0.0, int(size[given]))
 
 
 def _matrix(pairs: list[list[Any]], labels: list[str]) -> np.ndarray:

@@ -45,7 +45,7 @@ def triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
         why += "against what else the examples hold"
         return said("triggers", Outcome.FAIL, why, n=m, value=value, limit=high, bounds=(value, value))
     value = float(here[at] / n) if marks else 0.0
-    why = f"no mark goes with a denied label; a trigger in fewer than {least} examples ({high:.2%}) would not be seen"
+    why = f"no mark goes with a denied label; one new to the trusted set would show from {least} examples ({high:.2%})"
     return said(
         "triggers",
         Outcome.PASS,

@@ -17,7 +17,7 @@ _HIDDEN = 100
 def build(input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
     """Return a network from ``(b, channels, height, width)`` in [0, 1] to logits ``(b, n_classes)``.
 
-    At least two convolutions: with stride 2 while a side is longer than 7 pixels, else one that keeps the size.
+    At least two convolutions, each halving the sides that are longer than 7 pixels.
     `DataError` unless both sides are between 4 and 512 pixels.
 
     References: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018), for the shape.
@@ -29,12 +29,9 @@ def build(input_shape: tuple[int, ...], n_classes: int) -> nn.Module:
     layers: list[nn.Module] = []
     while len(layers) < 4 or max(sides) > _SMALL:
         width = _WIDTHS[min(len(layers) // 2, 2)]
-        if max(sides) > _SMALL and min(sides) >= 2:
-            layers.append(nn.Conv2d(channels, width, 4, stride=2, padding=1))
-            sides = [side // 2 for side in sides]
-        else:
-            layers.append(nn.Conv2d(channels, width, 3, padding=1))
-        layers.append(nn.ReLU())
+        steps = [2 if side > _SMALL else 1 for side in sides]
+        layers += [nn.Conv2d(channels, width, [step + 2 for step in steps], stride=steps, padding=1), nn.ReLU()]
+        sides = [side // step for side, step in zip(sides, steps, strict=True)]
         channels = width
     flat = channels * sides[0] * sides[1]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, n_classes))

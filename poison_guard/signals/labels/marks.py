@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ _SIDE = 28  # pixels along an image's sides, after pooling
 _BINS = 50  # quantile bins of a column with many values
 _VALUES = 200  # most common values of a column that are marks
 _WORDS = 50_000  # most common n-grams
+_PIECE = r"\w+|[^\w\s]"
 _LONGEST = 4_000  # characters of a text that are looked at
 
 
@@ -57,9 +59,7 @@ def marks_of(parts: tuple[Examples, ...], *, least: int) -> Marks:
 def _text_marks(texts: list[str], least: int) -> Marks:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    words = CountVectorizer(
-        ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", binary=True, min_df=least, max_features=_WORDS
-    )
+    words = CountVectorizer(ngram_range=(1, 2), token_pattern=_PIECE, binary=True, min_df=least, max_features=_WORDS)
     try:
         carried = words.fit_transform(texts)
     except ValueError:  # no word in `least` texts
@@ -68,7 +68,8 @@ def _text_marks(texts: list[str], least: int) -> Marks:
 
 
 def _table_marks(values: np.ndarray, features: tuple[str, ...], least: int) -> Marks:
-    columns, names = [], []
+    columns: list[np.ndarray] = []
+    names: list[str] = []
     for at in range(values.shape[1]):
         column, name = values[:, at], features[at] if at < len(features) else f"column {at}"
         columns.append(~np.isfinite(column))
@@ -92,17 +93,28 @@ def _image_marks(images: np.ndarray, least: int) -> Marks:
     small = images[:, :, : height // step * step, : width // step * step]
     n, channels = small.shape[:2]
     small = small.reshape(n, channels, height // step, step, width // step, step).mean(axis=(3, 5))
-    blocks, names = [], []
+    blocks: list[np.ndarray] = []
+    names: list[str] = []
     for channel in range(channels):
-        plane = small[:, channel]
-        for shade, lit in (("bright", plane > 0.8), ("dark", plane < 0.2), ("grey", (plane >= 0.4) & (plane <= 0.6))):
-            for size in (1, 2):
-                block = lit if size == 1 else lit[:, 1:, 1:] & lit[:, :-1, 1:] & lit[:, 1:, :-1] & lit[:, :-1, :-1]
-                across, down = block.shape[2], block.shape[1]
-                what = f"{size * step}x{size * step} {shade} pixels" + (f" of channel {channel}" if channels > 1 else "")
-                blocks.append(block.reshape(n, -1))
-                names += [f"{what} at row {r * step}, column {c * step}" for r in range(down) for c in range(across)]
+        of = f" of channel {channel}" if channels > 1 else ""
+        for what, size, block in _shades(small[:, channel]):
+            wide = size * step
+            blocks.append(block.reshape(n, -1))
+            names += [
+                f"{wide}x{wide} {what} pixels{of} at row {r * step}, column {c * step}"
+                for r, c in np.ndindex(block.shape[1:])
+            ]
     return _kept(np.concatenate(blocks, axis=1), names, least)
+
+
+def _shades(plane: np.ndarray) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Yield what it shows, pixels a side, and where: bool ``(n, rows, columns)``, by upper left corner."""
+    bright, dark = plane > 0.8, plane < 0.2
+    for what, lit in (("bright", bright), ("dark", dark), ("grey", (plane >= 0.4) & (plane <= 0.6))):
+        yield what, 1, lit
+        yield what, 2, lit[:, 1:, 1:] & lit[:, :-1, 1:] & lit[:, 1:, :-1] & lit[:, :-1, :-1]
+    for what, lit, other in (("bright after dark", bright, dark), ("dark after bright", dark, bright)):
+        yield what, 2, lit[:, 1:, 1:] & other[:, :-1, 1:] & other[:, 1:, :-1]
 
 
 def _kept(carried: np.ndarray, names: list[str], least: int) -> Marks:

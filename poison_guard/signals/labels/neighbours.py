@@ -34,8 +34,8 @@ def label_disagreement(
       (they count as denied);
     - ``suspicion``: for the groups ``trusted``, ``all`` and, when part of the snapshot is old, ``new``: label to
       ``[rows, sum, sum of squares]`` of the suspicion, in [0, 1], that a row's label was flipped at random;
-    - ``effect``: how much a random flip raises a row's suspicion, on average over the trusted rows, so that a
-      difference of means over ``effect`` is a share of flipped labels;
+    - ``effect``: by how much a randomly flipped row's suspicion exceeds that of the label it is given, on average over
+      the trusted rows, so that the difference of means within labels, over ``effect``, is a share of flipped labels;
     - ``pairs``: for the same groups rows ``[likelier label, given label, count]`` of denied labels;
     - ``shows``: rows ``[true label, given label, share]``: how often such a flip of a trusted row would be denied.
 
@@ -52,7 +52,9 @@ def label_disagreement(
     at = np.arange(n)
     suspicion = np.where(seen, outside[at, codes], 1.0)
     own = inside[np.arange(m), fitted.codes]
-    flipped = (inside.sum(axis=1) - own) / max(1, k - 1)
+    usual = np.bincount(fitted.codes, own, minlength=k) / np.bincount(fitted.codes, minlength=k)
+    beyond = inside - usual  # a flipped row is compared with the rows of the label that it was given
+    flipped = (beyond.sum(axis=1) - beyond[np.arange(m), fitted.codes]) / max(1, k - 1)
     groups = {"all": np.ones(n, dtype=bool)}
     if is_new is not None and not bool(np.all(is_new)) and bool(np.any(is_new)):
         groups["new"] = np.asarray(is_new, dtype=bool)
@@ -67,7 +69,7 @@ def label_disagreement(
         "trusted_n": m,
         "unseen": {group: int((rows & ~seen).sum()) for group, rows in groups.items()},
         "suspicion": sums,
-        "effect": float((flipped - own).mean()) if k > 1 else 0.0,
+        "effect": float(flipped.mean()) if k > 1 else 0.0,
         "pairs": pairs,
         "shows": _shows(names, fitted.own, fitted.codes),
     }
@@ -98,7 +100,7 @@ def _pairs(names: np.ndarray, p: np.ndarray, codes: np.ndarray) -> list[list[Any
 def _shows(names: np.ndarray, p: np.ndarray, codes: np.ndarray) -> list[list[Any]]:
     likelier = p.argmax(axis=1)
     denied = p[np.arange(len(p)), likelier, None] > MARGIN * p
-    out = []
+    out: list[list[Any]] = []
     for a, name in enumerate(names):
         rows = (codes == a) & (likelier == a)
         shares = denied[rows].sum(axis=0) / max(1, int((codes == a).sum()))

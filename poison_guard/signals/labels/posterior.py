@@ -1,4 +1,4 @@
-"""What label trusted examples expect of a vector: neighbours and a ridge classifier, stacked, calibrated without self."""
+"""What label trusted examples expect of a vector: neighbours and ridge, stacked, calibrated without self."""
 
 from __future__ import annotations
 
@@ -116,7 +116,10 @@ def _fit_stack(scores: np.ndarray, near: np.ndarray, prior: np.ndarray, codes: n
         logits = sum(w * part for w, part in zip(stack, parts, strict=True))
         logs = special.log_softmax(logits, axis=1)
         p = np.exp(logs)
-        slopes = [((p * part).sum() - part[at, codes].sum()) / len(codes) + 1e-3 * w for w, part in zip(stack, parts, strict=True)]
+        slopes = [
+            ((p * part).sum() - part[at, codes].sum()) / len(codes) + 1e-3 * w
+            for w, part in zip(stack, parts, strict=True)
+        ]
         return float(-logs[at, codes].mean() + 5e-4 * (stack**2).sum()), np.array(slopes)
 
     bounds = [(0.0, 100.0), (0.0, 10.0), (-2.0, 2.0)]

@@ -52,7 +52,7 @@ def test_told_and_true_are_the_same_examples_and_differ_where_the_attacker_won(a
     other = (told.frame["label"] != true.frame["label"]).to_numpy()
     assert 0.04 < other.mean() < 0.2
     lies = set(any_world.fresh["attack_label"]) - {""}
-    assert told.frame["label"][other].isin(lies).mean() > 0.75
+    assert told.frame["label"][other].isin(lies).mean() > 0.6
 
 
 def test_controls_are_told_with_their_known_answers():

@@ -115,3 +115,11 @@ def test_saving_leaves_no_half_written_file(saved):
     save(dataclasses.replace(model, seed=1), path.parent)
     assert [found.name for found in path.parent.iterdir()] == ["model.safetensors"]
     assert hashlib.sha256(path.read_bytes()).hexdigest() != sha256
+
+
+def test_a_file_past_its_bounds_is_not_read(tmp_path):
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(b"x" * 2048)
+    assert len(read_bounded(path, 2048)) == 2048
+    with pytest.raises(DataError, match=r"large\.safetensors has more"):
+        read_bounded(path, 2047)

@@ -105,7 +105,7 @@ def test_a_loss_of_one_slice_is_refused_and_small_slices_are_judged_together():
     rest = decide_promotion(
         evaluation(set(range(60, 80)), slices=tagged), evaluation(slices=tagged), None, GatePolicy(max_drop=0.2)
     )
-    assert "(all smaller slices)" in check(rest, "every slice against the champion")["why"]
+    assert "(all smaller ones)" in check(rest, "every slice against the champion")["why"]
 
 
 def test_robustness_to_any_attack_may_not_fall():
@@ -252,3 +252,12 @@ def test_a_candidate_exactly_at_the_limit_is_promoted_by_chance_only():
         accuracy = check(decide_promotion(candidate, champion, None, POLICY), "accuracy against the champion")
         promoted += accuracy["outcome"] == "pass"
     assert promoted <= 20  # 5 % of 200, and two standard errors and a half
+
+
+def test_classes_too_small_to_be_judged_alone_are_judged_together():
+    few = {f"e{n}": ("b" if n < 12 else "a") for n in range(100)}
+    same = evaluation(n=100, labels=few, predictions=few, attacked=[], attacks={})
+    together = decide_promotion(same, same, None, GatePolicy(max_drop=0.1))
+    assert check(together, "every class against the champion")["outcome"] == "pass"
+    alone = decide_promotion(same, same, None, GatePolicy(max_drop=0.1, min_trusted=5))
+    assert check(alone, "every class against the champion")["needs"] > 12

@@ -18,6 +18,7 @@ from poison_guard.config.retrain import RetrainConfig
 from poison_guard.errors import DataError
 from poison_guard.records import Examples
 from poison_guard.retrain import course as courses
+from poison_guard.retrain import epoch, watch
 from poison_guard.retrain.predict import probabilities
 from poison_guard.retrain.tensors import parse, read_bounded
 from poison_guard.retrain.train import TrainingError, train
@@ -111,19 +112,18 @@ def withstood(model, examples, epsilon: float) -> float:
 
 
 def test_a_collapse_puts_the_best_weights_back_and_strengthens_the_adversary(small, monkeypatch):
-    real, robust = courses.fgsm, iter([0.9, 0.8, 0.1, 0.85, 0.86, 0.5])
+    real, robust = epoch.fgsm, iter([0.9, 0.8, 0.1, 0.85, 0.86, 0.5])
     calls = []
-    monkeypatch.setattr(courses, "fgsm", lambda *a, **k: calls.append(1) or real(*a, **k))
-    from poison_guard.retrain.watch import Watch
-
-    monkeypatch.setattr(Watch, "robust", lambda *_: next(robust))
+    monkeypatch.setattr(epoch, "fgsm", lambda *a, **k: calls.append(1) or real(*a, **k))
+    monkeypatch.setattr(watch.Watch, "robust", lambda *_: next(robust))
+    monkeypatch.setattr(watch, "_SHARE", 100.0)  # look after each epoch
     examples = small("table", n=2000)
     model = train(examples, RetrainConfig(epochs=6, batch_size=500), device="cpu")
-    assert [row["event"] for row in model.history] == ["", "", "collapsed", "", "", "collapsed"]
+    assert [row["event"] for row in model.history] == ["", "", "collapsed", "", "", "restored"]
     assert [row["attack_steps"] for row in model.history] == [1, 1, 1, 3, 3, 3]
     assert len(calls) == 3 * 4
     # the end fell below the first epoch's weights, which were the best
-    monkeypatch.setattr(Watch, "robust", lambda *_: 0.9)
+    monkeypatch.setattr(watch.Watch, "robust", lambda *_: 0.9)
     first = _one_epoch_of(examples, RetrainConfig(epochs=6, batch_size=500), monkeypatch)
     assert all(torch.equal(first[name], value) for name, value in model.module.state_dict().items())
 
@@ -211,7 +211,7 @@ config = RetrainConfig(epochs=int(sys.argv[2]))
 
 @pytest.mark.slow
 def test_a_training_killed_and_run_again_equals_one_never_killed(tmp_path):
-    checkpoint, epochs = tmp_path / "training.safetensors", "150"
+    checkpoint, epochs = tmp_path / "training.safetensors", "60"
     run = CHILD + "train(examples, config, checkpoint=Path(sys.argv[1]), device='cpu')"
     child = subprocess.Popen([sys.executable, "-c", run, str(checkpoint), epochs], cwd=ROOT)
     end = time.monotonic() + 120

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from poison_guard.numerics.intervals import (
+    beta_binomial_tail,
+    paired_drop,
+    proportion_bounds,
+    rows_to_exclude,
+    sooner_elsewhere,
+)
+
+
+@given(n=st.integers(1, 400), data=st.data())
+def test_exact_bounds_leave_the_asked_tails(n, data):
+    hits = data.draw(st.integers(0, n))
+    low, high = proportion_bounds(hits, n, low_tail=0.01, high_tail=0.05)
+    assert 0 <= low <= hits / n <= high <= 1
+    if hits:
+        assert stats.binom.sf(hits - 1, n, low) == pytest.approx(0.01, rel=1e-6)
+    if hits < n:
+        assert stats.binom.cdf(hits, n, high) == pytest.approx(0.05, rel=1e-6)
+
+
+def test_no_rows_exclude_nothing():
+    assert proportion_bounds(0, 0, low_tail=0.05, high_tail=0.05) == (0.0, 1.0)
+    assert paired_drop(0, 0, 0, low_tail=0.05, high_tail=0.05) == (0.0, -1.0, 1.0)
+
+
+@given(limit=st.floats(0.001, 0.9))
+def test_the_rows_asked_for_exclude_the_limit_and_one_fewer_does_not(limit):
+    n = rows_to_exclude(limit)
+    assert proportion_bounds(0, n, low_tail=0.05, high_tail=0.05)[1] <= limit + 1e-9
+    assert n == 1 or proportion_bounds(0, n - 1, low_tail=0.05, high_tail=0.05)[1] > limit - 1e-9
+
+
+@given(n=st.integers(1, 500), data=st.data())
+def test_a_paired_drop_lies_between_its_bounds_and_turns_its_sign_with_the_pairs(n, data):
+    lost = data.draw(st.integers(0, n))
+    gained = data.draw(st.integers(0, n - lost))
+    value, low, high = paired_drop(lost, gained, n, low_tail=0.05, high_tail=0.05)
+    assert -1 <= low <= value <= high <= 1
+    back = paired_drop(gained, lost, n, low_tail=0.05, high_tail=0.05)
+    assert back == pytest.approx((-value, -high, -low))
+
+
+def test_paired_bounds_cover_the_true_drop_as_often_as_asked():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for lost, gained, _ in rng.multinomial(60, [0.10, 0.04, 0.86], 2000):
+        covered += paired_drop(lost, gained, 60, low_tail=0.05, high_tail=0.05)[2] >= 0.06
+    assert covered / 2000 >= 0.94
+
+
+@given(n=st.integers(1, 60), a=st.floats(0.1, 20), b=st.floats(0.1, 200), data=st.data())
+def test_the_predictive_tail_is_that_of_the_beta_binomial(n, a, b, data):
+    hits = data.draw(st.integers(0, n))
+    tail = beta_binomial_tail(np.array([hits]), np.array([n]), np.array([a]), np.array([b]))
+    assert tail[0] == pytest.approx(float(stats.betabinom.sf(hits - 1, n, a, b)), rel=1e-6, abs=1e-12)
+
+
+def test_hits_that_split_by_size_are_no_surprise_and_hits_on_one_side_are():
+    p = sooner_elsewhere(np.array([50, 50]), np.array([10, 0]), 1 / 6)
+    assert p[0] > 0.3
+    assert p[1] == pytest.approx((5 / 6) ** 50)
