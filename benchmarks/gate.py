@@ -42,6 +42,8 @@ CASES = {
     "mnist": (1000, 500, 2000),
     "adult": (1000, 500, 2000),
     "sms-spam": (1000,),
+    "made-26": (1000,),
+    "made-2": (1000,),
     "tweets-davidson": (1000, 500, 2000),
 }
 """Trusted examples; the first is the main case, the others get a quarter of its seals."""
@@ -94,6 +96,19 @@ def pools() -> Iterator[Pool]:
         ]
         yield Pool("adult", "table", np.column_stack(coded).astype(np.float64), label, _value)
     yield from _texts()
+    yield _made("made-26", 26, uneven=0.0, apart=1.5)
+    yield _made("made-2", 2, uneven=3.0, apart=1.5)
+
+
+def _made(name: str, classes: int, *, uneven: float, apart: float) -> Pool:
+    """Normal classes that overlap, the k-th of them ``1 / k**uneven`` as common, with rounded and missing cells."""
+    rng = np.random.default_rng(classes)
+    shares = 1 / np.arange(1, classes + 1) ** uneven
+    codes = rng.choice(classes, 12_000, p=shares / shares.sum())
+    rows = rng.standard_normal((12_000, 10)) + apart * rng.standard_normal((classes, 10))[codes]
+    rows[:, 0] = np.round(rows[:, 0])
+    rows[rng.random(rows.shape) < 0.02] = np.nan
+    return Pool(name, "table", rows, np.array([f"L{code:02d}" for code in codes]), _value)
 
 
 def _texts() -> Iterator[Pool]:

@@ -46,6 +46,7 @@ def measure_examples(
     """
     from poison_guard.gate.canary import measure_canary
     from poison_guard.numerics.represent import fit_representation
+    from poison_guard.signals.labels.copies import without_copies
     from poison_guard.signals.labels.neighbours import label_disagreement
     from poison_guard.signals.labels.posterior import fit_posterior
     from poison_guard.signals.labels.triggers import label_triggers
@@ -66,13 +67,26 @@ def measure_examples(
     except _FAULTS as e:
         return {name: {"error": f"{type(e).__name__}: {e}"} for name in names}
     old_new = (outside[~new], given[~new], outside[new], given[new])
+    once = without_copies(posterior, outside, given)
+
+    def neighbours(rows: np.ndarray) -> dict[str, Any]:
+        return label_disagreement(inside, labels, outside[rows], given[rows], is_new=new[rows], posterior=posterior)
+
     work: dict[str, Callable[[], dict[str, Any]]] = {
-        "label_neighbours": lambda: label_disagreement(inside, labels, outside, given, is_new=new, posterior=posterior),
-        "triggers": lambda: label_triggers(posterior, trusted, snapshot, outside),
+        "label_neighbours": lambda: _and_once(neighbours, once),
+        "triggers": lambda: _and_once(
+            lambda rows: label_triggers(posterior, trusted, snapshot.take(rows), outside[rows]), once
+        ),
         "canary": lambda: measure_canary(inside, labels, trusted.frame["slice"].to_numpy(), *old_new, seed=policy.seed),
         "label_shift": lambda: shift,
     }
     return {name: _measured(work[name]) for name in names}
+
+
+def _and_once(measured: Callable[[np.ndarray], dict[str, Any]], once: np.ndarray) -> dict[str, Any]:
+    """Return a measurement of all rows; where near-copies are among them, under ``once`` that without the copies."""
+    whole = measured(np.ones(len(once), dtype=bool))
+    return whole if once.all() else {**whole, "copies": int((~once).sum()), "once": measured(once)}
 
 
 def _sample(examples: Examples, random: np.random.Generator) -> Examples:

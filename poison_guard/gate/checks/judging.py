@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from poison_guard.config.gate import GatePolicy
 from poison_guard.gate.check import Check, Outcome
@@ -88,3 +91,19 @@ def said(
     """Return the `Check` with the ids of its threat."""
     atlas, nist = THREATS[name].atlas, THREATS[name].nist
     return Check(name, outcome, value, limit, n, *bounds, why, needs, atlas, nist, blocking)
+
+
+def without_copies(
+    judged: Callable[[Mapping[str, Any], GatePolicy], Check], measurement: Mapping[str, Any], policy: GatePolicy
+) -> Check:
+    """Return a check that fails only where it also fails with near-copies counted once (``once``, where there are any).
+
+    Copies of one example are one piece of evidence: whether they are a campaign or a meme, a person must look.
+    """
+    check = judged(measurement, policy)
+    if check.outcome is not Outcome.FAIL or "once" not in measurement:
+        return check
+    if judged(measurement["once"], policy).outcome is Outcome.FAIL:
+        return check
+    why = f"{check.why}; with {measurement['copies']} near-copies left out nothing shows, so look at one of each"
+    return dataclasses.replace(check, outcome=Outcome.INCONCLUSIVE, why=why)

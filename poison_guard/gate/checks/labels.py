@@ -11,7 +11,7 @@ import numpy as np
 
 from poison_guard.config.gate import GatePolicy
 from poison_guard.gate.check import Check, Outcome
-from poison_guard.gate.checks.judging import EXCLUDED, SEES, alpha, judge, said
+from poison_guard.gate.checks.judging import EXCLUDED, SEES, alpha, judge, said, without_copies
 from poison_guard.numerics.intervals import beta_binomial_tail, normal_quantile
 
 __all__ = ["label_neighbours"]
@@ -55,6 +55,10 @@ def label_neighbours(measurement: Mapping[str, Any], policy: GatePolicy) -> Chec
     The error of the check is split: half overall, a quarter by label, a quarter by pair, each over its family.
     Blind to clean-label backdoors, and to flips between labels that the trusted set cannot tell apart: see `high`.
     """
+    return without_copies(_judged, measurement, policy)
+
+
+def _judged(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     groups = [group for group in ("all", "new") if group in measurement["suspicion"]]
     tail = alpha(policy, "label_neighbours") / len(groups)
     parts: list[_Part] = []

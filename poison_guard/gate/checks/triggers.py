@@ -10,7 +10,7 @@ import numpy as np
 
 from poison_guard.config.gate import GatePolicy
 from poison_guard.gate.check import Check, Outcome
-from poison_guard.gate.checks.judging import alpha, said
+from poison_guard.gate.checks.judging import alpha, said, without_copies
 from poison_guard.numerics.intervals import sooner_elsewhere
 
 __all__ = ["triggers"]
@@ -28,6 +28,10 @@ def triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     `high` is the share of the snapshot that a trigger unknown to the trusted set must carry to be seen: smaller ones
     are not excluded; `needs` is how many trusted examples would show one of 1 %. A clean-label trigger is not seen.
     """
+    return without_copies(_judged, measurement, policy)
+
+
+def _judged(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     n, m = int(measurement["n"]), int(measurement["trusted_n"])
     share = m / (n + m)
     tail = alpha(policy, "triggers")

@@ -95,5 +95,5 @@ def test_no_reason_holds_control_characters_of_a_stranger(home):
     (home.data / "\x1b[2J\u202e").write_bytes(b"")
     with pytest.raises(ClosedError) as caught:
         home.verify(only=True)
-    assert str(caught.value).isascii()
+    assert not {"\x1b", "\u202e"} & set(str(caught.value))
     assert str(caught.value).isprintable()

@@ -256,7 +256,8 @@ def test_a_candidate_exactly_at_the_limit_is_promoted_by_chance_only():
 
 def test_classes_too_small_to_be_judged_alone_are_judged_together():
     few = {f"e{n}": ("b" if n < 12 else "a") for n in range(100)}
-    same = evaluation(n=100, labels=few, predictions=few, attacked=[], attacks={})
+    kept = {name: {"wrong": [], "epsilon": 0.1} for name in ATTACKS}
+    same = evaluation(n=100, labels=few, predictions=few, attacked=sorted(few), attacks=kept)
     together = decide_promotion(same, same, None, GatePolicy(max_drop=0.1))
     assert check(together, "every class against the champion")["outcome"] == "pass"
     alone = decide_promotion(same, same, None, GatePolicy(max_drop=0.1, min_trusted=5))
