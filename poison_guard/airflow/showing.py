@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from poison_guard.drills.world import World
 
-__all__ = ["demo_tables", "gate_table", "models_table", "where_next"]
+__all__ = ["demo_tables", "gate_table", "models_table", "where_next", "why_closed"]
 
 _ROWS = {"everything": "everything", "admitted": "what was admitted", "truth": "the truth"}
 _FIGURES = {
@@ -68,13 +68,13 @@ def _score(contract: Contract, home: Path, world: World) -> dict[str, Any]:
 def gate_table(verdicts: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return a rich table of the gate's last verdict on each feed.
 
-    `verdicts` maps a feed to ``{"outcome": str, "admitted": bool, "snapshot_id": str, "examples": int, "checks":
-    [check as JSON], "why": [sentence]}``; ``examples``, ``checks`` and ``why`` may be absent.
+    `verdicts` maps a feed to ``{"outcome": str, "admitted": bool, "examples": int, "checks": [check as JSON]}``;
+    ``examples`` and ``checks`` may be absent.
     """
     from rich.table import Table
 
     out = Table(title="gate", title_justify="left")
-    for name in ("feed", "verdict", "admitted", "checks passed", "examples", "why"):
+    for name in ("feed", "verdict", "admitted", "checks passed", "examples"):
         out.add_column(name, justify="right" if name in ("checks passed", "examples") else "left")
     for feed, verdict in verdicts.items():
         blocking = [c for c in verdict.get("checks", ()) if c.get("blocking", True)]
@@ -85,9 +85,18 @@ def gate_table(verdicts: Mapping[str, Mapping[str, Any]]) -> Table:
             "yes" if verdict["admitted"] else "no",
             f"{passed} of {len(blocking)}" if blocking else "–",
             f"{verdict['examples']:,}" if "examples" in verdict else "–",
-            _plain("; ".join(verdict.get("why", ())) or "–"),
         )
     return out
+
+
+def why_closed(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what keeps the gate closed, a line each, for verdicts as in `gate_table` with their ``why``."""
+    return "\n".join(
+        f"{_plain(feed)}: {_plain(sentence)}"
+        for feed, verdict in verdicts.items()
+        if not verdict["admitted"]
+        for sentence in verdict.get("why", ())
+    )
 
 
 def models_table(feed: str, learned: pd.DataFrame) -> Table:

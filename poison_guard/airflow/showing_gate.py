@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poison_guard.airflow.showing import gate_table, models_table
+from poison_guard.airflow.showing import gate_table, models_table, why_closed
 from poison_guard.config import Contract
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def gate_tables(contracts: Sequence[Contract], home: Path, *, seed: int | None) 
         rows |= {case.pop("case"): case for case in gate_by_hand(home / _BY_HAND, seed)}
     if rows:
         yield gate_table(rows)
+        if told := why_closed(rows):
+            yield told
     if seed is not None:
         for contract in contracts:
             yield from _learned(contract, home)
@@ -67,16 +69,15 @@ def _learned(contract: Contract, home: Path) -> Iterator[Any]:
 
 
 def _admitted(contract: Contract, home: Path) -> Examples | None:
-    """Return what the feed's champion was trained on."""
+    """Return what was admitted last, as a model may learn from it."""
     from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
     from poison_guard.steps.opening import open_feed
-    from poison_guard.store.models import champion
+    from poison_guard.store.admissions import admissions
     from poison_guard.store.snapshots import load_snapshot
 
     with open_feed(str(contract.path), home, only_look=True) as feed:
-        best = champion(feed.store, contract.name)
-        if best is None:
+        given = admissions(feed.store, contract.name, limit=1)
+        if not given:
             return None
-        return for_training(
-            load_examples(feed, load_snapshot(feed.store, best.snapshot_id)), load_trusted_examples(feed)
-        )
+        snapshot = load_snapshot(feed.store, given[0]["snapshot_id"])
+        return for_training(load_examples(feed, snapshot), load_trusted_examples(feed))

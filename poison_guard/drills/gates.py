@@ -18,7 +18,7 @@ FEED = "telemetry"
 
 
 def gate_by_hand(home: str | Path, seed: int) -> list[dict[str, Any]]:
-    """Return ``case, outcome, admitted, why`` of both cases, each in a home of its own below `home`.
+    """Return ``case, outcome, admitted, why, checks, examples`` of both cases, each in a home of its own below `home`.
 
     In the second one every campaign that the guard held is released, as a hurried reviewer would: the gate is the last
     thing between it and the model.
@@ -63,6 +63,8 @@ def _release_campaigns(guard: Guard) -> None:
 
 
 def _gated(guard: Guard) -> dict[str, Any]:
-    guard.seal()
+    sealed = guard.seal()
     result = guard.gate()
-    return {"outcome": result.outcome, "admitted": result.admitted, "why": result.why}
+    checks = result.checks.to_dict("records")
+    told = {"outcome": result.outcome, "admitted": result.admitted, "why": result.why}
+    return {**told, "checks": checks, "examples": sealed.counts["examples"]}

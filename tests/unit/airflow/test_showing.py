@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from poison_guard.airflow.run import DagOutcome, _line
-from poison_guard.airflow.showing import gate_table, models_table
+from poison_guard.airflow.showing import gate_table, models_table, why_closed
 
 
 def shown(table: Any) -> str:
@@ -25,15 +25,16 @@ def test_the_gate_s_table_counts_the_checks_that_decide_and_says_why():
         {"name": "backlog", "outcome": "inconclusive", "blocking": False},
     ]
     verdict = {"outcome": "inconclusive", "admitted": False, "snapshot_id": "s", "examples": 4210, "checks": checks}
-    text = shown(gate_table({"chat": {**verdict, "why": ["trusted_set: 12 of 20 for toxic"]}}))
-    (line,) = [line for line in text.splitlines() if "chat" in line]
-    for part in ("inconclusive", "no", "1 of 2", "4,210", "trusted_set: 12 of 20 for toxic"):
+    told = {"chat": {**verdict, "why": ["trusted_set: 12 of 20 for toxic"]}, "quiet": {**verdict, "admitted": True}}
+    (line,) = [line for line in shown(gate_table(told)).splitlines() if "chat" in line]
+    for part in ("inconclusive", "no", "1 of 2", "4,210"):
         assert part in line
+    assert why_closed(told) == "chat: trusted_set: 12 of 20 for toxic"
 
 
 def test_names_from_a_feed_are_neither_markup_nor_terminal_codes():
     verdict = {"outcome": "fail", "admitted": False, "snapshot_id": "s", "why": ["source [bold]x[/bold]\x1b[31m"]}
-    text = shown(gate_table({"chat": verdict}))
+    text = shown(why_closed({"chat": verdict}))
     assert "[bold]x[/bold]<U+001B>[31m" in text
 
 
