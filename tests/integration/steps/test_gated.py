@@ -12,6 +12,7 @@ import pytest
 
 from poison_guard import Guard
 from poison_guard.errors import ClosedError, DataError, TamperError, UsageError
+from poison_guard.gate.verify import verify_manifest
 from poison_guard.review import reject, release
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import accepted_frames, find_records
@@ -137,8 +138,6 @@ def test_an_honest_snapshot_passes_is_admitted_trained_on_and_promoted(filled: G
 
 
 def test_poison_past_the_guard_is_refused_with_the_reason(guard: Guard) -> None:
-    with open_feed(guard.contract_path, guard.home) as feed:
-        pass
     put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
     guard.ingest()
     guard.seal()
@@ -167,7 +166,7 @@ def test_a_failed_gate_needs_two_people_and_an_expiry(guard: Guard) -> None:
 
 def test_without_a_trusted_set_the_gate_is_closed(tmp_path: Path) -> None:
     file = tmp_path / "pages.toml"
-    file.write_text(CONTRACT + '[policy]\nrequired = []\n')
+    file.write_text(CONTRACT + "[policy]\nrequired = []\n")
     guard = Guard.open(file, home=tmp_path / "home")
     put(guard.home, sessions(200, 1), "one.csv")
     guard.ingest()
@@ -182,7 +181,7 @@ def test_a_recall_revokes_the_snapshot_and_names_the_model(filled: Guard) -> Non
     snapshot = filled.seal().snapshot_id
     filled.gate()
     model = filled.retrain().model_id
-    victim = sorted(sealed_ids(filled, snapshot))[0]
+    victim = min(sealed_ids(filled, snapshot))
     done = filled.recall(record_ids=victim, by="reviewer-1", reason="found to be forged")
     assert (done.revoked, done.models, done.champion) == ((snapshot,), (model,), model)
     with pytest.raises(ClosedError, match="revoked"):
@@ -194,7 +193,7 @@ def test_a_recall_revokes_the_snapshot_and_names_the_model(filled: Guard) -> Non
 
 def test_a_rejected_record_that_was_accepted_revokes_its_snapshots_too(filled: Guard) -> None:
     snapshot = filled.seal().snapshot_id
-    victim = sorted(sealed_ids(filled, snapshot))[0]
+    victim = min(sealed_ids(filled, snapshot))
     with open_feed(filled.contract_path, filled.home) as feed:
         reject(feed.store, feed.contract, by="reviewer-1", reason="forged", record_ids=[victim])
     with pytest.raises(ClosedError, match="revoked"):
@@ -251,3 +250,31 @@ def test_any_model_is_judged_by_its_predictions(filled: Guard, tmp_path: Path) -
     pd.concat([right, right]).to_parquet(tmp_path / "twice.parquet")
     with pytest.raises(DataError, match="twice"):
         filled.gate(tmp_path / "twice.parquet")
+
+
+def test_a_snapshot_that_fails_when_judged_again_is_revoked(filled: Guard) -> None:
+    snapshot = filled.seal().snapshot_id
+    manifest = filled.gate().manifest
+    assert manifest is not None
+    filled.contract_path.write_text(CONTRACT + "[gate]\nnew_days = 3650\nmax_new_source_examples = 1\n")
+    strict = Guard.open(filled.contract_path, home=filled.home)
+    assert strict.gate(snapshot_id=snapshot).outcome == "fail"
+    with pytest.raises(ClosedError, match="revoked"):
+        strict.gate(snapshot_id=snapshot)
+    with pytest.raises(ClosedError, match="revoked"):
+        verify_manifest(
+            manifest, public_key=filled.home / "signing.pub", revocations=filled.home / "revocations.json", data=None
+        )
+
+
+def test_judging_the_same_twice_keeps_the_verdict_and_its_admission(filled: Guard) -> None:
+    filled.seal()
+    first, second = filled.gate(), filled.gate()
+    assert first.manifest is not None
+    assert second.manifest is not None
+    assert first.manifest.read_text() == second.manifest.read_text()
+
+
+def test_a_feed_with_nothing_accepted_has_nothing_to_seal(guard: Guard) -> None:
+    with pytest.raises(DataError, match="nothing of pages is accepted"):
+        guard.seal()
