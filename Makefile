@@ -46,7 +46,7 @@ $(STAMP): pyproject.toml constraints.txt
 		     $(BIN)/uv pip install --quiet --compile-bytecode "$$@"; }; fi
 	@touch $@
 
-run: $(STAMP) ## the demo: three feeds through Airflow, then a table each
+run: $(STAMP) ## the demo: three feeds through Airflow to promoted models, then tables
 	@$(BIN)/poison-guard demo --home $(GUARD_HOME)
 	@$(BIN)/python -m poison_guard.airflow.run --home $(GUARD_HOME) --feeds $(FEEDS)
 
@@ -72,12 +72,15 @@ up: $(STAMP) ## Airflow's UI with the DAGs, on http://localhost:8080 (ctrl-c sto
 	POISON_GUARD_HOME=$(abspath $(GUARD_HOME)) POISON_GUARD_FEEDS=$(abspath $(FEEDS)) \
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/airflow standalone
 
-drill: $(STAMP) ## the demo over ten seeds against the truth; writes benchmarks/results/demo.md
-	@$(BIN)/python benchmarks/demo.py --seeds $(SEEDS)
+drill: $(STAMP) ## guard, models and gate against simulated attacks, an hour; writes benchmarks/results
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/demo.py --seeds $(SEEDS)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/learned.py --seeds $(SEEDS)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate.py --seals 200 --attacks 100
 
-bench: $(STAMP) ## speed and memory at up to a million rows; writes benchmarks/results
+bench: $(STAMP) ## speed and memory at up to a million rows, adversarial training; writes benchmarks/results
 	@$(BIN)/python benchmarks/validate.py
 	@$(BIN)/python benchmarks/scan.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/robust.py
 
 clean: ## remove the environment and caches; homes with data stay
 	rm -rf $(VENV) dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
