@@ -16,8 +16,8 @@ __all__ = ["label_triggers"]
 
 PURE = 0.75
 """Share of a mark's carriers that must have one label for the mark to be of interest."""
-SURPRISING = 0.5
-"""Mean probability of that label, as trusted examples see the carriers, at which the mark is no surprise."""
+BEYOND = 0.3
+"""How much larger that share must be than the label's mean probability, as trusted examples see the carriers."""
 LEAST = 10
 """Carriers, of snapshot and trusted set together, below which no mark is looked at."""
 _MOST = 200
@@ -45,7 +45,8 @@ def label_triggers(posterior: Posterior, trusted: Examples, snapshot: Examples, 
     sums = marks.sums(np.concatenate([np.ones((n + m, 1)), hot, hot & inside[:, None], expected], axis=1))
     carriers, k = np.maximum(sums[:, :1], 1), len(every)
     with_label, there, surprise = sums[:, 1 : k + 1], sums[:, k + 1 : 2 * k + 1], sums[:, 2 * k + 1 :] / carriers
-    wanted = (with_label >= LEAST) & (with_label >= PURE * carriers) & (surprise <= SURPRISING)
+    pure = with_label / carriers
+    wanted = (with_label >= LEAST) & (pure >= PURE) & (pure - surprise >= BEYOND)
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for at, c in np.argwhere(wanted):
         row = {"label": str(every[c]), "here": int(with_label[at, c] - there[at, c]), "there": int(there[at, c])}
