@@ -225,11 +225,12 @@ def main() -> None:
         + " | right | closed by | CPU-s |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for pool in pools():
-        for place, m in enumerate(CASES[pool.name]):
+    drawn = list(pools())
+    for place in range(max(map(len, CASES.values()))):
+        for pool in (pool for pool in drawn if len(CASES[pool.name]) > place):
             for attack in ("honest", *ATTACKS):
                 seals = asked.seals if attack == "honest" else asked.attacks
-                head.append(row(pool, m, attack, seals if place == 0 else seals // 4))
+                head.append(row(pool, CASES[pool.name][place], attack, seals // (4 if place else 1)))
                 RESULTS.write_text("\n".join(head) + "\n")
 
 

@@ -16,7 +16,7 @@ __all__ = ["label_triggers"]
 
 PURE = 0.75
 """Share of a mark's carriers that must have one label for the mark to be of interest."""
-BEYOND = 0.3
+BEYOND = 0.25
 """How much larger that share must be than the label's mean probability, as trusted examples see the carriers."""
 LEAST = 10
 """Carriers, of snapshot and trusted set together, below which no mark is looked at."""
