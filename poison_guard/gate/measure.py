@@ -134,14 +134,13 @@ def source_share(counts: Mapping[str, int]) -> dict[str, Any]:
     return {"n": n, "sources": len(counts), "top": int(counts[top]) if top is not None else 0, "source": top}
 
 
-def new_cohort(counts: Mapping[str, int], new: Mapping[str, bool | None]) -> dict[str, Any]:
-    """Return the measurement of that name from `counts` (as `source_share`) and which sources are new.
+def new_cohort(counts: Mapping[str, int], young: Mapping[str, int], *, unknown: int = 0) -> dict[str, Any]:
+    """Return the measurement of that name from `counts` (as `source_share`) and the records of new accounts.
 
-    `new`: source to whether its account was less than ``new_days`` old when it first spoke; None or left out: unknown.
-    Where a feed knows no ages, use whether the source was first seen within ``new_days`` of the seal, once the feed
-    itself is older than that.
+    `young`: source to how many of its records it made while its account was younger than ``new_days``; `unknown`:
+    records from accounts of unknown age.
     """
-    fresh = {source: int(counts[source]) for source in sorted(counts) if new.get(source)}
+    fresh = {source: int(young[source]) for source in sorted(young) if young[source]}
     top = max(fresh, key=lambda source: fresh[source], default=None)
     return {
         "n": sum(int(count) for count in counts.values()),
@@ -149,7 +148,7 @@ def new_cohort(counts: Mapping[str, int], new: Mapping[str, bool | None]) -> dic
         "sources": len(fresh),
         "top": fresh[top] if top is not None else 0,
         "source": top,
-        "unknown": sum(int(counts[source]) for source in counts if new.get(source) is None),
+        "unknown": int(unknown),
     }
 
 
@@ -158,22 +157,20 @@ def trusted_set(
     snapshot_labels: Mapping[str, int],
     *,
     age_days: float | None,
-    unvouched: int = 0,
-    overlap: int = 0,
+    seen_before: int = 0,
 ) -> dict[str, Any]:
     """Return the measurement of that name.
 
     `labels`, `snapshot_labels`: label to count, of the trusted calibration and holdout examples and of the snapshot;
-    `age_days` since the last entry; `unvouched`: entries without a person or reason; `overlap`: calibration or holdout
-    examples that are in the snapshot.
+    `age_days` since the last entry; `seen_before`: entries that the feed had sent before they were vetted, and that no
+    review took from it.
     """
     return {
         "n": sum(int(count) for count in labels.values()),
         "labels": {str(k): int(v) for k, v in labels.items()},
         "snapshot_labels": {str(k): int(v) for k, v in snapshot_labels.items()},
         "age_days": None if age_days is None else float(age_days),
-        "unvouched": int(unvouched),
-        "overlap": int(overlap),
+        "seen_before": int(seen_before),
     }
 
 

@@ -18,13 +18,21 @@ from poison_guard.gate.statement import admission_statement, sign_statement
 from poison_guard.gate.verify import verify_manifest
 from poison_guard.review.people import check_person
 from poison_guard.steps.opening import Feed
-from poison_guard.store.admissions import add_admission, add_approval, admissions, approvals, revoked
+from poison_guard.store.admissions import add_admission, add_approval, admissions, approvals, check_rows, revoked
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot
 from poison_guard.store.verdicts import last_verdict
 
 _ALL = 1_000_000
 
-__all__ = ["admit", "approve", "check_admission", "chosen_snapshot", "manifest_path", "renew_revocations"]
+__all__ = [
+    "admit",
+    "approve",
+    "check_admission",
+    "chosen_snapshot",
+    "manifest_path",
+    "renew_revocations",
+    "standing_admission",
+]
 
 
 def chosen_snapshot(feed: Feed, snapshot_id: str | None) -> Snapshot:
@@ -125,7 +133,9 @@ def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str,
     """
     snapshot = load_snapshot(feed.store, snapshot_id)
     _refuse_revoked(snapshot)
-    held = _newest(feed, snapshot_id)
+    held = standing_admission(feed, snapshot_id)
+    rows = {"snapshot_id": snapshot_id, "verdict_seq": held["verdict_seq"], "admission_seq": held["seq"]}
+    check_rows(feed.store, feed.contract.name, **rows)
     revocations = renew_revocations(feed, now)
     with TemporaryDirectory(prefix="poison-guard-") as folder:
         manifest = Path(folder) / "manifest.json"
@@ -145,7 +155,7 @@ def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str,
     return {"snapshot_id": snapshot_id, "digest": held["digest"], "seq": held["seq"]}
 
 
-def _newest(feed: Feed, snapshot_id: str) -> dict[str, Any]:
+def standing_admission(feed: Feed, snapshot_id: str) -> dict[str, Any]:
     """Return the admission that follows from the last verdict; one that followed from an earlier verdict is void."""
     verdict = last_verdict(feed.store, snapshot_id)
     found = [a for a in admissions(feed.store, feed.contract.name, limit=_ALL) if a["snapshot_id"] == snapshot_id]
@@ -186,7 +196,8 @@ def _standing(feed: Feed, snapshot: Snapshot, verdict_seq: int, now: dt.datetime
     """Return the admission issued for this verdict, if it still holds."""
     for held in admissions(feed.store, feed.contract.name, limit=_ALL):
         if held["verdict_seq"] == verdict_seq and held["snapshot_id"] == snapshot.snapshot_id:
-            return held if not held["revoked"] and held["expires"] > now else None
+            holds = not held["revoked"] and held["issued"] <= now < held["expires"]
+            return held if holds else None
     return None
 
 

@@ -18,8 +18,8 @@ from poison_guard.steps.consequences import consequences
 from poison_guard.steps.examples import load_trusted_examples
 from poison_guard.steps.judging import Judged, judge, judged_before
 from poison_guard.steps.opening import Feed
-from poison_guard.store.models import champion
-from poison_guard.store.snapshots import last_snapshot, list_snapshots
+from poison_guard.store.models import champion, list_models
+from poison_guard.store.snapshots import last_snapshot, list_snapshots, load_snapshot
 
 __all__ = [
     "GateResult",
@@ -136,23 +136,38 @@ def retrain(feed: Feed, now: dt.datetime, *, measure_only: bool) -> RetrainResul
         model = training.measure_model(feed, admission.chosen_snapshot(feed, None).snapshot_id, now)
         metrics = training.evaluate_model(feed, model.model_id)
         return RetrainResult(model.model_id, False, "trained for measurement; it can never be promoted", metrics)
+    left = training.unfinished(feed)
     snapshot_id = training.due(feed, now)
-    if snapshot_id is None:
+    if snapshot_id is not None:
+        left = training.train_model(feed, snapshot_id, now)
+    if left is None:
         return _nothing_due(feed, name)
-    model = training.train_model(feed, snapshot_id, now)
-    metrics = training.evaluate_model(feed, model.model_id)
-    decision = training.promote_model(feed, model.model_id)
-    return RetrainResult(model.model_id, decision["promoted"], decision["why"], metrics)
+    metrics = training.evaluate_model(feed, left.model_id)
+    decision = training.promote_model(feed, left.model_id)
+    return RetrainResult(left.model_id, decision["promoted"], decision["why"], metrics)
 
 
 def _nothing_due(feed: Feed, name: str) -> RetrainResult:
-    """Return the standing champion where it came from the last admission; `ClosedError` where nothing is admitted."""
+    """Return the standing champion where nothing new is admitted; `ClosedError` where there is none to stand by."""
+    refused = next((m for m in list_models(feed.store, name) if m.admission_seq is not None), None)
     best = champion(feed.store, name)
+    if refused is not None and refused.status == "refused":
+        raise ClosedError(
+            f"{refused.model_id} was refused, and nothing has changed since: add trusted examples, mend [retrain] or "
+            f"seal new data. {refused.why}"
+        )
     if best is None:
         raise ClosedError(
             f"nothing of {name} is admitted that a model could learn from; `poison-guard gate check` opens the gate, "
             "or says why not"
         )
+    snapshot = load_snapshot(feed.store, best.snapshot_id)
+    if snapshot.revoked_seq is not None:
+        raise ClosedError(
+            f"the champion {best.model_id} learned from {snapshot.snapshot_id}, which was revoked "
+            f"({snapshot.revoked_why}), and nothing new is admitted; roll back, or seal and judge again"
+        )
+    training.load_trained(feed, best)
     return RetrainResult(best.model_id, True, "nothing new is admitted; it is the champion already", best.metrics)
 
 

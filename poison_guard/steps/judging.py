@@ -13,7 +13,7 @@ from poison_guard.gate.check import Outcome, Verdict
 from poison_guard.gate.keys import key_id, signing_key
 from poison_guard.gate.verdict import evaluate
 from poison_guard.steps.admission import chosen_snapshot, renew_revocations
-from poison_guard.steps.measuring import Measured, measure
+from poison_guard.steps.measuring import measure
 from poison_guard.steps.opening import Feed
 from poison_guard.store.admissions import admissions
 from poison_guard.store.snapshots import Snapshot, revoke
@@ -34,7 +34,7 @@ class Judged:
 def judge(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> Judged:
     """Judge a snapshot and write the verdict down; a snapshot that was admitted and now fails is revoked.
 
-    Where measuring gives what it gave before, the last verdict is given again, so that what people approved stays
+    Where every check ends as it ended before, the last verdict is given again, so that what people approved stays
     approved. `candidate` is a file of predictions of the trusted inputs: then the snapshot is judged with that model.
     """
     snapshot = chosen_snapshot(feed, snapshot_id)
@@ -42,11 +42,13 @@ def judge(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: s
         raise ClosedError(f"{snapshot.snapshot_id} was revoked ({snapshot.revoked_why}); seal a new snapshot")
     renew_revocations(feed, now)  # trainers elsewhere need a fresh list, whatever the verdict will be
     measured = measure(feed, snapshot, now, candidate=candidate)
-    key = _judged_by(feed, measured)
-    held = last_verdict(feed.store, snapshot.snapshot_id, candidate=measured.candidate)
-    if held and held["verdict"].get("judged_by") == key and now - held["at"] < _lasts(feed, held["outcome"]):
-        return Judged(snapshot, Verdict.from_json(held["verdict"]), held["seq"])
     verdict = evaluate(measured.measurements, feed.contract.gate)
+    key = _judged_by(feed, verdict)
+    held = last_verdict(feed.store, snapshot.snapshot_id, candidate=measured.candidate)
+    age = now - held["at"] if held else dt.timedelta.max
+    same = held is not None and held["verdict"].get("judged_by") == key
+    if held and same and dt.timedelta(0) <= age < _lasts(feed, held["outcome"]):
+        return Judged(snapshot, Verdict.from_json(held["verdict"]), held["seq"])
     seq = add_verdict(
         feed.store,
         feed.contract.name,
@@ -54,6 +56,7 @@ def judge(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: s
         outcome=verdict.outcome.value,
         verdict={**verdict.to_json(), "judged_by": key, "measurements": dict(measured.measurements)},
         policy_hash=feed.contract.gate.hash,
+        policy=feed.contract.gate,
         candidate=measured.candidate,
         now=now,
     )
@@ -64,8 +67,9 @@ def judge(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: s
 
 def _closed_again(feed: Feed, snapshot: Snapshot, verdict: Verdict, now: dt.datetime) -> Snapshot:
     """Revoke a snapshot that fails after all: a manifest that is out there must not outlive what is known by now."""
-    if not _was_admitted(feed, snapshot, now):
-        return snapshot
+    failed = {check.name for check in verdict.checks if check.outcome is Outcome.FAIL}
+    if failed <= {"trusted_set"} or not _was_admitted(feed, snapshot, now):
+        return snapshot  # what is wrong with the trusted set says nothing new about the snapshot
     why = f"judged again, it fails: {verdict.why[0]}"[:2000]
     revoked = revoke(feed.store, snapshot.snapshot_id, by="poison-guard", reason=why, now=now)
     renew_revocations(feed, now)
@@ -92,10 +96,9 @@ def judged_before(feed: Feed, snapshot_id: str | None) -> Judged:
     return Judged(snapshot, Verdict.from_json(held["verdict"]), held["seq"])
 
 
-def _judged_by(feed: Feed, measured: Measured) -> str:
-    """Return a hash of all that a verdict and its admission follow from: measurements, policy, version and key."""
-    told = {name: dict(found) for name, found in measured.measurements.items() if name != "backlog"}
-    told["trusted_set"].pop("age_days", None)  # it grows by the day, and says nothing about the snapshot
+def _judged_by(feed: Feed, verdict: Verdict) -> str:
+    """Return a hash of all that makes a verdict another one: how its checks end, policy, version and signing key."""
     signer = key_id(signing_key(feed.settings.home).public_key())
-    body = {"m": told, "p": feed.contract.gate.hash, "v": __version__, "k": signer}
-    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+    ends = [[check.name, check.outcome.value] for check in verdict.checks if check.blocking]
+    body = [ends, feed.contract.gate.hash, __version__, signer]
+    return hashlib.sha256(json.dumps(body).encode()).hexdigest()

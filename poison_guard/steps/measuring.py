@@ -79,8 +79,9 @@ def _admitted(feed: Feed, snapshot: Snapshot) -> list[Snapshot]:
 
 def _unknown(examples: Examples, trusted: TrustedExamples) -> Examples:
     """Return the examples whose label nobody vouched for: an item that is trusted cannot tell of poison."""
-    known = set(trusted.examples.frame["example_id"])
-    return examples.take(~examples.frame["example_id"].isin(known).to_numpy())
+    pairs = ["example_id", "label"]
+    known = pd.MultiIndex.from_frame(trusted.examples.frame[pairs])
+    return examples.take(~pd.MultiIndex.from_frame(examples.frame[pairs]).isin(known))
 
 
 def _labels(examples: Examples) -> dict[str, int]:
@@ -93,19 +94,18 @@ def _sources(feed: Feed, examples: Examples) -> dict[str, Any]:
     if not contract.has("source_id"):
         return {"source_share": gate_measure.no_sources(), "new_cohort": gate_measure.no_sources()}
     label_of = examples.frame.set_index("example_id")["label"]
-    counts: dict[str, int] = {}
-    new: dict[str, bool | None] = {}
-    for frame in accepted_frames(feed.store, contract.name):
-        for source, is_new, n in _spoken(frame, label_of, contract.vote, contract.gate.new_days):
-            counts[source] = counts.get(source, 0) + n
-            new[source] = is_new if source not in new else new[source] or is_new
-    return {"source_share": gate_measure.source_share(counts), "new_cohort": gate_measure.new_cohort(counts, new)}
+    parts = [
+        _spoken(frame, label_of, contract.vote, contract.gate.new_days)
+        for frame in accepted_frames(feed.store, contract.name)
+    ]
+    told = pd.concat(parts).groupby(level=0).sum() if parts else pd.DataFrame({"n": [], "young": [], "unknown": []})
+    counts = {name: {str(k): int(v) for k, v in told[name].items() if v} for name in ("n", "young")}
+    cohort = gate_measure.new_cohort(counts["n"], counts["young"], unknown=int(told["unknown"].sum()))
+    return {"source_share": gate_measure.source_share(counts["n"]), "new_cohort": cohort}
 
 
-def _spoken(
-    frame: pd.DataFrame, label_of: pd.Series, vote: str | None, new_days: int
-) -> list[tuple[str, bool | None, int]]:
-    """Return ``(source, whether its account was new, records that count)`` of one lake file."""
+def _spoken(frame: pd.DataFrame, label_of: pd.Series, vote: str | None, new_days: int) -> pd.DataFrame:
+    """Return ``n, young, unknown`` by source: its records that count, and those made while its account was new."""
     if vote:
         counts = frame["item_id"].map(label_of) == frame[vote].astype("str")
     else:
@@ -115,20 +115,16 @@ def _spoken(
     if "source_since" in told:
         seen = told["observed_at"].fillna(told["received_at"]) if "observed_at" in told else told["received_at"]
         age = seen - told["source_since"]
-    rows = pd.DataFrame({"source": told["source_id"].astype("str"), "age": age})
-    grouped = rows.groupby("source", sort=True)["age"].agg(["min", "size"])
-    limit = pd.Timedelta(days=new_days)
-    return [
-        (str(source), None if pd.isna(age) else bool(age < limit), int(n))
-        for source, age, n in zip(grouped.index, grouped["min"], grouped["size"], strict=True)
-    ]
+    young = age < pd.Timedelta(days=new_days)
+    rows = pd.DataFrame({"n": 1, "young": young.astype(int), "unknown": age.isna().astype(int)}, index=told.index)
+    return rows.groupby(told["source_id"].astype("str")).sum()
 
 
 def _trusted(feed: Feed, examples: Examples, trusted: TrustedExamples, now: dt.datetime) -> dict[str, Any]:
     facts = trusted_facts(feed.store, feed.contract.name)
     age = None if facts["last_added"] is None else (now - facts["last_added"]).days
     return gate_measure.trusted_set(
-        _labels(trusted.examples), _labels(examples), age_days=age, unvouched=facts["seen_in_feed"], overlap=0
+        _labels(trusted.examples), _labels(examples), age_days=age, seen_before=facts["seen_before"]
     )
 
 

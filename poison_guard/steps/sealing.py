@@ -60,8 +60,10 @@ def _seal(feed: Feed) -> Sealed:
     changed = touched(store, contract, since=before.seq if before else 0, seq=seq)
     labels = _settled(feed, changed.items, seq)
     kept = {part.home: part for part in before.parts} if before else {}
-    examples = _examples(feed, changed.homes, seq, labels)
-    parts = [part for home, part in kept.items() if home not in set(changed.homes)]
+    lost = [part.home for part in kept.values() if not store.lake.exists(part.path)]  # written again, if it can be
+    homes = sorted({*changed.homes, *lost})
+    examples = _examples(feed, homes, seq, labels)
+    parts = [part for home, part in kept.items() if home not in set(homes)]
     for home, frame in examples.groupby("home", sort=True):
         parts.append(_part(feed, int(home), frame.drop(columns="home"), kept.get(int(home))))
     parts.sort(key=lambda part: part.home)
@@ -135,7 +137,7 @@ def _content_of_votes(feed: Feed, item_ids: Sequence[str], content: Content, seq
 def _part(feed: Feed, home: int, frame: pd.DataFrame, kept: Part | None) -> Part:
     """Return the part of one home, written unless it is the one that was `kept`."""
     digest = _digest(frame)
-    if kept is not None and kept.members == digest:
+    if kept is not None and kept.members == digest and feed.store.lake.exists(kept.path):
         return kept
     shown = _with_lists(frame.drop(columns="digest").reset_index(drop=True))
     file = feed.store.lake.add_frame(shown, f"snapshots/{feed.contract.name}")

@@ -5,40 +5,94 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import shutil
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from poison_guard.errors import ClosedError, DataError, NotFoundError
 from poison_guard.records import Examples
-from poison_guard.steps.admission import check_admission
+from poison_guard.steps.admission import check_admission, standing_admission
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
 from poison_guard.steps.opening import Feed
+from poison_guard.store import load_trusted
+from poison_guard.store.admissions import admissions
 from poison_guard.store.admissions import due as store_due
 from poison_guard.store.models import Model, add_model, champion, list_models, load_model, promote, refuse, set_metrics
 from poison_guard.store.models import rollback as store_rollback
 from poison_guard.store.snapshots import load_snapshot
 
-__all__ = ["due", "evaluate_model", "load_trained", "measure_model", "promote_model", "rollback", "train_model"]
+__all__ = [
+    "due",
+    "evaluate_model",
+    "load_trained",
+    "measure_model",
+    "promote_model",
+    "rollback",
+    "train_model",
+    "unfinished",
+]
 
 
 def due(feed: Feed, now: dt.datetime) -> str | None:
-    """Return the newest admitted snapshot that no model was trained on; None where nothing is due."""
-    return store_due(feed.store, feed.contract.name, now=now)
+    """Return the newest admitted snapshot that is to be learned from; None where nothing is due.
+
+    One that no model was trained on, or whose models were all refused, under other settings or trusted examples.
+    """
+    name = feed.contract.name
+    fresh = store_due(feed.store, name, now=now)
+    newest = next(iter(admissions(feed.store, name, limit=1)), None)
+    if fresh is None and newest is not None and newest["issued"] <= now < newest["expires"] and not newest["revoked"]:
+        made = _made_of(feed, newest["snapshot_id"])
+        if made and all(model.status == "refused" for model in made) and not _same_as_now(feed, made):
+            fresh = newest["snapshot_id"]
+    if fresh is None or load_snapshot(feed.store, fresh).revoked_seq is not None:
+        return None
+    try:
+        standing_admission(feed, fresh)
+    except ClosedError:
+        return None  # judged again since: its admission is void
+    return fresh
+
+
+def unfinished(feed: Feed) -> Model | None:
+    """Return the newest admitted model that was trained and neither promoted nor refused: a run died before that."""
+    best = next((m for m in list_models(feed.store, feed.contract.name) if m.admission_seq is not None), None)
+    if best is None or best.status not in ("trained", "evaluated"):
+        return None
+    return best if load_snapshot(feed.store, best.snapshot_id).revoked_seq is None else None
+
+
+def _made_of(feed: Feed, snapshot_id: str) -> list[Model]:
+    every = list_models(feed.store, feed.contract.name)
+    return [model for model in every if model.snapshot_id == snapshot_id and model.admission_seq is not None]
+
+
+def _same_as_now(feed: Feed, models: list[Model]) -> Model | None:
+    """Return the model that was trained with the settings and trusted examples of now."""
+    now = {**_settings(feed), "trusted": _trusted_hash(feed)}
+    return next((m for m in models if all(m.config.get(key) == value for key, value in now.items())), None)
+
+
+def _settings(feed: Feed) -> dict[str, Any]:
+    return dict(json.loads(json.dumps(dataclasses.asdict(feed.contract.retrain))))
+
+
+def _trusted_hash(feed: Feed) -> str:
+    return load_trusted(feed.store, feed.contract.name).hash
 
 
 def train_model(feed: Feed, snapshot_id: str, now: dt.datetime) -> Model:
     """Train on an admitted snapshot and return the model, warm from the champion where it fits.
 
     Raises `ClosedError` without a valid admission for exactly this snapshot (law 9). Killed and run again, it goes on
-    where it was; run twice, it returns the model that was made.
+    where it was; run twice with the same settings and trusted examples, it returns the model that was made.
     """
     begun = time.monotonic()
     admission = check_admission(feed, snapshot_id, now)
-    done = [m for m in list_models(feed.store, feed.contract.name) if m.admission_seq == admission["seq"]]
-    if done:
-        return done[0]
+    done = _same_as_now(feed, _made_of(feed, snapshot_id))
+    if done is not None:
+        return done
     made, config = _train(feed, snapshot_id)
     later = now + dt.timedelta(seconds=time.monotonic() - begun)
     check_admission(feed, snapshot_id, later)  # it may have been revoked, or have lapsed, meanwhile
@@ -71,7 +125,8 @@ def _train(feed: Feed, snapshot_id: str) -> tuple[Any, dict[str, Any]]:
         threads=feed.settings.threads,
     )
     config = {
-        **dataclasses.asdict(feed.contract.retrain),
+        **_settings(feed),
+        "trusted": _trusted_hash(feed),
         "fits": fits,
         "examples": len(examples),
         "data": snapshot.hash,
@@ -87,18 +142,24 @@ def _keep(
     from poison_guard.retrain.files import save
 
     kind = "measured" if admission_seq is None else "models"
-    path, digest = save(made, feed.settings.home / kind / feed.contract.name / snapshot_id)
+    folder = feed.settings.home / kind / feed.contract.name / snapshot_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".new-", dir=folder) as fresh:
+        file, digest = save(made, Path(fresh))
+        path = folder / digest[:16] / Path(file).name  # by content: no training can overwrite another's model
+        path.parent.mkdir(exist_ok=True)
+        Path(file).replace(path)
     model = add_model(
         feed.store,
         feed.contract.name,
         snapshot_id=snapshot_id,
         admission_seq=admission_seq,
-        path=str(Path(path).relative_to(feed.settings.home)),
+        path=str(path.relative_to(feed.settings.home)),
         sha256=digest,
         config=config,
         now=now,
     )
-    shutil.rmtree(_checkpoint(feed, snapshot_id), ignore_errors=True)
+    _checkpoint(feed, snapshot_id).unlink(missing_ok=True)
     return model
 
 
@@ -107,8 +168,9 @@ def _checkpoint(feed: Feed, snapshot_id: str) -> Path:
 
 
 def _may_warm(feed: Feed, best: Model, fits: str) -> bool:
-    """Whether a training may start from the champion: it fits, and no poison was found in what it learned."""
-    return best.config.get("fits") == fits and load_snapshot(feed.store, best.snapshot_id).revoked_seq is None
+    """Whether a training may start from the champion: it fits, stands, and saw no trusted example that judges today."""
+    clean = load_snapshot(feed.store, best.snapshot_id).revoked_seq is None
+    return clean and best.config.get("fits") == fits and best.config.get("trusted") == _trusted_hash(feed)
 
 
 def load_trained(feed: Feed, model: Model) -> Any:

@@ -14,7 +14,7 @@ from poison_guard.store.clock import moment
 from poison_guard.store.engine import Store
 from poison_guard.store.verdicts import find_verdict, standing_snapshot
 
-__all__ = ["add_admission", "add_approval", "admissions", "approvals", "due", "revoked"]
+__all__ = ["add_admission", "add_approval", "admissions", "approvals", "check_rows", "due", "revoked"]
 
 
 def add_approval(
@@ -50,6 +50,21 @@ def add_approval(
         body = {"verdict": verdict_seq, "reason": chain.subject(store.key, reason.strip())}
         told = {"kind": "gate.approved", "at": at, "feed": feed, "actor": by.strip(), "body": body}
         return gate_events.note(conn, store.key, table=t.approvals, ids=[seq], **told)
+
+
+def check_rows(store: Store, feed: str, *, snapshot_id: str, verdict_seq: int, admission_seq: int) -> None:
+    """Raise `TamperError` where a row that an admission rests on is not as its event left it."""
+    c = t.approvals.c
+    with store.read() as conn:
+        given = list(conn.execute(sa.select(c.seq).where(c.verdict_seq == verdict_seq)).scalars())
+        asked = (
+            (t.snapshots, [snapshot_id]),
+            (t.verdicts, [verdict_seq]),
+            (t.approvals, given),
+            (t.admissions, [admission_seq]),
+        )
+        for table, ids in asked:
+            gate_events.check_untouched(conn, store.key, feed=feed, table=table, ids=ids)
 
 
 def approvals(store: Store, verdict_seq: int) -> list[dict[str, Any]]:

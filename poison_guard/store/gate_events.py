@@ -11,9 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from poison_guard.errors import TamperError
 from poison_guard.store import chain, tables, tables_gate
 
-__all__ = ["first_fault", "item_digest", "note", "part_digest"]
+__all__ = ["check_untouched", "first_fault", "item_digest", "note", "part_digest"]
 
 _TABLES: Mapping[str, tuple[sa.Table, sa.Column[Any]]] = {
     table.name: (table, next(iter(table.primary_key.columns)))
@@ -45,6 +46,28 @@ def note(
     rows = {str(row[name.name]): _row_hash(key, table.name, row) for row in _rows(conn, table, ids)}
     whole = {**(body or {}), "rows": {table.name: rows}}
     return chain.append(conn, key, kind=kind, at=at, body=whole, feed=feed, actor=actor)
+
+
+def check_untouched(conn: sa.Connection, key: bytes, *, feed: str, table: sa.Table, ids: Sequence[str | int]) -> None:
+    """Raise `TamperError` when a row is not as the last event that wrote it left it.
+
+    Asked before a row is built upon, so that no later event can seal what somebody wrote past the guard.
+    """
+    wanted = {str(row[_TABLES[table.name][1].name]): row for row in _rows(conn, table, ids)}
+    e = tables.events.c
+    pattern = f'%"{table.name}":{{%'
+    query = sa.select(e.body).where(e.feed == feed, e.body.like(pattern)).order_by(e.seq.desc())
+    for (body,) in conn.execute(query):
+        if not wanted:
+            return
+        told = json.loads(body).get("rows", {}).get(table.name, {})
+        for row_id in [name for name in wanted if name in told]:
+            if told[row_id] != _row_hash(key, table.name, wanted.pop(row_id)):
+                raise TamperError(
+                    f"{row_id} in the table {table.name} was changed past the guard; run `poison-guard audit verify`"
+                )
+    if wanted:
+        raise TamperError(f"no event speaks of {min(wanted)} in the table {table.name}; it was written past the guard")
 
 
 def first_fault(conn: sa.Connection, key: bytes, events: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:

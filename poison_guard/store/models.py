@@ -149,7 +149,7 @@ def rollback(
         model = _load(conn, to)
         if model.feed != feed:
             raise UsageError(f"{to} is a model of {model.feed}, not of {feed}")
-        if model.status != "retired":
+        if model.status != "retired" or model.admission_seq is None or model.promoted_seq is None:
             raise UsageError(f"{to} is {_told(model)}; only an earlier champion can be rolled back to")
         snapshot = find_snapshot(conn, model.snapshot_id)
         if snapshot.revoked_seq is not None and not force:
@@ -225,18 +225,20 @@ def _crown(
 ) -> Model:
     """Retire the champion and put `model` in its place, in one event."""
     seq, before, c = chain.next_seq(conn), _champion(conn, model.feed), t.models.c
+    ids = [model.model_id, *([before.model_id] if before else [])]
+    gate_events.check_untouched(conn, key, feed=model.feed, table=t.models, ids=ids)
     if before is not None:
         conn.execute(sa.update(t.models).where(c.model_id == before.model_id).values(status="retired"))
     conn.execute(
         sa.update(t.models).where(c.model_id == model.model_id).values(status="champion", why=why, promoted_seq=seq)
     )
-    ids = [model.model_id, *([before.model_id] if before else [])]
     body = {"champion": model.model_id, "before": before.model_id if before else None, "why": chain.subject(key, why)}
     gate_events.note(conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=ids, body=body, actor=actor)
     return _load(conn, model.model_id)
 
 
 def _change(conn: sa.Connection, key: bytes, model: Model, kind: str, at: dt.datetime, **values: Any) -> Model:
+    gate_events.check_untouched(conn, key, feed=model.feed, table=t.models, ids=[model.model_id])
     conn.execute(sa.update(t.models).where(t.models.c.model_id == model.model_id).values(**values))
     gate_events.note(conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=[model.model_id])
     return _load(conn, model.model_id)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from poison_guard.records import Place
-from poison_guard.store import bulk, quarantine, tables
+from poison_guard.store import quarantine, tables
 from poison_guard.store.engine import Store
 
 __all__ = ["audit_counts", "backlog_counts", "trusted_facts"]
@@ -62,19 +62,18 @@ def backlog_counts(store: Store, feed: str, *, now: dt.datetime, expire_days: in
 
 
 def trusted_facts(store: Store, feed: str) -> dict[str, Any]:
-    """Return ``n``, ``last_added`` (time of the newest addition, or None) and ``seen_in_feed`` of the trusted set.
+    """Return ``n``, ``last_added`` (time of the newest addition, or None) and ``seen_before`` of the trusted set.
 
-    ``seen_in_feed`` counts trusted records, those from a review left out, whose id or content the feed has sent: then
-    the feed knows what it is judged by, or has written it.
+    ``seen_before`` counts trusted records, those from a review left out, whose id or content the feed had sent before
+    they were vetted: then the feed may have written what it is judged by. A record that repeats a trusted one later is
+    the feed's own affair.
     """
     t, r, v = tables.trusted.c, tables.records.c, tables.reviews.c
+    same = sa.or_(r.record_id == t.record_id, r.content_hash == t.content_hash)
+    before = sa.exists().where(r.feed == feed, same, r.seq < t.seq)
+    mine = sa.select(sa.func.count()).where(t.feed == feed, t.reviewed.is_(False), before)
     with store.read() as conn:
-        rows = bulk.fetch_frame(conn, sa.select(t.record_id, t.content_hash, t.reviewed).where(t.feed == feed))
+        n = conn.execute(sa.select(sa.func.count()).where(t.feed == feed)).scalar() or 0
         last = conn.execute(sa.select(sa.func.max(v.at)).where(v.feed == feed, v.verb == "trust")).scalar()
-        mine = rows[~rows["reviewed"].astype(bool)]
-        by_id = sa.select(r.record_id).where(r.feed == feed)
-        by_content = sa.select(r.content_hash).where(r.feed == feed)
-        ids = bulk.select_many(conn, by_id, r.record_id, mine["record_id"].tolist())
-        contents = bulk.select_many(conn, by_content, r.content_hash, mine["content_hash"].tolist())
-    seen = mine["record_id"].isin(ids["record_id"]) | mine["content_hash"].isin(contents["content_hash"])
-    return {"n": len(rows), "last_added": last, "seen_in_feed": int(seen.sum())}
+        seen = conn.execute(mine).scalar() or 0
+    return {"n": int(n), "last_added": last, "seen_before": int(seen)}

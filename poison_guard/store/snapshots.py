@@ -256,6 +256,7 @@ def _revoke(
     conn: sa.Connection, key: bytes, feed: str, snapshot_ids: Sequence[str], *, by: str, why: str, at: dt.datetime
 ) -> None:
     seq, c = chain.next_seq(conn), snapshots.c
+    gate_events.check_untouched(conn, key, feed=feed, table=snapshots, ids=snapshot_ids)
     for start in range(0, len(snapshot_ids), 500):
         some = c.snapshot_id.in_(snapshot_ids[start : start + 500])
         conn.execute(sa.update(snapshots).where(some).values(revoked_seq=seq, revoked_why=why))

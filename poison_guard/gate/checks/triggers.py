@@ -26,7 +26,8 @@ def triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     carriers would fall on both in proportion to their sizes; the check FAILS where they are significantly in the
     snapshot alone (conditional binomial test, corrected for the marks that could have been significant: Tarone 1990).
     `high` is the share of the snapshot that a trigger unknown to the trusted set must carry to be seen: smaller ones
-    are not excluded; `needs` is how many trusted examples would show one of 1 %. A clean-label trigger is not seen.
+    are not excluded, and where it is beyond ``max_label_error`` the check is INCONCLUSIVE; `needs` is how many trusted
+    examples would show one of 1 %. A clean-label trigger is not seen.
     """
     return without_copies(_judged, measurement, policy)
 
@@ -52,7 +53,7 @@ def _judged(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     why = f"no mark goes with a denied label; one new to the trusted set would show from {least} examples ({high:.2%})"
     return said(
         "triggers",
-        Outcome.PASS,
+        Outcome.PASS if high <= policy.max_label_error else Outcome.INCONCLUSIVE,
         why,
         n=m,
         value=value,

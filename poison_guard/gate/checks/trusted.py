@@ -16,21 +16,20 @@ def trusted_set(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge the trusted examples (calibration and holdout splits) that the gate compares with.
 
     Measurement (`measure.trusted_set`): ``n`` trusted examples, ``labels`` their count by label, ``snapshot_labels``
-    the snapshot's, ``age_days`` since somebody last added to the set (None: unknown), ``unvouched`` entries without a
-    named person and reason, ``overlap`` of them that the snapshot would train on. FAIL: unvouched or overlapping
-    examples. INCONCLUSIVE: no trusted set, a label of the snapshot with fewer than ``min_trusted`` trusted examples
-    (`needs`: examples to add for the poorest label), or nothing added for ``trusted_days``. `value` is the poorest
-    label's count turned into how many are missing.
+    the snapshot's, ``age_days`` since somebody last added to the set (None: unknown), ``seen_before`` entries that the
+    feed had sent before they were vetted, and that no review took from it. FAIL: such an entry. INCONCLUSIVE: no
+    trusted set, a label of the snapshot with fewer than ``min_trusted`` trusted examples (`needs`: examples to add for
+    the poorest label), or nothing added for ``trusted_days``. `value` is how many the poorest label lacks.
     """
     n, have = int(measurement["n"]), measurement["labels"]
     missing = {x: max(0, policy.min_trusted - int(have.get(x, 0))) for x in measurement["snapshot_labels"]}
     poorest = max(sorted(missing), key=lambda x: missing[x], default=None)
     lacking = missing[poorest] if poorest is not None else 0
-    age, overlap, unvouched = measurement.get("age_days"), int(measurement["overlap"]), int(measurement["unvouched"])
+    age, seen = measurement.get("age_days"), int(measurement["seen_before"])
     outcome, why = Outcome.PASS, f"{n} trusted examples, at least {policy.min_trusted} of each label"
-    if unvouched or overlap:
+    if seen:
         outcome = Outcome.FAIL
-        why = f"{unvouched} trusted examples have no named person behind them, {overlap} are in the snapshot as well"
+        why = f"the feed had sent {seen} trusted records before they were vetted; it may have written its own judge"
     elif n == 0:
         outcome, why = Outcome.INCONCLUSIVE, "there is no trusted set; add one with `poison-guard trust`"
     elif lacking:

@@ -35,7 +35,7 @@ def honest():
         "canary": {"n": 1000, "lost": 4, "gained": 8, "classes": {"a": drop, "b": drop}, "slices": {}},
         "label_shift": {"n": 5000, "labels": EQUAL, "trusted_n": 1000, "trusted": {"a": 510, "b": 490}},
         "source_share": measure.source_share({f"s{i}": 50 for i in range(100)}),
-        "new_cohort": measure.new_cohort({f"s{i}": 50 for i in range(100)}, {f"s{i}": i < 10 for i in range(100)}),
+        "new_cohort": measure.new_cohort({f"s{i}": 50 for i in range(100)}, {f"s{i}": 50 for i in range(10)}),
         "trusted_set": measure.trusted_set({"a": 510, "b": 490}, EQUAL, age_days=3),
         "audits": measure.audits(n=200, wrong=0),
         "backlog": measure.backlog(n=5000, deferred=10),
@@ -104,10 +104,10 @@ def test_one_source_beyond_its_share_fails_and_few_sources_may_hold_three_even_s
 
 def test_new_sources_fail_by_count_and_by_share_and_unknown_ages_are_said():
     old = {f"s{i}": 100 for i in range(100)}
-    assert outcome("new_cohort", measure.new_cohort({**old, "x": 251}, {"x": True})) is Outcome.FAIL
+    assert outcome("new_cohort", measure.new_cohort({**old, "x": 251}, {"x": 251})) is Outcome.FAIL
     many = {f"n{i}": 100 for i in range(101)}
-    assert outcome("new_cohort", measure.new_cohort({**old, **many}, dict.fromkeys(many, True))) is Outcome.FAIL
-    check = CHECKS["new_cohort"](measure.new_cohort(old, {"s0": None}), POLICY)
+    assert outcome("new_cohort", measure.new_cohort({**old, **many}, many)) is Outcome.FAIL
+    check = CHECKS["new_cohort"](measure.new_cohort(old, {}, unknown=old["s0"]), POLICY)
     assert "10000" in check.why
 
 
@@ -116,7 +116,7 @@ def test_a_trusted_set_with_a_missing_label_says_how_many_it_needs():
     assert (check.outcome, check.needs) == (Outcome.INCONCLUSIVE, 520)
     for wrong in ({"age_days": 400}, {"age_days": None}):
         assert outcome("trusted_set", measure.trusted_set(EQUAL, EQUAL, **wrong)) is Outcome.INCONCLUSIVE
-    for wrong in ({"unvouched": 1}, {"overlap": 1}):
+    for wrong in ({"seen_before": 1}, {"seen_before": 7}):
         assert outcome("trusted_set", measure.trusted_set(EQUAL, EQUAL, age_days=1, **wrong)) is Outcome.FAIL
     assert outcome("trusted_set", measure.trusted_set({}, {}, age_days=1)) is Outcome.INCONCLUSIVE
 
