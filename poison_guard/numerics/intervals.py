@@ -8,7 +8,6 @@ import numpy as np
 from scipy import special
 
 __all__ = [
-    "beta_binomial_tail",
     "normal_quantile",
     "paired_drop",
     "proportion_bounds",
@@ -66,28 +65,6 @@ def paired_drop(lost: int, gained: int, n: int, *, low_tail: float, high_tail: f
     high = min(1.0, a - b + normal_quantile(high_tail) * width)
     value = (lost - gained) / n
     return value, min(low, value), max(high, value)
-
-
-def beta_binomial_tail(hits: np.ndarray, n: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return ``P(X >= hits)`` for X beta-binomial(`n`, `a`, `b`), elementwise; all arrays of one shape.
-
-    It is the predictive chance of a count in `n` new rows where the rate has a Beta(a, b) posterior. Summed from the
-    upper end by the ratio of neighbouring terms, so that small tails keep their digits.
-    """
-    hits, n = np.asarray(hits, dtype=np.int64), np.asarray(n, dtype=np.int64)
-    out = np.ones(hits.shape)
-    for at in np.ndindex(hits.shape):
-        if hits[at] > 0:
-            ks = np.arange(hits[at], n[at] + 1, dtype=np.float64)
-            logs = (
-                special.gammaln(n[at] + 1)
-                - special.gammaln(ks + 1)
-                - special.gammaln(n[at] - ks + 1)
-                + special.betaln(ks + a[at], n[at] - ks + b[at])
-                - special.betaln(a[at], b[at])
-            )
-            out[at] = min(1.0, float(np.exp(special.logsumexp(logs)))) if len(ks) else 0.0
-    return out
 
 
 def sooner_elsewhere(here: np.ndarray, there: np.ndarray, share: float) -> np.ndarray:

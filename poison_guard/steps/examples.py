@@ -16,7 +16,7 @@ from poison_guard.store import load_trusted
 from poison_guard.store.snapshots import Part, Snapshot
 from poison_guard.store.trusted import split_of
 
-__all__ = ["TrustedExamples", "for_training", "load_examples", "load_trusted_examples", "read_parts"]
+__all__ = ["TrustedExamples", "count_labels", "for_training", "load_examples", "load_trusted_examples", "read_parts"]
 
 _LEAD = ["example_id", "label", "slice"]
 
@@ -41,7 +41,7 @@ def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None)
     content = _trainable(feed)
     frame = read_parts(feed, snapshot.parts)
     kept = {part.sha256 for part in since.parts} if since else set()
-    old = read_parts(feed, since.parts)[_LEAD[:2]] if since else frame[_LEAD[:2]].iloc[:0]
+    old = read_parts(feed, since.parts, columns=_LEAD)[_LEAD[:2]] if since else frame[_LEAD[:2]].iloc[:0]
     if since and all(part.sha256 in kept for part in snapshot.parts):
         is_new = np.zeros(len(frame), bool)
     else:
@@ -50,9 +50,15 @@ def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None)
     return _examples(frame, content, is_new)
 
 
-def read_parts(feed: Feed, parts: tuple[Part, ...]) -> pd.DataFrame:
-    """Return the rows of some parts, one frame; each file is checked against its hash."""
-    frames = [feed.store.lake.read_frame(part.path, sha256=part.sha256) for part in parts]
+def count_labels(feed: Feed, snapshot: Snapshot) -> dict[str, int]:
+    """Return label to number of examples of a snapshot; reads no content."""
+    labels = read_parts(feed, snapshot.parts, columns=_LEAD)["label"].astype("str")
+    return {str(label): int(n) for label, n in labels.value_counts().items()}
+
+
+def read_parts(feed: Feed, parts: tuple[Part, ...], columns: list[str] | None = None) -> pd.DataFrame:
+    """Return the rows of some parts, one frame, of all columns or the given ones; each file is checked by its hash."""
+    frames = [feed.store.lake.read_frame(part.path, columns=columns, sha256=part.sha256) for part in parts]
     if not frames:
         return pd.DataFrame({name: pd.Series(dtype="str") for name in _LEAD})
     return pd.concat(frames, ignore_index=True)

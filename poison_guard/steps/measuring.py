@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -15,10 +16,10 @@ from poison_guard.gate import measure as gate_measure
 from poison_guard.ingest import read_table
 from poison_guard.pipeline.guarded import Crash, guarded
 from poison_guard.records import Examples
-from poison_guard.steps.examples import TrustedExamples, load_examples, load_trusted_examples
+from poison_guard.steps.examples import TrustedExamples, count_labels, load_examples, load_trusted_examples
 from poison_guard.steps.opening import Feed, computing
 from poison_guard.store import accepted_frames
-from poison_guard.store.admissions import admissions
+from poison_guard.store.admissions import admitted_snapshots
 from poison_guard.store.models import champion
 from poison_guard.store.residual import audit_counts, backlog_counts, trusted_facts
 from poison_guard.store.snapshots import Snapshot, load_snapshot
@@ -43,7 +44,7 @@ def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str 
     with computing(feed):
         examples = load_examples(feed, snapshot, since=admitted[0] if admitted else None)
         trusted = load_trusted_examples(feed)
-        anchor = _labels(load_examples(feed, admitted[-1])) if admitted else None
+        anchor = count_labels(feed, admitted[-1]) if admitted else None
         told: dict[str, Any] = _guarded_all(
             lambda: gate_measure.measure_examples(
                 _unknown(examples, trusted), trusted.examples, anchor, feed.contract.gate
@@ -71,10 +72,14 @@ def _guarded_all(work: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _admitted(feed: Feed, snapshot: Snapshot) -> list[Snapshot]:
-    """Return the snapshots that were admitted before this one and still stand, newest first; the last is the anchor."""
-    ids = dict.fromkeys(a["snapshot_id"] for a in admissions(feed.store, feed.contract.name, limit=1_000_000))
-    found = [load_snapshot(feed.store, name) for name in ids if name != snapshot.snapshot_id]
-    return [each for each in found if each.revoked_seq is None and each.seq <= snapshot.seq]
+    """Return the newest and the first snapshot admitted before this one that still stand; the first is the anchor."""
+    ids = [name for name in admitted_snapshots(feed.store, feed.contract.name) if name != snapshot.snapshot_id]
+
+    def first_standing(names: list[str]) -> list[Snapshot]:
+        found = (load_snapshot(feed.store, name) for name in names)
+        return list(islice((s for s in found if s.revoked_seq is None and s.seq <= snapshot.seq), 1))
+
+    return [*first_standing(ids), *first_standing(ids[::-1])]
 
 
 def _unknown(examples: Examples, trusted: TrustedExamples) -> Examples:

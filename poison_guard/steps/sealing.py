@@ -57,19 +57,22 @@ def _seal(feed: Feed) -> Sealed:
     before = last_snapshot(store, contract.name)
     with store.read() as conn:
         seq = audit.head(conn)
-    changed = touched(store, contract, since=before.seq if before else 0, seq=seq)
+    content = content_of(contract)
+    items, mark = _items_file(feed, content)
+    same_items = before is not None and before.counts.get("items_file", 0) == mark
+    changed = touched(store, contract, since=before.seq if before and same_items else 0, seq=seq)
     labels = _settled(feed, changed.items, seq)
     kept = {part.home: part for part in before.parts} if before else {}
     lost = [part.home for part in kept.values() if not store.lake.exists(part.path)]  # written again, if it can be
     homes = sorted({*changed.homes, *lost})
-    examples = _examples(feed, homes, seq, labels)
+    examples = _examples(feed, homes, seq, labels, items)
     parts = [part for home, part in kept.items() if home not in set(homes)]
     for home, frame in examples.groupby("home", sort=True):
         parts.append(_part(feed, int(home), frame.drop(columns="home"), kept.get(int(home))))
     parts.sort(key=lambda part: part.home)
     if not parts:
         raise NothingToSealError(f"nothing of {contract.name} is accepted with a label yet: nothing to seal")
-    counts = {"examples": sum(part.rows for part in parts), "parts": len(parts)}
+    counts = {"examples": sum(part.rows for part in parts), "parts": len(parts), "items_file": mark}
     sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts)
     return Sealed(sealed, new=before is None or sealed.snapshot_id != before.snapshot_id)
 
@@ -88,16 +91,30 @@ def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
     return settle_labels(yes, no, ledger, load_controls(contract, feed.settings), contract)
 
 
-def _examples(feed: Feed, homes: Sequence[int], seq: int, labels: pd.DataFrame) -> pd.DataFrame:
-    """Return ``example_id, label, slice, home, digest`` and the content columns of all examples of some homes."""
+def _items_file(feed: Feed, content: Content) -> tuple[pd.DataFrame | None, int]:
+    """Return the items' file and a number that names its content (0: none): when it changes, all is looked at again."""
+    if not (feed.contract.vote and content.of_items):
+        return None, 0
+    items = load_item_content(feed.contract, feed.settings, content)
+    digest = hashlib.sha256("\n".join(sorted(_row_digests(items))).encode()).hexdigest()
+    return items, int(digest[:12], 16)
+
+
+def _examples(
+    feed: Feed, homes: Sequence[int], seq: int, labels: pd.DataFrame, items: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Return ``example_id, label, slice, home, digest`` and the content columns of all examples of some homes.
+
+    An item that the items' file does not describe yet is left out until it does.
+    """
     name, content = feed.contract.name, content_of(feed.contract)
     if not feed.contract.vote:
         return _record_examples(feed, record_members(feed.store, name, homes=homes, seq=seq), content)
     members = item_members(feed.store, name, homes=homes, seq=seq, items=labels)
     if members.empty:
         return pd.DataFrame({"example_id": [], "label": [], "slice": [], "home": [], "digest": []})
-    if content.of_items:
-        shown = load_item_content(feed.contract, feed.settings, content).assign(slice="")
+    if items is not None:
+        shown = items.assign(slice="")
     else:
         shown = _content_of_votes(feed, members["item_id"].tolist(), content, seq)
     columns = [column for column in shown.columns if column not in ("item_id", "slice")]

@@ -14,7 +14,16 @@ from poison_guard.store.clock import moment
 from poison_guard.store.engine import Store
 from poison_guard.store.verdicts import find_verdict, standing_snapshot
 
-__all__ = ["add_admission", "add_approval", "admissions", "approvals", "check_rows", "due", "revoked"]
+__all__ = [
+    "add_admission",
+    "add_approval",
+    "admissions",
+    "admitted_snapshots",
+    "approvals",
+    "check_rows",
+    "due",
+    "revoked",
+]
 
 
 def add_approval(
@@ -129,6 +138,15 @@ def admissions(store: Store, feed: str, limit: int = 50) -> list[dict[str, Any]]
     )
     with store.read() as conn:
         return [{**row._asdict(), "revoked": bool(row.revoked)} for row in conn.execute(query)]
+
+
+def admitted_snapshots(store: Store, feed: str) -> list[str]:
+    """Return the snapshots of a feed that were ever admitted, the last admitted first."""
+    a = t.admissions.c
+    last = sa.func.max(a.seq)
+    query = sa.select(a.snapshot_id).where(a.feed == feed).group_by(a.snapshot_id).order_by(last.desc())
+    with store.read() as conn:
+        return list(conn.execute(query).scalars())
 
 
 def due(store: Store, feed: str, *, now: dt.datetime) -> str | None:

@@ -123,8 +123,8 @@ def seal(
 
 
 def snapshot_hash(parts: Iterable[Part]) -> str:
-    """Return the SHA-256 over the parts' sorted (home, SHA-256, rows), hex."""
-    lines = [f"{home}\t{digest}\t{rows}" for home, digest, rows in sorted((p.home, p.sha256, p.rows) for p in parts)]
+    """Return the SHA-256 over the parts' sorted (SHA-256, rows), hex: of their content, wherever it is at home."""
+    lines = [f"{digest}\t{rows}" for digest, rows in sorted((part.sha256, part.rows) for part in parts)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

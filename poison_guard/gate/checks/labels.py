@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from poison_guard.config.gate import GatePolicy
 from poison_guard.gate.check import Check, Outcome
 from poison_guard.gate.checks.judging import EXCLUDED, SEES, alpha, judge, said, without_copies
-from poison_guard.numerics.intervals import beta_binomial_tail, normal_quantile
+from poison_guard.numerics.intervals import normal_quantile
 
 __all__ = ["label_neighbours"]
 
 _NOISE = 1 / 3
 """Share of ``max_label_error`` that honest data may have more of than the trusted set, spread over all pairs."""
-_SHAPES = {"label": 1.0, "pair": 0.25}
-"""Shape of the prior of a label's or a pair's rate of denial: the smaller, the more those of honest data may differ."""
-_CLEAR = 0.25
-"""Share of a label's trusted examples that a flip must show in for the pair to hold a snapshot back."""
+_PRIORS = ((0.95, 2.0, 1.0), (0.05, 0.5, 3.0))
+"""How honest counts of denied labels lie around what is expected: weight, shape and mean of a mixture of gammas."""
 _LEAST = 0.05
 """Effect of a flip on suspicion below which the trusted set cannot tell labels apart."""
 
@@ -47,10 +47,11 @@ def label_neighbours(measurement: Mapping[str, Any], policy: GatePolicy) -> Chec
 
     - Overall: suspicion by label against the trusted set's, over the effect of a flip, is the share of labels flipped
       at random beyond the trusted set's own noise; limit ``max_label_error``.
-    - By label and by ordered pair: the count of denied labels against its beta-binomial predictive given the trusted
-      counts, under a wide prior centred on the average pair (trusted pairs are too few to estimate each alone). A
-      third of ``max_label_error``, spread evenly, is granted for honest noise. INCONCLUSIVE where more than
-    ``max_class_drop`` of one label looks flipped into another, and too few trusted examples speak to it.
+    - By label and by ordered pair: the count of denied labels against its predictive, given the count that honest label
+      probabilities expect and how the trusted counts depart from theirs (gamma-Poisson; trusted pairs are too few to
+      estimate each alone). A third of ``max_label_error``, spread evenly, is granted for honest noise. Where more than
+      ``max_class_drop`` of one label may be labelled another unseen, a passing check says how much, and `needs` how
+      many trusted examples would help.
 
     The error of the check is split: half overall, a quarter by label, a quarter by pair, each over its family.
     Blind to clean-label backdoors, and to flips between labels that the trusted set cannot tell apart: see `high`.
@@ -68,6 +69,9 @@ def _judged(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
             continue
         parts += [overall, *_denied(measurement, group, policy, tail / 4)]
     worst = max(parts, key=lambda part: part.outcome.severity)
+    if worst.outcome is Outcome.PASS and len(measurement["labels"]) > 1:
+        more, needs = _hidden(measurement, "all", policy.max_class_drop)
+        worst = dataclasses.replace(worst, why=worst.why + more, needs=needs)
     return said(
         "label_neighbours",
         worst.outcome,
@@ -109,53 +113,109 @@ def _overall(measurement: Mapping[str, Any], group: str, policy: GatePolicy, tai
     return _Part(outcome, why, value, (low, high), limit, m, max(needs, m + 1) if short else None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Denied labels ``(K, K)``, likelier label by given label: counts and expected ones, of a group and the trusted."""
+
+    labels: list[str]
+    rows: np.ndarray  # (K,) of the group, by given label
+    here: np.ndarray
+    expected: np.ndarray
+    there: np.ndarray
+    usual: np.ndarray
+
+
+def _counts(measurement: Mapping[str, Any], group: str) -> _Counts:
+    labels = list(measurement["labels"])
+    here, expected = _matrices(measurement["pairs"][group], labels)
+    there, usual = _matrices(measurement["pairs"]["trusted"], labels)
+    scale = (there.sum() + 1.0) / (usual.sum() + 1.0)  # what the probabilities get wrong everywhere alike
+    rows = np.array([measurement["suspicion"][group][label][0] for label in labels])
+    return _Counts(labels, rows, here, expected * scale, there, usual * scale)
+
+
 def _denied(measurement: Mapping[str, Any], group: str, policy: GatePolicy, tail: float) -> list[_Part]:
     """Judge the counts of denied labels by given label and by ordered pair; only the strangest of each family."""
-    labels = list(measurement["labels"])
-    k = len(labels)
+    pairs = _counts(measurement, group)
+    k = len(pairs.labels)
     if k < 2:
         return []
-    here, there = _matrix(measurement["pairs"][group], labels), _matrix(measurement["pairs"]["trusted"], labels)
-    rows = np.array([measurement["suspicion"][group][label][0] for label in labels])
-    size = np.array([measurement["suspicion"]["trusted"][label][0] for label in labels])
-    granted = _NOISE * policy.max_label_error * rows / (k - 1)  # by likelier label
-    average = max(1.0, float(there.sum())) / max(1, int(measurement["trusted_n"]))
-    spread = granted.sum() - granted
-    families = {
-        "label": (here.sum(axis=0)[None], there.sum(axis=0)[None], spread, average, tail / k),
-        "pair": (here, there, granted[:, None], average / (k - 1), tail / (k * (k - 1))),
-    }
-    found = [_strangest(name, labels, rows, size, *family) for name, family in families.items()]
-    held = _unclear(labels, rows, size, here, there, _shows(measurement["shows"], labels), average / (k - 1), policy)
-    return [part for part in (*found, held) if part is not None]
+    granted = np.broadcast_to((_NOISE * policy.max_label_error * pairs.rows / (k - 1))[:, None], (k, k))
+    granted = granted * ~np.eye(k, dtype=bool)
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.asarray(values.sum(axis=0)[None])
+
+    into = _Counts(pairs.labels, pairs.rows, *map(summed, (pairs.here, pairs.expected, pairs.there, pairs.usual)))
+    found = [_strangest(into, summed(granted), tail / k), _strangest(pairs, granted, tail / (k * (k - 1)))]
+    return [part for part in found if part is not None]
 
 
-def _unclear(
-    labels: list[str],
-    rows: np.ndarray,
-    size: np.ndarray,
-    here: np.ndarray,
-    there: np.ndarray,
-    shows: np.ndarray,
-    average: float,
-    policy: GatePolicy,
-) -> _Part | None:
-    """Return the pair for which a flip of more than ``max_class_drop`` of a label looks likely and is not excluded."""
-    shape, limit = _SHAPES["pair"], policy.max_class_drop
-    a, b = shape + there, shape / average + np.maximum(0, size - there)
-    expected, flippable = rows * a / (a + b), np.maximum(rows[:, None] * shows, 1.0)
-    value = (here - expected) / flippable
-    width = np.sqrt(here + expected**2 / a) / flippable
-    high = value + normal_quantile(EXCLUDED) * width
-    open_ = (shows >= _CLEAR) & (value > limit) & (high > SEES * limit)
-    if not open_.any():
+def _strangest(counts: _Counts, granted: np.ndarray, tail: float) -> _Part | None:
+    """Return the count most beyond its predictive, if it is so at `tail`; `granted` is allowed for noise."""
+    beyond = np.maximum(0.0, np.ceil(counts.here - granted))
+    p, mean, variance = np.zeros(beyond.shape), np.zeros(beyond.shape), np.zeros(beyond.shape)
+    for weight, shape, scale in _posterior(counts):
+        p += weight * np.where(beyond > 0, special.betainc(np.maximum(beyond, 1), shape, scale / (1 + scale)), 1.0)
+        mean += weight * shape * scale
+        variance += weight * shape * scale**2
+    at = np.unravel_index(int(p.argmin()), p.shape)
+    if not p[at] <= tail:
         return None
-    likelier, given = (int(x) for x in np.unravel_index(int(np.where(open_, value, -1.0).argmax()), value.shape))
-    share, bound = float(value[likelier, given]), float(high[likelier, given])
-    why = f"about {share:.0%} of what should be label {labels[likelier]!r} may be labelled {labels[given]!r}: "
-    why += f"{here[likelier, given]} such examples, {there[likelier, given]} among the trusted ones, too few to tell"
-    m = int(size[given])
-    return _Part(Outcome.INCONCLUSIVE, why, share, (0.0, min(1.0, bound)), limit, m, 2 * m)
+    likelier, given = (int(place) for place in at)
+    count, usual, total = int(counts.here[at]), int(counts.there[at]), int(counts.rows.sum())
+    excess, width = count - float(mean[at]), normal_quantile(EXCLUDED) * math.sqrt(count + float(variance[at]))
+    low, high = (min(1.0, max(0.0, bound) / total) for bound in (excess - width, excess + width))
+    says = f"where trusted examples expect {counts.labels[likelier]!r}" if len(p) > 1 else "that trusted examples deny"
+    why = f"{count} of {counts.rows[given]} examples have label {counts.labels[given]!r} {says}, about "
+    why += f"{mean[at]:.0f} are usual ({usual} among the trusted)"
+    return _Part(Outcome.FAIL, why, excess / total, (low, high), 0.0, total)
+
+
+def _posterior(counts: _Counts) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return components (weight, shape, scale) of the gamma posterior of the counts, given the trusted counts."""
+    out = []
+    for weight, shape, mean in _PRIORS:
+        rate = shape / mean
+        inside = counts.usual / (rate + counts.usual)
+        log = math.log(weight) + special.gammaln(shape + counts.there) - special.gammaln(shape)
+        log = log + shape * np.log1p(-inside) + special.xlogy(counts.there, inside)
+        out.append((log, shape + counts.there, counts.expected / (rate + counts.usual)))
+    weights = special.softmax(np.stack([log for log, _, _ in out]), axis=0)
+    return [(weight, shape, scale) for weight, (_, shape, scale) in zip(weights, out, strict=True)]
+
+
+def _hidden(measurement: Mapping[str, Any], group: str, limit: float) -> tuple[str, int | None]:
+    """Return in words what flips from one label into another may hide at 95 %, and trusted examples that would help.
+
+    The pair that speaks is the one of which most could hide: the excess over the usual count that is not excluded, over
+    how many flips the trusted set would have denied. Nothing is said where less than `limit` could.
+    """
+    counts, m = _counts(measurement, group), int(measurement["trusted_n"])
+    mean, variance = np.zeros(counts.here.shape), np.zeros(counts.here.shape)
+    for weight, shape, scale in _posterior(counts):
+        mean += weight * shape * scale
+        variance += weight * shape * scale**2
+    width = normal_quantile(EXCLUDED) * np.sqrt(counts.here + 1 + variance)
+    shown = np.maximum(counts.rows[:, None] * _shows(measurement["shows"], counts.labels), 1e-9)
+    most = np.clip((counts.here - mean + width) / shown, 0.0, 1.0) * ~np.eye(len(shown), dtype=bool)
+    true, given = (int(at) for at in np.unravel_index(int(most.argmax()), most.shape))
+    share = float(most[true, given])
+    if share <= limit:
+        return "", None
+    needs = math.ceil(m * min(10.0, max(1.1, (share / limit) ** 2)))
+    words = f"; up to {share:.0%} of label {counts.labels[true]!r} labelled {counts.labels[given]!r} might not be seen"
+    return words, needs
+
+
+def _matrices(pairs: list[list[Any]], labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts and expected counts ``(K, K)``: likelier label by given label."""
+    place = {label: at for at, label in enumerate(labels)}
+    counts, expected = np.zeros((len(labels), len(labels))), np.full((len(labels), len(labels)), 1e-3)
+    for likelier, given, count, usual in pairs:
+        counts[place[likelier], place[given]] = int(count)
+        expected[place[likelier], place[given]] = max(1e-3, float(usual))
+    return counts, expected
 
 
 def _shows(entries: list[list[Any]], labels: list[str]) -> np.ndarray:
@@ -164,46 +224,4 @@ def _shows(entries: list[list[Any]], labels: list[str]) -> np.ndarray:
     out = np.zeros((len(labels), len(labels)))
     for true, given, share in entries:
         out[place[true], place[given]] = float(share)
-    return out
-
-
-def _strangest(
-    family: str,
-    labels: list[str],
-    rows: np.ndarray,
-    size: np.ndarray,
-    here: np.ndarray,
-    there: np.ndarray,
-    granted: np.ndarray,
-    average: float,
-    tail: float,
-) -> _Part | None:
-    """Return the count most beyond its predictive, if it is so at `tail`; `here`, `there` are by given label last.
-
-    `rows`, `size` are the labels' rows on both sides, `granted` what is allowed for noise, `average` the prior mean.
-    """
-    n = np.broadcast_to(rows, here.shape)
-    shape = _SHAPES[family]
-    a, b = shape + there, shape / average + np.maximum(0, size - there)
-    p = beta_binomial_tail(np.clip(np.ceil(here - granted), 0, n), n, a, b)
-    at = np.unravel_index(int(p.argmin()), p.shape)
-    if not p[at] <= tail:
-        return None
-    likelier, given = (int(place) for place in at)
-    count, usual, total = int(here[at]), int(there[at]), int(rows.sum())
-    expected = float((n * a / (a + b))[at])
-    excess, width = count - expected, math.sqrt(count + expected**2 / float(a[at]))
-    bounds = (max(0.0, excess - normal_quantile(EXCLUDED) * width), excess + normal_quantile(EXCLUDED) * width)
-    says = f"where trusted examples expect {labels[likelier]!r}" if family == "pair" else "that trusted examples deny"
-    why = f"{count} of {rows[given]} examples have label {labels[given]!r} {says}; {usual} of {size[given]} trusted do"
-    low, high = (min(1.0, bound / total) for bound in bounds)
-    return _Part(Outcome.FAIL, why, excess / total, (low, high), 0.0, int(size[given]))
-
-
-def _matrix(pairs: list[list[Any]], labels: list[str]) -> np.ndarray:
-    """Return ``(K, K)`` counts: likelier label by given label."""
-    place = {label: at for at, label in enumerate(labels)}
-    out = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    for likelier, given, count in pairs:
-        out[place[likelier], place[given]] = int(count)
     return out

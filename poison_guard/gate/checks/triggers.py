@@ -24,7 +24,8 @@ def triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
 
     Measurement: see `signals.labels.triggers.label_triggers`. Were the snapshot as honest as the trusted set, such
     carriers would fall on both in proportion to their sizes; the check FAILS where they are significantly in the
-    snapshot alone (conditional binomial test, corrected for the marks that could have been significant: Tarone 1990).
+    snapshot alone (conditional binomial test, over the marks that could have been significant, each
+    with its share of the error: Tarone 1990; Genovese, Roeder and Wasserman 2006).
     `high` is the share of the snapshot that a trigger unknown to the trusted set must carry to be seen: smaller ones
     are not excluded, and where it is beyond ``max_label_error`` the check is INCONCLUSIVE; `needs` is how many trusted
     examples would show one of 1 %. A clean-label trigger is not seen.
@@ -36,15 +37,18 @@ def _judged(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     n, m = int(measurement["n"]), int(measurement["trusted_n"])
     share = m / (n + m)
     tail = alpha(policy, "triggers")
-    family = _family([int(total) for total in measurement["family"]], share, tail)
-    least = math.ceil(math.log(tail / max(1, family)) / math.log1p(-share))
+    rivals = sum(float(weight) for total, weight in measurement["family"] if (1 - share) ** int(total) <= tail)
+    sharp = math.log(tail / (1.0 + rivals))  # a trigger that always has its label, which nobody expects, weighs 1
+    least = math.ceil(sharp / math.log1p(-share))
     marks = measurement["marks"]
     here, there = (np.array([int(row[key]) for row in marks], dtype=np.int64) for key in ("here", "there"))
     p = sooner_elsewhere(here, there, share) if marks else np.ones(1)
-    at = int(np.argmin(p))
+    weights = np.array([float(row["weight"]) for row in marks]) if marks else np.ones(1)
+    scaled = p * np.maximum(rivals, weights) / weights
+    at = int(np.argmin(scaled))
     high = min(1.0, least / n)
-    needs = math.ceil(n * (math.exp(-math.log(tail / max(1, family)) / max(1.0, _SHARE * n)) - 1))
-    if p[at] <= tail / max(1, family):
+    needs = math.ceil(n * (math.exp(-sharp / max(1.0, _SHARE * n)) - 1))
+    if scaled[at] <= tail:
         row, value = marks[at], float(here[at] / n)
         why = f"{row['mark']} has label {row['label']!r} in {here[at]} examples and {there[at]} of {m} trusted ones, "
         why += "against what else the examples hold"
@@ -61,12 +65,3 @@ def _judged(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
         bounds=(0.0, high),
         needs=needs if needs > m else None,
     )
-
-
-def _family(totals: list[int], share: float, tail: float) -> int:
-    """Return the number of marks that could be significant at ``tail / number`` with all carriers in the snapshot."""
-    best = np.sort(np.array([(1 - share) ** total for total in totals]))
-    k = 1
-    while np.count_nonzero(best <= tail / k) > k:
-        k += 1
-    return k

@@ -12,6 +12,7 @@ __all__ = ["DESIGN", "MARGIN", "label_disagreement"]
 
 DESIGN = 0.05
 """Share of random flips at which the suspicion of a label is the posterior chance that it was flipped."""
+_TOLD = 0.001  # expected count from which a pair is listed
 MARGIN = 3.0
 """Times more likely another label must be for a label to count as denied."""
 
@@ -36,7 +37,8 @@ def label_disagreement(
       ``[rows, sum, sum of squares]`` of the suspicion, in [0, 1], that a row's label was flipped at random;
     - ``effect``: by how much a randomly flipped row's suspicion exceeds that of the label it is given, on average over
       the trusted rows, so that the difference of means within labels, over ``effect``, is a share of flipped labels;
-    - ``pairs``: for the same groups rows ``[likelier label, given label, count]`` of denied labels;
+    - ``pairs``: for the same groups rows ``[likelier label, given label, count, expected]`` of denied labels, with the
+      count that the rows' own label probabilities expect were the labels honest;
     - ``shows``: rows ``[true label, given label, share]``: how often such a flip of a trusted row would be denied.
 
     Label disagreement is blind to clean-label backdoors: their labels are what trusted examples expect.
@@ -89,12 +91,15 @@ def _sums(names: np.ndarray, codes: np.ndarray, values: np.ndarray) -> dict[str,
 
 
 def _pairs(names: np.ndarray, p: np.ndarray, codes: np.ndarray) -> list[list[Any]]:
+    k, at = len(names), np.arange(len(p))
     likelier = p.argmax(axis=1)
-    at = np.arange(len(p))
-    denied = p[at, likelier] > MARGIN * p[at, codes]
-    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    deniable = p[at, likelier, None] > MARGIN * p
+    counts, expected = np.zeros((k, k), dtype=np.int64), np.zeros((k, k))
+    denied = deniable[at, codes]
     np.add.at(counts, (likelier[denied], codes[denied]), 1)
-    return [[str(names[a]), str(names[b]), int(counts[a, b])] for a, b in np.argwhere(counts > 0)]
+    np.add.at(expected, likelier, p * deniable)
+    told = np.argwhere((counts > 0) | (expected >= _TOLD))
+    return [[str(names[a]), str(names[b]), int(counts[a, b]), float(expected[a, b])] for a, b in told]
 
 
 def _shows(names: np.ndarray, p: np.ndarray, codes: np.ndarray) -> list[list[Any]]:

@@ -20,6 +20,8 @@ BEYOND = 0.25
 """How much larger that share must be than the label's mean probability, as trusted examples see the carriers."""
 LEAST = 10
 """Carriers, of snapshot and trusted set together, below which no mark is looked at."""
+_STRICT = 8
+"""Power of the purity in a mark's weight: an honest word seldom has one label alone, a trigger always."""
 _MOST = 200
 
 
@@ -27,10 +29,12 @@ def label_triggers(posterior: Posterior, trusted: Examples, snapshot: Examples, 
     """Return the marks whose carriers have one label that trusted examples deny, with how many carry it on each side.
 
     `posterior`: fitted on the trusted vectors; `vectors` ``(n, d)``: the snapshot's. Result: ``n``, ``trusted_n``,
-    ``marks``: rows ``{"mark", "label", "here", "there"}``: carriers with that label in the snapshot and in the trusted
-    set; each row's probabilities were computed without it. Whether a mark is listed depends on both sets together and
-    not on which of the two a row is from, so the split between them is an exact test of exchangeability. Marks carried
-    by the same rows are listed once. Blind to clean-label backdoors, whose labels nobody denies.
+    ``marks``: rows ``{"mark", "label", "here", "there", "expected", "weight"}``: carriers with that label in the
+    snapshot and in the trusted set; each row's probabilities were computed without it. ``family``: rows ``[carriers
+    with that label, weight]`` of all such marks, the marks themselves cut at 200. Whether a mark is listed, and the
+    weight of its test (more the purer and the less expected its label is), depend on both sets together and not on
+    which of the two a row is from, so the split between them is an exact test of exchangeability. Marks carried by the
+    same rows are listed once. Blind to clean-label backdoors, whose labels nobody denies.
     """
     n, m = len(snapshot), len(trusted)
     p = np.concatenate([posterior.own, posterior.probabilities(vectors)])
@@ -51,6 +55,12 @@ def label_triggers(posterior: Posterior, trusted: Examples, snapshot: Examples, 
     for at, c in np.argwhere(wanted):
         row = {"label": str(every[c]), "here": int(with_label[at, c] - there[at, c]), "there": int(there[at, c])}
         key = (*row.values(), int(carriers[at, 0]), round(float(surprise[at, c]), 5))
-        found.setdefault(key, {"mark": marks.names[at], **row, "expected": float(surprise[at, c])})
+        weight = float(pure[at, c] ** _STRICT * (pure[at, c] - surprise[at, c]) ** 2)
+        found.setdefault(key, {"mark": marks.names[at], **row, "expected": float(surprise[at, c]), "weight": weight})
     ranked = sorted(found.values(), key=lambda row: (-(row["here"] - row["there"] * n / max(1, m)), row["mark"]))
-    return {"n": n, "trusted_n": m, "marks": ranked[:_MOST], "family": [row["here"] + row["there"] for row in ranked]}
+    return {
+        "n": n,
+        "trusted_n": m,
+        "marks": ranked[:_MOST],
+        "family": [[row["here"] + row["there"], row["weight"]] for row in ranked],
+    }

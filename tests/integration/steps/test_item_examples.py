@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard import Guard
+from poison_guard.review import recall, undo
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples, read_parts
 from poison_guard.steps.opening import open_feed
 from poison_guard.store.snapshots import load_snapshot
@@ -146,3 +147,29 @@ def test_a_message_that_records_show_differently_is_left_out(tmp_path: Path) -> 
     assert {"m1", "m5"} <= ids
     assert examples.kind == "text"
     assert "what about number 5?" in set(examples.inputs)
+
+
+def test_items_that_come_late_into_their_file_are_sealed_then(tmp_path: Path) -> None:
+    write_items(tmp_path / "home", 20)
+    guard = opened(tmp_path, ANSWERS, answers(40))
+    guard.ingest()
+    first = guard.seal()
+    write_items(tmp_path / "home", 60)
+    second = guard.seal()
+    assert second.new
+    assert second.counts["examples"] > first.counts["examples"]
+    assert not guard.seal().new
+
+
+def test_sealing_twice_after_a_release_gives_the_same_snapshot(tmp_path: Path) -> None:
+    write_items(tmp_path / "home", 60)
+    guard = opened(tmp_path, ANSWERS, answers(40))
+    guard.ingest()
+    guard.seal()
+    with open_feed(guard.contract_path, guard.home) as feed:
+        some = [f"r5-{k}" for k in range(4)]
+        recalled = recall(feed.store, feed.contract, by="ann", reason="to look at", record_ids=some)
+        undo(feed.store, feed.contract, recalled.seq, by="ann", reason="they are fine")
+    again = guard.seal()
+    assert again.counts["examples"] > 30
+    assert not guard.seal().new

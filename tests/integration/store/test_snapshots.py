@@ -59,7 +59,7 @@ def test_a_snapshot_is_read_back_as_it_was_sealed(store, made, sealing):
     assert (sealed.seq, head(store), sealed.previous, sealed.revoked_seq) == (2, 3, None, None)
     assert (sealed.sealed_at, dict(sealed.counts)) == (made.now, {"examples": 3})
     assert sealed.hash == snapshot_hash(sealed.parts)
-    lines = "\n".join(f"{part.home}\t{part.sha256}\t{part.rows}" for part in sealed.parts)
+    lines = "\n".join(sorted(f"{part.sha256}\t{part.rows}" for part in sealed.parts))
     assert sealed.hash == hashlib.sha256(lines.encode()).hexdigest()
     assert [dataclasses.replace(sealed, parts=())] == list_snapshots(store, "captcha")
 

@@ -28,7 +28,10 @@ def honest():
             "unseen": {"all": 0},
             "suspicion": {"all": sums, "trusted": own},
             "effect": 0.8,
-            "pairs": {"all": [["a", "b", 11], ["b", "a", 9]], "trusted": [["a", "b", 2]]},
+            "pairs": {
+                "all": [["a", "b", 11, 10.0], ["b", "a", 9, 10.0]],
+                "trusted": [["a", "b", 2, 2.0], ["b", "a", 0, 2.0]],
+            },
             "shows": [],
         },
         "triggers": {"n": 5000, "trusted_n": 1000, "marks": [], "family": []},
@@ -172,7 +175,7 @@ def test_flipped_labels_fail_overall_and_few_trusted_examples_say_what_they_need
 
 def test_one_pair_of_labels_that_trusted_examples_deny_fails():
     measured = honest()["label_neighbours"]
-    wrong = measured | {"pairs": {"all": [["a", "b", 400]], "trusted": [["a", "b", 2]]}}
+    wrong = measured | {"pairs": {"all": [["a", "b", 400, 10.0]], "trusted": [["a", "b", 2, 2.0]]}}
     check = CHECKS["label_neighbours"](wrong, POLICY)
     assert check.outcome is Outcome.FAIL
     assert check.low is not None
@@ -190,9 +193,9 @@ def test_the_new_part_of_a_snapshot_fails_by_itself():
 
 def test_a_mark_that_only_the_snapshot_has_fails_and_one_that_both_have_passes():
     both = {"n": 5000, "trusted_n": 1000}
-    row = {"mark": "word 'x'", "label": "a", "here": 50, "there": 0, "expected": 0.1}
-    assert outcome("triggers", both | {"marks": [row], "family": [50]}) is Outcome.FAIL
-    shared = both | {"marks": [row | {"there": 10}], "family": [60]}
+    row = {"mark": "word 'x'", "label": "a", "here": 50, "there": 0, "expected": 0.1, "weight": 0.8}
+    assert outcome("triggers", both | {"marks": [row], "family": [[50, 0.8]]}) is Outcome.FAIL
+    shared = both | {"marks": [row | {"there": 10}], "family": [[60, 0.8]]}
     check = CHECKS["triggers"](shared, POLICY)
     assert check.outcome is Outcome.PASS
     assert check.high is not None
@@ -216,3 +219,18 @@ def test_predictions_for_other_ids_are_an_error_and_a_worse_candidate_fails():
         assert check.outcome is Outcome.ERROR
     worse = dict.fromkeys(ids, "a")
     assert outcome("candidate", measure.candidate(trusted, worse, truth, against="champion")) is Outcome.FAIL
+
+
+def test_a_pair_that_trusted_examples_mix_up_too_is_not_held_against_the_snapshot():
+    measured = honest()["label_neighbours"]
+    mixed = {"all": [["a", "b", 200, 190.0]], "trusted": [["a", "b", 41, 38.0]]}
+    assert outcome("label_neighbours", measured | {"pairs": mixed}) is Outcome.PASS
+
+
+def test_a_passing_check_says_which_flips_it_could_not_have_seen():
+    measured = honest()["label_neighbours"] | {"shows": [["a", "b", 0.02], ["b", "a", 0.9]]}
+    check = CHECKS["label_neighbours"](measured, POLICY)
+    assert check.outcome is Outcome.PASS
+    assert "of label 'a' labelled 'b'" in check.why
+    assert check.needs is not None
+    assert check.needs > measured["trusted_n"]

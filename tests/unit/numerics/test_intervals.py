@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from poison_guard.numerics.intervals import (
-    beta_binomial_tail,
     paired_drop,
     proportion_bounds,
     rows_to_exclude,
@@ -54,13 +53,6 @@ def test_paired_bounds_cover_the_true_drop_as_often_as_asked():
     for lost, gained, _ in rng.multinomial(60, [0.10, 0.04, 0.86], 2000):
         covered += paired_drop(lost, gained, 60, low_tail=0.05, high_tail=0.05)[2] >= 0.06
     assert covered / 2000 >= 0.94
-
-
-@given(n=st.integers(1, 60), a=st.floats(0.1, 20), b=st.floats(0.1, 200), data=st.data())
-def test_the_predictive_tail_is_that_of_the_beta_binomial(n, a, b, data):
-    hits = data.draw(st.integers(0, n))
-    tail = beta_binomial_tail(np.array([hits]), np.array([n]), np.array([a]), np.array([b]))
-    assert tail[0] == pytest.approx(float(stats.betabinom.sf(hits - 1, n, a, b)), rel=1e-6, abs=1e-12)
 
 
 def test_hits_that_split_by_size_are_no_surprise_and_hits_on_one_side_are():

@@ -54,7 +54,7 @@ def test_the_difference_of_suspicion_over_the_effect_is_the_share_of_flips():
         for g in ("all", "trusted")
     }
     assert (means["all"] - means["trusted"]) / found["effect"] == pytest.approx(flip.mean(), abs=0.02)
-    moved = {(a, b): count for a, b, count in found["pairs"]["all"]}
+    moved = {(a, b): count for a, b, count, _ in found["pairs"]["all"]}
     assert moved["0", "1"] > 80 > moved.get(("1", "0"), 0)
 
 
