@@ -51,7 +51,7 @@ run: $(STAMP) ## the demo: three feeds through Airflow to promoted models, then 
 	@$(BIN)/python -m poison_guard.airflow.run --home $(GUARD_HOME) --feeds $(FEEDS)
 
 test: $(STAMP) ## all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 check: $(STAMP) ## format, lint, types, import rules; changes nothing
 	@$(BIN)/ruff format --check --quiet .

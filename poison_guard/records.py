@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "MEMORY",
+    "RECALLS",
+    "VERIFIED",
     "Action",
     "Batch",
     "Campaign",
@@ -28,6 +31,32 @@ __all__ = [
     "SignalEvidence",
     "State",
 ]
+
+
+RECALLS = ("record_id", "campaign_id")
+VERIFIED = ("source_id", "at", "right")
+MEMORY = (
+    "record_id",
+    "speaker",
+    "source_id",
+    "author_id",
+    "item_id",
+    "vote",
+    "observed_at",
+    "source_since",
+    "received_at",
+    "group",
+)
+"""Columns of what is remembered of earlier records, before ``sketch`` and ``vector.*`` (where the feed has them)."""
+
+
+def _nothing(columns: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    times = {"observed_at", "source_since", "received_at", "at"}
+    return pd.DataFrame(
+        {name: pd.Series([], dtype="datetime64[us, UTC]" if name in times else "str") for name in columns}
+    )
 
 
 class Action(StrEnum):
@@ -140,6 +169,8 @@ class Campaign:
     first_at: dt.datetime | None
     last_at: dt.datetime | None
     reason: Reason
+    earlier_ids: tuple[str, ...] = ()
+    """Members among the records of earlier batches; none of `record_ids`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +196,10 @@ class State:
     """Ids of this batch already in the store: ``record_id, content_hash, place``."""
     schema: Mapping[str, str]
     """Payload schema the feed was last accepted with; empty on the first run."""
+    memory: pd.DataFrame = field(default_factory=lambda: _nothing((*MEMORY, "place")))
+    """Newest records of earlier batches, bounded: `MEMORY`, ``place``, and ``sketch`` and ``vector.*`` as scored."""
+    verified: pd.DataFrame = field(default_factory=lambda: _nothing(VERIFIED))
+    """Newest verified answers of the batch's sources, oldest first, bounded a source: ``source_id, at, right``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +221,10 @@ class Decided:
     """What the guard says about itself: too few calibration rows, a signal that could not run, drift."""
     measurements: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able facts for the report: calibration curve, counts by level."""
+    recalls: pd.DataFrame = field(default_factory=lambda: _nothing(RECALLS))
+    """Accepted records of earlier batches whose campaign shows only now: ``record_id, campaign_id``."""
+    memory: pd.DataFrame = field(default_factory=lambda: _nothing(MEMORY))
+    """What later batches remember of this one: `MEMORY`, ``sketch`` and ``vector.*`` as scored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.pipeline.finders import FINDERS, Seen
 from poison_guard.pipeline.guarded import Crash, SignalError, guarded
 from poison_guard.pipeline.prepare import Prepared
-from poison_guard.pipeline.score import read_sketches, read_vectors
+from poison_guard.pipeline.score import read_vectors
 from poison_guard.records import Campaign, Place, Reason, State
 
 __all__ = ["Globals", "find_globals", "seen_before"]
@@ -46,7 +46,7 @@ def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepare
         conflicts = cohort_conflict(*_spoken(votes, trusty, earlier_answers(scored, state)))
     campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
-        found = guarded(lambda: _campaigns(scored, contract, prepared, earlier_answers(scored, state)))
+        found = guarded(lambda: _campaigns(scored, contract, prepared, earlier_records(scored, state)))
         campaigns = _or_crash(found, "campaign", crashes, ())
     return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes)
 
@@ -62,10 +62,7 @@ def seen_before(scored: pd.DataFrame, state: State) -> np.ndarray:
 
 
 def earlier_answers(scored: pd.DataFrame, state: State) -> pd.DataFrame:
-    """Return what was accepted before about items of this batch: ``item_id, source_id, vote, observed_at``.
-
-    Without it an hour's batch would show a raid alone with itself: all that anybody says of its items there.
-    """
+    """Return what was accepted before about items of this batch: ``item_id, source_id, vote, observed_at``."""
     fresh = ~state.answers["record_id"].isin(scored["record_id"])
     earlier = state.answers.loc[fresh, ["item_id", "source_id", "answer", "observed_at"]]
     return earlier.rename(columns={"answer": "vote"})
@@ -109,20 +106,22 @@ def _need_whole(scored: pd.DataFrame, contract: Contract) -> None:
 def _campaigns(
     scored: pd.DataFrame, contract: Contract, prepared: Prepared, earlier: pd.DataFrame
 ) -> tuple[Campaign, ...]:
-    from poison_guard.signals.campaigns import lockstep, merge_campaigns, near_duplicate_text
-    from poison_guard.signals.campaigns.vectors import near_duplicate_vectors
+    from poison_guard.signals.campaigns import merge_campaigns
 
-    seed = contract.policy.seed
-    finders: list[Callable[[float], list[Campaign]]] = []
     _need_whole(scored, contract)
-    sketches, vectors = read_sketches(scored), read_vectors(scored)
-    if sketches is not None:
-        finders.append(lambda a: near_duplicate_text(scored, sketches, alpha=a, seed=seed))
-    if vectors is not None:
-        trusted = prepared.anomaly.reference_vectors() if prepared.anomaly is not None else None
-        finders.append(lambda a: near_duplicate_vectors(scored, vectors, trusted=trusted, alpha=a, seed=seed))
-    timed = scored.drop(columns="received_at")  # the guard's clock is the same for a whole batch: no evidence
-    if contract.vote and timed["observed_at"].notna().any():
-        finders.append(lambda a: lockstep(timed, alpha=a, earlier=earlier))
-    share = contract.policy.campaign_alpha / max(1, len(finders))
-    return merge_campaigns([campaign for find in finders for campaign in find(share)])
+    trusted = prepared.anomaly.reference_vectors() if prepared.anomaly is not None else None
+    seen = Seen(scored, contract, earlier, trusted)
+    able = [finder for finder in FINDERS.values() if finder.able(seen)]
+    share = contract.policy.campaign_alpha / max(1, len(able))
+    return merge_campaigns([campaign for finder in able for campaign in finder.find(seen, share)])
+
+
+def earlier_records(scored: pd.DataFrame, state: State) -> pd.DataFrame:
+    """Return what is remembered of earlier records, none of this batch, and of its items what was accepted before.
+
+    Without it an hour's batch would show a raid alone with itself: all that anybody says of its items there.
+    """
+    answers = state.answers.rename(columns={"answer": "vote"}).assign(place=Place.ACCEPTED.value)
+    answers = answers[~answers["record_id"].isin(state.memory["record_id"])]
+    both = pd.concat([state.memory, answers], ignore_index=True) if len(answers) else state.memory
+    return both[~both["record_id"].isin(scored["record_id"])].reset_index(drop=True)

@@ -14,7 +14,7 @@ import pytest
 
 from poison_guard.airflow.run import dags_folder
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
 ROOT = Path(__file__).parents[2]
 

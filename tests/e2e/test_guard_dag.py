@@ -17,7 +17,6 @@ from tests.e2e.conftest import sessions
 
 pytestmark = [
     pytest.mark.airflow,
-    pytest.mark.xdist_group("airflow"),
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.usefixtures("airflow_database"),
 ]

@@ -18,7 +18,6 @@ from tests.e2e.conftest import CONTRACT
 
 pytestmark = [
     pytest.mark.airflow,
-    pytest.mark.xdist_group("airflow"),
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.usefixtures("airflow_database"),
 ]

@@ -16,7 +16,6 @@ from tests.e2e.airflow_rows import events_of, states, unpause, woken
 pytestmark = [
     pytest.mark.airflow,
     pytest.mark.slow,
-    pytest.mark.xdist_group("airflow"),
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.usefixtures("airflow_database"),
 ]

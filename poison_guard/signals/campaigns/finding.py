@@ -14,20 +14,31 @@ __all__ = ["finding", "times"]
 
 
 def finding(
-    frame: pd.DataFrame, rows: np.ndarray, *, kind: str, p: float, strength: float, who: str, args: dict[str, Any]
+    frame: pd.DataFrame,
+    rows: np.ndarray,
+    *,
+    kind: str,
+    p: float,
+    strength: float,
+    who: str,
+    args: dict[str, Any],
+    n_own: int | None = None,
 ) -> Campaign:
     """Return the campaign of `rows` (positions); `who` names the column of its sources.
 
-    The reason is `kind` with `args`; ``minutes`` among them is the span, rounded up, unless `args` gives another.
+    Rows from `n_own` on are of earlier batches. The reason is `kind` with `args`; ``minutes`` among them is the span,
+    rounded up, unless `args` gives another.
     """
+    own = np.sort(rows) < (len(frame) if n_own is None else n_own)
     members = frame.iloc[np.sort(rows)]
     at = times(members).dropna()
     first, last = (at.min(), at.max()) if len(at) else (None, None)
     if first is not None:
         args = {"minutes": max(1, int(np.ceil((last - first).total_seconds() / 60)))} | args
-    records = tuple(sorted(members["record_id"].astype("str")))
+    ids = members["record_id"].astype("str")
+    records, earlier = tuple(sorted(ids[own])), tuple(sorted(ids[~own]))
     return Campaign(
-        campaign_id=campaign_id(records),
+        campaign_id=campaign_id(records + earlier),
         kind=kind,
         p=float(p),
         strength=float(np.clip(strength, 0, 1)),
@@ -36,6 +47,7 @@ def finding(
         first_at=None if first is None else first.to_pydatetime(warn=False),
         last_at=None if last is None else last.to_pydatetime(warn=False),
         reason=Reason(kind, args),
+        earlier_ids=earlier,
     )
 
 

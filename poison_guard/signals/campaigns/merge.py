@@ -24,7 +24,7 @@ def campaign_id(record_ids: Iterable[str]) -> str:
 
 
 def merge_campaigns(found: Iterable[Campaign]) -> tuple[Campaign, ...]:
-    """Return campaigns that share no record, smallest p first; order of `found` without effect.
+    """Return campaigns that share no record, earlier ones included, smallest p first; order of `found` without effect.
 
     Findings connected through shared records become one, with all their records and sources, the whole time span, the
     kind, p and reason of the most significant and the strength of the tightest.
@@ -38,8 +38,9 @@ def merge_campaigns(found: Iterable[Campaign]) -> tuple[Campaign, ...]:
 
 
 def _components(ordered: list[Campaign]) -> np.ndarray:
-    owner = np.concatenate([np.full(len(c.record_ids), k) for k, c in enumerate(ordered)])
-    names = np.concatenate([np.asarray(c.record_ids, dtype=object) for c in ordered])
+    members = [np.asarray(c.record_ids + c.earlier_ids, dtype=object) for c in ordered]
+    owner = np.repeat(np.arange(len(ordered)), [len(ids) for ids in members])
+    names = np.concatenate(members)
     codes = pd.factorize(names)[0]
     group = np.empty(len(ordered), np.int64)
     group[owner] = components(owner, codes)
@@ -49,10 +50,11 @@ def _components(ordered: list[Campaign]) -> np.ndarray:
 def _one(parts: list[Campaign]) -> Campaign:
     best = parts[0]
     records = tuple(sorted({r for c in parts for r in c.record_ids}))
+    earlier = tuple(sorted({r for c in parts for r in c.earlier_ids}))
     firsts = [c.first_at for c in parts if c.first_at is not None]
     lasts = [c.last_at for c in parts if c.last_at is not None]
     return Campaign(
-        campaign_id=campaign_id(records),
+        campaign_id=campaign_id(records + earlier),
         kind=best.kind,
         p=best.p,
         strength=max(c.strength for c in parts),
@@ -61,4 +63,5 @@ def _one(parts: list[Campaign]) -> Campaign:
         first_at=min(firsts, default=None),
         last_at=max(lasts, default=None),
         reason=best.reason,
+        earlier_ids=earlier,
     )

@@ -8,8 +8,6 @@ import sqlite3
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.xdist_group("feed-by-hand")
-
 WHO = ("--by", "ann", "--reason", "looked at it")
 
 

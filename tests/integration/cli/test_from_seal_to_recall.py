@@ -14,8 +14,6 @@ from poison_guard.store.admissions import admissions
 from poison_guard.store.models import add_model, promote, set_metrics
 from tests.integration.cli.conftest import CONTRACT, Hand, sessions
 
-pytestmark = pytest.mark.xdist_group("from-seal-to-recall")
-
 WHO = ("--by", "ann", "--reason", "looked at it")
 
 

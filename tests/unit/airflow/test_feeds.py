@@ -7,7 +7,7 @@ import pytest
 
 from poison_guard.airflow.feeds import guard_home, read_feeds
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
 CONTRACT = """
 name = "{name}"

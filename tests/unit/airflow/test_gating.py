@@ -10,7 +10,7 @@ import pytest
 from poison_guard.airflow import gating
 from poison_guard.errors import ClosedError, InconclusiveError, StoreError, TamperError
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
 ANSWER = {
     "chosen_options": ["Approve"],

@@ -10,7 +10,7 @@ import pytest
 import poison_guard
 from poison_guard.errors import ConfigError
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
 DECISIONS = pd.DataFrame(
     {

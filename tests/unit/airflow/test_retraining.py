@@ -7,7 +7,7 @@ import pytest
 from poison_guard.airflow import retraining
 from poison_guard.errors import ClosedError, StoreError
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from poison_guard.airflow import sensors
 from poison_guard.errors import ClosedError, TamperError
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
 
 def sensor(**kwargs: Any) -> Any:

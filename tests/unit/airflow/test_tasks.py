@@ -9,7 +9,6 @@ from poison_guard.errors import DataError, StaleStateError, TamperError
 
 pytestmark = [
     pytest.mark.airflow,
-    pytest.mark.xdist_group("airflow"),
     pytest.mark.filterwarnings("ignore"),  # Airflow's own deprecations
 ]
 
