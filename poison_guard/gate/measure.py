@@ -190,8 +190,8 @@ def candidate(
     """Return the measurement of that name from the candidate's predictions and another model's.
 
     `trusted`: ``example_id, label, slice`` of the trusted holdout. `predictions`, `baseline`: example id to predicted
-    label; ids that are missing or that nobody asked for are counted, and the check closes on them. `against`:
-    ``champion`` or ``trusted-only`` (see `canary.trusted_only`).
+    label; ids that are missing or that nobody asked for are counted, and the check closes on them; ``strange`` is a
+    predicted label that no trusted example has. `against`: ``champion`` or ``trusted-only`` (`canary.trusted_only`).
     """
     ids = [str(i) for i in trusted["example_id"]]
     missing = sum(i not in predictions for i in ids) + sum(i not in baseline for i in ids)
@@ -204,6 +204,7 @@ def candidate(
         **counted,
         "missing": missing,
         "unknown": sum(str(i) not in known for i in predictions),
+        "strange": min({str(told) for told in predictions.values()} - set(labels), default=None),
         "against": against,
     }
 

@@ -56,7 +56,8 @@ def candidate(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
 
     Measurement (`measure.candidate`): as for `canary`, with ``against`` (``champion`` or ``trusted-only``), ``missing``
     trusted examples without a prediction and ``unknown`` predictions for other ids; or ``{"absent": reason}`` when no
-    candidate is judged. Any missing or unknown id is an ERROR: predictions must be for exactly these examples.
+    candidate is judged; ``strange`` a predicted label that no trusted example has. Any missing or unknown id is an
+    ERROR: predictions must be for exactly these examples.
     """
     if "absent" in measurement:
         return absent("candidate", measurement["absent"])
@@ -64,7 +65,13 @@ def candidate(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     if missing or unknown or n == 0:
         why = f"{missing} trusted examples have no prediction, {unknown} predictions are for other ids"
         return said("candidate", Outcome.ERROR, f"{why}; predict exactly what `export --trusted holdout` gives", n=n)
-    return _judge_drops("candidate", measurement, policy, f"the candidate, against the {measurement['against']} model,")
+    check = _judge_drops(
+        "candidate", measurement, policy, f"the candidate, against the {measurement['against']} model,"
+    )
+    strange = measurement.get("strange")
+    if strange is None or check.outcome is Outcome.PASS:
+        return check
+    return dataclasses.replace(check, why=f"{check.why}; it predicts {strange!r}, a label no trusted example has")
 
 
 def _judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, who: str) -> Check:

@@ -221,6 +221,17 @@ def test_predictions_for_other_ids_are_an_error_and_a_worse_candidate_fails():
     assert outcome("candidate", measure.candidate(trusted, worse, truth, against="champion")) is Outcome.FAIL
 
 
+def test_a_candidate_that_speaks_of_other_labels_is_told_so():
+    import pandas as pd
+
+    trusted = pd.DataFrame({"example_id": [f"e{i}" for i in range(200)], "label": ["a", "b"] * 100, "slice": ""})
+    truth = dict(zip(trusted["example_id"], trusted["label"], strict=True))
+    numbered = {i: str(int(label == "b")) for i, label in truth.items()}
+    check = CHECKS["candidate"](measure.candidate(trusted, numbered, truth, against="champion"), POLICY)
+    assert check.outcome is Outcome.FAIL
+    assert "predicts '0', a label no trusted example has" in check.why
+
+
 def test_a_pair_that_trusted_examples_mix_up_too_is_not_held_against_the_snapshot():
     measured = honest()["label_neighbours"]
     mixed = {"all": [["a", "b", 200, 190.0]], "trusted": [["a", "b", 41, 38.0]]}
