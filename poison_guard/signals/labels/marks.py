@@ -41,6 +41,10 @@ class Marks:
         ]
         return np.concatenate(parts).astype(np.float64) if parts else np.zeros((0, values.shape[1]))
 
+    def carriers(self, marks: np.ndarray) -> np.ndarray:
+        """Return which rows ``(rows,)`` bool carry any of `marks` (positions)."""
+        return np.asarray(self.carried[:, marks].sum(axis=1)).ravel() > 0
+
 
 def marks_of(parts: tuple[Examples, ...], *, least: int) -> Marks:
     """Return the marks of all rows of `parts`, in order, that at least `least` of them carry."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from poison_guard.signals.labels.copies import passed_on
 from poison_guard.signals.labels.marks import marks_of
 from poison_guard.signals.labels.posterior import Posterior
 
@@ -23,6 +24,8 @@ LEAST = 10
 _STRICT = 8
 """Power of the purity in a mark's weight: an honest word seldom has one label alone, a trigger always."""
 _MOST = 200
+_MOST_CARRIERS = 4_000
+"""Carriers of marks of interest, of the snapshot, that are compared for near-copies."""
 
 
 def label_triggers(posterior: Posterior, trusted: Examples, snapshot: Examples, vectors: np.ndarray) -> dict[str, Any]:
@@ -34,8 +37,28 @@ def label_triggers(posterior: Posterior, trusted: Examples, snapshot: Examples, 
     with that label, weight]`` of all such marks, the marks themselves cut at 200. Whether a mark is listed, and the
     weight of its test (more the purer and the less expected its label is), depend on both sets together and not on
     which of the two a row is from, so the split between them is an exact test of exchangeability. Marks carried by the
-    same rows are listed once. Blind to clean-label backdoors, whose labels nobody denies.
+    same rows are listed once; carriers that are near-copies of one harmless example count once (else whatever people
+    pass on would look like a trigger). Blind to clean-label backdoors, whose labels nobody denies.
     """
+    labels = snapshot.frame["label"].to_numpy(object)
+    found, carriers = _marks(posterior, trusted, snapshot, vectors)
+    echoes = passed_on(posterior, vectors, labels, carriers)
+    if echoes.any():
+        found, _ = _marks(posterior, trusted, snapshot.take(~echoes), vectors[~echoes])
+    n, m = len(snapshot), len(trusted)
+    ranked = sorted(found, key=lambda row: (-(row["here"] - row["there"] * n / max(1, m)), row["mark"]))
+    return {
+        "n": n,
+        "trusted_n": m,
+        "marks": ranked[:_MOST],
+        "family": [[row["here"] + row["there"], row["weight"]] for row in ranked],
+    }
+
+
+def _marks(
+    posterior: Posterior, trusted: Examples, snapshot: Examples, vectors: np.ndarray
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Return the marks of interest, and which rows of the snapshot ``(n,)`` bool carry one (the first so many)."""
     n, m = len(snapshot), len(trusted)
     p = np.concatenate([posterior.own, posterior.probabilities(vectors)])
     names = np.array(posterior.labels)
@@ -57,10 +80,5 @@ def label_triggers(posterior: Posterior, trusted: Examples, snapshot: Examples, 
         key = (*row.values(), int(carriers[at, 0]), round(float(surprise[at, c]), 5))
         weight = float(pure[at, c] ** _STRICT * (pure[at, c] - surprise[at, c]) ** 2)
         found.setdefault(key, {"mark": marks.names[at], **row, "expected": float(surprise[at, c]), "weight": weight})
-    ranked = sorted(found.values(), key=lambda row: (-(row["here"] - row["there"] * n / max(1, m)), row["mark"]))
-    return {
-        "n": n,
-        "trusted_n": m,
-        "marks": ranked[:_MOST],
-        "family": [[row["here"] + row["there"], row["weight"]] for row in ranked],
-    }
+    carrying = marks.carriers(np.flatnonzero(wanted.any(axis=1)))[m:]
+    return list(found.values()), carrying & (np.cumsum(carrying) <= _MOST_CARRIERS)

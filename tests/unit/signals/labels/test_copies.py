@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poison_guard.signals.labels.copies import without_copies
+from poison_guard.signals.labels.copies import passed_on, without_copies
 from poison_guard.signals.labels.posterior import Posterior, fit_posterior
 
 
@@ -49,3 +49,13 @@ def test_a_chain_of_neighbours_does_not_melt_into_one(posterior: Posterior) -> N
     chain = np.zeros((100, 8), dtype=np.float32)
     chain[:, 0], chain[:, 1] = 8, np.linspace(0, 60, 100)
     assert without_copies(posterior, chain, np.array(["a"] * 100)).sum() > 10
+
+
+def test_a_harmless_text_that_goes_round_counts_once_though_some_copies_alone_would_be_doubted(
+    posterior: Posterior,
+) -> None:
+    meme = np.concatenate([around(8, 30, 0.02), around(8, 20, 0.02, seed=2)])
+    one = np.array(["b"] * 50)
+    assert passed_on(posterior, meme, one, np.ones(50, bool)).sum() == 49
+    assert not passed_on(posterior, meme, np.array(["a"] * 50), np.ones(50, bool)).any()
+    assert not passed_on(posterior, meme, one, np.zeros(50, bool)).any()
