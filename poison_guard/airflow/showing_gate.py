@@ -17,6 +17,8 @@ __all__ = ["gate_tables"]
 
 _BY_HAND = "by-hand"
 """Folder of the demo's home with the homes of the two cases."""
+_ATTACKED = 100
+"""Examples attacked for the table of models: it shows the difference of three, it promotes none."""
 
 
 def gate_tables(contracts: Sequence[Contract], home: Path, *, seed: int | None) -> Iterator[Any]:
@@ -60,12 +62,14 @@ def _learned(contract: Contract, home: Path) -> Iterator[Any]:
     from poison_guard.drills.demo import demo_world
     from poison_guard.drills.learned import compare
     from poison_guard.drills.worlds import WORLDS
+    from poison_guard.retrain.attacks import Budget
 
     if contract.name not in WORLDS:
         return
     admitted = _admitted(contract, home)
     if admitted is not None:
-        yield models_table(contract.name, compare(demo_world(home, contract.name), admitted, config=contract.retrain))
+        world, budget = demo_world(home, contract.name), Budget(attacked=_ATTACKED)
+        yield models_table(contract.name, compare(world, admitted, config=contract.retrain, budget=budget))
 
 
 def _admitted(contract: Contract, home: Path) -> Examples | None:

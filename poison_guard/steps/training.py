@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import json
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from poison_guard import __version__
 from poison_guard.errors import ClosedError, DataError, NotFoundError
 from poison_guard.records import Examples
 from poison_guard.steps.admission import check_admission, standing_admission
@@ -183,9 +185,22 @@ def load_trained(feed: Feed, model: Model) -> Any:
 
 def evaluate_model(feed: Feed, model_id: str) -> dict[str, Any]:
     """Evaluate a model on the trusted examples that no training saw, write the metrics down and return them."""
-    metrics = _evaluated(feed, load_trained(feed, load_model(feed.store, model_id)))
+    metrics = _metrics_of_now(feed, load_model(feed.store, model_id))
     set_metrics(feed.store, model_id, metrics)
     return metrics
+
+
+def _metrics_of_now(feed: Feed, model: Model) -> dict[str, Any]:
+    """Return what a stored model does on the trusted examples of now, evaluated where that is not written down."""
+    trained = load_trained(feed, model)
+    known = dict(model.metrics or {})
+    return known if known.get("judged_by") == _judged_by(feed) else _evaluated(feed, trained)
+
+
+def _judged_by(feed: Feed) -> str:
+    """Return a digest of all that an evaluation follows from beside the model."""
+    parts = [_trusted_hash(feed), _settings(feed), __version__]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _evaluated(feed: Feed, trained: Any) -> dict[str, Any]:
@@ -196,7 +211,8 @@ def _evaluated(feed: Feed, trained: Any) -> dict[str, Any]:
         raise ClosedError(
             f"{feed.contract.name} has no trusted examples to judge a model by; enter some with `poison-guard trust`"
         )
-    return evaluate(trained, held, config=feed.contract.retrain, seed=feed.contract.retrain.seed)
+    found = evaluate(trained, held, config=feed.contract.retrain, seed=feed.contract.retrain.seed)
+    return {**found, "judged_by": _judged_by(feed)}
 
 
 def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
@@ -211,7 +227,7 @@ def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
     before = champion(feed.store, feed.contract.name)
     if before is not None and before.model_id == model_id:
         return {"promoted": True, "why": "it is the champion already", "checks": []}
-    rival = _evaluated(feed, load_trained(feed, before)) if before is not None else None
+    rival = _metrics_of_now(feed, before) if before is not None else None
     metrics = evaluate_model(feed, model_id)  # on the trusted examples of now, as the others are
     decision = decide_promotion(metrics, rival, _baseline_metrics(feed), feed.contract.gate)
     if decision.promoted:

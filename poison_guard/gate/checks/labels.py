@@ -18,8 +18,6 @@ from poison_guard.numerics.intervals import normal_quantile
 
 __all__ = ["label_neighbours"]
 
-_NOISE = 1 / 3
-"""Share of ``max_label_error`` that honest data may have more of than the trusted set, spread over all pairs."""
 _PRIORS = ((0.95, 2.0, 1.0), (0.05, 0.5, 3.0))
 """How honest counts of denied labels lie around what is expected: weight, shape and mean of a mixture of gammas."""
 _LEAST = 0.05
@@ -49,9 +47,9 @@ def label_neighbours(measurement: Mapping[str, Any], policy: GatePolicy) -> Chec
       at random beyond the trusted set's own noise; limit ``max_label_error``.
     - By label and by ordered pair: the count of denied labels against its predictive, given the count that honest label
       probabilities expect and how the trusted counts depart from theirs (gamma-Poisson; trusted pairs are too few to
-      estimate each alone). A third of ``max_label_error``, spread evenly, is granted for honest noise. Where more than
-      ``max_class_drop`` of one label may be labelled another unseen, a passing check says how much, and `needs` how
-      many trusted examples would help.
+      estimate each alone). What would show of ``max_label_error``, spread evenly over the pairs, is granted: a vetted
+      set holds fewer wrong labels than an honest feed. Where more than ``max_class_drop`` of one label may be labelled
+      another unseen, a passing check says how much, and `needs` how many trusted examples would help.
 
     The error of the check is split: half overall, a quarter by label, a quarter by pair, each over its family.
     Blind to clean-label backdoors, and to flips between labels that the trusted set cannot tell apart: see `high`.
@@ -140,8 +138,8 @@ def _denied(measurement: Mapping[str, Any], group: str, policy: GatePolicy, tail
     k = len(pairs.labels)
     if k < 2:
         return []
-    granted = np.broadcast_to((_NOISE * policy.max_label_error * pairs.rows / (k - 1))[:, None], (k, k))
-    granted = granted * ~np.eye(k, dtype=bool)
+    wrong = policy.max_label_error * pairs.rows / (k - 1)
+    granted = wrong[:, None] * _shows(measurement["shows"], pairs.labels)
 
     def summed(values: np.ndarray) -> np.ndarray:
         return np.asarray(values.sum(axis=0)[None])
