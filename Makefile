@@ -72,7 +72,9 @@ up: $(STAMP) ## Airflow's UI with the DAGs, on http://localhost:8080 (ctrl-c sto
 	POISON_GUARD_HOME=$(abspath $(GUARD_HOME)) POISON_GUARD_FEEDS=$(abspath $(FEEDS)) \
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/airflow standalone
 
-drill: $(STAMP) ## guard, models and gate against simulated attacks, an hour; writes benchmarks/results
+drill: $(STAMP) ## guard, models and gate against simulated attacks, two hours; writes benchmarks/results
+	@$(BIN)/poison-guard drill --seeds 5 --jobs $(JOBS) --on $(if $(POISON_GUARD_DATA),all,synthetic) \
+		--out benchmarks/results/drills.md >/dev/null
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/demo.py --seeds $(SEEDS)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/learned.py --seeds $(SEEDS)
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate.py --seals 200 --attacks 100

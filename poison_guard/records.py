@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ __all__ = [
     "ScanResult",
     "SignalEvidence",
     "State",
+    "memory_columns",
 ]
 
 
@@ -47,7 +48,13 @@ MEMORY = (
     "received_at",
     "group",
 )
-"""Columns of what is remembered of earlier records, before ``sketch`` and ``vector.*`` (where the feed has them)."""
+"""Columns of what is remembered of earlier records, before the traces that campaigns are found by."""
+_TRACES = ("sketch", "words.", "rating", "vector.")
+
+
+def memory_columns(names: Iterable[str]) -> list[str]:
+    """Return `MEMORY` and those of `names` that are traces: ``sketch, words.*, rating, vector.*``."""
+    return [*MEMORY, *(name for name in names if name.startswith(_TRACES))]
 
 
 def _nothing(columns: tuple[str, ...]) -> pd.DataFrame:
@@ -197,7 +204,7 @@ class State:
     schema: Mapping[str, str]
     """Payload schema the feed was last accepted with; empty on the first run."""
     memory: pd.DataFrame = field(default_factory=lambda: _nothing((*MEMORY, "place")))
-    """Newest records of earlier batches, bounded: `MEMORY`, ``place``, and ``sketch`` and ``vector.*`` as scored."""
+    """Newest records of earlier batches, bounded: ``place`` and `memory_columns` as scored."""
     verified: pd.DataFrame = field(default_factory=lambda: _nothing(VERIFIED))
     """Newest verified answers of the batch's sources, oldest first, bounded a source: ``source_id, at, right``."""
 
@@ -224,7 +231,7 @@ class Decided:
     recalls: pd.DataFrame = field(default_factory=lambda: _nothing(RECALLS))
     """Accepted records of earlier batches whose campaign shows only now: ``record_id, campaign_id``."""
     memory: pd.DataFrame = field(default_factory=lambda: _nothing(MEMORY))
-    """What later batches remember of this one: `MEMORY`, ``sketch`` and ``vector.*`` as scored."""
+    """What later batches remember of this one: `memory_columns` as scored."""
 
 
 @dataclass(frozen=True, slots=True)

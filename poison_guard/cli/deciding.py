@@ -55,6 +55,7 @@ def decide_or_tell(
     dry_run: bool,
     home: Path,
     as_json: bool,
+    right: bool = True,
 ) -> None:
     """Freeze the records, say how many they are, decide exactly those, and print the event's number for undo.
 
@@ -72,7 +73,7 @@ def decide_or_tell(
         places = ", ".join(f"{count:,} {place}" for place, count in chosen.places.items())
         say(f"{counted(n, 'record')} of {counted(chosen.sources, 'source')}: {places}")
         before = standing_snapshots(store, contract.name)
-        done = None if dry_run else carry_out(store, contract, chosen, by=by, reason=reason)
+        done = None if dry_run else carry_out(store, contract, chosen, by=by, reason=reason, right=right)
         lost = revoked_facts(store, contract.name, _lost(store, contract.name, chosen, before, dry_run))
         facts = {"records": n, "sources": chosen.sources, "places": dict(chosen.places), **lost}
         _tell(verb, done.seq if done else None, {**facts, "record_ids": chosen.record_ids}, contract, feed, as_json)

@@ -101,14 +101,20 @@ def show_command(record: str, feed: str, home: Path, as_json: bool) -> None:
 @feed_option(required=True)
 @chosen_by
 @click.option("--trust", is_flag=True, help="Also enter them into the trusted set: you vetted each of them.")
+@click.option("--unchecked", is_flag=True, help="Let them in without saying that they are right.")
 @by_and_reason
 @dry_run
 @common
-def release_command(trust: bool, **given: Any) -> None:
-    """Accept held records: RECORDS by id, a whole campaign, or all of a source. They speak for their sources."""
+def release_command(trust: bool, unchecked: bool, **given: Any) -> None:
+    """Accept held records: RECORDS by id, a whole campaign, or all of a source. They speak for their sources.
+
+    Released as one, a source earns one right answer however many it sent; --unchecked ones say nothing of it.
+    """
     if trust and not given["records"]:
         raise UsageError("--trust needs record ids: what is trusted was looked at one by one")
-    decide_or_tell("release", **given)
+    if trust and unchecked:
+        raise UsageError("--trust says that each was vetted, --unchecked that none was; keep one of them")
+    decide_or_tell("release", right=not unchecked, **given)
     if trust and not given["dry_run"]:
         _trust(given)
 

@@ -59,26 +59,38 @@ def sources_command(
     if as_json:
         emit({"feed": contract.name, "total": len(frame), "sources": shown})
         return
-    columns = ("source", ">reliability", ">at least", ">records", ">controls", ">settled items", ">outcomes", "blocked")
+    columns = ("source", ">reliability", ">at least", ">records", ">controls", ">settled items", ">outcomes")
+    columns = (*columns, "has changed", "blocked")
     rows = [_row(s) for s in shown]
     table(f"Sources of {contract.name}: {len(frame):,}", columns, rows, empty=f"{contract.name}: no source to list.")
 
 
 def _ranked(store: Store, contract: Contract) -> pd.DataFrame:
-    """Return the ledger with reliability and lower bound, least reliable first."""
+    """Return the ledger with reliability, lower bound and what changed, least reliable and alarming first.
+
+    `changed` is true where the newest verified answers (``changed_wrong`` of the last ``changed_n``) raise an alarm.
+    """
     import pandas as pd
 
-    from poison_guard.signals.sources import score_sources
-    from poison_guard.store.reading import load_sources
+    from poison_guard.signals.sources.change import changes
+    from poison_guard.signals.sources.history import score_history
+    from poison_guard.store.reading import load_sources, load_verified_answers
 
     ledger = load_sources(store, contract)
     if not len(ledger):
         return ledger.assign(reliability=pd.Series(dtype=float), lower_bound=pd.Series(dtype=float))
-    # a vote nobody else casts adds nothing, so what comes back is the history alone
-    alone = pd.DataFrame({"item_id": ledger["source_id"], "source_id": ledger["source_id"], "answer": "none"})
-    scored = score_sources(alone, ledger=ledger, controls=None, alpha=contract.policy.source_alpha)
+    policy, verified = contract.policy, load_verified_answers(store, contract)
+    past = {"ledger": ledger, "verified": verified, "half_life": policy.half_life}
+    scored = score_history(ledger["source_id"], alpha=policy.source_alpha, **past)
     known = scored[["source_id", "reliability", "lower_bound"]]
-    return ledger.merge(known, on="source_id").sort_values(["lower_bound", "source_id"], ignore_index=True)
+    turned = changes(verified).rename(columns={"wrong": "changed_wrong", "n": "changed_n"})
+    turned = turned.assign(changed=turned["p"] <= policy.source_alpha)
+    table = ledger.merge(known, on="source_id")
+    table = table.merge(turned[["source_id", "changed", "changed_wrong", "changed_n"]], on="source_id", how="left")
+    table = table.fillna({"changed": False, "changed_wrong": 0, "changed_n": 0})
+    table = table.astype({"changed": bool, "changed_wrong": int, "changed_n": int})
+    order = ["changed", "lower_bound", "source_id"]
+    return table.sort_values(order, ascending=[False, True, True], ignore_index=True)
 
 
 def _set(
@@ -100,4 +112,5 @@ def _row(s: dict[str, Any]) -> tuple[Any, ...]:
         f"{s[right]:,.0f} of {s[right] + s[wrong]:,.0f} right" if s[right] + s[wrong] else None
         for right, wrong in pairs
     ]
-    return (s["source_id"], s["reliability"], s["lower_bound"], int(s["n"]), *shares, bool(s["blocked"]))
+    turned = f"{s['changed_wrong']} of the last {s['changed_n']} wrong" if s["changed"] else None
+    return (s["source_id"], s["reliability"], s["lower_bound"], int(s["n"]), *shares, turned, bool(s["blocked"]))

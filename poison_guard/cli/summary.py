@@ -28,6 +28,7 @@ _PLACES = (
 )
 _ALSO = (
     ("unreadable", "of these unreadable"),
+    ("recalled", "taken back from earlier batches"),
     ("adopted_items", "labels adopted"),
     ("deferred_items", "labels deferred"),
 )

@@ -42,6 +42,8 @@ _E = TypeVar("_E", bound=StrEnum)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _FILE_TABLES = ("items", "controls", "outcomes")
 _ITEM_KEYS = ("image", "text", "features")
+_OUTCOME_KEYS = ("record_id", "correct", "visible_at")
+_MORE_KEYS: Mapping[str, tuple[str, ...]] = {"items": _ITEM_KEYS, "outcomes": _OUTCOME_KEYS}
 _TOP = (
     "name",
     "kind",
@@ -112,6 +114,9 @@ class Contract:
     """Columns of the items' file that a model is trained on: ``image``, ``text`` or ``features`` (a list)."""
     controls: str | None = None
     outcomes: str | None = None
+    outcome_columns: Mapping[str, str] = field(default_factory=dict)
+    """Columns of the outcomes' files, where they are not called ``record_id`` and ``correct``; with ``visible_at``, the
+    time from which an outcome was known outside (else: when it was first read)."""
     policy: Policy = field(default_factory=Policy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
@@ -147,6 +152,8 @@ class Contract:
             able.append("campaign")
         if self.features:
             able.append("anomaly")
+        if self.texts and "content" in (self.policy.required or ()):  # weak evidence: only where a feed asks for it
+            able.append("content")
         return tuple(able)
 
     @property
@@ -182,6 +189,7 @@ def parse_contract(table: Mapping[str, Any], *, path: Path | None = None) -> Con
         source_namespace=expect(table, "source_namespace", str, where="the top level", file=file),
         policy=parse_policy(_table(table, "policy", file), file=file),
         item_columns=_item_columns(_table(table, "items", file), file),
+        outcome_columns=_outcome_columns(_table(table, "outcomes", file), file),
         gate=parse_gate(_table(table, "gate", file), file=file),
         retrain=parse_retrain(_table(table, "retrain", file), features=_trained_on(table, features), file=file),
         path=path,
@@ -241,10 +249,17 @@ def _data(table: Mapping[str, Any], file: str) -> Data:
 
 
 def _one_path(table: Mapping[str, Any], name: str, file: str) -> str | None:
-    check_keys(table, ("path", *(_ITEM_KEYS if name == "items" else ())), where=f"[{name}]", file=file)
+    check_keys(table, ("path", *_MORE_KEYS.get(name, ())), where=f"[{name}]", file=file)
     if table and "path" not in table:
         raise ConfigError(f"[{name}] of {file} needs path")
     return expect(table, "path", str, where=f"[{name}]", file=file)
+
+
+def _outcome_columns(table: Mapping[str, Any], file: str) -> dict[str, str]:
+    named = {key: expect(table, key, str, where="[outcomes]", file=file) for key in table if key in _OUTCOME_KEYS}
+    if not all(named.values()):
+        raise ConfigError(f"[outcomes] of {file} must name columns by non-empty strings, got {named!r}")
+    return named
 
 
 def _item_columns(table: Mapping[str, Any], file: str) -> dict[str, Any]:

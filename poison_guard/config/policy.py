@@ -46,6 +46,12 @@ class Policy:
     lateness_days: int = 30
     """`observed_at` is believed from this many days before to 1 hour after the record was received; a batch most of
     which is older is history, and believed as far back as it goes."""
+    memory_days: int = 30
+    """Days for which a record is remembered, so that what acts together over several batches shows."""
+    memory_rows: int = 100_000
+    """Newest records that are remembered; 0: none. A larger batch is remembered by a random sample of so many."""
+    half_life: float = 0.0
+    """Verified answers of a source after which an earlier one counts half in its reliability; 0: none is forgotten."""
     seed: int = 0
     """Seed of every random choice made in scoring."""
 
@@ -67,9 +73,12 @@ _RANGES: dict[str, Range] = {
     "min_answers": (1, 1000, True),
     "expire_days": (1, 3650, True),
     "lateness_days": (0, 3650, True),
+    "memory_days": (1, 3650, True),
+    "memory_rows": (0, 5_000_000, True),
+    "half_life": (0, 1_000_000, True),
     "seed": (0, 2**31 - 1, True),
 }
-_WHOLE = {"review_budget", "min_answers", "expire_days", "lateness_days", "seed"}
+_WHOLE = {"review_budget", "min_answers", "expire_days", "lateness_days", "memory_days", "memory_rows", "seed"}
 
 
 def parse_policy(table: Mapping[str, Any], *, file: str) -> Policy:

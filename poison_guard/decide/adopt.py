@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
+from poison_guard.decide.pushed import pushed_loss
 
 __all__ = ["adopt"]
 
+_COVERED = 0.5  # share of the items with an established voter, from which on newcomers alone adopt nothing
 _COLUMNS = ["item_id", "label", "probability", "adopted", "why"]
 
 
@@ -19,15 +21,19 @@ def adopt(
     conflicts: pd.DataFrame,
     controls: pd.DataFrame,
     policy: Policy,
+    heard: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return ``item_id, label, probability, adopted, why`` for every item with a vote, accepted or held.
 
     `posterior` is ``item_id, answer, probability, disputed`` of the consensus over accepted votes; `accepted` and
-    `held` are votes ``item_id, vote, established`` (`held`: by campaign or source evidence); `conflicts` is
-    ``item_id, established_answer, new_answer``; `controls` ``item_id, answer``. `why` is
-    one of ``adopted, control, too_few, uncertain, disputed, conflict, contested``: *contested* means that held votes
-    pull elsewhere and fewer than `min_answers` established sources support the label, so that holding the wrong side
-    cannot decide it.
+    `held` are votes ``item_id, vote, established`` (`held`: by campaign or source evidence, ``voice`` naming the
+    campaign, which counts as one vote an item); `conflicts` is ``item_id, established_answer, new_answer``; `controls`
+    ``item_id, answer``. The probability is lowered where the votes look pushed, as `heard` tells pushes: ``item_id,
+    vote`` of all that was said lately, of these and other items (by default what is accepted and held). `why` is one of
+    ``adopted, control, too_few, uncertain, disputed, conflict, contested, unproven, pushed``: *contested* means that
+    held votes pull elsewhere and fewer than `min_answers` established sources support the label, so that holding the
+    wrong side cannot decide it; *unproven* that newcomers alone say so, where established sources speak of most items;
+    *pushed* that the label would be certain enough, were it certain that nobody pushed it.
     """
     items = pd.DataFrame({"item_id": pd.unique(pd.concat([accepted["item_id"], held["item_id"]], ignore_index=True))})
     table = items.merge(posterior, on="item_id", how="left").rename(columns={"answer": "label"})
@@ -38,7 +44,11 @@ def adopt(
     n = _count(support, table)
     n_established = _count(support[support["established"].astype(bool)], table)
     n_against = _count(against, table)
-    probability = table["probability"].to_numpy(float, na_value=0.0)
+    alone = table["probability"].to_numpy(float, na_value=0.0)
+    counted, told = _voices(accepted, held)
+    counted, told = (_unknown(part, controls) for part in (counted, told if heard is None else heard))
+    unproven = (n_established == 0) & _mostly_known(accepted)
+    probability = alone * pushed_loss(counted, table.set_index("item_id")["label"], heard=told)
     why = np.select(
         [
             table["item_id"].isin(controls["item_id"]).to_numpy(),
@@ -46,9 +56,11 @@ def adopt(
             table["item_id"].isin(conflicts["item_id"]).to_numpy(),
             table["disputed"].to_numpy(bool, na_value=True),
             (n_against >= 2) & (n_established < policy.min_answers),
+            unproven,
+            alone < policy.adopt_probability,
             probability < policy.adopt_probability,
         ],
-        ["control", "too_few", "conflict", "disputed", "contested", "uncertain"],
+        ["control", "too_few", "conflict", "disputed", "contested", "unproven", "uncertain", "pushed"],
         default="adopted",
     )
     known = dict(zip(controls["item_id"], controls["answer"], strict=True))
@@ -57,6 +69,33 @@ def adopt(
     table["adopted"] = np.isin(why, ["adopted", "control"])
     table["why"] = why
     return table[_COLUMNS].sort_values("item_id", ignore_index=True)
+
+
+def _unknown(votes: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+    """Return the votes about items that are no control."""
+    return votes[~votes["item_id"].isin(controls["item_id"])]
+
+
+def _mostly_known(votes: pd.DataFrame) -> bool:
+    """Return whether established sources speak of most items: only then can a word of theirs be asked for."""
+    if not len(votes):
+        return False
+    return bool(votes["established"].astype(bool).groupby(votes["item_id"]).any().mean() >= _COVERED)
+
+
+def _voices(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the votes that count, and all that were heard: a campaign's newcomers have one vote an item together.
+
+    Its established members keep theirs: nothing but the finding itself says which side of the item they are on.
+    """
+    heard = accepted[["item_id", "vote"]]
+    if "voice" not in held:
+        return heard, heard
+    group = held.dropna(subset=["voice"])
+    old = group["established"].astype(bool)
+    one = group[~old].drop_duplicates(["item_id", "vote", "voice"])
+    counted = pd.concat([heard, group.loc[old, ["item_id", "vote"]], one[["item_id", "vote"]]], ignore_index=True)
+    return counted, pd.concat([heard, group[["item_id", "vote"]]], ignore_index=True)
 
 
 def _count(votes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:

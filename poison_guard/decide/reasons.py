@@ -128,11 +128,21 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "controls_wrong": lambda a: f"answered {a.wrong} of {a.answered} controls wrong",
     "disagrees": lambda a: f"disagrees with settled items {a.disagreed} of {a.answered} times; {a.expected} expected",
     "outcomes_wrong": lambda a: f"{a.wrong} of {a.n} records turned out wrong later",
+    "changed": lambda a: (
+        f"{a.wrong} of its last {a.n} verified answers were wrong; before, {float(a.raw('before')):.0%} were right"
+    ),
     "blocked_source": lambda a: f"source blocked by {a.by}: {a.reason}",
     # campaigns
     "near_duplicate_text": _text_campaign,
     "near_duplicate_vectors": lambda a: (
         f"one of {a.count('n_records', 'near-identical session')} from {a.count('n_sources', 'source')}"
+    ),
+    "rare_claim": lambda a: (
+        f"one of {a.count('n_records', 'endorsement')} of a claim that hardly anybody but "
+        f"{a.count('n_sources', 'source')} makes{_duration(a.raw('minutes'))}"
+    ),
+    "patient_rater": lambda a: (
+        f"one of {a.count('n_records', 'endorsement')} of one thing by one source, of {a.count('of', 'record')} it sent"
     ),
     "lockstep": lambda a: (
         f"one of {a.count('n_sources', 'source')} giving the same answers to {a.count('n_items', 'item')}"
@@ -147,9 +157,18 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "strange_in_batch": lambda a: (
         f"among the strangest of this batch (rank {a.rank} of {a.n}); no trusted set to judge by"
     ),
+    # content
+    "toxic": lambda a: f"its words look abusive (score {a.score}, rarer than in trusted texts)",
+    "echo": lambda a: f"echoes its prompt (score {a.share}, rarer than in trusted texts)",
     # decide
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
     "no_trusted_set": lambda a: f"too few trusted records to judge by; {a.needed} vetted ones are needed",
     "few_calibration_rows": _few,
+    "took_back": lambda a: f"took back {a.count('n_records', 'accepted record')}: campaign {a.campaign_id}",
+    "outcomes_read": lambda a: (
+        f"read {a.count('files', 'file')} of outcomes: {a.right} right, {a.wrong} wrong ({a.revised} revised), "
+        f"{a.late} too late, {a.unknown} of unknown records, {a.bad} unusable rows"
+    ),
+    "outcomes_unread": lambda a: f"outcomes could not be read: {safe(a.raw('why'), 300)}",
     "audit_sample": lambda _: "drawn at random from the accepted, so that misses are measured",
 }

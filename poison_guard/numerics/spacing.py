@@ -1,39 +1,37 @@
-"""How unusually close together neighbours are: ratios of neighbour distances, the local dimension, and their chance."""
+"""How unusually close together neighbours are: ratios of neighbour distances, their law, and where to look first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta
 
 __all__ = [
-    "INNER",
-    "OUTER",
-    "Spacing",
-    "dimension",
-    "dimensions",
-    "leaf_spacing",
+    "LEAF_INNERS",
+    "LEAF_OUTER",
+    "SHARED",
+    "leaf_ratios",
     "log_ratio_chance",
     "project_leaves",
     "radius_at",
-    "tail_dimension",
+    "rate",
 ]
 
-OUTER = 16
-"""The neighbour whose distance says how dense the surroundings are."""
-INNER = 4
-"""The neighbour whose distance is compared with it: a point and four others are five copies."""
-_LEAF = 96  # rows of one leaf: room for OUTER neighbours several times over
+_LEAF = 96  # rows of one leaf
+LEAF_INNERS, LEAF_OUTER = (2, 8), 48
+"""Neighbours in a leaf whose distances are compared: copies of a small group, of a larger one; half a leaf."""
+SHARED = 0.3
+"""Share of the features that two rows must both have to be compared."""
 _CHUNK = 2**20  # cells of leaf distances held at a time: 4 MB of float32
 _NOTHING = 1e-12  # squared distance that stands for none
 
 
-def project_leaves(X: np.ndarray, rng: np.random.Generator, leaf: int = _LEAF) -> np.ndarray:
+def project_leaves(X: np.ndarray, rng: np.random.Generator, *, leaf: int = _LEAF, share: float = 1.0) -> np.ndarray:
     """Return positions of the rows of `X` ``(n, d)`` in ``(leaves, rows)`` equal leaves of one random projection tree.
 
-    Near rows mostly share a leaf. Where the leaves do not come out even the rest is filled with -1.
+    Near rows mostly share a leaf. Only a random `share` of the features splits rows, so that trees differ where some
+    cells are missing. Where the leaves do not come out even the rest is filled with -1.
 
     References: Dasgupta and Freund, "Random projection trees and low dimensional manifolds" (2008).
     """
@@ -42,56 +40,47 @@ def project_leaves(X: np.ndarray, rng: np.random.Generator, leaf: int = _LEAF) -
     size = -(-n // 2**depth) * 2**depth
     order = np.full((1, size), -1, dtype=np.int64)
     order[0, :n] = np.arange(n)
+    used = np.argsort(rng.random(d)) < max(1, round(share * d))
     for _ in range(depth):
-        along = np.append(X @ rng.standard_normal(d).astype(X.dtype), np.inf)  # position -1 sorts last
+        along = np.append(X @ (rng.standard_normal(d) * used).astype(X.dtype), np.inf)  # position -1 sorts last
         half = order.shape[1] // 2
         split = np.argpartition(along[order], half - 1, axis=1)
         order = np.take_along_axis(order, split, axis=1).reshape(-1, half)
     return order
 
 
-@dataclass(frozen=True, slots=True)
-class Spacing:
-    """Log ratios of neighbour distances inside random leaves, each ``(n,)`` <= 0; 0 where leaves have too few rows."""
+def leaf_ratios(
+    X: np.ndarray, known: np.ndarray, owner: np.ndarray, *, trees: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the least ``log(r_k / r_48)`` over random leaves for k = 2 and 8, ``(n, 2)`` <= 0.
 
-    mean: np.ndarray
-    """``log(r_INNER / r_OUTER)``, mean over the trees."""
-    least: np.ndarray
-    """The same, least over the trees."""
-    first: np.ndarray
-    """``log(r_1 / r_OUTER)`` in the last tree."""
-
-
-def leaf_spacing(X: np.ndarray, owner: np.ndarray, *, trees: int, rng: np.random.Generator) -> Spacing:
-    """Return the spacing of the rows of `X` ``(n, d)``.
-
-    `r_k` is the distance to the k-th nearest row of another `owner` ``(n,)`` int.
+    `X` ``(n, d)`` has at least 96 rows. `r_k` is the distance to the k-th nearest row of another `owner` ``(n,)`` int
+    in the leaf, over the features `known` ``(n, d)`` (1 or 0) of both; where there are too few the ratio is 0.
     """
-    trees = trees if len(X) > _LEAF else 1
-    total, least, first = np.zeros(len(X)), np.zeros(len(X)), np.zeros(len(X))
+    least = np.zeros((len(X), len(LEAF_INNERS)))
+    whole = bool(known.all())
     for _ in range(trees):
-        for rows, inner, nearest in _leaf_ratios(X, owner, project_leaves(X, rng)):
-            total[rows] += inner
-            least[rows] = np.minimum(least[rows], inner)
-            first[rows] = nearest
-    return Spacing(total / trees, least, first)
+        leaves = project_leaves(X, rng, share=1.0 if whole else 0.5)
+        for rows, ratios in _in_leaves(X, None if whole else known, owner, leaves):
+            least[rows] = np.minimum(least[rows], ratios)
+    return least
 
 
-def _leaf_ratios(X: np.ndarray, owner: np.ndarray, leaves: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    size = leaves.shape[1]
-    if size <= OUTER:
-        return
-    step = max(1, _CHUNK // size**2)
+def _in_leaves(
+    X: np.ndarray, known: np.ndarray | None, owner: np.ndarray, leaves: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    step = max(1, _CHUNK // leaves.shape[1] ** 2)
+    places = [k - 1 for k in (*LEAF_INNERS, LEAF_OUTER)]
     for start in range(0, len(leaves), step):
         rows = leaves[start : start + step]
-        squares = _squares(X[rows])
+        squares = _squares(X[rows]) if known is None else _masked_squares(X[rows], known[rows])
         who = np.where(rows < 0, -1, owner[rows])
         squares[(who[:, :, None] == who[:, None, :]) | (who < 0)[:, None, :]] = np.inf
-        squares.sort(axis=2)
-        logs = 0.5 * np.log(np.maximum(squares[:, :, [0, INNER - 1, OUTER - 1]], _NOTHING).astype(np.float64))
-        kept = (rows >= 0) & np.isfinite(logs[:, :, 2])
-        first, inner, outer = logs[kept].T
-        yield rows[kept], inner - outer, first - outer
+        squares.partition(places, axis=2)
+        found = squares[:, :, places]
+        kept = (rows >= 0) & np.isfinite(found[:, :, -1])
+        logs = 0.5 * np.log(np.maximum(found[kept], _NOTHING))
+        yield rows[kept], logs[:, :-1] - logs[:, -1:]
 
 
 def _squares(leaves: np.ndarray) -> np.ndarray:
@@ -103,40 +92,41 @@ def _squares(leaves: np.ndarray) -> np.ndarray:
     return squares
 
 
-def dimension(ratios: np.ndarray) -> float:
-    """Return the dimension that the median of the ``log(r_INNER / r_OUTER)`` below 0 speaks of; NaN when none is."""
-    seen = ratios[ratios < 0]
-    return float(dimensions(np.array([np.median(seen)]))[0]) if len(seen) else float("nan")
+def _masked_squares(leaves: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the same over the features known of both rows, scaled up to all; inf where too few are shared."""
+    one_way = (leaves**2) @ known.transpose(0, 2, 1)
+    squares = one_way + one_way.transpose(0, 2, 1) - 2 * (leaves @ leaves.transpose(0, 2, 1))
+    shared = known @ known.transpose(0, 2, 1)
+    squares *= leaves.shape[2] / np.maximum(shared, 1)
+    squares[shared < SHARED * leaves.shape[2]] = np.inf
+    return squares
 
 
-def dimensions(medians: np.ndarray) -> np.ndarray:
-    """Return the local dimensions ``(n,)``, >= 0.5, for medians ``(n,)`` of the log ratio in each surroundings."""
-    usual = -np.log(beta.median(INNER, OUTER - INNER))
-    return np.maximum(0.5, usual / np.maximum(-medians, 1e-9))
+def rate(ratios: np.ndarray, inner: int, outer: int, tails: tuple[float, ...]) -> float:
+    """Return how fast honest neighbours thin out: the least exponent that the tails of `ratios` ``(n,)`` speak of.
 
-
-def tail_dimension(first: np.ndarray, share: float = 0.05) -> float:
-    """Return the dimension that the nearest `share` of ``log(r_1 / r_OUTER)`` ``(n,)`` speaks of; NaN without ratios.
-
-    It is lower than `dimension` where rows agree on rounded values: it says how fast neighbours thin out close by.
+    `ratios` are ``told * log(r_inner / r_outer)``. Where density is even they follow `log_ratio_chance` with one
+    exponent; of honest rows that cling together the tails are longer, and the exponent that covers them is lower. 0
+    when rows share places; NaN without ratios below 0.
     """
-    seen = first[first < 0]
-    if len(seen) == 0:
+    if len(ratios) < 1 / min(tails) or not (ratios < 0).any():
         return float("nan")
-    return max(0.5, float(np.log(beta.ppf(share, 1, OUTER - 1)) / min(float(np.quantile(seen, share)), -1e-9)))
+    law = np.log(beta.ppf(tails, inner, outer - inner))
+    return float(np.min(law / np.minimum(np.quantile(ratios, tails), -1e-9)))
 
 
-def radius_at(log_chance: float, dim: np.ndarray) -> np.ndarray:
-    """Return the ratio ``r_INNER / r_OUTER`` ``(n,)`` in (0, 1] that has `log_chance` at dimensions `dim` ``(n,)``."""
-    return beta.ppf(np.exp(log_chance), INNER, OUTER - INNER) ** (1.0 / dim)
+def radius_at(log_chance: float, exponent: np.ndarray, inner: int, outer: int) -> np.ndarray:
+    """Return the ratio ``r_inner / r_outer`` ``(n,)`` in (0, 1] that has `log_chance` at `exponent` ``(n,)``."""
+    place = beta.ppf(np.exp(log_chance), inner, outer - inner)
+    return np.exp(np.log(place) / np.maximum(exponent, 1e-3))
 
 
-def log_ratio_chance(log_ratio: np.ndarray, dim: np.ndarray, inner: int = INNER) -> np.ndarray:
-    """Return the log of the chance that ``r_inner / r_OUTER`` is this small or smaller where density is locally even.
+def log_ratio_chance(log_ratio: np.ndarray, exponent: np.ndarray, inner: int, outer: int) -> np.ndarray:
+    """Return the log of the chance that ``r_inner / r_outer`` is this small or smaller where density is locally even.
 
-    Inside the ball of the outer neighbour the others lie independently, so the ratio to the power of the dimension is
-    the `inner`-th smallest of ``OUTER - 1`` uniforms.
+    Inside the ball of the outer neighbour the others lie independently, so the ratio to the power of the dimension
+    (the exponent) is the `inner`-th smallest of ``outer - 1`` uniforms.
 
     References: Levina and Bickel, "Maximum likelihood estimation of intrinsic dimension" (2004), for the model.
     """
-    return beta.logcdf(np.exp(np.minimum(0.0, dim * log_ratio)), inner, OUTER - inner)
+    return beta.logcdf(np.exp(np.minimum(0.0, exponent * log_ratio)), inner, outer - inner)

@@ -12,7 +12,8 @@ from poison_guard.config import Contract, Mode
 from poison_guard.decide.adopt import adopt
 from poison_guard.decide.decisions import decide_records, evidence_table
 from poison_guard.decide.risk import HOLD
-from poison_guard.pipeline.globals import Globals
+from poison_guard.pipeline.globals import Globals, earlier_answers, earlier_records
+from poison_guard.pipeline.late import recalled, remembered
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_evidence
 from poison_guard.pipeline.validation import Validation
@@ -48,7 +49,8 @@ def decide_batch(
     decisions["place"] = decisions["action"].map({a.value: p.value for a, p in _PLACES.items()}).astype("str")
     decisions = _stage(decisions, missing, validation.batch)
     decisions = pd.concat([decisions, _unreadable_decisions(unreadable)], ignore_index=True)
-    items = _items(scored, decisions, risks, found, contract, state)
+    recalls = recalled(found.campaigns, state, contract.policy)
+    items = _items(scored, decisions, risks, found, contract, state, recalls)
     measurements = _measure(decisions, risks, prepared)
     if contract.mode is Mode.OBSERVE:
         decisions = _let_pass(decisions, unreadable)
@@ -61,6 +63,8 @@ def decide_batch(
         phase=prepared.phase,
         notes=_notes(prepared, validation, found, missing),
         measurements=measurements,
+        recalls=recalls,
+        memory=remembered(scored),
     )
 
 
@@ -218,22 +222,30 @@ def _items(
     found: Globals,
     contract: Contract,
     state: State,
+    recalls: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Return which labels are adopted, from this batch's accepted votes and those accepted before."""
+    """Return which labels are adopted, from this batch's accepted votes and those accepted before and not recalled."""
     if not contract.vote:
         return pd.DataFrame({"item_id": [], "label": [], "probability": [], "adopted": [], "why": []})
-    from poison_guard.signals.sources import consensus, established
+    from poison_guard.signals.sources import consensus
 
     votes = scored[["item_id", "source_id", "vote"]].assign(established=found.established)
+    told = decisions.iloc[: len(scored)]
     whole = votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
-    accepted = whole & (decisions["place"].to_numpy(object)[: len(scored)] == Place.ACCEPTED.value)
+    accepted = whole & (told["place"] == Place.ACCEPTED.value).to_numpy()
     together = np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD
-    again = state.answers["record_id"].isin(scored["record_id"])
-    before = state.answers[~again].rename(columns={"answer": "vote"})[["item_id", "source_id", "vote"]]
-    before = before.assign(established=established(before, state.ledger, scored["received_at"].max()))
-    yes = pd.concat([votes[accepted], before], ignore_index=True)
+    earlier = earlier_answers(scored, state)
+    late = earlier["record_id"].isin(recalls["record_id"]).to_numpy()
+    before = earlier[["item_id", "source_id", "vote", "established"]]
+    by_campaign = earlier["record_id"].map(recalls.set_index("record_id")["campaign_id"])
+    gone = before[late].assign(voice=by_campaign[late])
+    yes = pd.concat([votes[accepted], before[~late]], ignore_index=True)
     result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model="auto")
-    return adopt(result.items, yes, votes[whole & together], found.conflicts, state.controls, contract.policy)
+    held = votes.assign(voice=told["campaign_id"].to_numpy(object))[whole & together]
+    held = pd.concat([held, gone], ignore_index=True)
+    said = pd.concat([votes[whole], earlier_records(scored, state, Place.REJECTED)], ignore_index=True)
+    heard = said[["item_id", "vote"]].dropna()
+    return adopt(result.items, yes, held, found.conflicts, state.controls, contract.policy, heard)
 
 
 def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: Globals) -> pd.DataFrame:

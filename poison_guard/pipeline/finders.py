@@ -24,6 +24,8 @@ class Seen:
     contract: Contract
     earlier: pd.DataFrame
     """Records of earlier batches (`State.memory`), none of them in the batch."""
+    newcomer: np.ndarray
+    """``(n + m,)`` bool a row of `scored` and then of `earlier`: its source has no history to lose."""
     trusted_vectors: np.ndarray | None = None
     """Vectors of the trusted reference, ``(m, d)``, scaled like the batch's."""
 
@@ -33,10 +35,14 @@ class Seen:
         return self.scored.drop(columns="received_at")
 
     @property
+    def counted(self) -> np.ndarray:
+        """Which earlier records ``(m,)`` are evidence of what was said: all but those that people rejected."""
+        return (self.earlier["place"] != Place.REJECTED.value).to_numpy(bool)
+
+    @property
     def earlier_votes(self) -> pd.DataFrame:
-        """What was accepted before: ``item_id, source_id, vote, observed_at``."""
-        accepted = self.earlier[self.earlier["place"] == Place.ACCEPTED.value]
-        return accepted[["item_id", "source_id", "vote", "observed_at"]]
+        """What was said before: the columns of `timed`, without what people rejected."""
+        return self.earlier[self.counted].drop(columns="received_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,24 @@ def _lockstep(seen: Seen, alpha: float) -> list[Campaign]:
     return lockstep(seen.timed, alpha=alpha, earlier=seen.earlier_votes)
 
 
+def _agreement(seen: Seen, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.agreement import agreement
+
+    return agreement(seen.timed, alpha=alpha, earlier=seen.earlier_votes)
+
+
+def _cohort_traits(seen: Seen, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.cohort_traits import cohort_traits
+
+    keep = np.r_[np.ones(len(seen.scored), bool), seen.counted]
+    newcomer = pd.Series(seen.newcomer[keep])
+    return cohort_traits(seen.timed, alpha=alpha, newcomer=newcomer, earlier=seen.earlier_votes)
+
+
+def _has_ages(seen: Seen) -> bool:
+    return bool(seen.contract.vote) and bool(seen.scored["source_since"].notna().any())
+
+
 def _has_timed_votes(seen: Seen) -> bool:
     return bool(seen.contract.vote) and bool(seen.scored["observed_at"].notna().any())
 
@@ -80,4 +104,6 @@ FINDERS: Mapping[str, Finder] = {
     "near_duplicate_text": Finder(lambda seen: read_sketches(seen.scored) is not None, _text),
     "near_duplicate_vectors": Finder(lambda seen: read_vectors(seen.scored) is not None, _vectors),
     "lockstep": Finder(_has_timed_votes, _lockstep),
+    "agreement": Finder(lambda seen: bool(seen.contract.vote), _agreement),
+    "cohort_traits": Finder(_has_ages, _cohort_traits),
 }

@@ -18,6 +18,7 @@ from poison_guard.records import Campaign, Place, Reason, State
 __all__ = ["Globals", "find_globals", "seen_before"]
 
 _T = TypeVar("_T")
+_ANSWER = ("record_id", "item_id", "source_id", "answer", "observed_at", "source_since")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +36,34 @@ def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepare
     """Return the global evidence of a scored frame that is sorted by ``record_id`` (so that order cannot matter)."""
     from poison_guard.signals.sources import cohort_conflict, established
 
-    old = established(scored, state.ledger, scored["received_at"])
+    old = established(scored, state.ledger, scored["received_at"], state.memory)
     crashes: dict[str, Reason] = {}
-    sources, conflicts = pd.DataFrame(), pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
-    if contract.vote:
-        votes = _votes(scored[~seen_before(scored, state)])
-        trusty = old[votes.index]
-        found = guarded(lambda: _sources(votes, trusty, contract, state))
-        sources = _or_crash(found, "source", crashes, pd.DataFrame())
-        conflicts = cohort_conflict(*_spoken(votes, trusty, earlier_answers(scored, state)))
     campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
-        found = guarded(lambda: _campaigns(scored, contract, prepared, earlier_records(scored, state)))
-        campaigns = _or_crash(found, "campaign", crashes, ())
+        named = guarded(lambda: _campaigns(scored, old, contract, state, prepared))
+        campaigns = _or_crash(named, "campaign", crashes, ())
+    sources, conflicts = pd.DataFrame(), pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
+    if contract.vote:
+        fresh = ~seen_before(scored, state)
+        votes = _votes(scored[fresh])
+        found = guarded(lambda: _sources(votes, old[votes.index], contract, state))
+        sources = _or_crash(found, "source", crashes, pd.DataFrame())
+        spoken = _votes(scored[fresh & ~(_in_campaign(scored, campaigns) & ~old.to_numpy(bool))])
+        before = earlier_answers(scored, state)
+        members = {record for campaign in campaigns for record in campaign.earlier_ids}
+        before = before[before["established"] | ~before["record_id"].isin(members)]
+        if not contract.has("source_since"):
+            before = before.assign(
+                established=True
+            )  # nobody's age is known: what was accepted has a history of its own
+        conflicts = cohort_conflict(*_spoken(spoken, old[spoken.index], before))
     return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes)
+
+
+def _in_campaign(scored: pd.DataFrame, campaigns: tuple[Campaign, ...]) -> np.ndarray:
+    """Return which rows ``(n,)`` belong to a campaign: its newcomers are one voice, which contradicts nobody alone."""
+    members = {record for campaign in campaigns for record in campaign.record_ids}
+    return scored["record_id"].isin(members).to_numpy(bool)
 
 
 def seen_before(scored: pd.DataFrame, state: State) -> np.ndarray:
@@ -62,17 +77,31 @@ def seen_before(scored: pd.DataFrame, state: State) -> np.ndarray:
 
 
 def earlier_answers(scored: pd.DataFrame, state: State) -> pd.DataFrame:
-    """Return what was accepted before about items of this batch: ``item_id, source_id, vote, observed_at``."""
+    """Return what was accepted before about items of this batch.
+
+    Columns: ``record_id, item_id, source_id, vote, observed_at, source_since, established``. When an account was made
+    is known from what is remembered of its source, where the answer does not say.
+    """
+    from poison_guard.signals.sources import established
+
     fresh = ~state.answers["record_id"].isin(scored["record_id"])
-    earlier = state.answers.loc[fresh, ["item_id", "source_id", "answer", "observed_at"]]
-    return earlier.rename(columns={"answer": "vote"})
+    columns = [c for c in _ANSWER if c in state.answers]
+    before = state.answers.loc[fresh, columns].reset_index(drop=True)
+    known = pd.concat([state.memory[["source_id", "source_since"]], scored[["source_id", "source_since"]]])
+    since = (
+        known.dropna().groupby("source_id")["source_since"].max().reindex(before["source_id"]).set_axis(before.index)
+    )
+    given = before.get("source_since", since)
+    before["source_since"] = pd.to_datetime(given, utc=True).fillna(pd.to_datetime(since, utc=True))
+    old = established(before, state.ledger, scored["received_at"].max(), state.memory)
+    return before.rename(columns={"answer": "vote"}).assign(established=old)
 
 
 def _spoken(votes: pd.DataFrame, trusty: pd.Series, earlier: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
-    """Return `votes` and `earlier` together; what was accepted before counts as an established word."""
-    before = earlier[["item_id", "source_id", "vote"]].rename(columns={"vote": "answer"}).dropna()
-    word = pd.Series(np.ones(len(before), bool))
-    return pd.concat([votes, before], ignore_index=True), pd.concat([trusty, word], ignore_index=True)
+    """Return `votes` and `earlier` together, and which of them are an established source's word."""
+    before = earlier[["item_id", "source_id", "vote", "established"]].rename(columns={"vote": "answer"}).dropna()
+    both = pd.concat([votes, before.drop(columns="established")], ignore_index=True)
+    return both, pd.concat([trusty, before["established"].astype(bool)], ignore_index=True)
 
 
 def _or_crash(found: _T | Crash, signal: str, crashes: dict[str, Reason], empty: _T) -> _T:
@@ -104,24 +133,29 @@ def _need_whole(scored: pd.DataFrame, contract: Contract) -> None:
 
 
 def _campaigns(
-    scored: pd.DataFrame, contract: Contract, prepared: Prepared, earlier: pd.DataFrame
+    scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State, prepared: Prepared
 ) -> tuple[Campaign, ...]:
     from poison_guard.signals.campaigns import merge_campaigns
+    from poison_guard.signals.sources import established
 
     _need_whole(scored, contract)
     trusted = prepared.anomaly.reference_vectors() if prepared.anomaly is not None else None
-    seen = Seen(scored, contract, earlier, trusted)
+    earlier = earlier_records(scored, state)
+    before = established(earlier, state.ledger, earlier["received_at"])
+    seen = Seen(scored, contract, earlier, ~np.r_[old.to_numpy(bool), before.to_numpy(bool)], trusted)
     able = [finder for finder in FINDERS.values() if finder.able(seen)]
     share = contract.policy.campaign_alpha / max(1, len(able))
     return merge_campaigns([campaign for finder in able for campaign in finder.find(seen, share)])
 
 
-def earlier_records(scored: pd.DataFrame, state: State) -> pd.DataFrame:
+def earlier_records(scored: pd.DataFrame, state: State, without: Place | None = None) -> pd.DataFrame:
     """Return what is remembered of earlier records, none of this batch, and of its items what was accepted before.
 
-    Without it an hour's batch would show a raid alone with itself: all that anybody says of its items there.
+    Those in the place `without` are left out. Without the others an hour's batch would show a raid alone with itself:
+    all that anybody says of its items there.
     """
     answers = state.answers.rename(columns={"answer": "vote"}).assign(place=Place.ACCEPTED.value)
     answers = answers[~answers["record_id"].isin(state.memory["record_id"])]
     both = pd.concat([state.memory, answers], ignore_index=True) if len(answers) else state.memory
-    return both[~both["record_id"].isin(scored["record_id"])].reset_index(drop=True)
+    other = ~both["record_id"].isin(scored["record_id"])
+    return both[other & (both["place"] != (without.value if without else ""))].reset_index(drop=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.numerics.conformal import rows_needed
 from poison_guard.pipeline.guarded import Crash, guarded
 from poison_guard.records import Phase, Reason, State
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
+    from poison_guard.signals.content.model import ContentModel
 
 __all__ = ["Prepared", "labels_needed", "prepare"]
 
@@ -32,6 +35,7 @@ class Prepared:
     anomaly: AnomalyModel | None
     missing: Mapping[str, Reason]
     notes: tuple[Reason, ...]
+    content: ContentModel | None = None
 
 
 def labels_needed(rate: float) -> int:
@@ -57,6 +61,32 @@ def prepare(
     contract: Contract, state: State, sample: pd.DataFrame, *, device: str = "auto", threads: int | None = None
 ) -> Prepared:
     """Fit on the trusted reference; without one, on `sample` (records of the batch), which can rank but not judge."""
+    fitted = _prepare(contract, state, sample, device=device, threads=threads)
+    if "content" not in contract.signals:
+        return fitted
+    least = rows_needed(contract.policy.false_quarantine_rate / 2)  # two tests share the rate
+    if len(state.calibration) < least:
+        why = Reason("few_calibration_rows", {"n": len(state.calibration), "needed": least, "group": ""})
+        return _without_content(fitted, why)
+    found = guarded(lambda: _fit_content(contract, state))
+    if isinstance(found, Crash):
+        return _without_content(fitted, Reason("signal_missing", {"signal": "content", "why": str(found)}))
+    return dataclasses.replace(fitted, content=found)
+
+
+def _without_content(fitted: Prepared, why: Reason) -> Prepared:
+    return dataclasses.replace(fitted, missing={**fitted.missing, "content": why}, notes=(*fitted.notes, why))
+
+
+def _fit_content(contract: Contract, state: State) -> ContentModel:
+    from poison_guard.signals.content import ContentModel
+
+    groups = state.calibration["group"] if contract.has("group") else None
+    rate = contract.policy.false_quarantine_rate
+    return ContentModel.fit(state.calibration, roles=contract.texts, rate=rate, groups=groups)
+
+
+def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: str, threads: int | None) -> Prepared:
     if "anomaly" not in contract.signals:
         return Prepared(Phase.ENFORCING, None, {}, ())
     from poison_guard.signals.anomaly.model import AnomalyModel

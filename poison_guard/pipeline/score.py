@@ -19,6 +19,7 @@ from poison_guard.records import Level, Reason, SignalEvidence
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
+    from poison_guard.signals.content.model import ContentModel
 
 __all__ = ["KEYS", "read_evidence", "read_sketches", "read_vectors", "score_partition"]
 
@@ -35,20 +36,23 @@ KEYS = (
     "received_at",
     "group",
 )
+_RECORD_SIGNALS = ("anomaly", "content")
 _TIMES = ("observed_at", "source_since", "received_at")
 
 
 def score_partition(records: pd.DataFrame, contract: Contract, prepared: Prepared) -> pd.DataFrame:
     """Return the scored frame of a partition.
 
-    Columns: `KEYS`, ``p.anomaly``, ``why.anomaly`` (JSON or None), ``sketch`` (bytes), ``vector.*`` (float32), and
-    ``crash.SIGNAL`` (text) for each signal that died.
+    Columns: `KEYS`, ``p.SIGNAL`` and ``why.SIGNAL`` (JSON or None) of anomaly and content, ``sketch`` and ``words.*``
+    (bytes), ``rating`` and ``vector.*`` (floats), and ``crash.SIGNAL`` (text) for each signal that died.
     """
     parts = [_keys(records, contract)]
     if prepared.anomaly is not None:
         parts.append(_anomaly(records, contract, prepared.anomaly))
+    if prepared.content is not None:
+        parts.append(_content(records, contract, prepared.content))
     if contract.texts and contract.speaker:
-        parts.append(_sketches(records, contract))
+        parts.append(_traces(records, contract))
     return pd.concat(parts, axis=1)
 
 
@@ -89,36 +93,60 @@ def _anomaly(records: pd.DataFrame, contract: Contract, model: AnomalyModel) -> 
     if isinstance(found, Crash):
         return pd.DataFrame({"crash.anomaly": pd.Series([str(found)] * len(records), dtype="str")})
     evidence, vectors = found
-    why = np.full(len(records), None, dtype=object)
+    named = {f"vector.{i}": vectors[:, i] for i in range(vectors.shape[1])}
+    return pd.concat([_written(evidence), pd.DataFrame(named)], axis=1)
+
+
+def _content(records: pd.DataFrame, contract: Contract, model: ContentModel) -> pd.DataFrame:
+    groups = records["group"] if contract.has("group") else None
+    found = guarded(lambda: model.evidence(records, groups=groups))
+    if isinstance(found, Crash):
+        return pd.DataFrame({"crash.content": pd.Series([str(found)] * len(records), dtype="str")})
+    return _written(found)
+
+
+def _written(evidence: SignalEvidence) -> pd.DataFrame:
+    """Return record-level evidence as columns, ``p.SIGNAL`` and ``why.SIGNAL`` (JSON or None)."""
+    why = np.full(len(evidence.p), None, dtype=object)
     for row, reason in evidence.reasons.items():
         why[row] = json.dumps([reason.code, dict(reason.args)], default=str)
-    columns = {"p.anomaly": evidence.p, "why.anomaly": pd.Series(why, dtype="str")}
-    columns |= {f"vector.{i}": vectors[:, i] for i in range(vectors.shape[1])}
-    return pd.DataFrame(columns)
+    return pd.DataFrame({f"p.{evidence.signal}": evidence.p, f"why.{evidence.signal}": pd.Series(why, dtype="str")})
+
+
+def _traces(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return what texts are compared by: ``sketch``, and where one person speaks of an item ``words.*, rating``."""
+    found = guarded(lambda: pd.concat([_sketches(records, contract), *_words(records, contract)], axis=1))
+    if isinstance(found, Crash):
+        return pd.DataFrame({"crash.campaign": pd.Series([str(found)] * len(records), dtype="str")})
+    return found
 
 
 def _sketches(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     from poison_guard.signals.campaigns import sketch_text
 
-    texts = records[list(contract.texts)].astype("str").fillna("").agg("\n".join, axis=1)
-    if len(contract.texts) == 1:
-        texts = records[contract.texts[0]]
-    found = guarded(lambda: sketch_text(texts))
-    if isinstance(found, Crash):
-        return pd.DataFrame({"crash.campaign": pd.Series([str(found)] * len(records), dtype="str")})
+    # the smaller cells are those of all texts' words together, however long the first text is
+    found = np.minimum.reduce([sketch_text(records[role]) for role in contract.texts])
     return pd.DataFrame({"sketch": pd.Series([row.tobytes() for row in found], dtype=object)})
+
+
+def _words(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
+    from poison_guard.signals.campaigns.words import word_columns
+
+    alone = any(contract.has(role) for role in ("prompt", "response", "chosen")) or not contract.vote
+    return [word_columns(records)] if alone else []
 
 
 def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:
     """Return the record-level evidence that scored frames carry (the inverse of what `score_partition` wrote)."""
-    if "p.anomaly" not in scored:
-        return []
-    p = scored["p.anomaly"].to_numpy(float, na_value=1.0)
-    why = scored["why.anomaly"]
-    rows = np.flatnonzero(why.notna().to_numpy())
+    return [_read(scored, signal) for signal in _RECORD_SIGNALS if f"p.{signal}" in scored]
+
+
+def _read(scored: pd.DataFrame, signal: str) -> SignalEvidence:
+    p = scored[f"p.{signal}"].to_numpy(float, na_value=1.0)
+    why = scored[f"why.{signal}"]
     texts = why.to_numpy(object)
-    reasons = {int(row): Reason(*json.loads(texts[row])) for row in rows}
-    return [SignalEvidence("anomaly", Level.RECORD, p, reasons)]
+    reasons = {int(row): Reason(*json.loads(texts[row])) for row in np.flatnonzero(why.notna().to_numpy())}
+    return SignalEvidence(signal, Level.RECORD, p, reasons)
 
 
 def read_sketches(scored: pd.DataFrame) -> np.ndarray | None:

@@ -42,17 +42,20 @@ def release(
     campaign_id: str | None = None,
     source_id: str | None = None,
     run_id: str | None = None,
+    right: bool = True,
     token: str | None = None,
     now: dt.datetime | None = None,
 ) -> ReviewResult:
-    """Accept held records: they were right, and speak for their sources.
+    """Accept held records: they were right, and speak for their sources; with `right` false nobody says that of them.
 
-    By ids also staged, rejected and audited ones. Records held because their payload schema had changed make that
-    schema the accepted one. `BusyError` when another reviewer decided or claimed one of them; then nothing changes.
+    Released as one (a campaign, a source, a run), a source is credited with one right answer however many it sent:
+    they were looked at once. By ids also staged, rejected and audited ones. Records held because their payload schema
+    had changed make that schema the accepted one. `BusyError` when another reviewer decided or claimed one of them;
+    then nothing changes.
     """
     asked = {"record_ids": record_ids, "campaign_id": campaign_id, "source_id": source_id, "run_id": run_id}
     chosen = select(store, contract, "release", **asked)
-    return carry_out(store, contract, chosen, by=by, reason=reason, token=token, now=now)
+    return carry_out(store, contract, chosen, by=by, reason=reason, right=right, token=token, now=now)
 
 
 def reject(
@@ -99,10 +102,14 @@ def carry_out(
     *,
     by: str,
     reason: str,
+    right: bool = True,
     token: str | None = None,
     now: dt.datetime | None = None,
 ) -> ReviewResult:
-    """Decide a selection that was shown before: exactly those records, or none and `BusyError`."""
+    """Decide a selection that was shown before: exactly those records, or none and `BusyError`.
+
+    `right` is for releases: whether they are said to be right, or let in without a word about their content.
+    """
     name, why = check_person(by, reason)
     decision = Decision(
         feed=contract.name,
@@ -114,8 +121,9 @@ def carry_out(
         record_ids=chosen.record_ids,
         place=_TO[chosen.verb],
         allowed=takes(chosen.verb, chosen.asked),
-        verdict=_VERDICT[chosen.verb],
+        verdict=_VERDICT[chosen.verb] if right or chosen.verb != "release" else None,
         selector=chosen.asked,
         token=token,
+        as_one="record_ids" not in chosen.asked,
     )
     return ReviewResult(decide(store, decision), chosen.verb, chosen.record_ids, chosen.places)

@@ -1,7 +1,7 @@
 """One function a step: load, call the core, store. Schedulers pass ids; `Guard` and the command line pass sources."""
 
 from poison_guard.steps.gated import admit, approve, check_admission, due, evaluate, gate, promote, seal, train
-from poison_guard.steps.scheduled import collect, decide, score, store, validate
+from poison_guard.steps.scheduled import collect, decide, load_outcomes, score, store, validate
 
 __all__ = [
     "admit",
@@ -12,6 +12,7 @@ __all__ = [
     "due",
     "evaluate",
     "gate",
+    "load_outcomes",
     "promote",
     "score",
     "seal",

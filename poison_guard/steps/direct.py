@@ -12,9 +12,10 @@ from poison_guard.records import Batch, Decided, ScanResult, State
 from poison_guard.steps.audits import with_audits
 from poison_guard.steps.intake import Source, current_state, read_batch, take_in
 from poison_guard.steps.opening import Feed, computing
-from poison_guard.steps.results import nothing_new, result_of, stored_result
+from poison_guard.steps.outcomes import read_outcomes
+from poison_guard.steps.results import note_sentence, nothing_new, result_of, stored_result, told_notes
 from poison_guard.steps.storing import begin, commit
-from poison_guard.store import Run, repin
+from poison_guard.store import Run, load_run, repin
 
 __all__ = ["ingest", "scan"]
 
@@ -31,10 +32,16 @@ def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
 
 
 def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
-    """Decide a batch and store it; a batch that was stored before gives what it gave then.
+    """Read new outcomes, then decide a batch and store it; a batch that was stored before gives what it gave then.
 
     Raises `StaleStateError` when other runs of the feed keep being committed first.
     """
+    outcomes = tuple(note_sentence(note) for note in read_outcomes(feed, now).notes)
+    result = _ingest(feed, source, now)
+    return dataclasses.replace(result, notes=(*result.notes, *outcomes))
+
+
+def _ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     batch = take_in(feed, source, now)
     if not batch.objects and not len(batch.records):
         return nothing_new()
@@ -60,7 +67,8 @@ def _decide_and_commit(feed: Feed, batch: Batch, run: Run) -> ScanResult:
     cost = {"wall_s": time.perf_counter() - started, "cpu_s": time.process_time() - cpu}
     counts = commit(feed, run, batch, decided, cost)
     result = result_of(decided, batch, run_id=run.run_id)
-    return dataclasses.replace(result, counts={**result.counts, **counts})
+    notes = told_notes(load_run(feed.store, run.run_id))
+    return dataclasses.replace(result, counts={**result.counts, **counts}, notes=notes)
 
 
 def _decide(feed: Feed, batch: Batch, state: State) -> Decided:

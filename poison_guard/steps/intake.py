@@ -129,8 +129,11 @@ def readable_objects(batch: Batch) -> tuple[ObjectRef, ...]:
     return tuple(ref for ref in batch.objects if ref.uri not in lost)
 
 
-def current_state(feed: Feed, batch: Batch, version: int | None = None) -> State:
-    """Return the state as of `version` (None: now) for the ids and items of the batch."""
+def current_state(feed: Feed, batch: Batch, version: int | None = None, *, remember: bool = True) -> State:
+    """Return the state as of `version` (None: now) for the ids and items of the batch.
+
+    Without `remember` the memory of earlier records, which only deciding needs, is left empty.
+    """
     records = batch.records
     items = records["item_id"].dropna().unique().tolist() if "item_id" in records else []
     sources = [records[role].dropna().unique().tolist() for role in ("source_id", "author_id") if role in records]
@@ -145,4 +148,5 @@ def current_state(feed: Feed, batch: Batch, version: int | None = None) -> State
         source_ids=[name for names in sources for name in names],
         version=version,
         controls=load_controls(feed.contract, feed.settings),
+        received_at=batch.received_at if remember and "campaign" in feed.contract.signals else None,
     )

@@ -9,7 +9,7 @@ from poison_guard.records import Batch, Campaign, Decided, Place, Reason, ScanRe
 from poison_guard.steps.opening import Feed
 from poison_guard.store import Run, run_facts, run_outcome
 
-__all__ = ["nothing_new", "result_of", "stored_result"]
+__all__ = ["note_sentence", "nothing_new", "result_of", "stored_result", "told_notes"]
 
 _DECISIONS = ["record_id", "action", "risk", "campaign_id", "reasons"]
 
@@ -63,7 +63,7 @@ def stored_result(feed: Feed, run: Run) -> ScanResult:
         sources=run_facts(feed.store, run.run_id)["sources"],
         campaigns=campaigns.drop(columns=["code", "args"]).assign(why=told),
         evidence=frames["evidence"],
-        notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
+        notes=told_notes(run),
         counts=dict(run.counts),
         run_id=run.run_id,
     )
@@ -77,7 +77,7 @@ def campaign_table(campaigns: tuple[Campaign, ...]) -> pd.DataFrame:
             c.kind,
             c.p,
             c.strength,
-            len(c.record_ids),
+            len(c.record_ids) + len(c.earlier_ids),
             len(c.source_ids),
             c.first_at,
             c.last_at,
@@ -87,6 +87,11 @@ def campaign_table(campaigns: tuple[Campaign, ...]) -> pd.DataFrame:
     ]
     columns = ["campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "why"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def told_notes(run: Run) -> tuple[str, ...]:
+    """Return what a committed run says about itself, as sentences."""
+    return tuple(sentence(note["code"], note["args"]) for note in run.notes)
 
 
 def note_sentence(note: Reason) -> str:

@@ -15,10 +15,17 @@ from poison_guard.steps import staging
 from poison_guard.steps.audits import with_audits
 from poison_guard.steps.intake import current_state, take_in
 from poison_guard.steps.opening import Feed, computing, open_feed
+from poison_guard.steps.outcomes import read_outcomes
 from poison_guard.steps.storing import begin, commit
 from poison_guard.store import Run, find_open_run, load_run, repin
 
-__all__ = ["collect", "decide", "score", "store", "validate"]
+__all__ = ["collect", "decide", "load_outcomes", "score", "store", "validate"]
+
+
+def load_outcomes(contract_path: str, home: str) -> dict[str, int]:
+    """Read new files of outcomes into the ledger; return the counts. `collect` does so first, by itself."""
+    with open_feed(contract_path, home) as feed:
+        return read_outcomes(feed, dt.datetime.now(dt.UTC)).counts
 
 
 def collect(contract_path: str, home: str) -> dict[str, Any]:
@@ -29,6 +36,7 @@ def collect(contract_path: str, home: str) -> dict[str, Any]:
         if open_run is not None and _staged(feed, open_run.run_id):
             _, n = staging.load_batch(feed.store.lake, open_run.run_id, records=False)
             return {"run_id": open_run.run_id, "partitions": list(range(n))}
+        read_outcomes(feed, now)
         batch = take_in(feed, None, now)
         if not batch.objects and not len(batch.records):
             return {"run_id": None, "partitions": []}
@@ -110,8 +118,8 @@ def _staged(feed: Feed, run_id: str) -> bool:
     return feed.store.lake.exists(f"staging/{run_id}/batch.parquet")
 
 
-def _pinned_state(feed: Feed, batch: Batch, run_id: str) -> State:
-    return current_state(feed, batch, version=load_run(feed.store, run_id).state_version)
+def _pinned_state(feed: Feed, batch: Batch, run_id: str, *, remember: bool = False) -> State:
+    return current_state(feed, batch, version=load_run(feed.store, run_id).state_version, remember=remember)
 
 
 def _score(feed: Feed, run_id: str, partition: int) -> int:
@@ -133,7 +141,7 @@ def _prepare(feed: Feed, state: State, run_id: str) -> Prepared:
 def _decide(feed: Feed, batch: Batch, partitions: int, run_id: str) -> Decided:
     """Decide against the state the run has pinned now; record-level evidence of a partition is scored once."""
     lake = feed.store.lake
-    state = _pinned_state(feed, batch, run_id)
+    state = _pinned_state(feed, batch, run_id, remember=True)
     parts = [staging.load_frame(lake, run_id, f"scored-{number:05d}") for number in range(partitions)]
     scored = join_partitions(parts)
     told = staging.load_json(lake, run_id, "validation")

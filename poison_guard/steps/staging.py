@@ -17,6 +17,9 @@ from poison_guard.store import Lake
 
 __all__ = ["clear", "load_batch", "load_decided", "load_frame", "load_json", "save_batch", "save_decided", "save_frame"]
 
+_FRAMES = ("decisions", "evidence", "items", "sources", "recalls", "memory")
+"""Frames of a decided batch, a file each."""
+
 
 def _path(run_id: str, name: str) -> str:
     return f"staging/{run_id}/{name}.parquet"
@@ -88,7 +91,7 @@ def load_batch(lake: Lake, run_id: str, *, records: bool = True) -> tuple[Batch,
 
 def save_decided(lake: Lake, run_id: str, decided: Decided) -> None:
     """Write a decided batch."""
-    for name in ("decisions", "evidence", "items", "sources"):
+    for name in _FRAMES:
         save_frame(lake, run_id, f"decided-{name}", getattr(decided, name))
     facts = {
         "campaigns": [_campaign_facts(c) for c in decided.campaigns],
@@ -104,9 +107,7 @@ def load_decided(lake: Lake, run_id: str) -> Decided:
     facts = load_json(lake, run_id, "decided")
     return Decided(
         decisions=load_frame(lake, run_id, "decided-decisions", json_columns=("reasons",)),
-        evidence=load_frame(lake, run_id, "decided-evidence"),
-        items=load_frame(lake, run_id, "decided-items"),
-        sources=load_frame(lake, run_id, "decided-sources"),
+        **{name: load_frame(lake, run_id, f"decided-{name}") for name in _FRAMES if name != "decisions"},
         campaigns=tuple(_campaign(c) for c in facts["campaigns"]),
         phase=Phase(facts["phase"]),
         notes=tuple(Reason(code, args) for code, args in facts["notes"]),
@@ -127,5 +128,5 @@ def _campaign_facts(campaign: Campaign) -> dict[str, Any]:
 def _campaign(facts: Mapping[str, Any]) -> Campaign:
     values: dict[str, Any] = dict(facts)
     values |= {name: facts[name] and pd.Timestamp(facts[name]).to_pydatetime() for name in ("first_at", "last_at")}
-    values |= {name: tuple(facts[name]) for name in ("record_ids", "source_ids")}
+    values |= {name: tuple(facts[name]) for name in ("record_ids", "source_ids", "earlier_ids")}
     return Campaign(**values | {"reason": Reason(*facts["reason"])})

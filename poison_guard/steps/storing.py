@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 
 from poison_guard.records import Batch, Decided
 from poison_guard.steps.intake import readable_objects
-from poison_guard.steps.opening import Feed
+from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import Run, begin_run, commit_run
 
 __all__ = ["begin", "commit"]
@@ -25,7 +26,10 @@ def begin(feed: Feed, batch: Batch) -> Run:
 
 
 def commit(feed: Feed, run: Run, batch: Batch, decided: Decided, cost: Mapping[str, float]) -> dict[str, int]:
-    """Store a decided batch and return its counts; `StaleStateError` where another run came first."""
+    """Store a decided batch and return its counts; `StaleStateError` where another run came first.
+
+    Where it takes accepted records back, the home's list of revoked snapshots is written anew.
+    """
     counts = commit_run(
         feed.store,
         run,
@@ -35,6 +39,11 @@ def commit(feed: Feed, run: Run, batch: Batch, decided: Decided, cost: Mapping[s
         decided=decided,
         objects=readable_objects(batch),
         repeats=batch.duplicates,
+        controls=load_controls(feed.contract, feed.settings),
         cost=cost,
     )
+    if counts.get("recalled"):
+        from poison_guard.steps.admission import renew_revocations
+
+        renew_revocations(feed, dt.datetime.now(dt.UTC))
     return dict(counts)

@@ -85,6 +85,16 @@ def _ledger_rows(conn: sa.Connection, seq: int) -> list[tuple[str, ...]]:
     return [(name, *(f"{float(count):.6g}" for count in counts)) for name, *counts in conn.execute(query)]
 
 
+def _verified_rows(conn: sa.Connection, seq: int) -> list[tuple[str, ...]]:
+    """Return what an event said of records, as `digest` takes it."""
+    c = tables.verified.c
+    query = sa.select(c.record_id, c.kind, c.source_id, c.verdict, c.given_at).where(c.seq == seq)
+    return [
+        (name, kind, source or "", str(verdict), at.isoformat())
+        for name, kind, source, verdict, at in conn.execute(query)
+    ]
+
+
 def seal(
     conn: sa.Connection,
     key: bytes,
@@ -96,14 +106,15 @@ def seal(
     run_id: str | None = None,
     actor: str | None = None,
 ) -> int:
-    """Append the event of a transaction that wrote moves or ledger rows under `next_seq`, with their digests."""
+    """Append the event of a transaction that wrote moves, ledger or verified rows under `next_seq`, with digests."""
     whole = {**body, "written": written(conn, key, next_seq(conn))}
     return append(conn, key, kind=kind, at=at, body=whole, feed=feed, run_id=run_id, actor=actor)
 
 
 def written(conn: sa.Connection, key: bytes, seq: int) -> dict[str, str]:
-    """Return the digests of the moves and ledger rows written under `seq`."""
-    return {"moves": digest(key, _moved_rows(conn, seq)), "ledger": digest(key, _ledger_rows(conn, seq))}
+    """Return the digests of the moves, ledger and verified rows written under `seq`."""
+    rows = {"moves": _moved_rows, "ledger": _ledger_rows, "verified": _verified_rows}
+    return {name: digest(key, read(conn, seq)) for name, read in rows.items()}
 
 
 def _lock(conn: sa.Connection) -> tuple[int, str]:

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard.config import Contract
+from poison_guard.config import Contract, Mode
 from poison_guard.errors import StaleStateError
-from poison_guard.records import Decided, ObjectRef, Place
-from poison_guard.store import bulk, chain, ledger, places, quarantine, tables
+from poison_guard.records import Decided, ObjectRef, Place, Reason
+from poison_guard.store import bulk, chain, ledger, places, quarantine, recalls, snapshots, tables, verified
 from poison_guard.store.clock import moment
 from poison_guard.store.engine import Store
 from poison_guard.store.intake import Lookup, sort_intake
@@ -40,14 +40,16 @@ def commit_run(
     objects: Sequence[ObjectRef],
     cost: Mapping[str, Any],
     repeats: int = 0,
+    controls: pd.DataFrame | None = None,
     now: dt.datetime | None = None,
 ) -> Mapping[str, int]:
     """Store a decided batch and return its counts; a run that was committed before changes nothing.
 
     `records` are those of the batch, with any staged ones taken up again (`reading.load_staged`), and `repeats` how
     often the batch itself held one of them once more; ``received`` counts all and equals ``staged + accepted +
-    quarantined + rejected + seen_before``. `StaleStateError` when another run of the feed was committed, or a reviewer
-    moved one of these records, after this run looked.
+    quarantined + rejected + seen_before``; ``recalled`` are accepted records of earlier batches taken back. New answers
+    to `controls` (``item_id, answer``) are noted one by one. `StaleStateError` when another run of the feed was
+    committed, or a reviewer moved one of these records, after this run looked.
     """
     with store.read() as conn:
         if load_run_in(conn, run.run_id).status == "committed":
@@ -67,10 +69,15 @@ def commit_run(
         at = moment(now)
         _write_records(conn, contract.name, run.run_id, plan, seq=seq, at=at)
         _write_findings(conn, contract, run.run_id, plan, decided, seq=seq, at=at)
+        _note_controls(conn, contract, plan, controls, seq=seq, at=at)
         _write_schema(conn, run, decided, seq=seq)
         _write_objects(conn, run, objects, seq=seq)
-        _finish(store, conn, run, plan, decided, cost=cost, at=at)
-    return plan.counts
+        back = _take_back(conn, contract, run, decided, seq=seq, at=at)
+        counts = {**plan.counts, "recalled": len(back)}
+        notes = (*decided.notes, *_told(back))
+        _finish(store, conn, run, plan, decided, counts=counts, notes=notes, cost=cost, at=at)
+        _revoke(store, conn, contract.name, back, at=at)
+    return counts
 
 
 def _lookup(conn: sa.Connection, feed: str) -> Lookup:
@@ -188,6 +195,38 @@ def _ledger_deltas(plan: Plan, sources: pd.DataFrame) -> pd.DataFrame | None:
     return sent.assign(first_seen=sent["first_seen"].fillna(seen)).rename_axis("source_id").reset_index()
 
 
+def _note_controls(
+    conn: sa.Connection, contract: Contract, plan: Plan, controls: pd.DataFrame | None, *, seq: int, at: dt.datetime
+) -> None:
+    if controls is not None and len(controls):
+        new = plan.rows[plan.rows["readable"] & ~plan.rows["record_id"].isin(plan.revised)]
+        rows = verified.on_controls(pd.concat([new, plan.again], ignore_index=True), controls)
+        who = {"feed": contract.name, "namespace": contract.namespace}
+        verified.note(conn, rows, **who, kind=verified.CONTROL, seq=seq, at=at)
+
+
+def _take_back(
+    conn: sa.Connection, contract: Contract, run: Run, decided: Decided, *, seq: int, at: dt.datetime
+) -> pd.DataFrame:
+    """Take back what was accepted before of campaigns that show now; a feed that is only observed holds nothing."""
+    if decided.recalls.empty or contract.mode is Mode.OBSERVE:
+        return decided.recalls.iloc[:0]
+    return recalls.take_back(conn, contract.name, run.run_id, decided, seq=seq, at=at)
+
+
+def _told(back: pd.DataFrame) -> tuple[Reason, ...]:
+    """Return the note on what was taken back, a campaign a note."""
+    sizes = back.groupby("campaign_id").size()
+    return tuple(Reason("took_back", {"n_records": int(n), "campaign_id": name}) for name, n in sizes.items())
+
+
+def _revoke(store: Store, conn: sa.Connection, feed: str, back: pd.DataFrame, *, at: dt.datetime) -> None:
+    """Revoke the snapshots that hold what was taken back; the event follows the commit's."""
+    if len(back):
+        why = f"{len(back)} records taken back with {', '.join(sorted(back['campaign_id'].unique())[:5])}"
+        snapshots.revoke_holding(conn, store.key, feed, back["record_id"], by="poison-guard", why=why, at=at)
+
+
 def _write_schema(conn: sa.Connection, run: Run, decided: Decided, *, seq: int) -> None:
     """Note the payload schema, unless the batch was held because of it."""
     drifted = "schema_drift" in {note.code for note in decided.notes} | set(decided.evidence["code"])
@@ -216,6 +255,8 @@ def _finish(
     plan: Plan,
     decided: Decided,
     *,
+    counts: Mapping[str, int],
+    notes: Sequence[Reason],
     cost: Mapping[str, Any],
     at: dt.datetime,
 ) -> None:
@@ -223,7 +264,7 @@ def _finish(
     new = plan.rows[~plan.rows["record_id"].isin(plan.revised)]
     decisions = zip(*(new[name].tolist() for name in ("record_id", "content_hash", "place")), strict=True)
     body = {
-        "counts": plan.counts,
+        "counts": counts,
         "decisions": chain.digest(store.key, decisions),
         "files": [file.sha256 for _, file in plan.files],
         "policy": run.policy_hash,
@@ -239,9 +280,9 @@ def _finish(
             commit_seq=seq,
             finished_at=at,
             error=None,
-            counts=to_json(plan.counts),
+            counts=to_json(counts),
             cost=to_json(cost),
             measurements=to_json({**decided.measurements, "phase": decided.phase.value}, bounded=False),
-            notes=to_json([{"code": note.code, "args": note.args} for note in decided.notes]),
+            notes=to_json([{"code": note.code, "args": note.args} for note in notes]),
         )
     )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.records import Place
-from poison_guard.store import bulk, chain, ledger, places, quarantine, snapshots, state, tables
+from poison_guard.store import bulk, chain, ledger, places, quarantine, snapshots, state, tables, verified
 from poison_guard.store.engine import Store
 from poison_guard.store.names import fit_name
 from poison_guard.store.plain import from_json, to_json
@@ -43,6 +43,8 @@ class Decision:
     """How the set was chosen, as it was asked for."""
     token: str | None = None
     """Lease under which it was decided; None: the name alone counts."""
+    as_one: bool = False
+    """Whether they were looked at as one: a source then earns no more than one right answer, however many it sent."""
 
 
 def decide(store: Store, decision: Decision) -> int:
@@ -59,7 +61,7 @@ def decide(store: Store, decision: Decision) -> int:
         _check_leases(conn, d)
         verdict = rows["verdict"] if d.verdict is None else d.verdict
         places.move(conn, d.feed, rows.assign(to_place=d.place.value, to_verdict=verdict), seq=seq)
-        _feed_back(conn, d, rows.assign(change=verdict - rows["verdict"]), seq=seq)
+        _feed_back(conn, d, rows, seq=seq)
         _queue(conn, d.feed, rows.assign(place=d.place.value), seq=seq, at=d.at)
         if d.verb == "release":
             _accept_schema(conn, d.feed, rows["record_id"].tolist(), seq=seq)
@@ -111,7 +113,8 @@ def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.date
         if len(rows):
             places.move(conn, feed, rows.assign(**back), seq=new)
             _requeue(conn, feed, rows.assign(place=back["to_place"]), old=seq, seq=new)
-        _negate_ledger(conn, seq, new=new)
+        _negate_blocks(conn, seq, new=new)
+        verified.take_back(conn, feed, seq, seq=new, at=at)
         _restore_schema(conn, feed, seq, new=new)
         c = tables.reviews.c
         conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
@@ -165,22 +168,15 @@ def _check_leases(conn: sa.Connection, d: Decision) -> None:
 
 def _feed_back(conn: sa.Connection, d: Decision, rows: pd.DataFrame, *, seq: int) -> None:
     """Let the ledger know what the verdicts say about the sources; a changed verdict takes the old one back."""
-    spoken = rows[rows["source_id"].notna() & (rows["change"] != 0)]
-    if spoken.empty:
+    spoken = rows[rows["source_id"].notna()]
+    if d.verdict is None or spoken.empty:
         return
-    after = spoken["verdict"] + spoken["change"]
-    deltas = pd.DataFrame(
-        {
-            "source_id": spoken["source_id"],
-            "first_seen": d.at,
-            "outcomes_right": (after == 1).astype(int) - (spoken["verdict"] == 1).astype(int),
-            "outcomes_wrong": (after == -1).astype(int) - (spoken["verdict"] == -1).astype(int),
-        }
-    )
-    totals = deltas.groupby("source_id", as_index=False).agg(
-        {"first_seen": "min", "outcomes_right": "sum", "outcomes_wrong": "sum"}
-    )
-    ledger.add_deltas(conn, _timed(totals), namespace=d.namespace, feed=d.feed, seq=seq)
+    said = spoken.assign(given_at=verified.given_at(spoken), verdict=d.verdict)
+    if d.as_one and d.verdict > 0:
+        first = said.sort_values(["given_at", "record_id"]).drop_duplicates("source_id").index
+        said = said.assign(verdict=said["verdict"].where(said.index.isin(first), 0))
+    said = said[["record_id", "source_id", "given_at", "verdict"]]
+    verified.note(conn, said, feed=d.feed, namespace=d.namespace, kind=verified.REVIEW, seq=seq, at=d.at)
 
 
 def _timed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -271,10 +267,10 @@ def _check_last(conn: sa.Connection, feed: str, moved: pd.DataFrame, seq: int) -
         )
 
 
-def _negate_ledger(conn: sa.Connection, seq: int, *, new: int) -> None:
-    rows = bulk.fetch_frame(conn, sa.select(tables.ledger).where(tables.ledger.c.seq == seq))
-    counts = list(tables.LEDGER_COUNTS)
-    bulk.insert_frame(conn, tables.ledger, rows.assign(seq=new, **{c: -rows[c] for c in counts}))
+def _negate_blocks(conn: sa.Connection, seq: int, *, new: int) -> None:
+    c = tables.ledger.c
+    rows = bulk.fetch_frame(conn, sa.select(tables.ledger).where(c.seq == seq, c.blocked != 0))
+    bulk.insert_frame(conn, tables.ledger, rows.assign(seq=new, **{n: -rows[n] for n in tables.LEDGER_COUNTS}))
 
 
 def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:

@@ -13,7 +13,19 @@ from poison_guard.store import bulk, tables
 
 __all__ = ["as_of", "find", "move"]
 
-_FOUND = ("record_id", "content_hash", "place", "verdict", "file_id", "seq", "source_id", "risk", "readable")
+_FOUND = (
+    "record_id",
+    "content_hash",
+    "place",
+    "verdict",
+    "file_id",
+    "seq",
+    "source_id",
+    "risk",
+    "readable",
+    "observed_at",
+    "received_at",
+)
 
 
 def find(conn: sa.Connection, feed: str, record_ids: Iterable[str]) -> pd.DataFrame:
@@ -24,7 +36,7 @@ def find(conn: sa.Connection, feed: str, record_ids: Iterable[str]) -> pd.DataFr
 
 
 def as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: int) -> pd.DataFrame:
-    """Return `rows` (``record_id, seq, place, content_hash``) as they were at `version`, without later ones."""
+    """Return `rows` (``record_id, seq, place, content_hash``, perhaps ``verdict``) as of `version`, no later ones."""
     c = tables.moves.c
     first = (
         sa.select(c.record_id, sa.func.min(c.seq).label("seq"))
@@ -32,7 +44,7 @@ def as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: int) -> p
         .group_by(c.record_id)
         .subquery()
     )
-    query = sa.select(c.record_id, c.from_place, c.from_hash).where(
+    query = sa.select(c.record_id, c.from_place, c.from_hash, c.from_verdict).where(
         c.feed == feed, c.record_id == first.c.record_id, c.seq == first.c.seq
     )
     rows = rows[rows["seq"] <= version]
@@ -42,6 +54,9 @@ def as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: int) -> p
     before = later.reindex(rows["record_id"])
     place = before["from_place"].set_axis(rows.index)
     content = before["from_hash"].set_axis(rows.index)
+    if "verdict" in rows.columns:
+        said = before["from_verdict"].set_axis(rows.index).fillna(rows["verdict"])
+        rows = rows.assign(verdict=said.astype("int64"))
     return rows.assign(place=place.fillna(rows["place"]), content_hash=content.fillna(rows["content_hash"]))
 
 

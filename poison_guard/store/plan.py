@@ -11,7 +11,7 @@ import pandas as pd
 from poison_guard.config import Contract, Mode
 from poison_guard.errors import StoreError
 from poison_guard.records import Action, Decided, Place
-from poison_guard.store import quarantine
+from poison_guard.store import memory, quarantine, trusted
 from poison_guard.store.engine import Store
 from poison_guard.store.intake import Intake
 from poison_guard.store.lake import LakeFile
@@ -67,6 +67,7 @@ def make_plan(
     counts = _counts(both, intake, decided.items, asked=len(records) + unreadable["record_id"].nunique())
     counts = {name: n + repeats if name in ("received", "seen_before") else n for name, n in counts.items()}
     rows, files = _write_files(store, run, contract, rows, records, unreadable, decided.sources)
+    files += _remember(store, run, contract, _renamed(decided.memory, intake.renamed), both["record_id"])
     return Plan(
         rows=rows,
         again=again,
@@ -112,6 +113,20 @@ def _counts(both: pd.DataFrame, intake: Intake, items: pd.DataFrame, *, asked: i
     if counts["received"] != asked or settled != asked:
         raise StoreError(f"{asked} records came in and {settled} were settled; nothing was stored")
     return counts
+
+
+def _remember(
+    store: Store, run: Run, contract: Contract, scored: pd.DataFrame, ids: pd.Series
+) -> tuple[tuple[str, LakeFile], ...]:
+    """Write what later batches remember of this one's new records."""
+    if scored.empty or not contract.policy.memory_rows:
+        return ()
+    with store.read() as conn:
+        space = memory.vector_space(contract, trusted.trusted_hash(conn, contract.name, run.state_version))
+    frame = memory.to_remember(scored, ids, contract, space=space, key=store.key)
+    if frame.empty:
+        return ()
+    return ((memory.LANE, store.lake.add_frame(frame, f"runs/{run.run_id}/{memory.LANE}")),)
 
 
 def _write_files(

@@ -13,6 +13,7 @@ from poison_guard.store import bulk, ledger, tables
 from poison_guard.store.engine import Store
 from poison_guard.store.manifests import file_rows
 from poison_guard.store.names import fit_name
+from poison_guard.store.verified import load_verified
 
 __all__ = [
     "accepted_frames",
@@ -24,6 +25,7 @@ __all__ = [
     "load_payloads",
     "load_sources",
     "load_staged",
+    "load_verified_answers",
 ]
 
 
@@ -99,6 +101,12 @@ def load_sources(store: Store, contract: Contract, *, version: int | None = None
     """Return the ledger of a feed's sources, summed up to `version`: the columns of `State.ledger`."""
     with store.read() as conn:
         return ledger.sums(conn, contract.namespace, version=version)
+
+
+def load_verified_answers(store: Store, contract: Contract, *, version: int | None = None) -> pd.DataFrame:
+    """Return the newest verified answers of each of a feed's sources: the columns of `State.verified`."""
+    with store.read() as conn:
+        return load_verified(conn, contract.namespace, version=version)
 
 
 def load_items(store: Store, feed: str) -> pd.DataFrame:

@@ -83,7 +83,16 @@ def campaign_rows(campaigns: Iterable[Campaign]) -> pd.DataFrame:
     columns = ["campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "code", "args"]
     rows = [
         (
-            *(c.campaign_id, c.kind, c.p, c.strength, len(c.record_ids), len(c.source_ids), c.first_at, c.last_at),
+            *(
+                c.campaign_id,
+                c.kind,
+                c.p,
+                c.strength,
+                len(c.record_ids) + len(c.earlier_ids),
+                len(c.source_ids),
+                c.first_at,
+                c.last_at,
+            ),
             *(c.reason.code, to_json(c.reason.args)),
         )
         for c in campaigns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterable
 
@@ -10,9 +11,10 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.records import Place, State
-from poison_guard.store import bulk, ledger, places, tables, trusted
+from poison_guard.store import bulk, ledger, memory, places, tables, trusted
 from poison_guard.store.engine import Store
 from poison_guard.store.names import fit_name
+from poison_guard.store.verified import load_verified
 
 __all__ = ["load_schema", "load_state"]
 
@@ -26,18 +28,26 @@ def load_state(
     version: int,
     controls: pd.DataFrame,
     source_ids: Iterable[str] | None = None,
+    received_at: dt.datetime | None = None,
 ) -> State:
     """Return the state of a feed as of `version`, whatever was written since; later reads give the same.
 
-    `source_ids` keeps the ledger to those sources. Without a trusted set `reference` and `calibration` are empty.
+    `source_ids` keeps ledger and verified answers to those sources. Without a trusted set `reference` and `calibration`
+    are empty. Earlier records are remembered only for a batch that says when it was `received_at`.
     """
+    record_ids = list(record_ids)
     with store.read() as conn:
         wanted = None if source_ids is None else [fit_name(name) for name in dict.fromkeys(source_ids)]
         sums = ledger.sums(conn, contract.namespace, version=version, source_ids=wanted)
         known = _known(conn, contract.name, record_ids, version)
         answers = _answers(conn, contract.name, item_ids, version)
         schema = load_schema(conn, contract.name, version)
+        proven = load_verified(conn, contract.namespace, version=version, source_ids=wanted)
     frozen = trusted.load_trusted(store, contract.name, version=version)
+    remembered = memory.nothing()
+    if received_at is not None:
+        at = {"version": version, "received_at": received_at, "trusted_hash": frozen.hash}
+        remembered = memory.load_memory(store, contract, **at, without=[fit_name(name) for name in record_ids])
     return State(
         feed=contract.name,
         version=version,
@@ -49,6 +59,8 @@ def load_state(
         answers=answers,
         known=known,
         schema=schema,
+        memory=remembered,
+        verified=proven,
     )
 
 
@@ -70,11 +82,11 @@ def _known(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: i
 def _answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:
     c = tables.records.c
     shown = [c.record_id, c.item_id, c.source_id, c.answer, c.observed_at]
-    query = sa.select(*shown, c.seq, c.place, c.content_hash).where(c.feed == feed, c.readable.is_(True))
+    query = sa.select(*shown, c.seq, c.place, c.content_hash, c.verdict).where(c.feed == feed, c.readable.is_(True))
     given = {fit_name(name): name for name in item_ids}
     found = places.as_of(conn, feed, bulk.select_many(conn, query, c.item_id, given), version)
     found = found[(found["place"] == Place.ACCEPTED.value) & found["answer"].notna()]
-    found = found[["record_id", "item_id", "source_id", "answer", "observed_at"]].sort_values(
+    found = found[["record_id", "item_id", "source_id", "answer", "observed_at", "verdict"]].sort_values(
         "record_id", ignore_index=True
     )
     return found.assign(item_id=found["item_id"].map(given).astype("str"))

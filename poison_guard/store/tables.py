@@ -27,6 +27,7 @@ __all__ = [
     "runs",
     "schemas",
     "trusted",
+    "verified",
 ]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -263,6 +264,25 @@ ledger = sa.Table(
     sa.Index("ix_ledger_seq", "seq"),
 )
 """What each source did, as append-only deltas; the state as of a version is their sum up to it."""
+
+verified = sa.Table(
+    "verified",
+    METADATA,
+    _key("feed"),
+    _key("record_id"),
+    _key("kind"),
+    _key("seq", sa.BigInteger),
+    _text("namespace", null=False),
+    _text("source_id"),
+    _moment("given_at", null=False),
+    _moment("visible_at"),
+    sa.Column("verdict", sa.SmallInteger, nullable=False),
+    sa.Index("ix_verified_namespace_source_id", "namespace", "source_id"),
+    sa.Index("ix_verified_seq", "seq"),
+)
+"""What showed a record to be right (1) or wrong (-1), append-only; of each record and `kind` (``control``, ``review``,
+``outcome``) the row with the highest `seq` holds, and 0 takes back what was said or gives no credit. `given_at` orders
+a source's answers; an outcome is known to all from `visible_at`, and may name a record that never came."""
 
 trusted = sa.Table(
     "trusted",

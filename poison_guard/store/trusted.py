@@ -156,6 +156,11 @@ def load_trusted(store: Store, feed: str, *, version: int | None = None) -> Trus
     return Trusted(held.assign(split=rows["split"]), _hash(rows))
 
 
+def trusted_hash(conn: sa.Connection, feed: str, version: int) -> str:
+    """Return the hash of a feed's trusted set as of `version`; empty without one."""
+    return _hash(_rows(conn, feed, version))
+
+
 def count_trusted(store: Store, feed: str) -> dict[str, int]:
     """Return how many trusted records each split of a feed has."""
     with store.read() as conn:

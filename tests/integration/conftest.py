@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import Contract, Settings, parse_contract
-from poison_guard.records import Campaign, Decided, ObjectRef, Phase, Reason
+from poison_guard.records import MEMORY, Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.store import Run, Store, begin_run, commit_run, open_store
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -95,18 +95,26 @@ class Made:
         *,
         samples: tuple[str, ...] = (),
         campaign: tuple[str, ...] = (),
+        recalls: tuple[str, ...] = (),
+        remember: bool = False,
         notes: tuple[Reason, ...] = (),
     ) -> Decided:
-        """Return decisions that put each record where `places` says, else accept it."""
+        """Return decisions that put each record where `places` says, else accept it; `recalls` join the campaign."""
         ids = records["record_id"].tolist()
         where = [(places or {}).get(i, "accepted") for i in ids]
         held = [(i, p) for i, p in zip(ids, where, strict=True) if p != "accepted"]
         evidence = [(i, "anomaly", "record", 0.001, "unusual_combination", {"features": ["speed"]}) for i, _ in held]
         evidence += [(i, "decide", "rule", 1.0, "audit_sample", {}) for i in samples]
-        group = f"c-{'-'.join(campaign)}" if campaign else None
+        group = f"c-{'-'.join((*campaign, *recalls))}" if campaign or recalls else None
         reason = Reason("lockstep", {"n_records": len(campaign)})
         speakers = ("user-0", "user-1")
-        found = (Campaign(group, "lockstep", 1e-6, 0.9, campaign, speakers, NOW, NOW, reason),) if group else ()
+        found = (
+            (Campaign(group, "lockstep", 1e-6, 0.9, campaign, speakers, NOW, NOW, reason, recalls),) if group else ()
+        )
+        taken = {
+            "record_id": pd.Series(recalls, dtype="str"),
+            "campaign_id": pd.Series([group] * len(recalls), dtype="str"),
+        }
         sources = records.groupby("source_id").size().rename("n").reset_index()
         return Decided(
             decisions=pd.DataFrame(
@@ -128,6 +136,15 @@ class Made:
             campaigns=found,
             phase=Phase.ENFORCING,
             notes=notes,
+            recalls=pd.DataFrame(taken),
+            **({"memory": self.scored(records)} if remember else {}),
+        )
+
+    def scored(self, records: pd.DataFrame) -> pd.DataFrame:
+        """Return what is remembered of records: the columns of `MEMORY`, a sketch and one vector."""
+        frame = records.assign(speaker=records["source_id"], vote=records["answer"]).reindex(columns=MEMORY)
+        return frame.assign(
+            sketch=[name.encode() for name in records["record_id"]], **{"vector.0": records["feature.speed"]}
         )
 
     def begin(self, store: Store, batch: str, *, schema: Mapping[str, str] | None = None) -> Run:
@@ -150,6 +167,7 @@ class Made:
         decided: Decided | None = None,
         *,
         lost: tuple[str, ...] = (),
+        controls: pd.DataFrame | None = None,
     ) -> Mapping[str, int]:
         """Commit a run."""
         return commit_run(
@@ -161,6 +179,7 @@ class Made:
             decided=decided or self.decided(records),
             objects=run.objects,
             cost={"wall_s": 1.0},
+            controls=controls,
             now=NOW,
         )
 

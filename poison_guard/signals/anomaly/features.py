@@ -156,3 +156,10 @@ class FeatureMap:
             elif name in self.string_:
                 out[:, at] = self.string_[name].apply(words(frame[name]))
         return out
+
+    def compared(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return ``(n, d)`` float32 to compare records by: as `transform`, with missing numbers as NaN, not summed."""
+        out = self.transform(frame)[:, : len(self.numeric_) + len(self.string_)]
+        for at, name in enumerate(self.numeric_):
+            out[np.isnan(numbers(frame[name])), at] = np.nan
+        return out

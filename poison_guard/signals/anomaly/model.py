@@ -37,7 +37,7 @@ class AnomalyModel:
     ensemble: Ensemble
     explainer: Explainer
     reference: np.ndarray
-    """Vectors ``(m, d)`` float32 that the ensemble was fitted on."""
+    """Vectors ``(m, d)`` float32 of the rows that the ensemble was fitted on, as `vectors` gives them."""
     calibration: Mapping[str, np.ndarray]
     """Ascending scores of the calibration rows of each calibrated group; ``""`` stands for all rows together."""
     small: Mapping[str, int]
@@ -65,10 +65,9 @@ class AnomalyModel:
         if not 0 < rate < 1:
             raise UsageError(f"rate must be in (0, 1), got {rate}")
         features = FeatureMap().fit(reference)
-        vectors = features.transform(reference)
-        ensemble = Ensemble(seed=seed, device=device, threads=threads).fit(vectors)
+        ensemble = Ensemble(seed=seed, device=device, threads=threads).fit(features.transform(reference))
         explainer = Explainer(features).fit(pd.concat([reference, calibration], ignore_index=True))
-        model = cls(features, ensemble, explainer, vectors, {}, {}, rate)
+        model = cls(features, ensemble, explainer, features.compared(reference), {}, {}, rate)
         calibrated, small = _by_group(model.score(calibration), _names(calibration, groups), rows_needed(rate))
         return replace(model, calibration=calibrated, small=small)
 
@@ -105,8 +104,8 @@ class AnomalyModel:
         return np.concatenate(parts) if parts else np.empty(0)
 
     def vectors(self, frame: pd.DataFrame) -> np.ndarray:
-        """Return the feature vectors ``(n, d)`` float32 of `frame`, in scales of the reference; finite."""
-        return self.features.transform(frame)
+        """Return ``(n, d)`` float32 to compare records by, in scales of the reference; NaN for missing numbers."""
+        return self.features.compared(frame)
 
     def reference_vectors(self) -> np.ndarray | None:
         """Return the vectors of the trusted reference ``(m, d)`` float32; None when the model was fitted on a batch."""

@@ -55,7 +55,8 @@ def lockstep(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None 
     (Benjamini-Hochberg) and over windows and weights (Bonferroni). Among honest sources alone, any is in step with
     chance at most `alpha`. Sources in step that share pushed votes are a campaign; its records are the pushed votes,
     those of weaker companions included, not the camouflage. Where all votes of an item come within one window, nothing
-    can be told from time. `earlier` (the same columns, of former batches) is evidence like the rest, in no campaign.
+    can be told from time. `earlier` (the same columns, of former batches) is evidence like the rest, and named apart in
+    a campaign.
 
     References: Beutel et al. (2013), "CopyCatch"; Cao et al. (2014), "SynchroTrap" (same actions within a window).
     """
@@ -67,7 +68,8 @@ def lockstep(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None 
     for width in WINDOWS:
         p = np.minimum(_sources_in_step(rows, width) * len(WINDOWS), 1.0)
         pushes += _groups(rows, p, width, alpha)
-    return [_campaign(frame, rows, push) for push in _join(pushes) if (rows.row[push.rows] < len(frame)).any()]
+    found = [push for push in _join(pushes) if (rows.row[push.rows] < len(frame)).any()]
+    return [_campaign(both, len(frame), rows, push) for push in found]
 
 
 def _rows(frame: pd.DataFrame) -> _Rows:
@@ -165,22 +167,22 @@ def _join(pushes: list[_Push]) -> list[_Push]:
     return joined
 
 
-def _campaign(frame: pd.DataFrame, rows: _Rows, push: _Push) -> Campaign:
+def _campaign(both: pd.DataFrame, n_own: int, rows: _Rows, push: _Push) -> Campaign:
     items, sources = np.unique(rows.item[push.rows]), np.unique(rows.source[push.rows])
     told = np.isin(rows.item, items) & np.isin(rows.source, sources)
     row = rows.row[push.rows]
-    own = row[row < len(frame)]
     return finding(
-        frame,
-        own,
+        both,
+        row,
         kind="lockstep",
         p=max(push.p, SMALLEST_P),
         strength=len(push.rows) / told.sum(),
         who="source_id",
         args={
-            "n_records": len(own),
+            "n_records": len(row),
             "n_sources": len(sources),
             "n_items": len(items),
             "minutes": int(push.width // 60),
         },
+        n_own=n_own,
     )

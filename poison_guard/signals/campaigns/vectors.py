@@ -11,171 +11,211 @@ import torch
 
 from poison_guard.errors import DataError
 from poison_guard.numerics.graphs import components
-from poison_guard.numerics.neighbours import nearest
-from poison_guard.numerics.sampling import mix
-from poison_guard.numerics.spacing import (
-    INNER,
-    OUTER,
-    dimension,
-    dimensions,
-    leaf_spacing,
-    log_ratio_chance,
-    radius_at,
-    tail_dimension,
-)
+from poison_guard.numerics.spacing import LEAF_INNERS, LEAF_OUTER, leaf_ratios, log_ratio_chance, radius_at, rate
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.cloud import Cloud, View
+from poison_guard.signals.campaigns.cloud import Cloud, Points
 from poison_guard.signals.campaigns.finding import finding
 
 __all__ = ["near_duplicate_vectors"]
 
 _SMALLEST = 5  # records, and sources, of a group
-_LISTED = 40  # neighbours looked at, so that OUTER other sources are among them
-_INNERS = (INNER, 6, 8, 11)  # neighbours whose distance is tested; groups come in all sizes
-_MEASURED = 512  # rows whose exact neighbours give the dimension
-_TREES = 6  # of the whole batch; half as many of the thinned ones, whose groups are larger
-_CANDIDATES = 4096  # rows of one level that are verified exactly
-_SUSPECT = -7.0  # log chance in random leaves from which a row is verified
-_TIGHT = 0.18  # trusted scales: copies with 5 % jitter spread .12 in a typical feature, half as varied a crowd .23
-_WIDER, _GROWTH = 1.5, 2.0  # in a crowd a ball this much wider holds more than this many times the rows
-_FAR_OUT = 3.0  # median distances from the middle of a ball: rounding sends single copies this far, few honest rows are
-_PRUDENCE = 0.9  # share of the estimated dimension that is relied on; it differs from place to place
+_PAIRS = ((4, 16), (6, 16), (8, 16), (11, 16), (4, 64), (8, 64), (16, 64), (32, 64))
+"""Neighbours whose distances are compared: groups come in all sizes."""
+_OUTER = 64
+_LISTED = 96  # neighbours looked at, so that _OUTER other sources are among them
+_FEWEST = 17  # rows that can show anything
+_THINNING = 4  # of each level against the one before: a group too large to be seen there is small here
+_PER_SOURCE = 16  # rows of one source that count as neighbours
+_TREES = 6  # random ones, in whose leaves near rows meet
+_SUSPECT = -5.0  # log chance in those leaves from which a row is verified
+_CANDIDATES = 4096  # rows of one level that are verified
+_MEASURED = 512  # rows whose neighbours give the honest law
+_TRUSTED_TAILS, _BATCH_TAILS, _ALONE_TAILS = (0.5, 0.1, 0.02), (0.5,), (0.5, 0.25, 0.1)
+"""Shares of rows whose neighbours give the law: copies may be in the tails of a batch."""
+_PRUDENCE = 0.9  # share of a measured exponent that is relied on; it differs from place to place
+_REACH = 1.5  # times the significant radius up to which rows are taken for members
+_OF_ONE_PIECE, _FAR = 0.75, 3.0  # share of features in which a member is within so many spreads of the group's middle
+_TIGHT = 0.25  # trusted scales: copies with 5 % jitter spread .12 in a typical feature, people more
+_HABIT = 2.0  # times as often as among the trusted that a place may be taken
 
 
 def near_duplicate_vectors(
-    frame: pd.DataFrame, vectors: np.ndarray, *, trusted: np.ndarray | None = None, alpha: float = 0.001, seed: int = 0
+    frame: pd.DataFrame,
+    vectors: np.ndarray,
+    *,
+    trusted: np.ndarray | None = None,
+    earlier: tuple[pd.DataFrame, np.ndarray] | None = None,
+    alpha: float = 0.001,
+    seed: int = 0,
 ) -> list[Campaign]:
     """Return groups of at least 5 near-identical rows of `vectors` ``(n, d)`` from at least 5 sources.
 
-    A row is at the core of a group when its 4th (6th, 8th, 11th) nearest row of another source is so much nearer than
-    the 16th that evenly spread honest rows of the same local dimension would show it with chance `alpha` in the whole
-    batch. The test is repeated on thinned batches, where large groups look small. A group must also be tight in the
-    scales of the `trusted` vectors ``(m, d)`` (of the batch, when None), which a crowd of people is not, and be more
-    frequent than among the trusted. `frame` has ``record_id``, ``source_id`` (missing: a source of its own) and,
-    optionally, times.
+    A row is at the core of a group when its k nearest rows of other sources are so much nearer than the K-th that
+    evenly spread honest rows would show it with chance `alpha` in the whole batch. How fast honest neighbours thin out
+    is measured among the `trusted` vectors ``(m, d)`` and in the batch, and the slower of the two counts: where honest
+    rows cling together, so must copies more. Large groups are found in thinned batches, where they look small. A group
+    must also be tight in trusted scales (the batch's, when None), which a crowd of people is not, and more frequent
+    than the same place is among the trusted.
 
-    Groups do not depend on the order of rows. Copies stay hidden where honest rows are as close: with few features, or
-    when all of them are coarsely rounded. `DataError` when `vectors` do not fit `frame`.
+    NaN is a missing cell: rows are compared over what both have. `frame` has ``record_id``, ``source_id`` (missing: a
+    source of its own) and, optionally, times; `earlier` is the frame and vectors of records of earlier batches, which
+    are evidence, too: a group with a record of this batch names them in `Campaign.earlier_ids`.
+
+    Groups do not depend on the order of rows. Copies stay hidden where honest rows are as close: with few features or
+    much jitter, and for handfuls of copies in the densest part of the crowd. `DataError` when shapes do not fit.
     """
-    vectors = np.asarray(vectors, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(frame) or not np.isfinite(vectors).all():
-        raise DataError(f"vectors must be finite and of shape ({len(frame)}, features), got {vectors.shape}")
-    if trusted is not None and np.shape(trusted)[1:] != vectors.shape[1:]:
-        raise DataError(f"trusted vectors have shape {np.shape(trusted)}, those of the batch {vectors.shape}")
-    if len(frame) <= OUTER or not (vectors != vectors[0]).any():
+    n_own, own = len(frame), _checked(vectors, len(frame), None)
+    if trusted is not None:
+        trusted = _checked(trusted, len(trusted), own) if len(trusted) >= 2 * _FEWEST else None
+    if earlier is not None:
+        frame, own = _joined(frame, own, *earlier)
+    if n_own == 0 or len(frame) < _FEWEST or not (np.fmin.reduce(own) < np.fmax.reduce(own)).any():
         return []
-    if trusted is not None and len(trusted) < 2 * OUTER:
-        trusted = None
-    cloud = Cloud.of(frame, vectors, trusted, seed)
+    cloud = Cloud.of(frame, own, n_own, trusted, seed)
     with torch.inference_mode():
-        cores = [core for view in cloud.views for rows in _levels(cloud) for core in _cores(cloud, view, rows, alpha)]
-    found = [_campaign(frame, cloud, rows, logp) for rows, logp in _groups(cloud, cores)]
+        known = _trusted_rates(cloud.trusted)
+        cores = [core for rows in _levels(cloud) for core in _cores(cloud, rows, known, alpha)]
+        groups = _groups(cloud, cores)
+    found = [_campaign(frame, cloud, rows, logp, n_own) for rows, logp in groups]
     return sorted((c for c in found if c is not None), key=lambda c: (c.p, c.campaign_id))
+
+
+def _checked(vectors: np.ndarray, n: int, like: np.ndarray | None) -> np.ndarray:
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != n or np.isinf(vectors).any():
+        raise DataError(f"vectors must be finite or NaN (missing), of shape ({n}, features), got {vectors.shape}")
+    if like is not None and vectors.shape[1] != like.shape[1]:
+        raise DataError(f"trusted or earlier vectors have shape {vectors.shape}, those of the batch {like.shape}")
+    return vectors
+
+
+def _joined(
+    frame: pd.DataFrame, own: np.ndarray, earlier: pd.DataFrame, vectors: np.ndarray
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the batch and, after it, the earlier records that have a vector."""
+    before = _checked(vectors, len(earlier), own)
+    some = ~np.isnan(before).all(axis=1)
+    names = [c for c in frame.columns if c in earlier.columns]
+    return pd.concat([frame[names], earlier.loc[some, names]], ignore_index=True), np.vstack([own, before[some]])
 
 
 @dataclass(frozen=True, slots=True)
 class _Core:
-    view: View
     at: int  # position in the cloud
     radius: float
     logp: float
 
 
 def _levels(cloud: Cloud) -> Iterator[np.ndarray]:
-    """Yield the positions of the whole cloud, of a random half, a quarter, ..."""
-    n = len(cloud.points)
-    order = np.argsort(mix(cloud.key), kind="stable")
-    while n > 2 * OUTER:
-        yield np.sort(order[:n])
-        n //= 2
+    """Yield the positions of the cloud, at most some a source; of a random quarter of them, a sixteenth, ..."""
+    rows = np.flatnonzero(pd.Series(cloud.owner).groupby(cloud.owner).cumcount() < _PER_SOURCE)
+    yield rows
+    while len(rows) >= _THINNING * _FEWEST:
+        rows = rows[: len(rows) // _THINNING]
+        yield rows
 
 
-def _cores(cloud: Cloud, view: View, rows: np.ndarray, alpha: float) -> Iterator[_Core]:
+def _cores(cloud: Cloud, rows: np.ndarray, known: list[float], alpha: float) -> Iterator[_Core]:
     """Yield the rows of one level whose nearest rows are significantly close."""
-    points, owner = view.points[rows], cloud.owner[rows]
-    trees = _TREES if len(rows) == len(cloud.points) else _TREES // 2
-    spacing = leaf_spacing(points, owner, trees=trees, rng=cloud.rng(len(rows)))
-    around, usual = spacing.mean, _dimension(points, owner)
-    if view.dense is not view.points:
-        around = leaf_spacing(view.dense[rows], owner, trees=_TREES // 2, rng=cloud.rng(len(rows))).mean
-        usual = float(np.fmin(usual, np.fmax(_dimension(view.dense[rows], owner), tail_dimension(spacing.first))))
-    if np.isnan(usual):
-        return
-    inside = dimension(spacing.mean)  # lower than the true one, as the leaves' edges are
-    suspect = np.flatnonzero(log_ratio_chance(spacing.least, np.full(len(rows), inside)) <= _SUSPECT)
-    suspect = np.sort(suspect[np.argsort(spacing.least[suspect], kind="stable")[:_CANDIDATES]])
-    queries = torch.from_numpy(points)
-    apart, near = (found.numpy() for found in nearest(queries[suspect], queries, min(_LISTED + 1, len(rows))))
-    distances = _other_owners(apart, owner[near], owner[suspect])
-    thinner = _thinner(around, near, suspect)
-    tests = len(cloud.views) * 2 * len(cloud.points) * len(_INNERS)
-    best, radius = _best_chance(distances, _PRUDENCE * usual * np.minimum(1.0, thinner), np.log(alpha / tests))
-    for i in np.flatnonzero(radius):
-        yield _Core(view, int(rows[suspect[i]]), float(radius[i]), float(best[i] + np.log(tests)))
-
-
-def _thinner(around: np.ndarray, near: np.ndarray, suspect: np.ndarray) -> np.ndarray:
-    """Return how much lower the dimension around each candidate is than the batch's, ``(candidates,)``.
-
-    Other suspects are left out of its surroundings: a group of copies would otherwise vouch for itself.
-    """
-    usual = dimension(around)
-    calm = around.copy()
-    calm[suspect] = np.nan
-    beside = calm[near]
-    beside[np.isnan(beside).all(axis=1)] = -np.inf  # nothing but suspects: as thin as can be, no evidence from here
-    return dimensions(np.nanmedian(beside, axis=1)) / usual
-
-
-def _dimension(points: np.ndarray, owner: np.ndarray) -> float:
-    """Return the dimension that the exact neighbours of a random few rows speak of."""
-    some = slice(0, _MEASURED)  # rows are in random order
-    every = torch.from_numpy(points)
-    apart, near = (found.numpy() for found in nearest(every[some], every, min(_LISTED + 1, len(points))))
-    distances = np.maximum(_other_owners(apart, owner[near], owner[some]), 1e-30)
-    whole = np.isfinite(distances[:, OUTER - 1])
-    return dimension(np.log(distances[whole, INNER - 1] / distances[whole, OUTER - 1]))
-
-
-def _best_chance(distances: np.ndarray, local: np.ndarray, bar: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least log chance over `_INNERS` and the widest significant radius of each candidate, 0 for none."""
-    known = np.isfinite(distances[:, OUTER - 1])
-    outer = np.where(known, distances[:, OUTER - 1], 1.0)
-    best, radius = np.zeros(len(distances)), np.zeros(len(distances))
-    for inner in _INNERS:
-        near = np.where(known, distances[:, inner - 1], 1.0)
-        ratio = np.log(np.maximum(near, 1e-30) / np.maximum(outer, 1e-30))
-        chance = np.where(known, log_ratio_chance(ratio, local, inner), 0.0)
-        radius = np.where(chance <= bar, near, radius)
+    points, owner = cloud.points.take(rows), cloud.owner[rows]
+    tails = _ALONE_TAILS if cloud.trusted is None else _BATCH_TAILS
+    rates = [_PRUDENCE * value for value in np.nan_to_num(np.fmin(_rates(points, owner, tails), known))]
+    suspect = _suspects(cloud, rows)
+    distances, told = _neighbours(points, owner, suspect)
+    tests = 2 * len(cloud.owner) * len(_PAIRS)
+    bar = float(np.log(alpha / tests))
+    best, radius = np.zeros(len(suspect)), np.zeros(len(suspect))
+    for (inner, outer), exponent in zip(_PAIRS, rates, strict=True):
+        ratio, local = _log_ratio(distances, inner, outer), exponent * told[:, inner - 1]
+        chance = log_ratio_chance(np.nan_to_num(ratio), local, inner, outer)
+        near, far = distances[:, inner - 1], np.nan_to_num(distances[:, outer - 1], posinf=0.0)
+        reach = np.clip(far * radius_at(bar, local, inner, outer), near, _REACH * near)
+        radius = np.where((chance <= bar) & (chance < best), reach, radius)
         best = np.minimum(best, chance)
-    reach = np.where(known, outer, 0.0) * radius_at(bar, local)
-    return best, np.where(radius > 0, np.maximum(radius, reach), 0.0)
+    for i in np.flatnonzero(radius):
+        yield _Core(int(rows[suspect[i]]), float(radius[i]), float(best[i] + np.log(tests)))
 
 
-def _other_owners(distances: np.ndarray, owners: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Return distances ``(n, OUTER)`` to the nearest row of each other owner, ascending; infinite past the last."""
-    fresh = owners != own[:, None]
-    for j in range(1, owners.shape[1]):
-        fresh[:, j] &= (owners[:, :j] != owners[:, j : j + 1]).all(axis=1)
-    ordered = np.sort(np.where(fresh, distances.astype(np.float64), np.inf), axis=1)
-    short = OUTER - ordered.shape[1]
-    return np.pad(ordered, ((0, 0), (0, max(0, short))), constant_values=np.inf)[:, :OUTER]
+def _suspects(cloud: Cloud, rows: np.ndarray) -> np.ndarray:
+    """Return which of `rows` to verify: those nearer to others in random leaves than is usual, the batch's own first.
+
+    Every leaf cuts neighbours off, so the usual is what most rows see there; small and larger groups share the places.
+    """
+    if len(rows) <= _CANDIDATES // 2:
+        return np.arange(len(rows))
+    points = cloud.points.take(rows)
+    ratios = leaf_ratios(points.spread, points.known, cloud.owner[rows], trees=_TREES, rng=cloud.rng(len(rows)))
+    ratios *= points.told[:, None]
+    chosen = []
+    for ratio, inner in zip(ratios.T, LEAF_INNERS, strict=True):
+        exponent = np.full(len(rows), np.nan_to_num(rate(ratio, inner, LEAF_OUTER, (0.5,))))
+        chance = log_ratio_chance(ratio, exponent, inner, LEAF_OUTER)
+        suspect = np.flatnonzero(chance <= _SUSPECT)
+        order = np.lexsort((chance[suspect], ~cloud.own[rows[suspect]]))
+        chosen.append(suspect[order[: _CANDIDATES // len(LEAF_INNERS)]])
+    return np.unique(np.concatenate(chosen))
+
+
+def _trusted_rates(trusted: Points | None) -> list[float]:
+    if trusted is None:
+        return [float("nan")] * len(_PAIRS)
+    return _rates(trusted, np.arange(len(trusted.told)), _TRUSTED_TAILS)
+
+
+def _rates(points: Points, owner: np.ndarray, tails: tuple[float, ...]) -> list[float]:
+    """Return the exponents, a told feature, of the honest law of each pair of neighbours; NaN where there is none."""
+    distances, told = _neighbours(points, owner, np.arange(min(_MEASURED, len(owner))))  # rows are in random order
+    ratios = [_log_ratio(distances, *pair) * told[:, pair[0] - 1] for pair in _PAIRS]
+    return [rate(ratio[~np.isnan(ratio)], *pair, tails) for ratio, pair in zip(ratios, _PAIRS, strict=True)]
+
+
+def _log_ratio(distances: np.ndarray, inner: int, outer: int) -> np.ndarray:
+    """Return ``log(r_inner / r_outer)``; NaN where there are too few."""
+    far = distances[:, outer - 1]
+    there = np.isfinite(far)
+    near, far = (np.log(np.maximum(np.where(there, r, 1.0), 1e-6)) for r in (distances[:, inner - 1], far))
+    return np.where(there, near - far, np.nan)
+
+
+def _neighbours(points: Points, owner: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the nearest rows of other sources say of each of `rows`, both ``(rows, 64)``.
+
+    Their distances, and how many told cells the row shares with its k nearest, on average.
+    """
+    queries = points.take(rows)
+    apart, where = points.nearest(queries, _LISTED)
+    apart, first = _other_owners(apart, owner[where], owner[rows])
+    shared = np.einsum("qd,qkd->qk", queries.known, points.known[np.take_along_axis(where, first, 1)])
+    mean = np.cumsum(shared, axis=1) / np.arange(1, _OUTER + 1) / np.maximum(queries.known.sum(axis=1), 1)[:, None]
+    return apart, queries.told[:, None] * mean
+
+
+def _other_owners(apart: np.ndarray, owners: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances ``(n, 64)`` to the nearest row of each other owner, ascending (inf past the last), and which."""
+    order = np.argsort(owners, axis=1, kind="stable")
+    ordered = np.take_along_axis(owners, order, 1)
+    fresh = np.ones(owners.shape, bool)
+    np.put_along_axis(fresh, order[:, 1:], ordered[:, 1:] != ordered[:, :-1], 1)
+    kept = np.where(fresh & (owners != own[:, None]), apart, np.inf)
+    first = np.argsort(kept, axis=1, kind="stable")[:, :_OUTER]
+    lacking = ((0, 0), (0, _OUTER - first.shape[1]))
+    return np.pad(np.take_along_axis(kept, first, 1), lacking, constant_values=np.inf), np.pad(first, lacking)
 
 
 def _groups(cloud: Cloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
     """Return the members (positions in the cloud) and log p of each group of overlapping cores."""
     balls: list[np.ndarray] = []
     chances: list[float] = []
-    settled = np.zeros(len(cloud.points))  # radius up to which a row's surroundings were taken in
+    settled = np.zeros(len(cloud.owner))  # radius up to which a row's surroundings were taken in
     for core in sorted(cores, key=lambda c: (c.logp, c.at, c.radius)):
         if settled[core.at] >= core.radius:
             continue
-        apart = core.view.apart(core.at)
-        ball = np.flatnonzero(apart <= core.radius)
-        settled[ball] = np.maximum(settled[ball], core.radius - apart[ball])
-        alone = (apart <= _WIDER * core.radius).sum() <= _GROWTH * len(ball)
-        if alone and _typical_spread(cloud, ball) <= _TIGHT and not _natural(cloud, core, len(ball)):
-            balls.append(_trimmed(core.view, ball))
+        apart = cloud.points.apart(cloud.one(core.at))
+        near = np.flatnonzero(apart <= core.radius)
+        settled[near] = np.maximum(settled[near], core.radius - apart[near])
+        ball = _of_one_piece(cloud.points, near)
+        if len(ball) and _typical_spread(cloud.points, ball) <= _TIGHT and not _natural(cloud, core, ball):
+            balls.append(ball)
             chances.append(core.logp)
     if not balls:
         return []
@@ -186,39 +226,49 @@ def _groups(cloud: Cloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
     return [(np.unique(g), min(chances[b] for b in np.unique(of[group == k]))) for k, g in enumerate(groups)]
 
 
-def _trimmed(view: View, ball: np.ndarray) -> np.ndarray:
-    """Return the rows of a ball without those that only happen to be near: far out from where most of it is."""
-    points = view.points[ball]
-    out = np.sqrt(((points - np.median(points, axis=0)) ** 2).sum(axis=1))
-    return ball[out <= _FAR_OUT * np.median(out)]
+def _deviations(points: Points, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far members ``(n, d)`` are from their middle, NaN where unknown, and how far typically ``(d,)``.
+
+    References: Croux and Rousseeuw, "Time-efficient algorithms for two highly robust estimators of scale" (1992), for
+    the correction ``n / (n - 0.8)`` of the median absolute deviation of few values.
+    """
+    known = points.known[members] > 0
+    kept = known.any(axis=0)
+    values = np.where(known, points.plain[members], np.nan)[:, kept].astype(np.float64)
+    off = np.abs(values - np.nanmedian(values, axis=0))
+    return off, 1.4826 * len(off) / (len(off) - 0.8) * np.nanmedian(off, axis=0)
 
 
-def _natural(cloud: Cloud, core: _Core, size: int) -> bool:
+def _of_one_piece(points: Points, near: np.ndarray) -> np.ndarray:
+    """Return the rows that are like the others in most features, without those that only happen to be near."""
+    off, spread = _deviations(points, near)
+    like = (off <= _FAR * spread + 1e-3).sum(axis=1)
+    return near[like >= _OF_ONE_PIECE * (~np.isnan(off)).sum(axis=1)]
+
+
+def _typical_spread(points: Points, members: np.ndarray) -> float:
+    """Return the median over the features of the members' spread, in trusted scales."""
+    return float(np.median(_deviations(points, members)[1]))
+
+
+def _natural(cloud: Cloud, core: _Core, ball: np.ndarray) -> bool:
     """Tell whether the trusted vectors crowd at the same place about as often: a default value, not a replay.
 
     One trusted row there may be the one that was replayed; two or more are a habit.
     """
     if cloud.trusted is None:
         return False
-    apart = np.sqrt(((cloud.trusted - cloud.points[core.at]) ** 2).sum(axis=1))
-    known = int((apart <= core.radius).sum())
-    return known >= 2 and size <= (known + 3 * np.sqrt(known) + 3) * len(cloud.points) / len(cloud.trusted)
+    here = cloud.one(core.at).as_they_are()
+    mine = cloud.points.take(ball).as_they_are().apart(here)
+    half = float(np.median(mine)) + 1e-3
+    known, size = int((cloud.trusted.as_they_are().apart(here) <= half).sum()), int((mine <= half).sum())
+    usual = (known + 3 * np.sqrt(known) + 3) / len(cloud.trusted.told)
+    return known >= 2 and size <= _HABIT * usual * len(cloud.owner)
 
 
-def _typical_spread(cloud: Cloud, members: np.ndarray) -> float:
-    """Return the median over the features of the members' spread, in trusted scales.
-
-    References: Croux and Rousseeuw, "Time-efficient algorithms for two highly robust estimators of scale" (1992), for
-    the correction ``n / (n - 0.8)`` of the median absolute deviation of few values.
-    """
-    points = cloud.points[members].astype(np.float64)
-    spread = 1.4826 * len(points) / (len(points) - 0.8) * np.median(np.abs(points - np.median(points, axis=0)), axis=0)
-    return float(np.median(spread))
-
-
-def _campaign(frame: pd.DataFrame, cloud: Cloud, members: np.ndarray, logp: float) -> Campaign | None:
+def _campaign(frame: pd.DataFrame, cloud: Cloud, members: np.ndarray, logp: float, n_own: int) -> Campaign | None:
     sources = len(np.unique(cloud.owner[members]))
-    if len(members) < _SMALLEST or sources < _SMALLEST:
+    if len(members) < _SMALLEST or sources < _SMALLEST or not cloud.own[members].any():
         return None
     who = "speaker" if "source_id" not in frame.columns or frame["source_id"].isna().all() else "source_id"
     return finding(
@@ -226,7 +276,8 @@ def _campaign(frame: pd.DataFrame, cloud: Cloud, members: np.ndarray, logp: floa
         cloud.row[members],
         kind="near_duplicate_vectors",
         p=float(np.exp(max(logp, -700.0))),
-        strength=1.0 - min(1.0, _typical_spread(cloud, members)),
+        strength=1.0 - min(1.0, _typical_spread(cloud.points, members)),
         who=who,
         args={"n_records": len(members), "n_sources": sources},
+        n_own=n_own,
     )

@@ -18,29 +18,54 @@ MIN_AGE = dt.timedelta(days=30)
 _MIN_NEW = 2  # newcomers that must agree before they can contradict anybody
 
 
-def established(votes: pd.DataFrame, ledger: pd.DataFrame, received_at: dt.datetime | pd.Series) -> pd.Series:
-    """Return for each row of `votes` whether its source was established when the record was made.
+def established(
+    votes: pd.DataFrame,
+    ledger: pd.DataFrame,
+    received_at: dt.datetime | pd.Series,
+    earlier: pd.DataFrame | None = None,
+) -> pd.Series:
+    """Return for each row of `votes` whether its source was established when it was first seen.
 
-    Established: at least `MIN_VERIFIED` verified answers in the ledger, or ``source_since`` at least `MIN_AGE` before
-    the record (`received_at`, or ``observed_at`` where that is earlier). Never: sources that reviewers blocked, and
-    those whose verified answers were wrong more often than right. Index as in `votes`.
+    Established: ``source_since`` at least `MIN_AGE` before the first of its records in view (of `votes` and `earlier`;
+    received, or observed where that is earlier: who starts new does not come of age by keeping on). Or at least
+    `MIN_VERIFIED` verified answers in the ledger, where the account is not known to be younger than `MIN_AGE`: controls
+    can be recognised and answered in an hour. Never: sources that reviewers blocked, and those whose verified answers
+    were wrong more often than right. Index as in `votes`.
     """
     right, wrong, blocked = (votes["source_id"].map(x).fillna(0).to_numpy(float) for x in _verified(ledger))
-    known = right + wrong >= MIN_VERIFIED
-    trusty = (_aged(votes, received_at) | known) & (right >= wrong) & (blocked == 0)
+    at = _made(votes, received_at)
+    first = at.groupby(votes["source_id"].to_numpy()).min()
+    if earlier is not None and len(earlier):
+        before = _made(earlier, earlier["received_at"]).groupby(earlier["source_id"].to_numpy()).min()
+        first = pd.concat([first, before]).groupby(level=0).min()
+    began = first.reindex(votes["source_id"]).set_axis(votes.index)
+    known = (right + wrong >= MIN_VERIFIED) & ~_young(votes, at)
+    trusty = (_aged(votes, began) | known) & (right >= wrong) & (blocked == 0)
     return pd.Series(trusty, index=votes.index, name="established")
 
 
-def _aged(votes: pd.DataFrame, received_at: dt.datetime | pd.Series) -> np.ndarray:
-    """Return for each row whether its account was at least `MIN_AGE` old; an unknown age is none."""
+def _made(votes: pd.DataFrame, received_at: dt.datetime | pd.Series) -> pd.Series:
+    """Return when each record was made: received, or observed where that is earlier."""
+    at = pd.to_datetime(pd.Series(received_at, index=votes.index), utc=True).astype("datetime64[us, UTC]")
+    if "observed_at" not in votes.columns:
+        return at
+    seen = pd.to_datetime(votes["observed_at"], utc=True).astype("datetime64[us, UTC]")
+    return at.where(seen.isna() | (seen > at), seen)
+
+
+def _aged(votes: pd.DataFrame, at: pd.Series) -> np.ndarray:
+    """Return for each row whether its account was at least `MIN_AGE` old then; an unknown age is none."""
+    if "source_since" not in votes.columns:
+        return np.zeros(len(votes), bool)
+    return ((at - pd.to_datetime(votes["source_since"], utc=True)) >= MIN_AGE).to_numpy(bool)
+
+
+def _young(votes: pd.DataFrame, at: pd.Series) -> np.ndarray:
+    """Return for each row whether its account was younger than `MIN_AGE` then; an unknown age is not young."""
     if "source_since" not in votes.columns:
         return np.zeros(len(votes), bool)
     since = pd.to_datetime(votes["source_since"], utc=True)
-    at = pd.Series(pd.to_datetime(received_at, utc=True), index=votes.index)
-    if "observed_at" in votes.columns:
-        seen = pd.to_datetime(votes["observed_at"], utc=True)
-        at = at.where(seen.isna() | (seen > at), seen)
-    return ((at - since) >= MIN_AGE).to_numpy(bool)
+    return (since.notna() & ((at - since) < MIN_AGE)).to_numpy(bool)
 
 
 def cohort_conflict(votes: pd.DataFrame, established: pd.Series) -> pd.DataFrame:

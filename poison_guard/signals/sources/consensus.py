@@ -9,35 +9,39 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.errors import UsageError
-from poison_guard.numerics.tests import beta_low
+from poison_guard.signals.sources.closest import closest, is_free_text
+from poison_guard.signals.sources.confusion import blend, dawid_skene, history
 from poison_guard.signals.sources.models import (
     OPEN_ANSWERS,
     Candidates,
     Fit,
+    Past,
     Prior,
     candidates,
-    dawid_skene,
     majority,
     one_coin,
 )
-from poison_guard.signals.sources.votes import Votes, as_text, control_codes, encode
+from poison_guard.signals.sources.tables import items_table, sources_table
+from poison_guard.signals.sources.votes import Votes, as_text, control_codes, encode, lookalikes
 
-__all__ = ["COLD_PRIOR", "MODELS", "Consensus", "consensus"]
+__all__ = ["COLD_PRIOR", "MAX_CELLS", "MODELS", "Consensus", "consensus", "judge", "prior_of"]
 
-MODELS = {"majority": majority, "one_coin": one_coin, "dawid_skene": dawid_skene}
+MODELS = {"majority": majority, "one_coin": one_coin, "dawid_skene": dawid_skene, "blend": blend, "closest": closest}
 COLD_PRIOR = (4.0, 1.0)
 """Beta prior of a source nobody knows: right four times in five, worth five answers."""
-_FULL_FROM = 10.0  # answers of the mean answer's source for each way to be wrong, from which full confusion pays
-_MAX_CELLS = 40_000_000  # sources x answers^2 doubles that full confusion may take
-_RUNNER_UP = 0.3  # share of the votes at which a second answer disputes an item
+_FULL_FROM = 0.5  # mean weight of the confusion matrices in the evidence, from which they are worth their time
+MAX_CELLS = 40_000_000
+"""Doubles that a table of full confusion (sources x answers^2, items x answers) may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consensus:
     """What was agreed.
 
-    `items`: ``item_id, answer, probability, disputed``, one row an item. `sources`: ``source_id, reliability,
-    lower_bound, n``: mean and 5 % quantile of the Beta posterior, and answers counted. `model` is the one used.
+    `items`: ``item_id, answer, probability, disputed``, one row an item; the probability is calibrated on real crowds
+    (`calibrate.py`), for majority the share of the votes, for free text of those that say nearly the same. `sources`:
+    ``source_id, reliability, lower_bound, n``: mean and 5 % quantile of the Beta posterior, and answers counted.
+    `model` is the one used.
     """
 
     items: pd.DataFrame
@@ -49,6 +53,8 @@ class Consensus:
     """Rows that repeat what their source had already answered to the item; counted once."""
     contradictory: int = 0
     """(item, source) pairs with several answers; they share one vote."""
+    lookalike: int = 0
+    """Ids of items and sources that differ from another one only by case or invisible characters; kept apart."""
 
 
 def consensus(
@@ -61,51 +67,68 @@ def consensus(
 ) -> Consensus:
     """Return the consensus of `answers` (``item_id, source_id, answer``), row order without effect.
 
-    `controls` (``item_id, answer``) are taken as true. `model` is ``majority``, ``one_coin``, ``dawid_skene`` or
-    ``auto`` (full confusion once sources have answered enough for it). `weights`, ``(rows,)``, weigh answers; `prior`
-    gives Beta(a, b) by source id (unknown sources: `COLD_PRIOR`). An item is disputed where the model's answer is not
-    the one most voted for, or a second answer has at least two votes and three in ten of all: such items wait, a model
-    never overrules votes. `UsageError` for a missing column or an unknown model.
+    `controls` (``item_id, answer``) are taken as true. `model`: ``majority``, ``one_coin``, ``dawid_skene``, ``blend``
+    (each source between the last two by how much it has answered), ``closest`` (long free text), or ``auto``: *closest*
+    where answers are long and hardly repeated, *blend* where confusion matrices would carry half the evidence,
+    *one_coin* otherwise and for open sets of answers. `weights`, ``(rows,)``, weigh answers; `prior` gives Beta(a, b)
+    by source id (unknown sources: `COLD_PRIOR`).
+
+    An item is disputed where the model's answer is not the one most voted for, or a second answer has at least two
+    votes and three in ten of all: such items wait, a model never overrules votes. `UsageError` for a missing column, an
+    unknown model, or one too large for the answers; `DataError` for controls that contradict themselves.
 
     >>> import pandas as pd
     >>> votes = pd.DataFrame({"item_id": ["w"] * 3, "source_id": ["a", "b", "c"], "answer": ["7", "7", "1"]})
     >>> consensus(votes).items.loc[0, "answer"]
     '7'
     """
-    if model != "auto" and model not in MODELS:
-        raise UsageError(f"model must be auto, {', '.join(MODELS)}, got {model!r}")
     known = () if controls is None or controls.empty else tuple(as_text(controls["answer"].dropna()).unique())
     votes = encode(answers, weights=weights, known=known)
     control = control_codes(votes, controls)
-    found = candidates(votes)
-    name = _choose(votes) if model == "auto" else model
-    if name == "dawid_skene" and len(votes.sources) * len(votes.answers) ** 2 > _MAX_CELLS:
-        raise UsageError(
-            f"dawid_skene over {len(votes.sources):,} sources and {len(votes.answers):,} answers is too large; "
-            "use one_coin or auto"
-        )
-    fit = MODELS[name](votes, found, control, _prior(votes, prior))
+    name, found, fit = judge(votes, control, model, prior_of(votes, prior))
     return Consensus(
-        items=_items(votes, found, fit, control),
-        sources=_sources(votes, fit),
+        items=items_table(votes, found, fit, control),
+        sources=sources_table(votes, fit),
         model=name,
         missing=votes.missing,
         repeated=votes.repeated,
         contradictory=votes.contradictory,
+        lookalike=lookalikes(votes.items) + lookalikes(votes.sources),
     )
 
 
-def _choose(votes: Votes) -> str:
-    """Return the model that the amount of history supports."""
+def judge(votes: Votes, control: np.ndarray, model: str, prior: Prior) -> tuple[str, Candidates, Fit]:
+    """Return the model used, the candidates and the fit; `UsageError` for an unknown model or one too large."""
+    if model != "auto" and model not in MODELS:
+        raise UsageError(f"model must be auto, {', '.join(MODELS)}, got {model!r}")
+    name = _choose(votes, prior) if model == "auto" else model
+    if name in ("dawid_skene", "blend") and _cells(votes) > MAX_CELLS:
+        raise UsageError(
+            f"{name} over {len(votes.items):,} items, {len(votes.sources):,} sources and {len(votes.answers):,} "
+            "answers is too large; use one_coin or auto"
+        )
+    found = candidates(votes)
+    return name, found, MODELS[name](votes, found, control, prior)
+
+
+def _cells(votes: Votes) -> int:
     k = len(votes.answers)
-    if k < 2 or k > OPEN_ANSWERS or len(votes.sources) * k * k > _MAX_CELLS:
+    return max(len(votes.sources) * k, len(votes.items)) * k
+
+
+def _choose(votes: Votes, prior: Prior) -> str:
+    """Return the model that the answers' kind and the amount of history support."""
+    k = len(votes.answers)
+    if is_free_text(votes):
+        return "closest"
+    if k < 2 or k > OPEN_ANSWERS or _cells(votes) > MAX_CELLS:
         return "one_coin"
-    n = np.bincount(votes.source, minlength=len(votes.sources)).astype(float)
-    history = (n * n).sum() / n.sum() if n.sum() else 0.0
-    return "dawid_skene" if history / (k * (k - 1)) >= _FULL_FROM else "one_coin"
+    n = np.bincount(votes.source, minlength=len(votes.sources))
+    return "blend" if (history(votes, prior) * n).sum() > _FULL_FROM * n.sum() else "one_coin"
 
 
-def _prior(votes: Votes, prior: Mapping[str, tuple[float, float]] | None) -> Prior:
+def prior_of(votes: Votes, prior: Mapping[str, tuple[float, float]] | None, past: Past | None = None) -> Prior:
+    """Return the Beta prior of each source of `votes`, `COLD_PRIOR` where `prior` does not name it."""
     table = np.tile(np.asarray(COLD_PRIOR), (len(votes.sources), 1))
     if prior:
         for code, name in enumerate(votes.sources):
@@ -113,38 +136,4 @@ def _prior(votes: Votes, prior: Mapping[str, tuple[float, float]] | None) -> Pri
                 table[code] = prior[name]
     if not np.isfinite(table).all() or (table <= 0).any():
         raise UsageError("a source's prior must be two positive finite numbers (a, b)")
-    return Prior(table[:, 0], table[:, 1])
-
-
-def _items(votes: Votes, found: Candidates, fit: Fit, control: np.ndarray) -> pd.DataFrame:
-    counts = np.bincount(found.of, votes.share, minlength=len(found.item))
-    by_model = np.lexsort((found.answer, -counts, -fit.q, found.item))
-    by_votes = np.lexsort((found.answer, -counts, found.item))
-    best, first, second = by_model[found.start], by_votes[found.start], np.minimum(found.start + 1, len(found.item) - 1)
-    second = by_votes[second]
-    alone = found.item[second] != found.item[first]
-    runner = np.where(alone | (second == first), 0.0, counts[second])
-    total = np.add.reduceat(counts, found.start) if len(counts) else counts
-    overruled = counts[best] < counts[first] - 1e-9
-    known = control >= 0
-    code = np.where(known, control, found.answer[best])
-    return pd.DataFrame(
-        {
-            "item_id": votes.items,
-            "answer": votes.answers[code],
-            "probability": np.where(known, 1.0, fit.q[best]),
-            "disputed": ~known & (overruled | ((runner >= 2) & (runner >= _RUNNER_UP * total))),
-        }
-    )
-
-
-def _sources(votes: Votes, fit: Fit) -> pd.DataFrame:
-    pairs = np.bincount(votes.source, votes.share, minlength=len(votes.sources))
-    return pd.DataFrame(
-        {
-            "source_id": votes.sources,
-            "reliability": fit.a / (fit.a + fit.b),
-            "lower_bound": beta_low(fit.a, fit.b),
-            "n": np.rint(pairs).astype(np.int64),
-        }
-    )
+    return Prior(table[:, 0], table[:, 1], past)

@@ -1,20 +1,36 @@
-"""Consensus models over encoded votes: majority, one-coin and full-confusion Dawid-Skene, all by bincount."""
+"""Consensus models over encoded votes, and the values they share: majority and one accuracy a source (one-coin)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from poison_guard.signals.sources.votes import Votes
 
-__all__ = ["OPEN_ANSWERS", "Candidates", "Fit", "Prior", "candidates", "dawid_skene", "majority", "one_coin"]
+__all__ = [
+    "OPEN_ANSWERS",
+    "ROUNDS",
+    "TOLERANCE",
+    "Candidates",
+    "Fit",
+    "Past",
+    "Prior",
+    "candidates",
+    "coin_gain",
+    "credit",
+    "majority",
+    "one_coin",
+]
 
 OPEN_ANSWERS = 20
 """From this many distinct answers on, the set is open: a wrong answer is one of (at least) this many."""
-_ROUNDS = 50
-_TOLERANCE = 1e-5  # mean change of a posterior probability at which EM stops
-_CELL_PRIOR = 2.0  # pseudo-answers a class that pull a source's confusion rows to the pooled ones
+ROUNDS = 50
+"""EM stops after as many rounds ..."""
+TOLERANCE = 1e-4
+"""... or when the mean probability moves less than this."""
+_SURE = float(np.log(0.999 / 0.001))  # log odds: no source is believed more than this
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +46,26 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What items that are settled and gone say of the sources; forgotten answers count in part.
+
+    `right` and `n`: answers ``(sources,)``; `cells`: answers by source, answer and truth ``(sources, k, k)``, or None
+    where the set of answers is open; `classes`: items by truth ``(k,)``.
+    """
+
+    right: np.ndarray
+    n: np.ndarray
+    cells: np.ndarray | None
+    classes: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class Prior:
-    """Beta(a, b) of each source before this batch; arrays are ``(sources,)``."""
+    """Beta(a, b) of each source before these votes, ``(sources,)`` each, and what earlier batches showed."""
 
     a: np.ndarray
     b: np.ndarray
+    past: Past | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +75,27 @@ class Fit:
     q: np.ndarray
     a: np.ndarray
     b: np.ndarray
+    unvoted: tuple[np.ndarray, np.ndarray] | None = None
+    """Most probable answer that nobody gave to an item and its probability, ``(items,)`` each, where a model has it."""
+    raw: np.ndarray | None = None
+    """``(c,)`` posterior as if there were no controls, where the model takes answers as independent."""
+    choice: np.ndarray | None = None
+    """``(items,)`` candidate chosen, where that is not the most probable one."""
+    disputed: np.ndarray | None = None
+    """``(items,)`` where the model says itself what disputes an item."""
 
 
 def candidates(votes: Votes) -> Candidates:
     """Return the candidates of `votes`."""
-    width = max(len(votes.answers), 1)
-    keys, of = np.unique(votes.item * width + votes.answer, return_inverse=True)
+    width, items = max(len(votes.answers), 1), len(votes.items)
+    key = votes.item * width + votes.answer
+    if items * width <= 8 * len(key) + 1000:  # a table of all pairs is smaller than a sort is long
+        there = np.bincount(key, minlength=items * width) > 0
+        keys, of = np.flatnonzero(there), (np.cumsum(there) - 1)[key]
+    else:
+        keys, of = np.unique(key, return_inverse=True)
     item = keys // width
-    return Candidates(item, keys % width, of, np.searchsorted(item, np.arange(len(votes.items))))
+    return Candidates(item, keys - item * width, of, np.searchsorted(item, np.arange(items)))
 
 
 def majority(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:
@@ -60,120 +104,79 @@ def majority(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior)
     total = np.add.reduceat(counts, found.start) if len(counts) else counts
     q = counts / np.maximum(total, 1e-12)[found.item]
     q = _clamp(q, found, control)
-    return Fit(q, *_credit(votes, q[found.of], prior))
+    return Fit(q, *credit(votes, q[found.of], prior))
 
 
 def one_coin(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:
-    """Return the MAP of one accuracy a source, wrong answers equally likely.
+    """Return the posterior under one accuracy a source, wrong answers equally likely, no answer likelier beforehand.
 
     An accuracy below chance counts as chance: no vote is ever turned upside down, or a hostile majority would turn the
-    honest ones.
+    honest ones. The frequency of answers is not estimated: where sources favour one answer, it would grow without end.
 
     References: Dawid & Skene (1979), "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm";
     Zheng et al. (2017), "Truth Inference in Crowdsourcing: Is the Problem Solved?" (the one-parameter form, ZenCrowd).
     """
-    is_open = len(votes.answers) > OPEN_ANSWERS
     k = min(max(len(votes.answers), 2), OPEN_ANSWERS)
     q = majority(votes, found, control, prior).q
-    for _ in range(_ROUNDS):
-        a, b = _credit(votes, q[found.of], prior)
-        accuracy = np.clip(a / (a + b), 1 / k, 0.999)
-        gain = np.log(accuracy * (k - 1) / (1 - accuracy))
-        share = _class_shares(q, found, len(votes.answers))
-        base = np.full(len(found.item), -np.log(k)) if is_open else np.log(share[found.answer])
-        score = base + np.bincount(found.of, votes.weight * gain[votes.source], minlength=len(found.item))
-        rest = _unseen(found, None if is_open else share, k)
-        after = _clamp(_normalise(score, found, rest), found, control)
+    table = _table(votes, found)
+    n, (a0, b0) = table.T @ np.ones(len(q)), _before(prior)
+    unseen = np.maximum(k - np.diff(np.r_[found.start, len(found.item)]), len(votes.answers) > OPEN_ANSWERS)
+    raw = q
+    for _ in range(ROUNDS):
+        right = table.T @ q
+        gain = coin_gain(a0 + right, b0 + np.maximum(n - right, 0), k)
+        raw = _normalise(table @ gain, found, unseen)
+        after = _clamp(raw, found, control)
         moved, q = np.abs(after - q).mean() if len(q) else 0.0, after
-        if moved < _TOLERANCE:
+        if moved < TOLERANCE:
             break
-    return Fit(q, *_credit(votes, q[found.of], prior))
+    return Fit(q, *credit(votes, q[found.of], prior), raw=raw)
 
 
-def dawid_skene(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:
-    """Return the MAP of one confusion matrix a source, each row shrunk to the pooled row.
+def coin_gain(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
+    """Return ``(sources,)`` what one vote adds to the log odds of its answer, for accuracies Beta(a, b), k answers.
 
-    Time and memory grow with sources x answers^2. References: Dawid & Skene (1979); Kim & Ghahramani (2012), "Bayesian
-    Classifier Combination" (Dirichlet priors on the rows).
+    The mean of the logarithm, not the logarithm of the mean: who has answered little is believed a little less.
+    Never below 0. References: Liu, Peng & Ihler (2012), "Variational Inference for Crowdsourcing".
     """
-    items, k = len(votes.items), max(len(votes.answers), 1)
-    q = np.zeros((items, k))
-    q[found.item, found.answer] = majority(votes, found, control, prior).q
-    q = _clamp_rows(q + 1e-2, control)
-    for _ in range(_ROUNDS):
-        confusion = _confusion(votes, q, prior)
-        share = (q.sum(0) + 1) / (q.sum() + k)
-        score = np.tile(np.log(share), (items, 1))
-        logs = np.log(confusion + 1e-12)
-        for truth in range(k):
-            gain = votes.weight * logs[votes.source, truth, votes.answer]
-            score[:, truth] += np.bincount(votes.item, gain, minlength=items)
-        after = np.exp(score - score.max(1, keepdims=True))
-        after = _clamp_rows(after, control)
-        moved, q = np.abs(after - q).mean() if q.size else 0.0, after
-        if moved < _TOLERANCE:
-            break
-    return Fit(q[found.item, found.answer], *_credit(votes, q[votes.item, votes.answer], prior))
+    from scipy.special import digamma
+
+    return np.clip(digamma(a) - digamma(b), -np.log(k - 1), _SURE) + np.log(k - 1)
 
 
-def _confusion(votes: Votes, q: np.ndarray, prior: Prior) -> np.ndarray:
-    """Return ``(sources, truth, answer)`` row-stochastic confusion matrices."""
-    sources, k = len(votes.sources), max(len(votes.answers), 1)
-    counts = np.empty((sources, k, k))
-    cell = votes.source * k + votes.answer
-    for truth in range(k):
-        weight = votes.weight * q[votes.item, truth]
-        counts[:, truth, :] = np.bincount(cell, weight, minlength=sources * k).reshape(sources, k)
-    pooled = counts.sum(0) + 3 * np.eye(k) + 1
-    pooled /= pooled.sum(1, keepdims=True)
-    counts += _CELL_PRIOR * k * pooled
-    earned = np.maximum(prior.a + prior.b - 5, 0) / k  # what the ledger adds to the cold prior, a class
-    right = prior.a / (prior.a + prior.b)
-    wrong = (1 - right) / max(k - 1, 1)
-    eye = np.eye(k)
-    counts += earned[:, None, None] * (right[:, None, None] * eye + wrong[:, None, None] * (1 - eye))
-    return counts / counts.sum(2, keepdims=True)
-
-
-def _credit(votes: Votes, right: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
-    """Return Beta(a, b) a source: the prior plus expected right and wrong answers."""
-    sources = len(votes.sources)
+def credit(votes: Votes, right: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
+    """Return Beta(a, b) a source: the prior plus expected right and wrong answers; `right` is ``(votes,)``."""
+    sources, (a, b) = len(votes.sources), _before(prior)
     good = np.bincount(votes.source, votes.weight * right, minlength=sources)
     total = np.bincount(votes.source, votes.weight, minlength=sources)
-    return prior.a + good, prior.b + np.maximum(total - good, 0)
+    return a + good, b + np.maximum(total - good, 0)
 
 
-def _class_shares(q: np.ndarray, found: Candidates, k: int) -> np.ndarray:
-    share = np.bincount(found.answer, q, minlength=k) + 1
-    return share / share.sum()
+def _before(prior: Prior) -> tuple[np.ndarray, np.ndarray]:
+    past = prior.past
+    return (prior.a, prior.b) if past is None else (prior.a + past.right, prior.b + past.n - past.right)
 
 
-def _unseen(found: Candidates, share: np.ndarray | None, k: int) -> np.ndarray:
-    """Return ``(items,)`` the prior probability of answers that nobody gave to the item."""
-    if share is None:
-        size = np.diff(np.r_[found.start, len(found.item)])
-        return np.maximum(k - size, 1) / k
-    seen = np.add.reduceat(share[found.answer], found.start) if len(found.item) else np.zeros(0)
-    return np.maximum(1 - seen, 0)
+def _table(votes: Votes, found: Candidates) -> Any:
+    """Return the sparse matrix of vote weights, candidates by sources."""
+    from scipy.sparse import coo_matrix
+
+    shape = (len(found.item), len(votes.sources))
+    return coo_matrix((votes.weight, (found.of.astype(np.int32), votes.source.astype(np.int32))), shape=shape).tocsr()
 
 
-def _normalise(score: np.ndarray, found: Candidates, rest: np.ndarray) -> np.ndarray:
+def _normalise(score: np.ndarray, found: Candidates, unseen: np.ndarray) -> np.ndarray:
+    """Return probabilities of the candidates from log scores; each of the `unseen` answers of an item scores 0."""
     if not len(score):
         return score
-    top = np.maximum(np.maximum.reduceat(score, found.start), np.log(np.maximum(rest, 1e-300)))
+    top = np.maximum(np.maximum.reduceat(score, found.start), 0.0)
     mass = np.exp(score - top[found.item])
-    total = np.add.reduceat(mass, found.start) + rest * np.exp(-top)
+    total = np.add.reduceat(mass, found.start) + unseen * np.exp(-top)
     return mass / total[found.item]
 
 
 def _clamp(q: np.ndarray, found: Candidates, control: np.ndarray) -> np.ndarray:
+    if not (control >= 0).any():
+        return q
     truth = control[found.item]
     return np.where(truth >= 0, truth == found.answer, q)
-
-
-def _clamp_rows(q: np.ndarray, control: np.ndarray) -> np.ndarray:
-    q = q / q.sum(1, keepdims=True)
-    known = np.flatnonzero(control >= 0)
-    q[known] = 0.0
-    q[known, control[known]] = 1.0
-    return q

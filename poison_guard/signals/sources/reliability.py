@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.numerics.tests import beta_binomial_low, beta_low
+from poison_guard.signals.sources.change import changes
 from poison_guard.signals.sources.consensus import COLD_PRIOR
 from poison_guard.signals.sources.crowd import honest_crowd
 from poison_guard.signals.sources.votes import Votes, as_text, control_codes, encode
@@ -55,8 +56,10 @@ def score_sources(
     controls: pd.DataFrame | None,
     alpha: float,
     established: pd.Series | None = None,
+    verified: pd.DataFrame | None = None,
+    half_life: float = 0.0,
 ) -> pd.DataFrame:
-    """Return one row a source of `votes` (``item_id, source_id, answer``), sorted by id.
+    """Return one row a source of `votes` (``item_id, source_id, answer`` and perhaps ``observed_at``), sorted by id.
 
     Columns: ``source_id, n, controls_right, controls_wrong, agreed, disagreed`` (this batch alone: the ledger's
     deltas), ``reliability, lower_bound`` (mean and 5 % quantile of the Beta posterior, ledger included), ``p`` in
@@ -67,6 +70,11 @@ def score_sources(
     least two others and two thirds of them say of an item; where `established` (bool a row) names anybody, only they
     are the others. Otherwise anyone may be, so agreement cannot bring p below ten times `alpha`; nor below 0.05 where
     more than 15 % of the judges dissent with one voice: a hostile majority must not condemn the honest.
+
+    `verified` are the sources' newest verified answers (``source_id, at, right``, oldest first). With this batch's
+    controls after them they show who has changed (`changes`), whatever the record; that p-value stands beside the
+    others, each at its own rate of false alarms. With a `half_life`, in verified answers, an earlier one counts half in
+    the posterior; 0 forgets nothing.
 
     References: Josang & Ismail (2002), "The Beta Reputation System"; Resnick & Sami (2007), "The Influence Limiter".
     """
@@ -82,7 +90,10 @@ def score_sources(
     if _in_doubt(coded, jury, against, counted, peers):
         floor = max(floor, _REASON_FROM)
     p, tests = _p_values(checked, agreement, counted, peers, history, ledger, floor=floor)
-    a, b = _posterior(checked, agreement, history)
+    turned = _changes(coded, control, votes, verified)
+    p = np.minimum(p, turned["p"].to_numpy())
+    kept = history if half_life <= 0 else history | _faded(verified, coded.sources, checked.n, half_life)
+    a, b = _posterior(checked, agreement, kept)
     table = pd.DataFrame(
         {
             "source_id": coded.sources,
@@ -96,9 +107,9 @@ def score_sources(
             "p": p,
         }
     )
-    reasons = [_reason(tests, history, row) if p[row] <= _REASON_FROM else (None, None) for row in range(len(p))]
-    table["code"] = pd.Series([code for code, _ in reasons], dtype=object)
-    table["args"] = pd.Series([args for _, args in reasons], dtype=object)
+    told = [_told(tests, history, turned, row) if p[row] <= _REASON_FROM else (None, None) for row in range(len(p))]
+    table["code"] = pd.Series([code for code, _ in told], dtype=object)
+    table["args"] = pd.Series([args for _, args in told], dtype=object)
     return table
 
 
@@ -226,6 +237,50 @@ def _posterior(checked: _Counts, agreement: _Counts, history: dict[str, np.ndarr
     a = COLD_PRIOR[0] + checked.right + history["controls_right"] + history["outcomes_right"] + worth * agreed
     b = COLD_PRIOR[1] + checked.wrong + history["controls_wrong"] + history["outcomes_wrong"] + worth * disagreed
     return a, b
+
+
+def _changes(coded: Votes, control: np.ndarray, votes: pd.DataFrame, verified: pd.DataFrame | None) -> pd.DataFrame:
+    """Return `changes` of the sources, in the order of their codes: what was verified before, then this batch's."""
+    truth = control[coded.item]
+    asked = np.flatnonzero(truth >= 0)
+    right = (coded.answer == truth) & (coded.share == 1)
+    fresh = pd.DataFrame({"source_id": coded.source[asked], "item": coded.item[asked], "right": right[asked]})
+    if "observed_at" in votes.columns:
+        used = coded.rows >= 0
+        first = votes["observed_at"][used].groupby(coded.rows[used]).min()
+        fresh = fresh.assign(at=first.reindex(asked).to_numpy()).sort_values("at", kind="stable")
+    fresh = fresh.drop_duplicates(["source_id", "item"])  # several answers to one control are one wrong answer
+    line = fresh[["source_id", "right"]]
+    if verified is not None and len(verified):
+        code = coded.sources.get_indexer(pd.Index(verified["source_id"]))
+        earlier = pd.DataFrame({"source_id": code, "right": verified["right"].to_numpy(bool)})
+        line = pd.concat([earlier[earlier["source_id"] >= 0], line], ignore_index=True)
+    found = changes(line).set_index("source_id").reindex(range(len(coded.sources)))
+    return found.assign(p=found["p"].fillna(1.0))
+
+
+def _faded(
+    verified: pd.DataFrame | None, sources: pd.Index, fresh: np.ndarray, half_life: float
+) -> dict[str, np.ndarray]:
+    """Return what is left of the verified answers before this batch's `fresh` ones, in the place of the history."""
+    if verified is None or verified.empty:
+        return {}
+    code = sources.get_indexer(pd.Index(verified["source_id"]))
+    age = verified.groupby("source_id").cumcount(ascending=False).to_numpy() + np.where(code >= 0, fresh[code], 0)
+    right, weight = verified["right"].to_numpy(bool), (code >= 0) * 0.5 ** (age / half_life)
+    nothing = np.zeros(len(sources))
+    left = [np.bincount(np.maximum(code, 0), weight * x, minlength=len(sources)) for x in (right, ~right)]
+    return {"controls_right": nothing, "controls_wrong": nothing, "outcomes_right": left[0], "outcomes_wrong": left[1]}
+
+
+def _told(
+    tests: list[_Test], history: dict[str, np.ndarray], turned: pd.DataFrame, row: int
+) -> tuple[str, dict[str, Any]]:
+    """Return code and arguments of what speaks loudest against a source: a change, or its record as a whole."""
+    now = turned.iloc[row]
+    if now["p"] >= min(test.p[row] for test in tests):
+        return _reason(tests, history, row)
+    return "changed", {"wrong": int(now["wrong"]), "n": int(now["n"]), "before": round(float(now["before"]), 3)}
 
 
 def _reason(tests: list[_Test], history: dict[str, np.ndarray], row: int) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ import pandas as pd
 
 from poison_guard.errors import DataError, UsageError
 
-__all__ = ["COLUMNS", "Votes", "as_text", "control_codes", "encode"]
+__all__ = ["COLUMNS", "Votes", "as_text", "check_columns", "check_weights", "control_codes", "encode", "lookalikes"]
 
 COLUMNS = ("item_id", "source_id", "answer")
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")  # Unicode categories of characters that show nothing
+_PACKED = 62  # bits of a sortable word
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +48,30 @@ class Votes:
 def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tuple[str, ...] = ()) -> Votes:
     """Return the votes of `frame` (`COLUMNS`); `known` are answers that exist besides those given.
 
-    `UsageError` when a column is missing or the weights do not fit the rows.
+    `UsageError` when a column is missing or the weights do not fit the rows; `DataError` for text that is no Unicode.
     """
-    for column in COLUMNS:
-        if column not in frame.columns:
-            has = ", ".join(map(str, frame.columns)) or "none"
-            raise UsageError(f"answers need a column `{column}`; they have {has}")
-    weight = np.ones(len(frame)) if weights is None else np.asarray(weights, dtype=float)
-    if weight.shape != (len(frame),) or not np.isfinite(weight).all() or (weight < 0).any():
-        raise UsageError(f"weights must be {len(frame)} finite numbers that are not negative, one an answer")
+    check_columns(frame)
+    weight = None if weights is None else check_weights(weights, len(frame))
     present = frame[list(COLUMNS)].notna().all(axis=1).to_numpy()
     used = frame if present.all() else frame[present]
-    item, items = _codes(used["item_id"])
-    source, sources = _codes(used["source_id"])
-    answer, answers = _codes(pd.concat([as_text(used["answer"]), pd.Series(known, dtype="str")], ignore_index=True))
-    order, first = _triples(item, source, answer[: len(used)], (len(items), len(sources), len(answers)))
+    try:
+        item, items = _codes(used["item_id"])
+        source, sources = _codes(used["source_id"])
+        answer, answers = _codes(as_text(used["answer"]), known)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "an id or answer holds a lone surrogate (half a character); read the data as UTF-8, replace what is invalid"
+        ) from error
+    order, first, (item, source, answer) = _triples(item, source, answer, (len(items), len(sources), len(answers)))
     rows = np.full(len(frame), -1, np.int64)
-    triple = np.cumsum(first) - 1
-    rows[np.flatnonzero(present)[order]] = triple
-    pick = order[first]
-    starts = np.flatnonzero(first)
-    item, source, answer = item[pick], source[pick], answer[pick]
-    pair = np.cumsum(np.r_[True, (item[1:] != item[:-1]) | (source[1:] != source[:-1])][: len(item)]) - 1
-    size = np.bincount(pair)
-    share = 1.0 / size[pair] if len(pair) else np.ones(0)
-    heaviest = np.maximum.reduceat(weight[present][order], starts) if len(starts) else np.ones(0)
+    rows[order if present.all() else np.flatnonzero(present)[order]] = np.cumsum(first) - 1
+    if not first.all():
+        item, source, answer = item[first], source[first], answer[first]
+    size = _answers_a_pair(item, source)
+    share = 1.0 / size
+    heaviest = 1.0
+    if weight is not None and len(item):
+        heaviest = np.maximum.reduceat(weight[present][order], np.flatnonzero(first))
     return Votes(
         item=item,
         source=source,
@@ -82,7 +84,7 @@ def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tup
         rows=rows,
         missing=int(len(frame) - len(used)),
         repeated=int(len(used) - len(item)),
-        contradictory=int((size > 1).sum()),
+        contradictory=int(np.rint(share[size > 1].sum())),
     )
 
 
@@ -115,11 +117,52 @@ def as_text(values: pd.Series) -> pd.Series:
     return values.astype("str")
 
 
-def _codes(values: pd.Series) -> tuple[np.ndarray, pd.Index]:
-    """Return codes by the sorted text of the values, and the values in that order."""
+def lookalikes(names: pd.Index) -> int:
+    """Return how many of the distinct ids `names` read like another one but for case or invisible characters."""
+    import pyarrow.compute as pc
+
+    text = names.astype("str").array.__arrow_array__()
+    low = pc.utf8_lower(text)
+    odd = pc.or_(pc.not_equal(low, text), pc.invert(pc.string_is_ascii(text)))
+    if not pc.any(odd, min_count=0).as_py():
+        return 0
+    changed = pd.Index([_read(name) for name in text.filter(odd).to_pylist()])
+    plain = pd.Index(text.filter(pc.invert(odd)).to_pylist())
+    met = changed.isin(plain) | changed.duplicated(keep=False)
+    return int(met.sum() + plain.isin(changed).sum())
+
+
+def _read(name: str) -> str:
+    """Return what a reader sees of an id: no case, no characters that show nothing."""
+    seen = name if name.isascii() else "".join(c for c in name if unicodedata.category(c) not in _UNSEEN)
+    return unicodedata.normalize("NFC", seen).casefold()
+
+
+def check_columns(frame: pd.DataFrame) -> None:
+    """Raise `UsageError` where one of `COLUMNS` is missing."""
+    for column in COLUMNS:
+        if column not in frame.columns:
+            has = ", ".join(map(str, frame.columns)) or "none"
+            raise UsageError(f"answers need a column `{column}`; they have {has}")
+
+
+def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
+    """Return `weights` as doubles ``(n,)``; `UsageError` where they are something else, negative or not finite."""
+    weight = np.asarray(weights, dtype=float)
+    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any():
+        raise UsageError(f"weights must be {n} finite numbers that are not negative, one an answer")
+    return weight
+
+
+def _codes(values: pd.Series, more: tuple[str, ...] = ()) -> tuple[np.ndarray, pd.Index]:
+    """Return codes by the sorted text of the values, and the values (and `more`) in that order."""
+    import pyarrow.compute as pc
+
     codes, names = pd.factorize(values)
     names = pd.Index(names)
-    order = np.argsort(names.astype("str").to_numpy(dtype=object), kind="stable")
+    if more:
+        names = names.append(pd.Index(more, dtype=names.dtype).difference(names, sort=False))
+    order = pc.sort_indices(names.astype("str").array.__arrow_array__()).to_numpy()
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return rank[codes] if len(order) else codes.astype(np.int64), names[order]
@@ -127,13 +170,31 @@ def _codes(values: pd.Series) -> tuple[np.ndarray, pd.Index]:
 
 def _triples(
     item: np.ndarray, source: np.ndarray, answer: np.ndarray, sizes: tuple[int, int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order that sorts rows by (item, source, answer) and which sorted rows open a new triple."""
-    if float(sizes[0]) * sizes[1] * sizes[2] < 2**62:
-        key = (item * sizes[1] + source) * sizes[2] + answer
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        return order, np.r_[True, key[1:] != key[:-1]][: len(key)]
-    order = np.lexsort((answer, source, item))
-    i, s, a = item[order], source[order], answer[order]
-    return order, np.r_[True, (i[1:] != i[:-1]) | (s[1:] != s[:-1]) | (a[1:] != a[:-1])][: len(order)]
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return the order by (item, source, answer), which rows of it open a new triple, and the three so sorted."""
+    n = len(item)
+    row = max(n, 1).bit_length()
+    bits = [max(size, 1).bit_length() for size in sizes]
+    if sum(bits) + row > _PACKED:
+        order = np.lexsort((answer, source, item))
+        i, s, a = item[order], source[order], answer[order]
+        return order, np.r_[True, (i[1:] != i[:-1]) | (s[1:] != s[:-1]) | (a[1:] != a[:-1])][:n], (i, s, a)
+    word = (item << (bits[1] + bits[2])) | (source << bits[2]) | answer
+    word = np.sort((word << row) | np.arange(n))
+    order = word & ((1 << row) - 1)
+    word >>= row
+    first = np.r_[True, word[1:] != word[:-1]][:n]
+    low = (1 << bits[1]) - 1
+    return order, first, (word >> (bits[1] + bits[2]), (word >> bits[2]) & low, word & ((1 << bits[2]) - 1))
+
+
+def _answers_a_pair(item: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Return ``(n,)`` how many answers each triple's source gave to its item, for sorted triples."""
+    if not len(item):
+        return np.ones(0)
+    opens = np.r_[True, (item[1:] != item[:-1]) | (source[1:] != source[:-1])]
+    if opens.all():
+        return np.ones(len(item))
+    at = np.flatnonzero(opens)
+    size = np.diff(np.r_[at, len(item)])
+    return np.repeat(size, size).astype(float)

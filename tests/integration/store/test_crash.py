@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from poison_guard.store import Lake, accepted_frames, count_places, open_store, verify
+from poison_guard.store import Lake, accepted_frames, count_places, last_snapshot, open_store, verify
 
+CONTROLS = pd.DataFrame({"item_id": [f"word-{i}" for i in range(3)], "answer": ["one", "two", "one"]})
 PLACES = {"a1": "accepted", "a2": "quarantined", "a3": "rejected", "a4": "staged", "old": "accepted"}
 
 
@@ -63,20 +65,26 @@ def killed_at(store, write: int) -> Iterator[list[str]]:
 
 
 def feed_twice(store, made) -> None:
-    """Commit the batch under test: new, held, staged, conflicting and lost rows at once."""
+    """Commit the batch under test: new, held, staged, conflicting, lost and recalled rows and controls at once."""
     records = made.records(*PLACES, answer="one")
     run = made.begin(store, "b2")
     made.commit(
-        store, run, records, made.decided(records, PLACES, campaign=("a2", "a3"), samples=("a1",)), lost=("x1",)
+        store,
+        run,
+        records,
+        made.decided(records, PLACES, campaign=("a2", "a3"), samples=("a1",), recalls=("older",), remember=True),
+        lost=("x1",),
+        controls=CONTROLS,
     )
 
 
 @pytest.fixture
-def prepared(tmp_path, made, settings_at):
-    """A home with one committed run, to be copied."""
+def prepared(tmp_path, made, make_sealing, settings_at):
+    """A home with one committed run and a snapshot of it, to be copied."""
     home = tmp_path / "prepared"
     with open_store(settings_at(home)) as store:
         made.ingest(store, "b1", made.records("old", "older"))
+        make_sealing(made.contract).seal(store)
     return home
 
 
@@ -86,6 +94,8 @@ def test_killed_at_any_write_and_run_again_equals_never_killed(tmp_path, prepare
         with killed_at(store, -1) as writes:
             feed_twice(store, made)
         expected, files = dump(store), store.lake.list()
+        assert count_places(store, "captcha")["recalled"] == 1
+        assert last_snapshot(store, "captcha") is None  # what held the recalled record is revoked
     assert len(writes) > 15
     for write in range(len(writes)):
         with open_store(settings_at(shutil.copytree(prepared, tmp_path / f"killed-{write}"))) as store:

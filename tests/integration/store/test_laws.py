@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from poison_guard.errors import BusyError, NotFoundError
 from poison_guard.records import Place
-from poison_guard.review import recall, reject, release, undo
+from poison_guard.review import list_pending, recall, reject, release, undo
 from poison_guard.store import (
     accepted_frames,
     count_places,
@@ -24,7 +24,9 @@ from poison_guard.store import (
 
 IDS = st.sampled_from([f"r{i}" for i in range(6)])
 PLACED = st.sampled_from(["accepted", "quarantined", "rejected", "staged"])
-BATCH = st.tuples(st.dictionaries(IDS, PLACED, min_size=1), st.sampled_from(["one", "two"]))
+BATCH = st.tuples(
+    st.dictionaries(IDS, PLACED, min_size=1), st.sampled_from(["one", "two"]), st.lists(IDS, max_size=2, unique=True)
+)
 VERB = st.tuples(st.sampled_from([release, reject, recall]), st.lists(IDS, min_size=1, unique=True))
 STEPS = st.lists(st.one_of(BATCH, VERB, st.integers(1, 8)), min_size=1, max_size=7)
 
@@ -33,16 +35,30 @@ def take_step(store, made, number, step):
     match step:
         case int():
             return undo(store, made.contract, step, by="ann", reason="changed my mind", now=made.now)
-        case (dict() as places, answer):
-            records = made.records(*places, answer=answer)
-            counts = made.ingest(store, f"b{number}", records, places)
-            again = made.ingest(store, f"b{number}", records, places)
+        case (dict() as places, answer, late):
+            records, back = made.records(*places, answer=answer), {"recalls": tuple(late), "remember": True}
+            before = find_records(store, "captcha").set_index("record_id")
+            counts = made.ingest(store, f"b{number}", records, places, **back)
+            again = made.ingest(store, f"b{number}", records, places, **back)
             assert counts == again
+            check_recalled(store, made, before, counts["recalled"], late)
             settled = sum(counts[p] for p in ("staged", "accepted", "quarantined", "rejected", "seen_before"))
             assert counts["received"] == settled == len(records)
         case (verb, ids):
             return verb(store, made.contract, by="ann", reason="looked at it", record_ids=ids, now=made.now)
     return None
+
+
+def check_recalled(store, made, before, count, late):
+    """What was accepted, and no person had vouched for, is taken back; nobody else is touched."""
+    after = find_records(store, "captcha").set_index("record_id")
+    taken = {n for n in before.index if before["place"][n] != "recalled" and after["place"][n] == "recalled"}
+    may = {n for n in late if n in before.index and before["place"][n] == "accepted" and before["verdict"][n] < 1}
+    assert taken <= may
+    assert count == len(taken)
+    assert all(after["place"][n] != "accepted" for n in may)  # an id that came with other content is held instead
+    waiting = list_pending(store, made.contract, limit=100, now=made.now)
+    assert taken <= set(waiting["record_id"])
 
 
 def places_of(store):

@@ -18,7 +18,7 @@ def read(store, made, version, ids=("a1", "a2", "b1"), items=("word-0", "word-1"
 
 
 def assert_same(one, other):
-    for name in ("ledger", "reference", "calibration", "answers", "known"):
+    for name in ("ledger", "reference", "calibration", "answers", "known", "verified"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
     assert (one.trusted_hash, dict(one.schema)) == (other.trusted_hash, dict(other.schema))
 
@@ -58,7 +58,7 @@ def test_answers_are_those_accepted_for_the_asked_items(store, made):
     made.ingest(store, "b1", records, {"a2": "quarantined"})
     item = records["item_id"].iloc[0]
     found = read(store, made, 10**6, items=(item,)).answers
-    assert list(found.columns) == ["record_id", "item_id", "source_id", "answer", "observed_at"]
+    assert list(found.columns) == ["record_id", "item_id", "source_id", "answer", "observed_at", "verdict"]
     expected = records[(records["item_id"] == item) & (records["record_id"] != "a2")]
     assert found["record_id"].tolist() == expected["record_id"].tolist()
 

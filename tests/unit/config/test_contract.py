@@ -48,6 +48,13 @@ def test_without_features_nothing_asks_for_anomaly():
         ({"data": {"max_rows": 0}}, "at least 1"),
         ({"controls": {}}, None),
         ({"controls": {"paht": "x"}}, "did you mean `path`"),
+        ({"outcomes": {"path": "x", "corect": "ok"}}, "did you mean `correct`"),
+        ({"outcomes": {"correct": "ok"}}, "needs path"),
+        ({"outcomes": {"path": "x", "visible_at": ""}}, "non-empty strings"),
+        ({"controls": {"path": "x", "correct": "ok"}}, "unknown key `correct`"),
+        ({"policy": {"memory_rows": 1.5}}, "memory_rows must be in"),
+        ({"policy": {"memory_days": 0}}, "memory_days must be in"),
+        ({"policy": {"half_life": -1}}, "half_life must be in"),
     ],
 )
 def test_what_is_wrong_is_named(change, words):
@@ -56,6 +63,13 @@ def test_what_is_wrong_is_named(change, words):
         return
     with pytest.raises(ConfigError, match=words):
         parse_contract(GOOD | change)
+
+
+def test_outcomes_may_be_under_other_names():
+    contract = parse_contract(GOOD | {"outcomes": {"path": "o/*.csv", "record_id": "id", "visible_at": "known"}})
+    assert contract.outcomes == "o/*.csv"
+    assert contract.outcome_columns == {"record_id": "id", "visible_at": "known"}
+    assert parse_contract(GOOD).outcome_columns == {}
 
 
 def test_a_missing_or_broken_file_is_one_sentence(tmp_path):

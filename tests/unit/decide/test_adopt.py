@@ -69,3 +69,42 @@ def test_an_item_with_held_votes_only_is_listed_and_deferred():
     empty = posterior().iloc[:0]
     table = adopt(empty, NO_VOTES, votes(("i", "b")), NO_CONFLICT, NO_CONTROLS, Policy())
     assert table["why"].tolist() == ["too_few"]
+
+
+def crowded(n, *, extra=0):
+    """Votes on `n` items: four established for one answer, one for another; on a fifth `extra` more for the other."""
+    rows = [(f"k{i}", "abcd"[(i + wrong) % 4], True) for i in range(n) for wrong in (0, 0, 0, 0, 1)]
+    pushed = [(f"k{i}", "abcd"[(i + 1) % 4], True) for i in range(0, n, 5) for _ in range(extra)]
+    table = pd.DataFrame(rows + pushed, columns=["item_id", "vote", "established"])
+    labels = table.groupby("item_id")["vote"].agg(lambda v: v.mode().iloc[0])
+    certain = pd.DataFrame(
+        {"item_id": labels.index, "answer": labels.to_numpy(), "probability": 0.99, "disputed": False}
+    )
+    return table, certain
+
+
+def test_labels_that_look_pushed_wait_and_the_others_are_adopted():
+    table, certain = crowded(500, extra=8)
+    out = adopt(certain, table, NO_VOTES, NO_CONFLICT, NO_CONTROLS, Policy()).set_index("item_id")
+    aimed = out.index.isin([f"k{i}" for i in range(0, 500, 5)])
+    assert set(out.loc[aimed, "why"]) == {"pushed"}
+    assert out.loc[~aimed, "adopted"].all()
+
+
+def test_a_held_campaign_of_newcomers_is_one_voice_and_one_of_established_sources_is_not():
+    accepted, certain = crowded(500)
+    held = [(f"k{i}", "abcd"[(i + 1) % 4], False, "c-1") for i in range(0, 500, 5) for _ in range(8)]
+    group = pd.DataFrame(held, columns=["item_id", "vote", "established", "voice"])
+    fresh = adopt(certain, accepted, group, NO_CONFLICT, NO_CONTROLS, Policy())
+    assert fresh["adopted"].all()
+    aged = adopt(certain, accepted, group.assign(established=True), NO_CONFLICT, NO_CONTROLS, Policy())
+    assert aged["adopted"].mean() == pytest.approx(0.8)
+
+
+def test_newcomers_alone_adopt_nothing_where_most_items_have_established_voters():
+    mixed = pd.concat([votes(*[("j", "a")] * 3), votes(*[("i", "a")] * 3, established=False)])
+    certain = pd.DataFrame({"item_id": ["i", "j"], "answer": "a", "probability": 0.99, "disputed": False})
+    out = adopt(certain, mixed, NO_VOTES, NO_CONFLICT, NO_CONTROLS, Policy()).set_index("item_id")
+    assert out["why"].to_dict() == {"i": "unproven", "j": "adopted"}
+    new = mixed.assign(established=False)
+    assert adopt(certain, new, NO_VOTES, NO_CONFLICT, NO_CONTROLS, Policy())["adopted"].all()

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.numerics.characters import MAX_CHARS, fold
+from poison_guard.numerics.characters import MAX_CHARS, fold, skeleton
 from poison_guard.numerics.graphs import components
-from poison_guard.numerics.minhash import EMPTY, WIDTH, band_pairs, feature_count, similarity, sketch
+from poison_guard.numerics.minhash import EMPTY, WIDTH, band_pairs, feature_count, row_keys, similarity, sketch
 
 SENTENCE = "the quick brown fox jumps over a lazy dog while seven old wizards watch from their tower by the sea"
 WORDS = SENTENCE.split()
@@ -53,7 +53,7 @@ def test_a_text_that_shows_nothing_has_an_empty_sketch(text):
 
 
 def features(text):
-    words = fold(text).split()
+    words = skeleton(text).split()
     grams = {f" {w} "[k : k + 4] for w in words for k in range(len(w) - 1)}
     return grams | {("word", w) for w in words}
 
@@ -63,8 +63,8 @@ def test_estimates_are_near_the_true_similarity_and_size():
     texts = [" ".join(rng.permutation(WORDS)[: rng.integers(6, 18)]) for _ in range(60)]
     sketches = sketch(texts)
     left, right = np.triu_indices(60, 1)
-    true = [len(features(texts[i]) & features(texts[j])) / len(features(texts[i]) | features(texts[j]))
-            for i, j in zip(left, right, strict=True)]  # fmt: skip
+    sets = [features(text) for text in texts]
+    true = [len(sets[i] & sets[j]) / len(sets[i] | sets[j]) for i, j in zip(left, right, strict=True)]
     error = similarity(sketches, left, right) - true
     assert abs(error.mean()) < 0.02
     assert error.std() < 0.06
@@ -99,3 +99,18 @@ def test_components_join_what_shares_a_node():
     left, right = np.array([0, 1, 1, 5, 7]), np.array([9, 9, 4, 6, 6])
     assert components(left, right).tolist() == [0, 0, 0, 1, 1]
     assert components(left[:0], right[:0]).tolist() == []
+
+
+def test_equal_sketches_have_equal_keys_and_others_different_ones():
+    sketches = sketch([" ".join(WORDS[:k]) for k in range(20)] * 2)
+    keys = row_keys(sketches)
+    assert (keys[:20] == keys[20:]).all()
+    assert len(set(keys)) == len(np.unique(sketches, axis=0))
+
+
+def test_long_and_short_texts_in_many_blocks_have_the_sketches_they_have_alone():
+    rng = np.random.default_rng(1)
+    texts = [" ".join(rng.choice(WORDS, rng.integers(0, 600))) + " z" * int(rng.integers(2)) for _ in range(700)]
+    together = sketch(texts)
+    for k in range(0, 700, 70):
+        assert (together[k] == sketch([texts[k]])[0]).all()

@@ -4,19 +4,30 @@ import numpy as np
 import pytest
 
 from poison_guard.numerics.spacing import (
-    INNER,
-    OUTER,
-    dimension,
-    leaf_spacing,
+    LEAF_INNERS,
+    LEAF_OUTER,
+    leaf_ratios,
     log_ratio_chance,
     project_leaves,
     radius_at,
-    tail_dimension,
+    rate,
 )
 
 
 def cube(n, d, seed=0):
     return np.random.default_rng(seed).random((n, d)).astype(np.float32)
+
+
+def ratios_in(X, owner=None, known=None):
+    owner = np.arange(len(X)) if owner is None else owner
+    known = np.ones_like(X) if known is None else known
+    return leaf_ratios(X * known, known, owner, trees=4, rng=np.random.default_rng(0))
+
+
+def even(n, d, inner, outer, seed=1):
+    """Log ratios of simulated even data: the others lie independently in the ball of the outer neighbour."""
+    radii = np.sort(np.random.default_rng(seed).random((n, outer - 1)) ** (1 / d), axis=1)
+    return np.log(radii[:, inner - 1])
 
 
 @pytest.mark.parametrize("n", [5, 96, 97, 1000])
@@ -25,42 +36,55 @@ def test_leaves_hold_every_row_once(n):
     assert sorted(leaves[leaves >= 0]) == list(range(n))
 
 
-@pytest.mark.parametrize("d", [2, 5])
-def test_the_dimension_of_even_data_is_found_and_not_overstated_at_the_edges_of_leaves(d):
-    spacing = leaf_spacing(cube(4000, d), np.arange(4000), trees=4, rng=np.random.default_rng(0))
-    for found in (dimension(spacing.mean), tail_dimension(spacing.first)):
-        assert 0.6 * d < found < 1.1 * d
-
-
-def test_agreement_on_rounded_values_lowers_the_tail_dimension():
-    X = cube(4000, 5)
-    X[:, 2:] = np.round(X[:, 2:] * 3)
-    spacing = leaf_spacing(X, np.arange(4000), trees=4, rng=np.random.default_rng(0))
-    assert tail_dimension(spacing.first) < 3.5
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_near_rows_mostly_share_a_leaf(share):
+    X = cube(2000, 6)
+    X[1000:] = X[:1000] + 1e-4
+    leaves = project_leaves(X, np.random.default_rng(0), share=share)
+    leaf = np.empty(2000, int)
+    for k, rows in enumerate(leaves):
+        leaf[rows[rows >= 0]] = k
+    assert (leaf[:1000] == leaf[1000:]).mean() > 0.95
 
 
 def test_the_chance_of_a_ratio_is_that_of_simulated_even_data():
-    rng = np.random.default_rng(1)
-    d = 3
-    radii = np.sort(rng.random((100_000, OUTER - 1)) ** (1 / d), axis=1)
-    ratio = radii[:, INNER - 1]
-    bar = np.quantile(ratio, 0.01)
-    chance = np.exp(log_ratio_chance(np.log(np.array([bar])), np.array([float(d)])))
+    d, inner, outer = 3.0, 4, 16
+    bar = np.quantile(even(100_000, d, inner, outer), 0.01)
+    chance = np.exp(log_ratio_chance(np.array([bar]), np.array([d]), inner, outer))
     assert chance[0] == pytest.approx(0.01, rel=0.1)
-    assert radius_at(np.log(0.01), np.array([float(d)]))[0] == pytest.approx(bar, rel=0.05)
+    assert radius_at(np.log(0.01), np.array([d]), inner, outer)[0] == pytest.approx(np.exp(bar), rel=0.05)
 
 
-def test_rows_of_the_same_owner_are_no_neighbours():
-    X = cube(200, 4)
-    twins = np.concatenate([X, X + 1e-6])
-    alone = leaf_spacing(twins, np.tile(np.arange(200), 2), trees=2, rng=np.random.default_rng(0))
-    apart = leaf_spacing(twins, np.arange(400), trees=2, rng=np.random.default_rng(0))
-    assert alone.first.min() > -3
-    assert apart.first.max() < -3
+@pytest.mark.parametrize("d", [1, 4, 12])
+def test_the_rate_of_even_data_is_its_dimension(d):
+    assert rate(even(4000, d, 4, 16), 4, 16, (0.5, 0.25)) == pytest.approx(d, rel=0.1)
 
 
-def test_without_enough_rows_there_is_no_spacing_and_no_dimension():
-    spacing = leaf_spacing(cube(10, 2), np.arange(10), trees=3, rng=np.random.default_rng(0))
-    assert not spacing.least.any()
-    assert np.isnan(dimension(spacing.mean))
-    assert np.isnan(tail_dimension(spacing.first))
+def test_rows_that_cling_together_lower_the_rate_and_rows_that_share_places_leave_none():
+    ratios = even(4000, 6, 4, 16)
+    clinging = np.where(np.arange(4000) < 200, 3 * ratios, ratios)
+    assert rate(clinging, 4, 16, (0.5, 0.02)) < 0.7 * rate(ratios, 4, 16, (0.5, 0.02))
+    assert rate(np.where(np.arange(4000) < 200, -1e6, ratios), 4, 16, (0.5, 0.02)) < 1e-4
+
+
+def test_too_few_ratios_or_none_below_zero_give_no_rate():
+    assert np.isnan(rate(even(40, 3, 4, 16), 4, 16, (0.5, 0.02)))
+    assert np.isnan(rate(np.zeros(400), 4, 16, (0.5, 0.02)))
+
+
+def test_copies_stand_out_in_leaves_and_rows_of_their_own_source_do_not():
+    X = cube(2000, 6)
+    X[:10] = X[0] + 1e-4 * np.arange(10)[:, None]
+    owner = np.arange(2000)
+    chance = log_ratio_chance(ratios_in(X)[:, 0], np.full(2000, 6.0), LEAF_INNERS[0], LEAF_OUTER)
+    assert chance[:10].max() < np.quantile(chance[10:], 0.01)
+    owner[:10] = 0
+    assert ratios_in(X, owner)[:10].min() > -3
+
+
+def test_copies_stand_out_over_the_features_that_both_have():
+    X, rng = cube(2000, 8), np.random.default_rng(3)
+    X[:20] = X[0] + 1e-3 * rng.random((20, 8)).astype(np.float32)
+    known = (rng.random(X.shape) > 0.2).astype(np.float32)
+    ratios = ratios_in(X, known=known)
+    assert np.median(ratios[:20, 0]) < np.quantile(ratios[20:, 0], 0.01)

@@ -110,3 +110,12 @@ def test_without_features_rows_or_a_known_column_there_is_a_clear_error():
         FeatureMap().fit(sessions(0))
     with pytest.raises(DataError, match=r"feature\.speed"):
         FeatureMap().fit(sessions(9)).transform(sessions(9).drop(columns="feature.speed"))
+
+
+def test_records_are_compared_by_what_they_have():
+    frame = pd.DataFrame({"feature.speed": [1.0, np.nan, 3.0], "feature.client": ["a", None, "b"]})
+    features = FeatureMap().fit(frame)
+    compared = features.compared(frame)
+    assert compared.shape == (3, 2)
+    assert np.isnan(compared).tolist() == [[False, False], [True, False], [False, False]]
+    assert np.allclose(compared[[0, 2]], features.transform(frame)[[0, 2], :2])

@@ -48,12 +48,24 @@ def test_a_burst_alone_in_its_batch_is_told_by_what_was_said_before(crowd):
     pushed = world.rows("pushed")
     raid = world.frame[pushed].reset_index(drop=True)
     assert lockstep(raid, alpha=ALPHA) == []
-    earlier = world.frame.loc[~pushed, ["item_id", "source_id", "vote", "observed_at"]]
+    earlier = world.frame.loc[~pushed, ["record_id", "item_id", "source_id", "vote", "observed_at"]]
     campaigns = lockstep(raid, alpha=ALPHA, earlier=earlier)
     records = [record for campaign in campaigns for record in campaign.record_ids]
     assert len(set(records) & set(raid["record_id"])) >= 0.95 * len(raid)
     assert set(records) <= set(raid["record_id"])
-    assert sum(c.reason.args["n_records"] for c in campaigns) == len(records)
+    late = [record for campaign in campaigns for record in campaign.earlier_ids]
+    assert set(late) <= set(earlier["record_id"])
+    assert sum(c.reason.args["n_records"] for c in campaigns) == len(records) + len(late)
+
+
+def test_a_burst_that_goes_over_two_batches_names_its_earlier_half(crowd):
+    world = crowd(0, share=0.6)
+    first = world.frame["observed_at"] < world.frame["observed_at"].median()
+    new, old = world.frame[~first].reset_index(drop=True), world.frame[first].reset_index(drop=True)
+    late = {record for campaign in lockstep(new, alpha=ALPHA, earlier=old) for record in campaign.earlier_ids}
+    mine = set(old["record_id"][old["kind"] == "pushed"])
+    assert len(late & mine) >= 0.9 * len(mine)
+    assert len(late - mine) <= 0.05 * len(late)
 
 
 def test_a_flash_crowd_is_no_campaign(crowd):

@@ -25,6 +25,24 @@ def test_age_at_the_time_of_the_record_makes_a_source_established():
     assert list(established(early, ledger(), pd.Series([NOW, NOW]))) == [False, True]
 
 
+def test_who_starts_new_does_not_come_of_age_by_keeping_on():
+    days = [0, 40]
+    late = pd.DataFrame(
+        {"source_id": ["s", "s"], "source_since": NOW - pd.Timedelta(days=1),
+         "observed_at": [NOW + pd.Timedelta(days=d) for d in days]}
+    )  # fmt: skip
+    assert not established(late, ledger(), NOW + pd.Timedelta(days=40)).any()
+    before = late.head(1).assign(received_at=NOW)
+    assert not established(late.tail(1), ledger(), NOW + pd.Timedelta(days=40), before).any()
+    assert established(late.tail(1), ledger(), NOW + pd.Timedelta(days=40)).all()
+
+
+def test_verified_answers_do_not_make_a_known_newcomer_established():
+    table = ledger(("s0", 30, 0, 0, 0, False))
+    assert not established(ages(3), table, NOW).any()
+    assert established(ages(None), table, NOW).all()
+
+
 def test_a_forged_future_time_does_not_make_an_account_older():
     late = ages(10, observed_at=[NOW + pd.Timedelta(days=300)])
     assert not established(late, ledger(), NOW).any()

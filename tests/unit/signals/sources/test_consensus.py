@@ -23,24 +23,14 @@ def accuracy(result, truth):
 
 @pytest.mark.parametrize(
     ("name", "model", "least"),
-    [("duck", "dawid_skene", 0.879), ("duck", "auto", 0.879), ("product", "dawid_skene", 0.936),
-     ("product", "auto", 0.936), ("product", "majority", 0.896), ("rte", "one_coin", 0.920), ("rte", "auto", 0.920)],
+    [("duck", "dawid_skene", 0.879), ("duck", "auto", 0.888), ("product", "dawid_skene", 0.936),
+     ("product", "auto", 0.937), ("product", "majority", 0.896), ("rte", "one_coin", 0.920), ("rte", "auto", 0.9275)],
 )  # fmt: skip
 def test_real_crowds_reach_the_published_accuracy(public_data, name, model, least):
     answers = pd.read_csv(public_data / "crowd" / name / "answers.csv")
     answers.columns = ["item_id", "source_id", "answer"]
     truth = pd.read_csv(public_data / "crowd" / name / "truth.csv").set_index("item")["truth"].astype(str)
     assert accuracy(consensus(answers, model=model), truth) >= least
-
-
-@pytest.mark.slow
-def test_free_text_answers_keep_one_of_the_given_answers_an_item(public_data):
-    answers = pd.read_csv(public_data / "crowd" / "speech-dev-clean" / "answers.csv")
-    answers.columns = ["item_id", "source_id", "answer"]
-    result = consensus(answers)
-    assert result.model == "one_coin"
-    pairs = set(zip(answers["item_id"], answers["answer"], strict=True))
-    assert all(pair in pairs for pair in zip(result.items["item_id"], result.items["answer"], strict=True))
 
 
 def test_an_honest_crowd_is_right_and_its_sources_are_ranked_by_accuracy(crowd):
@@ -69,7 +59,7 @@ def test_history_breaks_a_tie_for_the_source_that_has_it():
             assert items.loc[0, "answer"] == answer
 
 
-@pytest.mark.parametrize("model", list(MODELS))
+@pytest.mark.parametrize("model", ["majority", "one_coin", "dawid_skene", "blend"])
 def test_an_item_under_attack_is_disputed_rather_than_decided(crowd, model):
     world = crowd(2, share=0.5, window=None)
     items = consensus(world.frame, world.controls, model).items.set_index("item_id")
@@ -169,3 +159,32 @@ def test_row_order_changes_nothing_and_probabilities_are_probabilities(model, tr
     assert once.items["probability"].between(0, 1).all()
     assert set(once.items["item_id"]) == {item for item, _, _ in triples}
     assert once.sources["reliability"].between(0, 1, inclusive="neither").all()
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "model"), [("rte", None, "blend"), ("duck", 2, "one_coin"), ("product", 1, "blend")]
+)
+def test_auto_takes_confusion_matrices_only_where_sources_have_answered_enough(public_data, name, answers, model):
+    frame = pd.read_csv(public_data / "crowd" / name / "answers.csv")
+    frame.columns = ["item_id", "source_id", "answer"]
+    if answers is not None:
+        frame = frame.sample(frac=1, random_state=0)
+        frame = frame[frame.groupby("item_id").cumcount() < answers]
+    assert consensus(frame).model == model
+
+
+def test_an_open_set_of_answers_is_judged_item_by_item():
+    answers = votes(*[(f"w{k}", s, f"word{k}" if s != "d" else f"else{k}") for k in range(30) for s in "abcd"])
+    result = consensus(answers)
+    assert result.model == "one_coin"
+    assert list(result.items["answer"].str[:4].unique()) == ["word"]
+    worth = result.sources.set_index("source_id")["reliability"]
+    assert worth["d"] < 0.2 < 0.9 < worth["a"]
+
+
+def test_ids_that_read_alike_are_reported_and_kept_apart():
+    answers = votes(("w", "Ann", "1"), ("w", "ann", "1"), ("w", "a\u200bnn", "2"), ("w", "bob", "1"), ("W", "bob", "1"))
+    result = consensus(answers)
+    assert result.lookalike == 3 + 2
+    assert len(result.sources) == 4
+    assert len(result.items) == 2

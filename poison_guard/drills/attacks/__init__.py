@@ -1,0 +1,1 @@
+"""Attacks and their benign twins, one file a kind; each ``make(seed, **params)`` returns a `World`."""

@@ -1,0 +1,219 @@
+"""Real crowds and messages under attack: public answers as they are, with a group added that agrees on wrong ones.
+
+The sets are not part of the package: a folder that has ``crowd/NAME/answers.csv`` (item, source, answer) and
+``truth.csv`` (item, truth), and ``messages/tweets-davidson.csv``. They tell neither times nor ages, so both are drawn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.drills.attacks.answering import COLUMNS, DAYS, births
+from poison_guard.drills.attacks.coordinated import BURSTS
+from poison_guard.drills.world import Origin, World, seal_world
+from poison_guard.drills.worlds.people import daily_times, draw_ids, stamp
+from poison_guard.errors import DataError, NotFoundError, UsageError
+
+__all__ = ["CROWDS", "Crowd", "find_data", "load_crowd", "load_messages", "raid", "raid_twin"]
+
+CROWDS: Mapping[str, str] = {"duck": "duck", "product": "product", "rte": "rte", "speech": "speech-dev-clean"}
+"""Name of a crowd to its folder."""
+_MESSAGES = "messages/tweets-davidson.csv"
+_ENOUGH = 100  # different answers from which they are free text
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """One set: `answers` has ``item, source, answer``, `truth` the true answer by item; all text."""
+
+    name: str
+    answers: pd.DataFrame
+    truth: pd.Series
+
+    @property
+    def free_text(self) -> bool:
+        """Whether answers are texts rather than one of some classes."""
+        return self.answers["answer"].nunique() > _ENOUGH
+
+
+def find_data(data: str | Path | None) -> Path:
+    """Return the folder of public data: `data`, else ``$POISON_GUARD_DATA``; `NotFoundError` says how to name one."""
+    named = data or os.environ.get("POISON_GUARD_DATA")
+    if not named:
+        raise NotFoundError("drills on public data need its folder: name it with --data or in POISON_GUARD_DATA")
+    folder = Path(named)
+    if not folder.is_dir():
+        raise NotFoundError(f"there is no folder {folder} with public data; name another with --data")
+    return folder
+
+
+def load_crowd(name: str, data: Path) -> Crowd:
+    """Return the crowd `name` (a key of `CROWDS`); the first of several answers of one person to an item stands.
+
+    `NotFoundError` where the folder lacks it, `DataError` where its files are not what they should be.
+    """
+    if name not in CROWDS:
+        raise NotFoundError(f"there is no crowd `{name}`; known: {', '.join(CROWDS)}")
+    folder = data / "crowd" / CROWDS[name]
+    answers = _read(folder / "answers.csv", ("item", "source", "answer")).drop_duplicates(["item", "source"])
+    truth = _read(folder / "truth.csv", ("item", "truth")).drop_duplicates("item").set_index("item")["truth"]
+    kept = answers[answers["item"].isin(truth.index)].reset_index(drop=True)
+    if kept.empty:
+        raise DataError(f"{folder} has no answer about an item whose truth is known")
+    return Crowd(name, kept, truth[truth.index.isin(kept["item"])].sort_index())
+
+
+def load_messages(data: Path) -> pd.Series:
+    """Return the tweets of the folder, text; `NotFoundError` and `DataError` as `load_crowd`."""
+    return _read(data / _MESSAGES, ("tweet",))["tweet"]
+
+
+def _read(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    if not file.is_file():
+        raise NotFoundError(f"there is no {file}; choose another set with --on or another folder with --data")
+    try:
+        frame = pd.read_csv(file, usecols=list(columns), dtype="str", keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} needs the columns {', '.join(columns)}: {error}") from None
+    return frame[frame[list(columns)].ne("").all(axis=1)]
+
+
+def raid(
+    seed: int,
+    *,
+    crowd: Crowd,
+    share: float = 0.6,
+    sybils: int = 200,
+    burst: str = "1h",
+    camouflage: int = 0,
+    aged: float = 0.0,
+    control_aware: bool = True,
+    constant: bool = False,
+    new: float = 0.2,
+    targeted: float = 0.2,
+    controls: float = 0.1,
+    benign: bool = False,
+) -> World:
+    """Return `crowd` with a group of `sybils` added, its parameters those of ``attacks.coordinated.make``.
+
+    A share `controls` of the items have known answers. Wrong answers are drawn from what is said of other items. With
+    `benign` each of the group's accounts says what one of the honest people said of that item. `UsageError` for an
+    unknown burst or a share that is not below 1.
+    """
+    if burst not in BURSTS or not 0 <= share < 1:
+        raise UsageError(f"burst must be one of {', '.join(BURSTS)} and share in [0, 1), got {burst!r} and {share}")
+    given: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("seed", "crowd")}
+    rng = np.random.default_rng([seed, 45])
+    honest = crowd.answers.assign(at=daily_times(rng, len(crowd.answers), days=DAYS), origin=str(Origin.HONEST))
+    honest["born"] = births(rng, honest.assign(who=honest["source"]), 1 - new)
+    items = crowd.truth.index.to_numpy()
+    known = rng.random(len(items)) < controls
+    aim = items[(rng.random(len(items)) < targeted) & ~known]
+    group = _group(rng, crowd, aim, items[known], given)
+    accounts = draw_ids(np.random.default_rng([seed, 46]), sybils, "u-")  # an attacker's are its twin's
+    group["source"] = accounts[group["source"].to_numpy(int)]
+    group["born"] = births(rng, group.assign(who=group["source"]), aged)
+    rows = pd.concat([honest, group], ignore_index=True).drop_duplicates(["item", "source"])
+    return _sealed(crowd, seed, rows, items, known, given | {"targets": aim.tolist(), "free_text": crowd.free_text})
+
+
+def raid_twin(seed: int, **params: Any) -> World:
+    """Return the benign twin of `raid`: the same accounts, saying what honest people say."""
+    return raid(seed, **params, benign=True)
+
+
+def _group(
+    rng: np.random.Generator, crowd: Crowd, aim: np.ndarray, known: np.ndarray, given: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The group's answers: ``item, source`` (a number), ``answer, at, origin``: pushes, then camouflage."""
+    sybils, share = given["sybils"], given["share"]
+    each = crowd.answers["item"].value_counts().reindex(aim).to_numpy(float) * share / (1 - share)
+    count = np.minimum(np.floor(each + rng.random(len(aim))).astype(int), sybils)
+    who = np.concatenate([rng.choice(sybils, n, replace=False) for n in count] or [np.zeros(0, int)])
+    hit = np.repeat(aim, count)
+    wrong = _wrong(rng, crowd, np.concatenate([aim, known]), constant=given["constant"])
+    pushed = pd.Series(hit).map(wrong).to_numpy()
+    pushes = _rows(hit, who, pushed, _raids(rng, hit, aim, given["burst"]), Origin.POISON)
+    others = np.setdiff1d(crowd.truth.index.to_numpy(), np.concatenate([aim, known]))
+    asked = np.concatenate([rng.choice(known, min(20, len(known)), replace=False) for _ in range(sybils)])
+    cover = rng.choice(others, sybils * given["camouflage"])
+    right = _honest_word(rng, crowd, np.concatenate([asked, cover]))
+    if not given["control_aware"]:
+        right[: len(asked)] = pd.Series(asked).map(wrong).to_numpy()
+    else:
+        right[: len(asked)] = crowd.truth.reindex(asked).to_numpy()
+    by = np.concatenate([np.repeat(np.arange(sybils), n) for n in (min(20, len(known)), given["camouflage"])])
+    at = daily_times(rng, len(by), days=DAYS)
+    rest = _rows(np.concatenate([asked, cover]), by, right, at, Origin.CAMOUFLAGE)
+    both = pd.concat([pushes, rest], ignore_index=True)
+    if given["benign"]:
+        both["answer"] = _honest_word(rng, crowd, both["item"].to_numpy())
+        both["origin"] = str(Origin.HONEST)
+    return both
+
+
+def _rows(item: np.ndarray, who: np.ndarray, answer: np.ndarray, at: np.ndarray, origin: Origin) -> pd.DataFrame:
+    return pd.DataFrame({"item": item, "source": who, "answer": answer, "at": at, "origin": str(origin)})
+
+
+def _wrong(rng: np.random.Generator, crowd: Crowd, items: np.ndarray, *, constant: bool) -> dict[str, str]:
+    """Item to the answer that the group agrees on: a true answer of other items; with `constant` always one."""
+    pool = np.sort(crowd.truth.unique())
+    if constant:
+        return dict.fromkeys(items.tolist(), "lol")
+    at = np.searchsorted(pool, crowd.truth.reindex(items).to_numpy())
+    return dict(zip(items.tolist(), pool[(at + rng.integers(1, len(pool), len(items))) % len(pool)], strict=True))
+
+
+def _honest_word(rng: np.random.Generator, crowd: Crowd, items: np.ndarray) -> np.ndarray:
+    """What one of the honest people, drawn at random, said of each item."""
+    said = crowd.answers.sort_values("item", kind="stable")
+    first = np.searchsorted(said["item"].to_numpy(), items, side="left")
+    after = np.searchsorted(said["item"].to_numpy(), items, side="right")
+    return said["answer"].to_numpy(object)[first + (rng.random(len(items)) * (after - first)).astype(int)]
+
+
+def _raids(rng: np.random.Generator, hit: np.ndarray, aim: np.ndarray, burst: str) -> np.ndarray:
+    """When each push comes: in the raid that its item belongs to, or at any time."""
+    raids, seconds = BURSTS[burst]
+    if not raids:
+        return daily_times(rng, len(hit), days=DAYS)
+    begin = rng.choice(np.arange(2, DAYS - 2), raids, replace=False) * 86_400 + rng.uniform(9, 20, raids) * 3600
+    of = pd.Series(hit).map(dict(zip(aim.tolist(), rng.integers(0, raids, len(aim)), strict=True))).to_numpy(int)
+    return stamp(begin[of] + rng.random(len(hit)) * seconds)
+
+
+def _sealed(
+    crowd: Crowd, seed: int, rows: pd.DataFrame, items: np.ndarray, known: np.ndarray, params: Mapping[str, Any]
+) -> World:
+    drafted = pd.DataFrame(
+        {
+            COLUMNS["source_id"]: rows["source"].astype("str"),
+            COLUMNS["item_id"]: rows["item"].astype("str"),
+            COLUMNS["answer"]: rows["answer"].astype("str"),
+            COLUMNS["observed_at"]: rows["at"].astype("datetime64[us]"),
+            COLUMNS["source_since"]: rows["born"].astype("datetime64[us]"),
+            "origin": rows["origin"].astype("str"),
+            "honest_source": rows["origin"].eq(str(Origin.HONEST)).groupby(rows["source"]).transform("all"),
+            "truth": rows["item"].map(crowd.truth).astype("str"),
+        }
+    )
+    facts = pd.DataFrame({"item_id": items, "label": crowd.truth.to_numpy(), "control": known})
+    return seal_world(
+        drafted.reset_index(drop=True),
+        name=crowd.name,
+        seed=seed,
+        columns=COLUMNS,
+        prefix="a",
+        trusted=drafted.head(0).drop(columns=["origin", "honest_source", "truth"]),
+        item_truth=facts.astype({"item_id": "str", "label": "str"}),
+        controls=facts.loc[known, ["item_id", "label"]].set_axis(["item_id", "answer"], axis=1).reset_index(drop=True),
+        params=params,
+    )

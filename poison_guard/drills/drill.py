@@ -1,0 +1,103 @@
+"""What a drill is, and the cells it is run in: each with its parameters, on synthetic or public data."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from poison_guard.drills.trial import By
+from poison_guard.drills.world import World
+from poison_guard.errors import NotFoundError, UsageError
+
+__all__ = ["Cell", "Drill", "Params", "cells", "kind_of"]
+
+Params = Mapping[str, Any]
+"""Keyword arguments of a drill's `make`; what is not named keeps its default."""
+
+_GIVEN_BY_US = ("seed", "crowd", "base", "benign")
+_ATTACKS = "poison_guard.drills.attacks."
+_RAIDS = ("poison_guard.drills.crowds:raid", "poison_guard.drills.crowds:raid_twin")
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One attack; `make` and `twin` name functions ``(seed, **params) -> World`` as ``module:function``."""
+
+    number: int
+    """Its number in the project's list of attacks; several drills may share one."""
+    name: str
+    make: str
+    grid: tuple[Params, ...]
+    """Parameters it is run with, in one batch."""
+    twin: str | None
+    """Its honest look-alike, which takes the same parameters; None where the drill is one."""
+    what: str
+    atlas: str
+    """MITRE ATLAS technique."""
+    remains: str
+    """Residual risk: what of it the guard does not see, or what it costs."""
+    days: tuple[Params, ...] = ()
+    """Parameters it is run with day by day."""
+    on: Literal["", "crowd", "messages"] = ""
+    """Public data it can be run on."""
+    real: tuple[Params, ...] = ()
+    """Parameters it is run with on public data."""
+
+    def function(self, on: str, *, twin: bool = False) -> Callable[..., World]:
+        """Return what draws its world, or its twin's, on ``synthetic`` or the name of a public set."""
+        named = _RAIDS[twin] if self.on == "crowd" and on != "synthetic" else self.twin if twin else self.make
+        if named is None:
+            raise NotFoundError(f"the drill {self.name} is a benign twin itself and has none")
+        module, _, function = named.partition(":")
+        full = module if module.startswith("poison_guard.") else _ATTACKS + module
+        return cast("Callable[..., World]", getattr(importlib.import_module(full), function))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One line of the table: a drill with its parameters, on synthetic or public data, at once or day by day."""
+
+    drill: str
+    on: str
+    by: By
+    params: Params
+
+
+def cells(drill: Drill, on: str, given: Mapping[str, Sequence[Any]] | None = None) -> list[Cell]:
+    """Return the cells of a drill on ``synthetic`` or a public set, none where it does not fit that set.
+
+    `given` values take the place of those of the grid, each with each: one cell a combination. `UsageError` for a
+    parameter that its `make` does not have.
+    """
+    if on != "synthetic" and drill.on != kind_of(on):
+        return []
+    if given:
+        _check(drill, on, given)
+    found: list[Cell] = []
+    grids: tuple[tuple[By, tuple[Params, ...]], ...] = (("all", drill.grid), ("day", drill.days))
+    for by, grid in grids if on == "synthetic" else (("all", drill.real),):
+        for params in grid:
+            for values in itertools.product(*(given or {}).values()):
+                cell = Cell(drill.name, on, cast("By", by), {**params, **dict(zip(given or {}, values, strict=True))})
+                if cell not in found:
+                    found.append(cell)
+    return found
+
+
+def kind_of(on: str) -> str:
+    """Return what a public set is, ``crowd`` or ``messages``."""
+    return "messages" if on == "tweets" else "crowd"
+
+
+def _check(drill: Drill, on: str, given: Mapping[str, Sequence[Any]]) -> None:
+    parameters = inspect.signature(drill.function(on)).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return  # it hands them on; whoever takes them refuses what is not one
+    known = [name for name in parameters if name not in _GIVEN_BY_US]
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise UsageError(f"the drill {drill.name} has no parameter {unknown!r}; it has {', '.join(known)}")

@@ -1,0 +1,225 @@
+"""What drills measured as lines of a table: mean, worst and interval over seeds, the benign twin beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from poison_guard.drills.drill import Cell
+from poison_guard.drills.registry import DRILLS
+from poison_guard.drills.sweep import Measured
+from poison_guard.drills.trial import Trial
+from poison_guard.numerics.intervals import proportion_bounds
+
+__all__ = ["COLUMNS", "Line", "Share", "as_rows", "glance", "markdown", "summarise", "with_words"]
+
+
+_LEGEND = """\
+Every cell is drawn anew for each seed, ingested into an empty home, sealed, and read back. In percent: mean (worst
+seed, where it is another) [95 % interval of the mean: the wider of exact binomial over all records and Student's t over
+seeds].
+
+**attack held**: attack records in quarantine at the end; **at first**: when they were first decided, before late
+evidence took more back. **targets wrong, right, deferred**: of all targeted items, what a sealed snapshot holds.
+**honest held**: of honest records about other than targeted items, and about those. **twin held**: of the own
+records of the benign look-alike with the same parameters; **in its world**: of all honest records there. **hours**:
+from the first attack record to the batch from which on half of what had come was held. **accepted each**: attack
+records that passed, an attacking account.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share over seeds, in [0, 1]: its mean, its worst, and a 95 % interval of the mean."""
+
+    mean: float
+    worst: float
+    low: float
+    high: float
+    n: int
+    """What it is a share of, all seeds together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One cell over its seeds; a figure is None where there is nothing to measure."""
+
+    cell: Cell
+    seeds: int
+    shares: Mapping[str, Share | None]
+    hours: float | None
+    """Mean time to detection over the seeds that have one; None for cells run in one batch."""
+    undetected: int
+    """Seeds, run day by day, where less than half of the attack was held at the end."""
+    accepted_each: float | None
+    """Attack records accepted, a source that sends any: mean over seeds."""
+    seconds: float
+    """CPU seconds a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    title: str
+    share: str
+    whole: str
+    good_is_high: bool = False
+    of_twin: bool = False
+
+
+_FIGURES: Mapping[str, _Figure] = {
+    "recall": _Figure("attack held", "attack_recall", "attack_records", good_is_high=True),
+    "recall_at_first": _Figure("at first", "recall_at_first", "attack_records", good_is_high=True),
+    "wrong": _Figure("targets wrong", "target_wrong", "target_items"),
+    "right": _Figure("right", "target_right", "target_items", good_is_high=True),
+    "deferred": _Figure("deferred", "target_deferred", "target_items"),
+    "elsewhere": _Figure("honest held elsewhere", "honest_held_elsewhere", "honest_elsewhere"),
+    "on_targets": _Figure("on targets", "honest_held_on_targets", "honest_on_targets"),
+    "blocked": _Figure("honest blocked", "honest_sources_blocked_rate", "honest_sources"),
+    "twin": _Figure("twin held", "own_held", "own_records", of_twin=True),
+    "twin_world": _Figure("in its world", "honest_held_rate", "honest_records", of_twin=True),
+    "twin_blocked": _Figure("twin blocked", "honest_sources_blocked_rate", "honest_sources", of_twin=True),
+    "twin_wrong": _Figure("twin wrong", "target_wrong", "target_items", of_twin=True),
+}
+_GLANCE = ("recall", "wrong", "right", "deferred", "elsewhere", "on_targets", "twin", "twin_world")
+COLUMNS = ("drill", "on", "with", *(f.title for f in _FIGURES.values()), "hours", "accepted each", "seeds")
+"""Titles of the cells that `as_rows` returns."""
+
+
+def summarise(measured: Sequence[Measured]) -> list[Line]:
+    """Return one line a cell, in the order in which cells were first measured."""
+    by_cell: list[tuple[Cell, list[Measured]]] = []
+    for one in measured:
+        mine = next((group for cell, group in by_cell if cell == one.cell), None)
+        if mine is None:
+            by_cell.append((one.cell, [one]))
+        else:
+            mine.append(one)
+    return [_line(cell, group) for cell, group in by_cell]
+
+
+def _line(cell: Cell, group: list[Measured]) -> Line:
+    benign = DRILLS[cell.drill].twin is None
+    attacks = [] if benign else [one.attack for one in group]
+    twins = [one.attack for one in group] if benign else [one.twin for one in group if one.twin]
+    shares = {name: _share(twins if f.of_twin else attacks, f) for name, f in _FIGURES.items()}
+    by_day = attacks if cell.by == "day" else []
+    hours = [h for trial in by_day if (h := trial.figures["detect_hours"]) is not None]
+    each = [e for trial in attacks if (e := trial.figures["accepted_per_attacker"]) is not None]
+    return Line(
+        cell,
+        len(group),
+        shares,
+        float(np.mean(hours)) if hours else None,
+        len(by_day) - len(hours),
+        float(np.mean(each)) if each else None,
+        float(np.mean([one.seconds for one in group])),
+    )
+
+
+def _share(trials: Sequence[Trial], figure: _Figure) -> Share | None:
+    """Summarise one figure over seeds.
+
+    The interval is the wider, on each side, of two: exact binomial (Clopper and Pearson 1934) of all seeds' counts,
+    which takes records for independent, and Student's t of the seeds' shares, which needs no such thing but sees no
+    spread in few seeds that agree.
+    """
+    found = [
+        (t.figures[figure.share], t.figures[figure.whole]) for t in trials if t.figures.get(figure.share) is not None
+    ]
+    if not found:
+        return None
+    values = np.array([share for share, _ in found])
+    n = sum(int(whole) for _, whole in found)
+    hits = sum(round(share * whole) for share, whole in found)
+    low, high = proportion_bounds(hits, n, low_tail=0.025, high_tail=0.025)
+    if len(values) > 1:
+        from scipy import stats
+
+        half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+        low, high = min(low, values.mean() - half), max(high, values.mean() + half)
+    worst = values.min() if figure.good_is_high else values.max()
+    return Share(float(values.mean()), float(worst), max(0.0, float(low)), min(1.0, float(high)), n)
+
+
+def with_words(cell: Cell) -> str:
+    """Return the parameters of a cell as people write them, and how its records came."""
+    words = [f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in cell.params.items()]
+    return ", ".join(words + (["day by day"] if cell.by == "day" else [])) or "defaults"
+
+
+def as_rows(lines: Sequence[Line], cell_of: Callable[[Share | None], str] | None = None) -> list[tuple[str, ...]]:
+    """Return the cells of the table as text, in the order of `COLUMNS`."""
+    shown = cell_of or _brief
+    return [
+        (
+            line.cell.drill,
+            line.cell.on,
+            with_words(line.cell),
+            *(shown(line.shares[name]) for name in _FIGURES),
+            _hours(line),
+            "–" if line.accepted_each is None else f"{line.accepted_each:.1f}",
+            str(line.seeds),
+        )
+        for line in lines
+    ]
+
+
+def _hours(line: Line) -> str:
+    if line.cell.by == "all":
+        return "–"
+    told = "never" if line.hours is None else f"{line.hours:.0f}"
+    return f"{told} ({line.undetected} never)" if line.hours is not None and line.undetected else told
+
+
+def _brief(share: Share | None) -> str:
+    """Mean and, in brackets where it is another, the worst seed, in percent."""
+    if share is None:
+        return "–"
+    mean, worst = f"{100 * share.mean:.1f}", f"{100 * share.worst:.1f}"
+    return mean if mean == worst else f"{mean} ({worst})"
+
+
+def _long(share: Share | None) -> str:
+    return "–" if share is None else f"{_brief(share)} [{100 * share.low:.1f}–{100 * share.high:.1f}]"
+
+
+def glance(lines: Sequence[Line]) -> list[str]:
+    """Return a Markdown table, a row a drill and set: its least and its greatest mean over its cells, and what remains.
+
+    In percent.
+    """
+    titles = [_FIGURES[name].title for name in _GLANCE]
+    rows = [f"| drill | on | {' | '.join(titles)} | what remains |", "|---|---|" + "---:|" * len(titles) + "---|"]
+    for drill, on in dict.fromkeys((line.cell.drill, line.cell.on) for line in lines):
+        mine = [line for line in lines if (line.cell.drill, line.cell.on) == (drill, on)]
+        figures = [_range([line.shares[name] for line in mine]) for name in _GLANCE]
+        rows.append(f"| {drill} | {on} | {' | '.join(figures)} | {DRILLS[drill].remains} |")
+    return rows
+
+
+def _range(shares: Sequence[Share | None]) -> str:
+    means = [share.mean for share in shares if share is not None]
+    if not means:
+        return "–"
+    least, greatest = f"{100 * min(means):.1f}", f"{100 * max(means):.1f}"
+    return least if least == greatest else f"{least}–{greatest}"
+
+
+def markdown(lines: Sequence[Line], *, command: str) -> str:
+    """Return the report of a sweep: what it measured, and a table of attacks and twins."""
+    seeds = max((line.seeds for line in lines), default=0)
+    head = [
+        f"# Drills, {seeds} seed{'' if seeds == 1 else 's'}\n\nWritten by `{command}`.",
+        _LEGEND,
+        "## At a glance\n\nMeans over seeds, the least and the greatest of a drill's cells.\n",
+        *glance(lines),
+        "\n## Every cell\n",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---|---|---|" + "---:|" * (len(COLUMNS) - 3),
+    ]
+    rows = [f"| {' | '.join(row)} |" for row in as_rows(lines, _long)]
+    seconds = sum(line.seconds * line.seeds for line in lines)
+    return "\n".join([*head, *rows, "", f"CPU time: {seconds / 60:.1f} min."]) + "\n"

@@ -1,0 +1,165 @@
+"""Find sources that agree with each other on disputed items, whenever they answer: rare agreements weigh more.
+
+Agreement where all agree tells nothing, however much of it there is, so camouflage neither hides a group nor binds
+honest people to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.numerics.graphs import components
+from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_sum_high
+from poison_guard.records import Campaign
+from poison_guard.signals.campaigns.finding import finding
+
+__all__ = ["agreement"]
+
+_MIN_SOURCES = 4
+_SETTLED = 0.8  # share of an item's votes for one answer from which on it tells nothing
+_MIN_VOTES = 4  # of an item, to be disputed at all
+_SHARED = 4  # disputed items that two sources must have in common
+_ALWAYS = 0.95  # share of them on which they must agree: honest people of one school err apart
+_MOST_PAIRS = 4_000_000  # pairs of votes looked at; of the items, those with the most votes are left out beyond
+_COMPANION = 0.05  # adjusted p of a pair up to which it joins a group that others proved
+
+
+@dataclass(frozen=True, slots=True)
+class _Votes:
+    """Votes on disputed items, one a source, item and answer, sorted by item; all ``(n,)``."""
+
+    item: np.ndarray
+    source: np.ndarray
+    pair: np.ndarray
+    """Code of the (item, answer) pair."""
+    row: np.ndarray
+    """Position in the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Links:
+    """Pairs of sources with enough disputed items in common; all ``(m,)``."""
+
+    left: np.ndarray
+    right: np.ndarray
+    p: np.ndarray
+    """Adjusted chance that they agree as much without knowing of each other."""
+
+
+def agreement(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None = None) -> list[Campaign]:
+    """Return groups of at least four sources in a campaign frame that all but always agree on disputed items.
+
+    `frame` has ``record_id, item_id, source_id, vote``. Null: on each item, who gave which of its answers is chance, so
+    two of its voters agree as often as two votes drawn from it do. The agreements of two sources, each weighed by the
+    logarithm of how rare it is, are tested with Chernoff's bound; pairs are adjusted together (Benjamini-Hochberg).
+    Pairs at `alpha` that agree on 95 % of at least four shared items prove a group, weaker ones join it. Its records
+    are the votes on disputed items that two of the group give alike. `earlier` (the same columns, of former batches) is
+    evidence like the rest, and named apart. Sources that share few disputed items cannot be told from honest ones.
+
+    References: Beutel et al. (2013), "CopyCatch"; Hooi et al. (2016), "FRAUDAR" (weights that resist camouflage);
+    Chernoff (1952).
+    """
+    both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
+    votes = _disputed(both)
+    links = _links(votes)
+    if not len(links.p) or links.p.min() > alpha:
+        return []
+    kept = links.p <= max(alpha, _COMPANION)
+    left, right, p = links.left[kept], links.right[kept], links.p[kept]
+    group = components(np.r_[left, right], np.tile(np.arange(len(left)), 2))[: len(left)]
+    found = []
+    for g in np.unique(group):
+        sources = np.unique(np.r_[left[group == g], right[group == g]])
+        best = float(p[group == g].min())
+        if len(sources) < _MIN_SOURCES or best > alpha:
+            continue
+        mine = np.isin(votes.source, sources)
+        alike = np.flatnonzero(mine & (np.bincount(votes.pair, mine)[votes.pair] >= 2))
+        if (votes.row[alike] < len(frame)).any():
+            found.append(_campaign(both, len(frame), votes, alike, mine, best))
+    return found
+
+
+def _disputed(both: pd.DataFrame) -> _Votes:
+    whole = both[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
+    table = pd.DataFrame({c: pd.factorize(both[c], sort=True)[0] for c in ("item_id", "source_id", "vote")})
+    table["row"] = np.arange(len(both))
+    table = table[whole].sort_values(["item_id", "vote", "source_id", "row"], kind="stable")
+    table = table.drop_duplicates(["item_id", "source_id", "vote"])
+    answers = int(table["vote"].max()) + 1 if len(table) else 1
+    pair = table["item_id"] * answers + table["vote"]
+    total = table.groupby("item_id")["row"].transform("size")
+    top = table.groupby(pair)["row"].transform("size").groupby(table["item_id"]).transform("max")
+    open_ = ((total >= _MIN_VOTES) & (top < _SETTLED * total)).to_numpy()
+    open_ = open_ & _affordable(table["item_id"].to_numpy(), total.to_numpy(), open_)
+    codes = pd.factorize(pair[open_])[0]
+    told = table[open_]
+    return _Votes(told["item_id"].to_numpy(), told["source_id"].to_numpy(), codes, told["row"].to_numpy())
+
+
+def _affordable(item: np.ndarray, total: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return which votes ``(n,)`` are of items that fit into `_MOST_PAIRS`, those with few votes first."""
+    items, first = np.unique(item, return_index=True)
+    size = np.where(wanted[first], total[first], 0).astype(float)
+    order = np.argsort(size, kind="stable")
+    fits = np.zeros(len(items), bool)
+    fits[order] = np.cumsum((size * (size - 1) / 2)[order]) <= _MOST_PAIRS
+    return fits[np.searchsorted(items, item)]
+
+
+def _links(votes: _Votes) -> _Links:
+    """Return all pairs of sources with `_SHARED` items in common; those that differ too often have p = 1."""
+    nothing = np.zeros(0, np.int64)
+    if not len(votes.item):
+        return _Links(nothing, nothing, np.zeros(0))
+    a, b = _pairs(votes.item)
+    a, b = a[votes.source[a] != votes.source[b]], b[votes.source[a] != votes.source[b]]
+    agree = votes.pair[a] == votes.pair[b]
+    rate = pd.Series(agree).groupby(votes.item[a]).transform("mean").to_numpy()
+    low, high = np.minimum(votes.source[a], votes.source[b]), np.maximum(votes.source[a], votes.source[b])
+    code, names = pd.factorize(low * (votes.source.max() + 1) + high)
+    told = (rate > 0) & (rate < 1)
+    shared = np.bincount(code, told, minlength=len(names))
+    enough = shared >= _SHARED
+    agreed = np.bincount(code, agree & told, minlength=len(names))
+    used = told & enough[code]
+    weight = -np.log(np.where(told, rate, 0.5))
+    p = binomial_sum_high(
+        code[used], agree[used].astype(float), np.ones(used.sum()), rate[used], weight[used], len(names)
+    )
+    p = np.where(agreed >= _ALWAYS * shared, p, 1.0)[enough]
+    pairs = names[enough]
+    return _Links(pairs // (votes.source.max() + 1), pairs % (votes.source.max() + 1), benjamini_hochberg(p))
+
+
+def _pairs(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return positions ``(m,)`` of both votes of every pair on one item; `item` is sorted."""
+    start, size = np.unique(item, return_index=True, return_counts=True)[1:]
+    left: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    for n in np.unique(size):
+        i, j = np.triu_indices(n, 1)
+        begin = start[size == n][:, None]
+        left.append((begin + i).ravel())
+        right.append((begin + j).ravel())
+    return np.concatenate(left), np.concatenate(right)
+
+
+def _campaign(both: pd.DataFrame, n_own: int, votes: _Votes, alike: np.ndarray, mine: np.ndarray, p: float) -> Campaign:
+    return finding(
+        both,
+        votes.row[alike],
+        kind="agreement",
+        p=max(p, SMALLEST_P),
+        strength=len(alike) / mine.sum(),
+        who="source_id",
+        args={
+            "n_records": len(alike),
+            "n_sources": len(np.unique(votes.source[alike])),
+            "n_items": len(np.unique(votes.item[alike])),
+        },
+        n_own=n_own,
+    )

@@ -1,0 +1,208 @@
+"""Find cohorts, sources with a trait in common, that push answers against all others: newcomers, accounts born at once.
+
+A cohort is drawn up without looking at what its sources say, so that it can be tested by what they say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_high
+from poison_guard.records import Campaign
+from poison_guard.signals.campaigns.finding import finding
+
+__all__ = ["BIRTHS", "cohort_traits"]
+
+BIRTHS = (3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
+"""Seconds within which accounts were made to be one cohort; each is tried twice, half a window apart."""
+_MIN_SOURCES = 4
+_MIN_VOTES = 2  # of a cohort about an item, and of it for one answer
+_ERROR = 0.45  # share of a cohort's honest votes that are wrong, at most: newcomers may be that careless
+_REST = 0.35  # and of the votes of all others
+_LEND = 3.0  # votes' worth of what is assumed of a cohort, beside what the others say of the item
+_WRONG = 3  # wrong answers that honest errors fall upon, at most: some are likelier than others
+_CLEAR = 0.01  # an item's p-value that is counted: more such items than chance gives prove a cohort
+_MOST_FALSE = 0.05  # share of the items named of a proven cohort that may be named falsely
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Votes:
+    """One row a source, item and answer, as integer codes; all ``(n,)``."""
+
+    item: np.ndarray
+    source: np.ndarray
+    pair: np.ndarray
+    """Code of the (item, answer) pair."""
+    row: np.ndarray
+    """Position in the frame."""
+    born: np.ndarray
+    """Seconds; NaN where unknown."""
+    new: np.ndarray
+    wrong: int
+    """Answers an item can have besides the true one."""
+
+
+def cohort_traits(
+    frame: pd.DataFrame, *, alpha: float, newcomer: pd.Series, earlier: pd.DataFrame | None = None
+) -> list[Campaign]:
+    """Return the cohorts of a campaign frame that push answers, each with the records that do.
+
+    `frame` has ``record_id, item_id, source_id, vote, source_since, observed_at``; `newcomer` is a bool a row of it
+    (and, after them, of `earlier`, the same columns of former batches). Cohorts are the newcomers, and the accounts
+    made within a window of `BIRTHS`. Of each item, the cohort's votes for an answer other than the most given one of
+    the rest, the established sources outside it, are tested: an honest cohort gives it as often as its share among the
+    rest says, drawn to a generous rate of errors. A cohort is proven by its clearest item (Benjamini-Hochberg over
+    items) or by more clear items than chance gives (binomial), corrected for the number of cohorts; among honest
+    independent sources any is with chance at most `alpha`. Its records are the votes on the items that then stand out,
+    a twentieth of them falsely at most, and what those who push at least two of them give alike against the rest.
+
+    References: Cao et al. (2012), "Aiding the Detection of Fake Accounts in Large Scale Social Online Services" (new
+    accounts together); Benjamini & Hochberg (1995); Donoho & Jin (2004), "Higher Criticism" (counting clear items).
+    """
+    both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
+    votes = _votes(both, newcomer)
+    ways = _cohorts(votes)
+    tests = [_tested(votes, way) for way in ways]
+    tried = sum(test["cohort"].nunique() for test in tests)
+    found = []
+    for way, test in zip(ways, tests, strict=True):
+        for name, items in test.groupby("cohort", sort=True):
+            p = min(1.0, _chance(items) * tried)
+            if p <= alpha:
+                pushed = _pushes(votes, way == name, items)
+                if (votes.row[pushed] < len(frame)).any():
+                    found.append(_campaign(both, len(frame), votes, pushed, p))
+    return found
+
+
+def _votes(both: pd.DataFrame, newcomer: pd.Series) -> _Votes:
+    table = pd.DataFrame(
+        {
+            "item": both["item_id"].to_numpy(object),
+            "source": both["source_id"].to_numpy(object),
+            "vote": both["vote"].to_numpy(object),
+            "row": np.arange(len(both)),
+            "born": pd.to_datetime(both["source_since"], utc=True).to_numpy("datetime64[s]"),
+            "new": np.asarray(newcomer, bool),
+        }
+    )[both[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()]
+    for column in ("item", "source", "vote"):
+        table[column] = pd.factorize(table[column], sort=True)[0]
+    table = table.sort_values(["item", "vote", "source", "row"]).drop_duplicates(["item", "vote", "source"])
+    by_source = table.groupby("source")
+    born, new = by_source["born"].transform("min"), by_source["new"].transform("any")
+    answers = int(table["vote"].max()) + 1 if len(table) else 1
+    return _Votes(
+        item=table["item"].to_numpy(),
+        source=table["source"].to_numpy(),
+        pair=pd.factorize(table["item"] * answers + table["vote"])[0],
+        row=table["row"].to_numpy(),
+        born=np.where(born.isna(), np.nan, born.to_numpy("datetime64[s]").astype(float)),
+        new=new.to_numpy(),
+        wrong=max(answers - 1, 1),
+    )
+
+
+def _cohorts(votes: _Votes) -> list[np.ndarray]:
+    """Return ways ``(n,)`` to part the votes into cohorts, -1 for none.
+
+    Cohorts with fewer than four sources are none, nor those with more than half of the established ones: one that has
+    no equal rest cannot be told from it.
+    """
+    known = np.isfinite(votes.born)
+    born = np.where(known, votes.born, 0)
+    windows = [np.floor(born / width + shift) for width in BIRTHS for shift in (0.0, 0.5)]
+    ways = [np.where(votes.new, 0, -1), *(np.where(known, window, -1).astype(np.int64) for window in windows)]
+    everyone = len(np.unique(votes.source[~votes.new]))
+    kept = []
+    for way in ways:
+        pairs = np.unique(np.stack([way, votes.source, votes.new.astype(int)]), axis=1)
+        name, of = np.unique(pairs[0], return_inverse=True)
+        size, old = np.bincount(of), np.bincount(of, 1 - pairs[2])
+        enough = name[(size >= _MIN_SOURCES) & (old <= everyone / 2)]
+        kept.append(np.where(np.isin(way, enough), way, -1))
+    return kept
+
+
+def _tested(votes: _Votes, cohort: np.ndarray) -> pd.DataFrame:
+    """Return ``cohort, item, pair, p`` of each item that a cohort speaks of twice: its most pushed answer, the chance.
+
+    The chance that as many honest members err alike, and that all the rest err instead, is added up. The rest are the
+    established sources outside the cohort.
+    """
+    table = pd.DataFrame({"cohort": cohort, "item": votes.item, "pair": votes.pair, "old": ~votes.new})
+    said = table[cohort >= 0].groupby(["cohort", "item", "pair"], sort=True)["old"].agg(n="size", n_old="sum")
+    said = said.reset_index()
+    said["of"] = said.groupby(["cohort", "item"])["n"].transform("sum")
+    said = said[said["of"] >= _MIN_VOTES]
+    all_old = table.groupby(["item", "pair"])["old"].sum().rename("all_old").reset_index()
+    wide = said[["cohort", "item", "of"]].drop_duplicates().merge(all_old, on="item")
+    wide = wide.merge(said[["cohort", "pair", "n", "n_old"]], on=["cohort", "pair"], how="left")
+    wide = wide.fillna({"n": 0, "n_old": 0})
+    rest = wide["all_old"] - wide["n_old"]
+    by = rest.groupby([wide["cohort"], wide["item"]])
+    top, others = by.transform("max"), by.transform("sum")
+    wrong = min(votes.wrong, _WRONG)
+    rate = (rest + _LEND * _ERROR / wrong) / (others + _LEND)
+    alike = binomial_high(wide["n"].to_numpy(), wide["of"].to_numpy(), rate.to_numpy())
+    odds = (_REST / wrong / (1 - _REST)) ** (top - rest).to_numpy(float)
+    p = np.minimum(1.0, np.minimum(votes.wrong, wide["of"] // 2) * alike + odds / (1 + odds))
+    wide["p"] = np.where((rest < top) & (wide["n"] >= _MIN_VOTES), p, 1.0)
+    first = wide.sort_values(["cohort", "item", "p", "pair"], kind="stable").drop_duplicates(["cohort", "item"])
+    return first[["cohort", "item", "pair", "p"]]
+
+
+def _chance(items: pd.DataFrame) -> float:
+    """Return the chance that an honest cohort has an item this clear, or this many clear ones."""
+    p = items["p"].to_numpy()
+    many = float(binomial_high((p <= _CLEAR).sum(), len(p), _CLEAR))
+    return 2 * min(float(benjamini_hochberg(p).min()), many)
+
+
+def _pushes(votes: _Votes, member: np.ndarray, items: pd.DataFrame) -> np.ndarray:
+    """Return positions of the votes that a proven cohort pushes: on its clear items, and what its pushers share."""
+    p = items["p"].to_numpy()
+    clear = (benjamini_hochberg(p) <= _MOST_FALSE) | ((p <= _CLEAR) & (p == p.min()))
+    pushed = member & np.isin(votes.pair, items["pair"].to_numpy()[clear])
+    for _ in range(_ROUNDS):
+        pusher = member & (np.bincount(votes.source, pushed)[votes.source] >= 2)
+        company = np.bincount(votes.pair, pusher)[votes.pair]
+        more = pushed | (pusher & (company >= 2) & (_rest_says_other(votes, pusher)))
+        if (more == pushed).all():
+            break
+        pushed = more
+    return np.flatnonzero(pushed)
+
+
+def _rest_says_other(votes: _Votes, pusher: np.ndarray) -> np.ndarray:
+    """Return for each vote whether established sources that are no pushers give its item another answer more often."""
+    rest = np.bincount(votes.pair, ~pusher & ~votes.new)
+    top = np.zeros(votes.item.max() + 1)
+    np.maximum.at(top, votes.item, rest[votes.pair])
+    return rest[votes.pair] < top[votes.item]
+
+
+def _campaign(both: pd.DataFrame, n_own: int, votes: _Votes, pushed: np.ndarray, p: float) -> Campaign:
+    sources, items = np.unique(votes.source[pushed]), np.unique(votes.item[pushed])
+    told = np.isin(votes.source, sources) & np.isin(votes.item, items)
+    born = votes.born[pushed]
+    spread = np.nanmax(born) - np.nanmin(born) if np.isfinite(born).any() else np.nan
+    return finding(
+        both,
+        votes.row[pushed],
+        kind="cohort_traits",
+        p=max(p, SMALLEST_P),
+        strength=len(pushed) / told.sum(),
+        who="source_id",
+        args={
+            "n_records": len(pushed),
+            "n_sources": len(sources),
+            "n_items": len(items),
+            "born_within": None if np.isnan(spread) else int(np.ceil(spread / 60)),
+        },
+        n_own=n_own,
+    )

@@ -1,0 +1,115 @@
+"""What is remembered of earlier records: the scored frames of the last weeks, bounded, so that late campaigns show.
+
+A file holds one batch in an order that only the store's key foresees: what is left out of a bounded memory is no
+sender's choice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard import __version__
+from poison_guard.config import Contract
+from poison_guard.records import MEMORY, Place, memory_columns
+from poison_guard.store import bulk, places, tables
+from poison_guard.store.engine import Store
+
+__all__ = ["LANE", "load_memory", "nothing", "to_remember", "vector_space"]
+
+LANE = "memory"
+_KEPT = (Place.ACCEPTED.value, Place.QUARANTINED.value, Place.REJECTED.value, Place.RECALLED.value)
+_VECTOR = "vector."
+_TIMES = ("observed_at", "source_since", "received_at")
+
+
+def vector_space(contract: Contract, trusted_hash: str) -> str:
+    """Return the name of what vectors are scaled by; empty without a trusted set: then no two batches are alike."""
+    if not trusted_hash:
+        return ""
+    parts = (trusted_hash, *contract.features, __version__)
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def to_remember(scored: pd.DataFrame, ids: pd.Series, contract: Contract, *, space: str, key: bytes) -> pd.DataFrame:
+    """Return the file of a batch: `memory_columns` of the rows of `scored` whose id is among `ids`.
+
+    At most ``policy.memory_rows``, drawn by keyed hash; vectors only where they can be compared later.
+    """
+    columns = [name for name in memory_columns(scored.columns) if space or not name.startswith(_VECTOR)]
+    kept = scored.loc[scored["record_id"].isin(set(ids)), columns]
+    secret = hashlib.blake2b(b"memory", key=key[:64], digest_size=8).hexdigest()
+    drawn = pd.util.hash_array(kept["record_id"].to_numpy(object), hash_key=secret, categorize=False)
+    kept = kept.assign(drawn=drawn).sort_values(["drawn", "record_id"]).drop(columns="drawn")
+    return kept.head(contract.policy.memory_rows).assign(space=space, version=__version__).reset_index(drop=True)
+
+
+def load_memory(
+    store: Store,
+    contract: Contract,
+    *,
+    version: int,
+    received_at: dt.datetime,
+    trusted_hash: str,
+    without: Iterable[str] = (),
+) -> pd.DataFrame:
+    """Return what is remembered as of `version`, without some ids: `memory_columns` and ``place``.
+
+    Records of batches received in the ``policy.memory_days`` before `received_at`, at most ``policy.memory_rows``, the
+    newest batches first; vectors are missing where they were scaled by another trusted set. What a reviewer released or
+    confirmed is forgotten: a person has answered for it. Sorted by ``record_id``.
+    """
+    space = vector_space(contract, trusted_hash)
+    parts: list[pd.DataFrame] = []
+    left = contract.policy.memory_rows
+    for path, digest in _files(store, contract, version, received_at):
+        if left <= 0:
+            break
+        part = store.lake.read_frame(path, sha256=digest)
+        if (part["version"] != __version__).any():
+            continue  # its sketches may mean something else
+        part = _comparable(part.head(left), space)
+        left -= len(part)
+        parts.append(part)
+    if not parts:
+        return nothing()
+    whole = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
+    whole = whole[~whole["record_id"].isin(set(without))]
+    with store.read() as conn:
+        found = places.as_of(conn, contract.name, places.find(conn, contract.name, whole["record_id"]), version)
+    where = found.loc[found["verdict"] <= 0].set_index("record_id")["place"]
+    whole = whole.assign(place=whole["record_id"].map(where).astype("str"))
+    return whole[whole["place"].isin(_KEPT)].sort_values("record_id", ignore_index=True)
+
+
+def nothing() -> pd.DataFrame:
+    """Return the memory of a feed that has none."""
+    return pd.DataFrame(
+        {name: pd.Series([], dtype="datetime64[us, UTC]" if name in _TIMES else "str") for name in (*MEMORY, "place")}
+    )
+
+
+def _files(store: Store, contract: Contract, version: int, received_at: dt.datetime) -> list[tuple[str, str]]:
+    """Return path and SHA-256 of the files that may be remembered, the newest first."""
+    m, r = tables.manifests.c, tables.runs.c
+    since = received_at - dt.timedelta(days=contract.policy.memory_days)
+    query = (
+        sa.select(m.path, m.sha256)
+        .join_from(tables.manifests, tables.runs, m.run_id == r.run_id)
+        .where(m.feed == contract.name, m.lane == LANE, m.seq <= version, r.received_at >= since)
+        .order_by(m.seq.desc(), m.file_id.desc())
+    )
+    with store.read() as conn:
+        rows = bulk.fetch_frame(conn, query)
+    return list(zip(rows["path"].tolist(), rows["sha256"].tolist(), strict=True))
+
+
+def _comparable(part: pd.DataFrame, space: str) -> pd.DataFrame:
+    """Return a file's rows without vectors that were scaled by something else."""
+    same = bool(space) and bool((part["space"] == space).all())
+    vectors = [] if same else [name for name in part.columns if name.startswith(_VECTOR)]
+    return part.drop(columns=["space", "version", *vectors])

@@ -1,0 +1,128 @@
+"""Later truth about records: written once a record, and credited only to answers given before it could be seen."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard.config import Contract
+from poison_guard.records import ObjectRef
+from poison_guard.store import bulk, chain, tables, verified
+from poison_guard.store.clock import moment
+from poison_guard.store.engine import Store
+from poison_guard.store.names import fit_names
+from poison_guard.store.runs import register
+
+__all__ = ["OutcomesAdded", "add_outcomes", "outcome_digest"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesAdded:
+    """What a reading of outcomes brought."""
+
+    right: int = 0
+    """Records said to be right that were not before, and credited."""
+    wrong: int = 0
+    revised: int = 0
+    """Of both, those of which the opposite was said before."""
+    late: int = 0
+    """Records that tell nothing of their source: the outcome of their item could be seen before they came."""
+    unknown: int = 0
+    """Records that the feed has not (yet) seen; should they come, they tell nothing."""
+    repeated: int = 0
+    """Outcomes that were known already."""
+
+
+def outcome_digest(digest: str) -> str:
+    """Return the name under which a file of outcomes is remembered among the objects that were taken in."""
+    return f"outcomes:{digest}"
+
+
+def add_outcomes(
+    store: Store, contract: Contract, outcomes: pd.DataFrame, *, objects: Sequence[ObjectRef], now: dt.datetime
+) -> OutcomesAdded:
+    """Store outcomes (``record_id, correct`` bool, ``visible_at``; the last row of a record counts) in one event.
+
+    `visible_at` is when the outcome became known outside; missing, the time of its first reading. A record counts, for
+    or against its source, when it was received before any outcome of its item was visible: were only the right ones of
+    the others left out, honest sources would look worse than they are.
+    """
+    feed, at = contract.name, moment(now)
+    said = _said(outcomes, at)
+    with store.write() as conn:
+        seq = chain.next_seq(conn)
+        register(conn, contract, at)
+        rows = _with_records(conn, feed, said)
+        rows = rows.assign(verdict=rows["correct"].map({True: 1, False: -1}).where(rows["known"], 0))
+        late = rows["known"] & (rows["received_at"] >= rows["first_visible"])
+        rows = rows.assign(verdict=rows["verdict"].mask(late, 0).astype("int64"))
+        news = verified.note(conn, rows, feed=feed, namespace=contract.namespace, kind=verified.OUTCOME, seq=seq, at=at)
+        added = _counts(rows, news, late)
+        _remember(conn, feed, objects, seq=seq)
+        counts = {name: getattr(added, name) for name in OutcomesAdded.__slots__}
+        body = {"counts": counts, "files": [ref.digest for ref in objects]}
+        chain.seal(conn, store.key, kind="outcomes.read", at=at, body=body, feed=feed)
+    return added
+
+
+def _said(outcomes: pd.DataFrame, at: dt.datetime) -> pd.DataFrame:
+    """Return one row a record, with the time its outcome could be seen: never later than now."""
+    said = outcomes.assign(record_id=fit_names(outcomes["record_id"])).drop_duplicates("record_id", keep="last")
+    now = pd.Timestamp(at).as_unit("us")
+    visible = pd.to_datetime(said["visible_at"], utc=True).astype("datetime64[us, UTC]").fillna(now).clip(upper=now)
+    return said.assign(visible_at=visible, correct=said["correct"].astype(bool))
+
+
+def _with_records(conn: sa.Connection, feed: str, said: pd.DataFrame) -> pd.DataFrame:
+    """Return outcomes with their records, and when the first outcome of each record's item could be seen."""
+    c = tables.records.c
+    query = sa.select(c.record_id, c.source_id, c.item_id, c.observed_at, c.received_at).where(c.feed == feed)
+    rows = said.merge(bulk.select_many(conn, query, c.record_id, said["record_id"]), on="record_id", how="left")
+    rows = rows.assign(known=rows["received_at"].notna())
+    told = verified.last_said(conn, feed, rows["record_id"])
+    before = told[told["kind"] == verified.OUTCOME].set_index("record_id")["visible_at"]
+    first = before.reindex(rows["record_id"]).set_axis(rows.index)
+    rows["visible_at"] = rows["visible_at"].where(first.isna() | (rows["visible_at"] <= first), first)
+    of_item = pd.concat([rows[["item_id", "visible_at"]], _visible_before(conn, feed, rows["item_id"])])
+    of_item = of_item.dropna().groupby("item_id")["visible_at"].min()
+    earlier = of_item.reindex(rows["item_id"]).set_axis(rows.index)
+    rows["first_visible"] = rows["visible_at"].where(earlier.isna() | (rows["visible_at"] <= earlier), earlier)
+    return rows.assign(given_at=verified.given_at(rows).fillna(rows["visible_at"]))
+
+
+def _visible_before(conn: sa.Connection, feed: str, items: pd.Series) -> pd.DataFrame:
+    """Return ``item_id, visible_at`` of the outcomes stored for records of some items."""
+    v, r = tables.verified.c, tables.records.c
+    first = sa.func.min(v.visible_at, type_=tables.Moment).label("visible_at")
+    query = (
+        sa.select(r.item_id, first)
+        .join_from(tables.records, tables.verified, sa.and_(v.feed == r.feed, v.record_id == r.record_id))
+        .where(r.feed == feed, v.kind == verified.OUTCOME)
+        .group_by(r.item_id)
+    )
+    return bulk.select_many(conn, query, r.item_id, items.dropna().unique().tolist())
+
+
+def _counts(rows: pd.DataFrame, news: pd.DataFrame, late: pd.Series) -> OutcomesAdded:
+    fresh = rows["record_id"].isin(news["record_id"])
+    return OutcomesAdded(
+        right=int((news["verdict"] == 1).sum()),
+        wrong=int((news["verdict"] == -1).sum()),
+        revised=int((news["verdict"] * news["before"] < 0).sum()),
+        late=int((late & fresh).sum()),
+        unknown=int((~rows["known"] & fresh).sum()),
+        repeated=int((~fresh).sum()),
+    )
+
+
+def _remember(conn: sa.Connection, feed: str, objects: Sequence[ObjectRef], *, seq: int) -> None:
+    rows = [
+        {"feed": feed, "digest": outcome_digest(o.digest), "uri": o.uri, "size": o.size, "rows": o.rows,
+         "watermark": None, "run_id": f"{feed}-outcomes", "seq": seq}
+        for o in objects
+    ]  # fmt: skip
+    bulk.insert_missing(conn, tables.objects, rows)

@@ -1,0 +1,80 @@
+"""A run that takes records back says so, renews the list of revoked snapshots, and hands it through its steps."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from poison_guard import Guard
+from poison_guard.gate.revocations import FILE
+from poison_guard.records import Campaign, Reason
+from poison_guard.steps import direct, scheduled, staging
+from poison_guard.steps.opening import open_feed
+from poison_guard.store import count_places
+from tests.integration.steps.conftest import CONTRACT, answers, put
+from tests.integration.steps.test_steps import walk
+
+PLAIN = CONTRACT.replace('features = ["dwell", "speed"]\n', "")
+FOUND = Campaign(
+    "c-late", "lockstep", 1e-6, 0.9, (), ("u1",), None, None, Reason("lockstep", {}), ("r1-00000", "r1-00001")
+)
+
+
+def with_recalls(decided):
+    taken = pd.DataFrame({"record_id": list(FOUND.earlier_ids), "campaign_id": "c-late"}).astype("str")
+    return dataclasses.replace(decided, recalls=taken, campaigns=(*decided.campaigns, FOUND))
+
+
+@pytest.fixture
+def sealed(tmp_path, monkeypatch):
+    """A guard whose first batch is accepted and sealed, and whose next run finds a campaign in it."""
+    file = tmp_path / "quiz.toml"
+    file.write_text(PLAIN)
+    guard = Guard.open(file, home=tmp_path / "home")
+    put(guard.home, answers(60, 1), "a.csv")
+    guard.ingest()
+    guard.seal()
+    for module in (direct, scheduled):
+        decide = module._decide
+        monkeypatch.setattr(module, "_decide", lambda *args, decide=decide: with_recalls(decide(*args)))
+    put(guard.home, answers(60, 2), "b.csv")
+    return guard
+
+
+def places(guard):
+    with open_feed(guard.contract_path, guard.home) as feed:
+        return count_places(feed.store, "quiz")
+
+
+def test_the_result_says_what_was_taken_back_and_the_run_again_says_the_same(sealed):
+    result = sealed.ingest()
+    assert result.counts["recalled"] == places(sealed)["recalled"] == 2
+    assert any("c-late" in note for note in result.notes)
+    assert (sealed.home / FILE).is_file()
+    with open_feed(sealed.contract_path, sealed.home) as feed:
+        from poison_guard.steps.results import stored_result
+        from poison_guard.store import load_run
+
+        again = stored_result(feed, load_run(feed.store, result.run_id))
+    assert again.notes == result.notes
+    assert again.counts["recalled"] == 2
+
+
+def test_scheduled_steps_take_the_same_records_back(sealed):
+    assert walk(sealed)["recalled"] == 2
+    assert places(sealed)["recalled"] == 2
+    assert (sealed.home / FILE).is_file()
+
+
+def test_recalls_and_memory_pass_between_tasks_as_they_were(sealed):
+    with open_feed(sealed.contract_path, sealed.home) as feed:
+        from poison_guard.steps.intake import current_state, take_in
+
+        now = pd.Timestamp.now("UTC").to_pydatetime()
+        batch = take_in(feed, None, now)
+        decided = direct._decide(feed, batch, current_state(feed, batch))
+        staging.save_decided(feed.store.lake, "x", decided)
+        back = staging.load_decided(feed.store.lake, "x")
+    pd.testing.assert_frame_equal(back.recalls, decided.recalls, check_dtype=False)
+    pd.testing.assert_frame_equal(back.memory, decided.memory, check_dtype=False)
+    assert back.campaigns == decided.campaigns
