@@ -198,7 +198,8 @@ class State:
     controls: pd.DataFrame
     """``item_id, answer``."""
     answers: pd.DataFrame
-    """Answers accepted before for items of this batch: ``record_id, item_id, source_id, answer, observed_at``."""
+    """Answers accepted before for items of this batch: ``record_id, item_id, source_id, answer, observed_at, verdict``
+    (1: a person said that it is right)."""
     known: pd.DataFrame
     """Ids of this batch already in the store: ``record_id, content_hash, place``."""
     schema: Mapping[str, str]

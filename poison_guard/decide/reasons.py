@@ -137,6 +137,13 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "near_duplicate_vectors": lambda a: (
         f"one of {a.count('n_records', 'near-identical session')} from {a.count('n_sources', 'source')}"
     ),
+    "agreement": lambda a: (
+        f"one of {a.count('n_sources', 'source')} that all but always agree on {a.count('n_items', 'disputed item')}"
+    ),
+    "cohort_traits": lambda a: (
+        f"one of {a.count('n_sources', 'source')} alike in age pushing answers on {a.count('n_items', 'item')} "
+        "against established ones"
+    ),
     "rare_claim": lambda a: (
         f"one of {a.count('n_records', 'endorsement')} of a claim that hardly anybody but "
         f"{a.count('n_sources', 'source')} makes{_duration(a.raw('minutes'))}"

@@ -39,6 +39,12 @@ class Seen:
         """Which earlier records ``(m,)`` are evidence of what was said: all but those that people rejected."""
         return (self.earlier["place"] != Place.REJECTED.value).to_numpy(bool)
 
+    def remembered(self, trace: str) -> pd.DataFrame:
+        """The earlier records that are evidence and have the column `trace`, in order."""
+        if trace not in self.earlier:
+            return self.earlier.iloc[:0]
+        return self.earlier[self.counted & self.earlier[trace].notna().to_numpy(bool)].reset_index(drop=True)
+
     @property
     def earlier_votes(self) -> pd.DataFrame:
         """What was said before: the columns of `timed`, without what people rejected."""
@@ -59,7 +65,10 @@ def _text(seen: Seen, alpha: float) -> list[Campaign]:
     sketches = read_sketches(seen.scored)
     if sketches is None:
         return []
-    return near_duplicate_text(seen.scored, sketches, alpha=alpha, seed=seen.contract.policy.seed)
+    known = seen.remembered("sketch")
+    old = read_sketches(known) if len(known) else None
+    earlier = None if old is None else (known, old)
+    return near_duplicate_text(seen.scored, sketches, alpha=alpha, seed=seen.contract.policy.seed, earlier=earlier)
 
 
 def _vectors(seen: Seen, alpha: float) -> list[Campaign]:
@@ -68,8 +77,11 @@ def _vectors(seen: Seen, alpha: float) -> list[Campaign]:
     vectors = read_vectors(seen.scored)
     if vectors is None:
         return []
-    seed = seen.contract.policy.seed
-    return near_duplicate_vectors(seen.scored, vectors, trusted=seen.trusted_vectors, alpha=alpha, seed=seed)
+    known = seen.earlier[seen.counted].reset_index(drop=True)
+    old = read_vectors(known) if len(known) else None
+    earlier = None if old is None or old.shape[1] != vectors.shape[1] else (known, old)
+    seed, trusted = seen.contract.policy.seed, seen.trusted_vectors
+    return near_duplicate_vectors(seen.scored, vectors, trusted=trusted, earlier=earlier, alpha=alpha, seed=seed)
 
 
 def _lockstep(seen: Seen, alpha: float) -> list[Campaign]:
@@ -92,6 +104,28 @@ def _cohort_traits(seen: Seen, alpha: float) -> list[Campaign]:
     return cohort_traits(seen.timed, alpha=alpha, newcomer=newcomer, earlier=seen.earlier_votes)
 
 
+def _rare_claims(seen: Seen, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.claims import rare_claims
+
+    return rare_claims(
+        seen.scored, alpha=alpha, source_alpha=_of_one_source(seen), earlier=seen.remembered("words.reply")
+    )
+
+
+def _patient_raters(seen: Seen, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.raters import patient_raters
+
+    seed = seen.contract.policy.seed
+    return patient_raters(
+        seen.scored, alpha=min(alpha, _of_one_source(seen)), earlier=seen.remembered("words.reply"), seed=seed
+    )
+
+
+def _of_one_source(seen: Seen) -> float:
+    """Chance at which a single source is found: per source, so a tenth of what a source is held at."""
+    return min(seen.contract.policy.source_alpha / 10, seen.contract.policy.campaign_alpha)
+
+
 def _has_ages(seen: Seen) -> bool:
     return bool(seen.contract.vote) and bool(seen.scored["source_since"].notna().any())
 
@@ -106,4 +140,6 @@ FINDERS: Mapping[str, Finder] = {
     "lockstep": Finder(_has_timed_votes, _lockstep),
     "agreement": Finder(lambda seen: bool(seen.contract.vote), _agreement),
     "cohort_traits": Finder(_has_ages, _cohort_traits),
+    "rare_claims": Finder(lambda seen: "words.reply" in seen.scored, _rare_claims),
+    "patient_raters": Finder(lambda seen: "words.reply" in seen.scored, _patient_raters),
 }

@@ -18,6 +18,7 @@ from poison_guard.records import Campaign, Place, Reason, State
 __all__ = ["Globals", "find_globals", "seen_before"]
 
 _T = TypeVar("_T")
+_NO_CONFLICTS = pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
 _ANSWER = ("record_id", "item_id", "source_id", "answer", "observed_at", "source_since")
 
 
@@ -34,7 +35,7 @@ class Globals:
 
 def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> Globals:
     """Return the global evidence of a scored frame that is sorted by ``record_id`` (so that order cannot matter)."""
-    from poison_guard.signals.sources import cohort_conflict, established
+    from poison_guard.signals.sources import established
 
     old = established(scored, state.ledger, scored["received_at"], state.memory)
     crashes: dict[str, Reason] = {}
@@ -42,22 +43,26 @@ def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepare
     if "campaign" in contract.signals:
         named = guarded(lambda: _campaigns(scored, old, contract, state, prepared))
         campaigns = _or_crash(named, "campaign", crashes, ())
-    sources, conflicts = pd.DataFrame(), pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
-    if contract.vote:
-        fresh = ~seen_before(scored, state)
-        votes = _votes(scored[fresh])
-        found = guarded(lambda: _sources(votes, old[votes.index], contract, state))
-        sources = _or_crash(found, "source", crashes, pd.DataFrame())
-        spoken = _votes(scored[fresh & ~(_in_campaign(scored, campaigns) & ~old.to_numpy(bool))])
-        before = earlier_answers(scored, state)
-        members = {record for campaign in campaigns for record in campaign.earlier_ids}
-        before = before[before["established"] | ~before["record_id"].isin(members)]
-        if not contract.has("source_since"):
-            before = before.assign(
-                established=True
-            )  # nobody's age is known: what was accepted has a history of its own
-        conflicts = cohort_conflict(*_spoken(spoken, old[spoken.index], before))
+    found = guarded(lambda: _sources(scored, old, contract, state))
+    sources = _or_crash(found, "source", crashes, pd.DataFrame())
+    conflicts = _conflicts(scored, old, contract, state, campaigns) if contract.vote else _NO_CONFLICTS
     return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes)
+
+
+def _conflicts(
+    scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State, campaigns: tuple[Campaign, ...]
+) -> pd.DataFrame:
+    """Return the items where newcomers contradict established sources, a campaign's newcomers left out."""
+    from poison_guard.signals.sources import cohort_conflict
+
+    alone = ~seen_before(scored, state) & ~(_in_campaign(scored, campaigns) & ~old.to_numpy(bool))
+    spoken = _votes(scored[alone])
+    before = earlier_answers(scored, state)
+    members = {record for campaign in campaigns for record in campaign.earlier_ids}
+    before = before[before["established"] | ~before["record_id"].isin(members)]
+    if not contract.has("source_since"):  # nobody's age is known: what was accepted has a history of its own
+        before = before.assign(established=True)
+    return cohort_conflict(*_spoken(spoken, old[spoken.index], before))
 
 
 def _in_campaign(scored: pd.DataFrame, campaigns: tuple[Campaign, ...]) -> np.ndarray:
@@ -112,20 +117,26 @@ def _or_crash(found: _T | Crash, signal: str, crashes: dict[str, Reason], empty:
 
 
 def _votes(scored: pd.DataFrame) -> pd.DataFrame:
-    votes = scored[["item_id", "source_id", "vote"]].rename(columns={"vote": "answer"})
-    return votes.dropna()
+    votes = scored[["item_id", "source_id", "vote", "observed_at"]].rename(columns={"vote": "answer"})
+    return votes.dropna(subset=["item_id", "source_id", "answer"])
 
 
-def _sources(votes: pd.DataFrame, old: pd.Series, contract: Contract, state: State) -> pd.DataFrame:
-    from poison_guard.signals.sources import score_sources
+def _sources(scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State) -> pd.DataFrame:
+    """Return what is known of the batch's sources: by their votes, or where there are none by their history."""
+    from poison_guard.signals.sources import score_history, score_sources
 
-    alpha = contract.policy.source_alpha
-    return score_sources(votes, ledger=state.ledger, controls=state.controls, alpha=alpha, established=old)
+    policy = contract.policy
+    known = {"ledger": state.ledger, "alpha": policy.source_alpha, "verified": state.verified}
+    if not contract.vote:
+        return score_history(scored["source_id"].dropna(), half_life=policy.half_life, **known)
+    votes = _votes(scored[~seen_before(scored, state)])
+    trusty = old[votes.index]
+    return score_sources(votes, controls=state.controls, established=trusty, half_life=policy.half_life, **known)
 
 
 def _need_whole(scored: pd.DataFrame, contract: Contract) -> None:
     """Raise `SignalError` where a partition lacks what campaigns are found by: the others would pass unlooked at."""
-    for name in (column for column in scored.columns if column.startswith("crash.")):
+    for name in (c for c in scored.columns if c.startswith("crash.") and c != "crash.content"):
         for why in scored[name].dropna().head(1):
             raise SignalError(str(why))
     if contract.features and len(scored) > 1 and read_vectors(scored) is None:

@@ -29,7 +29,7 @@ def said(rows, prefix, at):
 def found(records, earlier=None):
     state = make_state()
     if earlier is not None:
-        state = dataclasses.replace(state, answers=earlier[list(state.answers.columns)])
+        state = dataclasses.replace(state, answers=earlier.assign(verdict=0)[list(state.answers.columns)])
     prepared = prepare(CONTRACT, state, records)
     return find_globals(score_partition(records, CONTRACT, prepared), CONTRACT, state, prepared)
 
