@@ -86,9 +86,8 @@ def score_sources(
     jury, backed = _jury(coded, established)
     agreement, against = _agreement(coded, control, jury)
     counted, peers = _counted(agreement)
-    floor = 0.0 if backed else min(1.0, _CAP * alpha)
-    if _in_doubt(coded, jury, against, counted, peers):
-        floor = max(floor, _REASON_FROM)
+    in_doubt = _in_doubt(coded, jury, against, counted, peers)
+    floor = max(0.0 if backed else min(1.0, _CAP * alpha), _REASON_FROM if in_doubt else 0.0)
     p, tests = _p_values(checked, agreement, counted, peers, history, ledger, floor=floor)
     turned = _changes(coded, control, votes, verified)
     p = np.minimum(p, turned["p"].to_numpy())
