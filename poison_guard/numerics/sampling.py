@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-__all__ = ["hash_order", "hash_subsample", "mix", "row_hash"]
+__all__ = ["hash_order", "hash_subsample", "hash_subsample_of_blocks", "mix", "row_hash"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -27,18 +29,40 @@ def hash_order(X: np.ndarray, seed: int = 0) -> np.ndarray:
 
     Equal rows are told apart by their count, so that copies scatter over the order like any other rows.
     """
-    key = row_hash(X, seed)
-    by_key = np.argsort(key, kind="stable")
-    ordered = key[by_key]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else np.empty(0, dtype=np.intp)
-    runs = np.diff(np.r_[starts, len(ordered)])
-    copy = np.arange(len(ordered)) - np.repeat(starts, runs)
-    return by_key[np.argsort(mix(ordered + copy.astype(np.uint64) * _GOLDEN), kind="stable")]
+    return np.argsort(_scattered(row_hash(X, seed)), kind="stable")
 
 
 def hash_subsample(X: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
     """Return at most `size` positions of rows of `X`, the first of `hash_order`; all rows when there are no more."""
     return hash_order(X, seed)[:size]
+
+
+def hash_subsample_of_blocks(blocks: Iterable[np.ndarray], size: int, seed: int = 0) -> np.ndarray:
+    """Return at most `size` rows of the tables `blocks`, each ``(n, d)`` with the same d, holding one at a time.
+
+    Every row has the same chance; which ones are chosen depends on the blocks, not on the order of rows in a block.
+    """
+    kept, order = np.empty((0, 0)), np.empty(0, dtype=np.uint64)
+    for number, block in enumerate(blocks):
+        if not len(block):
+            continue
+        key = _scattered(row_hash(block, seed), past=number << 32)
+        kept, order = (np.concatenate([kept, block]), np.concatenate([order, key])) if len(kept) else (block, key)
+        first = np.argsort(order, kind="stable")[:size]
+        kept, order = kept[first], order[first]
+    return kept
+
+
+def _scattered(key: np.ndarray, past: int = 0) -> np.ndarray:
+    """Return `key` ``(n,)`` uint64 scrambled, equal ones each in another way, counting their copies from `past`."""
+    by_key = np.argsort(key, kind="stable")
+    ordered = key[by_key]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else np.empty(0, dtype=np.intp)
+    runs = np.diff(np.r_[starts, len(ordered)])
+    copy = np.arange(len(ordered)) - np.repeat(starts, runs) + past
+    out = np.empty_like(key)
+    out[by_key] = mix(ordered + copy.astype(np.uint64) * _GOLDEN)
+    return out
 
 
 def mix(z: np.ndarray) -> np.ndarray:

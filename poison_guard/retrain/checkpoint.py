@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from poison_guard.config.retrain import RetrainConfig
+from poison_guard.numerics.tensors import pack, parse, read_bounded, write_whole
 from poison_guard.records import Examples
 from poison_guard.retrain.course import Course
-from poison_guard.retrain.tensors import pack, parse, read_bounded, write_whole
 
 __all__ = ["fingerprint", "read_checkpoint", "write_checkpoint"]
 

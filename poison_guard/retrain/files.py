@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from poison_guard.config.retrain import RetrainConfig, parse_retrain
 from poison_guard.errors import ConfigError, DataError, TamperError
+from poison_guard.numerics.tensors import pack, parse, read_bounded, write_whole
 from poison_guard.retrain.inputs import INPUTS, Inputs
 from poison_guard.retrain.models import build_module, is_import_path, model_kind
-from poison_guard.retrain.tensors import pack, parse, read_bounded, write_whole
 from poison_guard.retrain.trained import TrainedModel
 
 __all__ = ["NAME", "load", "save"]

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from poison_guard.numerics.sampling import hash_order
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Detector, as_matrix
+from poison_guard.signals.anomaly.base import MAX_REFERENCE, Detector, bounded
 from poison_guard.signals.anomaly.iforest import IsolationForest
 from poison_guard.signals.anomaly.knn import NearestNeighbours
 from poison_guard.signals.anomaly.mahalanobis import Mahalanobis
+from poison_guard.signals.anomaly.ranks import TailRank
 
-__all__ = ["Ensemble", "TailRank"]
+__all__ = ["Ensemble"]
 
 _WEIGHTS = (1.0, 2.0, 1.0)
 _NEIGHBOURS = 2048  # reference rows of nearest neighbours: 0.3 points of AUROC below 8,192, at a third of the time
 _KEEP = 0.95  # share of the reference that Mahalanobis learns from
-
-
-@dataclass(frozen=True, slots=True)
-class TailRank:
-    """Minus the log of the share of held-out reference scores at or above a score, continued beyond the largest."""
-
-    ordered: np.ndarray
-    stretch: float
-
-    @classmethod
-    def fit(cls, scores: np.ndarray) -> Self:
-        """Learn from ``(m,)`` scores of reference rows by detectors that had not seen them."""
-        ordered = np.sort(scores)
-        middle, high = np.quantile(ordered, (0.5, 0.99))
-        return cls(ordered, max(float(high - middle), 1e-12))
-
-    def apply(self, scores: np.ndarray) -> np.ndarray:
-        """Return ``(n,)`` >= 0, non-decreasing in `scores`; past the largest known score it grows as a logarithm."""
-        at_or_above = len(self.ordered) - np.searchsorted(self.ordered, scores, side="left")
-        beyond = np.maximum(scores - self.ordered[-1], 0.0) / self.stretch
-        return -np.log((1.0 + at_or_above) / (len(self.ordered) + 1.0)) + np.log1p(beyond)
 
 
 class Ensemble:
@@ -57,13 +36,14 @@ class Ensemble:
 
     name: ClassVar[str] = "ensemble"
 
-    def __init__(self, *, seed: int = 0, device: str = "auto", threads: int | None = None) -> None:
-        self.seed, self.device, self.threads = seed, device, threads
+    def __init__(
+        self, *, seed: int = 0, device: str = "auto", dtype: str = "float32", threads: int | None = None
+    ) -> None:
+        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
 
     def fit(self, X: Any) -> Self:
         """Learn from at most 8,192 rows of `X` ``(n, d)``, n >= 1, chosen by hash."""
-        matrix = as_matrix(X)
-        rows = matrix[hash_order(matrix, self.seed)[:MAX_REFERENCE]]
+        rows = bounded(X, MAX_REFERENCE, self.seed)
         folds = (rows[::2], rows[1::2]) if len(rows) > 1 else (rows, rows)
         self.detectors_ = tuple(detector.fit(rows) for detector in self._detectors())
         held_out = zip(*[[d.fit(a).score(b) for d in self._detectors()] for a, b in (folds, folds[::-1])], strict=True)
@@ -72,12 +52,21 @@ class Ensemble:
 
     def score(self, X: Any) -> np.ndarray:
         """Return the summed tail ranks ``(n,)``, >= 0; larger means stranger."""
+        if isinstance(X, Iterator):
+            scores = [self.score(block) for block in X]
+            return np.concatenate(scores) if scores else np.empty(0)
         parts = zip(_WEIGHTS, self.detectors_, self.ranks_, strict=True)
         return np.sum([weight * rank.apply(detector.score(X)) for weight, detector, rank in parts], axis=0)
 
     def _detectors(self) -> tuple[Detector, ...]:
+        shared: dict[str, Any] = {
+            "seed": self.seed,
+            "device": self.device,
+            "dtype": self.dtype,
+            "threads": self.threads,
+        }
         return (
-            IsolationForest(seed=self.seed, device=self.device, threads=self.threads),
-            NearestNeighbours(reference=_NEIGHBOURS, seed=self.seed, device=self.device, threads=self.threads),
-            Mahalanobis(keep=_KEEP, seed=self.seed, device=self.device, threads=self.threads),
+            IsolationForest(**shared),
+            NearestNeighbours(reference=_NEIGHBOURS, **shared),
+            Mahalanobis(keep=_KEEP, **shared),
         )

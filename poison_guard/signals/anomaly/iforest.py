@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.device import limited_threads, pick_device
-from poison_guard.numerics.sampling import hash_subsample
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, as_matrix, score_blocks
+from poison_guard.numerics.device import pick_device
+from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
 
 __all__ = ["IsolationForest"]
 
@@ -26,15 +25,23 @@ class IsolationForest:
     name: ClassVar[str] = "iforest"
 
     def __init__(
-        self, *, trees: int = 100, sample: int = 256, seed: int = 0, device: str = "auto", threads: int | None = None
+        self,
+        *,
+        trees: int = 100,
+        sample: int = 256,
+        seed: int = 0,
+        device: str = "auto",
+        dtype: str = "float32",
+        threads: int | None = None,
     ) -> None:
-        self.trees, self.sample, self.seed, self.device, self.threads = trees, sample, seed, device, threads
+        self.trees, self.sample = trees, sample
+        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
 
     def fit(self, X: Any) -> Self:
         """Grow `trees` trees, each on `sample` rows of `X` ``(n, d)``."""
-        matrix = as_matrix(X)
-        self.columns_ = Columns.fit(matrix)
-        rows = self.columns_.apply(matrix[hash_subsample(matrix, MAX_REFERENCE, self.seed)])
+        rows = bounded(X, MAX_REFERENCE, self.seed)
+        self.columns_ = Columns.fit(rows)
+        rows = self.columns_.apply(rows)
         rng = np.random.default_rng(self.seed)
         size = min(self.sample, len(rows))
         depth = max(1, math.ceil(math.log2(max(size, 2))))
@@ -43,14 +50,15 @@ class IsolationForest:
         feature, cut, path = (np.stack(part) for part in zip(*grown, strict=True))
         self.depth_, self.norm_ = depth, max(float(_unsuccessful(np.array([size]))[0]), 1.0)
         self.feature_ = torch.from_numpy(feature.astype(np.int32)).to(device)
-        self.cut_ = torch.from_numpy(cut.astype(np.float32)).to(device)
+        self.cut_ = torch.from_numpy(cut).to(device, float_dtype(self.dtype))
         self.path_ = torch.from_numpy(path.astype(np.float32)).to(device)
         return self
 
     def score(self, X: Any) -> np.ndarray:
         """Return ``2 ** (-mean path length / expected length)``, ``(n,)`` in (0, 1)."""
-        with limited_threads(self.threads):
-            return score_blocks(X, self.columns_, self.cut_.device, 2048, self._walk)
+        return score_blocks(
+            X, self.columns_, self.cut_.device, 2048, self._walk, dtype=self.dtype, threads=self.threads
+        )
 
     def _walk(self, block: torch.Tensor) -> torch.Tensor:
         n, width = block.shape

@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.device import limited_threads, pick_device
+from poison_guard.numerics.device import pick_device
 from poison_guard.numerics.neighbours import nearest
-from poison_guard.numerics.sampling import hash_subsample
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, as_matrix, score_blocks
+from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
 
 __all__ = ["NearestNeighbours"]
 
@@ -34,23 +33,32 @@ class NearestNeighbours:
         reference: int = MAX_REFERENCE,
         seed: int = 0,
         device: str = "auto",
+        dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
-        self.k, self.reference, self.seed, self.device, self.threads = k, reference, seed, device, threads
+        self.k, self.reference = k, reference
+        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
 
     def fit(self, X: Any) -> Self:
         """Keep at most `reference` rows of `X` ``(n, d)``, chosen by hash."""
-        matrix = as_matrix(X)
-        self.columns_ = Columns.fit(matrix)
-        rows = self.columns_.apply(matrix[hash_subsample(matrix, self.reference, self.seed)])
-        self.reference_ = torch.from_numpy(rows).to(pick_device(self.device))
+        rows = bounded(X, self.reference, self.seed)
+        self.columns_ = Columns.fit(rows)
+        scaled = torch.from_numpy(self.columns_.apply(rows)).to(float_dtype(self.dtype))
+        self.reference_ = scaled.to(pick_device(self.device))
         return self
 
     def score(self, X: Any) -> np.ndarray:
         """Return the mean distance to the nearest `k` kept rows ``(n,)``, in scales of the columns; >= 0."""
         k = min(self.k, len(self.reference_))
-        with limited_threads(self.threads):
-            return score_blocks(X, self.columns_, self.reference_.device, 65_536, lambda block: self._mean(block, k))
+        return score_blocks(
+            X,
+            self.columns_,
+            self.reference_.device,
+            8192,
+            lambda block: self._mean(block, k),
+            dtype=self.dtype,
+            threads=self.threads,
+        )
 
     def _mean(self, block: torch.Tensor, k: int) -> torch.Tensor:
         distances, _ = nearest(block, self.reference_, k)

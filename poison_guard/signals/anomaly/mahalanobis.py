@@ -7,10 +7,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.device import limited_threads, pick_device
+from poison_guard.numerics.device import pick_device
 from poison_guard.numerics.robust import trimmed_covariance
-from poison_guard.numerics.sampling import hash_subsample
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, as_matrix, score_blocks
+from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, score_blocks
 
 __all__ = ["Mahalanobis"]
 
@@ -25,14 +24,23 @@ class Mahalanobis:
 
     name: ClassVar[str] = "mahalanobis"
 
-    def __init__(self, *, keep: float = 0.75, seed: int = 0, device: str = "auto", threads: int | None = None) -> None:
-        self.keep, self.seed, self.device, self.threads = keep, seed, device, threads
+    def __init__(
+        self,
+        *,
+        keep: float = 0.75,
+        seed: int = 0,
+        device: str = "auto",
+        dtype: str = "float32",
+        threads: int | None = None,
+    ) -> None:
+        self.keep = keep
+        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
 
     def fit(self, X: Any) -> Self:
         """Learn mean and covariance from at most 8,192 rows of `X` ``(n, d)``, chosen by hash."""
-        matrix = as_matrix(X)
-        self.columns_ = Columns.fit(matrix)
-        rows = self.columns_.apply(matrix[hash_subsample(matrix, MAX_REFERENCE, self.seed)]).astype(np.float64)
+        rows = bounded(X, MAX_REFERENCE, self.seed)
+        self.columns_ = Columns.fit(rows)
+        rows = self.columns_.apply(rows, np.float64)
         if rows.shape[1] > _WIDEST:
             mean, whiten = rows.mean(axis=0), np.diag(1.0 / (rows.std(axis=0) + 1e-3))
         else:
@@ -47,8 +55,9 @@ class Mahalanobis:
     def score(self, X: Any) -> np.ndarray:
         """Return distances ``(n,)``, >= 0."""
         rows = max(256, 2**22 // self.columns_.width)
-        with limited_threads(self.threads):
-            return score_blocks(X, self.columns_, self.mean_.device, rows, self._distance)
+        return score_blocks(
+            X, self.columns_, self.mean_.device, rows, self._distance, dtype=self.dtype, threads=self.threads
+        )
 
     def _distance(self, block: torch.Tensor) -> torch.Tensor:
         # float64, then rounded: the shape of the block leaves no trace in the score

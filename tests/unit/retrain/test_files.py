@@ -11,10 +11,10 @@ from torch import nn
 
 from poison_guard.config.retrain import RetrainConfig
 from poison_guard.errors import DataError, TamperError
+from poison_guard.numerics.tensors import pack, parse, read_bounded
 from poison_guard.retrain.files import load, save
 from poison_guard.retrain.inputs import INPUTS
 from poison_guard.retrain.predict import probabilities
-from poison_guard.retrain.tensors import pack, parse, read_bounded
 from poison_guard.retrain.train import train
 
 ROAD = "poison_guard.retrain.models.tabular_mlp:build"

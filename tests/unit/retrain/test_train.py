@@ -16,11 +16,11 @@ from torch import nn
 
 from poison_guard.config.retrain import RetrainConfig
 from poison_guard.errors import DataError
+from poison_guard.numerics.tensors import parse, read_bounded
 from poison_guard.records import Examples
 from poison_guard.retrain import course as courses
 from poison_guard.retrain import epoch, watch
 from poison_guard.retrain.predict import probabilities
-from poison_guard.retrain.tensors import parse, read_bounded
 from poison_guard.retrain.train import TrainingError, train
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -8,11 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from poison_guard.errors import DataError
+from poison_guard.errors import DataError, UsageError
 from poison_guard.signals.anomaly import DETECTORS, Detector
+from poison_guard.signals.anomaly.base import Explains
 from poison_guard.signals.anomaly.ensemble import Ensemble
+from poison_guard.signals.anomaly.saved import load, save
 
-ALL = [pytest.param(kind, id=name) for name, kind in {**DETECTORS, Ensemble.name: Ensemble}.items()]
+KINDS = {**DETECTORS, Ensemble.name: Ensemble}
+ALL = [pytest.param(kind, id=name) for name, kind in KINDS.items()]
 each = pytest.mark.parametrize("kind", ALL)
 
 rng = np.random.default_rng(7)
@@ -93,6 +96,56 @@ def test_constant_and_duplicate_columns_do_no_harm(kind):
     scores = fitted(kind, wide(X)).score(wide(Y))
     assert np.isfinite(scores).all()
     assert scores[150:].min() > np.median(scores[:150])
+
+
+@each
+def test_a_saved_detector_scores_as_it_did(kind, tmp_path):
+    detector = fitted(kind)
+    save(detector, tmp_path / "d.safetensors")
+    again = load(tmp_path / "d.safetensors", KINDS, device="cpu")
+    np.testing.assert_array_equal(again.score(Y), detector.score(Y))
+
+
+@each
+def test_tables_one_after_the_other_can_be_fitted_and_scored(kind):
+    streamed = kind(seed=0, device="cpu").fit(iter(np.array_split(X, 5)))
+    np.testing.assert_allclose(streamed.score(Y), fitted(kind).score(Y), rtol=1e-6)
+    np.testing.assert_array_equal(streamed.score(iter(np.array_split(Y, 3))), streamed.score(Y))
+
+
+@each
+def test_float64_computation_agrees_with_float32(kind):
+    assert np.corrcoef(fitted(kind, dtype="float64").score(Y), fitted(kind).score(Y))[0, 1] > 0.999
+    with pytest.raises(UsageError, match="float16"):
+        fitted(kind, dtype="float16")
+
+
+@each
+def test_parts_of_the_explanation_are_one_a_column_and_name_the_strange_one(kind):
+    if not issubclass(kind, Explains):
+        pytest.skip("it takes no score apart")
+    odd = Y[:20].copy()
+    odd[:, 2] += 9.0
+    parts = fitted(kind).explain(odd)
+    assert parts.shape == odd.shape
+    assert parts.min() >= 0
+    assert (parts.argmax(axis=1) == 2).mean() > 0.9
+    assert fitted(kind).explain(odd[:0]).shape == (0, 4)
+
+
+@each
+def test_near_duplicates_in_the_reference_do_no_harm(kind):
+    copies = np.concatenate([X, np.repeat(X[:3], 100, axis=0) + 1e-9])
+    scores = fitted(kind, copies).score(Y)
+    assert np.isfinite(scores).all()
+    assert scores[150:].min() > np.median(scores[:150])
+
+
+@each
+def test_equal_rows_alone_can_be_fitted(kind):
+    scores = fitted(kind, np.ones((50, 4))).score(np.concatenate([np.ones((2, 4)), np.full((2, 4), 5.0)]))
+    assert np.isfinite(scores).all()
+    assert scores[2:].min() >= scores[:2].max()  # a tree has nothing to cut in equal rows
 
 
 @each

@@ -37,7 +37,7 @@ def parse(data: bytes, *, name: str, expected: str) -> tuple[dict[str, Any], dic
     """
     kind = _foreign(data)
     if kind is not None:
-        raise DataError(f"{name} is {kind}, not a safetensors file; only models saved by poison-guard retrain are read")
+        raise DataError(f"{name} is {kind}, not a safetensors file; only files that poison-guard saved are read")
     try:
         size = struct.unpack("<Q", data[:8])[0]
         header = json.loads(data[8 : 8 + size])
@@ -46,7 +46,7 @@ def parse(data: bytes, *, name: str, expected: str) -> tuple[dict[str, Any], dic
             raise ValueError(f"its format is {description['format']!r}")
         return description, safetensors.torch.load(data)
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        raise DataError(f"{name} is not a {expected!r} file ({error}); train the model again") from error
+        raise DataError(f"{name} is not a {expected!r} file ({error}); write it again") from error
 
 
 def _foreign(data: bytes) -> str | None:
@@ -65,13 +65,13 @@ def _foreign(data: bytes) -> str | None:
 def read_bounded(path: Path, most: int = MAX_BYTES) -> bytes:
     """Return the bytes of `path`; `DataError` when it is missing, no plain file, or has more than `most`."""
     if not path.is_file():
-        raise DataError(f"{path} is not a file; name a model file that poison-guard retrain wrote")
+        raise DataError(f"{path} is not a file; name one that poison-guard wrote")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         data = file.read(min(size, most) + 1)  # as much memory is taken as is asked for
     if len(data) > most:
         raise DataError(
-            f"{path} has more than {most >> 20} MiB, the most that is read; name a file that poison-guard retrain wrote"
+            f"{path} has more than {most >> 20} MiB, the most that is read; name one that poison-guard wrote"
         )
     return data
 

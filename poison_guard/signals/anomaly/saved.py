@@ -1,0 +1,102 @@
+"""Fitted detectors as safetensors files: numbers and names only, so that loading one runs no code."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from poison_guard.errors import DataError
+from poison_guard.numerics.device import pick_device
+from poison_guard.numerics.tensors import pack, parse, read_bounded, write_whole
+from poison_guard.signals.anomaly.base import Columns, Detector
+from poison_guard.signals.anomaly.ranks import TailRank
+
+__all__ = ["FORMAT", "load", "save"]
+
+FORMAT = "poison-guard-detector/1"
+_VALUES: dict[str, type] = {"Columns": Columns, "TailRank": TailRank}  # frozen values that detectors hold, by name
+
+
+def save(detector: Detector, path: str | Path) -> None:
+    """Write the fitted `detector` to `path`: its parameters and every attribute whose name ends in ``_``.
+
+    `DataError` when it was not fitted.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    tree = _taken_apart(detector, "", tensors)
+    if not tree["fitted"]:
+        raise DataError(f"{detector.name} was not fitted; call fit before save")
+    write_whole(Path(path), pack({"format": FORMAT, "tree": tree}, tensors))
+
+
+def load(path: str | Path, kinds: Mapping[str, type[Detector]], *, device: str = "auto") -> Detector:
+    """Return the detector that `save` wrote, of one of `kinds` by name, on `device`; it scores as the saved one did.
+
+    `DataError` names the file when it cannot be read or holds no such detector.
+    """
+    description, tensors = parse(read_bounded(Path(path)), name=str(path), expected=FORMAT)
+    try:
+        return _put_together(description["tree"], kinds, tensors, device)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path} holds no known detector ({error!r}); fit one and save it again") from error
+
+
+def _parameters(kind: type[Any]) -> list[str]:
+    return [name for name in inspect.signature(kind).parameters if name != "device"]
+
+
+def _taken_apart(value: Any, at: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return `value` as JSON, its arrays put into `tensors` under the path that leads to them."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case torch.Tensor():
+            tensors[at] = value
+            return {"tensor": at}
+        case np.ndarray():
+            tensors[at] = torch.from_numpy(np.ascontiguousarray(value))
+            return {"array": at}
+        case tuple():
+            return {"tuple": [_taken_apart(one, f"{at}.{i}", tensors) for i, one in enumerate(value)]}
+        case Detector():
+            fitted = {k: v for k, v in vars(value).items() if k.endswith("_")}
+            return {
+                "detector": value.name,
+                "parameters": {name: getattr(value, name) for name in _parameters(type(value))},
+                "fitted": {k: _taken_apart(v, f"{at}.{k}".lstrip("."), tensors) for k, v in fitted.items()},
+            }
+    if is_dataclass(value) and type(value).__name__ in _VALUES:
+        parts = {f.name: _taken_apart(getattr(value, f.name), f"{at}.{f.name}", tensors) for f in fields(value)}
+        return {"value": type(value).__name__, "parts": parts}
+    raise TypeError(f"{at} is a {type(value).__name__}, which a detector file cannot hold")
+
+
+def _put_together(
+    tree: Any, kinds: Mapping[str, type[Detector]], tensors: Mapping[str, torch.Tensor], device: str
+) -> Any:
+    def again(part: Any) -> Any:
+        return _put_together(part, kinds, tensors, device)
+
+    match tree:
+        case {"tensor": at}:
+            return tensors[at].to(pick_device(device))
+        case {"array": at}:
+            return tensors[at].numpy()
+        case {"tuple": parts}:
+            return tuple(again(part) for part in parts)
+        case {"value": name, "parts": parts}:
+            return _VALUES[name](**{key: again(part) for key, part in parts.items()})
+        case {"detector": name, "parameters": parameters, "fitted": fitted}:
+            detector = kinds[name](**parameters, device=device)
+            for key, part in fitted.items():
+                if not key.endswith("_") or key.startswith("_"):
+                    raise ValueError(f"{key!r} is no fitted attribute")
+                setattr(detector, key, again(part))
+            return detector
+    return tree
