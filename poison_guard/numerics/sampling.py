@@ -9,19 +9,28 @@ import numpy as np
 __all__ = ["hash_order", "hash_subsample", "hash_subsample_of_blocks", "mix", "row_hash"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_CELLS = 2**16  # cells hashed at a time: 512 kB
 
 
 def row_hash(X: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return ``(n,)`` uint64 hashes of the rows of `X` ``(n, d)`` floats; equal rows get equal hashes.
+    """Return ``(n,)`` uint64 hashes of the rows of `X` ``(n, d)`` floats; rows equal in float32 get equal hashes.
 
-    References: Sebastiano Vigna, "splitmix64" (2015), for the mixing step.
+    A multilinear hash of the cells' bits, scrambled; computed in blocks of bounded memory.
+
+    References: Carter and Wegman, "Universal classes of hash functions" (1979); Vigna, "splitmix64" (2015), for the
+    scrambling.
     """
-    bits = np.ascontiguousarray(X, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
-    words = bits.view(np.uint64)
-    state = np.full(len(X), mix(np.array([seed], dtype=np.uint64))[0])
-    for column in range(words.shape[1]):
-        state = mix(state ^ words[:, column])
-    return state
+    out = np.empty(len(X), dtype=np.uint64)
+    factors = mix(np.arange(X.shape[1], dtype=np.uint64) + mix(np.array([seed], dtype=np.uint64))) | np.uint64(1)
+    step = max(1, _CELLS // max(1, X.shape[1]))
+    for start in range(0, len(X), step):
+        with np.errstate(over="ignore"):
+            narrow = X[start : start + step].astype(np.float32)
+        bits = narrow.astype(np.float64, order="C") + 0.0  # -0.0 becomes 0.0
+        words = bits.view(np.uint64)
+        words ^= words >> np.uint64(32)  # round numbers differ in their high bits alone
+        out[start : start + step] = words @ factors
+    return mix(out)
 
 
 def hash_order(X: np.ndarray, seed: int = 0) -> np.ndarray:

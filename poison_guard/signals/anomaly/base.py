@@ -12,8 +12,8 @@ import torch
 
 from poison_guard.errors import DataError, UsageError
 from poison_guard.numerics.device import limited_threads
-from poison_guard.numerics.robust import column_scale
-from poison_guard.numerics.sampling import hash_order, hash_subsample, hash_subsample_of_blocks
+from poison_guard.numerics.robust import winsorised_scale
+from poison_guard.numerics.sampling import hash_subsample, hash_subsample_of_blocks
 
 __all__ = [
     "HUGE",
@@ -31,6 +31,7 @@ __all__ = [
 LIMIT = 1e6  # scales from the median beyond which a value is as strange as infinity; its square still fits float32
 HUGE = 1e100  # fitted values of this size count as infinite: their squares still fit float64
 MAX_REFERENCE = 8192  # rows a detector keeps or learns from; more rows are subsampled by hash
+_MOST_CELLS = 2**25  # of a reference: wide data keeps fewer rows, 256 MB at most
 _SEVERAL = 65_536  # rows from which blocks are spread over threads; fewer are done before threads have started
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -91,17 +92,23 @@ def float_dtype(name: str) -> torch.dtype:
 def bounded(X: Any, rows: int, seed: int) -> np.ndarray:
     """Return at most `rows` rows of `X` ``(n, d)``, or of an iterator of such, chosen by the hash of what they hold.
 
+    Fewer where they are so wide that they would pass 33 million cells, but not below 256.
+
     `DataError` names an input without rows or with tables of several widths.
     """
     if isinstance(X, Iterator):
         chosen = hash_subsample_of_blocks(_of_one_width(X), rows, seed)
-        chosen = chosen[hash_order(chosen, seed)]
+        chosen = chosen[hash_subsample(chosen, _most(chosen, rows), seed)]
     else:
         matrix = as_matrix(X)
-        chosen = matrix[hash_subsample(matrix, rows, seed)]
+        chosen = matrix[hash_subsample(matrix, _most(matrix, rows), seed)]
     if len(chosen) == 0:
         raise DataError("a detector cannot be fitted on 0 rows; give it at least one trusted record")
     return chosen
+
+
+def _most(matrix: np.ndarray, rows: int) -> int:
+    return min(rows, max(256, _MOST_CELLS // matrix.shape[1])) if matrix.size else rows
 
 
 def _of_one_width(blocks: Iterator[Any]) -> Iterator[np.ndarray]:
@@ -125,12 +132,12 @@ class Columns:
         X = X.astype(np.float64)
         finite = np.abs(X) < HUGE
         if finite.all():
-            return cls(*column_scale(X))
+            return cls(*winsorised_scale(X))
         filled = np.where(finite, X, np.nan)
         empty = ~finite.any(axis=0)
         filled[:, empty] = 0.0
         middle = np.nanmedian(filled, axis=0)
-        return cls(*column_scale(np.where(np.isnan(filled), middle, filled)))
+        return cls(*winsorised_scale(np.where(np.isnan(filled), middle, filled)))
 
     @property
     def width(self) -> int:

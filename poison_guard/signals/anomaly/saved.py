@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def _taken_apart(value: Any, at: str, tensors: dict[str, torch.Tensor]) -> Any:
             return {"array": at}
         case tuple():
             return {"tuple": [_taken_apart(one, f"{at}.{i}", tensors) for i, one in enumerate(value)]}
-        case Detector():
+        case _ if hasattr(value, "fit") and hasattr(value, "score"):
             fitted = {k: v for k, v in vars(value).items() if k.endswith("_")}
             return {
                 "detector": value.name,
@@ -93,7 +93,8 @@ def _put_together(
         case {"value": name, "parts": parts}:
             return _VALUES[name](**{key: again(part) for key, part in parts.items()})
         case {"detector": name, "parameters": parameters, "fitted": fitted}:
-            detector = kinds[name](**parameters, device=device)
+            make: Callable[..., Detector] = kinds[name]
+            detector = make(**parameters, device=device)
             for key, part in fitted.items():
                 if not key.endswith("_") or key.startswith("_"):
                     raise ValueError(f"{key!r} is no fitted attribute")

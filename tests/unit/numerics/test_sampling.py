@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poison_guard.numerics.sampling import hash_order, hash_subsample, row_hash
+from poison_guard.numerics.sampling import hash_order, hash_subsample, hash_subsample_of_blocks, row_hash
 
 X = np.round(np.random.default_rng(0).standard_normal((500, 3)), 1)
 
@@ -34,3 +34,19 @@ def test_copies_of_one_row_are_chosen_in_proportion():
 
 def test_no_rows_have_no_order():
     assert len(hash_order(np.empty((0, 3)))) == 0
+
+
+def test_a_sample_of_blocks_holds_rows_of_every_block_whatever_their_order_inside():
+    blocks = np.array_split(X, 4)
+    chosen = hash_subsample_of_blocks(iter(blocks), 40)
+    shuffled = hash_subsample_of_blocks((block[::-1] for block in blocks), 40)
+    np.testing.assert_array_equal(np.sort(chosen, axis=0), np.sort(shuffled, axis=0))
+    assert chosen.shape == (40, X.shape[1])
+    counts = [sum((chosen == row).all(axis=1).any() for row in block) for block in blocks]
+    assert min(counts) > 0
+
+
+def test_a_sample_of_blocks_takes_copies_at_their_share():
+    blocks = [np.concatenate([np.zeros((500, 2)), np.random.default_rng(s).random((500, 2))]) for s in range(5)]
+    chosen = hash_subsample_of_blocks(iter(blocks), 400)
+    assert 150 < (chosen == 0).all(axis=1).sum() < 250

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from poison_guard.errors import UsageError
 from poison_guard.signals.anomaly import DETECTORS
-from poison_guard.signals.anomaly.ensemble import Ensemble, TailRank
+from poison_guard.signals.anomaly.ensemble import MODES, Ensemble
 
 ROOT = Path(__file__).parents[4]
 OUTLIERS = Path(os.environ.get("POISON_GUARD_DATA", ROOT.parent / "shared" / "data")) / "outliers"
@@ -33,16 +34,17 @@ def clean_reference(name, seed=0):
     return X[normal[:half]], X[rest], y[rest]
 
 
-def test_tail_ranks_rise_with_the_score_and_go_on_past_the_largest():
-    rank = TailRank.fit(np.random.default_rng(0).standard_normal(500))
-    values = rank.apply(np.linspace(-5, 50, 200))
-    assert (np.diff(values) >= 0).all()
-    assert values[0] == pytest.approx(0)
-    assert values[-1] > values[100] > np.log(500)
+def test_a_mode_that_does_not_exist_is_named_beside_those_that_do():
+    with pytest.raises(UsageError, match=r"reference, unsupervised, got 'clean'"):
+        Ensemble(mode="clean")
 
 
-def test_tail_ranks_of_equal_scores_are_finite():
-    assert np.isfinite(TailRank.fit(np.zeros(10)).apply(np.array([-1.0, 0.0, 1e12]))).all()
+def test_copies_hide_less_from_the_unsupervised_mode_than_from_the_other():
+    rng = np.random.default_rng(0)
+    batch = np.concatenate([rng.standard_normal((900, 6)), 3 + 0.01 * rng.standard_normal((100, 6))])
+    outlier = np.arange(len(batch)) >= 900
+    areas = {mode: auroc(Ensemble(mode=mode, device="cpu").fit(batch).score(batch), outlier) for mode in MODES}
+    assert areas["unsupervised"] > areas["reference"] + 0.1
 
 
 @public

@@ -1,0 +1,246 @@
+"""What the detectors cost: CPU and memory beside PyOD, scikit-learn and faiss; threads; a GPU if there is one.
+
+    python benchmarks/outliers_speed.py [cpu threads gpu] [--rows 10000 100000 1000000] [--limit 300] [DETECTOR …]
+
+Each cell runs in a process of its own with one thread, and is stopped after `--limit` CPU seconds. PyOD's ``fit``
+scores the fitted rows too, so it is compared with our ``fit`` and ``score`` of all rows. Needs the extra ``bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+BATCH = 1000
+MIB = 2**20
+TWINS = {"mahalanobis": "mcd", "bagged_knn": "knn", "extended_iforest": "iforest", "ensemble": "iforest"}
+
+
+def made(rows: int, width: int) -> np.ndarray:
+    """Return `rows` and a batch more of a made mixture: three correlated groups and 1 % spread wide, float32."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((rows + BATCH, width), dtype=np.float32)
+    X += 0.7 * rng.standard_normal((rows + BATCH, 1), dtype=np.float32)
+    X += rng.normal(0, 3, (3, width)).astype(np.float32)[rng.integers(0, 3, rows + BATCH)]
+    X[rng.random(rows + BATCH) < 0.01] *= 3
+    return X
+
+
+def peer(name: str) -> Any:
+    """Return PyOD's, scikit-learn's or faiss's detector."""
+    library, _, kind = name.partition(" ")
+    if library == "pyod":
+        from outliers import peers
+
+        return peers()[kind](0)
+    if library == "sklearn":
+        from sklearn.ensemble import IsolationForest
+
+        return IsolationForest(random_state=0)
+    raise ValueError(name)
+
+
+def ours(name: str, device: str, threads: int) -> Any:
+    from poison_guard.signals.anomaly import DETECTORS
+    from poison_guard.signals.anomaly.ensemble import Ensemble
+
+    return {**DETECTORS, "ensemble": Ensemble}[name](seed=0, device=device, threads=threads)
+
+
+def one(name: str, rows: int, width: int, device: str, threads: int) -> dict[str, float]:
+    """Return seconds of CPU and of the clock to fit, score all rows and score a batch, and peak MiB above the input."""
+    warnings.simplefilter("ignore")
+    made_all = made(rows, width)
+    X, batch = made_all[:rows], made_all[rows:]
+    if name == "faiss":
+        return _faiss(X, batch)
+    known = " " not in name
+    model = ours(name, device, threads) if known else peer(name)
+    score: Callable[[Any], Any] = model.score if known else lambda Z: model.decision_function(Z)
+    if known:  # what a process pays once, whatever the size
+        ours(name, device, threads).fit(X[:300]).score(batch[:10])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {}
+    for key, run in (("fit", lambda: model.fit(X)), ("all", lambda: score(X)), ("batch", lambda: score(batch))):
+        if key == "all" and name.startswith("pyod"):
+            continue  # its fit has done so
+        cpu, wall = time.process_time(), time.perf_counter()
+        run()
+        found |= {key: time.process_time() - cpu, f"{key}_wall": time.perf_counter() - wall}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found | {"peak": max(0.0, (peak - before) / 1024)}
+
+
+def _faiss(X: np.ndarray, batch: np.ndarray) -> dict[str, float]:
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    index = faiss.IndexFlatL2(X.shape[1])
+    index.add(X)
+    fit, start = time.process_time() - start, time.process_time()
+    index.search(X, 6)
+    every, start = time.process_time() - start, time.process_time()
+    index.search(batch, 5)
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return {"fit": fit, "all": every, "batch": time.process_time() - start, "peak": peak}
+
+
+def cell(
+    name: str, rows: int, width: int, limit: int, device: str = "cpu", threads: int = 1
+) -> dict[str, float] | None:
+    """Return `one` as run in its own process, or None when it took more than `limit` CPU seconds or all memory."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, __file__, "one", name, str(rows), str(width), device, str(threads)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit)),
+    )
+    if done.returncode < 0:
+        return None
+    if done.returncode:
+        raise RuntimeError(f"{name} at {rows:,} x {width} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def ratio(peer_seconds: float | None, mine: float, limit: int) -> str:
+    if peer_seconds is None:
+        return f"> {limit / max(mine, 1e-4):.0f}×"
+    return f"{peer_seconds / max(mine, 1e-4):.1f}×"
+
+
+def seconds(found: dict[str, float] | None, *keys: str, limit: int) -> str:
+    return f"> {limit}" if found is None else f"{sum(found.get(key, 0.0) for key in keys):.4g}"
+
+
+def cpu(names: list[str], sizes: list[int], limit: int) -> None:
+    """Write one thread's cost of each detector beside PyOD's, with scikit-learn's forest and faiss's exact search."""
+    from outliers import peers
+
+    lines = [
+        "# Detectors: cost",
+        "",
+        f"`python benchmarks/outliers_speed.py cpu`. CPU seconds of one thread; batch: {BATCH:,} new rows; MiB:",
+        "peak above the input, PyOD's / ours. PyOD's fit scores the fitted rows too and stands beside our fit and",
+        "score of all rows.",
+        f"Stopped after {limit} CPU seconds: `>`. scikit-learn: IsolationForest; faiss: exact search of 6 neighbours.",
+        "",
+        "| detector | rows | wide | PyOD fit | fit | fit + score all | ratio | PyOD batch | our batch | ratio | MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    known = peers()
+    for rows in sizes:
+        for width in (16, 64):
+            for name in names:
+                mine = cell(name, rows, width, limit)
+                twin = TWINS.get(name, name)
+                theirs = cell(f"pyod {twin}", rows, width, limit) if twin in known else None
+                cells = [name, f"{rows:,}", width, *_row(mine, theirs, limit, twin in known)]
+                lines.append("| " + " | ".join(map(str, cells)) + " |")
+                (RESULTS / "outliers_speed.md").write_text("\n".join(lines) + "\n")
+                print(lines[-1], flush=True)
+            for other in ("sklearn iforest", "faiss"):
+                found = cell(other, rows, width, limit)
+                fit, every = (seconds(found, key, limit=limit) for key in ("fit", "all"))
+                batch = seconds(found, "batch", limit=limit)
+                peak = "" if found is None else f"{found['peak']:.0f}"
+                lines.append(f"| *{other}* | {rows:,} | {width} | | {fit} | {every} | | | {batch} | | {peak} |")
+    (RESULTS / "outliers_speed.md").write_text("\n".join(lines) + "\n")
+
+
+def _row(mine: dict[str, float] | None, theirs: dict[str, float] | None, limit: int, known: bool) -> list[str]:
+    if mine is None:
+        return ["", f"> {limit}", "", "", "", "", "", ""]
+    own = [seconds(mine, "fit", limit=limit), seconds(mine, "fit", "all", limit=limit)]
+    if not known:
+        return ["–", *own, "", "–", seconds(mine, "batch", limit=limit), "", f"– / {mine['peak']:.0f}"]
+    total = mine["fit"] + mine["all"]
+    return [
+        seconds(theirs, "fit", limit=limit),
+        *own,
+        ratio(theirs and theirs["fit"], total, limit),
+        seconds(theirs, "batch", limit=limit) if theirs else "",
+        seconds(mine, "batch", limit=limit),
+        ratio(theirs["batch"], mine["batch"], limit) if theirs else "",
+        f"{theirs['peak']:.0f} / {mine['peak']:.0f}" if theirs else f"– / {mine['peak']:.0f}",
+    ]
+
+
+def wall(names: list[str], sizes: list[int], limit: int, device: str) -> None:
+    """Write seconds of the clock with one and two threads; on a GPU beside one thread of PyOD and the bare transfer."""
+    gpu = device != "cpu"
+    title, columns = ("GPU", ("PyOD", "CPU", "GPU")) if gpu else ("threads", ("1 thread", "2 threads"))
+    lines = [f"# Detectors: {title}", "", "Seconds of the clock for fit and score of all rows.", ""]
+    lines += [f"| detector | rows | columns | {' | '.join(columns)} | ratio |", "|---|" + "---:|" * (len(columns) + 3)]
+    for rows in sizes:
+        for name in names:
+            width, runs = (64, []) if gpu else (16, [cell(name, rows, 16, limit, threads=t) for t in (1, 2)])
+            if gpu:
+                runs = [cell(who, rows, width, limit) for who in (f"pyod {TWINS.get(name, name)}", name)]
+                runs.append(cell(name, rows, width, limit, device))
+            took = [None if run is None else run["fit_wall"] + run.get("all_wall", 0.0) for run in runs]
+            first, last = took[0] or limit, took[-1] or limit
+            cells = [name, f"{rows:,}", width, *(f"> {limit}" if t is None else f"{t:.3f}" for t in took)]
+            lines.append("| " + " | ".join(map(str, [*cells, f"{first / last:.2f}×"])) + " |")
+            print(lines[-1], flush=True)
+        if gpu:
+            lines.append(f"| *transfer* | {rows:,} | 64 | | | {transfer(rows, 64, device):.4f} | |")
+    (RESULTS / f"outliers_{title.lower()}.md").write_text("\n".join(lines) + "\n")
+
+
+def transfer(rows: int, width: int, device: str) -> float:
+    """Return the seconds that the bare copy of the rows to `device` takes."""
+    import torch
+
+    X = torch.from_numpy(made(rows, width))
+    torch.zeros(1, device=device)
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    X.to(device)
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure the parts asked for."""
+    if sys.argv[1:2] == ["one"]:
+        name, rows, width, device, threads = sys.argv[2:7]
+        print(json.dumps(one(name, int(rows), int(width), device, int(threads))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("cpu", "threads", "gpu"))
+    parser.add_argument("names", nargs="*", metavar="DETECTOR")
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--limit", type=int, default=300, help="CPU seconds a cell may take")
+    asked = parser.parse_args()
+    from poison_guard.signals.anomaly import DETECTORS
+
+    names = asked.names or ["ensemble", *DETECTORS]
+    match asked.part:
+        case "cpu":
+            cpu(names, asked.rows, asked.limit)
+        case "threads":
+            wall(names, asked.rows, asked.limit, "cpu")
+        case _:
+            wall(names, asked.rows, asked.limit, "cuda")
+
+
+if __name__ == "__main__":
+    main()
