@@ -26,6 +26,7 @@ from poison_guard.gate.measure import (
     measure_examples,
     no_candidate,
     no_sources,
+    observed,
     trusted_set,
 )
 from poison_guard.gate.verdict import evaluate
@@ -184,6 +185,7 @@ def judge_seal(pool: Pool, attack: str, *, n: int, m: int, noise: float, seed: i
         "new_cohort": no_sources(),
         "audits": audits(n=0, wrong=0),
         "backlog": backlog(n=len(labels)),
+        "observed": observed(n=len(labels), passed=0),
         "candidate": no_candidate(),
     }
     return evaluate(measured, policy)

@@ -25,7 +25,33 @@ if TYPE_CHECKING:
 def guard_dag(contract: Contract) -> DAG:
     """Return the DAG that takes in whatever is new for one feed, and admits what may be learned from."""
     file = str(contract.path)
-    stored, admitted = stored_asset(contract.name), admitted_asset(contract.name)
+
+    @dag(
+        dag_id=f"guard_{contract.name}",
+        schedule=contract.schedule,
+        start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+        catchup=False,
+        max_active_runs=1,  # a feed's runs are serial
+        default_args={"retries": 2, "retry_delay": dt.timedelta(seconds=15)},
+        tags=["poison_guard", str(contract.kind)],
+        doc_md=__doc__,
+    )
+    def wire() -> None:
+        counts = take_in(contract, file)
+        # Sealing goes on when nothing is new: a reviewer may have released or recalled something since.
+        snapshot: Any = task(trigger_rule=TriggerRule.NONE_FAILED)(gating.seal)(file)
+        verdict: Any = task(gating.gate)(file, snapshot)
+        chain(counts, snapshot)
+        may_pass(contract, file, snapshot, verdict)
+        page = task(task_id="report", trigger_rule=TriggerRule.ALL_DONE)(tasks.report_changes)
+        chain(verdict, page(file))  # whatever the verdict
+
+    return wire()
+
+
+def take_in(contract: Contract, file: str) -> Any:
+    """Wire collect, validate, score, decide and store; return the task that stores."""
+    stored = stored_asset(contract.name)
 
     @task(outlets=[stored])
     def store(guard_run: str, outlet_events: Any = None) -> dict[str, int]:
@@ -33,6 +59,19 @@ def guard_dag(contract: Contract) -> DAG:
         counts = tasks.store(file, guard_run)
         outlet_events[stored].extra = {"feed": contract.name, "guard_run": guard_run, "counts": counts}
         return counts
+
+    found: Any = task(tasks.collect)(file)
+    guard_run = found["guard_run"]
+    partitions = task(tasks.validate)(file, guard_run, found["partitions"])
+    scored = task(tasks.score).partial(contract=file, guard_run=guard_run).expand(partition=partitions)
+    counts = store(guard_run)
+    chain(scored, task(tasks.decide)(file, guard_run), counts)
+    return counts
+
+
+def may_pass(contract: Contract, file: str, snapshot: Any, verdict: Any) -> None:
+    """Wire what follows a verdict: pass or ask a person, then admit."""
+    admitted = admitted_asset(contract.name)
 
     @task.branch
     def route(verdict: dict[str, Any], dag_run: Any = None) -> str:
@@ -46,44 +85,20 @@ def guard_dag(contract: Contract) -> DAG:
         outlet_events[admitted].extra = {"feed": contract.name, **signed}
         return signed
 
-    @dag(
-        dag_id=f"guard_{contract.name}",
-        schedule=contract.schedule,
-        start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-        catchup=False,
-        max_active_runs=1,  # a feed's runs are serial
-        default_args={"retries": 2, "retry_delay": dt.timedelta(seconds=15)},
-        tags=["poison_guard", str(contract.kind)],
-        doc_md=__doc__,
+    ask = ApprovalOperator(
+        task_id="ask",
+        subject=verdict["subject"],
+        body=verdict["body"],
+        params={"note": Param("", type=["string", "null"], title="Why it may be trained on (required to approve)")},
+        defaults="Reject",
+        response_timeout=gating.answer_within(contract.schedule),
     )
-    def wire() -> None:
-        found: Any = task(tasks.collect)(file)
-        guard_run = found["guard_run"]
-        partitions = task(tasks.validate)(file, guard_run, found["partitions"])
-        scored = task(tasks.score).partial(contract=file, guard_run=guard_run).expand(partition=partitions)
-        counts = store(guard_run)
-        # Sealing goes on when nothing is new: a reviewer may have released or recalled something since.
-        snapshot: Any = task(trigger_rule=TriggerRule.NONE_FAILED)(gating.seal)(file)
-        verdict: Any = task(gating.gate)(file, snapshot)
-        ask = ApprovalOperator(
-            task_id="ask",
-            subject=verdict["subject"],
-            body=verdict["body"],
-            params={"note": Param("", type=["string", "null"], title="Why it may be trained on (required to approve)")},
-            defaults="Reject",
-            response_timeout=gating.answer_within(contract.schedule),
-        )
-        answer: Any = ask.output
-        approved = task(gating.approve)(file, snapshot, answer)
-        passed = EmptyOperator(task_id="passed")
-        chain(scored, task(tasks.decide)(file, guard_run), counts, snapshot)
-        chain(route(verdict), [passed, ask])
-        # By template: an argument would make `seal` one of those whose success lets `admit` start after a refusal.
-        chain([passed, approved], admit("{{ ti.xcom_pull(task_ids='seal') }}"))
-        page = task(task_id="report", trigger_rule=TriggerRule.ALL_DONE)(tasks.report_changes)
-        chain(verdict, page(file))  # whatever the verdict
-
-    return wire()
+    answer: Any = ask.output
+    approved = task(gating.approve)(file, snapshot, answer, verdict["verdict_seq"])
+    passed = EmptyOperator(task_id="passed")
+    chain(route(verdict), [passed, ask])
+    # By template: an argument would make `seal` one of those whose success lets `admit` start after a refusal.
+    chain([passed, approved], admit("{{ ti.xcom_pull(task_ids='seal') }}"))
 
 
 for _contract in read_feeds(Path(__file__).parent).contracts:

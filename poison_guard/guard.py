@@ -94,15 +94,16 @@ class Guard:
         with self._feed(only_look=True) as feed:
             return candidate_inputs(feed)
 
-    def retrain(self, *, measure_only: bool = False) -> RetrainResult:
+    def retrain(self, *, measure_only: bool = False, from_scratch: bool = False) -> RetrainResult:
         """Train on the newest admitted snapshot, evaluate, and promote by rule; `ClosedError` without an admission.
 
-        With `measure_only` the last snapshot is trained on without one; that model can never be promoted.
+        With `measure_only` the last snapshot is trained on without one; that model can never be promoted. With
+        `from_scratch` training does not start from the champion.
         """
         from poison_guard.steps.facing import retrain
 
         with self._feed() as feed:
-            return retrain(feed, _now(), measure_only=measure_only)
+            return retrain(feed, _now(), measure_only=measure_only, from_scratch=from_scratch)
 
     def rollback(self, *, to: str, by: str, reason: str, force: bool = False) -> RetrainResult:
         """Make an earlier champion the champion again; `force` even where its snapshot was revoked."""
@@ -119,8 +120,11 @@ class Guard:
         campaign_id: str | None = None,
         source_id: str | None = None,
         record_ids: str | Sequence[str] | None = None,
+        observed: bool = False,
     ) -> RecallResult:
-        """Take accepted records back to quarantine: of a campaign, of a source, or by id (name one of the three).
+        """Take accepted records back to quarantine: of a campaign, of a source, by id, or `observed` (name one).
+
+        `observed` are those that the guard would have held but let pass in observe mode.
 
         Every snapshot that holds one of them is revoked; the result names it, and the models trained on it.
         """
@@ -132,6 +136,7 @@ class Guard:
                 campaign_id=campaign_id,
                 source_id=source_id,
                 record_ids=[record_ids] if isinstance(record_ids, str) else record_ids,
+                observed=observed,
                 by=by,
                 reason=reason,
                 now=_now(),

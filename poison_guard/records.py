@@ -198,10 +198,11 @@ class State:
     controls: pd.DataFrame
     """``item_id, answer``."""
     answers: pd.DataFrame
-    """Answers accepted before for items of this batch: ``record_id, item_id, source_id, answer, observed_at, verdict``
-    (1: a person said that it is right)."""
+    """Answers accepted before for items of this batch: ``record_id, item_id, source_id, answer, observed_at, verdict,
+    source_since`` (verdict 1: a person said that it is right)."""
     known: pd.DataFrame
-    """Ids of this batch already in the store: ``record_id, content_hash, place``."""
+    """Ids of this batch already in the store, and trusted ones the feed has not sent (as staged): ``record_id,
+    content_hash, place``."""
     schema: Mapping[str, str]
     """Payload schema the feed was last accepted with; empty on the first run."""
     memory: pd.DataFrame = field(default_factory=lambda: _nothing((*MEMORY, "place")))

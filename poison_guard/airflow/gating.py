@@ -76,34 +76,36 @@ def is_judged(contract: str, snapshot_id: str) -> bool:
 
 
 def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
-    """Judge a snapshot; returns ``outcome, snapshot_id, why`` and the question to a reviewer, ``subject`` and ``body``.
+    """Judge a snapshot; returns ``outcome, snapshot_id, verdict_seq, why`` and the question, ``subject`` and ``body``.
 
     A snapshot that is admitted already is not judged again. Fails for good on FAIL and ERROR.
     """
     from airflow.sdk.exceptions import AirflowFailException
 
     with final_errors():
-        outcome, why = _judged(contract, snapshot_id)
+        outcome, seq, why = _judged(contract, snapshot_id)
     if outcome not in ("pass", "inconclusive", "admitted"):
         raise AirflowFailException(f"the gate is closed for {snapshot_id} ({outcome}): {'; '.join(why)}")
     return {
         "outcome": outcome,
         "snapshot_id": snapshot_id,
+        "verdict_seq": seq,
         "why": why,
         "subject": f"Train on {snapshot_id}? The gate could not judge it",
         "body": _question(why),
     }
 
 
-def _judged(contract: str, snapshot_id: str) -> tuple[str, list[str]]:
+def _judged(contract: str, snapshot_id: str) -> tuple[str, int | None, list[str]]:
+    """Return outcome, number of the verdict (None where it is admitted already) and what did not pass."""
     from poison_guard import steps
 
     try:
         steps.check_admission(contract, guard_home(), snapshot_id)
     except ClosedError:
         found = steps.gate(contract, guard_home(), snapshot_id)
-        return str(found["outcome"]), [str(sentence) for sentence in found["why"]]
-    return "admitted", []
+        return str(found["outcome"]), int(found["verdict_seq"]), [str(sentence) for sentence in found["why"]]
+    return "admitted", None, []
 
 
 def route(verdict: Mapping[str, Any], dag_run: DagRunProtocol) -> str:
@@ -124,8 +126,10 @@ def route(verdict: Mapping[str, Any], dag_run: DagRunProtocol) -> str:
     return "ask"
 
 
-def approve(contract: str, snapshot_id: str, answer: Mapping[str, Any] | None) -> int:
+def approve(contract: str, snapshot_id: str, answer: Mapping[str, Any] | None, verdict_seq: int | None = None) -> int:
     """Record the approval of the person who answered, with their note as the reason; returns the number of approvals.
+
+    It is of the verdict that they were asked about: fails for good where the snapshot was judged again meanwhile.
 
     `answer` is what `ApprovalOperator` returns. Fails for good when no person answered, when they wrote no note, and on
     anything but an approval: a default that a timeout filled in, or a task marked a success, is nobody's word.
@@ -134,7 +138,7 @@ def approve(contract: str, snapshot_id: str, answer: Mapping[str, Any] | None) -
 
     with final_errors():
         by, reason = _person(snapshot_id, answer or {})
-        return int(steps.approve(contract, guard_home(), snapshot_id, by, reason)["approvals"])
+        return int(steps.approve(contract, guard_home(), snapshot_id, by, reason, verdict_seq=verdict_seq)["approvals"])
 
 
 def _person(snapshot_id: str, answer: Mapping[str, Any]) -> tuple[str, str]:

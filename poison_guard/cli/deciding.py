@@ -56,6 +56,7 @@ def decide_or_tell(
     home: Path,
     as_json: bool,
     right: bool = True,
+    observed: bool = False,
 ) -> None:
     """Freeze the records, say how many they are, decide exactly those, and print the event's number for undo.
 
@@ -65,10 +66,11 @@ def decide_or_tell(
     from poison_guard.review.verdicts import carry_out
 
     asked = {"campaign_id": campaign_id, "source_id": source_id, "run_id": run_id, "record_ids": list(records) or None}
-    if sum(bool(value) for value in asked.values()) != 1:
-        raise UsageError(f"{verb} needs record ids, --campaign, --source or --run, exactly one of them")
+    if sum(bool(value) for value in (*asked.values(), observed)) != 1:
+        ways = "--source, --run or --observed" if verb == "recall" else "--source or --run"
+        raise UsageError(f"{verb} needs record ids, --campaign, {ways}, exactly one of them")
     with contract_and_store(feed, home) as (contract, store):
-        chosen = select(store, contract, verb, **asked)
+        chosen = select(store, contract, verb, **asked, observed=observed)
         n = len(chosen.record_ids)
         places = ", ".join(f"{count:,} {place}" for place, count in chosen.places.items())
         say(f"{counted(n, 'record')} of {counted(chosen.sources, 'source')}: {places}")

@@ -161,8 +161,13 @@ def _list(drills: Sequence[Drill], as_json: bool) -> None:
 def _sweeps(grid: Sequence[Mapping[str, Any]]) -> str:
     """Return the values each parameter takes in a grid: ``share 0.3 0.6``."""
     names = dict.fromkeys(name for params in grid for name in params)
-    found = {name: dict.fromkeys(str(params[name]) for params in grid if name in params) for name in names}
+    found = {name: dict.fromkeys(_word(params[name]) for params in grid if name in params) for name in names}
     return ", ".join(f"{name} {' '.join(values)}" for name, values in found.items()) or "defaults"
+
+
+def _word(value: Any) -> str:
+    """Return a value as `--param` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _show(lines: Sequence[Line]) -> None:

@@ -16,11 +16,12 @@ __all__ = ["recall_command"]
 @click.argument("records", nargs=-1)
 @feed_option(required=True)
 @chosen_by
+@click.option("--observed", is_flag=True, help="All that was let pass in observe mode, though it would have been held.")
 @by_and_reason
 @dry_run
 @common
 def recall_command(**given: Any) -> None:
-    """Take accepted records back: RECORDS by id, a whole campaign, or all of a source. They wait for review again.
+    """Take accepted records back: RECORDS by id, a whole campaign, all of a source or of a run. They wait for review.
 
     Snapshots that held them are revoked for good, and so are their admissions; the models that trained on these are
     named, with the rollback to run when one of them is the champion.

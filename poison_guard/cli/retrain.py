@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from poison_guard.cli.options import common, contract_file, feed_option
 from poison_guard.cli.output import emit, say, table, told, working
+from poison_guard.errors import UsageError
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["brief", "measured", "retrain_command"]
 
@@ -22,8 +26,13 @@ _SINGLE = ("predictions", "labels", "slices", "attacked")
 @click.command("retrain")
 @feed_option(required=True)
 @click.option("--measure-only", is_flag=True, help="Train to measure, without admission; never to be promoted.")
+@click.option(
+    "--from-scratch",
+    is_flag=True,
+    help="Train on the admitted snapshot again and start from nothing: the way out where a model's file is damaged.",
+)
 @common
-def retrain_command(feed: str, measure_only: bool, home: Path, as_json: bool) -> int:
+def retrain_command(feed: str, measure_only: bool, from_scratch: bool, home: Path, as_json: bool) -> int:
     """Train on the newest admitted snapshot, test the model against the champion, promote it or refuse it.
 
     Killed and run again, it goes on where it was. Exit code 0: it is the champion, also where nothing new was admitted.
@@ -31,10 +40,12 @@ def retrain_command(feed: str, measure_only: bool, home: Path, as_json: bool) ->
     """
     from poison_guard.guard import Guard
 
+    if measure_only and from_scratch:
+        raise UsageError("--measure-only measures what is there and --from-scratch replaces it; choose one")
     guard = Guard.open(contract_file(feed), home=home)
     name = guard.contract.name
     with working(f"training on what {name} admits" if not measure_only else f"measuring a model of {name}"):
-        result = guard.retrain(measure_only=measure_only)
+        result = guard.retrain(measure_only=measure_only, from_scratch=from_scratch)
     code = 0 if result.promoted or measure_only else REFUSED
     if as_json:
         facts = {"model_id": result.model_id, "promoted": result.promoted, "measure_only": measure_only}

@@ -12,7 +12,8 @@ from poison_guard.cli.deciding import chosen_by, contract_and_store, decide_or_t
 from poison_guard.cli.explain import show_record
 from poison_guard.cli.options import by_and_reason, common, dry_run, feed_option
 from poison_guard.cli.output import counted, emit, say, table, told
-from poison_guard.cli.revoked import renew_list, standing_snapshots
+from poison_guard.cli.revoked import NOTHING_REVOKED, renew_list, revoked_facts, standing_snapshots, tell_revoked
+from poison_guard.cli.trusted import trusted_command
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError, UsageError
 
@@ -22,6 +23,9 @@ __all__ = ["review_command"]
 @click.group("review")
 def review_command() -> None:
     """Work through the queue of held records."""
+
+
+review_command.add_command(trusted_command)
 
 
 @review_command.command("list")
@@ -150,19 +154,22 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
                 raise NotFoundError(
                     f"there is no decision {event} in {contract.name}; `review list --decided` lists them"
                 )
-            verb, n, number = str(made["verb"].iloc[0]), int(made["n"].iloc[0]), None
+            verb, n, number, lost = str(made["verb"].iloc[0]), int(made["n"].iloc[0]), None, NOTHING_REVOKED
         else:
             before = standing_snapshots(store, contract.name)
             done = undo(store, contract, event, by=by, reason=reason)
             verb, n, number = done.verb, len(done.record_ids), done.seq
-            if standing_snapshots(store, contract.name) != before:  # those that hold what a release had let in
+            after = set(standing_snapshots(store, contract.name))
+            lost = revoked_facts(store, contract.name, [name for name in before if name not in after])
+            if lost["revoked"]:  # they hold what a release had let in
                 renew_list(store, contract, home)
     if as_json:
-        emit({"feed": contract.name, "dry_run": dry_run, "undoes": event, "event": number, "records": n})
+        emit({"feed": contract.name, "dry_run": dry_run, "undoes": event, "event": number, "records": n, **lost})
     elif dry_run:
         told(f"would undo decision {event} ({verb}) of {counted(n, 'record')}")
     else:
-        told(f"undid decision {event}: {counted(n, 'record')} back where it was before (event {number})")
+        told(f"undid decision {event}: {counted(n, 'record')} back as before (event {number})")
+        tell_revoked(lost, feed=feed, dry_run=False)
 
 
 def _trust(given: dict[str, Any]) -> None:

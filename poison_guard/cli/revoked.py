@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from poison_guard.config import Contract
     from poison_guard.store import Store
 
-__all__ = ["renew_list", "revoked_facts", "standing_snapshots", "tell_revoked"]
+__all__ = ["NOTHING_REVOKED", "renew_list", "revoked_facts", "standing_snapshots", "tell_revoked"]
 
 _ALL = 1_000_000
+NOTHING_REVOKED: Mapping[str, Any] = {"revoked": [], "models": [], "champion": None, "rollback_to": None}
+"""What `revoked_facts` says where no snapshot was revoked."""
 
 
 def standing_snapshots(store: Store, feed: str) -> list[str]:

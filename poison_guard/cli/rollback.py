@@ -48,8 +48,8 @@ def rollback_command(
 
 def _champion(store: Store, contract: Contract, model_id: str, *, force: bool) -> str | None:
     """Return the id of the champion of now; raises what a rollback to `model_id` would be refused with."""
+    from poison_guard.store.lineage import root_of
     from poison_guard.store.models import champion, list_models
-    from poison_guard.store.snapshots import load_snapshot
 
     name = contract.name
     known = {model.model_id: model for model in list_models(store, name)}
@@ -60,10 +60,10 @@ def _champion(store: Store, contract: Contract, model_id: str, *, force: bool) -
         raise UsageError(
             f"{model_id} is {model.status}; only an earlier champion, called retired, can be rolled back to"
         )
-    why = load_snapshot(store, model.snapshot_id).revoked_why
-    if why is not None and not force:
+    root = root_of(store, model_id)
+    if root is not None and not force:
         raise ClosedError(
-            f"{model_id} was trained on {model.snapshot_id}, which was revoked ({why}); choose another, or --force it"
+            f"{model_id} learned from {root[1]}, which was revoked ({root[2]}); choose another, or --force it"
         )
     now = champion(store, name)
     return now.model_id if now else None

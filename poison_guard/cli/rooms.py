@@ -34,9 +34,10 @@ def opened_store(home: Path) -> Iterator[Store]:
 
 def sqlite_file(settings: Settings) -> Path | None:
     """Return the file of a SQLite store; None for a database server."""
-    scheme, _, rest = settings.store_url.partition("://")
-    path = rest.split("?")[0].removeprefix("/")
-    return Path(path).absolute() if scheme.startswith("sqlite") else None
+    from poison_guard.store import engine
+
+    file = engine.sqlite_file(settings.store_url)
+    return None if file is None else file.absolute()
 
 
 def known_feed(store: Store, name: str) -> str:

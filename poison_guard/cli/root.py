@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "List the models of a feed and which one is the champion."),
     "recall": ("recall", "Take accepted records back; name the models they reached."),
     "rollback": ("rollback", "Make an earlier champion the champion again."),
+    "tune": ("tune", "Show what each threshold costs and misses, on the feed's own trusted records."),
     "drill": ("drill", "Attack the guard with simulated poison and show what came of it."),
     "export": ("export", "Write records of a feed to a file."),
     "report": ("report", "Write one run's report as a self-contained page."),

@@ -41,5 +41,7 @@ def seal_command(feed: str, home: Path, as_json: bool) -> None:
 
 def _counts(counts: Mapping[str, int]) -> str:
     """Return ``1,203 examples, 40 deferred``; the examples first."""
-    rest = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if name != "examples" and n]
-    return ", ".join([counted(counts.get("examples", 0), "example"), *rest])
+    hidden = ("examples", "parts", "items_file")  # the last is the digest of a file, as a number
+    rest = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if name not in hidden and n]
+    parts = [counted(counts["parts"], "part")] if counts.get("parts") else []
+    return ", ".join([counted(counts.get("examples", 0), "example"), *parts, *rest])

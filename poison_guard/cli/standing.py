@@ -23,8 +23,9 @@ def standing(store: Store, feed: str, *, now: dt.datetime) -> dict[str, Any] | N
     Keys: ``snapshot_id, sealed_at, examples, revoked`` (why, or None), ``outcome`` (of the last verdict, or None),
     ``admission`` (sentence), ``admitted, expires, champion`` (model id or None), ``champion_revoked``.
     """
+    from poison_guard.store.lineage import root_of
     from poison_guard.store.models import champion
-    from poison_guard.store.snapshots import last_snapshot, load_snapshot
+    from poison_guard.store.snapshots import last_snapshot
     from poison_guard.store.verdicts import last_verdict
 
     snapshot = last_snapshot(store, feed, revoked=True)
@@ -40,7 +41,7 @@ def standing(store: Store, feed: str, *, now: dt.datetime) -> dict[str, Any] | N
         "outcome": verdict["outcome"] if verdict else None,
         **admission_state(snapshot, _admission(store, snapshot), verdict["seq"] if verdict else None, now=now),
         "champion": model.model_id if model else None,
-        "champion_revoked": bool(model and load_snapshot(store, model.snapshot_id).revoked_seq is not None),
+        "champion_revoked": bool(model and root_of(store, model.model_id)),
     }
 
 

@@ -84,7 +84,7 @@ def _row(f: dict[str, Any], now: dt.datetime) -> tuple[Any, ...]:
 
 def _training_row(f: dict[str, Any]) -> tuple[Any, ...]:
     t = f["training"]
-    champion = f"{t['champion']} (its snapshot was revoked)" if t["champion_revoked"] else t["champion"]
+    champion = f"{t['champion']} (learned from a revoked snapshot)" if t["champion_revoked"] else t["champion"]
     verdict = t["outcome"] or "not judged"
     return (f["feed"], t["snapshot_id"], t["examples"], t["sealed_at"], verdict, t["admission"], champion)
 

@@ -37,13 +37,7 @@ def adopt(
     """
     items = pd.DataFrame({"item_id": pd.unique(pd.concat([accepted["item_id"], held["item_id"]], ignore_index=True))})
     table = items.merge(posterior, on="item_id", how="left").rename(columns={"answer": "label"})
-    support = accepted.merge(table[["item_id", "label"]], on="item_id")
-    support = support[support["vote"] == support["label"]]
-    against = held.merge(table[["item_id", "label"]], on="item_id")
-    against = against[against["vote"] != against["label"]]
-    n = _count(support, table)
-    n_established = _count(support[support["established"].astype(bool)], table)
-    n_against = _count(against, table)
+    n, n_established, n_against = _tallies(accepted, held, table)
     alone = table["probability"].to_numpy(float, na_value=0.0)
     counted, told = _voices(accepted, held)
     counted, told = (_unknown(part, controls) for part in (counted, told if heard is None else heard))
@@ -96,6 +90,19 @@ def _voices(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataFrame, p
     one = group[~old].drop_duplicates(["item_id", "vote", "voice"])
     counted = pd.concat([heard, group.loc[old, ["item_id", "vote"]], one[["item_id", "vote"]]], ignore_index=True)
     return counted, pd.concat([heard, group[["item_id", "vote"]]], ignore_index=True)
+
+
+def _tallies(
+    accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ``(items,)`` accepted votes for each label, those of established sources, and held votes against it."""
+    labels = table[["item_id", "label"]]
+    support, against = accepted.merge(labels, on="item_id"), held.merge(labels, on="item_id")
+    support = support[support["vote"] == support["label"]]
+    against = against[against["vote"] != against["label"]]
+    old = support[support["established"].astype(bool)]
+    n, n_old, n_against = (_count(votes, table) for votes in (support, old, against))
+    return n, n_old, n_against
 
 
 def _count(votes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:

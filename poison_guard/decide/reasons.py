@@ -164,6 +164,10 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "strange_in_batch": lambda a: (
         f"among the strangest of this batch (rank {a.rank} of {a.n}); no trusted set to judge by"
     ),
+    "calibration_drift": lambda a: (
+        f"{a.held} of {a.n} trusted records have p up to {a.rate}, where chance gives {a.low} to {a.high}: "
+        "they no longer look like the calibration records"
+    ),
     # content
     "toxic": lambda a: f"its words look abusive (score {a.score}, rarer than in trusted texts)",
     "echo": lambda a: f"echoes its prompt (score {a.share}, rarer than in trusted texts)",
@@ -176,6 +180,6 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"read {a.count('files', 'file')} of outcomes: {a.right} right, {a.wrong} wrong ({a.revised} revised), "
         f"{a.late} too late, {a.unknown} of unknown records, {a.bad} unusable rows"
     ),
-    "outcomes_unread": lambda a: f"outcomes could not be read: {safe(a.raw('why'), 300)}",
+    "outcomes_unread": lambda a: f"outcomes: {safe(a.raw('why'), 300)}",
     "audit_sample": lambda _: "drawn at random from the accepted, so that misses are measured",
 }

@@ -3,6 +3,8 @@
 A level's p-value ``p`` with threshold ``alpha`` gives the risk ``alpha / (alpha + p)``: 0.5 exactly at the threshold,
 towards 1 as `p` falls, towards 0 as it grows. Levels are combined by their maximum, never by a sum: two mild hints do
 not add up to a hold, so the share of honest records held by record-level signals stays what conformal p-values promise.
+Of seven rules compared on drills and on 23 public sets (benchmarks/results/fusion.md) none holds more attacks than this
+one at as many honest records.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from poison_guard.config import Policy
 from poison_guard.records import Level, SignalEvidence
 
-__all__ = ["HOLD", "level_risk", "levels_risk"]
+__all__ = ["HOLD", "level_risk", "levels_risk", "simes_p"]
 
 HOLD = 0.5
 """Risk from which a record is held."""
@@ -34,11 +36,28 @@ def level_risk(p: np.ndarray, alpha: float) -> np.ndarray:
     return risk
 
 
+def simes_p(p: np.ndarray) -> np.ndarray:
+    """Return one p-value ``(n,)`` in (0, 1] for the p-values ``(signals, n)`` of one level.
+
+    ``min over i of K p_(i) / i``: K times the smallest, but signals that say the same count once. At most uniform for
+    honest records where signals are independent or rise together; larger than no p-value that Bonferroni's rule gives.
+
+    References: Simes, "An improved Bonferroni procedure for multiple tests of significance" (1986); Sarkar, "Some
+    probability inequalities for ordered MTP2 random variables: a proof of the Simes conjecture" (1998).
+
+    >>> simes_p(np.array([[0.01, 0.01, 0.3], [0.5, 0.01, 1.0]])).round(3).tolist()
+    [0.02, 0.01, 0.6]
+    """
+    k = len(p)
+    scaled = np.sort(p, axis=0) * (k / np.arange(1, k + 1))[:, np.newaxis]
+    return np.minimum(1.0, scaled.min(axis=0))
+
+
 def levels_risk(evidence: Sequence[SignalEvidence], policy: Policy, n: int) -> dict[Level, np.ndarray]:
     """Return the capped risk ``(n,)`` of each level.
 
-    Within a level the smallest p-value counts, multiplied by the number of signals of that level (Bonferroni), so that
-    `false_quarantine_rate` holds for all record-level signals together. Rules are facts, not chances: no correction.
+    Within a level p-values are fused by Simes' rule, so that `false_quarantine_rate` holds for all record-level signals
+    together, and signals that say the same are not paid for twice. Rules are facts, not chances: the smallest counts.
     """
     alpha = {
         Level.RULE: policy.false_quarantine_rate,
@@ -52,7 +71,6 @@ def levels_risk(evidence: Sequence[SignalEvidence], policy: Policy, n: int) -> d
         if not mine:
             risks[level] = np.zeros(n)
             continue
-        factor = len(mine) if level is not Level.RULE else 1
-        p = np.minimum(1.0, factor * np.minimum.reduce(mine))
+        p = np.minimum.reduce(mine) if level is Level.RULE else simes_p(np.stack(mine))
         risks[level] = np.minimum(level_risk(p, alpha[level]), _CAP[level])
     return risks

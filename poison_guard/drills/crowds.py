@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.drills.attacks.answering import COLUMNS, DAYS, births
-from poison_guard.drills.attacks.coordinated import BURSTS
+from poison_guard.drills.attacks.coordinated import BURSTS, raid_times
 from poison_guard.drills.world import Origin, World, seal_world
-from poison_guard.drills.worlds.people import daily_times, draw_ids, stamp
+from poison_guard.drills.worlds.people import daily_times, draw_ids
 from poison_guard.errors import DataError, NotFoundError, UsageError
 
 __all__ = ["CROWDS", "Crowd", "find_data", "load_crowd", "load_messages", "raid", "raid_twin"]
@@ -140,7 +140,7 @@ def _group(
     hit = np.repeat(aim, count)
     wrong = _wrong(rng, crowd, np.concatenate([aim, known]), constant=given["constant"])
     pushed = pd.Series(hit).map(wrong).to_numpy()
-    pushes = _rows(hit, who, pushed, _raids(rng, hit, aim, given["burst"]), Origin.POISON)
+    pushes = _rows(hit, who, pushed, raid_times(rng, hit, aim, given["burst"]), Origin.POISON)
     others = np.setdiff1d(crowd.truth.index.to_numpy(), np.concatenate([aim, known]))
     asked = np.concatenate([rng.choice(known, min(20, len(known)), replace=False) for _ in range(sybils)])
     cover = rng.choice(others, sybils * given["camouflage"])
@@ -178,16 +178,6 @@ def _honest_word(rng: np.random.Generator, crowd: Crowd, items: np.ndarray) -> n
     first = np.searchsorted(said["item"].to_numpy(), items, side="left")
     after = np.searchsorted(said["item"].to_numpy(), items, side="right")
     return said["answer"].to_numpy(object)[first + (rng.random(len(items)) * (after - first)).astype(int)]
-
-
-def _raids(rng: np.random.Generator, hit: np.ndarray, aim: np.ndarray, burst: str) -> np.ndarray:
-    """When each push comes: in the raid that its item belongs to, or at any time."""
-    raids, seconds = BURSTS[burst]
-    if not raids:
-        return daily_times(rng, len(hit), days=DAYS)
-    begin = rng.choice(np.arange(2, DAYS - 2), raids, replace=False) * 86_400 + rng.uniform(9, 20, raids) * 3600
-    of = pd.Series(hit).map(dict(zip(aim.tolist(), rng.integers(0, raids, len(aim)), strict=True))).to_numpy(int)
-    return stamp(begin[of] + rng.random(len(hit)) * seconds)
 
 
 def _sealed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -71,7 +72,7 @@ def cells(drill: Drill, on: str, given: Mapping[str, Sequence[Any]] | None = Non
     """Return the cells of a drill on ``synthetic`` or a public set, none where it does not fit that set.
 
     `given` values take the place of those of the grid, each with each: one cell a combination. `UsageError` for a
-    parameter that its `make` does not have.
+    parameter that its `make` does not have, or a value of another kind than its default.
     """
     if on != "synthetic" and drill.on != kind_of(on):
         return []
@@ -101,3 +102,23 @@ def _check(drill: Drill, on: str, given: Mapping[str, Sequence[Any]]) -> None:
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
         raise UsageError(f"the drill {drill.name} has no parameter {unknown!r}; it has {', '.join(known)}")
+    for name, values in given.items():
+        for value in values:
+            wanted = _wanted(name, parameters[name].default, value)
+            if wanted:
+                raise UsageError(f"{name} of the drill {drill.name} must be {wanted}, got {value!r}")
+
+
+def _wanted(name: str, default: Any, value: Any) -> str:
+    """Return what a value of this parameter must be, where `value` is not; a share is a number at most 1 by default."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match default:
+        case bool():
+            return "" if isinstance(value, bool) else "true or false"
+        case int():
+            return "" if number and isinstance(value, int) and value >= 0 else "a whole number, 0 or more"
+        case float() if default <= 1 and not name.endswith("_hours"):
+            return "" if number and 0 <= value <= 1 else "a share, from 0 to 1"
+        case float():
+            return "" if number and 0 <= value < math.inf else "a number, 0 or more"
+    return "" if isinstance(value, str) else "a word"

@@ -48,12 +48,17 @@ def measure(cell: Cell, seed: int, data: Path | None = None) -> Measured:
 
 
 def _drawn(make: Callable[..., World], cell: Cell, seed: int, base: Mapping[str, object]) -> World:
+    """Return the world of a cell; `UsageError` where its parameters make none."""
     try:
         return make(seed, **base, **cell.params)
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        raise UsageError(f"the drill {cell.drill} has no such parameter: {error}") from None
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if "unexpected keyword" in str(error):
+            name = str(error).rpartition(" ")[2]
+            raise UsageError(
+                f"the drill {cell.drill} has no parameter {name}; see `poison-guard drill --list`"
+            ) from error
+        given = ", ".join(f"{key} {value!r}" for key, value in cell.params.items()) or "its defaults"
+        raise UsageError(f"the drill {cell.drill} cannot be drawn with {given}: {error}") from error
 
 
 def _trial(world: World, cell: Cell, lookalikes: Sequence[str] = ()) -> Trial:

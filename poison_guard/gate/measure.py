@@ -24,6 +24,7 @@ __all__ = [
     "new_cohort",
     "no_candidate",
     "no_sources",
+    "observed",
     "source_share",
     "trusted_set",
 ]
@@ -182,6 +183,11 @@ def audits(*, n: int, wrong: int) -> dict[str, Any]:
 def backlog(*, n: int, deferred: int = 0, expired: int = 0, waiting: int = 0) -> dict[str, Any]:
     """Return the measurement of that name: examples in, items deferred, records expired unread, records waiting."""
     return {"n": int(n), "deferred": int(deferred), "expired": int(expired), "waiting": int(waiting)}
+
+
+def observed(*, n: int, passed: int) -> dict[str, Any]:
+    """Return the measurement of that name: `n` accepted records, `passed` of them only because the feed observed."""
+    return {"n": int(n), "passed": int(passed)}
 
 
 def candidate(

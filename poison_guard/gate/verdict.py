@@ -7,7 +7,7 @@ from typing import Any
 
 from poison_guard.config.gate import GatePolicy
 from poison_guard.gate.check import Check, Outcome, Verdict
-from poison_guard.gate.checks.audits import audits, backlog
+from poison_guard.gate.checks.audits import audits, backlog, observed
 from poison_guard.gate.checks.canary import canary, candidate
 from poison_guard.gate.checks.judging import said
 from poison_guard.gate.checks.labels import label_neighbours
@@ -27,6 +27,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], GatePolicy], Check]] = {
     "source_share": source_share,
     "new_cohort": new_cohort,
     "audits": audits,
+    "observed": observed,
     "candidate": candidate,
     "backlog": backlog,
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import special
 
-__all__ = ["attainable_p", "conformal_p", "rows_needed"]
+__all__ = ["attainable_p", "conformal_p", "excess_p", "held_bounds", "held_share", "rows_needed"]
 
 
 def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -36,3 +37,66 @@ def rows_needed(rate: float) -> int:
     99
     """
     return max(1, int(np.ceil(1.0 / rate - 1e-9)) - 1)
+
+
+def _rank(rows: int, rate: float) -> int:
+    """Return how many of ``rows + 1`` exchangeable scores get a p-value up to `rate`."""
+    return int(np.floor(rate * (rows + 1) + 1e-9))
+
+
+def held_share(rows: int, rate: float, *, tail: float = 0.025) -> tuple[float, float, float]:
+    """Return the share of honest records with ``p <= rate``: its mean over calibration sets of `rows`, and bounds.
+
+    Given one calibration set the share is fixed; over sets it is ``Beta(k, rows + 1 - k)`` distributed with
+    ``k = floor(rate (rows + 1))``, and lies below and above the bounds with chance `tail` each. With too few rows
+    nothing can be held: (0, 0, 0). Ties between scores make it smaller.
+
+    References: Vovk, "Conditional validity of inductive conformal predictors" (2012).
+
+    >>> [round(share, 4) for share in held_share(999, 0.01)]
+    [0.01, 0.0048, 0.017]
+    """
+    k = _rank(rows, rate)
+    if k == 0:
+        return 0.0, 0.0, 0.0
+    a, b = k, rows + 1 - k
+    low, high = (float(special.betaincinv(a, b, share)) for share in (tail, 1 - tail))
+    return a / (a + b), low, high
+
+
+def held_bounds(rows: int, rate: float, n: int, *, tail: float = 0.025) -> tuple[int, int]:
+    """Return how few and how many of `n` honest records get ``p <= rate``, each exceeded with a chance up to `tail`.
+
+    The count is beta-binomial: the calibration set's luck and the records' own together.
+
+    >>> held_bounds(999, 0.01, 1000)
+    (3, 20)
+    """
+    at_most = np.cumsum(_held_chances(rows, rate, n))
+    low = int(np.searchsorted(at_most, tail, side="right"))
+    return low, min(n, int(np.searchsorted(at_most, 1 - tail - 1e-12, side="left")))
+
+
+def excess_p(held: int, n: int, rows: int, rate: float) -> float:
+    """Return the chance that at least `held` of `n` honest records get ``p <= rate``, in (0, 1]; 1 where `held` is 0.
+
+    Small = more records are strange than the calibration set's and the records' own luck explain.
+
+    >>> round(excess_p(10, 1000, 999, 0.01), 3), excess_p(0, 1000, 999, 0.01)
+    (0.501, 1.0)
+    """
+    if held <= 0:
+        return 1.0
+    return float(np.clip(_held_chances(rows, rate, n)[held:].sum(), np.finfo(float).tiny, 1.0))
+
+
+def _held_chances(rows: int, rate: float, n: int) -> np.ndarray:
+    """Return the beta-binomial chances ``(n + 1,)`` that 0 to `n` honest records get ``p <= rate``."""
+    k = _rank(rows, rate)
+    counts = np.arange(n + 1, dtype=np.float64)
+    if k == 0:
+        return (counts == 0).astype(np.float64)
+    a, b = k, rows + 1 - k
+    ways = -special.betaln(counts + 1, n - counts + 1) - np.log(n + 1)
+    chances = np.exp(ways + special.betaln(counts + a, n - counts + b) - special.betaln(a, b))
+    return np.asarray(chances / chances.sum())

@@ -164,7 +164,7 @@ def _squares(block: torch.Tensor, reference: torch.Tensor, found: torch.Tensor) 
     n, k = found.shape
     width = max(1, _CELLS[block.device.type] // max(1, k * block.shape[1]))
     parts = [
-        (block[i : i + width].unsqueeze(1).double() - reference[found[i : i + width]]).square().sum(dim=2)
+        (block[i : i + width].unsqueeze(1) - reference[found[i : i + width]]).square_().sum(dim=2, dtype=torch.float64)
         for i in range(0, n, width)
     ]
     return torch.cat(parts)

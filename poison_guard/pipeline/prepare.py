@@ -94,6 +94,7 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
     policy = contract.policy
     features = [f"feature.{name}" for name in contract.features]
     options = {"rate": policy.false_quarantine_rate, "seed": policy.seed, "device": device, "threads": threads}
+    options["tests"] = len({"anomaly", "content"} & set(contract.signals))  # they share the rate
     if not len(state.reference) or not len(state.calibration):
         why = Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate)})
         model = None

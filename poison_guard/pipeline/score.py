@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.numerics.characters import number_text
 from poison_guard.pipeline.guarded import Crash, guarded
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.records import Level, Reason, SignalEvidence
@@ -83,7 +84,7 @@ def _believable(observed: pd.Series, received: pd.Series, contract: Contract) ->
 def _as_text(column: pd.Series) -> pd.Series:
     if not pd.api.types.is_numeric_dtype(column):
         return column.astype("str")
-    return column.map(lambda v: None if pd.isna(v) else f"{v:g}").astype("str")
+    return column.map(lambda v: None if pd.isna(v) else number_text(v)).astype("str")
 
 
 def _anomaly(records: pd.DataFrame, contract: Contract, model: AnomalyModel) -> pd.DataFrame:

@@ -57,7 +57,10 @@ def load(path: Path, sha256: str | None = None, *, allow_import: bool = False) -
     data = read_bounded(path)
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
-        raise TamperError(f"{path} has the SHA-256 {found}, not {sha256} as it was saved; restore it or train it again")
+        raise TamperError(
+            f"{path} has the SHA-256 {found}, not {sha256} as it was saved; restore it from a "
+            "backup, or train anew with `poison-guard retrain --from-scratch`"
+        )
     description, tensors = parse(data, name=str(path), expected=_FORMAT)
     try:
         return _rebuild(description, tensors, path, allow_import and sha256 is not None)

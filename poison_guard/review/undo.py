@@ -7,7 +7,7 @@ import datetime as dt
 from poison_guard.config import Contract
 from poison_guard.review.people import check_person
 from poison_guard.review.verdicts import ReviewResult
-from poison_guard.store import decisions
+from poison_guard.store import undoing
 from poison_guard.store.clock import moment
 from poison_guard.store.engine import Store
 
@@ -19,5 +19,5 @@ def undo(
 ) -> ReviewResult:
     """Take back decision `seq`; `UsageError` when it was undone already or its records were decided again since."""
     name, why = check_person(by, reason)
-    done = decisions.undo(store, contract.name, seq, by=name, reason=why, at=moment(now))
+    done = undoing.undo(store, contract.name, seq, by=name, reason=why, at=moment(now))
     return ReviewResult(done.seq, "undo", done.record_ids, done.places)

@@ -87,11 +87,15 @@ def recall(
     campaign_id: str | None = None,
     source_id: str | None = None,
     run_id: str | None = None,
+    observed: bool = False,
     now: dt.datetime | None = None,
 ) -> ReviewResult:
-    """Take accepted records back into the review queue; nothing is said about their sources until they are decided."""
+    """Take accepted records back into the review queue; nothing is said about their sources until they are decided.
+
+    `observed`: all that the feed let pass while it only observed, though the guard would have held it.
+    """
     asked = {"record_ids": record_ids, "campaign_id": campaign_id, "source_id": source_id, "run_id": run_id}
-    chosen = select(store, contract, "recall", **asked)
+    chosen = select(store, contract, "recall", **asked, observed=observed)
     return carry_out(store, contract, chosen, by=by, reason=reason, token=None, now=now)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from poison_guard import __version__
 from poison_guard.errors import ClosedError, InconclusiveError, NotFoundError, TamperError, UsageError
-from poison_guard.gate.admission import decide_admission
+from poison_guard.gate.admission import decide_admission, same_person
 from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import FILE, write_revocations
 from poison_guard.gate.statement import admission_statement, sign_statement
@@ -49,25 +49,26 @@ def chosen_snapshot(feed: Feed, snapshot_id: str | None) -> Snapshot:
 
 
 def approve(
-    feed: Feed, snapshot_id: str | None, *, by: str, reason: str, expires: dt.datetime | None, now: dt.datetime
+    feed: Feed,
+    snapshot_id: str | None,
+    *,
+    by: str,
+    reason: str,
+    expires: dt.datetime | None,
+    now: dt.datetime,
+    verdict_seq: int | None = None,
 ) -> int:
     """Write down that a named person lets a snapshot pass its verdict; return how many approvals hold.
 
-    `ClosedError` for a verdict that nobody can approve (ERROR, or none yet) and for a revoked snapshot; `UsageError`
+    `verdict_seq` is the verdict that the person saw (None: the last one). `ClosedError` where the snapshot was judged
+    again since, for a verdict that nobody can approve (ERROR, or none yet) and for a revoked snapshot; `UsageError`
     where approving a FAIL names no expiry, where nothing is to be approved, or the same person approves twice.
     """
     name, why = check_person(by, reason)
     snapshot = chosen_snapshot(feed, snapshot_id)
     _refuse_revoked(snapshot)
     verdict = _verdict(feed, snapshot)
-    if verdict["outcome"] == "error":
-        raise ClosedError(
-            f"the gate could not measure {snapshot.snapshot_id}; mend that, approval cannot stand in for it"
-        )
-    if verdict["outcome"] == "pass":
-        raise UsageError(f"{snapshot.snapshot_id} passed the gate; there is nothing to approve")
-    if verdict["outcome"] == "fail" and expires is None:
-        raise UsageError("approving a failed gate needs an expiry (`--expires DAYS`): say how long it holds")
+    _check_approvable(snapshot.snapshot_id, verdict, verdict_seq, expires)
     add_approval(
         feed.store,
         feed.contract.name,
@@ -76,9 +77,24 @@ def approve(
         by=name,
         reason=why,
         expires=expires,
+        same=same_person,
         now=now,
     )
     return len(approvals(feed.store, verdict["seq"]))
+
+
+def _check_approvable(snapshot_id: str, verdict: dict[str, Any], seen: int | None, expires: dt.datetime | None) -> None:
+    if seen is not None and verdict["seq"] != seen:
+        raise ClosedError(
+            f"{snapshot_id} was judged again since verdict {seen} was shown; look at verdict {verdict['seq']} "
+            f"({verdict['outcome']}) and approve that"
+        )
+    if verdict["outcome"] == "error":
+        raise ClosedError(f"the gate could not measure {snapshot_id}; mend that, approval cannot stand in for it")
+    if verdict["outcome"] == "pass":
+        raise UsageError(f"{snapshot_id} passed the gate; there is nothing to approve")
+    if verdict["outcome"] == "fail" and expires is None:
+        raise UsageError("approving a failed gate needs an expiry (`--expires DAYS`): say how long it holds")
 
 
 def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, Any]:

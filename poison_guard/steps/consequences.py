@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poison_guard.store import Store
+from poison_guard.store.lineage import root_of
 from poison_guard.store.models import Model, champion, list_models, models_of
-from poison_guard.store.snapshots import load_snapshot
 
 __all__ = ["Consequences", "consequences"]
 
@@ -18,11 +18,11 @@ class Consequences:
 
     revoked: tuple[str, ...]
     models: tuple[Model, ...]
-    """Models trained on one of them."""
+    """Models trained on one of them, or started from such a model."""
     champion: str | None
     """The champion, where it is one of `models`."""
     rollback_to: str | None
-    """Then: the newest earlier champion whose snapshot still stands."""
+    """Then: the newest earlier champion that owes nothing to a revoked snapshot."""
 
 
 def consequences(store: Store, feed: str, snapshots: Sequence[str]) -> Consequences:
@@ -30,12 +30,13 @@ def consequences(store: Store, feed: str, snapshots: Sequence[str]) -> Consequen
     used = tuple(models_of(store, list(snapshots))) if snapshots else ()
     best = champion(store, feed)
     reigning = best.model_id if best is not None and best.model_id in {model.model_id for model in used} else None
-    return Consequences(tuple(snapshots), used, reigning, _earlier(store, feed, set(snapshots)) if reigning else None)
+    tainted = {model.model_id for model in used}
+    return Consequences(tuple(snapshots), used, reigning, _earlier(store, feed, tainted) if reigning else None)
 
 
-def _earlier(store: Store, feed: str, snapshots: set[str]) -> str | None:
+def _earlier(store: Store, feed: str, tainted: set[str]) -> str | None:
     retired = [model for model in list_models(store, feed) if model.status == "retired"]
     for model in sorted(retired, key=lambda model: model.seq, reverse=True):
-        if model.snapshot_id not in snapshots and load_snapshot(store, model.snapshot_id).revoked_seq is None:
+        if model.model_id not in tainted and root_of(store, model.model_id) is None:
             return model.model_id
     return None

@@ -10,16 +10,18 @@ from typing import Any
 
 import pandas as pd
 
-from poison_guard.errors import ClosedError
+from poison_guard.errors import ClosedError, UsageError
 from poison_guard.gate.check import Outcome
 from poison_guard.review import recall as review_recall
-from poison_guard.steps import admission, sealing, training
+from poison_guard.steps import admission, promoting, sealing, training
 from poison_guard.steps.consequences import consequences
 from poison_guard.steps.examples import load_trusted_examples
 from poison_guard.steps.judging import Judged, judge, judged_before
+from poison_guard.steps.measuring import read_predictions
 from poison_guard.steps.opening import Feed
+from poison_guard.store.lineage import root_of
 from poison_guard.store.models import champion, list_models
-from poison_guard.store.snapshots import last_snapshot, list_snapshots, load_snapshot
+from poison_guard.store.snapshots import last_snapshot, list_snapshots
 
 __all__ = [
     "GateResult",
@@ -103,6 +105,8 @@ def gate(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: st
 
     With a candidate the snapshot is judged and admitted first; what is left to judge then is the candidate.
     """
+    if candidate is not None:
+        read_predictions(candidate)  # wrong usage is told before anything is judged and signed
     if snapshot_id is None and last_snapshot(feed.store, feed.contract.name) is None:
         sealing.seal(feed)
     result = _admitted(feed, judge(feed, snapshot_id, now), now)
@@ -129,21 +133,27 @@ def candidate_inputs(feed: Feed) -> pd.DataFrame:
     return ids.assign(**{held.kind: pd.Series(cells, dtype=object)})
 
 
-def retrain(feed: Feed, now: dt.datetime, *, measure_only: bool) -> RetrainResult:
-    """Train on what is due, evaluate and promote; with `measure_only` on the last snapshot, never promoted."""
+def retrain(feed: Feed, now: dt.datetime, *, measure_only: bool, from_scratch: bool = False) -> RetrainResult:
+    """Train on what is due, evaluate and promote; with `measure_only` on the last snapshot, never promoted.
+
+    `from_scratch` trains on the newest snapshot whose admission holds, whatever was trained on it, and starts from
+    nothing. `UsageError` for both.
+    """
+    if measure_only and from_scratch:
+        raise UsageError("a model is trained from scratch to be promoted, or measured only; choose one")
     name = feed.contract.name
     if measure_only:
         model = training.measure_model(feed, admission.chosen_snapshot(feed, None).snapshot_id, now)
-        metrics = training.evaluate_model(feed, model.model_id)
+        metrics = promoting.evaluate_model(feed, model.model_id)
         return RetrainResult(model.model_id, False, "trained for measurement; it can never be promoted", metrics)
     left = training.unfinished(feed)
-    snapshot_id = training.due(feed, now)
+    snapshot_id = training.admitted_now(feed, now) if from_scratch else training.due(feed, now)
     if snapshot_id is not None:
-        left = training.train_model(feed, snapshot_id, now)
+        left = training.train_model(feed, snapshot_id, now, from_scratch=from_scratch)
     if left is None:
         return _nothing_due(feed, name)
-    metrics = training.evaluate_model(feed, left.model_id)
-    decision = training.promote_model(feed, left.model_id)
+    metrics = promoting.evaluate_model(feed, left.model_id)
+    decision = promoting.promote_model(feed, left.model_id)
     return RetrainResult(left.model_id, decision["promoted"], decision["why"], metrics)
 
 
@@ -161,19 +171,19 @@ def _nothing_due(feed: Feed, name: str) -> RetrainResult:
             f"nothing of {name} is admitted that a model could learn from; `poison-guard gate check` opens the gate, "
             "or says why not"
         )
-    snapshot = load_snapshot(feed.store, best.snapshot_id)
-    if snapshot.revoked_seq is not None:
+    root = root_of(feed.store, best.model_id)
+    if root is not None:
         raise ClosedError(
-            f"the champion {best.model_id} learned from {snapshot.snapshot_id}, which was revoked "
-            f"({snapshot.revoked_why}), and nothing new is admitted; roll back, or seal and judge again"
+            f"the champion {best.model_id} learned from {root[1]}, which was revoked ({root[2]}), and nothing new is "
+            "admitted; roll back, or seal and judge again"
         )
-    training.load_trained(feed, best)
+    promoting.load_trained(feed, best)
     return RetrainResult(best.model_id, True, "nothing new is admitted; it is the champion already", best.metrics)
 
 
 def rollback(feed: Feed, *, to: str, by: str, reason: str, force: bool) -> RetrainResult:
     """Make an earlier champion the champion again."""
-    model = training.rollback(feed, to=to, by=by, reason=reason, force=force)
+    model = promoting.rollback(feed, to=to, by=by, reason=reason, force=force)
     return RetrainResult(model.model_id, True, f"rolled back by {by}: {reason}", model.metrics)
 
 
@@ -186,6 +196,7 @@ def recall(
     by: str,
     reason: str,
     now: dt.datetime,
+    observed: bool = False,
 ) -> RecallResult:
     """Take records back, and say which snapshots that revoked and which models learned from them."""
     before = _standing(feed)
@@ -198,6 +209,7 @@ def recall(
         by=by,
         reason=reason,
         now=now,
+        observed=observed,
     )
     after = set(_standing(feed))
     found = consequences(feed.store, feed.contract.name, [name for name in before if name not in after])

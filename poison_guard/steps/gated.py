@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from poison_guard.steps import admission, sealing, training
+from poison_guard.steps import admission, promoting, sealing, training
 from poison_guard.steps.judging import judge
 from poison_guard.steps.opening import open_feed
 
@@ -34,11 +34,19 @@ def gate(contract_path: str, home: str, snapshot_id: str) -> dict[str, Any]:
 
 
 def approve(
-    contract_path: str, home: str, snapshot_id: str, by: str, reason: str, expires: dt.datetime | None = None
+    contract_path: str,
+    home: str,
+    snapshot_id: str,
+    by: str,
+    reason: str,
+    expires: dt.datetime | None = None,
+    *,
+    verdict_seq: int | None = None,
 ) -> dict[str, int]:
-    """Write down one person's approval; return how many ``approvals`` the verdict has."""
+    """Write down one person's approval of the verdict they saw; return how many ``approvals`` it has."""
     with open_feed(contract_path, home) as feed:
-        return {"approvals": admission.approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=_now())}
+        seen = {"expires": expires, "verdict_seq": verdict_seq, "now": _now()}
+        return {"approvals": admission.approve(feed, snapshot_id, by=by, reason=reason, **seen)}
 
 
 def admit(contract_path: str, home: str, snapshot_id: str) -> dict[str, Any]:
@@ -68,14 +76,14 @@ def train(contract_path: str, home: str, snapshot_id: str) -> dict[str, str]:
 def evaluate(contract_path: str, home: str, model_id: str) -> dict[str, Any]:
     """Evaluate a model on trusted examples no training saw; return its metrics without the single predictions."""
     with open_feed(contract_path, home) as feed:
-        metrics = training.evaluate_model(feed, model_id)
+        metrics = promoting.evaluate_model(feed, model_id)
         return {key: value for key, value in metrics.items() if key != "predictions"}
 
 
 def promote(contract_path: str, home: str, model_id: str) -> dict[str, Any]:
     """Promote a model by rule, or refuse it; return ``promoted, why``."""
     with open_feed(contract_path, home) as feed:
-        decision = training.promote_model(feed, model_id)
+        decision = promoting.promote_model(feed, model_id)
         return {"promoted": decision["promoted"], "why": decision["why"]}
 
 

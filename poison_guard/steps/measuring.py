@@ -21,10 +21,11 @@ from poison_guard.steps.opening import Feed, computing
 from poison_guard.store import accepted_frames
 from poison_guard.store.admissions import admitted_snapshots
 from poison_guard.store.models import champion
+from poison_guard.store.observed import count_let_pass
 from poison_guard.store.residual import audit_counts, backlog_counts, trusted_facts
 from poison_guard.store.snapshots import Snapshot, load_snapshot
 
-__all__ = ["Measured", "measure"]
+__all__ = ["Measured", "measure", "read_predictions"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,12 +58,26 @@ def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str 
     told |= _guarded_all(lambda: _sources(feed, examples), ("source_share", "new_cohort"))
     told |= _guarded_all(lambda: {"trusted_set": _trusted(feed, examples, trusted, now)}, ("trusted_set",))
     told |= _guarded_all(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
+    told |= _guarded_all(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
     if candidate is None:
         return Measured({**told, "candidate": gate_measure.no_candidate()})
-    given = read_table(candidate, columns=("example_id", "label"))
+    given = read_predictions(candidate)
     told |= _guarded_all(lambda: {"candidate": _candidate(feed, given, trusted)}, ("candidate",))
     lines = "\n".join(sorted(f"{name}\t{label}" for name, label in given.itertuples(index=False)))
     return Measured(told, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def read_predictions(path: str) -> pd.DataFrame:
+    """Return a candidate's predictions, ``example_id, label``; `DataError` where the file is not one row an example."""
+    given = read_table(path, columns=("example_id", "label"))
+    for name in ("example_id", "label"):
+        if given[name].isna().any():
+            row = int(given[name].isna().to_numpy().argmax()) + 1
+            raise DataError(f"row {row} of {path} has no {name}; give one row an example, with both columns")
+    twice = given["example_id"].duplicated()
+    if twice.any():
+        raise DataError(f"{path} predicts {given.loc[twice, 'example_id'].iloc[0]!r} twice; keep one row an example")
+    return given
 
 
 def _guarded_all(work: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -135,7 +150,8 @@ def _trusted(feed: Feed, examples: Examples, trusted: TrustedExamples, now: dt.d
 
 def _people(feed: Feed, n: int, now: dt.datetime) -> dict[str, Any]:
     contract = feed.contract
-    audited = audit_counts(feed.store, contract.name)
+    since = now - dt.timedelta(days=contract.gate.trusted_days)  # as old as what people vouched for may be
+    audited = audit_counts(feed.store, contract.name, since=since)
     waits = backlog_counts(feed.store, contract.name, now=now, expire_days=contract.policy.expire_days)
     return {
         "audits": gate_measure.audits(n=audited["decided"], wrong=audited["wrong"]),
@@ -145,13 +161,13 @@ def _people(feed: Feed, n: int, now: dt.datetime) -> dict[str, Any]:
     }
 
 
+def _observed(feed: Feed, snapshot: Snapshot) -> dict[str, Any]:
+    counts = count_let_pass(feed.store, feed.contract.name, seq=snapshot.seq)
+    return gate_measure.observed(n=counts["accepted"], passed=counts["passed"])
+
+
 def _candidate(feed: Feed, given: pd.DataFrame, trusted: TrustedExamples) -> dict[str, Any]:
     """Compare a candidate's predictions with the champion's, or with those of a model of trusted examples alone."""
-    twice = given["example_id"].duplicated()
-    if twice.any():
-        raise DataError(
-            f"the predictions name {given.loc[twice, 'example_id'].iloc[0]!r} twice; keep one row an example"
-        )
     held = trusted.held_out()
     against, baseline = _baseline(feed, trusted, held)
     predictions = dict(zip(given["example_id"], given["label"].astype("str"), strict=True))

@@ -15,6 +15,7 @@ from poison_guard.config.settings import find_path
 from poison_guard.errors import DataError
 from poison_guard.ingest import read_table
 from poison_guard.store import Store, open_store
+from poison_guard.store.engine import sqlite_file
 from poison_guard.validate import Suite, load_suite
 
 __all__ = ["Feed", "computing", "find_suite", "has_store", "load_controls", "open_feed"]
@@ -51,8 +52,8 @@ def open_feed(contract_path: str | Path, home: str | Path, *, only_look: bool = 
 
 def has_store(settings: Settings) -> bool:
     """Whether there is a store to look at: a database server, or an SQLite file that exists."""
-    scheme, _, file = settings.store_url.partition("://")
-    return not scheme.startswith("sqlite") or Path(file.removeprefix("/")).is_file()
+    file = sqlite_file(settings.store_url)
+    return file is None or file.is_file()
 
 
 @contextmanager

@@ -85,10 +85,18 @@ def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
     store, contract = feed.store, feed.contract
     yes, no = (load(store, contract.name, item_ids, seq=seq) for load in (accepted_votes, held_votes))
     ledger = load_sources(store, contract, version=seq)
-    payload = load_payloads(store, contract.name, yes["record_id"].tolist()).set_index("record_id")
-    since = payload["source_since"] if "source_since" in payload else pd.Series(dtype="datetime64[us, UTC]")
-    yes = yes.assign(source_since=yes["record_id"].map(since))
-    return settle_labels(yes, no, ledger, load_controls(contract, feed.settings), contract)
+    return settle_labels(_with_ages(feed, yes), no, ledger, load_controls(contract, feed.settings), contract)
+
+
+def _with_ages(feed: Feed, votes: pd.DataFrame) -> pd.DataFrame:
+    """Return votes with the age of their source where the store kept none (it did not always): from their payload."""
+    unknown = votes.loc[votes["source_since"].isna(), "record_id"]
+    if unknown.empty or not feed.contract.has("source_since"):
+        return votes
+    payload = load_payloads(feed.store, feed.contract.name, unknown.tolist()).set_index("record_id")
+    if "source_since" not in payload:
+        return votes
+    return votes.assign(source_since=votes["source_since"].fillna(votes["record_id"].map(payload["source_since"])))
 
 
 def _items_file(feed: Feed, content: Content) -> tuple[pd.DataFrame | None, int]:

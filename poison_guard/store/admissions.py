@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,14 +35,15 @@ def add_approval(
     verdict_seq: int,
     by: str,
     reason: str,
+    same: Callable[[str, str], bool],
     expires: dt.datetime | None = None,
     now: dt.datetime | None = None,
 ) -> int:
     """Store that a named person approves of training on a snapshot despite its verdict; return the event's number.
 
-    Raises `UsageError` without name or reason, for an expiry that has passed, and when the same person (whatever the
-    case and spaces) approves of a verdict twice while the first approval holds; `ClosedError` for a revoked snapshot
-    and for a verdict of ERROR, which nobody can approve.
+    Raises `UsageError` without name or reason, for an expiry that has passed, and when the same person (two names that
+    are `same`) approves of a verdict twice while the first approval holds; `ClosedError` for a revoked snapshot and for
+    a verdict of ERROR, which nobody can approve.
     """
     if not by.strip() or not reason.strip():
         raise UsageError("an approval is given by a named person with a reason; give both `by` and `reason`")
@@ -52,7 +54,9 @@ def add_approval(
     with store.write() as conn:
         seq = chain.next_seq(conn)
         standing_snapshot(conn, feed, snapshot_id)
-        _check_approvable(conn, snapshot_id, verdict_seq, by, at)
+        before = _approvers(conn, snapshot_id, verdict_seq, at)
+        if any(same(by, name) for name in before):
+            raise UsageError(f"{by.strip()} approved of this verdict already; another person must be the second")
         row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "verdict_seq": verdict_seq}
         row |= {"actor": by.strip(), "reason": reason.strip(), "at": at, "expires": until}
         conn.execute(sa.insert(t.approvals), [row])
@@ -195,15 +199,10 @@ def revoked(store: Store) -> list[dict[str, Any]]:
         return [{**row._asdict(), "admissions": digests.get(row.snapshot_id, [])} for row in conn.execute(query)]
 
 
-def _check_approvable(conn: sa.Connection, snapshot_id: str, verdict_seq: int, by: str, at: dt.datetime) -> None:
+def _approvers(conn: sa.Connection, snapshot_id: str, verdict_seq: int, at: dt.datetime) -> list[str]:
+    """Return who approved of a verdict and still does; `ClosedError` for one that nobody can approve."""
     if find_verdict(conn, snapshot_id, verdict_seq)["outcome"] == "error":
         raise ClosedError(f"the checks of {snapshot_id} ended in an error, which nobody can approve; check it again")
     c = t.approvals.c
     holds = sa.or_(c.expires.is_(None), c.expires > at)
-    names = conn.execute(sa.select(c.actor).where(c.verdict_seq == verdict_seq, holds)).scalars()
-    if _same(by) in {_same(name) for name in names}:
-        raise UsageError(f"{by.strip()} approved of this verdict already; another person must be the second")
-
-
-def _same(name: str) -> str:
-    return " ".join(name.casefold().split())
+    return list(conn.execute(sa.select(c.actor).where(c.verdict_seq == verdict_seq, holds)).scalars())

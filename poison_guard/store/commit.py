@@ -209,7 +209,10 @@ def _take_back(
     conn: sa.Connection, contract: Contract, run: Run, decided: Decided, *, seq: int, at: dt.datetime
 ) -> pd.DataFrame:
     """Take back what was accepted before of campaigns that show now; a feed that is only observed holds nothing."""
-    if decided.recalls.empty or contract.mode is Mode.OBSERVE:
+    if decided.recalls.empty:
+        return decided.recalls
+    if contract.mode is Mode.OBSERVE:
+        recalls.mark_late(conn, contract.name, run.run_id, decided, seq=seq)
         return decided.recalls.iloc[:0]
     return recalls.take_back(conn, contract.name, run.run_id, decided, seq=seq, at=at)
 

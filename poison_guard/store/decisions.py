@@ -1,4 +1,4 @@
-"""Write what people decide: every decision is one event with a name and a reason, and can be undone by another."""
+"""Write what people decide: every decision is one event with a name and a reason (`undoing` takes one back)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import sqlalchemy as sa
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.records import Place
-from poison_guard.store import bulk, chain, ledger, places, quarantine, snapshots, state, tables, verified
+from poison_guard.store import bulk, chain, ledger, places, quarantine, snapshots, tables, verified
 from poison_guard.store.engine import Store
 from poison_guard.store.names import fit_name
 from poison_guard.store.plain import from_json, to_json
 
-__all__ = ["Decision", "Undone", "block", "decide", "list_decisions", "undo"]
+__all__ = ["WAITS", "Decision", "block", "decide", "list_decisions", "note_decision", "revoke_lost"]
 
-_WAITS = (Place.QUARANTINED.value, Place.RECALLED.value)
+WAITS = (Place.QUARANTINED.value, Place.RECALLED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def decide(store: Store, decision: Decision) -> int:
         _queue(conn, d.feed, rows.assign(place=d.place.value), seq=seq, at=d.at)
         if d.verb == "release":
             _accept_schema(conn, d.feed, rows["record_id"].tolist(), seq=seq)
-        _note(conn, store.key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=d.selector)
-        _revoke(conn, store.key, d.feed, rows.assign(to_place=d.place.value), f"{d.verb}: {d.reason}", d.by, d.at)
+        note_decision(conn, store.key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=d.selector)
+        revoke_lost(conn, store.key, d.feed, rows.assign(to_place=d.place.value), f"{d.verb}: {d.reason}", d.by, d.at)
     return seq
 
 
@@ -83,46 +83,7 @@ def block(
         delta = pd.DataFrame({"source_id": [source_id], "first_seen": [at], "blocked": [1 if blocked else -1]})
         ledger.add_deltas(conn, _timed(delta), namespace=namespace, feed=feed, seq=seq)
         verb = "block" if blocked else "unblock"
-        return _note(conn, store.key, feed, verb, by, reason, at, n=1, selector={"source_id": source_id})
-
-
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """What `undo` did."""
-
-    seq: int
-    """Number of the event; undoing that one restores the decision."""
-    record_ids: tuple[str, ...]
-    places: Mapping[str, int]
-    """How many of the records came from where."""
-
-
-def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.datetime) -> Undone:
-    """Put everything an event changed back as it was; only revoked snapshots stay revoked.
-
-    `UsageError` when the event was undone already, or its records were decided again since. Snapshots that hold records
-    which are not accepted any more are revoked with them.
-    """
-    with store.write() as conn:
-        new = chain.next_seq(conn)
-        event = _undoable(conn, feed, seq)
-        moved = _moves_of(conn, feed, seq)
-        _check_last(conn, feed, moved, seq)
-        rows = places.find(conn, feed, moved["record_id"]).sort_values("record_id", ignore_index=True)
-        back = {"to_place": moved["from_place"].to_numpy(), "to_verdict": moved["from_verdict"].to_numpy()}
-        if len(rows):
-            places.move(conn, feed, rows.assign(**back), seq=new)
-            _requeue(conn, feed, rows.assign(place=back["to_place"]), old=seq, seq=new)
-        _negate_blocks(conn, seq, new=new)
-        verified.take_back(conn, feed, seq, seq=new, at=at)
-        _restore_schema(conn, feed, seq, new=new)
-        c = tables.reviews.c
-        conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
-        selector = {"event": seq, "verb": event.verb}
-        _note(conn, store.key, feed, "undo", by, reason, at, n=len(rows), selector=selector, undoes=seq)
-        _revoke(conn, store.key, feed, rows.assign(to_place=back["to_place"]), f"undo: {reason}", by, at)
-    counts = {str(place): int(n) for place, n in rows["place"].value_counts().items()}
-    return Undone(new, tuple(rows["record_id"]), counts)
+        return note_decision(conn, store.key, feed, verb, by, reason, at, n=1, selector={"source_id": source_id})
 
 
 def list_decisions(store: Store, feed: str, *, limit: int = 50) -> pd.DataFrame:
@@ -185,24 +146,14 @@ def _timed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int, at: dt.datetime) -> None:
     """Close the entries of records that were decided; open one for those that now wait."""
-    waits = rows["place"].isin(_WAITS)
+    waits = rows["place"].isin(WAITS)
     quarantine.close_entries(conn, feed, rows.loc[~waits, "record_id"].tolist(), seq=seq)
     if waits.any():
         recalled = rows[waits].assign(kind=quarantine.RECALLED)[["record_id", "kind", "risk"]]
         quarantine.open_entries(conn, feed, recalled, seq=seq, at=at)
 
 
-def _requeue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, old: int, seq: int) -> None:
-    """Give records the queue entries they had before event `old`."""
-    ids = rows["record_id"].tolist()
-    closed = quarantine.decided_by(conn, feed, ids, seq=old)
-    waits = rows["place"].isin(_WAITS)
-    again = set(rows.loc[waits, "record_id"]) | closed
-    quarantine.close_entries(conn, feed, [name for name in ids if name not in again], seq=seq)
-    quarantine.reopen(conn, feed, sorted(again), seq=seq)
-
-
-def _note(
+def note_decision(
     conn: sa.Connection,
     key: bytes,
     feed: str,
@@ -228,49 +179,14 @@ def _note(
     return seq
 
 
-def _revoke(conn: sa.Connection, key: bytes, feed: str, rows: pd.DataFrame, why: str, by: str, at: dt.datetime) -> None:
+def revoke_lost(
+    conn: sa.Connection, key: bytes, feed: str, rows: pd.DataFrame, why: str, by: str, at: dt.datetime
+) -> None:
     """Take back the snapshots that hold records which are not accepted any more; the event follows the decision's."""
     accepted = Place.ACCEPTED.value
     lost = rows.loc[(rows["place"] == accepted) & (rows["to_place"] != accepted), "record_id"]
     if len(lost):
         snapshots.revoke_holding(conn, key, feed, lost, by=by, why=why, at=at)
-
-
-def _undoable(conn: sa.Connection, feed: str, seq: int) -> Any:
-    c = tables.reviews.c
-    event = conn.execute(sa.select(tables.reviews).where(c.feed == feed, c.seq == seq)).first()
-    if event is None:
-        raise NotFoundError(f"there is no decision {seq} in {feed}; `poison-guard review list --decided` shows them")
-    if event.undone_by is not None:
-        raise UsageError(f"decision {seq} was undone already, by {event.undone_by}")
-    if event.verb == "trust":
-        raise UsageError(f"decision {seq} added to the trusted set, which only grows; it cannot be undone")
-    return event
-
-
-def _moves_of(conn: sa.Connection, feed: str, seq: int) -> pd.DataFrame:
-    c = tables.moves.c
-    query = (
-        sa.select(c.record_id, c.from_place, c.from_verdict).where(c.feed == feed, c.seq == seq).order_by(c.record_id)
-    )
-    return bulk.fetch_frame(conn, query)
-
-
-def _check_last(conn: sa.Connection, feed: str, moved: pd.DataFrame, seq: int) -> None:
-    c = tables.moves.c
-    query = sa.select(c.record_id, c.seq).where(c.feed == feed, c.seq > seq)
-    later = bulk.select_many(conn, query, c.record_id, moved["record_id"])
-    if len(later):
-        raise UsageError(
-            f"{later['record_id'].nunique()} records of decision {seq} were decided again since, last by "
-            f"{int(later['seq'].max())}; undo that first"
-        )
-
-
-def _negate_blocks(conn: sa.Connection, seq: int, *, new: int) -> None:
-    c = tables.ledger.c
-    rows = bulk.fetch_frame(conn, sa.select(tables.ledger).where(c.seq == seq, c.blocked != 0))
-    bulk.insert_frame(conn, tables.ledger, rows.assign(seq=new, **{n: -rows[n] for n in tables.LEDGER_COUNTS}))
 
 
 def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
@@ -283,11 +199,3 @@ def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *,
     run_id = held["run_id"].max()
     body = conn.execute(sa.select(tables.runs.c.schema).where(tables.runs.c.run_id == run_id)).scalar_one()
     conn.execute(sa.insert(tables.schemas), [{"feed": feed, "seq": seq, "run_id": run_id, "body": body}])
-
-
-def _restore_schema(conn: sa.Connection, feed: str, seq: int, *, new: int) -> None:
-    c = tables.schemas.c
-    if conn.execute(sa.select(sa.func.max(c.seq)).where(c.feed == feed)).scalar() != seq:
-        return
-    body = to_json(state.load_schema(conn, feed, seq - 1), bounded=False)
-    conn.execute(sa.insert(tables.schemas), [{"feed": feed, "seq": new, "run_id": None, "body": body}])

@@ -19,7 +19,7 @@ from poison_guard.store.chain import seal_head
 from poison_guard.store.lake import Lake
 from poison_guard.store.migrate import is_current, migrate
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Store", "open_store", "sqlite_file"]
 
 _WAIT_SECONDS = 60
 
@@ -109,7 +109,7 @@ def _engine(text: str) -> sa.Engine:
 def _sqlite(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigError("the store needs a file: write sqlite:///PATH")
-    folder = Path(url.database).parent
+    folder = _file_of(url.database).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -118,6 +118,19 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def sqlite_file(text: str) -> Path | None:
+    """Return the file of an SQLite URL, also of one written as a URI (``file:PATH?mode=ro``); None for other stores."""
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        return None  # opening it says what is wrong
+    return _file_of(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def _file_of(database: str) -> Path:
+    return Path(database.removeprefix("file:").partition("?")[0] if database.startswith("file:") else database)
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:

@@ -12,7 +12,7 @@ from poison_guard.config import Contract
 from poison_guard.store import bulk, tables
 from poison_guard.store.engine import Store
 from poison_guard.store.membership_items import item_homes, item_members, moved_items
-from poison_guard.store.membership_votes import ACCEPTED, accepted_votes, chunks, held_votes, placed, source_counts
+from poison_guard.store.membership_votes import ACCEPTED, accepted_votes, chunks, held_votes, placed
 
 __all__ = [
     "Touched",
@@ -20,7 +20,6 @@ __all__ = [
     "held_votes",
     "item_members",
     "record_members",
-    "source_counts",
     "touched",
 ]
 

@@ -9,13 +9,12 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard.config import Contract
 from poison_guard.records import Place
 from poison_guard.store import bulk, tables
 from poison_guard.store.engine import Store
 from poison_guard.store.names import fit_name
 
-__all__ = ["accepted_votes", "chunks", "held_votes", "items_with_votes", "placed", "source_counts"]
+__all__ = ["accepted_votes", "chunks", "held_votes", "items_with_votes", "placed"]
 
 ACCEPTED = (Place.ACCEPTED.value,)
 _HELD = (Place.QUARANTINED.value, Place.REJECTED.value, Place.RECALLED.value)
@@ -54,8 +53,9 @@ def placed(feed: str, seq: int, places: Sequence[str], columns: Sequence[str]) -
 def accepted_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int) -> pd.DataFrame:
     """Return the accepted votes about some items as of `seq`, ordered by record.
 
-    Columns ``record_id, item_id, source_id, answer, observed_at, file_id, seq, received_at, verdict``; `seq` is when
-    the record was first stored. Where a revision replaced a vote after `seq`, its item and answer are today's.
+    Columns ``record_id, item_id, source_id, answer, observed_at, source_since, file_id, seq, received_at, verdict``;
+    `seq` is when the record was first stored. Where a revision replaced a vote after `seq`, item and answer are
+    today's.
     """
     return _votes(store, feed, item_ids, ACCEPTED, seq)
 
@@ -72,21 +72,6 @@ def items_with_votes(conn: sa.Connection, feed: str, item_ids: Iterable[str], *,
     return set(bulk.select_many(conn, query, c.item_id, item_ids)["item_id"])
 
 
-def source_counts(store: Store, contract: Contract, *, seq: int) -> pd.DataFrame:
-    """Return ``source_id, n, first_seq``: how many accepted records a source has as of `seq`, and its first one's seq.
-
-    Sorted by source; records without a source are left out.
-    """
-    rows = placed(contract.name, seq, ACCEPTED, ("source_id", "seq")).subquery()
-    query = (
-        sa.select(rows.c.source_id, sa.func.count().label("n"), sa.func.min(rows.c.seq).label("first_seq"))
-        .where(rows.c.source_id.is_not(None))
-        .group_by(rows.c.source_id)
-    )
-    with store.read() as conn:
-        return bulk.fetch_frame(conn, query).sort_values("source_id", ignore_index=True)
-
-
 def chunks(numbers: Iterable[int]) -> Iterator[list[int]]:
     """Yield the numbers in lists short enough to be bound one by one; at least one list."""
     left = iter(dict.fromkeys(int(number) for number in numbers))
@@ -95,7 +80,10 @@ def chunks(numbers: Iterable[int]) -> Iterator[list[int]]:
         yield some
 
 
-_VOTE = ("record_id", "item_id", "source_id", "answer", "observed_at", "file_id", "seq", "received_at", "verdict")
+_VOTE = (
+    *("record_id", "item_id", "source_id", "answer", "observed_at", "source_since"),
+    *("file_id", "seq", "received_at", "verdict"),
+)
 
 
 def _votes(store: Store, feed: str, item_ids: Iterable[str], places: Sequence[str], seq: int) -> pd.DataFrame:

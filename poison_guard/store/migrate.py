@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "alembic_config", "is_current", "migrate"]
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest revision in ``migrations/versions``; a test holds the two together."""
 
 _SCRIPTS = Path(__file__).parent / "migrations"

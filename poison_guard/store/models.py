@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from poison_guard.errors import ClosedError, NotFoundError, UsageError
-from poison_guard.store import chain, gate_events
+from poison_guard.store import chain, gate_events, lineage
 from poison_guard.store import tables_gate as t
 from poison_guard.store.clock import moment
 from poison_guard.store.engine import Store
@@ -151,12 +151,8 @@ def rollback(
             raise UsageError(f"{to} is a model of {model.feed}, not of {feed}")
         if model.status != "retired" or model.admission_seq is None or model.promoted_seq is None:
             raise UsageError(f"{to} is {_told(model)}; only an earlier champion can be rolled back to")
-        snapshot = find_snapshot(conn, model.snapshot_id)
-        if snapshot.revoked_seq is not None and not force:
-            raise ClosedError(
-                f"{to} was trained on {model.snapshot_id}, which was revoked ({snapshot.revoked_why}); choose another "
-                "champion, or force it"
-            )
+        if not force:
+            _check_lineage(conn, to, "choose another champion, or force it")
         told = {"why": reason.strip(), "actor": by.strip()}
         return _crown(conn, store.key, model, kind="model.rolled_back", at=moment(now), **told)
 
@@ -182,15 +178,25 @@ def list_models(store: Store, feed: str, limit: int = 200) -> list[Model]:
 
 
 def models_of(store: Store, snapshot_ids: Iterable[str]) -> list[Model]:
-    """Return every model that was trained on one of the snapshots, oldest first, measurements included."""
-    ids, c = list(dict.fromkeys(snapshot_ids)), t.models.c
+    """Return every model that learned from one of the snapshots, oldest first, measurements included.
+
+    That is those trained on one, and those that started from such a model (`lineage`).
+    """
+    c = t.models.c
     with store.read() as conn:
-        found = [
-            _model(row)
-            for start in range(0, len(ids), 500)
-            for row in conn.execute(sa.select(t.models).where(c.snapshot_id.in_(ids[start : start + 500])))
-        ]
+        used = _models_with(conn, c.snapshot_id, snapshot_ids)
+        also = lineage.descendants(conn, {m.feed for m in used}, [m.model_id for m in used]) if used else set()
+        found = [*used, *_models_with(conn, c.model_id, also)]
     return sorted(found, key=lambda model: model.seq)
+
+
+def _models_with(conn: sa.Connection, column: sa.ColumnElement[Any], values: Iterable[str]) -> list[Model]:
+    ids = list(dict.fromkeys(values))
+    return [
+        _model(row)
+        for start in range(0, len(ids), 500)
+        for row in conn.execute(sa.select(t.models).where(column.in_(ids[start : start + 500])))
+    ]
 
 
 def _config_hash(config: Mapping[str, Any], *, admitted: bool) -> str:
@@ -214,10 +220,20 @@ def _check_promotable(conn: sa.Connection, model: Model) -> None:
     if model.admission_seq is None or model.status == "measurement":
         raise ClosedError(f"{model.model_id} was trained without an admission, to measure; it can never be promoted")
     _check_admitted(conn, model.feed, model.snapshot_id, model.admission_seq)
+    _check_lineage(conn, model.model_id, "`poison-guard retrain --from-scratch` makes one that owes it nothing")
     if model.status == "retired":
         raise UsageError(f"{model.model_id} was champion before; `poison-guard rollback` brings it back")
     if model.status == "refused":
         raise ClosedError(f"{model.model_id} was refused ({model.why}); train another one")
+
+
+def _check_lineage(conn: sa.Connection, model_id: str, advice: str) -> None:
+    """Refuse a model that learned from a snapshot that was revoked, itself or through a warm start."""
+    root = lineage.revoked_root(conn, model_id)
+    if root is not None:
+        name, snapshot_id, why = root
+        via = "" if name == model_id else f" started from {name}, which"
+        raise ClosedError(f"{model_id}{via} was trained on {snapshot_id}, which was revoked ({why}); {advice}")
 
 
 def _crown(

@@ -17,6 +17,7 @@ _FOUND = (
     "record_id",
     "content_hash",
     "place",
+    "action",
     "verdict",
     "file_id",
     "seq",

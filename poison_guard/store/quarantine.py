@@ -126,10 +126,10 @@ def open_ids(conn: sa.Connection, feed: str, record_ids: Sequence[str]) -> set[s
     return set(bulk.select_many(conn, query, c.record_id, record_ids)["record_id"])
 
 
-def decided_by(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> set[str]:
-    """Return which of the records' entries event `seq` closed."""
+def decided_by(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seqs: Collection[int]) -> set[str]:
+    """Return which of the records' entries one of the events `seqs` closed."""
     c = tables.queue.c
-    query = sa.select(c.record_id).where(c.feed == feed, c.state == "done", c.decided_seq == seq)
+    query = sa.select(c.record_id).where(c.feed == feed, c.state == "done", c.decided_seq.in_(seqs))
     return set(bulk.select_many(conn, query, c.record_id, record_ids)["record_id"])
 
 

@@ -14,24 +14,22 @@ from poison_guard.store.engine import Store
 __all__ = ["audit_counts", "backlog_counts", "trusted_facts"]
 
 
-def audit_counts(store: Store, feed: str) -> dict[str, int]:
-    """Return how many accepted records were drawn for audit, how many people have decided, and how many were wrong."""
-    q, r = tables.queue.c, tables.records.c
+def audit_counts(store: Store, feed: str, *, since: dt.datetime) -> dict[str, int]:
+    """Return how many accepted records people have audited since a time, ``decided``, and how many were ``wrong``.
+
+    Those drawn and not decided, or decided earlier, say nothing of the misses of now.
+    """
+    q, r, e = tables.queue.c, tables.records.c, tables.events.c
     joined = tables.queue.join(tables.records, sa.and_(q.feed == r.feed, q.record_id == r.record_id))
     query = (
-        sa.select(q.state, r.verdict, sa.func.count())
-        .select_from(joined)
-        .where(q.feed == feed, q.kind == "audit")
-        .group_by(q.state, r.verdict)
+        sa.select(r.verdict, sa.func.count())
+        .select_from(joined.join(tables.events, q.decided_seq == e.seq))
+        .where(q.feed == feed, q.kind == "audit", q.state == "done", r.verdict != 0, e.at >= since)
+        .group_by(r.verdict)
     )
     with store.read() as conn:
-        rows = [(str(state), int(verdict), int(n)) for state, verdict, n in conn.execute(query)]
-    done = [(verdict, n) for state, verdict, n in rows if state == "done" and verdict]
-    return {
-        "drawn": sum(n for _, _, n in rows),
-        "decided": sum(n for _, n in done),
-        "wrong": sum(n for verdict, n in done if verdict < 0),
-    }
+        done = {int(verdict): int(n) for verdict, n in conn.execute(query)}
+    return {"decided": sum(done.values()), "wrong": done.get(-1, 0)}
 
 
 def backlog_counts(store: Store, feed: str, *, now: dt.datetime, expire_days: int) -> dict[str, int]:

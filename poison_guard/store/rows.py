@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.numerics.characters import number_text
 from poison_guard.records import Action, Campaign, Decided, Place, Reason
 from poison_guard.store.names import fit_name, fit_names
 from poison_guard.store.plain import to_json
@@ -121,14 +122,15 @@ def _readable(contract: Contract, records: pd.DataFrame, received_at: dt.datetim
     vote = contract.vote
     answer = _as_text(records[vote]) if vote in records.columns else empty
     times = records["received_at"] if "received_at" in records else pd.Series([received_at] * n, index=records.index)
-    observed = records["observed_at"] if "observed_at" in records else pd.Series(pd.NaT, index=records.index)
+    never = pd.Series(pd.NaT, index=records.index)
     return pd.DataFrame(
         {
             "record_id": fit_names(records["record_id"]),
             "content_hash": records["content_hash"],
             **ids,
             "answer": answer,
-            "observed_at": _utc(observed),
+            "observed_at": _utc(records.get("observed_at", never)),
+            "source_since": _utc(records.get("source_since", never)),
             "received_at": _utc(times),
             "readable": True,
             "payload": range(n),
@@ -146,7 +148,7 @@ def _unreadable(unreadable: pd.DataFrame, received_at: dt.datetime) -> pd.DataFr
             "record_id": fit_names(rows["record_id"]),
             "content_hash": pd.Series(hashes, index=rows.index, dtype="str"),
             **dict.fromkeys((*_IDS, "answer"), empty),
-            "observed_at": _utc(pd.Series(pd.NaT, index=rows.index)),
+            **dict.fromkeys(("observed_at", "source_since"), _utc(pd.Series(pd.NaT, index=rows.index))),
             "received_at": _utc(pd.Series([received_at] * len(rows), index=rows.index)),
             "readable": False,
             "payload": range(len(rows)),
@@ -157,7 +159,7 @@ def _unreadable(unreadable: pd.DataFrame, received_at: dt.datetime) -> pd.DataFr
 def _as_text(votes: pd.Series) -> pd.Series:
     """Return votes as text; whole ratings without a decimal point, so that 4.0 and "4" are one answer."""
     if votes.dtype.kind == "f":
-        return votes.map(lambda v: f"{v:g}", na_action="ignore").astype("str")
+        return votes.map(number_text, na_action="ignore").astype("str")
     return votes.astype("str").str.slice(0, _ANSWER_CHARS).str.replace("\0", "␀", regex=False)
 
 

@@ -73,20 +73,28 @@ def load_schema(conn: sa.Connection, feed: str, version: int | None = None) -> d
 
 
 def _known(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: int) -> pd.DataFrame:
+    """Return what the store has under these ids: the feed's records, and trusted ones that the feed has not sent.
+
+    The latter are called staged: of them nothing is settled in the feed, yet their id stands for their content.
+    """
     given = {fit_name(name): name for name in record_ids}
     found = places.as_of(conn, feed, places.find(conn, feed, given), version)
-    known = found[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
+    t = tables.trusted.c
+    query = sa.select(t.record_id, t.content_hash).where(t.feed == feed, t.seq <= version)
+    vetted = bulk.select_many(conn, query, t.record_id, given).assign(place=Place.STAGED.value)
+    vetted = vetted[~vetted["record_id"].isin(found["record_id"])]
+    known = pd.concat([found[["record_id", "content_hash", "place"]], vetted], ignore_index=True)
+    known = known.sort_values("record_id", ignore_index=True)
     return known.assign(record_id=known["record_id"].map(given).astype("str"))
 
 
 def _answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:
     c = tables.records.c
-    shown = [c.record_id, c.item_id, c.source_id, c.answer, c.observed_at]
+    shown = [c.record_id, c.item_id, c.source_id, c.answer, c.observed_at, c.source_since]
     query = sa.select(*shown, c.seq, c.place, c.content_hash, c.verdict).where(c.feed == feed, c.readable.is_(True))
     given = {fit_name(name): name for name in item_ids}
     found = places.as_of(conn, feed, bulk.select_many(conn, query, c.item_id, given), version)
     found = found[(found["place"] == Place.ACCEPTED.value) & found["answer"].notna()]
-    found = found[["record_id", "item_id", "source_id", "answer", "observed_at", "verdict"]].sort_values(
-        "record_id", ignore_index=True
-    )
+    names = ["record_id", "item_id", "source_id", "answer", "observed_at", "source_since", "verdict"]
+    found = found[names].sort_values("record_id", ignore_index=True)
     return found.assign(item_id=found["item_id"].map(given).astype("str"))

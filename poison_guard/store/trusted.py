@@ -18,6 +18,7 @@ from poison_guard.store.lake import LakeFile
 from poison_guard.store.manifests import add_files, file_rows
 from poison_guard.store.names import fit_names
 from poison_guard.store.runs import register
+from poison_guard.store.vetted import found_wrong
 
 __all__ = ["SPLITS", "Trusted", "TrustedSummary", "add_trusted", "count_trusted", "load_trusted", "split_of"]
 
@@ -82,8 +83,9 @@ def add_trusted(
 ) -> TrustedSummary:
     """Add vetted records (columns of `Batch.records`) to the feed's trusted set and return what it holds.
 
-    Entered records never change or leave. `UsageError` without a name or reason; `DataError` for records that the feed
-    has seen (unless `from_review`: then the event says so), and for an id that is trusted with other content.
+    Entered records never change, and leave only when a person finds one wrong. `UsageError` without a name or reason;
+    `DataError` for records that the feed has seen (unless `from_review`: then the event says so), and for an id that is
+    trusted with other content.
     """
     if not str(by or "").strip() or not str(reason or "").strip():
         raise UsageError("a trusted set is entered by a named person with a reason; give both `by` and `reason`")
@@ -178,7 +180,9 @@ def _rows(conn: sa.Connection, feed: str, version: int | None = None) -> pd.Data
     query = sa.select(tables.trusted).where(tables.trusted.c.feed == feed)
     if version is not None:
         query = query.where(tables.trusted.c.seq <= version)
-    return bulk.fetch_frame(conn, query).sort_values("record_id", ignore_index=True)
+    rows = bulk.fetch_frame(conn, query)
+    wrong = rows["record_id"].isin(found_wrong(conn, feed, version))
+    return rows[~wrong].sort_values("record_id", ignore_index=True)
 
 
 def _fresh(conn: sa.Connection, feed: str, records: pd.DataFrame, *, from_review: bool) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from poison_guard.config.gate import GatePolicy
-from poison_guard.errors import ClosedError, NotFoundError, UsageError
+from poison_guard.errors import ClosedError, UsageError
 from poison_guard.store import bulk, chain, gate_events, tables
 from poison_guard.store.clock import moment
 from poison_guard.store.engine import Store
@@ -19,7 +19,7 @@ from poison_guard.store.plain import from_json, to_json
 from poison_guard.store.snapshots import Snapshot, find_snapshot
 from poison_guard.store.tables_gate import verdicts
 
-__all__ = ["OUTCOMES", "add_verdict", "find_verdict", "last_verdict", "load_gate_policy", "standing_snapshot"]
+__all__ = ["OUTCOMES", "add_verdict", "find_verdict", "last_verdict", "standing_snapshot"]
 
 OUTCOMES = ("pass", "fail", "inconclusive", "error")
 
@@ -71,17 +71,6 @@ def last_verdict(store: Store, snapshot_id: str, *, candidate: str | None = None
     with store.read() as conn:
         row = conn.execute(query).first()
     return None if row is None else _mapping(row)
-
-
-def load_gate_policy(store: Store, policy_hash: str) -> GatePolicy:
-    """Return the gate's policy stored under a hash; `NotFoundError` when there is none."""
-    with store.read() as conn:
-        body = conn.execute(sa.select(tables.policies.c.body).where(tables.policies.c.hash == policy_hash)).scalar()
-    values: dict[str, Any] = from_json(body or "{}")
-    names = {field.name for field in dataclasses.fields(GatePolicy)}
-    if not values or set(values) - names:
-        raise NotFoundError(f"there is no gate policy {policy_hash} in the store that this version can read")
-    return GatePolicy(**values)
 
 
 def find_verdict(conn: sa.Connection, snapshot_id: str, seq: int) -> dict[str, Any]:

@@ -51,7 +51,10 @@ class Gate:
         self.judged, self.asked_to_judge = True, self.asked_to_judge + 1
         return {"outcome": self.outcome, "verdict_seq": 5, "why": [] if self.outcome == "pass" else self.why}
 
-    def approve(self, _contract: str, _home: str, _snapshot: str, by: str, reason: str) -> dict[str, int]:
+    def approve(
+        self, _contract: str, _home: str, _snapshot: str, by: str, reason: str, *, verdict_seq: int
+    ) -> dict[str, int]:
+        assert verdict_seq == 5, "the approval is of the verdict that was shown"
         self.approvals.append((by, reason))
         return {"approvals": len(self.approvals)}
 

@@ -12,21 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from poison_guard.drills.attacks.answering import COLUMNS, DAYS, Items, births, honest_rows, told
 from poison_guard.drills.world import Origin, World, seal_world
-from poison_guard.drills.worlds.people import account_births, activity, daily_times, draw_ids, stamp
+from poison_guard.drills.worlds.people import daily_times, draw_ids, stamp
 from poison_guard.errors import UsageError
 
-__all__ = ["BURSTS", "COLUMNS", "make", "make_twin"]
+__all__ = ["BURSTS", "make", "make_twin", "raid_times"]
 
-COLUMNS = {
-    "record_id": "answer_id",
-    "source_id": "user_id",
-    "item_id": "word_id",
-    "answer": "answer",
-    "observed_at": "answered_at",
-    "source_since": "account_created_at",
-}
-SPAN_DAYS = 30
 BURSTS: dict[str, tuple[int, float]] = {"1h": (1, 3600.0), "1d": (1, 86_400.0), "waves": (5, 6 * 3600.0), "30d": (0, 0)}
 """Burst to how many raids there are, each on its part of the targets, and the seconds one lasts; 0: spread out."""
 _CONTROLS_EACH = 20  # controls that an account of the group answers
@@ -68,31 +60,21 @@ def make(
     rng = np.random.default_rng([seed, 40])
     truth, known = rng.integers(0, classes, items), rng.random(items) < controls
     ids, words = draw_ids(rng, honest + sybils, "u-"), draw_ids(rng, items, "w-")
+    facts = Items(words, truth, known, classes)
     skill = rng.beta(10 * accuracy, 10 * (1 - accuracy), honest + sybils)
-    crowd = _crowd(rng, truth, skill[:honest], answers_per_item, classes)
-    crowd["account"] = _born(rng, crowd, aged=1 - new)
-    aim = np.flatnonzero((rng.random(items) < targeted) & ~known)
-    group = _group(rng, truth, known, aim, answers_per_item, given)
+    crowd = honest_rows(rng, facts, skill[:honest], answers_per_item)
+    crowd = crowd.assign(said=crowd["said"].astype(str), born=births(rng, crowd, 1 - new))
+    aim = facts.some(rng, targeted)
+    group = _group(rng, facts, aim, answers_per_item, given)
     if len(group):
-        group["account"] = _born(rng, group, aged=aged)
+        group["born"] = births(rng, group, aged)
         group["who"] += honest
         if benign:
-            group["said"] = _answers(rng, truth[group["item"]], skill[group["who"]], classes).astype(str)
+            group["said"] = told(rng, facts, group["item"].to_numpy(), skill[group["who"]]).astype(str)
             group["origin"] = str(Origin.HONEST)
-    drafted = _draft(pd.concat([crowd, group], ignore_index=True), truth, ids, words)
-    labels = pd.DataFrame({"item_id": words, "label": truth.astype(str), "control": known}).astype({"item_id": "str"})
-    answers = labels.loc[known, ["item_id", "label"]].set_axis(["item_id", "answer"], axis=1).reset_index(drop=True)
-    return seal_world(
-        drafted.assign(honest_source=drafted["honest_source"] | benign),
-        name="coordinated",
-        seed=seed,
-        columns=COLUMNS,
-        prefix="a",
-        trusted=drafted.head(0).drop(columns=["origin", "honest_source", "truth"]),
-        item_truth=labels.astype({"label": "str"}),
-        controls=answers,
-        params=given | {"targets": words[aim].tolist()},
-    )
+    drafted = _draft(pd.concat([crowd, group], ignore_index=True), facts, ids)
+    drafted["honest_source"] |= benign
+    return _sealed(drafted, facts, seed, given | {"targets": words[aim].tolist()})
 
 
 def make_twin(seed: int, **params: Any) -> World:
@@ -100,89 +82,74 @@ def make_twin(seed: int, **params: Any) -> World:
     return make(seed, **params, benign=True)
 
 
-def _crowd(rng: np.random.Generator, truth: np.ndarray, skill: np.ndarray, each: int, classes: int) -> pd.DataFrame:
-    """Honest answers ``item, who, said, at, origin``: `each` different people an item, some of them busier."""
-    busy = np.log(activity(rng, len(skill), 1000 * len(skill), sigma=0.5) + 1)
-    order = busy - np.log(rng.exponential(size=(len(truth), len(skill))))  # drawn without replacement, by weight
-    each = min(each, len(skill))
-    who = np.argpartition(-order, each - 1, axis=1)[:, :each].ravel()
-    item = np.repeat(np.arange(len(truth)), each)
-    said = _answers(rng, truth[item], skill[who], classes).astype(str)
-    at = daily_times(rng, len(item), days=SPAN_DAYS)
-    return pd.DataFrame({"item": item, "who": who, "said": said, "at": at, "origin": str(Origin.HONEST)})
-
-
-def _answers(rng: np.random.Generator, truth: np.ndarray, right: np.ndarray, classes: int) -> np.ndarray:
-    """Honest answers: the truth with chance `right`, else any other."""
-    return np.where(rng.random(len(truth)) < right, truth, (truth + rng.integers(1, classes, len(truth))) % classes)
-
-
-def _born(rng: np.random.Generator, rows: pd.DataFrame, *, aged: float) -> np.ndarray:
-    """When the account of each row was made: a share `aged` months before it came, the others days before."""
-    first = rows.groupby("who")["at"].min()
-    old = rng.permutation(len(first)) < round(aged * len(first))
-    history = account_births(rng, first.to_numpy(), new=0) - np.timedelta64(SPAN_DAYS, "D")
-    days = np.clip(rng.exponential(3, len(first)), 0.01, SPAN_DAYS - 1)
-    born = np.where(old, history, first.to_numpy() - (days * 86_400e6).astype("timedelta64[us]"))
-    return rows["who"].map(pd.Series(born, index=first.index)).to_numpy()
-
-
 def _group(
-    rng: np.random.Generator,
-    truth: np.ndarray,
-    known: np.ndarray,
-    aim: np.ndarray,
-    honest_each: int,
-    given: dict[str, Any],
+    rng: np.random.Generator, facts: Items, aim: np.ndarray, honest_each: int, given: dict[str, Any]
 ) -> pd.DataFrame:
-    """The group's answers, as `_crowd` gives them: pushes on `aim`, and what else its accounts answer."""
-    sybils, classes, share = given["sybils"], given["classes"], given["share"]
+    """The group's answers, as `rows_of` gives them: pushes on `aim`, and what else its accounts answer."""
+    sybils, share, truth, known = given["sybils"], given["share"], facts.truth, facts.control
     if not share or not sybils:
         return pd.DataFrame({"item": [], "who": [], "said": [], "at": [], "origin": []}).astype({"item": int})
-    wrong = (truth + rng.integers(1, classes, len(truth))) % classes
+    wrong = (truth + rng.integers(1, facts.classes, len(truth))) % facts.classes
     pushed = np.full(len(truth), _STRING, object) if given["constant"] else wrong.astype(str).astype(object)
     wanted = honest_each * share / (1 - share)
     each = np.minimum(np.floor(wanted + rng.random(len(aim))).astype(int), sybils)
     hit = np.repeat(aim, each)
     who = np.concatenate([rng.choice(sybils, n, replace=False) for n in each]) if len(hit) else np.zeros(0, int)
-    parts = [(hit, who, pushed[hit], _raids(rng, hit, aim, given["burst"]), Origin.POISON)]
+    parts = [(hit, who, pushed[hit], raid_times(rng, hit, aim, given["burst"]), Origin.POISON)]
     asked = min(_CONTROLS_EACH, int(known.sum()))
     seen = np.concatenate([rng.choice(np.flatnonzero(known), asked, replace=False) for _ in range(sybils)])
     right = rng.random(len(seen)) < (_CARE if given["control_aware"] else 1 - _CARE)
     said = np.where(right, truth[seen].astype(str), pushed[seen])
     others = np.setdiff1d(np.flatnonzero(~known), aim)
     cover = rng.choice(others, sybils * given["camouflage"])
-    told = _answers(rng, truth[cover], np.full(len(cover), _CARE), classes).astype(str)
-    for item, by, answer in ((seen, asked, said), (cover, given["camouflage"], told)):
-        at = daily_times(rng, len(item), days=SPAN_DAYS)
+    careful = told(rng, facts, cover, _CARE).astype(str)
+    for item, by, answer in ((seen, asked, said), (cover, given["camouflage"], careful)):
+        at = daily_times(rng, len(item), days=DAYS)
         parts.append((item, np.repeat(np.arange(sybils), by), answer, at, Origin.CAMOUFLAGE))
     names = ("item", "who", "said", "at", "origin")
     rows = pd.concat([pd.DataFrame(dict(zip(names, part, strict=True))) for part in parts], ignore_index=True)
     return rows.drop_duplicates(["item", "who"], ignore_index=True)
 
 
-def _raids(rng: np.random.Generator, hit: np.ndarray, aim: np.ndarray, burst: str) -> np.ndarray:
-    """When each push on `hit` comes: in the raid that its item belongs to, or at any time."""
+def raid_times(rng: np.random.Generator, hit: np.ndarray, aim: np.ndarray, burst: str) -> np.ndarray:
+    """Return when each push on `hit` comes: in the raid that its item belongs to, or at any time; `aim` is sorted."""
     raids, seconds = BURSTS[burst]
     if not raids:
-        return daily_times(rng, len(hit), days=SPAN_DAYS)
-    begin = rng.choice(np.arange(2, SPAN_DAYS - 2), raids, replace=False) * 86_400 + rng.uniform(9, 20, raids) * 3600
+        return daily_times(rng, len(hit), days=DAYS)
+    begin = rng.choice(np.arange(2, DAYS - 2), raids, replace=False) * 86_400 + rng.uniform(9, 20, raids) * 3600
     raid = rng.integers(0, raids, len(aim))
     of = raid[np.searchsorted(aim, hit)]
     return stamp(begin[of] + rng.random(len(hit)) * seconds)
 
 
-def _draft(rows: pd.DataFrame, truth: np.ndarray, ids: np.ndarray, words: np.ndarray) -> pd.DataFrame:
+def _draft(rows: pd.DataFrame, facts: Items, ids: np.ndarray) -> pd.DataFrame:
     item = rows["item"].to_numpy(int)
     return pd.DataFrame(
         {
             COLUMNS["source_id"]: pd.Series(ids[rows["who"].to_numpy(int)], dtype="str"),
-            COLUMNS["item_id"]: pd.Series(words[item], dtype="str"),
+            COLUMNS["item_id"]: pd.Series(facts.ids[item], dtype="str"),
             COLUMNS["answer"]: rows["said"].astype("str"),
             COLUMNS["observed_at"]: rows["at"].astype("datetime64[us]"),
-            COLUMNS["source_since"]: rows["account"].astype("datetime64[us]"),
+            COLUMNS["source_since"]: rows["born"].astype("datetime64[us]"),
             "origin": rows["origin"].astype("str"),
             "honest_source": rows["origin"].eq(Origin.HONEST).groupby(rows["who"]).transform("all"),
-            "truth": truth[item].astype(str),
+            "truth": facts.truth[item].astype(str),
         }
+    )
+
+
+def _sealed(drafted: pd.DataFrame, facts: Items, seed: int, params: dict[str, Any]) -> World:
+    labels = pd.DataFrame({"item_id": facts.ids, "label": facts.truth.astype(str), "control": facts.control})
+    labels = labels.astype({"item_id": "str"})
+    answers = labels.loc[facts.control, ["item_id", "label"]].set_axis(["item_id", "answer"], axis=1)
+    return seal_world(
+        drafted,
+        name="coordinated",
+        seed=seed,
+        columns=COLUMNS,
+        prefix="a",
+        trusted=drafted.head(0).drop(columns=["origin", "honest_source", "truth"]),
+        item_truth=labels.astype({"label": "str"}),
+        controls=answers.reset_index(drop=True),
+        params=params,
     )

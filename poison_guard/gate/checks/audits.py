@@ -1,4 +1,4 @@
-"""Checks of what people found: misses among audited accepted records, and what still waits to be read."""
+"""Checks of what people found or have yet to find: misses among audited records, what waits, what was let pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poison_guard.gate.check import Check, Outcome
 from poison_guard.gate.checks.judging import EXCLUDED, alpha, said
 from poison_guard.numerics.intervals import proportion_bounds, rows_to_exclude
 
-__all__ = ["audits", "backlog"]
+__all__ = ["audits", "backlog", "observed"]
 
 _SHARE = 0.25
 """Share of the snapshot beyond which what waits is worth an alert; it closes nothing."""
@@ -30,6 +30,7 @@ def audits(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     outcome = Outcome.FAIL if low > limit else Outcome.PASS if high <= limit else Outcome.INCONCLUSIVE
     needs = max(n + 1, rows_to_exclude(limit)) if outcome is Outcome.INCONCLUSIVE else None
     why = f"{wrong} of {n} audited accepted records were wrong; more than {high:.1%} is excluded"
+    why = why if n else "nobody has judged what was drawn for audit; `poison-guard review list --kind audit` shows it"
     blocking = outcome is not Outcome.INCONCLUSIVE
     value = wrong / n if n else None
     return said(
@@ -50,3 +51,18 @@ def backlog(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     outcome = Outcome.PASS if share <= _SHARE else Outcome.INCONCLUSIVE
     why = f"{deferred} items deferred, {waiting} records waiting for review, {expired} expired unread"
     return said("backlog", outcome, why, n=n, value=share, limit=_SHARE, bounds=(share, share), blocking=False)
+
+
+def observed(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
+    """Judge what was accepted only because the feed observed: the guard would have held it, and nobody released it.
+
+    Measurement (`measure.observed`): ``n`` accepted records behind the snapshot, ``passed`` of them let pass. Any of
+    these makes it INCONCLUSIVE: whether the guard or the record is right is for a person to say.
+    """
+    n, passed = int(measurement["n"]), int(measurement["passed"])
+    share = passed / n if n else 0.0
+    why = f"{passed} of {n} accepted records would have been held, but the feed only observed"
+    why += "; `poison-guard recall --observed` takes them back into the queue"
+    why = why if passed else "nothing was let pass that would have been held"
+    outcome = Outcome.INCONCLUSIVE if passed else Outcome.PASS
+    return said("observed", outcome, why, n=n, value=share, limit=0.0, bounds=(share, share))

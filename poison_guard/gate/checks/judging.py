@@ -46,6 +46,7 @@ THREATS = {
     "new_cohort": Threat("AML.T0020", "targeted poisoning"),
     "trusted_set": Threat("AML.T0020", "availability poisoning"),
     "audits": Threat("AML.T0020", "availability poisoning"),
+    "observed": Threat("AML.T0020", "availability poisoning"),
     "backlog": Threat("AML.T0020", "availability poisoning"),
     "candidate": Threat("AML.T0031", "targeted poisoning"),
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_high
 from poison_guard.records import Campaign
@@ -24,6 +25,7 @@ _ERROR = 0.45  # share of a cohort's honest votes that are wrong, at most: newco
 _REST = 0.35  # and of the votes of all others
 _LEND = 3.0  # votes' worth of what is assumed of a cohort, beside what the others say of the item
 _WRONG = 3  # wrong answers that honest errors fall upon, at most: some are likelier than others
+_MOST = 200  # votes of an item, of the cohort and of the rest, that count; more are scaled down
 _CLEAR = 0.01  # an item's p-value that is counted: more such items than chance gives prove a cohort
 _MOST_FALSE = 0.05  # share of the items named of a proven cohort that may be named falsely
 _ROUNDS = 3
@@ -57,11 +59,14 @@ def cohort_traits(
     the rest, the established sources outside it, are tested: an honest cohort gives it as often as its share among the
     rest says, drawn to a generous rate of errors. A cohort is proven by its clearest item (Benjamini-Hochberg over
     items) or by more clear items than chance gives (binomial), corrected for the number of cohorts; among honest
-    independent sources any is with chance at most `alpha`. Its records are the votes on the items that then stand out,
-    a twentieth of them falsely at most, and what those who push at least two of them give alike against the rest.
+    independent sources any is with chance at most `alpha`. Few votes say little of that rate, so proof is by all rates
+    they allow (beta-binomial): a crowd that errs often or alike is no campaign. The records of a proven cohort are the
+    votes on the items that then stand out at the likeliest rate, a twentieth of them falsely at most, and what those
+    who push at least two of them give alike against the rest.
 
     References: Cao et al. (2012), "Aiding the Detection of Fake Accounts in Large Scale Social Online Services" (new
-    accounts together); Benjamini & Hochberg (1995); Donoho & Jin (2004), "Higher Criticism" (counting clear items).
+    accounts together); Skellam (1948), "A Probability Distribution Derived from the Binomial Distribution" (beta-
+    binomial); Benjamini & Hochberg (1995); Donoho & Jin (2004), "Higher Criticism" (counting clear items).
     """
     both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
     votes = _votes(both, newcomer)
@@ -129,10 +134,29 @@ def _cohorts(votes: _Votes) -> list[np.ndarray]:
 
 
 def _tested(votes: _Votes, cohort: np.ndarray) -> pd.DataFrame:
-    """Return ``cohort, item, pair, p`` of each item that a cohort speaks of twice: its most pushed answer, the chance.
+    """Return ``cohort, item, pair, p, named`` of each item that a cohort speaks of twice: its most pushed answer.
 
-    The chance that as many honest members err alike, and that all the rest err instead, is added up. The rest are the
-    established sources outside the cohort.
+    `p` is the chance that as many honest members err alike, whatever rate of it the rest allows, `named` at the
+    likeliest rate; that all the rest err instead is added to both. The rest are the established sources outside the
+    cohort.
+    """
+    wide = _against_rest(votes, cohort)
+    n, of, rest, others = (wide[c].to_numpy(float) for c in ("n", "of", "rest", "others"))
+    wrong = min(votes.wrong, _WRONG)
+    odds = (_REST / wrong / (1 - _REST)) ** (wide["top"].to_numpy(float) - rest)
+    a, b = rest + _LEND * _ERROR / wrong, others - rest + _LEND * (1 - _ERROR / wrong)
+    tried = np.minimum(votes.wrong, of // 2)
+    for name, alike in (("p", _predicted_high(n, of, a, b)), ("named", binomial_high(n, of, a / (a + b)))):
+        wide[name] = np.minimum(1.0, tried * alike + odds / (1 + odds))
+    first = wide.sort_values(["cohort", "item", "p", "pair"], kind="stable").drop_duplicates(["cohort", "item"])
+    return first[["cohort", "item", "pair", "p", "named"]]
+
+
+def _against_rest(votes: _Votes, cohort: np.ndarray) -> pd.DataFrame:
+    """Return ``cohort, item, pair, n, of, rest, top, others``, one row an answer of an item that a cohort may push.
+
+    Votes of the cohort for the answer (0 where it cannot be pushed: given once, or what the rest says most) and in all;
+    of the rest for it, for its most given answer, and in all.
     """
     table = pd.DataFrame({"cohort": cohort, "item": votes.item, "pair": votes.pair, "old": ~votes.new})
     said = table[cohort >= 0].groupby(["cohort", "item", "pair"], sort=True)["old"].agg(n="size", n_old="sum")
@@ -143,17 +167,31 @@ def _tested(votes: _Votes, cohort: np.ndarray) -> pd.DataFrame:
     wide = said[["cohort", "item", "of"]].drop_duplicates().merge(all_old, on="item")
     wide = wide.merge(said[["cohort", "pair", "n", "n_old"]], on=["cohort", "pair"], how="left")
     wide = wide.fillna({"n": 0, "n_old": 0})
-    rest = wide["all_old"] - wide["n_old"]
-    by = rest.groupby([wide["cohort"], wide["item"]])
-    top, others = by.transform("max"), by.transform("sum")
-    wrong = min(votes.wrong, _WRONG)
-    rate = (rest + _LEND * _ERROR / wrong) / (others + _LEND)
-    alike = binomial_high(wide["n"].to_numpy(), wide["of"].to_numpy(), rate.to_numpy())
-    odds = (_REST / wrong / (1 - _REST)) ** (top - rest).to_numpy(float)
-    p = np.minimum(1.0, np.minimum(votes.wrong, wide["of"] // 2) * alike + odds / (1 + odds))
-    wide["p"] = np.where((rest < top) & (wide["n"] >= _MIN_VOTES), p, 1.0)
-    first = wide.sort_values(["cohort", "item", "p", "pair"], kind="stable").drop_duplicates(["cohort", "item"])
-    return first[["cohort", "item", "pair", "p"]]
+    wide["rest"] = wide["all_old"] - wide["n_old"]
+    by = wide.groupby(["cohort", "item"])["rest"]
+    wide["top"], wide["others"] = by.transform("max"), by.transform("sum")
+    nothing = ((wide["rest"] >= wide["top"]) | (wide["n"] < _MIN_VOTES)).to_numpy()
+    wide.loc[nothing, "n"] = 0
+    return _scaled(wide)
+
+
+def _scaled(wide: pd.DataFrame) -> pd.DataFrame:
+    """Return the counts of `wide` as if no item had more than `_MOST` votes of the cohort, or of the rest."""
+    few = np.minimum(1.0, _MOST / np.maximum(wide["of"], 1))
+    less = np.minimum(1.0, _MOST / np.maximum(wide["others"], 1))
+    own = {name: np.floor(wide[name] * few) for name in ("n", "of")}
+    return wide.assign(**own, **{name: wide[name] * less for name in ("rest", "top", "others")})
+
+
+def _predicted_high(n: np.ndarray, of: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return P(X >= n), a row each, for X successes of `of` at a rate drawn from Beta(a, b)."""
+    (n, of, a, b), at = np.unique(np.stack([n, of, a, b]), axis=1, return_inverse=True)
+    terms = (of - n + 1).astype(np.int64)
+    begin = np.cumsum(terms) - terms
+    x = np.arange(terms.sum()) - np.repeat(begin - n, terms)
+    of, a, b, norm = (np.repeat(part, terms) for part in (of, a, b, special.betaln(a, b) + np.log(of + 1)))
+    log = special.betaln(x + a, of - x + b) - special.betaln(x + 1, of - x + 1) - norm
+    return np.minimum(np.add.reduceat(np.exp(log), begin) if len(begin) else log, 1.0)[at.ravel()]
 
 
 def _chance(items: pd.DataFrame) -> float:
@@ -165,7 +203,7 @@ def _chance(items: pd.DataFrame) -> float:
 
 def _pushes(votes: _Votes, member: np.ndarray, items: pd.DataFrame) -> np.ndarray:
     """Return positions of the votes that a proven cohort pushes: on its clear items, and what its pushers share."""
-    p = items["p"].to_numpy()
+    p = items["named"].to_numpy()
     clear = (benjamini_hochberg(p) <= _MOST_FALSE) | ((p <= _CLEAR) & (p == p.min()))
     pushed = member & np.isin(votes.pair, items["pair"].to_numpy()[clear])
     for _ in range(_ROUNDS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +13,11 @@ from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.alike import alike, grow, tightness
 from poison_guard.signals.campaigns.bystanders import Bystanders, span
 from poison_guard.signals.campaigns.finding import finding, times
+from poison_guard.signals.campaigns.newness import young
 
 __all__ = ["near_duplicate_text", "sketch_text"]
 
 _MIN_MESSAGES, _MIN_SPEAKERS = 5, 3
-_NEW = dt.timedelta(days=30)
 _LEAST_HASTE = 0.01  # memes are hasty too: haste supports newness, it never replaces it
 _SUSPECT = 0.05  # chance from which a group is looked at closely: haste counts beside newness, and it may grow
 
@@ -128,20 +127,12 @@ def _messages(frame: pd.DataFrame, sketches: np.ndarray, n_own: int) -> _Message
     of = np.full(len(frame), -1, np.int64)
     of[order] = np.cumsum(opens) - 1
     first = order[opens]
-    new, aged = _newness(frame.iloc[first])
+    new, aged = young(frame.iloc[first])
     moment = times(frame.iloc[first])
     seconds = np.where(moment.isna(), np.nan, moment.astype("int64").to_numpy() / 1e6)
     own = np.zeros(len(first), bool)
     own[of[:n_own][of[:n_own] >= 0]] = True
     return _Messages(first, of, speaker[first], new, seconds, aged, own)
-
-
-def _newness(frame: pd.DataFrame) -> tuple[np.ndarray, bool]:
-    if "source_since" not in frame.columns or frame["source_since"].isna().all():
-        return np.zeros(len(frame), bool), False
-    since = pd.to_datetime(frame["source_since"], utc=True)
-    at = times(frame).fillna(since.max())
-    return ((at - since) < _NEW).to_numpy(bool) | since.isna().to_numpy(), True
 
 
 def _large(group: np.ndarray, speaker: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from poison_guard.signals.sources.votes import (
     check_weights,
     control_codes,
     encode,
+    known_answers,
     lookalikes,
 )
 
@@ -145,10 +146,8 @@ def _told(answers: pd.DataFrame, weights: np.ndarray | None, batch: int) -> tupl
 
 
 def _encode(stats: Statistics, answers: pd.DataFrame, controls: pd.DataFrame | None) -> Votes:
-    known = set(stats.answers)
-    if controls is not None and not controls.empty:
-        known |= set(as_text(controls["answer"].dropna()))
-    return encode(answers, weights=answers["weight"].to_numpy(float), known=tuple(sorted(known)))
+    known = tuple(sorted({*stats.answers, *known_answers(controls)}))
+    return encode(answers, weights=answers["weight"].to_numpy(float), known=known)
 
 
 def _faded(stats: Statistics, half_life: float | None) -> Statistics:

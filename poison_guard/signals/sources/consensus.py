@@ -22,7 +22,7 @@ from poison_guard.signals.sources.models import (
     one_coin,
 )
 from poison_guard.signals.sources.tables import items_table, sources_table
-from poison_guard.signals.sources.votes import Votes, as_text, control_codes, encode, lookalikes
+from poison_guard.signals.sources.votes import Votes, control_codes, encode, known_answers, lookalikes
 
 __all__ = ["COLD_PRIOR", "MAX_CELLS", "MODELS", "Consensus", "consensus", "judge", "prior_of"]
 
@@ -82,8 +82,7 @@ def consensus(
     >>> consensus(votes).items.loc[0, "answer"]
     '7'
     """
-    known = () if controls is None or controls.empty else tuple(as_text(controls["answer"].dropna()).unique())
-    votes = encode(answers, weights=weights, known=known)
+    votes = encode(answers, weights=weights, known=known_answers(controls))
     control = control_codes(votes, controls)
     name, found, fit = judge(votes, control, model, prior_of(votes, prior))
     return Consensus(
@@ -130,10 +129,13 @@ def _choose(votes: Votes, prior: Prior) -> str:
 def prior_of(votes: Votes, prior: Mapping[str, tuple[float, float]] | None, past: Past | None = None) -> Prior:
     """Return the Beta prior of each source of `votes`, `COLD_PRIOR` where `prior` does not name it."""
     table = np.tile(np.asarray(COLD_PRIOR), (len(votes.sources), 1))
-    if prior:
-        for code, name in enumerate(votes.sources):
-            if name in prior:
-                table[code] = prior[name]
+    wrong = UsageError("a source's prior must be two positive finite numbers (a, b)")
+    try:
+        for code, name in enumerate(votes.sources if prior else ()):
+            a, b = (prior or {}).get(name, COLD_PRIOR)
+            table[code] = a, b
+    except (TypeError, ValueError):
+        raise wrong from None
     if not np.isfinite(table).all() or (table <= 0).any():
-        raise UsageError("a source's prior must be two positive finite numbers (a, b)")
+        raise wrong
     return Prior(table[:, 0], table[:, 1], past)

@@ -13,7 +13,7 @@ from poison_guard.signals.sources.change import changes
 from poison_guard.signals.sources.consensus import COLD_PRIOR
 from poison_guard.signals.sources.crowd import honest_crowd
 from poison_guard.signals.sources.transcripts import as_controls_say
-from poison_guard.signals.sources.votes import Votes, as_text, control_codes, encode
+from poison_guard.signals.sources.votes import Votes, control_codes, encode, known_answers
 
 __all__ = ["score_sources"]
 
@@ -80,8 +80,7 @@ def score_sources(
     References: Josang & Ismail (2002), "The Beta Reputation System"; Resnick & Sami (2007), "The Influence Limiter".
     """
     votes = as_controls_say(votes, controls)
-    known = () if controls is None or controls.empty else tuple(as_text(controls["answer"].dropna()).unique())
-    coded = encode(votes, known=known)
+    coded = encode(votes, known=known_answers(controls))
     control = control_codes(coded, controls)
     history = _history(ledger, coded.sources)
     checked = _on_controls(coded, control)

@@ -23,9 +23,9 @@ def as_controls_say(votes: pd.DataFrame, controls: pd.DataFrame | None) -> pd.Da
     """
     if controls is None or controls.empty or not is_free_text(encode(votes)):
         return votes
-    told = controls.dropna().drop_duplicates("item_id")
-    known = pd.Series(as_text(told["answer"]).to_numpy(), index=told["item_id"].astype("str").to_numpy(), dtype="str")
-    truth = votes["item_id"].astype("str").map(known).astype("str")
+    told = controls[["item_id", "answer"]].dropna().drop_duplicates("item_id")
+    known = pd.Series(as_text(told["answer"]).to_numpy(), index=as_text(told["item_id"]).to_numpy(), dtype="str")
+    truth = as_text(votes["item_id"]).map(known).astype("str")
     asked = np.flatnonzero((truth.notna() & votes["answer"].notna()).to_numpy(bool))
     said = as_text(votes["answer"]).to_numpy(object)
     right = truth.to_numpy(object)

@@ -10,7 +10,17 @@ import pandas as pd
 
 from poison_guard.errors import DataError, UsageError
 
-__all__ = ["COLUMNS", "Votes", "as_text", "check_columns", "check_weights", "control_codes", "encode", "lookalikes"]
+__all__ = [
+    "COLUMNS",
+    "Votes",
+    "as_text",
+    "check_columns",
+    "check_weights",
+    "control_codes",
+    "encode",
+    "known_answers",
+    "lookalikes",
+]
 
 COLUMNS = ("item_id", "source_id", "answer")
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")  # Unicode categories of characters that show nothing
@@ -48,20 +58,16 @@ class Votes:
 def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tuple[str, ...] = ()) -> Votes:
     """Return the votes of `frame` (`COLUMNS`); `known` are answers that exist besides those given.
 
-    `UsageError` when a column is missing or the weights do not fit the rows; `DataError` for text that is no Unicode.
+    Ids are compared by their text (`as_text`); those of a column of mixed types come back as text. `UsageError` when a
+    column is missing or the weights do not fit the rows; `DataError` for text that is no Unicode.
     """
     check_columns(frame)
     weight = None if weights is None else check_weights(weights, len(frame))
     present = frame[list(COLUMNS)].notna().all(axis=1).to_numpy()
     used = frame if present.all() else frame[present]
-    try:
-        item, items = _codes(used["item_id"])
-        source, sources = _codes(used["source_id"])
-        answer, answers = _codes(as_text(used["answer"]), known)
-    except UnicodeEncodeError as error:
-        raise DataError(
-            "an id or answer holds a lone surrogate (half a character); read the data as UTF-8, replace what is invalid"
-        ) from error
+    item, items = _codes(used["item_id"])
+    source, sources = _codes(used["source_id"])
+    answer, answers = _codes(as_text(used["answer"]), known)
     order, first, (item, source, answer) = _triples(item, source, answer, (len(items), len(sources), len(answers)))
     rows = np.full(len(frame), -1, np.int64)
     rows[order if present.all() else np.flatnonzero(present)[order]] = np.cumsum(first) - 1
@@ -88,17 +94,25 @@ def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tup
     )
 
 
+def known_answers(controls: pd.DataFrame | None) -> tuple[str, ...]:
+    """Return the distinct answers of `controls` (``item_id, answer``) as text; `UsageError` for a missing column."""
+    if controls is None or controls.empty:
+        return ()
+    _need(controls, ("item_id", "answer"), "controls")
+    return tuple(as_text(controls["answer"].dropna()).unique())
+
+
 def control_codes(votes: Votes, controls: pd.DataFrame | None) -> np.ndarray:
     """Return ``(items,)`` answer codes of the controls, -1 where an item is none; `DataError` for two of one item."""
     codes = np.full(len(votes.items), -1, np.int64)
     if controls is None or controls.empty:
         return codes
-    known = pd.DataFrame({"item": controls["item_id"].astype("str"), "answer": as_text(controls["answer"])}).dropna()
+    known = pd.DataFrame({"item": as_text(controls["item_id"]), "answer": as_text(controls["answer"])}).dropna()
     known = known.drop_duplicates()
     twice = known["item"].duplicated()
     if twice.any():
         raise DataError(f"the controls give two answers for item {known['item'][twice].iloc[0]!r}; keep one")
-    at = pd.Index(votes.items.astype("str")).get_indexer(pd.Index(known["item"]))
+    at = _names_as_text(votes.items).get_indexer(pd.Index(known["item"]))
     label = votes.answers.get_indexer(pd.Index(known["answer"]))
     if (label[at >= 0] < 0).any():
         raise UsageError("a control's answer is not among the known answers of these votes; pass it to `encode`")
@@ -107,21 +121,45 @@ def control_codes(votes: Votes, controls: pd.DataFrame | None) -> np.ndarray:
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """Return answers as text; whole numbers lose their ``.0`` (4.0 and "4" are one answer)."""
-    if pd.api.types.is_float_dtype(values.dtype):
-        number = values.to_numpy(float, na_value=np.nan)
-        whole = np.isfinite(number) & (np.abs(number) < 2**53) & (number == np.floor(number))
-        text = values.astype("str")
-        digits = pd.Series(np.where(whole, number, 0).astype(np.int64), index=values.index).astype("str")
-        return text.mask(whole, digits)
-    return values.astype("str")
+    """Return ids or answers as text; whole numbers lose their ``.0`` (4.0 and "4" are one answer).
+
+    `DataError` for text that is no Unicode.
+    """
+    try:
+        if pd.api.types.is_float_dtype(values.dtype):
+            number = values.to_numpy(float, na_value=np.nan)
+            whole = np.isfinite(number) & (np.abs(number) < 2**53) & (number == np.floor(number))
+            text = values.astype("str")
+            digits = pd.Series(np.where(whole, number, 0).astype(np.int64), index=values.index).astype("str")
+            return text.mask(whole, digits)
+        return (values.map(_said) if values.dtype == object else values).astype("str")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "an id or answer holds a lone surrogate (half a character); read the data as UTF-8, replace what is invalid"
+        ) from error
+
+
+def _said(value: object) -> str | None:
+    """Return one value of a column of mixed types as text, None for a missing one."""
+    match value:
+        case None:
+            return None
+        case bytes():
+            return value.decode("utf-8", "backslashreplace")
+        case float() | np.floating() if np.isfinite(value) and abs(value) < 2**53 and value == int(value):
+            return str(int(value))
+    return None if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
+
+
+def _names_as_text(names: pd.Index) -> pd.Index:
+    return pd.Index(as_text(pd.Series(names)))
 
 
 def lookalikes(names: pd.Index) -> int:
     """Return how many of the distinct ids `names` read like another one but for case or invisible characters."""
     import pyarrow.compute as pc
 
-    text = names.astype("str").array.__arrow_array__()
+    text = _names_as_text(names).array.__arrow_array__()
     low = pc.utf8_lower(text)
     odd = pc.or_(pc.not_equal(low, text), pc.invert(pc.string_is_ascii(text)))
     if not pc.any(odd, min_count=0).as_py():
@@ -140,10 +178,14 @@ def _read(name: str) -> str:
 
 def check_columns(frame: pd.DataFrame) -> None:
     """Raise `UsageError` where one of `COLUMNS` is missing."""
-    for column in COLUMNS:
-        if column not in frame.columns:
+    _need(frame, COLUMNS, "answers")
+
+
+def _need(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
+    for column in columns:
+        if list(frame.columns).count(column) != 1:
             has = ", ".join(map(str, frame.columns)) or "none"
-            raise UsageError(f"answers need a column `{column}`; they have {has}")
+            raise UsageError(f"{what} need one column `{column}`; they have {has}")
 
 
 def check_weights(weights: np.ndarray, n: int) -> np.ndarray:
@@ -158,11 +200,11 @@ def _codes(values: pd.Series, more: tuple[str, ...] = ()) -> tuple[np.ndarray, p
     """Return codes by the sorted text of the values, and the values (and `more`) in that order."""
     import pyarrow.compute as pc
 
-    codes, names = pd.factorize(values)
+    codes, names = pd.factorize(as_text(values) if values.dtype == object else values)
     names = pd.Index(names)
     if more:
         names = names.append(pd.Index(more, dtype=names.dtype).difference(names, sort=False))
-    order = pc.sort_indices(names.astype("str").array.__arrow_array__()).to_numpy()
+    order = pc.sort_indices(_names_as_text(names).array.__arrow_array__()).to_numpy()
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     return rank[codes] if len(order) else codes.astype(np.int64), names[order]

@@ -13,7 +13,10 @@ import pytest
 from poison_guard import Guard
 from poison_guard.errors import ClosedError, DataError, TamperError, UsageError
 from poison_guard.gate.verify import verify_manifest
-from poison_guard.review import reject, release
+from poison_guard.review import recall, reject, release
+from poison_guard.steps.admission import approve
+from poison_guard.steps.facing import retrain
+from poison_guard.steps.judging import judged_before
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import accepted_frames, find_records
 
@@ -224,11 +227,65 @@ def test_a_later_champion_can_be_rolled_back(filled: Guard) -> None:
     assert back.model_id == first
 
 
+def test_a_damaged_champion_is_no_dead_end(filled: Guard) -> None:
+    filled.seal()
+    filled.gate()
+    champion = filled.retrain().model_id
+    next((filled.home / "models").rglob("model.safetensors")).write_bytes(b"rubbish")
+    with pytest.raises(TamperError, match="--from-scratch"):
+        filled.retrain()
+    with open_feed(filled.contract_path, filled.home) as feed:
+        with pytest.raises(UsageError, match="choose one"):
+            retrain(feed, dt.datetime.now(dt.UTC), measure_only=True, from_scratch=True)
+        again = retrain(feed, dt.datetime.now(dt.UTC), measure_only=False, from_scratch=True)
+    assert again.promoted, again.why
+    assert again.model_id != champion
+    assert filled.retrain().model_id == again.model_id
+
+
+def test_an_approval_is_of_the_verdict_that_was_seen(guard: Guard) -> None:
+    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
+    guard.ingest()
+    guard.seal()
+    guard.gate()
+    who = {"by": "ann", "reason": "looked", "expires": None, "now": dt.datetime.now(dt.UTC)}
+    with open_feed(guard.contract_path, guard.home) as feed:
+        with pytest.raises(ClosedError, match="was judged again since verdict 1 was shown"):
+            approve(feed, None, **who, verdict_seq=1)
+        with pytest.raises(UsageError, match="needs an expiry"):
+            approve(feed, None, **who, verdict_seq=judged_before(feed, None).verdict_seq)
+
+
+def test_training_from_scratch_needs_an_admission_that_holds(filled: Guard) -> None:
+    filled.seal()
+    with open_feed(filled.contract_path, filled.home) as feed, pytest.raises(ClosedError, match="gate check"):
+        retrain(feed, dt.datetime.now(dt.UTC), measure_only=False, from_scratch=True)
+
+
+def test_what_a_feed_let_pass_while_it_observed_is_not_admitted_without_a_person(guard: Guard) -> None:
+    enforcing = guard.contract_path.read_text()
+    guard.contract_path.write_text(enforcing.replace('kind = "telemetry"', 'kind = "telemetry"\nmode = "observe"'))
+    observing = Guard.open(guard.contract_path, home=guard.home)
+    put(guard.home, sessions(700, 1), "one.csv")
+    let_in = observing.ingest().decisions
+    passed = int((let_in["action"] != "accept").sum())
+    assert passed, "the guard would have held nothing"
+    observing.seal()
+    result = observing.gate()
+    assert (result.outcome, result.admitted) == ("inconclusive", False)
+    assert any(sentence.startswith(f"observed: {passed} of 700") for sentence in result.why), result.why
+    guard.contract_path.write_text(enforcing)
+    with open_feed(guard.contract_path, guard.home) as feed:
+        recall(feed.store, feed.contract, observed=True, by="reviewer-1", reason="the feed enforces from now on")
+    guard.seal()
+    assert guard.gate().outcome == "pass"
+
+
 def test_a_measured_model_is_never_promoted(filled: Guard) -> None:
     filled.seal()
     made = filled.retrain(measure_only=True)
     assert not made.promoted
-    from poison_guard.steps.training import promote_model
+    from poison_guard.steps.promoting import promote_model
 
     with open_feed(filled.contract_path, filled.home) as feed, pytest.raises(ClosedError, match="never be promoted"):
         promote_model(feed, made.model_id)

@@ -1,5 +1,7 @@
 """Outcomes are read once by whoever runs the feed, speak of sources from then on, and hold nothing up."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -128,3 +130,19 @@ def test_answers_to_controls_and_outcomes_make_one_line_a_source(tmp_path):
     right = checked["said"].to_numpy() == ("a" + (checked["word"].str[1:].astype(int) % 5).astype(str)).to_numpy()
     assert len(line) == len(checked.drop_duplicates(["user", "word"]))
     assert line["right"].sum() == ledger["controls_right"].sum() <= right.sum()
+
+
+def test_rows_that_cannot_be_used_are_named_by_file_row_and_column(fed):
+    rows = {"record_id": [IDS[0], IDS[1], None], "correct": ["yes", "perhaps", "no"]}
+    tell(fed, rows | {"visible_at": ["soon", "2020-01-01", "2020-01-01"]})
+    notes = " | ".join(fed.ingest().notes)
+    assert "1 right, 0 wrong" in notes
+    assert re.search(r"row 2 of \S+one.csv has correct = 'perhaps', which is neither yes nor no; 1 such row is", notes)
+    assert re.search(r"row 3 of \S+one.csv has no record_id; 1 such row is left out", notes)
+    assert re.search(r"row 1 of \S+one.csv has visible_at = 'soon', which is no ISO 8601 time", notes)
+
+
+def test_when_an_outcome_was_visible_is_read_where_a_file_says_so(fed):
+    tell(fed, {"record_id": IDS[:2], "correct": ["yes", "no"], "visible_at": ["2020-01-01", "2020-01-01"]})
+    assert any("2 too late" in note for note in fed.ingest().notes), "known before these records came"
+    assert sums(fed) == (0, 0)

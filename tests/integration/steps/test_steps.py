@@ -265,6 +265,17 @@ def test_stored_counts_include_what_the_batch_repeated(trusted_guard):
     assert kept["seen_before"] == told.counts["seen_before"] == 5
 
 
+def test_a_trusted_id_that_comes_with_other_content_is_held_and_with_the_same_it_is_not(trusted_guard):
+    vetted = answers(900, 99, prefix="t").head(2)
+    forged = vetted.assign(said=["a-other", vetted["said"].iloc[1]])
+    frame = pd.concat([answers(100, 5), forged], ignore_index=True)
+    put(trusted_guard.home, frame, "a.csv")
+    made = trusted_guard.ingest().decisions.set_index("record_id")
+    assert made.loc[vetted["id"].iloc[0], "action"] == "quarantine"
+    assert "id_conflict" in made.loc[vetted["id"].iloc[0], "reasons"]
+    assert "id_conflict" not in made.loc[vetted["id"].iloc[1], "reasons"]
+
+
 def test_an_id_with_other_content_is_held_as_a_conflict_by_scan_and_ingest_alike(trusted_guard):
     frame = answers(100, 27)
     trusted_guard.ingest(frame)

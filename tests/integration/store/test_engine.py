@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from alembic.script import ScriptDirectory
 
 from poison_guard.errors import ConfigError, StoreError
 from poison_guard.store import count_places, open_store, tables
+from poison_guard.store.engine import sqlite_file
 from poison_guard.store.migrate import HEAD, alembic_config
 
 
@@ -109,6 +111,21 @@ def test_a_read_only_store_is_one_sentence(tmp_path, settings_at, made):
         assert count_places(store, "captcha")["accepted"] == 1
         with pytest.raises(StoreError, match="read-only"):
             made.begin(store, "b2")
+    assert not Path("file:").exists(), "a URI is no relative path: no folder of that name is made"
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:////srv/store.db", "/srv/store.db"),
+        ("sqlite:////srv/store.db?timeout=5", "/srv/store.db"),
+        ("sqlite:///file:/srv/store.db?mode=ro&uri=true", "/srv/store.db"),
+        ("postgresql://guard@db/guard", None),
+        ("not a url", None),
+    ],
+)
+def test_the_file_of_a_store_is_found_in_its_url(url, file):
+    assert sqlite_file(url) == (None if file is None else Path(file))
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "mysql://root:hunter2@host/db", "not a url"])

@@ -15,7 +15,6 @@ from poison_guard.store.membership import (
     held_votes,
     item_members,
     record_members,
-    source_counts,
     touched,
 )
 
@@ -161,19 +160,6 @@ def test_votes_are_told_as_they_were_placed(store, made):
     held = held_votes(store, "captcha", ["word-1"], seq=after)
     assert held[["record_id", "verdict"]].to_numpy().tolist() == [["a", -1], ["b", 0]]
     assert accepted_votes(store, "captcha", ["word-1"], seq=seq - 1).empty
-
-
-def test_sources_are_counted_by_what_was_accepted(store, telemetry):
-    records = telemetry.records("a", "b", "c", source="user-x")
-    first = put(store, telemetry, "b1", records, {"c": "rejected"})
-    second = put(store, telemetry, "b2", telemetry.records("d", source="user-y"))
-    assert source_counts(store, telemetry.contract, seq=second).to_numpy().tolist() == [
-        ["user-x", 2, first],
-        ["user-y", 1, second],
-    ]
-    after = look(recall, store, telemetry, "a", "d").seq
-    assert source_counts(store, telemetry.contract, seq=after).to_numpy().tolist() == [["user-x", 1, first]]
-    assert source_counts(store, telemetry.contract, seq=first)["source_id"].tolist() == ["user-x"]
 
 
 def test_what_a_seal_reads_is_looked_up_by_indexes(sqlite_store, made, telemetry):

@@ -12,7 +12,9 @@ from poison_guard.review import recall
 from poison_guard.store import champion, list_models, load_model, tables, tables_gate, verify
 from poison_guard.store.admissions import add_admission
 from poison_guard.store.gate_events import first_fault
+from poison_guard.store.lineage import root_of
 from poison_guard.store.models import add_model, models_of, promote, refuse, rollback, set_metrics
+from poison_guard.store.snapshots import revoke
 from poison_guard.store.verdicts import add_verdict
 
 TELEMETRY = {
@@ -196,3 +198,22 @@ def test_every_tampering_with_a_model_is_found(store, train, values):
     seq, why = fault(store)
     assert seq == model.seq + 1
     assert model.model_id in why
+
+
+def test_what_started_from_a_tainted_model_is_tainted_too(store, train):
+    one = train("a")
+    two = train("b", warm=one.model_id)
+    three = train("c", warm=two.model_id)
+    promote(store, one.model_id, why="first")
+    promote(store, two.model_id, why="better")
+    assert models_of(store, [one.snapshot_id]) == [load_model(store, m.model_id) for m in (one, two, three)]
+    assert root_of(store, three.model_id) is None
+    revoke(store, one.snapshot_id, by="ann", reason="judged again")
+    assert root_of(store, three.model_id) == (one.model_id, one.snapshot_id, "judged again")
+    with pytest.raises(ClosedError, match=f"{three.model_id} started from {one.model_id}, which was trained on"):
+        promote(store, three.model_id, why="best")
+    four = train("d")
+    promote(store, four.model_id, why="clean")
+    with pytest.raises(ClosedError, match="choose another champion"):
+        back(store, two.model_id)
+    assert back(store, two.model_id, force=True).status == "champion"

@@ -19,6 +19,7 @@ from poison_guard.store import (
     tables,
     verify,
 )
+from poison_guard.store.observed import let_pass_ids
 
 LATE = "c-n1-a1-a2"
 
@@ -118,6 +119,17 @@ def test_a_feed_that_is_only_observed_keeps_what_it_took_in(sqlite_store, make_m
     made.ingest(sqlite_store, "b1", made.records("a1", "a2"))
     assert late(sqlite_store, made)["recalled"] == 0
     assert places(sqlite_store)["a1"] == "accepted"
+
+
+def test_a_feed_that_is_only_observed_says_which_records_it_would_have_taken_back(sqlite_store, make_made):
+    made = make_made(mode="observe")
+    made.ingest(sqlite_store, "b1", made.records("a1", "a2", "a3"))
+    late(sqlite_store, made)
+    assert let_pass_ids(sqlite_store, "captcha").tolist() == ["a1", "a2"]
+    assert [e["code"] for e in explain(sqlite_store, "captcha", "a1")["evidence"]] == ["lockstep"]
+    late(sqlite_store, made, "b3", "n2", recalls=("a1", "a2"))
+    assert len(explain(sqlite_store, "captcha", "a1")["evidence"]) == 1
+    assert verify(sqlite_store).ok
 
 
 def test_tampering_with_a_recall_is_found(accepted, made):

@@ -53,12 +53,33 @@ def test_a_new_feed_has_an_empty_state(store, made):
     assert state.controls is CONTROLS
 
 
+def test_a_trusted_id_stands_for_its_content_though_the_feed_never_sent_it(store, made):
+    before = made.begin(store, "b1").state_version
+    add_trusted(store, made.contract, made.records("a1"), by="ann", reason="audit", now=made.now)
+    assert read(store, made, before).known.empty
+    known = read(store, made, 10**6).known
+    assert known[["record_id", "place"]].to_numpy().tolist() == [["a1", "staged"]]
+    assert known["content_hash"].tolist() == made.records("a1")["content_hash"].tolist()
+    made.ingest(store, "b1", made.records("a1"))
+    assert read(store, made, 10**6).known["place"].tolist() == ["accepted"]
+
+
+def test_earlier_answers_say_how_old_their_source_was(store, made):
+    old = pd.Timestamp("2019-05-01T00:00:00Z")
+    since = pd.Series([old, pd.NaT], dtype="datetime64[us, UTC]")
+    made.ingest(store, "b1", made.records("a1", "a2").assign(source_since=since))
+    ages = read(store, made, 10**6).answers.set_index("record_id")["source_since"]
+    assert ages["a1"] == old
+    assert pd.isna(ages["a2"])
+
+
 def test_answers_are_those_accepted_for_the_asked_items(store, made):
     records = made.records("a1", "a2", "a3", "a4")
     made.ingest(store, "b1", records, {"a2": "quarantined"})
     item = records["item_id"].iloc[0]
     found = read(store, made, 10**6, items=(item,)).answers
-    assert list(found.columns) == ["record_id", "item_id", "source_id", "answer", "observed_at", "verdict"]
+    lead = ["record_id", "item_id", "source_id", "answer", "observed_at", "source_since", "verdict"]
+    assert list(found.columns) == lead
     expected = records[(records["item_id"] == item) & (records["record_id"] != "a2")]
     assert found["record_id"].tolist() == expected["record_id"].tolist()
 

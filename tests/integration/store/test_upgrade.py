@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
 from poison_guard.records import Place
-from poison_guard.review import recall
+from poison_guard.review import recall, reject, release, undo
 from poison_guard.store import find_records, last_snapshot, open_store, verify
 from poison_guard.store.migrate import HEAD, alembic_config
+from poison_guard.store.reading import load_sources, load_verified_answers
 
 
 def downgrade(store, revision):
@@ -53,3 +55,26 @@ def test_a_store_of_the_first_migration_keeps_its_data_and_can_seal(settings, ma
             zip(accepted["record_id"], accepted["content_hash"], strict=True)
         )
         assert last_snapshot(store, "captcha") == snapshot
+
+
+def test_a_store_of_the_second_migration_keeps_what_reviewers_said(settings, make_made):
+    made = make_made()
+    who = {"by": "ann", "reason": "looked", "now": made.now}
+    records = made.records("r1", "r2", "r3", "r4").assign(source_since=made.now)
+    with open_store(settings) as store:
+        made.ingest(store, "b1", records, {"r3": "quarantined", "r4": "quarantined"})
+        wrong = reject(store, made.contract, record_ids=["r1", "r3"], **who)
+        release(store, made.contract, record_ids=["r4"], **who)
+        undo(store, made.contract, wrong.seq, **who)
+        reject(store, made.contract, record_ids=["r3"], **who)
+        said, ledger = load_verified_answers(store, made.contract), load_sources(store, made.contract)
+        assert said["right"].tolist().count(True) == said["right"].tolist().count(False) == 1
+        downgrade(store, "0002")
+    with open_store(settings) as store:
+        pd.testing.assert_frame_equal(load_verified_answers(store, made.contract), said)
+        pd.testing.assert_frame_equal(load_sources(store, made.contract), ledger)
+        assert verify(store).ok
+        assert find_records(store, "captcha")["source_since"].isna().all(), "the payloads still know"
+        assert made.ingest(store, "b1", records)["accepted"] == 2
+        made.ingest(store, "b2", made.records("r5").assign(source_since=made.now))
+        assert find_records(store, "captcha", record_ids=["r5"])["source_since"].iloc[0] == made.now

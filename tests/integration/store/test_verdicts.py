@@ -10,13 +10,15 @@ import sqlalchemy as sa
 
 from poison_guard.config.gate import GatePolicy
 from poison_guard.errors import ClosedError, NotFoundError, UsageError
+from poison_guard.gate.admission import same_person
 from poison_guard.review import recall
 from poison_guard.store import chain, tables, verify
 from poison_guard.store.admissions import add_admission, add_approval, admissions, approvals, due, revoked
+from poison_guard.store.facts import load_policy
 from poison_guard.store.gate_events import first_fault
 from poison_guard.store.models import add_model
 from poison_guard.store.snapshots import revoke
-from poison_guard.store.verdicts import add_verdict, last_verdict, load_gate_policy
+from poison_guard.store.verdicts import add_verdict, last_verdict
 
 TELEMETRY = {
     "kind": "telemetry",
@@ -56,7 +58,7 @@ def judge(store, name, outcome="inconclusive", **more):
 
 
 def approve(store, made, name, verdict, by="ann", **more):
-    more = {"now": made.now, **more}
+    more = {"now": made.now, "same": same_person, **more}
     return add_approval(store, "captcha", snapshot_id=name, verdict_seq=verdict, by=by, reason="looked", **more)
 
 
@@ -83,13 +85,7 @@ def test_the_policy_of_a_verdict_is_stored_whole(store, sealed):
     name = sealed()
     judge(store, name)
     judge(store, name)
-    assert load_gate_policy(store, POLICY.hash) == POLICY
-    with pytest.raises(NotFoundError, match="no gate policy"):
-        load_gate_policy(store, "nothing")
-    with store.read() as conn:
-        other = conn.execute(sa.select(tables.policies.c.hash).where(tables.policies.c.hash != POLICY.hash)).scalar()
-    with pytest.raises(NotFoundError, match="no gate policy"):
-        load_gate_policy(store, other)  # the feed's own policy is no gate policy
+    assert load_policy(store, POLICY.hash) == dataclasses.asdict(POLICY)
 
 
 def test_a_verdict_that_cannot_be_is_refused(store, sealed, dump):

@@ -158,9 +158,9 @@ def scheduled() -> Any:
 
 def test_an_approval_carries_the_name_and_the_note_of_the_reviewer(steps: ModuleType):
     called: list[tuple[object, ...]] = []
-    steps.approve = lambda *args: called.append(args) or {"approvals": 1}
-    assert gating.approve("c.toml", "s-1", ANSWER) == 1
-    assert called == [("c.toml", "the-home", "s-1", "dana", "looked at all 40")]
+    steps.approve = lambda *args, verdict_seq: called.append((*args, verdict_seq)) or {"approvals": 1}
+    assert gating.approve("c.toml", "s-1", ANSWER, 3) == 1
+    assert called == [("c.toml", "the-home", "s-1", "dana", "looked at all 40", 3)]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_approval_carries_the_name_and_the_note_of_the_reviewer(steps: Module
 def test_what_is_no_person_s_reasoned_word_approves_nothing(steps: ModuleType, answer: Any, said: str):
     from airflow.sdk.exceptions import AirflowFailException
 
-    steps.approve = lambda *_: pytest.fail("recorded")
+    steps.approve = lambda *_, **__: pytest.fail("recorded")
     with pytest.raises(AirflowFailException, match=said):
         gating.approve("c.toml", "s-1", answer)
 

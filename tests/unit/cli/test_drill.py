@@ -40,7 +40,14 @@ def test_a_small_drill_prints_a_line_and_writes_its_table(tmp_path):
     [
         (("tay",), "there is no drill 'tay'"),
         (("spam", "--param", "colour=red"), "has no parameter 'colour'"),
-        (("repeat", "--param", "colour=red", "--jobs", "1"), "has no such parameter"),
+        (("repeat", "--param", "colour=red", "--jobs", "1"), "has no parameter 'colour'"),
+        (("spam", "--param", "share=2"), "must be a share, from 0 to 1, got 2"),
+        (("spam", "--param", "share=NaN"), "must be a share"),
+        (("agreed", "--param", "sybils=-3"), "must be a whole number, 0 or more, got -3"),
+        (("agreed", "--param", "constant=1"), "must be true or false"),
+        (("agreed", "--param", "burst=7"), "must be a word"),
+        (("replay", "--param", "skew_hours=-1"), "must be a number, 0 or more"),
+        (("agreed", "--param", "classes=1", "--jobs", "1"), "cannot be drawn with share 0.3, classes 1"),
         (("spam", "--on", "mars"), "--on knows no 'mars'"),
         (("spam", "--on", "duck"), "none of spam runs on duck"),
         (("agreed", "--on", "duck", "--data", "/nowhere", "--jobs", "1"), "no folder /nowhere"),
@@ -67,3 +74,7 @@ def test_values_are_json_where_they_are_and_text_elsewhere():
 def test_all_stands_for_every_world():
     assert _worlds("all") == ["synthetic", "duck", "product", "rte", "speech", "tweets"]
     assert _worlds("duck, rte,duck") == ["duck", "rte"]
+
+
+def test_the_list_writes_values_as_they_can_be_given_back():
+    assert "constant true" in invoke("string", "--list").stdout

@@ -41,6 +41,7 @@ def test_metrics_are_told_with_the_worst_class_that_has_examples():
     ("changed", "arguments", "code", "word"),
     [
         ({}, (), 0, "champion: better than m-0"),
+        ({}, ("--from-scratch",), 0, "champion: better than m-0"),
         ({"promoted": False, "why": "bot lost 0.2"}, (), 1, "refused: bot lost 0.2"),
         ({"promoted": False, "why": "it can never be promoted"}, ("--measure-only",), 0, "measured only: it can never"),
     ],
@@ -50,7 +51,8 @@ def test_a_retraining_ends_with_what_came_of_it(hand, changed, arguments, code, 
     result = hand.call("retrain", *arguments)
     assert result.exit_code == code, result.output
     assert word in result.stdout
-    assert hand.asked == [("retrain", {"measure_only": "--measure-only" in arguments})]
+    asked = {"measure_only": "--measure-only" in arguments, "from_scratch": "--from-scratch" in arguments}
+    assert hand.asked == [("retrain", asked)]
     assert hand.call("retrain", "--json", *arguments).exit_code == code
 
 
@@ -68,6 +70,12 @@ def test_training_without_admission_is_one_sentence_and_one(hand):
     result = hand.call("retrain")
     assert result.exit_code == 1
     assert "has no admission" in result.stderr.splitlines()[-1]
+
+
+def test_measuring_only_and_from_scratch_are_two_things(hand):
+    result = hand.call("retrain", "--measure-only", "--from-scratch")
+    assert result.exit_code == 2
+    assert "choose one" in result.stderr
 
 
 def test_the_questions_to_a_candidate_are_written_without_labels(hand):

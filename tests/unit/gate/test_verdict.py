@@ -41,9 +41,20 @@ def honest():
         "new_cohort": measure.new_cohort({f"s{i}": 50 for i in range(100)}, {f"s{i}": 50 for i in range(10)}),
         "trusted_set": measure.trusted_set({"a": 510, "b": 490}, EQUAL, age_days=3),
         "audits": measure.audits(n=200, wrong=0),
+        "observed": measure.observed(n=5000, passed=0),
         "backlog": measure.backlog(n=5000, deferred=10),
         "candidate": measure.no_candidate(),
     }
+
+
+def test_what_was_only_let_pass_is_for_a_person_to_judge():
+    check = CHECKS["observed"](measure.observed(n=5000, passed=1), POLICY)
+    assert (check.outcome, check.blocking) == (Outcome.INCONCLUSIVE, True)
+    assert "recall --observed" in check.why
+
+
+def test_a_gate_without_audits_does_not_speak_of_none_of_none():
+    assert "0 of 0" not in CHECKS["audits"](measure.audits(n=0, wrong=0), POLICY).why
 
 
 def outcome(name, measured):

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import betabinom, binom
 
-from poison_guard.numerics.conformal import attainable_p, conformal_p, rows_needed
+from poison_guard.numerics.conformal import (
+    attainable_p,
+    conformal_p,
+    excess_p,
+    held_bounds,
+    held_share,
+    rows_needed,
+)
 
 scores = st.lists(st.integers(0, 5), max_size=30).map(lambda v: np.array(v, dtype=float))
 
@@ -48,3 +55,38 @@ def test_the_rows_needed_are_the_fewest_that_reach_the_rate(rate):
     n = rows_needed(rate)
     assert attainable_p(n) <= rate + 1e-12
     assert n == 1 or attainable_p(n - 1) > rate
+
+
+@pytest.mark.parametrize(("rows", "rate"), [(199, 0.01), (999, 0.05), (140, 0.01)])
+def test_the_held_share_over_calibration_sets_has_the_stated_mean_and_bounds(rows, rate):
+    rng = np.random.default_rng(5)
+    k = int(rate * (rows + 1) + 1e-9)
+    shares = 1 - np.sort(rng.random((4000, rows)), axis=1)[:, -k]  # of honest records at or above the k-th largest
+    mean, low, high = held_share(rows, rate)
+    assert shares.mean() == pytest.approx(mean, rel=0.06)
+    assert mean <= rate
+    assert (shares < low).mean() == pytest.approx(0.025, abs=0.01)
+    assert (shares > high).mean() == pytest.approx(0.025, abs=0.01)
+
+
+def test_with_too_few_rows_nothing_can_be_held():
+    assert held_share(98, 0.01) == (0.0, 0.0, 0.0)
+    assert held_bounds(98, 0.01, 10_000) == (0, 0)
+    assert excess_p(1, 1000, 98, 0.01) < 1e-100
+
+
+@given(st.integers(99, 2000), st.integers(0, 3000), st.sampled_from([0.01, 0.05, 0.2]))
+def test_bounds_and_excess_are_those_of_the_beta_binomial(rows, n, rate):
+    k = int(rate * (rows + 1) + 1e-9)
+    known = betabinom(n, k, rows + 1 - k)
+    low, high = held_bounds(rows, rate, n)
+    assert known.cdf(low - 1) <= 0.0251
+    assert known.sf(high) <= 0.0251
+    assert known.cdf(low) >= 0.0249 or low == 0
+    for held in (low, high, n):
+        assert excess_p(held, n, rows, rate) == pytest.approx(known.sf(held - 1), rel=1e-6, abs=1e-9)
+
+
+@given(st.integers(1, 400))
+def test_one_more_record_held_is_never_less_surprising(held):
+    assert excess_p(held + 1, 401, 999, 0.01) <= excess_p(held, 401, 999, 0.01)

@@ -56,7 +56,7 @@ def test_honest_records_of_each_group_are_held_at_the_rate_even_when_groups_diff
     evidence = model.evidence(two(6000, 3))
     group = two(6000, 3)["group"].to_numpy()
     for name, n in (("v1", 4000), ("v2", 2000)):
-        rows = len(model.calibration[name])
+        rows = len(model.calibration.groups[name])
         k = int(0.05 * (rows + 1))
         low, high = betabinom.interval(0.999, n, k, rows + 1 - k)
         assert low <= (evidence.p[group == name] <= 0.05).sum() <= high
@@ -174,6 +174,27 @@ def test_unsupervised_does_not_depend_on_the_order_of_the_batch():
     there = AnomalyModel.fit_unsupervised(batch, device="cpu").evidence(batch).p
     back = AnomalyModel.fit_unsupervised(shuffled, device="cpu").evidence(shuffled).p
     np.testing.assert_allclose(back, there[order], atol=0.01)
+
+
+def test_suspects_are_the_strangest_trusted_rows_with_their_reasons(model):
+    frame = people(300, 9)
+    frame.loc[7, "feature.speed"] = 90.0
+    frame.loc[8, "feature.speed"] = 95.0
+    verdicts = np.zeros(300, int)
+    verdicts[8] = 1
+    (first, second) = model.suspects(frame, verdicts, 2)
+    assert first[0] == 7
+    assert first[2].code == "beyond_trusted"
+    assert second[0] != 8
+    assert first[1] <= second[1]
+
+
+def test_drift_compares_with_the_calibration_rows(model):
+    assert not model.drift(people(800, 11)).parted
+    moved = people(800, 11)
+    moved["feature.speed"] += 4
+    assert model.drift(moved).parted
+    assert model.drift(people(0, 1)) is None
 
 
 def test_what_cannot_be_right_is_a_clear_error():

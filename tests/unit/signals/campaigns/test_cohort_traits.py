@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.signals.campaigns import merge_campaigns
-from poison_guard.signals.campaigns.cohort_traits import cohort_traits
+from poison_guard.signals.campaigns.cohort_traits import _predicted_high, cohort_traits
 
 ALPHA = 0.0002
 
@@ -74,3 +74,26 @@ def test_feeds_without_ages_or_votes_have_no_cohorts(crowd):
     nobody = pd.Series(False, index=frame.index)
     assert cohort_traits(frame, alpha=ALPHA, newcomer=nobody) == []
     assert cohort_traits(frame.head(0), alpha=ALPHA, newcomer=nobody.head(0)) == []
+
+
+def test_newcomers_of_a_crowd_that_is_often_wrong_are_no_campaign():
+    """Half of all answers wrong, on the same wrong answer as a rule: a rate that few votes cannot tell."""
+    for seed in range(3):
+        r = np.random.default_rng(seed)
+        item, source = np.repeat(np.arange(500), 20), np.concatenate([r.permutation(60)[:20] for _ in range(500)])
+        said = np.where(r.random(len(item)) < 0.5, "right", np.where(r.random(len(item)) < 0.8, "lure", "other"))
+        frame = pd.DataFrame({"item_id": item, "source_id": source, "vote": said}).astype("str")
+        frame["record_id"] = [f"r{k}" for k in range(len(frame))]
+        frame["observed_at"] = pd.Timestamp("2025-06-01", tz="UTC") + pd.to_timedelta(r.uniform(0, 30, len(item)), "D")
+        frame["source_since"] = pd.Timestamp("2024-06-01", tz="UTC") + pd.to_timedelta(5 * source, "D")
+        assert cohort_traits(frame, alpha=ALPHA, newcomer=pd.Series(source % 2 == 0)) == []
+
+
+def test_the_chance_over_all_rates_is_that_of_the_beta_binomial():
+    from scipy import stats
+
+    n, of = np.array([0, 2, 3, 5, 3]), np.array([4, 2, 7, 5, 7])
+    a, b = np.array([0.45, 1.45, 0.2, 3.0, 0.2]), np.array([6.5, 2.0, 0.9, 1.0, 0.9])
+    expected = stats.betabinom.sf(n - 1, of, a, b)
+    np.testing.assert_allclose(_predicted_high(n.astype(float), of.astype(float), a, b), expected)
+    assert len(_predicted_high(*np.zeros((4, 0)))) == 0

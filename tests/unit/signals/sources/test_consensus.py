@@ -133,7 +133,7 @@ def test_too_many_answers_for_full_confusion_are_an_error_that_names_the_way_out
 def test_an_unknown_model_a_missing_column_and_bad_weights_are_errors():
     with pytest.raises(UsageError, match="model must be auto, majority"):
         consensus(votes(("w", "a", "1")), model="mace")
-    with pytest.raises(UsageError, match="need a column `answer`"):
+    with pytest.raises(UsageError, match="need one column `answer`"):
         consensus(votes(("w", "a", "1")).drop(columns="answer"))
     with pytest.raises(UsageError, match="weights must be 1 finite"):
         consensus(votes(("w", "a", "1")), weights=np.array([-1.0]))
@@ -188,3 +188,38 @@ def test_ids_that_read_alike_are_reported_and_kept_apart():
     assert result.lookalike == 3 + 2
     assert len(result.sources) == 4
     assert len(result.items) == 2
+
+
+def test_a_control_is_known_however_the_type_of_its_id_differs():
+    answers = pd.DataFrame({"item_id": [1, 1, 1, 2], "source_id": list("abcd"), "answer": ["x", "y", "y", "x"]})
+    for ids in (answers["item_id"], answers["item_id"].astype(float), answers["item_id"].astype(object)):
+        for known in (1, 1.0, "1"):
+            controls = pd.DataFrame({"item_id": [known], "answer": ["x"]})
+            items = consensus(answers.assign(item_id=ids), controls=controls).items
+            assert items.loc[items["item_id"].astype("str").isin(["1", "1.0"]), "answer"].tolist() == ["x"]
+
+
+def test_ids_of_mixed_types_are_one_item_where_they_read_alike_whatever_their_order():
+    ids = pd.Series([1, "1", 1.0, True, b"1", None, float("nan"), pd.NaT], dtype=object)
+    answers = pd.DataFrame({"item_id": ids, "source_id": list("abcdefgh"), "answer": ["x", "y", "y", *"xxxxx"]})
+    found = consensus(answers)
+    assert found.items["item_id"].tolist() == ["1", "True"]
+    assert found.missing == 3
+    pd.testing.assert_frame_equal(found.items, consensus(answers.iloc[::-1]).items)
+
+
+def test_controls_without_their_columns_or_with_broken_text_are_errors_that_say_so():
+    with pytest.raises(UsageError, match="controls need one column `item_id`"):
+        consensus(votes(("w", "a", "1")), controls=pd.DataFrame({"item": ["w"], "answer": ["1"]}))
+    broken = pd.DataFrame({"item_id": ["w"], "answer": pd.Series(["\ud800"], dtype=object)})
+    with pytest.raises(DataError, match="half a character"):
+        consensus(votes(("w", "a", "1")), controls=broken)
+    twice = pd.concat([votes(("w", "a", "1"))] * 2, axis=1)
+    with pytest.raises(UsageError, match="need one column `item_id`"):
+        consensus(twice)
+
+
+@pytest.mark.parametrize("prior", [("x", 1), (1,), (1, 2, 3), None, (float("nan"), 1)])
+def test_a_prior_that_is_no_pair_of_positive_numbers_is_an_error(prior):
+    with pytest.raises(UsageError, match="two positive finite numbers"):
+        consensus(votes(("w", "a", "1")), prior={"a": prior})

@@ -1,0 +1,218 @@
+"""Scores to p-values that hold for each group, what few rows can do, suspects to label, and drift from the anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy import special
+
+from poison_guard.numerics.conformal import attainable_p, conformal_p, held_bounds, held_share, rows_needed
+from poison_guard.numerics.intervals import normal_quantile
+from poison_guard.records import Reason
+
+__all__ = ["ALL", "Calibration", "Drift", "Tail", "drift", "label_trim", "suspects"]
+
+ALL = ""
+"""The group that stands for all calibration rows together."""
+_PARTED = 0.001  # chance, per look, that a calibration nothing has happened to is said to have parted
+_TAILS = (0.05, 0.2)  # rates at which tails are compared, besides the feed's own
+_SHARES = np.linspace(0.0, 1.0, 101)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Ascending scores of trusted rows that nothing was fitted on, which records are ranked among, by group."""
+
+    groups: Mapping[str, np.ndarray]
+    """Scores of each group that is calibrated apart; ``""`` stands for all rows together."""
+    small: Mapping[str, int]
+    """Rows of the groups that have too few of them for `rate`: their records are ranked among all."""
+    rate: float
+    """Share of honest records that may be held, in (0, 1)."""
+    needed: int
+    """Rows without which no p-value is small enough to hold a record."""
+
+    @classmethod
+    def fit(cls, scores: np.ndarray, names: np.ndarray, rate: float, *, tests: int = 1) -> Self:
+        """Learn from the scores ``(n,)`` of calibration rows and the group ``(n,)`` of each, ``""`` for none.
+
+        `tests` signals share the rate: each alone must get so much below it.
+        """
+        needed = rows_needed(rate / tests)
+        groups = {ALL: np.sort(scores)}
+        small: dict[str, int] = {}
+        for name in sorted(set(names) - {ALL}):
+            rows = np.sort(scores[names == name])
+            if len(rows) >= needed:
+                groups[name] = rows
+            else:
+                small[name] = len(rows)
+        return cls(groups, small, rate, needed)
+
+    @property
+    def n(self) -> int:
+        """Calibration rows of all groups together."""
+        return len(self.groups[ALL])
+
+    def p(self, scores: np.ndarray, names: np.ndarray) -> np.ndarray:
+        """Return p-values ``(n,)`` in (0, 1] of `scores` ``(n,)``, each among the calibration rows of its group."""
+        p = conformal_p(self.groups[ALL], scores)
+        for name, known in self.groups.items():  # not over `names`: a feed may send as many groups as records
+            if name != ALL:
+                rows = names == name
+                p[rows] = conformal_p(known, scores[rows])
+        return p
+
+    def notes(self) -> tuple[Reason, ...]:
+        """Return where there are too few rows for the rate: in single groups, or in all together."""
+        small = dict(self.small) if self.n >= self.needed else {ALL: self.n}
+        return tuple(
+            Reason("few_calibration_rows", {"n": n, "needed": self.needed, "group": name}) for name, n in small.items()
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return JSON-able facts of each calibrated group: rows, quantiles, and what can be held with so many rows.
+
+        ``held`` is the share of honest records held at the rate, in the mean over calibration sets of this size;
+        ``held_low`` and ``held_high`` are its 95 % bounds for a single one.
+        """
+        return {
+            "rate": self.rate,
+            "needed": self.needed,
+            "groups": {name: self._group(scores) for name, scores in self.groups.items()},
+            "pooled": dict(self.small),
+        }
+
+    def _group(self, scores: np.ndarray) -> dict[str, Any]:
+        held, low, high = held_share(len(scores), self.rate)
+        return {
+            "n": len(scores),
+            "attainable_p": attainable_p(len(scores)),
+            "held": held,
+            "held_low": low,
+            "held_high": high,
+            "quantiles": np.quantile(scores, _SHARES).tolist() if len(scores) else [],
+        }
+
+
+def suspects(p: np.ndarray, verdicts: np.ndarray, budget: int) -> np.ndarray:
+    """Return the positions of at most `budget` trusted rows that people should look at next, strangest first.
+
+    `p` ``(n,)`` are the rows' own p-values among the calibration rows (or ranks), `verdicts` ``(n,)`` what people said
+    of them: 1 is right, -1 is wrong, 0 nobody has looked. The first step of Label-Trim (see `label_trim`).
+
+    >>> suspects(np.array([0.5, 0.01, 0.02, 0.3]), np.array([0, 1, 0, 0]), 2).tolist()
+    [2, 3]
+    """
+    order = np.argsort(p, kind="stable")
+    return order[verdicts[order] == 0][: max(0, budget)]
+
+
+def label_trim(verdicts: np.ndarray) -> np.ndarray:
+    """Return which trusted rows stay ``(n,)`` bool: all but those that people found wrong.
+
+    Rows nobody looked at stay, however strange, and so do strange ones that are right: they are why honest records look
+    strange too. Dropping the top without labels would hold more honest records than stated; leaving the wrong ones in
+    hides attacks like them. What contamination is left makes p-values larger, never smaller.
+
+    References: Bashari, Sesia and Romano, "Robust conformal outlier detection under contaminated reference data"
+    (2025).
+
+    >>> label_trim(np.array([0, -1, 1])).tolist()
+    [True, False, True]
+    """
+    return np.asarray(verdicts) >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """How many trusted rows have a p-value up to a rate, and how many may."""
+
+    rate: float
+    held: int
+    low: int
+    high: int
+
+    @property
+    def within(self) -> bool:
+        """Whether chance explains the count."""
+        return self.low <= self.held <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How the scores of other trusted rows lie among those of the calibration rows, under the same model."""
+
+    n: int
+    """The other rows."""
+    auc: float
+    """Chance that one of them is stranger than a calibration row, ties half; 0.5 where nothing has changed."""
+    low: float
+    high: float
+    """Bounds of `auc`, 95 %."""
+    ks_p: float
+    """Chance of so large a distance between the two distributions where nothing has changed."""
+    tails: tuple[Tail, ...]
+    """The feed's rate first, then larger ones."""
+
+    @property
+    def parted(self) -> bool:
+        """Whether one of the tests says that something has changed: by chance once in a thousand looks."""
+        return self.ks_p <= _PARTED / (1 + len(self.tails)) or not all(tail.within for tail in self.tails)
+
+    def notes(self) -> tuple[Reason, ...]:
+        """Return one reason where they have parted, none where they have not."""
+        if not self.parted:
+            return ()
+        tail = next((tail for tail in self.tails if not tail.within), self.tails[0])
+        args = {"n": self.n, "rate": tail.rate, "held": tail.held, "low": tail.low, "high": tail.high}
+        return (Reason("calibration_drift", {**args, "auc": round(self.auc, 3)}),)
+
+
+def drift(calibration: np.ndarray, others: np.ndarray, rate: float) -> Drift | None:
+    """Compare the scores ``(m,)`` of calibration rows with those ``(n,)`` of other trusted rows, by the same model.
+
+    Two questions are asked with it. The frozen anchor by today's model: does an honest record of then still look as
+    strange as the calibration says? Rows trusted since by the anchor's model: is what was entered like what was there?
+    Only the second sees wrong rows that today's model has learned from. Tails (what share would be held, beta-binomial)
+    and the whole (Kolmogorov and Smirnov) are tested apart. None where either side has no row.
+
+    References: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more correlated receiver operating
+    characteristic curves" (1988), for the bounds of the AUC.
+    """
+    m, n = len(calibration), len(others)
+    if not m or not n:
+        return None
+    known, seen = np.sort(calibration), np.sort(others)
+    auc, error = _auc(known, seen)
+    width = normal_quantile(0.025) * error
+    p = conformal_p(known, seen)
+    rates = (rate, *(wide for wide in _TAILS if wide > rate))
+    each = _PARTED / (1 + len(rates))
+    tails = tuple(Tail(q, int((p <= q).sum()), *held_bounds(m, q, n, tail=each / 2)) for q in rates)
+    return Drift(n, auc, max(0.0, auc - width), min(1.0, auc + width), _ks_p(known, seen), tails)
+
+
+def _auc(known: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
+    """Return the AUC of `seen` over `known`, both ascending, and its standard error."""
+    above = _placed(known, seen)
+    below = 1.0 - _placed(seen, known)
+    parts = [float(side.var(ddof=1)) / len(side) if len(side) > 1 else 0.25 for side in (above, below)]
+    return float(above.mean()), float(np.sqrt(sum(parts)))
+
+
+def _placed(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the share of `ordered` below each value, ties half."""
+    left, right = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return np.asarray((left + right) / (2.0 * len(ordered)))
+
+
+def _ks_p(known: np.ndarray, seen: np.ndarray) -> float:
+    """Return the asymptotic p-value of the two-sample Kolmogorov-Smirnov test."""
+    at = np.concatenate([known, seen])
+    steps = [np.searchsorted(side, at, side="right") / len(side) for side in (known, seen)]
+    size = len(known) * len(seen) / (len(known) + len(seen))
+    return float(special.kolmogorov(np.sqrt(size) * np.abs(steps[0] - steps[1]).max()))

@@ -1,0 +1,56 @@
+"""The trusted records that people should look at again, strangest first, and what they say of them (Label-Trim)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import pandas as pd
+
+from poison_guard.decide.reasons import sentence
+from poison_guard.errors import UsageError
+from poison_guard.pipeline import prepare
+from poison_guard.review.people import check_person
+from poison_guard.steps.intake import current_state
+from poison_guard.steps.opening import Feed, computing
+from poison_guard.steps.tuning import batch_of
+from poison_guard.store import load_trusted
+from poison_guard.store.vetted import judge_trusted, load_verdicts
+
+__all__ = ["find_suspects", "judge"]
+
+
+def find_suspects(feed: Feed, n: int) -> pd.DataFrame:
+    """Return at most `n` trusted records that nobody has looked at again, strangest first, with all their columns.
+
+    ``p`` is how a record ranks among the calibration rows, ``why`` the sentence. Wrong records among those that the
+    guard judges by hide attacks like them; labels of the strangest are the cheapest way to find them. Ask for some, say
+    what they are, and ask again: with the worst gone, others show. `UsageError` where no model ranks records.
+    """
+    contract = feed.contract
+    trusted = load_trusted(feed.store, contract.name)
+    records = trusted.records[trusted.records["split"] != "holdout"].reset_index(drop=True)
+    if "anomaly" not in contract.signals or records.empty:
+        raise UsageError(f"{contract.name} has no trusted records with features to rank")
+    batch = batch_of(contract, records)
+    with computing(feed):
+        state = current_state(feed, batch, remember=False)
+        prepared = prepare(contract, state, batch.records, device=feed.settings.device, threads=feed.settings.threads)
+        if prepared.anomaly is None or not prepared.anomaly.supervised:
+            raise UsageError(f"the trusted records of {contract.name} are too few to rank; enter more")
+        groups = records["group"] if contract.has("group") else None
+        found = prepared.anomaly.suspects(
+            records[[f"feature.{name}" for name in contract.features]],
+            records["record_id"].map(load_verdicts(feed.store, contract.name)).fillna(0).to_numpy(int),
+            n,
+            groups=groups,
+        )
+    shown = records.iloc[[row for row, _, _ in found]].reset_index(drop=True)
+    why = [None if reason is None else sentence(reason.code, reason.args) for _, _, reason in found]
+    return shown.assign(p=[p for _, p, _ in found], why=pd.Series(why, dtype="object"))
+
+
+def judge(feed: Feed, record_ids: Sequence[str], *, wrong: bool, by: str, reason: str, now: dt.datetime) -> int:
+    """Note in a person's name that trusted records are wrong, or right after all; return the event's number."""
+    name, why = check_person(by, reason)
+    return judge_trusted(feed.store, feed.contract.name, record_ids, wrong=wrong, by=name, reason=why, at=now)

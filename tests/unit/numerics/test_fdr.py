@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import false_discovery_control
+
+from poison_guard.numerics.conformal import conformal_p
+from poison_guard.numerics.fdr import adjusted_p, e_lond, e_value, least_found
+
+P = st.lists(st.floats(1e-9, 1.0), min_size=1, max_size=40).map(np.array)
+
+
+@given(P)
+def test_adjusted_p_values_are_benjamini_and_hochbergs(p):
+    np.testing.assert_allclose(adjusted_p(p), false_discovery_control(p), rtol=1e-9)
+
+
+@given(P)
+def test_adjusting_keeps_the_order_and_never_lowers_a_p_value(p):
+    q = adjusted_p(p)
+    assert (q >= p - 1e-15).all()
+    assert (np.diff(q[np.argsort(p, kind="stable")]) >= 0).all()
+
+
+def test_no_p_value_needs_no_adjusting():
+    assert adjusted_p(np.empty(0)).shape == (0,)
+
+
+def test_conformal_p_values_keep_the_false_discovery_rate():
+    rng = np.random.default_rng(1)
+    shares = []
+    for _ in range(400):
+        known, honest, strange = rng.standard_normal(500), rng.standard_normal(190), rng.standard_normal(10) + 4
+        found = adjusted_p(conformal_p(known, np.concatenate([honest, strange]))) <= 0.2
+        shares.append(found[:190].sum() / max(1, found.sum()))
+    assert np.mean(shares) <= 0.2 + 3 * np.std(shares) / 20
+
+
+@pytest.mark.parametrize(("n", "rows"), [(1000, 99), (10_000, 400), (50, 5000)])
+def test_so_many_records_at_the_floor_are_the_fewest_that_can_be_told(n, rows):
+    fewest = least_found(n, rows, 0.1)
+    p = np.ones(n)
+    p[:fewest] = 1 / (rows + 1)
+    assert (adjusted_p(p)[:fewest] <= 0.1 + 1e-12).all()
+    p[fewest - 1] = 1.0
+    assert fewest == 1 or (adjusted_p(p) > 0.1).all()
+
+
+def test_an_e_value_is_the_mean_of_the_calibrators_and_one_in_the_mean():
+    for p in (1e-8, 0.003, 0.4, 0.9995, 1.0):
+        mean = quad(lambda k, p=p: k * p ** (k - 1), 0, 1)[0]
+        assert e_value(p) == pytest.approx(mean, rel=1e-4)
+    logs = np.linspace(-600, 0, 2_000_001)  # the mean over a uniform p, in p = exp(log)
+    mean = np.trapezoid(e_value(np.exp(logs)) * np.exp(logs), logs)
+    assert mean == pytest.approx(1.0, abs=0.01)
+    assert mean <= 1.0
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_smaller_p_value_is_never_less_evidence(a, b):
+    low, high = sorted((a, b))
+    assert e_value(low) >= e_value(high) * (1 - 1e-9)
+    assert np.isfinite(e_value(low))
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=50), st.floats(0.01, 0.5))
+def test_alarms_follow_the_rule_and_the_level_is_never_spent_twice(values, level):
+    alarms = list(e_lond(values, level))
+    assert len(alarms) == len(values)
+    spent = 0.0
+    before = 0
+    for alarm in alarms:
+        assert alarm.raised == (alarm.e >= alarm.needed)
+        spent += 1 / (alarm.needed * (before + 1))
+        before += alarm.raised
+    assert spent <= level
+
+
+def test_of_all_alarms_few_are_false_though_all_batches_share_one_calibration_set():
+    rng = np.random.default_rng(2)
+    shares = []
+    for _ in range(300):
+        luck = rng.exponential()  # what all honest batches have in common
+        p = np.exp(-np.full(40, luck))
+        attacked = rng.random(40) < 0.2
+        p[attacked] = 1e-9
+        raised = np.array([alarm.raised for alarm in e_lond(e_value(p), 0.1)])
+        shares.append((raised & ~attacked).sum() / max(1, raised.sum()))
+        assert raised[attacked].mean() > 0.8 or attacked.sum() == 0
+    assert np.mean(shares) <= 0.1
