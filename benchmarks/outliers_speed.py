@@ -2,7 +2,7 @@
 
     python benchmarks/outliers_speed.py [cpu threads gpu] [--rows 10000 100000 1000000] [--limit 300] [DETECTOR …]
 
-Each cell runs in a process of its own with one thread, and is stopped after `--limit` CPU seconds. PyOD's ``fit``
+Each cell runs in a process of its own with one thread, and is stopped after `--limit` seconds. PyOD's ``fit``
 scores the fitted rows too, so it is compared with our ``fit`` and ``score`` of all rows. Needs the extra ``bench``.
 """
 
@@ -69,18 +69,23 @@ def one(name: str, rows: int, width: int, device: str, threads: int) -> dict[str
     known = " " not in name
     model = ours(name, device, threads) if known else peer(name)
     score: Callable[[Any], Any] = model.score if known else lambda Z: model.decision_function(Z)
-    if known:  # what a process pays once, whatever the size
-        ours(name, device, threads).fit(X[:300]).score(batch[:10])
+    warm = ours(name, device, threads) if known else peer(name)  # what a process pays once, whatever the size
+    warm.fit(X[:300])
+    (warm.score if known else warm.decision_function)(batch[:10])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {}
-    for key, run in (("fit", lambda: model.fit(X)), ("all", lambda: score(X)), ("batch", lambda: score(batch))):
-        if key == "all" and name.startswith("pyod"):
-            continue  # its fit has done so
-        cpu, wall = time.process_time(), time.perf_counter()
-        run()
-        found |= {key: time.process_time() - cpu, f"{key}_wall": time.perf_counter() - wall}
+    found = timed("fit", lambda: model.fit(X))
+    if not name.startswith("pyod"):  # its fit has scored the rows
+        found |= timed("all", lambda: score(X))
+    found |= min((timed("batch", lambda: score(batch)) for _ in range(5)), key=lambda took: took["batch"])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found | {"peak": max(0.0, (peak - before) / 1024)}
+
+
+def timed(key: str, run: Callable[[], Any]) -> dict[str, float]:
+    """Return seconds of CPU and of the clock that `run` takes."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    run()
+    return {key: time.process_time() - cpu, f"{key}_wall": time.perf_counter() - wall}
 
 
 def _faiss(X: np.ndarray, batch: np.ndarray) -> dict[str, float]:
@@ -102,18 +107,12 @@ def _faiss(X: np.ndarray, batch: np.ndarray) -> dict[str, float]:
 def cell(
     name: str, rows: int, width: int, limit: int, device: str = "cpu", threads: int = 1
 ) -> dict[str, float] | None:
-    """Return `one` as run in its own process, or None when it took more than `limit` CPU seconds or all memory."""
+    """Return `one` as run in its own process, or None when it took more than `limit` seconds."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, __file__, "one", name, str(rows), str(width), device, str(threads)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit)),
-    )
-    if done.returncode < 0:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
         return None
     if done.returncode:
         raise RuntimeError(f"{name} at {rows:,} x {width} failed:\n{done.stderr[-2000:]}")
@@ -140,7 +139,8 @@ def cpu(names: list[str], sizes: list[int], limit: int) -> None:
         f"`python benchmarks/outliers_speed.py cpu`. CPU seconds of one thread; batch: {BATCH:,} new rows; MiB:",
         "peak above the input, PyOD's / ours. PyOD's fit scores the fitted rows too and stands beside our fit and",
         "score of all rows.",
-        f"Stopped after {limit} CPU seconds: `>`. scikit-learn: IsolationForest; faiss: exact search of 6 neighbours.",
+        f"Stopped after {limit} seconds of the clock: `>`. scikit-learn: IsolationForest; faiss: exact search of 6",
+        "neighbours.",
         "",
         "| detector | rows | wide | PyOD fit | fit | fit + score all | ratio | PyOD batch | our batch | ratio | MiB |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("part", choices=("cpu", "threads", "gpu"))
     parser.add_argument("names", nargs="*", metavar="DETECTOR")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--limit", type=int, default=300, help="CPU seconds a cell may take")
+    parser.add_argument("--limit", type=int, default=300, help="seconds a cell may take")
     asked = parser.parse_args()
     from poison_guard.signals.anomaly import DETECTORS
 
