@@ -72,9 +72,9 @@ def _judge(
 ) -> None:
     from poison_guard.steps.suspects import judge
 
-    event = None
-    if not dry_run:
-        event = judge(feed, records, wrong=wrong, by=by, reason=reason, now=dt.datetime.now(dt.UTC))
+    records = tuple(dict.fromkeys(records))
+    now = dt.datetime.now(dt.UTC)
+    event = judge(feed, records, wrong=wrong, by=by, reason=reason, now=now, dry_run=dry_run)
     what = f"{counted(len(records), 'trusted record')} {'wrong' if wrong else 'right'}"
     facts: dict[str, Any] = {"feed": feed.contract.name, "wrong": wrong, "dry_run": dry_run, "event": event}
     if as_json:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["tune_command"]
 
 _RUNS, _SHOWN = 10_000, 5  # runs looked at for alarms, alarms told
+_MOST = 20  # values of an option: each is a table row and a whole trial
+_VOLUMES = {"runs": "as its runs took in", "given": "as given", "assumed": "assumed; give --per-day"}
 _WATCHED = {
     "holdout": "the holdout, by today's model",
     "anchor": "what was entered first, by today's model",
@@ -93,7 +95,7 @@ def tune_command(
 
 
 def _numbers(text: str, option: str, most: float) -> list[float]:
-    """Return the numbers of a comma-separated list; `UsageError` names the one that is none or out of range."""
+    """Return the numbers of a comma-separated list; `UsageError` names what is none, or says how many may be."""
     found: list[float] = []
     for part in filter(None, (word.strip() for word in text.split(","))):
         try:
@@ -103,6 +105,8 @@ def _numbers(text: str, option: str, most: float) -> list[float]:
         if not 0 < value <= most:
             raise UsageError(f"{option} takes numbers in (0, {most:g}], got {part}")
         found.append(value)
+    if len(found) > _MOST:
+        raise UsageError(f"{option} takes at most {_MOST} numbers, got {len(found)}")
     return found
 
 
@@ -151,7 +155,7 @@ def _missed(line: Line, name: str) -> str:
 
 
 def _remarks(found: Tuned) -> list[str]:
-    volume = "as its runs took in" if found.per_day_seen else "assumed; give --per-day"
+    volume = _VOLUMES[found.per_day_from]
     attacks = ", ".join(f"{n:,} {name}" for name, n in found.attacks.items()) or "none that its columns allow"
     said = [
         f"honest: {found.holdout:,} trusted records of the holdout; attacks made of half of them: {attacks}",

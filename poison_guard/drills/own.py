@@ -23,10 +23,10 @@ def own_attacks(contract: Contract, records: pd.DataFrame, *, seed: int = 0) -> 
     """Return attack name to its records, made of honest `records` (columns of `Batch.records`, at least two rows).
 
     ``moved``: every third feature lies two interquartile ranges off. ``mixtures``: each feature of a record comes from
-    another honest record. ``replays``: sessions sent again with a
-    little noise by new sources. ``copies``: a text that many new sources repeat with a word changed. ``agreed``: new
-    sources that give the same wrong vote to the same items. Only those that the feed's columns allow; every one is the
-    same for the same seed. The honest rows themselves are not changed.
+    another honest record. ``replays``: sessions sent again with a little noise by new sources. ``copies``: a text that
+    many new sources repeat with a word changed. ``agreed``: new sources that give the same wrong vote to the same
+    items. Only those that the feed's columns allow; every one is the same for the same seed. The honest rows themselves
+    are not changed.
     """
     rng = np.random.default_rng(seed)
     found: dict[str, pd.DataFrame] = {}

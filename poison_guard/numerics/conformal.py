@@ -80,14 +80,27 @@ def held_bounds(rows: int, rate: float, n: int, *, tail: float = 0.025) -> tuple
 def excess_p(held: int, n: int, rows: int, rate: float) -> float:
     """Return the chance that at least `held` of `n` honest records get ``p <= rate``, in (0, 1]; 1 where `held` is 0.
 
-    Small = more records are strange than the calibration set's and the records' own luck explain.
+    Small = more records are strange than the calibration set's and the records' own luck explain. With k calibration
+    scores strange enough, `held` of the new ones are so too just when fewer than k calibration scores are among the
+    ``held + k - 1`` strangest of all: a hypergeometric chance, whose cost does not grow with `n`.
 
     >>> round(excess_p(10, 1000, 999, 0.01), 3), excess_p(0, 1000, 999, 0.01)
     (0.501, 1.0)
     """
     if held <= 0:
         return 1.0
-    return float(np.clip(_held_chances(rows, rate, n)[held:].sum(), np.finfo(float).tiny, 1.0))
+    tiny, k = np.finfo(float).tiny, _rank(rows, rate)
+    if k == 0 or held > n:
+        return float(tiny)
+    first = held + k - 1
+    known = np.arange(max(0, first - n), k)
+    chances = np.exp(_log_ways(rows, known) + _log_ways(n, first - known) - _log_ways(rows + n, np.array(first)))
+    return float(np.clip(chances.sum(), tiny, 1.0))
+
+
+def _log_ways(n: int, k: np.ndarray) -> np.ndarray:
+    """Return the log of the number of ways to choose `k` of `n`."""
+    return np.asarray(-np.log(n + 1.0) - special.betaln(n - k + 1.0, k + 1.0))
 
 
 def _held_chances(rows: int, rate: float, n: int) -> np.ndarray:
@@ -97,6 +110,5 @@ def _held_chances(rows: int, rate: float, n: int) -> np.ndarray:
     if k == 0:
         return (counts == 0).astype(np.float64)
     a, b = k, rows + 1 - k
-    ways = -special.betaln(counts + 1, n - counts + 1) - np.log(n + 1)
-    chances = np.exp(ways + special.betaln(counts + a, n - counts + b) - special.betaln(a, b))
+    chances = np.exp(_log_ways(n, counts) + special.betaln(counts + a, n - counts + b) - special.betaln(a, b))
     return np.asarray(chances / chances.sum())

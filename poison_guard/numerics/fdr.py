@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-__all__ = ["Alarm", "adjusted_p", "e_lond", "e_value", "least_found"]
+__all__ = ["Alarm", "adjusted_p", "e_lond", "e_value"]
 
 _SUM = 2.109742801237  # of 1 / (n ln(n)^2) over n >= 2
 
@@ -34,18 +34,6 @@ def adjusted_p(p: np.ndarray) -> np.ndarray:
     out = np.empty(n)
     out[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
     return out
-
-
-def least_found(n: int, rows: int, level: float) -> int:
-    """Return how many of `n` records must have the least possible p-value before one can be told at FDR `level`.
-
-    With `rows` calibration rows no p-value is below ``1 / (rows + 1)``: the fewer rows, the larger an attack has to be
-    to stand out of the honest tail.
-
-    >>> least_found(10_000, 400, 0.1), least_found(10_000, 100_000, 0.1)
-    (250, 1)
-    """
-    return max(1, int(np.ceil(n / ((rows + 1) * level) - 1e-9)))
 
 
 def e_value(p: np.ndarray | float) -> np.ndarray:

@@ -15,7 +15,7 @@ from poison_guard.steps.intake import current_state
 from poison_guard.steps.opening import Feed, computing
 from poison_guard.steps.tuning import batch_of
 from poison_guard.store import load_trusted
-from poison_guard.store.vetted import judge_trusted, load_verdicts
+from poison_guard.store.vetted import check_trusted, judge_trusted, load_verdicts
 
 __all__ = ["find_suspects", "judge"]
 
@@ -31,13 +31,18 @@ def find_suspects(feed: Feed, n: int) -> pd.DataFrame:
     trusted = load_trusted(feed.store, contract.name)
     records = trusted.records[trusted.records["split"] != "holdout"].reset_index(drop=True)
     if "anomaly" not in contract.signals or records.empty:
-        raise UsageError(f"{contract.name} has no trusted records with features to rank")
+        raise UsageError(
+            f"{contract.name} has no trusted records with features to rank; name features in its contract and enter"
+            " vetted records with `poison-guard trust`"
+        )
     batch = batch_of(contract, records)
     with computing(feed):
         state = current_state(feed, batch, remember=False)
         prepared = prepare(contract, state, batch.records, device=feed.settings.device, threads=feed.settings.threads)
         if prepared.anomaly is None or not prepared.anomaly.supervised:
-            raise UsageError(f"the trusted records of {contract.name} are too few to rank; enter more")
+            raise UsageError(
+                f"the trusted records of {contract.name} are too few to rank; enter more with `poison-guard trust`"
+            )
         groups = records["group"] if contract.has("group") else None
         found = prepared.anomaly.suspects(
             records[[f"feature.{name}" for name in contract.features]],
@@ -50,7 +55,15 @@ def find_suspects(feed: Feed, n: int) -> pd.DataFrame:
     return shown.assign(p=[p for _, p, _ in found], why=pd.Series(why, dtype="object"))
 
 
-def judge(feed: Feed, record_ids: Sequence[str], *, wrong: bool, by: str, reason: str, now: dt.datetime) -> int:
-    """Note in a person's name that trusted records are wrong, or right after all; return the event's number."""
+def judge(
+    feed: Feed, record_ids: Sequence[str], *, wrong: bool, by: str, reason: str, now: dt.datetime, dry_run: bool = False
+) -> int | None:
+    """Note in a person's name that trusted records are wrong, or right after all; return the event's number.
+
+    A dry run fails where the real one would, and notes nothing.
+    """
     name, why = check_person(by, reason)
+    if dry_run:
+        check_trusted(feed.store, feed.contract.name, record_ids)
+        return None
     return judge_trusted(feed.store, feed.contract.name, record_ids, wrong=wrong, by=name, reason=why, at=now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,8 +76,8 @@ class Tuned:
     attacks: Mapping[str, int]
     """Attack to its records."""
     per_day: float
-    per_day_seen: bool
-    """Whether the feed's runs say so; else it was given, or is a round number."""
+    per_day_from: str
+    """``runs`` where the feed's last runs say so, ``given``, or ``assumed``."""
     minutes: float
     audit_rate: float
     review_budget: int
@@ -112,19 +113,12 @@ def tune(
     The models are fitted as in a run, on reference and calibration, which hold none of these records. Half of the
     holdout becomes what attackers have seen. A record's own expectations are not asked: they do not depend on
     thresholds. `minutes` a record; `per_day` records a day (None: as the feed's runs say, else 1,000). `UsageError`
-    without a trusted set, or with fewer than 20 holdout records.
+    without a trusted set, with fewer than 20 holdout records, or where these two are no positive numbers.
     """
     contract = feed.contract
-    trusted = load_trusted(feed.store, contract.name)
-    held_out = trusted.split("holdout") if trusted.hash else pd.DataFrame()
-    if len(held_out) < _LEAST:
-        raise UsageError(
-            f"tune tries thresholds on trusted records; the holdout split of {contract.name} has {len(held_out)} of "
-            f"the {_LEAST} needed; enter vetted records with `poison-guard trust`"
-        )
-    seen = records_a_day(feed)
-    volume = per_day or seen or 1000.0
-    trial = _trial(feed, held_out, make_attacks, volume, minutes)
+    held_out = _held_out(feed)
+    volume, whence = _volume(feed, per_day)
+    trial = _trial(feed, held_out, make_attacks, volume, _positive("minutes", minutes))
     policy = contract.policy
     with computing(feed):
         lines = tuple(_lines(trial, _settings(contract, rates, alphas)))
@@ -135,12 +129,36 @@ def tune(
         holdout=len(held_out),
         attacks={name: len(frame) for name, frame in trial.attacks.items()},
         per_day=volume,
-        per_day_seen=per_day is None and seen is not None,
+        per_day_from=whence,
         minutes=minutes,
         audit_rate=policy.audit_rate,
         review_budget=policy.review_budget,
         lines=lines,
     )
+
+
+def _held_out(feed: Feed) -> pd.DataFrame:
+    trusted = load_trusted(feed.store, feed.contract.name)
+    held_out = trusted.split("holdout") if trusted.hash else pd.DataFrame()
+    if len(held_out) < _LEAST:
+        raise UsageError(
+            f"tune tries thresholds on trusted records; the holdout split of {feed.contract.name} has {len(held_out)} "
+            f"of the {_LEAST} needed; enter vetted records with `poison-guard trust`"
+        )
+    return held_out
+
+
+def _volume(feed: Feed, per_day: float | None) -> tuple[float, str]:
+    if per_day is not None:
+        return _positive("per_day", per_day), "given"
+    seen = records_a_day(feed)
+    return (1000.0, "assumed") if seen is None else (seen, "runs")
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0 < value < math.inf:
+        raise UsageError(f"{name} must be a positive number, got {value}")
+    return value
 
 
 def records_a_day(feed: Feed) -> float | None:

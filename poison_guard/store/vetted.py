@@ -13,7 +13,7 @@ from poison_guard.store.engine import Store
 from poison_guard.store.names import fit_name
 from poison_guard.store.plain import from_json, to_json
 
-__all__ = ["first_entry", "found_wrong", "judge_trusted", "load_verdicts", "verdicts"]
+__all__ = ["check_trusted", "first_entry", "found_wrong", "judge_trusted", "load_verdicts", "verdicts"]
 
 _VERBS = {"trust-wrong": -1, "trust-right": 1}
 
@@ -37,6 +37,12 @@ def judge_trusted(
         row = {"seq": seq, "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": len(ids)}
         conn.execute(sa.insert(tables.reviews), [{**row, "selector": selector}])
     return seq
+
+
+def check_trusted(store: Store, feed: str, record_ids: Sequence[str]) -> None:
+    """Raise what `judge_trusted` would raise for an id that was never trusted."""
+    with store.read() as conn:
+        _check_known(conn, feed, [fit_name(name) for name in record_ids])
 
 
 def verdicts(conn: sa.Connection, feed: str, version: int | None = None) -> dict[str, int]:

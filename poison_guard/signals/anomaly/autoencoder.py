@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
@@ -10,7 +11,14 @@ import torch
 
 from poison_guard.errors import UsageError
 from poison_guard.numerics.device import limited_threads, pick_device
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    Columns,
+    Options,
+    bounded,
+    check_whole,
+    score_blocks,
+)
 
 __all__ = ["Autoencoder"]
 
@@ -22,7 +30,7 @@ _LEAST = 1e-3  # added to the usual errors: a constant column is copied without 
 _CELLS = 2**20  # numbers in the widest layer of a block
 
 
-class Autoencoder:
+class Autoencoder(Options):
     """Error of a network that learned to restore rows from noisy ones, each column's in units of its usual error.
 
     Cells are squashed by the inverse hyperbolic sine, so that a few wild ones do not lead the training, and disturbed
@@ -54,18 +62,15 @@ class Autoencoder:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
-        if min(hidden, inner, epochs) < 1 or noise < 0:
-            raise UsageError(
-                f"hidden, inner and epochs must be at least 1 and noise not negative, got {hidden}, {inner}, {epochs}"
-                f" and {noise}"
-            )
+        check_whole(hidden=hidden, inner=inner, epochs=epochs)
+        if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < math.inf:
+            raise UsageError(f"noise must be a finite number of at least 0, got {noise!r}")
         self.hidden, self.inner, self.noise, self.epochs = hidden, inner, noise, epochs
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Train on at most 8,192 rows of `X` ``(n, d)``, chosen by hash."""
         rows = bounded(X, MAX_REFERENCE, self.seed)
-        float_dtype(self.dtype)
         self.columns_ = Columns.fit(rows)
         device = pick_device(self.device)
         cells = torch.from_numpy(self.columns_.apply(rows)).to(device).asinh()

@@ -9,16 +9,23 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.errors import UsageError
 from poison_guard.numerics.bags import draw_bags, mask_own, own_cells
 from poison_guard.numerics.device import pick_device
 from poison_guard.numerics.neighbours import Against, block_rows, square_blocks
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    Columns,
+    Options,
+    bounded,
+    check_whole,
+    float_dtype,
+    score_blocks,
+)
 
 __all__ = ["BaggedNeighbours"]
 
 
-class BaggedNeighbours:
+class BaggedNeighbours(Options):
     """Mean over `bags` of the distance to the nearest of a bag's `size` rows, drawn from a bounded reference.
 
     A bag's row equal to the scored one is left out, so rows that were fitted on are scored as if they were not.
@@ -41,10 +48,9 @@ class BaggedNeighbours:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
-        if bags < 1 or size < 1:
-            raise UsageError(f"bags and size must be at least 1, got {bags} and {size}")
+        check_whole(bags=bags, size=size, reference=reference)
         self.bags, self.size, self.reference = bags, size, reference
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Draw the bags from at most `reference` rows of `X` ``(n, d)``, chosen by hash."""

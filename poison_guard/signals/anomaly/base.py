@@ -1,29 +1,37 @@
-"""What every detector shares: protocol, input check, bounded reference and the columns' scale; nothing else here."""
+"""What every detector shares: protocol, options, input check, bounded reference and the columns' scale."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
 
 from poison_guard.errors import DataError, UsageError
+from poison_guard.numerics.columnwise import Steps, block_rows, evaluate
 from poison_guard.numerics.device import limited_threads
 from poison_guard.numerics.robust import winsorised_scale
 from poison_guard.numerics.sampling import hash_subsample, hash_subsample_of_blocks
+from poison_guard.numerics.tables import as_matrix
 
 __all__ = [
     "HUGE",
     "LIMIT",
     "MAX_REFERENCE",
+    "ByColumn",
     "Columns",
     "Detector",
     "Explains",
-    "as_matrix",
+    "Fitted",
+    "NotFittedError",
+    "Options",
     "bounded",
+    "check_share",
+    "check_whole",
     "float_dtype",
     "score_blocks",
 ]
@@ -33,6 +41,7 @@ HUGE = 1e100  # fitted values of this size count as infinite: their squares stil
 MAX_REFERENCE = 8192  # rows a detector keeps or learns from; more rows are subsampled by hash
 _MOST_CELLS = 2**25  # of a reference: wide data keeps fewer rows, 256 MB at most
 _SEVERAL = 65_536  # rows from which blocks are spread over threads; fewer are done before threads have started
+_MOST_SEED = 2**63 - 1
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -67,24 +76,53 @@ class Explains(Protocol):
         """Return each column's part in the score ``(n, d)`` float64, >= 0; larger means it made the row stranger."""
 
 
-def as_matrix(X: Any, *, width: int | None = None) -> np.ndarray:
-    """Return `X` as floats ``(n, d)``, float32 kept; `DataError` unless numeric, 2-D, and `width` columns wide."""
-    try:
-        matrix = np.asarray(X)
-        if matrix.dtype not in (np.float32, np.float64):
-            matrix = matrix.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError("detectors need numbers only; pass mixed columns through FeatureMap first") from error
-    if matrix.ndim != 2 or matrix.shape[1] == 0:
-        raise DataError(f"detectors need a table of (rows, columns) with at least one column, got shape {matrix.shape}")
-    if width is not None and matrix.shape[1] != width:
-        raise DataError(f"the detector was fitted on {width} columns and cannot score {matrix.shape[1]}")
-    return matrix
+class NotFittedError(UsageError, AttributeError):
+    """A detector or feature map was used before it learned from any rows."""
+
+
+class Fitted:
+    """What is learned by `fit` stands in attributes that end in ``_``; before, they say that `fit` was not called."""
+
+    name: ClassVar[str]
+
+    if not TYPE_CHECKING:  # a type checker shall still find names that `fit` does not set
+
+        def __getattr__(self, name: str) -> Any:
+            if name.endswith("_") and not name.startswith("_"):
+                raise NotFittedError(f"{self.name} was not fitted; call fit with trusted rows first")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class Options(Fitted):
+    """The options that every detector takes, checked before any row is read."""
+
+    def __init__(self, *, seed: int, device: str, dtype: str, threads: int | None) -> None:
+        check_whole(0, seed=seed)
+        if seed > _MOST_SEED:
+            raise UsageError(f"seed must be below 2 ** 63, got {seed}")
+        if threads is not None:
+            check_whole(threads=threads)
+        float_dtype(dtype)
+        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+
+
+def check_whole(least: int = 1, **given: object) -> None:
+    """Raise `UsageError` unless every value given is a whole number of at least `least`; it names the first other."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
+            raise UsageError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def check_share(**given: object) -> None:
+    """Raise `UsageError` unless every value given is a number in (0, 1]; it names the first other."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) <= 1:
+            raise UsageError(f"{name} must be a number in (0, 1], got {value!r}")
 
 
 def float_dtype(name: str) -> torch.dtype:
     """Return torch's dtype of that name; `UsageError` unless ``float32`` or ``float64``."""
-    if name not in _DTYPES:
+    if not isinstance(name, str) or name not in _DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {name!r}")
     return _DTYPES[name]
 
@@ -114,7 +152,11 @@ def _most(matrix: np.ndarray, rows: int) -> int:
 def _of_one_width(blocks: Iterator[Any]) -> Iterator[np.ndarray]:
     width = None
     for block in blocks:
-        matrix = as_matrix(block, width=width)
+        matrix = as_matrix(block)
+        if width not in (None, matrix.shape[1]):
+            raise DataError(
+                f"tables one after the other need one width, got {width} columns and then {matrix.shape[1]}"
+            )
         width = matrix.shape[1]
         yield matrix
 
@@ -186,3 +228,23 @@ def score_blocks(
                 return np.concatenate([one(start) for start in starts])
             with ThreadPoolExecutor(workers) as pool:
                 return np.concatenate(list(pool.map(one, starts)))
+
+
+class ByColumn(Options):
+    """A detector that judges every column by itself: its score is the sum of one step function a column."""
+
+    columns_: Columns
+    steps_: Steps
+
+    def score(self, X: Any) -> np.ndarray:
+        """Return the sum over the columns ``(n,)``, >= 0, in natural logs."""
+        return self._blocks(X, lambda block: evaluate(block, self.steps_).double().sum(dim=0).float())
+
+    def explain(self, X: Any) -> np.ndarray:
+        """Return each column's term of the score ``(n, d)``, >= 0."""
+        return self._blocks(X, lambda block: evaluate(block, self.steps_).T)
+
+    def _blocks(self, X: Any, part: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+        device, width = self.steps_[0].device, self.columns_.width
+        rows = block_rows(width, device)
+        return score_blocks(X, self.columns_, device, rows, part, dtype=self.dtype, threads=self.threads)

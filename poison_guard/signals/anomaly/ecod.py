@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 
-from poison_guard.numerics.columnwise import block_rows, evaluate, most_rows, tail_functions
+from poison_guard.numerics.columnwise import most_rows, tail_functions
 from poison_guard.numerics.device import pick_device
-from poison_guard.signals.anomaly.base import Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import ByColumn, Columns, bounded, check_whole, float_dtype
 
 __all__ = ["ECOD"]
 
 
-class ECOD:
+class ECOD(ByColumn):
     """Sum over the columns of minus the log of the smaller tail share of the reference (ECOD).
 
     Shares are those of the fitted rows, never of the rows scored along, and beyond the fitted range the score goes on
@@ -45,8 +43,9 @@ class ECOD:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
+        check_whole(reference=reference)
         self.reference = reference
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Learn the tails of at most `reference` rows of `X` ``(n, d)``, fewer when they have over 2,048 columns."""
@@ -59,16 +58,3 @@ class ECOD:
             scaled, lambda _, left, right: np.maximum(left, right), dtype, pick_device(self.device)
         )
         return self
-
-    def score(self, X: Any) -> np.ndarray:
-        """Return the sum over the columns ``(n,)``, > 0, in natural logs."""
-        return self._blocks(X, lambda block: evaluate(block, self.steps_).double().sum(dim=0).float())
-
-    def explain(self, X: Any) -> np.ndarray:
-        """Return each column's term of the score ``(n, d)``, > 0."""
-        return self._blocks(X, lambda block: evaluate(block, self.steps_).T)
-
-    def _blocks(self, X: Any, part: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-        device, width = self.steps_[0].device, self.columns_.width
-        rows = block_rows(width, device)
-        return score_blocks(X, self.columns_, device, rows, part, dtype=self.dtype, threads=self.threads)

@@ -9,7 +9,7 @@ import numpy as np
 
 from poison_guard.errors import UsageError
 from poison_guard.signals.anomaly.bagged_knn import BaggedNeighbours
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Detector, bounded
+from poison_guard.signals.anomaly.base import MAX_REFERENCE, Detector, Options, bounded
 from poison_guard.signals.anomaly.iforest import IsolationForest
 from poison_guard.signals.anomaly.knn import NearestNeighbours
 from poison_guard.signals.anomaly.mahalanobis import Mahalanobis
@@ -24,7 +24,7 @@ _NEIGHBOURS = 2048  # reference rows of nearest neighbours: .1 points of AUROC b
 _KEEP = 0.95  # share of the reference that Mahalanobis learns from
 
 
-class Ensemble:
+class Ensemble(Options):
     """Weighted sum of the tail ranks (Fisher's combination) of three views; the views depend on what is known.
 
     ``mode="reference"``, fitted on trusted rows: mean distance to the nearest ones (weight 3), to the nearest of many
@@ -55,7 +55,8 @@ class Ensemble:
     ) -> None:
         if mode not in MODES:
             raise UsageError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-        self.mode, self.seed, self.device, self.dtype, self.threads = mode, seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
+        self.mode = mode
 
     def fit(self, X: Any) -> Self:
         """Learn from at most 8,192 rows of `X` ``(n, d)``, n >= 1, chosen by hash."""

@@ -38,7 +38,7 @@ class Explainer:
 
     def fit(self, trusted: pd.DataFrame) -> Self:
         """Learn ranges and combinations from `trusted` rows."""
-        self.beyond_ = {name: self._values(trusted, name) for name in self.features.columns if name}
+        self.beyond_ = {name: self._values(trusted, name) for name in self.features.columns if self._is_single(name)}
         vectors = self.features.transform(trusted.iloc[:_ROWS]).astype(np.float64)
         self.mean_, covariance = trimmed_covariance(vectors[:, :_MOST_COLUMNS])
         self.precision_ = np.linalg.inv(covariance)
@@ -54,6 +54,10 @@ class Explainer:
                 found[row] = order[row] or Reason("far_from_trusted", {"p": float(p[row]), "n": calibrated_on})
         return found
 
+    def _is_single(self, name: str) -> bool:
+        """Return whether an output column stands for one cell of a feature column, and no part of one."""
+        return bool(name) and name not in self.features.spread_
+
     def _values(self, trusted: pd.DataFrame, name: str) -> _Beyond:
         if name not in self.features.numeric_:
             column = words(trusted[name])
@@ -68,7 +72,7 @@ class Explainer:
         far = np.zeros(len(frame))
         found: dict[int, Reason] = {}
         for at, name in enumerate(self.features.columns):
-            if not name:
+            if not self._is_single(name):
                 continue
             trusted = self.beyond_[name]
             values, gone, outside = _unlike(frame[name], trusted)
@@ -87,10 +91,11 @@ class Explainer:
         off = (vectors[:, :_MOST_COLUMNS].astype(np.float64) - self.mean_) @ self.precision_
         parts = off**2 / np.diag(self.precision_)
         names = self.features.columns[: parts.shape[1]]
-        keep = [at for at, name in enumerate(names) if name]
-        if len(keep) < 2:
+        single = list(dict.fromkeys(name for name in names if name))
+        if len(single) < 2:
             return [None] * len(vectors)
-        parts, labels = parts[:, keep], np.array([names[at].removeprefix(FEATURE) for at in keep])
+        kept = [parts[:, [at for at, other in enumerate(names) if other == name]].sum(axis=1) for name in single]
+        parts, labels = np.column_stack(kept), np.array([name.removeprefix(FEATURE) for name in single])
         order = np.argsort(-parts, axis=1, kind="stable")[:, :_MOST_NAMED]
         top = np.take_along_axis(parts, order, axis=1)
         most = np.maximum(2, (top >= 0.25 * top[:, :1]).sum(axis=1))

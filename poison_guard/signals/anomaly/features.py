@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.errors import DataError
 from poison_guard.numerics.robust import column_scale, quantile_skew
-from poison_guard.signals.anomaly.base import HUGE, LIMIT
+from poison_guard.signals.anomaly.base import HUGE, LIMIT, Fitted
+from poison_guard.signals.anomaly.spread import Embedding, Moment, spread
 
 __all__ = ["FEATURE", "FeatureMap", "numbers", "words"]
 
 FEATURE = "feature."
 """Prefix of the feature columns of a records frame."""
+_COMPARED = 64  # numbers of one cell that records are compared by
 _STRAIGHTER = 0.05  # skew a logarithm must take away to be used
+_NUMBERS = ("floating", "integer", "mixed-integer-float", "decimal")  # what pandas calls columns of Python's numbers
 
 
 def numbers(column: pd.Series) -> np.ndarray:
-    """Return `column` as float64 ``(n,)``; what is no number is NaN."""
+    """Return `column` as float64 ``(n,)``, durations in seconds; what is no number is NaN."""
+    if column.dtype.kind == "m":
+        return np.asarray(pd.TimedeltaIndex(column).to_numpy() / np.timedelta64(1, "s"))
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
+def _is_number(name: str, column: pd.Series) -> bool:
+    """Return whether a trusted column counts as numbers; `DataError` where they are complex."""
+    kind = pd.api.types.infer_dtype(column, skipna=True) if column.dtype == object else ""
+    if column.dtype.kind == "c" or kind == "complex":
+        raise DataError(f"feature column {name!r} holds complex numbers; map their parts as two columns")
+    return column.dtype.kind == "m" or pd.api.types.is_numeric_dtype(column) or kind in _NUMBERS
+
+
 def words(column: pd.Series) -> pd.Series:
-    """Return `column` as strings, numbers canonically (4.0 is "4"), missing cells as NaN."""
+    """Return `column` as strings, numbers canonically (4.0 is "4"), moments in ISO 8601, missing cells as NaN.
+
+    Each cell by itself: pandas would write all moments of a column alike, by what the others need.
+    """
+    if column.dtype.kind == "M":
+        return column.map(pd.Timestamp.isoformat, na_action="ignore").astype("str")
+    if column.dtype == object:
+        return column.map(_word, na_action="ignore").astype("str")
     if not pd.api.types.is_numeric_dtype(column):
         return column.astype("str")
     values = column.astype("float64")
     return values.map(lambda v: f"{v:.15g}", na_action="ignore").astype("str")
+
+
+def _word(cell: object) -> str:
+    return str(cell.tolist() if isinstance(cell, np.ndarray) else cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +132,31 @@ def _bend(values: np.ndarray, knee: float) -> np.ndarray:
         return np.sign(values) * np.log1p(np.abs(values) / knee)
 
 
-class FeatureMap:
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """A column whose cells hold several numbers."""
+
+    cells: Embedding | Moment
+    missing: _Rarity
+
+    @classmethod
+    def fit(cls, kind: type[Embedding] | type[Moment], column: pd.Series) -> Self:
+        cells = kind.fit(column)
+        return cls(cells, _Rarity.fit(pd.Series(np.isnan(cells.apply(column)[:, 0]))))
+
+
+class FeatureMap(Fitted):
     """Map the ``feature.*`` columns of a records frame to a finite matrix.
 
     A numeric column becomes its robust z-score (of a signed logarithm when that makes it symmetric), missing cells the
-    median. A string column becomes the rarity of its value among the trusted rows, 0 = common, in nats. One last column
-    adds up how surprising the missing cells of the numeric columns are. Values never seen, missing cells where none
-    was, and any change of a constant column come out large; nothing comes out infinite.
+    median; durations count in seconds. A list of numbers becomes a column for each, a moment its place in the day and
+    the week (`spread`). Any other column is text, and becomes the rarity of its value among the trusted rows, 0 =
+    common, in nats. One last column adds up how surprising the missing cells of all but text are. Values never seen,
+    missing cells where none was, and any change of a constant column come out large; nothing comes out infinite. What
+    kind a column has is decided by the trusted rows alone.
     """
+
+    name: ClassVar[str] = "the feature map"
 
     def fit(self, frame: pd.DataFrame) -> Self:
         """Learn from trusted rows, at least one; `DataError` without feature columns or rows."""
@@ -127,13 +168,19 @@ class FeatureMap:
         if len(frame) == 0:
             raise DataError("the anomaly signal cannot be fitted on 0 records; add trusted records first")
         self.numeric_: dict[str, _Number] = {}
+        self.spread_: dict[str, _Spread] = {}
         self.string_: dict[str, _Rarity] = {}
         for name in names:
-            if pd.api.types.is_numeric_dtype(frame[name]):
+            if _is_number(name, frame[name]):
                 self.numeric_[name] = _Number.fit(numbers(frame[name]))
+                continue
+            column = words(frame[name])
+            if (kind := spread(column)) is not None:
+                self.spread_[name] = _Spread.fit(kind, column)
             else:
-                self.string_[name] = _Rarity.fit(words(frame[name]))
-        self.outputs_ = (*self.numeric_, *self.string_, *(("",) if self.numeric_ else ()))
+                self.string_[name] = _Rarity.fit(column)
+        wide = [name for name, one in self.spread_.items() for _ in range(one.cells.width)]
+        self.outputs_ = (*self.numeric_, *wide, *self.string_, *(("",) if self.numeric_ or self.spread_ else ()))
         return self
 
     @property
@@ -144,22 +191,35 @@ class FeatureMap:
     def transform(self, frame: pd.DataFrame) -> np.ndarray:
         """Return ``(n, d)`` float32, finite; `DataError` names a feature column that is not there."""
         out = np.zeros((len(frame), len(self.outputs_)), dtype=np.float32)
-        for at, name in enumerate(self.outputs_):
-            if name and name not in frame.columns:
-                raise DataError(
-                    f"feature column {name!r} is in the trusted set but not in the batch; check columns.features"
-                )
-            if name in self.numeric_:
-                number, values = self.numeric_[name], numbers(frame[name])
-                out[:, at] = number.apply(values)
-                out[:, -1] += number.missing.apply(pd.Series(np.isnan(values)))
-            elif name in self.string_:
-                out[:, at] = self.string_[name].apply(words(frame[name]))
+        at = 0
+        for name in dict.fromkeys(filter(None, self.outputs_)):
+            cells, missing = self._cells(name, frame)
+            out[:, at : at + cells.shape[1]] = np.nan_to_num(cells)
+            if missing is not None:
+                out[:, -1] += missing
+            at += cells.shape[1]
         return out
 
     def compared(self, frame: pd.DataFrame) -> np.ndarray:
-        """Return ``(n, d)`` float32 to compare records by: as `transform`, with missing numbers as NaN, not summed."""
-        out = self.transform(frame)[:, : len(self.numeric_) + len(self.string_)]
-        for at, name in enumerate(self.numeric_):
-            out[np.isnan(numbers(frame[name])), at] = np.nan
-        return out
+        """Return ``(n, d)`` float32 to compare records by: as `transform`, with missing cells as NaN, not summed.
+
+        Of an embedding the first 64 numbers: enough to see copies.
+        """
+        names = dict.fromkeys(filter(None, self.outputs_))
+        parts = [self._cells(name, frame)[0][:, :_COMPARED] for name in names]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def _cells(self, name: str, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return one column's numbers ``(n, w)``, NaN where missing, and how surprising each missing cell is."""
+        if name not in frame.columns:
+            raise DataError(
+                f"feature column {name!r} is in the trusted set but not in the batch; check columns.features"
+            )
+        if name in self.string_:
+            return self.string_[name].apply(words(frame[name]))[:, None], None
+        if name in self.numeric_:
+            values, missing = numbers(frame[name]), self.numeric_[name].missing
+            cells = np.where(np.isnan(values), np.nan, self.numeric_[name].apply(values))[:, None]
+        else:
+            cells, missing = self.spread_[name].cells.apply(words(frame[name])), self.spread_[name].missing
+        return cells, missing.apply(pd.Series(np.isnan(cells[:, 0])))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 
-from poison_guard.numerics.columnwise import block_rows, evaluate, most_rows, step_functions
+from poison_guard.numerics.columnwise import most_rows, step_functions
 from poison_guard.numerics.device import pick_device
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    ByColumn,
+    Columns,
+    bounded,
+    check_whole,
+    float_dtype,
+)
 
 __all__ = ["HBOS"]
 
 _GRIDS = (3, 6, 12, 24)  # bins from end to end; every grid's edges are edges of the last
 
 
-class HBOS:
+class HBOS(ByColumn):
     """Sum over the columns of minus the log of a histogram's height, relative to its highest bin (HBOS)."""
 
     name: ClassVar[str] = "hbos"
@@ -31,8 +36,9 @@ class HBOS:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
+        check_whole(reference=reference)
         self.reference = reference
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Count at most `reference` rows of `X` ``(n, d)``, fewer when they have over 4,096 columns."""
@@ -40,41 +46,31 @@ class HBOS:
         rows = bounded(X, self.reference, self.seed)
         rows = rows[: most_rows(rows.shape[1])]
         self.columns_ = Columns.fit(rows)
-        scaled = np.arcsinh(self.columns_.apply(rows, np.float64))
-        edges, values = zip(*[_histogram(column) for column in scaled.T], strict=True)
+        scaled = self.columns_.apply(rows, np.float64)
+        edges, values = zip(*[_histogram(column, np.dtype(self.dtype)) for column in scaled.T], strict=True)
         self.steps_ = step_functions(edges, values, np.ones((len(edges), 2)), dtype, pick_device(self.device))
         return self
 
-    def score(self, X: Any) -> np.ndarray:
-        """Return the sum over the columns ``(n,)``, >= 0, in natural logs."""
-        return self._blocks(X, lambda block: evaluate(block, self.steps_).double().sum(dim=0).float())
 
-    def explain(self, X: Any) -> np.ndarray:
-        """Return each column's term of the score ``(n, d)``, >= 0."""
-        return self._blocks(X, lambda block: evaluate(block, self.steps_).T)
-
-    def _blocks(self, X: Any, part: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-        device, width = self.steps_[0].device, self.columns_.width
-        rows = block_rows(width, device)
-        return score_blocks(X, self.columns_, device, rows, part, dtype=self.dtype, threads=self.threads)
-
-
-def _histogram(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _histogram(column: np.ndarray, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """Return edges ``(m + 1,)`` in scales and minus log heights ``(m + 2,)``, open ends first and last, least 0.
 
     Heights are the mean over `_GRIDS` of histograms with one row added to every bin; the open ends are empty on all.
+    Bins have one width in inverse hyperbolic sines of scales.
     """
-    low, high = float(column.min()), float(column.max())
+    low, high = np.arcsinh((column.min(), column.max())).tolist()
     if not high > low:  # one value: nothing to tell but the distance from it
         return np.sinh([low, low]), np.zeros(3)
     bins = max(_GRIDS)
     edges = np.linspace(low - (high - low) / bins / 2, high + (high - low) / bins / 2, bins + 1)
-    at = ((column - edges[0]) * (bins / (edges[-1] - edges[0]))).astype(np.int64)
-    counts = np.bincount(np.minimum(at, bins - 1), minlength=bins)
+    edges = np.sinh(edges).astype(kind)
+    # compared as rows are when they are scored: a value on an edge counts where it will be looked up
+    at = np.searchsorted(edges, column.astype(kind), side="right") - 1
+    counts = np.bincount(at.clip(0, bins - 1), minlength=bins)
     heights, empty = np.zeros(bins), 0.0
     for grid in _GRIDS:
         share = grid / (len(column) + grid) / len(_GRIDS)
         heights += np.repeat((counts.reshape(grid, -1).sum(axis=1) + 1) * share, bins // grid)
         empty += share
     thin = -np.log(np.concatenate([[empty], heights, [empty]]))
-    return np.sinh(edges), thin - thin.min()
+    return edges, thin - thin.min()

@@ -9,9 +9,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.errors import UsageError
 from poison_guard.numerics.device import pick_device
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    Columns,
+    Options,
+    bounded,
+    check_whole,
+    float_dtype,
+    score_blocks,
+)
 
 __all__ = ["ExtendedIsolationForest", "IsolationForest"]
 
@@ -20,7 +27,7 @@ _SORTED = 16  # columns that decide the order of the fitted rows
 _WIDE_CELLS = 2**21  # rows times columns at once, so that wide data takes no more memory
 
 
-class IsolationForest:
+class IsolationForest(Options):
     """Mean path length over random trees, all trees grown and walked at once.
 
     Each of `trees` trees is grown on `sample` rows. A cut takes a random column and a random point within the range of
@@ -47,9 +54,9 @@ class IsolationForest:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
-        _check(trees, sample)
+        check_whole(trees=trees, sample=sample)
         self.trees, self.sample = trees, sample
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Grow the trees on rows drawn from at most 8,192 of `X` ``(n, d)``, chosen by hash."""
@@ -68,7 +75,7 @@ class IsolationForest:
 
     def score(self, X: Any) -> np.ndarray:
         """Return ``2 ** (-mean path length / expected length)``, ``(n,)`` in (0, 1)."""
-        return self._blocks(X, lambda block: _strangeness(self._walk(block.T.contiguous()), self.lengths_, self.trees))
+        return self._blocks(X, lambda block: _strangeness(self._walk(block.T.contiguous()), self.lengths_))
 
     def explain(self, X: Any) -> np.ndarray:
         """Return by how many cuts each column shortened the row's mean path ``(n, d)``, >= 0.
@@ -82,21 +89,21 @@ class IsolationForest:
 
     def _blocks(self, X: Any, block: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
         device = self.picks_.device
-        rows = _rows(device, self.trees, self.columns_.width)
+        rows = _rows(device, len(self.lengths_[0]), self.columns_.width)
         return score_blocks(X, self.columns_, device, rows, block, dtype=self.dtype, threads=self.threads)
 
     def _walk(self, cells: torch.Tensor) -> Iterator[torch.Tensor]:
-        return _walk((cells.index_select(0, pick) for pick in self.picks_), self.cuts_, self.trees)
+        return _walk((cells.index_select(0, pick) for pick in self.picks_), self.cuts_)
 
     def _credit(self, block: torch.Tensor) -> torch.Tensor:
         cells = block.T.contiguous()
         parts = torch.zeros(cells.shape, dtype=torch.float64, device=block.device)
         for pick, credit in zip(self.picks_, _credits(self._walk(cells), self.lengths_), strict=True):
             parts.index_add_(0, pick, credit)
-        return parts.div_(self.trees).clamp_(min=0).T
+        return parts.div_(len(self.lengths_[0])).clamp_(min=0).T
 
 
-class ExtendedIsolationForest:
+class ExtendedIsolationForest(Options):
     """Isolation forest whose cuts are oblique: each looks along a random direction over `slopes` columns.
 
     Straight cuts leave ghosts: what shares a range with the data in every single column looks usual to them. The nodes
@@ -125,11 +132,9 @@ class ExtendedIsolationForest:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
-        _check(trees, sample)
-        if slopes < 1:
-            raise UsageError(f"slopes must be at least 1, got {slopes}")
+        check_whole(trees=trees, sample=sample, slopes=slopes)
         self.trees, self.sample, self.slopes = trees, sample, slopes
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Grow the trees on rows drawn from at most 8,192 of `X` ``(n, d)``, chosen by hash."""
@@ -154,7 +159,7 @@ class ExtendedIsolationForest:
 
     def score(self, X: Any) -> np.ndarray:
         """Return ``2 ** (-mean path length / expected length)``, ``(n,)`` in (0, 1)."""
-        return self._blocks(X, lambda block: _strangeness(self._walk(block.T.contiguous()), self.lengths_, self.trees))
+        return self._blocks(X, lambda block: _strangeness(self._walk(block.T.contiguous()), self.lengths_))
 
     def explain(self, X: Any) -> np.ndarray:
         """Return by how many cuts each column shortened the row's mean path ``(n, d)``, >= 0.
@@ -165,7 +170,7 @@ class ExtendedIsolationForest:
 
     def _blocks(self, X: Any, block: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
         device = self.picks_.device
-        rows = _rows(device, self.trees, self.columns_.width)
+        rows = _rows(device, len(self.lengths_[0]), self.columns_.width)
         return score_blocks(X, self.columns_, device, rows, block, dtype=self.dtype, threads=self.threads)
 
     def _terms(self, cells: torch.Tensor, level: int) -> Iterator[torch.Tensor]:
@@ -180,7 +185,7 @@ class ExtendedIsolationForest:
                 first.add_(term)
             return first
 
-        return _walk(map(along, range(len(self.cuts_))), self.cuts_, self.trees)
+        return _walk(map(along, range(len(self.cuts_))), self.cuts_)
 
     def _credit(self, block: torch.Tensor) -> torch.Tensor:
         cells = block.T.contiguous()
@@ -190,12 +195,7 @@ class ExtendedIsolationForest:
             whole = sum(sizes[1:], start=sizes[0]).clamp(min=1e-300)
             for pick, size in zip(self.picks_[level], sizes, strict=True):
                 parts.index_add_(0, pick, credit * size / whole)
-        return parts.div_(self.trees).clamp_(min=0).T.float()
-
-
-def _check(trees: int, sample: int) -> None:
-    if trees < 1 or sample < 1:
-        raise UsageError(f"trees and sample must be at least 1, got {trees} and {sample}")
+        return parts.div_(len(self.lengths_[0])).clamp_(min=0).T.float()
 
 
 def _levels(sample: int) -> int:
@@ -269,8 +269,9 @@ def _unsuccessful(n: np.ndarray) -> np.ndarray:
     return np.where(n > 2, long, np.where(n == 2, 1.0, 0.0))
 
 
-def _walk(values: Iterator[torch.Tensor], cuts: tuple[torch.Tensor, ...], trees: int) -> Iterator[torch.Tensor]:
+def _walk(values: Iterator[torch.Tensor], cuts: tuple[torch.Tensor, ...]) -> Iterator[torch.Tensor]:
     """Yield the nodes ``(trees, n)`` int32 that rows pass, root to bottom, by what each level sees, ``(trees, n)``."""
+    trees = len(cuts[0])
     node = torch.arange(trees, dtype=torch.int32, device=cuts[0].device).view(trees, 1)
     for value, cut in zip(values, cuts, strict=True):
         node = node.expand(value.shape)
@@ -282,11 +283,11 @@ def _walk(values: Iterator[torch.Tensor], cuts: tuple[torch.Tensor, ...], trees:
     yield node
 
 
-def _strangeness(nodes: Iterator[torch.Tensor], lengths: tuple[torch.Tensor, ...], trees: int) -> torch.Tensor:
+def _strangeness(nodes: Iterator[torch.Tensor], lengths: tuple[torch.Tensor, ...]) -> torch.Tensor:
     *_, bottom = nodes
     # a float64 sum of a few float32 lengths is exact: the shape of the block leaves no trace in it
     length = lengths[-1].index_select(0, bottom.view(-1)).view(bottom.shape).double().sum(dim=0)
-    return torch.exp2(-length / (trees * lengths[0][0].double().clamp(min=1.0))).float()
+    return torch.exp2(-length / (len(lengths[0]) * lengths[0][0].double().clamp(min=1.0))).float()
 
 
 def _credits(nodes: Iterator[torch.Tensor], lengths: tuple[torch.Tensor, ...]) -> Iterator[torch.Tensor]:

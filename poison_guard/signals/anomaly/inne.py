@@ -7,11 +7,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.errors import UsageError
 from poison_guard.numerics.bags import draw_bags, mask_own, own_cells
 from poison_guard.numerics.device import pick_device
 from poison_guard.numerics.neighbours import Against, block_rows, square_blocks
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    Columns,
+    Options,
+    bounded,
+    check_whole,
+    float_dtype,
+    score_blocks,
+)
 
 __all__ = ["NeighbourBalls"]
 
@@ -19,7 +26,7 @@ _TINY = 1e-300  # so that balls without a radius are all alike
 _ROUNDING = 1.0 - 1e-5  # copies are in a ball without a radius, whatever rounding made of their distance 0
 
 
-class NeighbourBalls:
+class NeighbourBalls(Options):
     """Isolation by nearest-neighbour ensembles: `bags` samples of `size` rows, a ball around each up to its nearest.
 
     A bag's score of a row is 1 - r(nearest) / r(own), where r(own) is the radius of the smallest ball that covers the
@@ -42,10 +49,10 @@ class NeighbourBalls:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
-        if bags < 1 or size < 2:
-            raise UsageError(f"bags must be at least 1 and size at least 2, got {bags} and {size}")
+        check_whole(bags=bags, reference=reference)
+        check_whole(2, size=size)
         self.bags, self.size, self.reference = bags, size, reference
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Draw the bags from at most `reference` rows of `X` ``(n, d)``, chosen by hash, and measure their balls."""

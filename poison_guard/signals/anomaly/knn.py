@@ -11,14 +11,22 @@ import torch
 from poison_guard.errors import UsageError
 from poison_guard.numerics.device import pick_device
 from poison_guard.numerics.neighbours import Against, block_rows, nearest_others
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    Columns,
+    Options,
+    bounded,
+    check_whole,
+    float_dtype,
+    score_blocks,
+)
 
 __all__ = ["NearestNeighbours"]
 
 _STATISTICS = ("mean", "kth")
 
 
-class NearestNeighbours:
+class NearestNeighbours(Options):
     """Distance to the `k`-th nearest row of a bounded reference, or with ``statistic="mean"`` the mean of all `k`.
 
     A kept row equal to the scored one is left out once, so rows that were fitted on are scored as if they were not.
@@ -48,10 +56,9 @@ class NearestNeighbours:
     ) -> None:
         if statistic not in _STATISTICS:
             raise UsageError(f"statistic must be one of {', '.join(_STATISTICS)}, got {statistic!r}")
-        if k < 1:
-            raise UsageError(f"k must be at least 1, got {k}")
+        check_whole(k=k, reference=reference)
         self.k, self.statistic, self.reference = k, statistic, reference
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Keep at most `reference` rows of `X` ``(n, d)``, chosen by hash."""

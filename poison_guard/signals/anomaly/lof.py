@@ -7,17 +7,24 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.errors import UsageError
 from poison_guard.numerics.device import pick_device
 from poison_guard.numerics.neighbours import Against, block_rows, nearest_others
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    Columns,
+    Options,
+    bounded,
+    check_whole,
+    float_dtype,
+    score_blocks,
+)
 
 __all__ = ["LocalOutlierFactor"]
 
 _FLOOR = 1e-3  # of the reference's median neighbour distance: copies are not infinitely dense
 
 
-class LocalOutlierFactor:
+class LocalOutlierFactor(Options):
     """How much thinner a row's surroundings are than those of its `k` nearest rows in a bounded reference.
 
     Densities of the reference rows are known from fitting, so a row's score says nothing of the rows scored with it.
@@ -39,10 +46,9 @@ class LocalOutlierFactor:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
-        if k < 1:
-            raise UsageError(f"k must be at least 1, got {k}")
+        check_whole(k=k, reference=reference)
         self.k, self.reference = k, reference
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Keep at most `reference` rows of `X` ``(n, d)``, chosen by hash, and how densely they lie."""

@@ -8,10 +8,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.errors import UsageError
 from poison_guard.numerics.device import limited_threads, pick_device
 from poison_guard.numerics.robust import trimmed_covariance
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    Columns,
+    Options,
+    bounded,
+    check_share,
+    score_blocks,
+)
 
 __all__ = ["Mahalanobis"]
 
@@ -19,7 +25,7 @@ _WIDEST = 1024  # columns up to which a full covariance is kept; wider data keep
 _CPU_CELLS, _GPU_CELLS = 2**17, 2**24  # cells of a block: what fits a cache, what fills a GPU
 
 
-class Mahalanobis:
+class Mahalanobis(Options):
     """Distance from the trimmed mean in units of the trimmed covariance.
 
     The share `keep` of the rows, the most central ones, decide what is usual: rows that are strange together stay out
@@ -45,14 +51,12 @@ class Mahalanobis:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
-        if not 0 < keep <= 1:
-            raise UsageError(f"keep must be in (0, 1], got {keep}")
+        check_share(keep=keep)
         self.keep = keep
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Learn mean and covariance from at most 8,192 rows of `X` ``(n, d)``, chosen by hash."""
-        float_dtype(self.dtype)  # only its name: what is learned is float64
         rows = bounded(X, MAX_REFERENCE, self.seed)
         self.columns_ = Columns.fit(rows)
         rows = self.columns_.apply(rows, np.float64)

@@ -8,9 +8,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.errors import UsageError
 from poison_guard.numerics.device import pick_device
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Columns, bounded, float_dtype, score_blocks
+from poison_guard.signals.anomaly.base import (
+    MAX_REFERENCE,
+    Columns,
+    Options,
+    bounded,
+    check_share,
+    check_whole,
+    score_blocks,
+)
 
 __all__ = ["PCA"]
 
@@ -20,7 +27,7 @@ _CELLS = {"cpu": 2**16, "cuda": 2**22}  # of one block, which stays in a cache, 
 _BLOCK = 256  # rows to share one reading of the axes of wide data, up to 32 MiB of them
 
 
-class PCA:
+class PCA(Options):
     """Sum of squared principal components, each in units of its variance, the minor ones too.
 
     The components are those of the correlations. They are found twice, the second time without the ``1 - keep`` of the
@@ -54,15 +61,13 @@ class PCA:
         dtype: str = "float32",
         threads: int | None = None,
     ) -> None:
+        check_whole(components=components, reference=reference)
+        check_share(keep=keep)
         self.components, self.keep, self.reference = components, keep, reference
-        self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
+        super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
     def fit(self, X: Any) -> Self:
         """Learn from at most `reference` rows of `X` ``(n, d)``, 512 when they have over 1,024 columns."""
-        float_dtype(self.dtype)
-        if not 0 < self.keep <= 1 or self.components < 1:
-            given = f"keep={self.keep!r} and components={self.components!r}"
-            raise UsageError(f"pca needs keep in (0, 1] and components of at least 1, got {given}")
         rows = bounded(X, self.reference, self.seed)
         if rows.shape[1] > _WIDE:
             rows = rows[:_ROWS]

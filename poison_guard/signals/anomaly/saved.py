@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from poison_guard.errors import DataError
+from poison_guard.errors import DataError, UsageError
 from poison_guard.numerics.device import pick_device
 from poison_guard.numerics.tensors import pack, parse, read_bounded, write_whole
 from poison_guard.signals.anomaly.base import Columns, Detector
@@ -20,6 +20,7 @@ from poison_guard.signals.anomaly.ranks import TailRank
 __all__ = ["FORMAT", "load", "save"]
 
 FORMAT = "poison-guard-detector/1"
+_BROKEN = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError)  # what a tampered part raises
 _VALUES: dict[str, type] = {"Columns": Columns, "TailRank": TailRank}  # frozen values that detectors hold, by name
 
 
@@ -38,17 +39,37 @@ def save(detector: Detector, path: str | Path) -> None:
 def load(path: str | Path, kinds: Mapping[str, type[Detector]], *, device: str = "auto") -> Detector:
     """Return the detector that `save` wrote, of one of `kinds` by name, on `device`; it scores as the saved one did.
 
-    `DataError` names the file when it cannot be read or holds no such detector.
+    `DataError` names the file when it cannot be read, holds no such detector, or one that cannot score a row. A file
+    that somebody edited may still score as they like: keep it where only those who may change the guard can write.
     """
+    place = pick_device(device)
     description, tensors = parse(read_bounded(Path(path)), name=str(path), expected=FORMAT)
     try:
-        return _put_together(description["tree"], kinds, tensors, device)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        detector = _put_together(description["tree"], kinds, tensors, str(place))
+        _try(detector, tensors)
+    except (*_BROKEN, UsageError) as error:
         raise DataError(f"{path} holds no known detector ({error!r}); fit one and save it again") from error
+    return detector
+
+
+def _try(detector: Detector, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Score two rows: parts that do not fit together fail here, not in the middle of a batch."""
+    if any(part.is_floating_point() and bool(part.isnan().any()) for part in tensors.values()):
+        raise ValueError("a tensor holds NaN")
+    columns = [part.shape for name, part in tensors.items() if name.endswith(("columns_.centre", "columns_.scale"))]
+    if len({*columns}) != 1 or len(columns[0]) != 1:
+        raise ValueError("its columns are not those of one table")
+    scores = detector.score(np.zeros((2, *columns[0])))
+    if scores.shape != (2,) or not np.isfinite(scores).all():
+        raise ValueError("its scores are no finite numbers")
 
 
 def _parameters(kind: type[Any]) -> list[str]:
     return [name for name in inspect.signature(kind).parameters if name != "device"]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value  # JSON knows no other numbers
 
 
 def _taken_apart(value: Any, at: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -68,7 +89,7 @@ def _taken_apart(value: Any, at: str, tensors: dict[str, torch.Tensor]) -> Any:
             fitted = {k: v for k, v in vars(value).items() if k.endswith("_")}
             return {
                 "detector": value.name,
-                "parameters": {name: getattr(value, name) for name in _parameters(type(value))},
+                "parameters": {name: _plain(getattr(value, name)) for name in _parameters(type(value))},
                 "fitted": {k: _taken_apart(v, f"{at}.{k}".lstrip("."), tensors) for k, v in fitted.items()},
             }
     if is_dataclass(value) and type(value).__name__ in _VALUES:

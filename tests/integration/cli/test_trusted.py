@@ -65,6 +65,8 @@ def test_the_strangest_are_asked_for_first_and_not_again_when_they_were_judged(c
 def test_the_last_word_counts_and_a_dry_run_says_nothing(call):
     one = ("vetted-0100", "--by", "ann", "--reason", "x")
     assert call(*one, "--wrong", "--dry-run")["event"] is None
+    with pytest.raises(NotFoundError, match="nobody"):
+        call("nobody", *one[1:], "--wrong", "--dry-run")
     assert wrong_ones(call.hand) == set()
     call(*one, "--wrong")
     assert wrong_ones(call.hand) == {"vetted-0100"}

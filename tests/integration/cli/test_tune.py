@@ -35,6 +35,7 @@ def test_a_larger_rate_loses_more_honest_records_and_misses_fewer_attacks(told):
 
 def test_hours_are_what_is_held_and_audited_a_day(told):
     line = told["lines"][2]
+    assert told["per_day_from"] == "given"
     assert line["held_a_day"] == pytest.approx(5000 * line["share"])  # this feed draws no audits
     assert line["hours_a_day"] == pytest.approx(line["held_a_day"] / 60)
 
@@ -58,6 +59,9 @@ def test_the_table_shows_what_is_now_and_what_was_assumed(hand, told):
         (("--rates", "0.01,many"), "--rates takes numbers with commas between, got 'many'"),
         (("--rates", "0.7"), "--rates takes numbers in (0, 0.5], got 0.7"),
         (("--alphas", "0"), "--alphas takes numbers in (0, 0.1], got 0"),
+        (("--rates", ",".join(["0.01"] * 21)), "--rates takes at most 20 numbers, got 21"),
+        (("--minutes", "nan"), "minutes must be a positive number, got nan"),
+        (("--per-day", "inf"), "per_day must be a positive number, got inf"),
     ],
 )
 def test_what_is_no_threshold_is_one_sentence(hand, words, sentence):

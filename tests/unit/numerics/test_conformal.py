@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import betabinom, binom
+from scipy.stats import beta, betabinom, binom
 
 from poison_guard.numerics.conformal import (
     attainable_p,
@@ -90,3 +90,8 @@ def test_bounds_and_excess_are_those_of_the_beta_binomial(rows, n, rate):
 @given(st.integers(1, 400))
 def test_one_more_record_held_is_never_less_surprising(held):
     assert excess_p(held + 1, 401, 999, 0.01) <= excess_p(held, 401, 999, 0.01)
+
+
+@pytest.mark.parametrize("share", [0.005, 0.01, 0.03])
+def test_the_excess_of_a_huge_run_is_the_calibration_sets_luck_alone_and_found_in_no_time(share):
+    assert excess_p(int(share * 10**7), 10**7, 999, 0.01) == pytest.approx(beta.sf(share, 10, 990), rel=0.01)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poison_guard.errors import DataError
-from poison_guard.signals.anomaly.features import FeatureMap
+from poison_guard.errors import DataError, UsageError
+from poison_guard.signals.anomaly.features import FeatureMap, words
+from poison_guard.signals.anomaly.model import AnomalyModel
 
 
 def sessions(n, seed=0):
@@ -119,3 +120,74 @@ def test_records_are_compared_by_what_they_have():
     assert compared.shape == (3, 2)
     assert np.isnan(compared).tolist() == [[False, False], [True, False], [False, False]]
     assert np.allclose(compared[[0, 2]], features.transform(frame)[[0, 2], :2])
+
+
+def mapped(column):
+    features = FeatureMap().fit(pd.DataFrame({"feature.a": column}))
+    return features, features.transform(pd.DataFrame({"feature.a": column}))
+
+
+def test_durations_and_numbers_kept_as_objects_are_numbers():
+    seconds = np.random.default_rng(4).normal(60, 9, 300)
+    _, plain = mapped(seconds)
+    np.testing.assert_allclose(mapped(pd.to_timedelta(seconds, unit="s"))[1], plain, atol=1e-4)
+    np.testing.assert_array_equal(mapped(pd.Series(list(seconds), dtype=object))[1], plain)
+
+
+def test_a_cell_is_written_as_text_alike_alone_and_in_company():
+    moments = pd.Series([pd.Timestamp("2026-01-05"), pd.Timestamp("2026-01-05 10:00"), pd.NaT])
+    assert words(moments).to_list()[:2] == ["2026-01-05T00:00:00", "2026-01-05T10:00:00"]
+    assert words(moments)[:1].to_list() == words(moments[:1]).to_list()
+    assert words(moments).isna().to_list() == [False, False, True]
+
+
+def test_odd_objects_are_text_and_missing_ones_missing():
+    odd = pd.Series([b"\xff", np.array([0.5, 2.0]), {"a": 1}, None, float("nan"), pd.NA], dtype=object)
+    assert words(odd).to_list()[:3] == ["b'\\xff'", "[0.5, 2.0]", "{'a': 1}"]
+    assert words(odd).isna().sum() == 3
+
+
+def test_complex_numbers_and_a_map_that_was_not_fitted_are_clear_errors():
+    with pytest.raises(DataError, match=r"feature\.a.*complex"):
+        mapped([1j, 2.0])
+    with pytest.raises(UsageError, match="not fitted"):
+        FeatureMap().transform(sessions(3))
+
+
+def mixed(n, seed=0):
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((n, 5)).round(3)
+    return pd.DataFrame(
+        {
+            "feature.size": rng.random(n),
+            "feature.embedding": [str(v.tolist()) for v in vectors],
+            "feature.born": pd.date_range("2026-01-05", periods=n, freq="31min", tz="UTC").map(pd.Timestamp.isoformat),
+            "feature.kind": rng.choice(["a", "b"], n),
+        }
+    )
+
+
+def test_embeddings_and_moments_become_numbers_and_other_text_stays_a_name():
+    fitted = FeatureMap().fit(mixed(300))
+    assert [fitted.columns.count(f"feature.{name}") for name in ("size", "embedding", "born", "kind")] == [1, 5, 4, 1]
+    told = fitted.transform(mixed(20, seed=1))
+    assert told.shape == (20, 12)
+    assert np.isfinite(told).all()
+
+
+def test_a_broken_embedding_is_missing_and_that_is_surprising():
+    fitted, batch = FeatureMap().fit(mixed(300)), mixed(3, seed=1)
+    batch["feature.embedding"] = [batch["feature.embedding"][0], "[1, 2", None]
+    told = fitted.transform(batch)
+    assert told[1, -1] > told[0, -1] + 3
+    assert told[2, -1] == told[1, -1]
+    assert np.isnan(fitted.compared(batch)[1]).sum() == 5
+
+
+def test_an_embedding_unlike_the_trusted_ones_is_strange_and_named():
+    batch = mixed(50, seed=1)
+    batch.loc[:9, "feature.embedding"] = [str([9.0, -9.0, 9.0, -9.0, float(i)]) for i in range(10)]
+    evidence = AnomalyModel.fit(mixed(400), mixed(300, seed=2), device="cpu").evidence(batch)
+    assert evidence.p[:10].max() <= 0.01
+    assert evidence.p[10:].mean() > 0.3
+    assert {"embedding"} <= {name for row in range(10) for name in evidence.reasons[row].args["features"]}

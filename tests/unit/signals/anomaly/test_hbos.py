@@ -43,6 +43,13 @@ def test_a_gap_between_two_clusters_is_strange():
     assert scores[2] > scores[:2].max() + 2
 
 
+@pytest.mark.parametrize("unit", [1.0, 4.0, 0.1, 3e7])
+def test_the_commonest_value_scores_nothing_even_on_the_edge_of_a_bin(unit):
+    whole = np.round(np.random.default_rng(0).standard_normal(3000))[:, None] * unit
+    whole = np.concatenate([whole, -whole])  # the middle of its range is an edge, and its commonest value
+    assert fitted(whole).score([[0.0]])[0] == 0
+
+
 def test_outside_every_bin_is_at_least_as_strange_as_any_empty_bin_and_grows():
     scores = fitted().score([[0.0, 0.0], [9.0, 0.0], [90.0, 0.0], [-9.0, 0.0], [-90.0, 0.0]])
     assert scores[1:].min() >= scores[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -160,6 +161,20 @@ def test_no_rows_score_nothing_and_cannot_be_fitted_on(kind):
     assert fitted(kind).score(np.empty((0, 4))).shape == (0,)
     with pytest.raises(DataError, match="0 rows"):
         fitted(kind, np.empty((0, 4)))
+
+
+@each
+def test_many_rows_on_two_threads_score_bit_for_bit_as_on_one_and_leave_torch_as_it_was(kind):
+    detector = fitted(kind, X[:40], threads=2)
+    many = np.resize(Y, (65_536, 4))
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    two = detector.score(many)
+    with pytest.raises(DataError):
+        detector.score(iter([Y, Y[:, :2]]))
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+    detector.threads = 1
+    np.testing.assert_array_equal(two, detector.score(many))
 
 
 @each
