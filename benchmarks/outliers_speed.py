@@ -21,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 RESULTS = Path(__file__).parent / "results"
+COST = RESULTS / "outliers_speed.csv"
+KEY = ["detector", "rows", "wide"]
+EXTRA = ("sklearn iforest", "faiss")
 BATCH = 1000
-MIB = 2**20
 TWINS = {"mahalanobis": "mcd", "bagged_knn": "knn", "extended_iforest": "iforest", "ensemble": "iforest"}
 
 
@@ -80,7 +83,9 @@ def one(name: str, rows: int, width: int, device: str, threads: int) -> dict[str
     found = timed("fit", lambda: model.fit(X))
     if not name.startswith("pyod"):  # its fit has scored the rows
         found |= timed("all", lambda: score(X))
-    found |= min((timed("batch", lambda: score(batch)) for _ in range(5)), key=lambda took: took["batch"])
+    runs = [timed("batch", lambda: score(batch))]
+    runs += [timed("batch", lambda: score(batch)) for _ in range(4 if runs[0]["batch"] < 1 else 0)]
+    found |= min(runs, key=lambda took: took["batch"])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found | {"peak": max(0.0, (peak - before) / 1024)}
 
@@ -123,65 +128,53 @@ def cell(
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def ratio(peer_seconds: float | None, mine: float, limit: int) -> str:
-    if peer_seconds is None:
-        return f"> {limit / max(mine, 1e-4):.0f}×"
-    return f"{peer_seconds / max(mine, 1e-4):.1f}×"
+def others(name: str) -> str:
+    """Return PyOD's detector that `name` stands beside, or nothing."""
+    from outliers import peers
 
-
-def seconds(found: dict[str, float] | None, *keys: str, limit: int) -> str:
-    return f"> {limit}" if found is None else f"{sum(found.get(key, 0.0) for key in keys):.4g}"
+    twin = TWINS.get(name, name)
+    return f"pyod {twin}" if twin in peers() else ""
 
 
 def cpu(names: list[str], sizes: list[int], limit: int) -> None:
-    """Write one thread's cost of each detector beside PyOD's, with scikit-learn's forest and faiss's exact search."""
-    from outliers import peers
+    """Measure what `names` and their peers cost with one thread, keep it, and write the table of all that is kept."""
+    kept = pd.read_csv(COST).set_index(KEY)[["fit", "all", "batch"]] if COST.exists() else pd.DataFrame()
+    asked = dict.fromkeys(who for name in names for who in (name, others(name)) if who)
+    for rows in sizes:
+        for width in (16, 64):
+            for who in (*asked, *EXTRA):
+                found = cell(who, rows, width, limit) or {}
+                print(who, rows, width, found, flush=True)
+                row = pd.DataFrame([{key: found.get(key) for key in ("fit", "all", "batch")}])
+                row.index = pd.MultiIndex.from_tuples([(who, rows, width)], names=KEY)
+                kept = row.combine_first(kept[~kept.index.isin(row.index)] if len(kept) else kept)
+                kept.sort_index().to_csv(COST)
+    table(kept)
 
+
+def table(kept: pd.DataFrame) -> None:
+    """Write the kept costs, ours beside PyOD's."""
     lines = [
         "# Detectors: cost",
         "",
         f"`python benchmarks/outliers_speed.py cpu`. CPU seconds of one thread; batch: {BATCH:,} rows, best of 5.",
-        "PyOD's fit scores the fitted rows too and stands beside our fit and score of all rows.",
-        f"Stopped after {limit} seconds of the clock: `>`. scikit-learn: IsolationForest; faiss: exact search of 6",
-        "neighbours.",
+        "PyOD's fit scores the fitted rows too and stands beside our fit and score of all rows. Empty: stopped after",
+        "some minutes. scikit-learn: IsolationForest; faiss: exact search of 6 neighbours.",
         "",
         "| detector | rows | wide | PyOD fit | fit | fit + score all | ratio | PyOD batch | our batch | ratio |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    known = peers()
-    for rows in sizes:
-        for width in (16, 64):
-            for name in names:
-                mine = cell(name, rows, width, limit)
-                twin = TWINS.get(name, name)
-                theirs = cell(f"pyod {twin}", rows, width, limit) if twin in known else None
-                cells = [name, f"{rows:,}", width, *_row(mine, theirs, limit, twin in known)]
-                lines.append("| " + " | ".join(map(str, cells)) + " |")
-                (RESULTS / "outliers_speed.md").write_text("\n".join(lines) + "\n")
-                print(lines[-1], flush=True)
-            for other in ("sklearn iforest", "faiss"):
-                found = cell(other, rows, width, limit)
-                fit, every = (seconds(found, key, limit=limit) for key in ("fit", "all"))
-                batch = seconds(found, "batch", limit=limit)
-                lines.append(f"| *{other}* | {rows:,} | {width} | | {fit} | {every} | | | {batch} | |")
+    sizes = kept.index.droplevel("detector").unique().sort_values()
+    for rows, width in sizes:
+        here = kept.xs((rows, width), level=("rows", "wide"))
+        for name in (n for n in here.index if not n.startswith("pyod ")):
+            mine, theirs = here.loc[name], here.reindex([others(name)]).iloc[0]
+            cost = [mine["fit"], mine["fit"] + mine["all"]]
+            cells = [theirs["fit"], *cost, theirs["fit"] / cost[1], theirs["batch"], mine["batch"]]
+            cells.append(theirs["batch"] / mine["batch"])
+            shown = ["" if np.isnan(c) else f"{c:.1f}×" if at in (3, 6) else f"{c:.3g}" for at, c in enumerate(cells)]
+            lines.append(f"| {f'*{name}*' if name in EXTRA else name} | {rows:,} | {width} | {' | '.join(shown)} |")
     (RESULTS / "outliers_speed.md").write_text("\n".join(lines) + "\n")
-
-
-def _row(mine: dict[str, float] | None, theirs: dict[str, float] | None, limit: int, known: bool) -> list[str]:
-    if mine is None:
-        return ["", f"> {limit}", "", "", "", "", ""]
-    own = [seconds(mine, "fit", limit=limit), seconds(mine, "fit", "all", limit=limit)]
-    if not known:
-        return ["–", *own, "", "–", seconds(mine, "batch", limit=limit), ""]
-    total = mine["fit"] + mine["all"]
-    return [
-        seconds(theirs, "fit", limit=limit),
-        *own,
-        ratio(theirs and theirs["fit"], total, limit),
-        seconds(theirs, "batch", limit=limit) if theirs else "",
-        seconds(mine, "batch", limit=limit),
-        ratio(theirs["batch"], mine["batch"], limit) if theirs else "",
-    ]
 
 
 def wall(names: list[str], sizes: list[int], limit: int, device: str) -> None:
@@ -194,7 +187,7 @@ def wall(names: list[str], sizes: list[int], limit: int, device: str) -> None:
         for name in names:
             width, runs = (64, []) if gpu else (16, [cell(name, rows, 16, limit, threads=t) for t in (1, 2)])
             if gpu:
-                runs = [cell(who, rows, width, limit) for who in (f"pyod {TWINS.get(name, name)}", name)]
+                runs = [cell(who, rows, width, limit) if who else None for who in (others(name), name)]
                 runs.append(cell(name, rows, width, limit, device))
             took = [None if run is None else run["fit_wall"] + run.get("all_wall", 0.0) for run in runs]
             first, last = took[0] or limit, took[-1] or limit
@@ -208,14 +201,11 @@ def wall(names: list[str], sizes: list[int], limit: int, device: str) -> None:
 
 def memory(names: list[str], sizes: list[int], limit: int) -> None:
     """Write the peak memory above the input of fit, score of all rows and score of a batch."""
-    from outliers import peers
-
     head = "| detector | rows | wide | PyOD MiB | our MiB |"
     lines = ["# Detectors: peak memory above the input", "", head, "|---|---:|---:|---:|---:|"]
     for rows in sizes:
         for name in names:
-            twin = TWINS.get(name, name)
-            theirs = cell(f"pyod {twin}", rows, 16, limit) if twin in peers() else None
+            theirs = cell(others(name), rows, 16, limit) if others(name) else None
             found = (theirs, cell(name, rows, 16, limit))
             peaks = ["–" if run is None else f"{run['peak']:.0f}" for run in found]
             lines.append(f"| {name} | {rows:,} | 16 | {' | '.join(peaks)} |")
