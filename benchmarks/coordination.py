@@ -125,7 +125,9 @@ class Feed:
             calibration=empty,
             trusted_hash="",
             controls=self.world.controls if self.world.controls is not None else pd.DataFrame(),
-            answers=about[["record_id", "item_id", "source_id", "answer", "observed_at", "source_since"]],
+            answers=about[["record_id", "item_id", "source_id", "answer", "observed_at", "source_since"]].assign(
+                verdict=0
+            ),
             known=pd.DataFrame({k: pd.Series(dtype="str") for k in ("record_id", "content_hash", "place")}),
             schema={},
             memory=memory[[*MEMORY, "place"]].reset_index(drop=True),
