@@ -8,6 +8,7 @@ folder in `POISON_GUARD_DATA` and skipped where it is absent.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -276,4 +277,8 @@ def main(seeds: int, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2:])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("seeds", type=int, nargs="?", default=5)
+    parser.add_argument("names", nargs="*", metavar="KIND", choices=[*KINDS, []], help="these kinds only; not written")
+    given = parser.parse_args()
+    main(given.seeds, given.names)
