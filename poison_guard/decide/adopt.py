@@ -11,6 +11,7 @@ from poison_guard.decide.pushed import pushed_loss
 __all__ = ["adopt"]
 
 _COVERED = 0.5  # share of the items with an established voter, from which on newcomers alone adopt nothing
+_SPLIT = 0.3  # share of the established sources' votes against the label, two at least, that newcomers cannot outvote
 _COLUMNS = ["item_id", "label", "probability", "adopted", "why"]
 
 
@@ -30,10 +31,13 @@ def adopt(
     campaign, which counts as one vote an item); `conflicts` is ``item_id, established_answer, new_answer``; `controls`
     ``item_id, answer``. The probability is lowered where the votes look pushed, as `heard` tells pushes: ``item_id,
     vote`` of all that was said lately, of these and other items (by default what is accepted and held). `why` is one of
-    ``adopted, control, too_few, uncertain, disputed, conflict, contested, unproven, pushed``: *contested* means that
-    held votes pull elsewhere and fewer than `min_answers` established sources support the label, so that holding the
-    wrong side cannot decide it; *unproven* that newcomers alone say so, where established sources speak of most items;
-    *pushed* that the label would be certain enough, were it certain that nobody pushed it.
+    ``adopted, control, too_few, uncertain, disputed, conflict, contested, unproven, split, pushed``: *contested* means
+    that held votes pull elsewhere and fewer than `min_answers` established sources support the label, so that holding
+    the wrong side cannot decide it; *unproven* that newcomers alone say so, where established sources speak of most
+    items; *split* that established sources disagree, and newcomers would settle it; *pushed* that the label would be
+    certain enough, were it certain that nobody pushed it.
+
+    References: Resnick & Sami (2007), "The Influence Limiter" (*unproven* and *split*).
     """
     items = pd.DataFrame({"item_id": pd.unique(pd.concat([accepted["item_id"], held["item_id"]], ignore_index=True))})
     table = items.merge(posterior, on="item_id", how="left").rename(columns={"answer": "label"})
@@ -51,10 +55,11 @@ def adopt(
             table["disputed"].to_numpy(bool, na_value=True),
             (n_against >= 2) & (n_established < policy.min_answers),
             unproven,
+            _split(accepted, held, table),
             alone < policy.adopt_probability,
             probability < policy.adopt_probability,
         ],
-        ["control", "too_few", "conflict", "disputed", "contested", "unproven", "uncertain", "pushed"],
+        ["control", "too_few", "conflict", "disputed", "contested", "unproven", "split", "uncertain", "pushed"],
         default="adopted",
     )
     known = dict(zip(controls["item_id"], controls["answer"], strict=True))
@@ -75,6 +80,15 @@ def _mostly_known(votes: pd.DataFrame) -> bool:
     if not len(votes):
         return False
     return bool(votes["established"].astype(bool).groupby(votes["item_id"]).any().mean() >= _COVERED)
+
+
+def _split(accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+    """Return ``(items,)`` whether too many established sources, held with a campaign or not, give one other answer."""
+    spoken = accepted if "voice" not in held else pd.concat([accepted, held.dropna(subset=["voice"])])
+    old = spoken[spoken["established"].astype(bool)].merge(table[["item_id", "label"]], on="item_id")
+    against = old[old["vote"] != old["label"]].groupby(["item_id", "vote"]).size().groupby(level=0).max()
+    most = table["item_id"].map(against).fillna(0).to_numpy(float)
+    return (most >= 2) & (most >= _SPLIT * _count(old, table))
 
 
 def _voices(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

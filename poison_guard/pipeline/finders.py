@@ -50,6 +50,11 @@ class Seen:
         """What was said before: the columns of `timed`, without what people rejected."""
         return self.earlier[self.counted].drop(columns="received_at")
 
+    @property
+    def new_votes(self) -> pd.Series:
+        """`newcomer` of the rows of `timed` and then of `earlier_votes`."""
+        return pd.Series(self.newcomer[np.r_[np.ones(len(self.scored), bool), self.counted]])
+
 
 @dataclass(frozen=True, slots=True)
 class Finder:
@@ -93,15 +98,13 @@ def _lockstep(seen: Seen, alpha: float) -> list[Campaign]:
 def _agreement(seen: Seen, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.agreement import agreement
 
-    return agreement(seen.timed, alpha=alpha, earlier=seen.earlier_votes)
+    return agreement(seen.timed, alpha=alpha, newcomer=seen.new_votes, earlier=seen.earlier_votes)
 
 
 def _cohort_traits(seen: Seen, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.cohort_traits import cohort_traits
 
-    keep = np.r_[np.ones(len(seen.scored), bool), seen.counted]
-    newcomer = pd.Series(seen.newcomer[keep])
-    return cohort_traits(seen.timed, alpha=alpha, newcomer=newcomer, earlier=seen.earlier_votes)
+    return cohort_traits(seen.timed, alpha=alpha, newcomer=seen.new_votes, earlier=seen.earlier_votes)
 
 
 def _rare_claims(seen: Seen, alpha: float) -> list[Campaign]:

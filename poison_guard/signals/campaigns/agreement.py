@@ -37,6 +37,8 @@ class _Votes:
     """Code of the (item, answer) pair."""
     row: np.ndarray
     """Position in the frame."""
+    known: np.ndarray
+    """Whether it is the answer that settles the item among established sources: that two give it is no sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class _Links:
     """Adjusted chance that they agree as much without knowing of each other."""
 
 
-def agreement(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None = None) -> list[Campaign]:
+def agreement(
+    frame: pd.DataFrame, *, alpha: float, newcomer: pd.Series | None = None, earlier: pd.DataFrame | None = None
+) -> list[Campaign]:
     """Return groups of at least four sources in a campaign frame that all but always agree on disputed items.
 
     `frame` has ``record_id, item_id, source_id, vote``. Null: on each item, who gave which of its answers is chance, so
@@ -59,11 +63,15 @@ def agreement(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None
     are the votes on disputed items that two of the group give alike. `earlier` (the same columns, of former batches) is
     evidence like the rest, and named apart. Sources that share few disputed items cannot be told from honest ones.
 
+    `newcomer` is a bool a row of `frame` and then of `earlier`; by default all are. Newcomers cannot make others a
+    group by contradicting them: to give the answer that established sources, two at least, agree on is no sign.
+
     References: Beutel et al. (2013), "CopyCatch"; Hooi et al. (2016), "FRAUDAR" (weights that resist camouflage);
     Chernoff (1952).
     """
     both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
-    votes = _disputed(both)
+    new = np.ones(len(both), bool) if newcomer is None else np.asarray(newcomer, bool)
+    votes = _disputed(_table(both, new))
     links = _links(votes)
     if not len(links.p) or links.p.min() > alpha:
         return []
@@ -76,28 +84,36 @@ def agreement(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None
         best = float(p[group == g].min())
         if len(sources) < _MIN_SOURCES or best > alpha:
             continue
-        mine = np.isin(votes.source, sources)
-        alike = np.flatnonzero(mine & (np.bincount(votes.pair, mine)[votes.pair] >= 2))
-        if (votes.row[alike] < len(frame)).any():
-            found.append(_campaign(both, len(frame), votes, alike, mine, best))
+        mine = np.isin(votes.source, sources) & ~votes.known
+        rows = votes.row[mine & (np.bincount(votes.pair, mine)[votes.pair] >= 2)]
+        if (rows < len(frame)).any():
+            found.append(_campaign(both, len(frame), rows, int(mine.sum()), best))
     return found
 
 
-def _disputed(both: pd.DataFrame) -> _Votes:
+def _table(both: pd.DataFrame, new: np.ndarray) -> pd.DataFrame:
+    """Return the votes as codes, one row a source, item and answer: ``item_id, source_id, vote, pair, row, new``."""
     whole = both[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
     table = pd.DataFrame({c: pd.factorize(both[c], sort=True)[0] for c in ("item_id", "source_id", "vote")})
-    table["row"] = np.arange(len(both))
-    table = table[whole].sort_values(["item_id", "vote", "source_id", "row"], kind="stable")
+    table = table.assign(row=np.arange(len(both)), new=new)[whole]
+    table["new"] = table.groupby("source_id")["new"].transform("any")
+    table = table.sort_values(["item_id", "vote", "source_id", "row"], kind="stable")
     table = table.drop_duplicates(["item_id", "source_id", "vote"])
-    answers = int(table["vote"].max()) + 1 if len(table) else 1
-    pair = table["item_id"] * answers + table["vote"]
+    return table.assign(pair=table["item_id"] * (int(table["vote"].max()) + 1 if len(table) else 1) + table["vote"])
+
+
+def _disputed(table: pd.DataFrame) -> _Votes:
+    """Return the votes of a table on the items that they dispute."""
     total = table.groupby("item_id")["row"].transform("size")
-    top = table.groupby(pair)["row"].transform("size").groupby(table["item_id"]).transform("max")
+    top = table.groupby("pair")["row"].transform("size").groupby(table["item_id"]).transform("max")
     open_ = ((total >= _MIN_VOTES) & (top < _SETTLED * total)).to_numpy()
     open_ = open_ & _affordable(table["item_id"].to_numpy(), total.to_numpy(), open_)
-    codes = pd.factorize(pair[open_])[0]
+    old = ~table["new"]
+    alike, voters = old.groupby(table["pair"]).transform("sum"), old.groupby(table["item_id"]).transform("sum")
+    known = ((alike >= 2) & (alike >= _SETTLED * voters)).to_numpy(bool)
+    pairs = pd.factorize(table["pair"][open_])[0]
     told = table[open_]
-    return _Votes(told["item_id"].to_numpy(), told["source_id"].to_numpy(), codes, told["row"].to_numpy())
+    return _Votes(told["item_id"].to_numpy(), told["source_id"].to_numpy(), pairs, told["row"].to_numpy(), known[open_])
 
 
 def _affordable(item: np.ndarray, total: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -116,7 +132,8 @@ def _links(votes: _Votes) -> _Links:
     if not len(votes.item):
         return _Links(nothing, nothing, np.zeros(0))
     a, b = _pairs(votes.item)
-    a, b = a[votes.source[a] != votes.source[b]], b[votes.source[a] != votes.source[b]]
+    told = (votes.source[a] != votes.source[b]) & ~(votes.known[a] & votes.known[b])
+    a, b = a[told], b[told]
     agree = votes.pair[a] == votes.pair[b]
     rate = pd.Series(agree).groupby(votes.item[a]).transform("mean").to_numpy()
     low, high = np.minimum(votes.source[a], votes.source[b]), np.maximum(votes.source[a], votes.source[b])
@@ -148,18 +165,19 @@ def _pairs(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(left), np.concatenate(right)
 
 
-def _campaign(both: pd.DataFrame, n_own: int, votes: _Votes, alike: np.ndarray, mine: np.ndarray, p: float) -> Campaign:
+def _campaign(both: pd.DataFrame, n_own: int, rows: np.ndarray, told: int, p: float) -> Campaign:
+    members = both.iloc[rows]
     return finding(
         both,
-        votes.row[alike],
+        rows,
         kind="agreement",
         p=max(p, SMALLEST_P),
-        strength=len(alike) / mine.sum(),
+        strength=len(rows) / told,
         who="source_id",
         args={
-            "n_records": len(alike),
-            "n_sources": len(np.unique(votes.source[alike])),
-            "n_items": len(np.unique(votes.item[alike])),
+            "n_records": len(rows),
+            "n_sources": members["source_id"].nunique(),
+            "n_items": members["item_id"].nunique(),
         },
         n_own=n_own,
     )

@@ -14,6 +14,7 @@ from scipy import special
 from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_high
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.finding import finding
+from poison_guard.signals.campaigns.pushers import pushers
 
 __all__ = ["BIRTHS", "cohort_traits"]
 
@@ -61,8 +62,8 @@ def cohort_traits(
     items) or by more clear items than chance gives (binomial), corrected for the number of cohorts; among honest
     independent sources any is with chance at most `alpha`. Few votes say little of that rate, so proof is by all rates
     they allow (beta-binomial): a crowd that errs often or alike is no campaign. The records of a proven cohort are the
-    votes on the items that then stand out at the likeliest rate, a twentieth of them falsely at most, and what those
-    who push at least two of them give alike against the rest.
+    votes on the items that then stand out at the likeliest rate, a twentieth of them falsely at most, and what its
+    `pushers` of at least two of them give alike against the rest.
 
     References: Cao et al. (2012), "Aiding the Detection of Fake Accounts in Large Scale Social Online Services" (new
     accounts together); Skellam (1948), "A Probability Distribution Derived from the Binomial Distribution" (beta-
@@ -208,6 +209,7 @@ def _pushes(votes: _Votes, member: np.ndarray, items: pd.DataFrame) -> np.ndarra
     pushed = member & np.isin(votes.pair, items["pair"].to_numpy()[clear])
     for _ in range(_ROUNDS):
         pusher = member & (np.bincount(votes.source, pushed)[votes.source] >= 2)
+        pusher &= pushers(votes.item, votes.source, pushed)
         company = np.bincount(votes.pair, pusher)[votes.pair]
         more = pushed | (pusher & (company >= 2) & (_rest_says_other(votes, pusher)))
         if (more == pushed).all():

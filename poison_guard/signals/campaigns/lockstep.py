@@ -11,6 +11,7 @@ from poison_guard.numerics.graphs import components
 from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_sum_high
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.finding import finding, times
+from poison_guard.signals.campaigns.pushers import pushers
 
 __all__ = ["WINDOWS", "lockstep"]
 
@@ -141,8 +142,16 @@ def _groups(rows: _Rows, p: np.ndarray, width: float, alpha: float) -> list[_Pus
     for g in np.unique(group):
         sources = np.unique(rows.source[chosen[sure]][group == g])
         if len(sources) >= _MIN_SOURCES and p[sources].min() <= alpha:
-            found.append(_Push(chosen[of == g], float(p[sources].min()), width))
+            found.append(_Push(_own(rows, chosen[of == g], p <= alpha), float(p[sources].min()), width))
     return found
+
+
+def _own(rows: _Rows, chosen: np.ndarray, proven: np.ndarray) -> np.ndarray:
+    """Return those of the `chosen` rows that are by proven sources, or by others who are `pushers` of them."""
+    pushed = np.zeros(len(rows.item), bool)
+    pushed[chosen] = True
+    with_them = pushers(rows.item, rows.source, pushed)
+    return chosen[proven[rows.source[chosen]] | with_them[chosen]]
 
 
 def _said_by_all(rows: _Rows, in_burst: np.ndarray) -> np.ndarray:

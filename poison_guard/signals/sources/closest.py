@@ -14,9 +14,9 @@ __all__ = ["MAX_CANDIDATES", "closest", "is_free_text"]
 
 MAX_CANDIDATES = 24
 """Different answers of an item that are compared: the most frequent ones, then those of the most frequent words."""
-_WORDS = 4  # mean words of an answer from which it is free text
-_REPEATS = 0.5  # share of the votes that somebody else repeats exactly, up to which exact counting is no use
-_LOOKED_AT = 1000  # answers that tell what kind of text it is
+_WORDS = 4  # of the typical item's most frequent answer, from which it is free text
+_REPEATS = 0.5  # share of the typical item's votes for that answer, up to which exact counting is no use
+_LOOKED_AT = 1000  # items that tell what kind of text it is
 _ROUNDS = 5
 _COLD = 5.0  # answers at the mean distance that every source is taken to have given before
 _MOST = 10.0  # times the mean that a source can weigh
@@ -35,15 +35,25 @@ class _Pairs:
 
 
 def is_free_text(votes: Votes) -> bool:
-    """Return whether the answers are long free text that hardly anybody repeats word by word."""
-    n = len(votes.answers)
-    if n <= OPEN_ANSWERS:
+    """Return whether the answers are long free text that people hardly ever give word by word.
+
+    The typical item decides, by the median: what is repeated on fewer than half of all items, by however many accounts,
+    cannot turn texts into labels, under which every honest answer that misses by a letter would be wrong.
+    """
+    if len(votes.answers) <= OPEN_ANSWERS:
         return False
-    some = votes.answers[np.unique(np.linspace(0, n - 1, min(n, _LOOKED_AT)).astype(int))]
-    if np.mean([len(words(str(text))) for text in some]) < _WORDS:
+    size = np.bincount(votes.item, minlength=len(votes.items))
+    asked = np.flatnonzero(size >= min(2, size.max(initial=0)))
+    some = np.unique(asked[np.linspace(0, len(asked) - 1, min(len(asked), _LOOKED_AT)).astype(int)])
+    looked = np.isin(votes.item, some)
+    pair = votes.item[looked] * len(votes.answers) + votes.answer[looked]
+    keys, counts = np.unique(pair, return_counts=True)
+    item, answer = np.divmod(keys, len(votes.answers))
+    order = np.lexsort((answer, -counts, item))
+    top = order[np.unique(item[order], return_index=True)[1]]
+    if np.median(counts[top] / size[item[top]]) > _REPEATS:
         return False
-    counts = np.unique(votes.item * n + votes.answer, return_counts=True)[1]
-    return bool(counts[counts > 1].sum() <= _REPEATS * len(votes.item))
+    return bool(np.median([len(words(str(text))) for text in votes.answers[answer[top]]]) >= _WORDS)
 
 
 def closest(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:

@@ -121,7 +121,7 @@ def _items(items: pd.DataFrame) -> dict[str, Any]:
     if not len(items):
         return {}
     waiting = items[~items["adopted"].astype(bool)]
-    shown = waiting[waiting["why"].isin(["disputed", "contested", "conflict", "pushed", "unproven"])]
+    shown = waiting[waiting["why"].isin(["disputed", "contested", "conflict", "pushed", "unproven", "split"])]
     return {
         "why": dict(Counter(items["why"].astype(str))),
         "disputed": shown.sort_values(["probability", "item_id"], ascending=[False, True]).head(6).to_dict("records"),

@@ -84,7 +84,7 @@ def crowded(n, *, extra=0):
 
 
 def test_labels_that_look_pushed_wait_and_the_others_are_adopted():
-    table, certain = crowded(500, extra=8)
+    table, certain = crowded(500, extra=12)
     out = adopt(certain, table, NO_VOTES, NO_CONFLICT, NO_CONTROLS, Policy()).set_index("item_id")
     aimed = out.index.isin([f"k{i}" for i in range(0, 500, 5)])
     assert set(out.loc[aimed, "why"]) == {"pushed"}
@@ -108,3 +108,19 @@ def test_newcomers_alone_adopt_nothing_where_most_items_have_established_voters(
     assert out["why"].to_dict() == {"i": "unproven", "j": "adopted"}
     new = mixed.assign(established=False)
     assert adopt(certain, new, NO_VOTES, NO_CONFLICT, NO_CONTROLS, Policy())["adopted"].all()
+
+
+def test_newcomers_do_not_settle_what_established_sources_are_split_about():
+    new = votes(*[("i", "a")] * 12, established=False)
+    assert why(accepted=pd.concat([votes(*[("i", "a")] * 5, *[("i", "b")] * 5), new])) == ("split", False, "a")
+    assert why(accepted=pd.concat([votes(*[("i", "a")] * 5, *[("i", "b")] * 2), new]))[0] == "adopted"
+    assert why(accepted=pd.concat([votes(*[("i", "a")] * 2, *[("i", "b")]), new]))[0] == "adopted"
+    scattered = votes(*[("i", "a")] * 5, *[("i", b) for b in "bcdef"])
+    assert why(accepted=pd.concat([scattered, new]))[0] == "adopted"
+
+
+def test_established_sources_held_with_a_campaign_still_count_as_a_side():
+    held = votes(*[("i", "b")] * 3).assign(voice="c-1")
+    accepted = pd.concat([votes(*[("i", "a")] * 4), votes(*[("i", "a")] * 6, established=False)])
+    assert why(accepted=accepted, held=held)[0] == "split"
+    assert why(accepted=accepted, held=held.drop(columns="voice"))[0] == "adopted"  # held by what they are worth

@@ -33,7 +33,21 @@ def test_auto_takes_long_text_for_what_it_is_and_short_words_not():
     frame, _ = transcripts(0)
     assert consensus(frame).model == "closest"
     assert consensus(frame.assign(answer=frame["answer"].str.split().str[0])).model == "one_coin"
-    assert consensus(pd.concat([frame, frame.assign(source_id="z" + frame["source_id"])])).model == "one_coin"
+    known, truth = transcripts(0)
+    said = (
+        known["item_id"].map(truth).where(np.arange(len(known)) % 5 > 0, known["answer"])
+    )  # phrases typed as they are
+    assert consensus(known.assign(answer=said)).model == "one_coin"
+
+
+def test_many_accounts_that_repeat_texts_word_by_word_do_not_make_labels_of_them():
+    frame, truth = transcripts(0)
+    for some in (truth.iloc[:24], frame.drop_duplicates("item_id").set_index("item_id")["answer"].iloc[:24]):
+        sybils = pd.DataFrame(
+            {"item_id": np.repeat(some.index, 500), "source_id": [f"z{k}" for k in range(500)] * 24,
+             "answer": np.repeat(some.to_numpy(), 500)}
+        )  # fmt: skip
+        assert consensus(pd.concat([frame, sybils], ignore_index=True)).model == "closest"
 
 
 @pytest.mark.parametrize("seed", range(3))
