@@ -227,7 +227,7 @@ def _items(
     """Return which labels are adopted, from this batch's accepted votes and those accepted before and not recalled."""
     if not contract.vote:
         return pd.DataFrame({"item_id": [], "label": [], "probability": [], "adopted": [], "why": []})
-    from poison_guard.signals.sources import consensus
+    from poison_guard.signals.sources import consensus, reworded
 
     votes = scored[["item_id", "source_id", "vote"]].assign(established=found.established)
     told = decisions.iloc[: len(scored)]
@@ -240,12 +240,23 @@ def _items(
     by_campaign = earlier["record_id"].map(recalls.set_index("record_id")["campaign_id"])
     gone = before[late].assign(voice=by_campaign[late])
     yes = pd.concat([votes[accepted], before[~late]], ignore_index=True)
-    result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model="auto")
     held = votes.assign(voice=told["campaign_id"].to_numpy(object))[whole & together]
     held = pd.concat([held, gone], ignore_index=True)
     said = pd.concat([votes[whole], earlier_records(scored, state, Place.REJECTED)], ignore_index=True)
     heard = said[["item_id", "vote"]].dropna()
+    alike = _wordings(yes, held, state)
+    yes, held, heard = (reworded(part, alike, "vote") for part in (yes, held, heard))
+    result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model="auto")
     return adopt(result.items, yes, held, found.conflicts, state.controls, contract.policy, heard)
+
+
+def _wordings(yes: pd.DataFrame, held: pd.DataFrame, state: State) -> Mapping[tuple[str, str], str]:
+    """Return how free text is written alike, in the words of what is accepted where there is any."""
+    from poison_guard.signals.sources import wordings
+
+    both = pd.concat([yes.assign(fine=True), held.assign(fine=False)], ignore_index=True)
+    trusted = both["fine"].astype(bool) & both["established"].astype(bool)
+    return wordings(both.rename(columns={"vote": "answer"}), controls=state.controls, trusted=trusted)
 
 
 def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: Globals) -> pd.DataFrame:

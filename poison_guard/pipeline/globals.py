@@ -53,7 +53,7 @@ def _conflicts(
     scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State, campaigns: tuple[Campaign, ...]
 ) -> pd.DataFrame:
     """Return the items where newcomers contradict established sources, a campaign's newcomers left out."""
-    from poison_guard.signals.sources import cohort_conflict
+    from poison_guard.signals.sources import cohort_conflict, reworded, wordings
 
     alone = ~seen_before(scored, state) & ~(_in_campaign(scored, campaigns) & ~old.to_numpy(bool))
     spoken = _votes(scored[alone])
@@ -62,7 +62,8 @@ def _conflicts(
     before = before[before["established"] | ~before["record_id"].isin(members)]
     if not contract.has("source_since"):  # nobody's age is known: what was accepted has a history of its own
         before = before.assign(established=True)
-    return cohort_conflict(*_spoken(spoken, old[spoken.index], before))
+    votes, trusty = _spoken(spoken, old[spoken.index], before)
+    return cohort_conflict(reworded(votes, wordings(votes, controls=state.controls, trusted=trusty)), trusty)
 
 
 def _in_campaign(scored: pd.DataFrame, campaigns: tuple[Campaign, ...]) -> np.ndarray:

@@ -6,6 +6,7 @@ from poison_guard.signals.sources.cohorts import cohort_conflict, established
 from poison_guard.signals.sources.consensus import MODELS, Consensus, consensus
 from poison_guard.signals.sources.history import score_history
 from poison_guard.signals.sources.reliability import score_sources
+from poison_guard.signals.sources.wording import reworded, wordings
 
 __all__ = [
     "MODELS",
@@ -16,7 +17,9 @@ __all__ = [
     "consensus",
     "consensus_of",
     "established",
+    "reworded",
     "score_history",
     "score_sources",
     "update",
+    "wordings",
 ]

@@ -14,8 +14,8 @@ __all__ = ["MAX_CANDIDATES", "closest", "is_free_text"]
 
 MAX_CANDIDATES = 24
 """Different answers of an item that are compared: the most frequent ones, then those of the most frequent words."""
-_WORDS = 4  # of the typical item's most frequent answer, from which it is free text
-_REPEATS = 0.5  # share of the typical item's votes for that answer, up to which exact counting is no use
+_WORDS = 4  # of the most frequent answer to the typical item, from which it is free text
+_REPEATS = 0.5  # share of the others who repeat it there, up to which exact counting is no use
 _LOOKED_AT = 1000  # items that tell what kind of text it is
 _ROUNDS = 5
 _COLD = 5.0  # answers at the mean distance that every source is taken to have given before
@@ -43,15 +43,14 @@ def is_free_text(votes: Votes) -> bool:
     if len(votes.answers) <= OPEN_ANSWERS:
         return False
     size = np.bincount(votes.item, minlength=len(votes.items))
-    asked = np.flatnonzero(size >= min(2, size.max(initial=0)))
-    some = np.unique(asked[np.linspace(0, len(asked) - 1, min(len(asked), _LOOKED_AT)).astype(int)])
+    some = np.unique(np.linspace(0, len(size) - 1, min(len(size), _LOOKED_AT)).astype(int))
     looked = np.isin(votes.item, some)
     pair = votes.item[looked] * len(votes.answers) + votes.answer[looked]
     keys, counts = np.unique(pair, return_counts=True)
     item, answer = np.divmod(keys, len(votes.answers))
     order = np.lexsort((answer, -counts, item))
     top = order[np.unique(item[order], return_index=True)[1]]
-    if np.median(counts[top] / size[item[top]]) > _REPEATS:
+    if np.median((counts[top] - 1) / np.maximum(size[item[top]] - 1, 1)) > _REPEATS:
         return False
     return bool(np.median([len(words(str(text))) for text in votes.answers[answer[top]]]) >= _WORDS)
 

@@ -76,5 +76,5 @@ def test_a_chain_cannot_be_checked_with_another_key(written):
 def test_no_name_of_a_record_or_source_stands_in_the_chain(written):
     with written.read() as conn:
         bodies = " ".join(conn.execute(sa.select(tables.events.c.body)).scalars())
-    for name in ("a1", "a2", "user-", "fine", "audit"):
-        assert f'"{name}' not in bodies
+    for name in ('"a1"', '"a2"', '"user-', '"fine', '"audit'):  # a hash may begin with a1
+        assert name not in bodies

@@ -1,0 +1,86 @@
+"""Free-text answers that say nearly the same count as one answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poison_guard.signals.sources.wording import reworded, wordings
+
+SAID = [
+    "The quick brown fox jumps over the lazy dog.",
+    "the quick brown fox jumps over a lazy dog",
+    "buy cheap pills at the store of my friend",
+    "the quick brown fox, jumps over the lazy dog!",
+]
+KNOWN = "the quick brown fox jumps over the lazy dog"
+CONTROLS = pd.DataFrame({"item_id": ["x", "c", "c"], "answer": [None, KNOWN, KNOWN]})
+
+
+def votes(*, each: int = 10) -> pd.DataFrame:
+    """Four answers to one item, among others that nobody repeats."""
+    rows = [("c", f"s{k}", text) for k, text in enumerate(SAID)]
+    rows += [(f"i{k}", f"s{k % 4}", f"sentence number {k} speaks of thing {k * 7} and more") for k in range(each * 4)]
+    return pd.DataFrame(rows, columns=["item_id", "source_id", "answer"])
+
+
+def written(frame: pd.DataFrame, **how) -> list[str]:
+    told = reworded(frame, wordings(frame, **how))
+    return told.loc[told["item_id"] == "c", "answer"].tolist()
+
+
+def test_an_answer_that_says_nearly_the_same_is_written_as_the_control_is():
+    assert written(votes(), controls=CONTROLS) == [KNOWN, KNOWN, SAID[2], KNOWN]
+    told = reworded(votes(), wordings(votes(), controls=CONTROLS))
+    assert told.loc[told["item_id"] != "c", "answer"].tolist() == votes().loc[4:, "answer"].tolist()
+
+
+def test_without_a_control_the_answer_nearest_to_the_others_is_the_wording():
+    first, second, third, fourth = written(votes())
+    assert first == second == fourth
+    assert first in (SAID[0], SAID[3])
+    assert third == SAID[2]
+
+
+def test_newcomers_do_not_choose_the_words_of_established_sources():
+    twisted = "the quick brown fox jumps over the lazy dog never"
+    many = pd.DataFrame({"item_id": "c", "source_id": [f"z{k}" for k in range(50)], "answer": twisted})
+    both = pd.concat([votes(), many], ignore_index=True)
+    known = np.arange(len(both)) < len(votes())
+    assert set(written(both)) == {twisted, SAID[2]}
+    assert set(written(both, trusted=known)) <= {*SAID}
+    assert set(written(both, trusted=pd.Series(known))) == set(written(both, trusted=known))
+
+
+def test_short_answers_and_empty_feeds_are_left_alone():
+    short = pd.DataFrame({"item_id": ["c", "c"], "source_id": ["a", "b"], "answer": ["Seven", "seven"]})
+    assert wordings(short, controls=pd.DataFrame({"item_id": ["c"], "answer": ["seven"]})) == {}
+    assert reworded(short, {}) is short
+    assert wordings(short.head(0)) == {}
+
+
+def test_ids_that_are_numbers_and_missing_answers_are_met():
+    frame = votes().assign(item_id=lambda t: pd.factorize(t["item_id"])[0].astype(float))
+    frame.loc[len(frame)] = [0.0, "z", None]
+    told = reworded(frame, wordings(frame))
+    assert told["answer"].isna().tolist() == frame["answer"].isna().tolist()
+    assert len(set(told.loc[[0, 1, 3], "answer"])) == 1
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000))
+def test_row_order_is_without_effect_and_a_second_time_changes_nothing(seed):
+    r = np.random.default_rng(seed)
+    vocabulary = np.array([f"w{k}" for k in range(60)])
+    truth = {f"i{k}": r.choice(vocabulary, 10) for k in range(8)}
+    rows = [
+        (name, f"s{k}", " ".join(np.where(r.random(10) < 0.15, r.choice(vocabulary, 10), text)))
+        for name, text in truth.items()
+        for k in range(6)
+    ]
+    frame = pd.DataFrame(rows, columns=["item_id", "source_id", "answer"])
+    table = wordings(frame)
+    assert wordings(frame.sample(frac=1, random_state=seed % 1000)) == table
+    assert not {(item, wording) for (item, _), wording in table.items()} & set(table)
