@@ -35,7 +35,7 @@ DRILLS: Mapping[str, Drill] = _all(
         "coordinated:make_twin",
         "a group agrees on one wrong answer for each item it targets",
         "AML.T0020",
-        remains="Items with too few honest answers left are deferred, and those that established people are split about.",
+        remains="Items with too few honest answers left wait, and those that established people are split about.",
         days=({"share": 0.6},),
         on="crowd",
         real=({"share": 0.3}, {"share": 0.6}, {"share": 0.9}),

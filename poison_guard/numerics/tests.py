@@ -55,8 +55,10 @@ def binomial_sum_high(
     """
     total = np.bincount(of, weight * hits, minlength=size)
     log_p = np.zeros(size)
+    with np.errstate(divide="ignore"):
+        hit, miss = np.log(rate), np.log1p(-rate)
     for tilt in _TILTS:
-        growth = np.log1p(rate * np.expm1(tilt * weight)) * trials
+        growth = np.logaddexp(miss, hit + tilt * weight) * trials
         log_p = np.minimum(log_p, np.bincount(of, growth, minlength=size) - tilt * total)
     return _clip(np.exp(log_p))
 

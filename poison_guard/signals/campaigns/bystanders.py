@@ -46,14 +46,17 @@ class Bystanders:
     def newness(self, new: np.ndarray, first: float, last: float) -> float:
         """Return the chance that so many of a group's speakers, ``(k,)`` bool, are new.
 
-        By the share of new ones among all, or among those who spoke between `first` and `last` where it is higher: when
-        a crowd of newcomers arrives, it is no wonder that they are who says the same.
+        By the share of new ones among all, or among those who spoke between `first` and `last` where it is higher. 1
+        where these others bring as many new ones beyond their usual share as the group has: when a crowd of newcomers
+        arrives, it is no wonder that they are who says the same.
         """
         a = np.searchsorted(self.hourly, first, side="left")
         b = max(a, np.searchsorted(self.hourly, last, side="right"))
         come, fresh = b - a + _WEIGHT, self.new_until[b] - self.new_until[a] + self.rate * _WEIGHT
-        now = beta_low(fresh, come - fresh, _SURELY)
-        return float(binomial_high(new.sum(), len(new), max(self.rate, float(now))))
+        now = float(beta_low(fresh, come - fresh, _SURELY))
+        if new.sum() <= come * (now - self.rate):
+            return 1.0
+        return float(binomial_high(new.sum(), len(new), max(self.rate, now)))
 
     def haste(self, at: np.ndarray) -> float:
         """Return a bound of the chance that half of a group falls into as short a time as its densest half did.

@@ -72,3 +72,12 @@ def test_adjusted_p_values_of_a_known_case():
 def test_two_p_values_combine_to_what_the_chi_square_says(a, b):
     expected = stats.chi2.sf(-2 * (np.log(a) + np.log(b)), 4)
     assert fisher(a, b) == pytest.approx(max(expected, SMALLEST_P), rel=1e-6)
+
+
+def test_a_sum_of_very_rare_hits_overflows_nowhere():
+    one = np.zeros(3, int)
+    with np.errstate(all="raise", under="ignore", divide="raise"):
+        (p,) = binomial_sum_high(one, np.ones(3), np.ones(3), np.array([1e-4, 1e-3, 1.0]), np.array([9.2, 6.9, 0.1]), 1)
+    assert p == pytest.approx(1e-7)  # all hit: the bound is exact in the limit
+    (never,) = binomial_sum_high(one, np.zeros(3), np.ones(3), np.array([0.0, 0.5, 0.5]), np.full(3, 9.0), 1)
+    assert never == 1.0

@@ -28,6 +28,19 @@ def test_where_newcomers_arrive_new_accounts_are_no_wonder():
     assert rest.newness(np.ones(20, bool), 5 * DAY, 5 * DAY + 3600) < 1e-6
 
 
+def test_newcomers_who_arrive_among_many_others_explain_a_group_no_larger_than_they_are():
+    speaker, new, at = crowd(n=20_000)
+    rest = Bystanders.of(
+        np.r_[speaker, 50_000 + np.arange(240)],
+        np.r_[new, np.arange(240) < 170],
+        np.r_[at, np.linspace(DAY, DAY + 3 * 3600, 240)],
+    )
+    slogan = np.arange(60) < 42
+    assert rest.newness(slogan, DAY, DAY + 3 * 3600) == 1.0
+    assert rest.newness(np.arange(400) < 280, DAY, DAY + 3 * 3600) < 1e-6
+    assert rest.newness(slogan, 5 * DAY, 5 * DAY + 3 * 3600) < 1e-9
+
+
 def test_one_busy_newcomer_hides_nobody():
     speaker, new, at = crowd()
     rest = Bystanders.of(
