@@ -12,7 +12,7 @@ from poison_guard.config import Contract, Mode
 from poison_guard.decide.adopt import adopt
 from poison_guard.decide.decisions import decide_records, evidence_table
 from poison_guard.decide.risk import HOLD
-from poison_guard.pipeline.globals import Globals, earlier_answers, earlier_records
+from poison_guard.pipeline.globals import Globals, earlier_answers, earlier_records, in_words
 from poison_guard.pipeline.late import recalled, remembered
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_evidence
@@ -227,8 +227,9 @@ def _items(
     """Return which labels are adopted, from this batch's accepted votes and those accepted before and not recalled."""
     if not contract.vote:
         return pd.DataFrame({"item_id": [], "label": [], "probability": [], "adopted": [], "why": []})
-    from poison_guard.signals.sources import consensus, reworded
+    from poison_guard.signals.sources import consensus
 
+    scored, state = in_words(found.wordings, scored, state)
     votes = scored[["item_id", "source_id", "vote"]].assign(established=found.established)
     told = decisions.iloc[: len(scored)]
     whole = votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
@@ -240,23 +241,15 @@ def _items(
     by_campaign = earlier["record_id"].map(recalls.set_index("record_id")["campaign_id"])
     gone = before[late].assign(voice=by_campaign[late])
     yes = pd.concat([votes[accepted], before[~late]], ignore_index=True)
+    yes = yes.drop_duplicates(["item_id", "source_id", "vote"], ignore_index=True)
     held = votes.assign(voice=told["campaign_id"].to_numpy(object))[whole & together]
     held = pd.concat([held, gone], ignore_index=True)
+    held = held.drop_duplicates(["item_id", "source_id", "vote", "voice"], ignore_index=True)
     said = pd.concat([votes[whole], earlier_records(scored, state, Place.REJECTED)], ignore_index=True)
     heard = said[["item_id", "vote"]].dropna()
-    alike = _wordings(yes, held, state)
-    yes, held, heard = (reworded(part, alike, "vote") for part in (yes, held, heard))
-    result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model="auto")
+    model = "one_coin" if found.wordings else "auto"  # texts written alike are counted
+    result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model=model)
     return adopt(result.items, yes, held, found.conflicts, state.controls, contract.policy, heard)
-
-
-def _wordings(yes: pd.DataFrame, held: pd.DataFrame, state: State) -> Mapping[tuple[str, str], str]:
-    """Return how free text is written alike, in the words of what is accepted where there is any."""
-    from poison_guard.signals.sources import wordings
-
-    both = pd.concat([yes.assign(fine=True), held.assign(fine=False)], ignore_index=True)
-    trusted = both["fine"].astype(bool) & both["established"].astype(bool)
-    return wordings(both.rename(columns={"vote": "answer"}), controls=state.controls, trusted=trusted)
 
 
 def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: Globals) -> pd.DataFrame:

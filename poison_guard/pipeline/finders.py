@@ -62,6 +62,8 @@ class Finder:
 
     able: Callable[[Seen], bool]
     find: Callable[[Seen, float], list[Campaign]]
+    votes: bool = False
+    """Whether it compares what is said of items: of free text also as it is written alike."""
 
 
 def _text(seen: Seen, alpha: float) -> list[Campaign]:
@@ -140,9 +142,9 @@ def _has_timed_votes(seen: Seen) -> bool:
 FINDERS: Mapping[str, Finder] = {
     "near_duplicate_text": Finder(lambda seen: read_sketches(seen.scored) is not None, _text),
     "near_duplicate_vectors": Finder(lambda seen: read_vectors(seen.scored) is not None, _vectors),
-    "lockstep": Finder(_has_timed_votes, _lockstep),
-    "agreement": Finder(lambda seen: bool(seen.contract.vote), _agreement),
-    "cohort_traits": Finder(_has_ages, _cohort_traits),
+    "lockstep": Finder(_has_timed_votes, _lockstep, votes=True),
+    "agreement": Finder(lambda seen: bool(seen.contract.vote), _agreement, votes=True),
+    "cohort_traits": Finder(_has_ages, _cohort_traits, votes=True),
     "rare_claims": Finder(lambda seen: "words.reply" in seen.scored, _rare_claims),
     "patient_raters": Finder(lambda seen: "words.reply" in seen.scored, _patient_raters),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from poison_guard.records import Campaign, Place, Reason, State
 __all__ = ["Globals", "find_globals", "seen_before"]
 
 _T = TypeVar("_T")
+Wordings = Mapping[tuple[str, str], str]
 _NO_CONFLICTS = pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
 _ANSWER = ("record_id", "item_id", "source_id", "answer", "observed_at", "source_since")
 
@@ -31,6 +33,8 @@ class Globals:
     conflicts: pd.DataFrame
     established: np.ndarray
     crashes: dict[str, Reason]
+    wordings: Wordings = field(default_factory=dict)
+    """How free text is written alike, by item and answer."""
 
 
 def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> Globals:
@@ -39,21 +43,53 @@ def find_globals(scored: pd.DataFrame, contract: Contract, state: State, prepare
 
     old = established(scored, state.ledger, scored["received_at"], state.memory)
     crashes: dict[str, Reason] = {}
+    alike = _alike(scored, old, contract, state, crashes)
     campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
-        named = guarded(lambda: _campaigns(scored, old, contract, state, prepared))
+        named = guarded(lambda: _campaigns(scored, old, contract, state, prepared, alike))
         campaigns = _or_crash(named, "campaign", crashes, ())
+    if alike and campaigns:  # who is in one chooses no words
+        alike = _alike(scored, old & ~_in_campaign(scored, campaigns), contract, state, crashes)
+    scored, state = in_words(alike, scored, state)
     found = guarded(lambda: _sources(scored, old, contract, state))
     sources = _or_crash(found, "source", crashes, pd.DataFrame())
     conflicts = _conflicts(scored, old, contract, state, campaigns) if contract.vote else _NO_CONFLICTS
-    return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes)
+    return Globals(sources, campaigns, conflicts, np.asarray(old, bool), crashes, alike)
+
+
+def in_words(alike: Wordings, scored: pd.DataFrame, state: State) -> tuple[pd.DataFrame, State]:
+    """Return the scored frame and the state with free text written alike, as `Globals.wordings` says."""
+    from poison_guard.signals.sources import reworded
+
+    if not alike:
+        return scored, state
+    answers, memory = reworded(state.answers, alike, "answer"), reworded(state.memory, alike, "vote")
+    return reworded(scored, alike, "vote"), replace(state, answers=answers, memory=memory)
+
+
+def _alike(
+    scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State, crashes: dict[str, Reason]
+) -> Wordings:
+    nothing: Wordings = {}
+    return _or_crash(guarded(lambda: _wordings(scored, old, contract, state)), "source", crashes, nothing)
+
+
+def _wordings(scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State) -> Mapping[tuple[str, str], str]:
+    """Return how answers of free text are written alike: this batch's and those accepted before about its items."""
+    from poison_guard.signals.sources import wordings
+
+    if not contract.vote:
+        return {}
+    votes = _votes(scored)
+    both, trusty = _spoken(votes, old[votes.index], earlier_answers(scored, state))
+    return wordings(both, controls=state.controls, trusted=trusty)
 
 
 def _conflicts(
     scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State, campaigns: tuple[Campaign, ...]
 ) -> pd.DataFrame:
     """Return the items where newcomers contradict established sources, a campaign's newcomers left out."""
-    from poison_guard.signals.sources import cohort_conflict, reworded, wordings
+    from poison_guard.signals.sources import cohort_conflict
 
     alone = ~seen_before(scored, state) & ~(_in_campaign(scored, campaigns) & ~old.to_numpy(bool))
     spoken = _votes(scored[alone])
@@ -62,8 +98,7 @@ def _conflicts(
     before = before[before["established"] | ~before["record_id"].isin(members)]
     if not contract.has("source_since"):  # nobody's age is known: what was accepted has a history of its own
         before = before.assign(established=True)
-    votes, trusty = _spoken(spoken, old[spoken.index], before)
-    return cohort_conflict(reworded(votes, wordings(votes, controls=state.controls, trusted=trusty)), trusty)
+    return cohort_conflict(*_spoken(spoken, old[spoken.index], before))
 
 
 def _in_campaign(scored: pd.DataFrame, campaigns: tuple[Campaign, ...]) -> np.ndarray:
@@ -145,19 +180,28 @@ def _need_whole(scored: pd.DataFrame, contract: Contract) -> None:
 
 
 def _campaigns(
-    scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State, prepared: Prepared
+    scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State, prepared: Prepared, alike: Wordings
 ) -> tuple[Campaign, ...]:
+    """Return the campaigns; of free text those that paste it, and those that push one thing in other words."""
     from poison_guard.signals.campaigns import merge_campaigns
-    from poison_guard.signals.sources import established
 
     _need_whole(scored, contract)
+    views = [(_seen(scored, state, old, contract, prepared), list(FINDERS.values()))]
+    if alike:
+        by_vote = [finder for finder in FINDERS.values() if finder.votes]
+        views.append((_seen(*in_words(alike, scored, state), old, contract, prepared), by_vote))
+    able = [(seen, finder) for seen, finders in views for finder in finders if finder.able(seen)]
+    share = contract.policy.campaign_alpha / max(1, len(able))
+    return merge_campaigns([campaign for seen, finder in able for campaign in finder.find(seen, share)])
+
+
+def _seen(scored: pd.DataFrame, state: State, old: pd.Series, contract: Contract, prepared: Prepared) -> Seen:
+    from poison_guard.signals.sources import established
+
     trusted = prepared.anomaly.reference_vectors() if prepared.anomaly is not None else None
     earlier = earlier_records(scored, state)
     before = established(earlier, state.ledger, earlier["received_at"])
-    seen = Seen(scored, contract, earlier, ~np.r_[old.to_numpy(bool), before.to_numpy(bool)], trusted)
-    able = [finder for finder in FINDERS.values() if finder.able(seen)]
-    share = contract.policy.campaign_alpha / max(1, len(able))
-    return merge_campaigns([campaign for finder in able for campaign in finder.find(seen, share)])
+    return Seen(scored, contract, earlier, ~np.r_[old.to_numpy(bool), before.to_numpy(bool)], trusted)
 
 
 def earlier_records(scored: pd.DataFrame, state: State, without: Place | None = None) -> pd.DataFrame:

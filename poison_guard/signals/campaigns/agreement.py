@@ -21,6 +21,7 @@ __all__ = ["agreement"]
 _MIN_SOURCES = 4
 _SETTLED = 0.8  # share of an item's votes for one answer from which on it tells nothing
 _MIN_VOTES = 4  # of an item, to be disputed at all
+_JUDGED = 0.5  # share of the typical item's votes from which established sources judge it
 _SHARED = 4  # disputed items that two sources must have in common
 _ALWAYS = 0.95  # share of them on which they must agree: honest people of one school err apart
 _MOST_PAIRS = 4_000_000  # pairs of votes looked at; of the items, those with the most votes are left out beyond
@@ -38,7 +39,7 @@ class _Votes:
     row: np.ndarray
     """Position in the frame."""
     known: np.ndarray
-    """Whether it is the answer that settles the item among established sources: that two give it is no sign."""
+    """Whether it is what all established sources say of the item: that two give it is no sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,9 @@ def agreement(
     are the votes on disputed items that two of the group give alike. `earlier` (the same columns, of former batches) is
     evidence like the rest, and named apart. Sources that share few disputed items cannot be told from honest ones.
 
-    `newcomer` is a bool a row of `frame` and then of `earlier`; by default all are. Newcomers cannot make others a
-    group by contradicting them: to give the answer that established sources, two at least, agree on is no sign.
+    `newcomer` is a bool a row of `frame` and then of `earlier`; by default all are. Where established sources give most
+    of the votes on the typical item, newcomers cannot make others a group by contradicting them: to give the answer
+    that all established ones give, two at least, is no sign.
 
     References: Beutel et al. (2013), "CopyCatch"; Hooi et al. (2016), "FRAUDAR" (weights that resist camouflage);
     Chernoff (1952).
@@ -109,8 +111,9 @@ def _disputed(table: pd.DataFrame) -> _Votes:
     open_ = ((total >= _MIN_VOTES) & (top < _SETTLED * total)).to_numpy()
     open_ = open_ & _affordable(table["item_id"].to_numpy(), total.to_numpy(), open_)
     old = ~table["new"]
+    old &= old.groupby(table["item_id"]).mean().median() > _JUDGED
     alike, voters = old.groupby(table["pair"]).transform("sum"), old.groupby(table["item_id"]).transform("sum")
-    known = ((alike >= 2) & (alike >= _SETTLED * voters)).to_numpy(bool)
+    known = ((alike >= 2) & (alike == voters)).to_numpy(bool)
     pairs = pd.factorize(table["pair"][open_])[0]
     told = table[open_]
     return _Votes(told["item_id"].to_numpy(), told["source_id"].to_numpy(), pairs, told["row"].to_numpy(), known[open_])

@@ -26,6 +26,8 @@ class Bystanders:
     """``(m,)`` seconds of a speaker's first message in an hour, ascending."""
     new_until: np.ndarray
     """``(m + 1,)`` how many of the first k of `hourly` are by new accounts."""
+    speaker: np.ndarray
+    """``(m,)`` who, of `hourly`."""
     rate: float
     """Share of new ones among all speakers."""
     _busiest: dict[float, int] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class Bystanders:
         key = hour * (int(speaker.max(initial=0)) + 1) + speaker[order]
         once = np.sort(np.unique(key, return_index=True)[1])
         until = np.r_[0, np.cumsum(new[order][once])]
-        return cls(seconds[order], seconds[order][once], until, float(rate))
+        return cls(seconds[order], seconds[order][once], until, speaker[order][once], float(rate))
 
     def newness(self, new: np.ndarray, first: float, last: float) -> float:
         """Return the chance that so many of a group's speakers, ``(k,)`` bool, are new.
@@ -50,13 +52,19 @@ class Bystanders:
         where these others bring as many new ones beyond their usual share as the group has: when a crowd of newcomers
         arrives, it is no wonder that they are who says the same.
         """
-        a = np.searchsorted(self.hourly, first, side="left")
-        b = max(a, np.searchsorted(self.hourly, last, side="right"))
+        a = int(np.searchsorted(self.hourly, first, side="left"))
+        b = max(a, int(np.searchsorted(self.hourly, last, side="right")))
         come, fresh = b - a + _WEIGHT, self.new_until[b] - self.new_until[a] + self.rate * _WEIGHT
         now = float(beta_low(fresh, come - fresh, _SURELY))
-        if new.sum() <= come * (now - self.rate):
+        if new.sum() <= come * (now - self.rate) and new.sum() <= self._arrived(a, b):
             return 1.0
         return float(binomial_high(new.sum(), len(new), max(self.rate, now)))
+
+    def _arrived(self, a: int, b: int) -> float:
+        """Return how many new speakers, beyond the usual share, `hourly` has from `a` to `b`: each once, surely."""
+        _, first = np.unique(self.speaker[a:b], return_index=True)
+        come, fresh = len(first) + _WEIGHT, np.diff(self.new_until)[a:b][first].sum() + self.rate * _WEIGHT
+        return float(come * (beta_low(fresh, come - fresh, _SURELY) - self.rate))
 
     def haste(self, at: np.ndarray) -> float:
         """Return a bound of the chance that half of a group falls into as short a time as its densest half did.

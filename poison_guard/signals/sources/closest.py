@@ -17,6 +17,8 @@ MAX_CANDIDATES = 24
 _WORDS = 4  # of the most frequent answer to the typical item, from which it is free text
 _REPEATS = 0.5  # share of the others who repeat it there, up to which exact counting is no use
 _LOOKED_AT = 1000  # items that tell what kind of text it is
+_SHARED = 20  # items with two votes from which those with one tell nothing
+_ELSEWHERE = 1.5  # items on which that answer is given: names of classes are given on many
 _ROUNDS = 5
 _COLD = 5.0  # answers at the mean distance that every source is taken to have given before
 _MOST = 10.0  # times the mean that a source can weigh
@@ -35,24 +37,28 @@ class _Pairs:
 
 
 def is_free_text(votes: Votes) -> bool:
-    """Return whether the answers are long free text that people hardly ever give word by word.
+    """Return whether the answers are long free text: hardly ever given word by word, and about one item each.
 
     The typical item decides, by the median: what is repeated on fewer than half of all items, by however many accounts,
-    cannot turn texts into labels, under which every honest answer that misses by a letter would be wrong.
+    cannot turn texts into labels, under which every honest answer that misses by a letter would be wrong. Items with
+    one vote count only where there are hardly any others.
     """
     if len(votes.answers) <= OPEN_ANSWERS:
         return False
     size = np.bincount(votes.item, minlength=len(votes.items))
-    some = np.unique(np.linspace(0, len(size) - 1, min(len(size), _LOOKED_AT)).astype(int))
+    asked = np.flatnonzero(size >= (2 if (size >= 2).sum() >= _SHARED else 1))
+    some = np.unique(asked[np.linspace(0, len(asked) - 1, min(len(asked), _LOOKED_AT)).astype(int)])
     looked = np.isin(votes.item, some)
-    pair = votes.item[looked] * len(votes.answers) + votes.answer[looked]
-    keys, counts = np.unique(pair, return_counts=True)
+    keys, counts = np.unique(votes.item[looked] * len(votes.answers) + votes.answer[looked], return_counts=True)
     item, answer = np.divmod(keys, len(votes.answers))
     order = np.lexsort((answer, -counts, item))
     top = order[np.unique(item[order], return_index=True)[1]]
     if np.median((counts[top] - 1) / np.maximum(size[item[top]] - 1, 1)) > _REPEATS:
         return False
-    return bool(np.median([len(words(str(text))) for text in votes.answers[answer[top]]]) >= _WORDS)
+    if np.median([len(words(str(text))) for text in votes.answers[answer[top]]]) < _WORDS:
+        return False
+    given = np.unique(votes.item * len(votes.answers) + votes.answer) % len(votes.answers)
+    return bool(np.median(np.bincount(given, minlength=len(votes.answers))[answer[top]]) <= _ELSEWHERE)
 
 
 def closest(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:

@@ -13,7 +13,6 @@ from poison_guard.signals.sources.change import changes
 from poison_guard.signals.sources.consensus import COLD_PRIOR
 from poison_guard.signals.sources.crowd import honest_crowd
 from poison_guard.signals.sources.votes import Votes, control_codes, encode, known_answers
-from poison_guard.signals.sources.wording import reworded, wordings
 
 __all__ = ["score_sources"]
 
@@ -79,7 +78,6 @@ def score_sources(
 
     References: Josang & Ismail (2002), "The Beta Reputation System"; Resnick & Sami (2007), "The Influence Limiter".
     """
-    votes = reworded(votes, wordings(votes, controls=controls, trusted=established))
     coded = encode(votes, known=known_answers(controls))
     control = control_codes(coded, controls)
     history = _history(ledger, coded.sources)

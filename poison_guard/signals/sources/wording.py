@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.signals.sources.closest import MAX_CANDIDATES, is_free_text
-from poison_guard.signals.sources.edits import edit_distances, words
+from poison_guard.signals.sources.edits import MAX_WORDS, edit_distances, words
 from poison_guard.signals.sources.votes import as_text, control_codes, encode, known_answers
 
 __all__ = ["NEAR", "reworded", "wordings"]
@@ -17,9 +19,24 @@ NEAR = 0.2
 """Share of the words in which two answers may differ and still say the same."""
 _MOST = 200  # different answers of an item that are looked at, those with most votes; the others stay as they are
 _TRUSTED = 2  # trusted votes of an item from which they alone choose the wording
+_NUMBER = re.compile(r"(?<!\w)[-+]?\d+(?:[.,:]\d+)*(?!\w)")
 
 Wordings = Mapping[tuple[str, str], str]
 """How an answer is written instead, by item and answer, both as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Different answers of an item, sorted by item, the control first, then by weight; all ``(c,)``."""
+
+    item: np.ndarray
+    answer: np.ndarray
+    weight: np.ndarray
+    """Votes that choose the wording."""
+    votes: np.ndarray
+    """All votes."""
+    first: np.ndarray
+    """Whether it is the item's control."""
 
 
 def wordings(
@@ -29,8 +46,9 @@ def wordings(
 
     Nothing where the answers are no long free text (`is_free_text`): "seven" is not nearly "eleven". An item's control
     is the wording of what is near it; then, again and again, the answer that most votes are near to, and of several the
-    one nearest to all. Where two `trusted` votes (bool a row) or more are about an item, they alone choose. Distance is
-    in words (`edit_distances`).
+    one nearest to the different texts among them, however often each was pasted. Where two `trusted` votes (bool a row)
+    or more are about an item, they alone choose. Distance is in words (`edit_distances`); texts with other numbers, of
+    `MAX_WORDS` words or more, or without any word are near nothing.
     """
     if votes.empty:
         return {}
@@ -43,19 +61,19 @@ def wordings(
         rows = coded.rows[np.asarray(trusted, bool)]
         believed[rows[rows >= 0]] = 1.0
     asked = np.bincount(coded.item, believed, minlength=len(control))[coded.item] >= _TRUSTED
-    found = _candidates(coded.item, coded.answer, np.where(asked, believed, 1.0) * coded.share, control)
-    item, answer, weight, first = found
-    leader = _leaders(item, _texts(coded.answers, answer), answer, weight, first)
-    moved = np.flatnonzero(leader != np.arange(len(item)))
+    weight = np.where(asked, believed, 1.0) * coded.share
+    found = _candidates(coded.item, coded.answer, weight, coded.share, control)
+    leader = _leaders(found, *_near(found, coded.answers))
+    moved = np.flatnonzero(leader != np.arange(len(leader)))
     names = as_text(pd.Series(coded.items)).to_numpy(object)
     said = coded.answers.to_numpy(object)
-    pairs = zip(names[item[moved]], said[answer[moved]], said[answer[leader[moved]]], strict=True)
-    return {(name, given): wording for name, given, wording in pairs}
+    pairs = zip(found.item[moved], found.answer[moved], found.answer[leader[moved]], strict=True)
+    return {(names[item], said[given]): said[wording] for item, given, wording in pairs}
 
 
 def reworded(frame: pd.DataFrame, table: Wordings, column: str = "answer") -> pd.DataFrame:
     """Return `frame` (``item_id`` and `column`) with the answers of `table` as they are written there."""
-    if not table or frame.empty:
+    if not table or frame.empty or column not in frame:
         return frame
     said = as_text(frame[column])
     keys = zip(as_text(frame["item_id"]).to_numpy(object), said.to_numpy(object), strict=True)
@@ -64,59 +82,87 @@ def reworded(frame: pd.DataFrame, table: Wordings, column: str = "answer") -> pd
 
 
 def _candidates(
-    item: np.ndarray, answer: np.ndarray, weight: np.ndarray, control: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return ``item, answer, weight, first`` of at most `_MOST` different answers an item, sorted by item and weight.
-
-    `first`: whether it is the item's control; it comes before all others.
-    """
+    item: np.ndarray, answer: np.ndarray, weight: np.ndarray, share: np.ndarray, control: np.ndarray
+) -> _Candidates:
+    """Return at most `_MOST` different answers an item."""
     known = np.flatnonzero(control >= 0)
     table = pd.DataFrame(
         {
             "item": np.r_[item, known],
             "answer": np.r_[answer, control[known]],
             "weight": np.r_[weight, np.zeros(len(known))],
+            "votes": np.r_[share, np.zeros(len(known))],
             "first": np.r_[np.zeros(len(item), bool), np.ones(len(known), bool)],
         }
     )
-    table = table.groupby(["item", "answer"], sort=True).agg({"weight": "sum", "first": "any"}).reset_index()
-    table = table.sort_values(["item", "first", "weight", "answer"], ascending=[True, False, False, True])
+    sums = {"weight": "sum", "votes": "sum", "first": "any"}
+    table = table.groupby(["item", "answer"], sort=True).agg(sums).reset_index()
+    order = ["item", "first", "weight", "votes", "answer"]
+    table = table.sort_values(order, ascending=[True, False, False, False, True])
     table = table[(table.groupby("item").cumcount() < _MOST).to_numpy()]
-    return tuple(table[c].to_numpy() for c in ("item", "answer", "weight", "first"))  # type: ignore[return-value]
+    return _Candidates(*(table[c].to_numpy() for c in ("item", "answer", "weight", "votes", "first")))
 
 
-def _texts(answers: pd.Index, wanted: np.ndarray) -> list[np.ndarray]:
+def _near(found: _Candidates, answers: pd.Index) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the pairs ``(m,)`` of candidates that say nearly the same, both ways round and with themselves.
+
+    The second of a pair is one of the first `MAX_CANDIDATES` of the item. Third: their distances.
+    """
+    texts, size, kind = _texts(answers, found.answer)
+    item = found.item
+    opens = np.flatnonzero(np.r_[True, item[1:] != item[:-1]])
+    many = np.diff(np.r_[opens, len(item)])
+    begin = np.repeat(opens, many)
+    place = np.arange(len(item)) - begin
+    earlier = np.minimum(place, MAX_CANDIDATES)  # each with the leaders before it
+    later = np.repeat(np.arange(len(item)), earlier)
+    before = np.arange(len(later)) - np.repeat(np.cumsum(earlier) - earlier, earlier) + begin[later]
+    longest = np.maximum(size[later], size[before])
+    able = (kind[later] == kind[before]) & (np.abs(size[later] - size[before]) <= NEAR * longest)
+    later, before = later[able], before[able]
+    away = edit_distances(texts, later, before)
+    later, before, away = later[away <= NEAR], before[away <= NEAR], away[away <= NEAR]
+    back = place[later] < MAX_CANDIDATES
+    own = np.flatnonzero(place < MAX_CANDIDATES)
+    first, second = np.r_[later, before[back], own], np.r_[before, later[back], own]
+    return first, second, np.r_[away, away[back], np.zeros(len(own))]
+
+
+def _texts(answers: pd.Index, wanted: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Return the candidates' words as codes, how many they are, and a code that texts must share to be near."""
     codes: dict[str, int] = {}
+    kinds: dict[tuple[str, ...], int] = {}
     used, at = np.unique(wanted, return_inverse=True)
-    texts = [np.array([codes.setdefault(w, len(codes)) for w in words(str(text))], np.int32) for text in answers[used]]
-    return [texts[i] for i in at]
+    texts: list[np.ndarray] = []
+    kind = np.zeros(len(used), np.int64)
+    for k, text in enumerate(map(str, answers[used])):
+        told = words(text)
+        whole = 0 < len(told) < MAX_WORDS
+        kind[k] = kinds.setdefault(tuple(_NUMBER.findall(text)), len(kinds)) if whole else -1 - k
+        texts.append(np.array([codes.setdefault(w, len(codes)) for w in told], np.int32))
+    size = np.array([len(text) for text in texts])
+    return [texts[i] for i in at], size[at], kind[at]
 
 
-def _leaders(
-    item: np.ndarray, texts: list[np.ndarray], answer: np.ndarray, weight: np.ndarray, first: np.ndarray
-) -> np.ndarray:
-    """Return ``(c,)`` the candidate whose wording each takes, its own where it says something of its own."""
-    start = np.flatnonzero(np.r_[True, item[1:] != item[:-1]])
-    size = np.diff(np.r_[start, len(item)])
-    begin, width = np.repeat(start, size), np.repeat(np.minimum(size, MAX_CANDIDATES), size)
-    left = np.repeat(np.arange(len(item)), width)
-    right = np.arange(len(left)) - np.repeat(np.cumsum(width) - width, width) + begin[left]
-    away = edit_distances(texts, left, right)
-    leader, free = np.arange(len(item)), np.ones(len(item), bool)
-    may = np.arange(len(item)) - begin < MAX_CANDIDATES
-    for _ in range(MAX_CANDIDATES):
-        live = free[left] & free[right]
-        near = live & (away <= NEAR)
-        mass = np.bincount(right[near], weight[left[near]], minlength=len(item))
-        cost = np.bincount(right[live], (weight[left] * away)[live], minlength=len(item))
-        able = np.flatnonzero(free & may)
-        if not len(able):
-            break
-        order = able[np.lexsort((answer[able], -weight[able], cost[able], -mass[able], ~first[able], item[able]))]
-        best = order[np.unique(item[order], return_index=True)[1]]
-        chosen = np.zeros(len(item), bool)
-        chosen[best] = True
-        takes = near & chosen[right]
-        leader[left[takes]] = right[takes]
-        free[left[takes]] = False
+def _leaders(found: _Candidates, first: np.ndarray, second: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """Return ``(c,)`` the candidate whose wording each takes, its own where it says something of its own.
+
+    Who does not choose has a wording of its own where nobody who does says anything near.
+    """
+    n = len(found.item)
+    leader, free = np.arange(n), np.ones(n, bool)
+    able = np.flatnonzero(np.bincount(second, minlength=n) > 0)
+    rank = np.where(found.first, 0, np.where(found.weight > 0, 1, 2))
+    while len(able):
+        live = free[first] & free[second]
+        mass, size = (np.bincount(second[live], by[first[live]], minlength=n) for by in (found.weight, found.votes))
+        cost = np.bincount(second[live], (np.minimum(found.weight, 1)[first] * away)[live], minlength=n)
+        keys = (found.answer, -size, cost, -mass, rank, found.item)
+        order = able[np.lexsort([key[able] for key in keys])]
+        chosen = np.zeros(n, bool)
+        chosen[order[np.unique(found.item[order], return_index=True)[1]]] = True
+        takes = live & chosen[second]
+        leader[first[takes]] = second[takes]
+        free[first[takes]] = False
+        able = able[free[able]]
     return leader

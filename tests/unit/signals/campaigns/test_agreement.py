@@ -36,7 +36,7 @@ def test_real_crowds_form_no_group(public_data, name):
 
 def test_newcomers_who_contradict_established_people_do_not_make_these_a_group():
     r = np.random.default_rng(0)
-    rows = [(i, who, "a" if r.random() < 0.97 else "b", False) for i in range(600) for who in r.choice(15, 3, False)]
+    rows = [(i, who, "a" if r.random() < 0.97 else "b", False) for i in range(1500) for who in r.choice(15, 3, False)]
     rows += [(i, 100 + who, "b", True) for i in range(600) for who in r.choice(200, 5, False)]
     table = pd.DataFrame(rows, columns=["item_id", "source_id", "vote", "new"]).astype({"item_id": "str"})
     frame = table.assign(record_id=[f"r{k}" for k in range(len(table))], observed_at=pd.NaT, source_since=pd.NaT)
@@ -44,14 +44,16 @@ def test_newcomers_who_contradict_established_people_do_not_make_these_a_group()
     told = {i for c in agreement(frame, alpha=ALPHA, newcomer=frame["new"]) for i in c.record_ids}
     assert frame.loc[~frame["new"], "record_id"].isin(told).mean() <= 0.02
     blind = {i for c in agreement(frame, alpha=ALPHA) for i in c.record_ids}
-    assert frame.loc[~frame["new"], "record_id"].isin(blind).mean() >= 0.5  # without ages, either side may be the group
+    assert frame.loc[~frame["new"], "record_id"].isin(blind).mean() >= 0.2  # without ages, either side may be the group
 
 
 @pytest.mark.parametrize("aged", [0.0, 0.5, 1.0])
-def test_a_group_is_found_whoever_is_known(crowd, aged):
+@pytest.mark.parametrize("strangers", [0.2, 0.5, 0.8])
+def test_a_group_is_found_whoever_is_known(crowd, aged, strangers):
     world = crowd(0, share=0.6, attackers=40, window=None, aged=aged)
     new = world.frame["observed_at"] - world.frame["source_since"] < pd.Timedelta(days=30)
-    told = held(world, agreement(world.frame, alpha=ALPHA, newcomer=new))
+    more = world.frame["source_id"].isin([f"s{k}" for k in range(300) if k % 10 < 10 * strangers])
+    told = held(world, agreement(world.frame, alpha=ALPHA, newcomer=new | more))
     assert told[world.rows("pushed")].mean() >= 0.85
     assert told[world.rows("honest")].mean() <= 0.005
 

@@ -49,6 +49,15 @@ def test_one_busy_newcomer_hides_nobody():
     assert rest.newness(np.ones(20, bool), DAY, DAY + 3600) < 1e-9
 
 
+def test_a_few_newcomers_who_speak_every_hour_are_no_arriving_crowd():
+    speaker, new, at = crowd(new_share=0.05)
+    busy = np.repeat(5000 + np.arange(10), 24)
+    rest = Bystanders.of(
+        np.r_[speaker, busy], np.r_[new, np.ones(240, bool)], np.r_[at, DAY + np.tile(np.arange(24) * 3600.0, 10)]
+    )
+    assert rest.newness(np.arange(100) < 90, DAY, 2 * DAY) < 1e-12
+
+
 @pytest.mark.parametrize(("seconds", "hasty"), [(600, True), (9 * DAY, False)])
 def test_haste_is_measured_against_the_rests_busiest_time(seconds, hasty):
     rest = Bystanders.of(*crowd())

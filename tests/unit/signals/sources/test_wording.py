@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,14 +45,54 @@ def test_without_a_control_the_answer_nearest_to_the_others_is_the_wording():
     assert third == SAID[2]
 
 
-def test_newcomers_do_not_choose_the_words_of_established_sources():
-    twisted = "the quick brown fox jumps over the lazy dog never"
-    many = pd.DataFrame({"item_id": "c", "source_id": [f"z{k}" for k in range(50)], "answer": twisted})
-    both = pd.concat([votes(), many], ignore_index=True)
-    known = np.arange(len(both)) < len(votes())
-    assert set(written(both)) == {twisted, SAID[2]}
-    assert set(written(both, trusted=known)) <= {*SAID}
-    assert set(written(both, trusted=pd.Series(known))) == set(written(both, trusted=known))
+def with_many(texts: list[str]) -> pd.DataFrame:
+    many = [("c", f"z{k}", texts[k % len(texts)]) for k in range(50)]
+    return pd.concat([votes(), pd.DataFrame(many, columns=votes().columns)], ignore_index=True)
+
+
+def test_a_text_pasted_often_chooses_no_words():
+    assert set(written(with_many(["the quick brown fox jumps over the lazy dog never"]))) <= {*SAID}
+
+
+def test_established_sources_choose_the_words_where_there_are_two():
+    known = votes().index.isin([1, 2])
+    assert set(written(votes())) == {SAID[0], SAID[2]}
+    assert set(written(votes(), trusted=known)) == {SAID[1], SAID[2]}
+    assert set(written(votes(), trusted=pd.Series(known))) == {SAID[1], SAID[2]}
+    assert set(written(votes(), trusted=votes().index.isin([1]))) == {SAID[0], SAID[2]}  # one alone does not
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "please take 5 mg of it in the morning with some water",
+            "please take 50 mg of it in the morning with some water",
+        ),
+        (
+            "it is -5 degrees in the old harbour this morning again",
+            "it is 5 degrees in the old harbour this morning again",
+        ),
+        ("word " * 130 + "and it is safe", "word " * 130 + "and drink bleach"),
+        ("\N{THUMBS UP SIGN}", "\N{THUMBS DOWN SIGN}"),
+    ],
+)
+def test_what_is_not_the_same_is_kept_apart(one, other):
+    frame = pd.concat([votes(), pd.DataFrame({"item_id": "d", "source_id": list("abc"), "answer": [one, other, one]})])
+    assert not {one, other} & set(wordings(frame).values())
+
+
+def test_classes_with_long_names_are_not_texts():
+    r = np.random.default_rng(0)
+    names = [f"the claim is {n}supported by paragraph {w}" for w in ("one", "two", "three", "four", "five", "six",
+             "seven", "eight", "nine", "ten", "eleven", "twelve") for n in ("", "not ")]  # fmt: skip
+    truth = r.integers(0, 24, 300)
+    rows = [
+        (f"i{k}", f"s{r.integers(40)}", names[t if r.random() < 0.7 else r.integers(24)])
+        for k, t in enumerate(truth)
+        for _ in range(3)
+    ]
+    assert wordings(pd.DataFrame(rows, columns=votes().columns)) == {}
 
 
 def test_short_answers_and_empty_feeds_are_left_alone():
