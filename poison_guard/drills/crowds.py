@@ -96,6 +96,8 @@ def raid(
     aged: float = 0.0,
     control_aware: bool = True,
     constant: bool = False,
+    subtle: bool = False,
+    varied: bool = False,
     new: float = 0.2,
     targeted: float = 0.2,
     controls: float = 0.1,
@@ -103,7 +105,8 @@ def raid(
 ) -> World:
     """Return `crowd` with a group of `sybils` added, its parameters those of ``attacks.coordinated.make``.
 
-    A share `controls` of the items have known answers. Wrong answers are drawn from what is said of other items. With
+    A share `controls` of the items have known answers. Wrong answers are drawn from what is said of other items; with
+    `subtle` they are the true ones with a word put in. With `varied` each push has a word of its own changed. With
     `benign` each of the group's accounts says what one of the honest people said of that item. `UsageError` for an
     unknown burst or a share that is not below 1.
     """
@@ -138,8 +141,10 @@ def _group(
     count = np.minimum(np.floor(each + rng.random(len(aim))).astype(int), sybils)
     who = np.concatenate([rng.choice(sybils, n, replace=False) for n in count] or [np.zeros(0, int)])
     hit = np.repeat(aim, count)
-    wrong = _wrong(rng, crowd, np.concatenate([aim, known]), constant=given["constant"])
-    pushed = pd.Series(hit).map(wrong).to_numpy()
+    wrong = _wrong(rng, crowd, np.concatenate([aim, known]), given)
+    pushed = pd.Series(hit).map(wrong).to_numpy(object)
+    if given["varied"]:
+        pushed = np.array([_with_word(rng, text, f"w{k}", swap=True) for k, text in enumerate(pushed)], object)
     pushes = _rows(hit, who, pushed, raid_times(rng, hit, aim, given["burst"]), Origin.POISON)
     others = np.setdiff1d(crowd.truth.index.to_numpy(), np.concatenate([aim, known]))
     asked = np.concatenate([rng.choice(known, min(20, len(known)), replace=False) for _ in range(sybils)])
@@ -163,13 +168,23 @@ def _rows(item: np.ndarray, who: np.ndarray, answer: np.ndarray, at: np.ndarray,
     return pd.DataFrame({"item": item, "source": who, "answer": answer, "at": at, "origin": str(origin)})
 
 
-def _wrong(rng: np.random.Generator, crowd: Crowd, items: np.ndarray, *, constant: bool) -> dict[str, str]:
-    """Item to the answer that the group agrees on: a true answer of other items; with `constant` always one."""
-    pool = np.sort(crowd.truth.unique())
-    if constant:
+def _wrong(rng: np.random.Generator, crowd: Crowd, items: np.ndarray, given: Mapping[str, Any]) -> dict[str, str]:
+    """Item to the answer that the group agrees on: a true answer of other items; with ``constant`` always one."""
+    if given["constant"]:
         return dict.fromkeys(items.tolist(), "lol")
+    if given["subtle"]:
+        truth = crowd.truth.reindex(items).tolist()
+        return {item: _with_word(rng, text, "never") for item, text in zip(items.tolist(), truth, strict=True)}
+    pool = np.sort(crowd.truth.unique())
     at = np.searchsorted(pool, crowd.truth.reindex(items).to_numpy())
     return dict(zip(items.tolist(), pool[(at + rng.integers(1, len(pool), len(items))) % len(pool)], strict=True))
+
+
+def _with_word(rng: np.random.Generator, text: str, word: str, *, swap: bool = False) -> str:
+    """Return `text` with `word` put in somewhere, or in the place of another."""
+    words = text.split()
+    at = int(rng.integers(len(words) or 1))
+    return " ".join([*words[:at], word, *words[at + swap :]])
 
 
 def _honest_word(rng: np.random.Generator, crowd: Crowd, items: np.ndarray) -> np.ndarray:

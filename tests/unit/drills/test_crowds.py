@@ -70,6 +70,20 @@ def test_one_string_is_the_same_everywhere(data):
     assert len(set(world.records.loc[world.truth["attack"].to_numpy(bool), "answer"])) == 1
 
 
+def test_a_subtle_push_is_the_truth_with_one_word_more_and_a_varied_one_says_it_in_words_of_its_own(data):
+    crowd = load_crowd("speech", data)
+    world = raid(0, crowd=crowd, sybils=30, subtle=True)
+    pushed = world.records[world.truth["attack"].to_numpy(bool)]
+    truth = crowd.truth.reindex(pushed["word_id"])
+    assert all(
+        sorted(said.split()) == sorted([*true.split(), "never"])
+        for said, true in zip(pushed["answer"], truth, strict=True)
+    )
+    assert pushed.groupby("word_id")["answer"].nunique().eq(1).all()
+    varied = raid(0, crowd=crowd, sybils=30, varied=True)
+    assert varied.records.loc[varied.truth["attack"].to_numpy(bool), "answer"].is_unique
+
+
 def test_the_twin_says_what_honest_people_say(data):
     crowd = load_crowd("duck", data)
     twin = raid_twin(0, crowd=crowd, sybils=30)
