@@ -153,6 +153,7 @@ def part_twins() -> Iterator[str]:
             ("the same, polite wording", clean, {}),
             ("flash crowd, 70 % new accounts", drills.make_flash_crowd, {}),
             ("flash crowd, 95 % new", drills.make_flash_crowd, {"new": 0.95}),
+            ("flash crowd, four in ten copy a slogan", drills.make_flash_crowd, {"slogan": 0.4}),
             ("flash crowd, half of it copies a slogan", drills.make_flash_crowd, {"slogan": 0.5}),
             ("dialect", drills.make_dialect, {}),
             ("pasted document", drills.make_pasted_document, {}),

@@ -35,7 +35,8 @@ def adopt(
     that held votes pull elsewhere and fewer than `min_answers` established sources support the label, so that holding
     the wrong side cannot decide it; *unproven* that newcomers alone say so, where established sources speak of most
     items; *split* that established sources disagree, and newcomers would settle it; *pushed* that the label would be
-    certain enough, were it certain that nobody pushed it.
+    certain enough, were it certain that nobody pushed it. Free text comes written alike (`wordings`): its
+    probability is that of saying nearly this.
 
     References: Resnick & Sami (2007), "The Influence Limiter" (*unproven* and *split*).
     """
