@@ -234,6 +234,8 @@ class Decided:
     """Accepted records of earlier batches whose campaign shows only now: ``record_id, campaign_id``."""
     memory: pd.DataFrame = field(default_factory=lambda: _nothing(MEMORY))
     """What later batches remember of this one: `memory_columns` as scored."""
+    near_controls: pd.DataFrame = field(default_factory=lambda: _nothing(("item_id", "answer")))
+    """Free-text answers that say nearly what the item's control says: ``item_id, answer``."""
 
 
 @dataclass(frozen=True, slots=True)

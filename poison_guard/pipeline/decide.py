@@ -65,7 +65,15 @@ def decide_batch(
         measurements=measurements,
         recalls=recalls,
         memory=remembered(scored),
+        near_controls=_near_controls(found, state),
     )
+
+
+def _near_controls(found: Globals, state: State) -> pd.DataFrame:
+    """Return ``item_id, answer`` of the answers that are written otherwise than their control and say the same."""
+    known = dict(zip(state.controls["item_id"].astype("str"), state.controls["answer"].astype("str"), strict=True))
+    near = [pair for pair, wording in found.wordings.items() if known.get(pair[0]) == wording]
+    return pd.DataFrame(near, columns=["item_id", "answer"], dtype="str")
 
 
 def _missing(

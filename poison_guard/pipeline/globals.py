@@ -18,6 +18,7 @@ from poison_guard.records import Campaign, Place, Reason, State
 
 __all__ = ["Globals", "find_globals", "seen_before"]
 
+_CONTEXT = 1000  # remembered votes that help to tell what kind of answers a feed has
 _T = TypeVar("_T")
 Wordings = Mapping[tuple[str, str], str]
 _NO_CONFLICTS = pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
@@ -82,7 +83,8 @@ def _wordings(scored: pd.DataFrame, old: pd.Series, contract: Contract, state: S
         return {}
     votes = _votes(scored)
     both, trusty = _spoken(votes, old[votes.index], earlier_answers(scored, state))
-    return wordings(both, controls=state.controls, trusted=trusty)
+    known = state.memory[["item_id", "source_id", "vote"]].dropna().tail(_CONTEXT).rename(columns={"vote": "answer"})
+    return wordings(both, controls=state.controls, trusted=trusty, context=known)
 
 
 def _conflicts(

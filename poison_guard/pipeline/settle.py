@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
@@ -20,19 +21,28 @@ def _proven(ledger: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def settle_labels(
-    accepted: pd.DataFrame, held: pd.DataFrame, ledger: pd.DataFrame, controls: pd.DataFrame, contract: Contract
+    accepted: pd.DataFrame,
+    held: pd.DataFrame,
+    ledger: pd.DataFrame,
+    controls: pd.DataFrame,
+    contract: Contract,
+    context: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return ``item_id, label, probability, adopted, why`` from all votes about some items.
 
     `accepted` and `held` are ``item_id, source_id, answer, source_since, observed_at, received_at, verdict``, one row a
     record; `held` are those that people or evidence keep out. A vote that a reviewer released counts as an established
-    source's word: a person vouches for it. Items whose last vote is gone come back as not adopted.
+    source's word: a person vouches for it. Items whose last vote is gone come back as not adopted. `context` is as
+    `wordings` takes it.
     """
-    from poison_guard.signals.sources import cohort_conflict, consensus, established
+    from poison_guard.signals.sources import cohort_conflict, consensus, established, reworded, wordings
 
     trusty = established(accepted, ledger, accepted["received_at"]) | (accepted["verdict"] > 0)
+    trusted = np.r_[trusty, np.zeros(len(held), bool)]
+    alike = wordings(pd.concat([accepted, held]), controls=controls, trusted=trusted, context=context)
+    accepted, held = reworded(accepted, alike), reworded(held, alike)
     votes = accepted[["item_id", "source_id", "answer"]]
-    result = consensus(votes, controls=controls, model="auto", prior=_proven(ledger))
+    result = consensus(votes, controls=controls, model="one_coin" if alike else "auto", prior=_proven(ledger))
     yes = votes.rename(columns={"answer": "vote"}).assign(established=trusty.to_numpy())
     no = held[["item_id", "source_id", "answer"]].rename(columns={"answer": "vote"})
     unsaid = no[(held["verdict"] >= 0).to_numpy()].assign(established=False)

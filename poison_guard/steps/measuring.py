@@ -127,7 +127,7 @@ def _sources(feed: Feed, examples: Examples) -> dict[str, Any]:
 def _spoken(frame: pd.DataFrame, label_of: pd.Series, vote: str | None, new_days: int) -> pd.DataFrame:
     """Return ``n, young, unknown`` by source: its records that count, and those made while its account was new."""
     if vote:
-        counts = frame["item_id"].map(label_of) == frame[vote].astype("str")
+        counts = frame["item_id"].map(label_of) == _as_labelled(frame, label_of, vote)
     else:
         counts = frame["record_id"].isin(label_of.index)
     told = frame[counts & frame["source_id"].notna()]
@@ -138,6 +138,15 @@ def _spoken(frame: pd.DataFrame, label_of: pd.Series, vote: str | None, new_days
     young = age < pd.Timedelta(days=new_days)
     rows = pd.DataFrame({"n": 1, "young": young.astype(int), "unknown": age.isna().astype(int)}, index=told.index)
     return rows.groupby(told["source_id"].astype("str")).sum()
+
+
+def _as_labelled(frame: pd.DataFrame, label_of: pd.Series, vote: str) -> pd.Series:
+    """Return the votes as text; free text that says nearly what its item's label says, as the label."""
+    from poison_guard.signals.sources import reworded, wordings
+
+    said = frame[["item_id", "source_id"]].assign(answer=frame[vote].astype("str")).dropna()
+    labels = label_of.rename_axis("item_id").rename("answer").reset_index()
+    return reworded(said, wordings(said, controls=labels))["answer"].reindex(frame.index)
 
 
 def _trusted(feed: Feed, examples: Examples, trusted: TrustedExamples, now: dt.datetime) -> dict[str, Any]:

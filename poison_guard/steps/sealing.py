@@ -16,6 +16,7 @@ from poison_guard.steps.content import Content, content_of, load_item_content, r
 from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import audit, load_sources
 from poison_guard.store.membership import accepted_votes, held_votes, item_members, record_members, touched
+from poison_guard.store.membership_votes import some_votes
 from poison_guard.store.reading import load_payloads
 from poison_guard.store.snapshots import Part, Snapshot, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
@@ -85,7 +86,8 @@ def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
     store, contract = feed.store, feed.contract
     yes, no = (load(store, contract.name, item_ids, seq=seq) for load in (accepted_votes, held_votes))
     ledger = load_sources(store, contract, version=seq)
-    return settle_labels(_with_ages(feed, yes), no, ledger, load_controls(contract, feed.settings), contract)
+    around = some_votes(store, contract.name, seq=seq)
+    return settle_labels(_with_ages(feed, yes), no, ledger, load_controls(contract, feed.settings), contract, around)
 
 
 def _with_ages(feed: Feed, votes: pd.DataFrame) -> pd.DataFrame:

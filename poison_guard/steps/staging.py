@@ -17,7 +17,7 @@ from poison_guard.store import Lake
 
 __all__ = ["clear", "load_batch", "load_decided", "load_frame", "load_json", "save_batch", "save_decided", "save_frame"]
 
-_FRAMES = ("decisions", "evidence", "items", "sources", "recalls", "memory")
+_FRAMES = ("decisions", "evidence", "items", "sources", "recalls", "memory", "near_controls")
 """Frames of a decided batch, a file each."""
 
 

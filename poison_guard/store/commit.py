@@ -69,7 +69,7 @@ def commit_run(
         at = moment(now)
         _write_records(conn, contract.name, run.run_id, plan, seq=seq, at=at)
         _write_findings(conn, contract, run.run_id, plan, decided, seq=seq, at=at)
-        _note_controls(conn, contract, plan, controls, seq=seq, at=at)
+        _note_controls(conn, contract, plan, controls, decided.near_controls, seq=seq, at=at)
         _write_schema(conn, run, decided, seq=seq)
         _write_objects(conn, run, objects, seq=seq)
         back = _take_back(conn, contract, run, decided, seq=seq, at=at)
@@ -196,11 +196,18 @@ def _ledger_deltas(plan: Plan, sources: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def _note_controls(
-    conn: sa.Connection, contract: Contract, plan: Plan, controls: pd.DataFrame | None, *, seq: int, at: dt.datetime
+    conn: sa.Connection,
+    contract: Contract,
+    plan: Plan,
+    controls: pd.DataFrame | None,
+    near: pd.DataFrame,
+    *,
+    seq: int,
+    at: dt.datetime,
 ) -> None:
     if controls is not None and len(controls):
         new = plan.rows[plan.rows["readable"] & ~plan.rows["record_id"].isin(plan.revised)]
-        rows = verified.on_controls(pd.concat([new, plan.again], ignore_index=True), controls)
+        rows = verified.on_controls(pd.concat([new, plan.again], ignore_index=True), controls, near)
         who = {"feed": contract.name, "namespace": contract.namespace}
         verified.note(conn, rows, **who, kind=verified.CONTROL, seq=seq, at=at)
 

@@ -14,7 +14,7 @@ from poison_guard.store import bulk, tables
 from poison_guard.store.engine import Store
 from poison_guard.store.names import fit_name
 
-__all__ = ["accepted_votes", "chunks", "held_votes", "items_with_votes", "placed"]
+__all__ = ["accepted_votes", "chunks", "held_votes", "items_with_votes", "placed", "some_votes"]
 
 ACCEPTED = (Place.ACCEPTED.value,)
 _HELD = (Place.QUARANTINED.value, Place.REJECTED.value, Place.RECALLED.value)
@@ -63,6 +63,15 @@ def accepted_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int
 def held_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int) -> pd.DataFrame:
     """Return the votes about some items that were quarantined, rejected or recalled as of `seq`; same columns."""
     return _votes(store, feed, item_ids, _HELD, seq)
+
+
+def some_votes(store: Store, feed: str, *, seq: int, limit: int = 1000) -> pd.DataFrame:
+    """Return ``item_id, source_id, answer`` of the first accepted votes of a feed as of `seq`, ordered by record."""
+    c = tables.records.c
+    shown = ("record_id", "item_id", "source_id", "answer")
+    query = placed(feed, seq, ACCEPTED, shown).where(c.answer.is_not(None)).order_by(c.record_id).limit(limit)
+    with store.read() as conn:
+        return bulk.fetch_frame(conn, query)[["item_id", "source_id", "answer"]]
 
 
 def items_with_votes(conn: sa.Connection, feed: str, item_ids: Iterable[str], *, seq: int) -> set[str]:

@@ -63,14 +63,17 @@ def note(
     return news
 
 
-def on_controls(rows: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+def on_controls(rows: pd.DataFrame, controls: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
     """Return which decided records answer a control right, as `note` takes it (pure).
 
-    Several answers of a source to one control are one wrong answer; staged records are decided again, and wait.
+    Several answers of a source to one control are one wrong answer; staged records are decided again, and wait. `near`
+    are ``item_id, answer`` that are right though written otherwise (`Decided.near_controls`).
     """
     truth = rows["item_id"].map(dict(zip(fit_names(controls["item_id"]), controls["answer"], strict=True)))
     settled = (rows["place"] != Place.STAGED.value) & rows["source_id"].notna() & rows["answer"].notna()
-    said = rows.assign(right=rows["answer"] == truth, given_at=given_at(rows))[settled & truth.notna()]
+    alike = pd.MultiIndex.from_arrays([fit_names(near["item_id"]), near["answer"]])
+    right = (rows["answer"] == truth) | pd.MultiIndex.from_frame(rows[["item_id", "answer"]]).isin(alike)
+    said = rows.assign(right=right, given_at=given_at(rows))[settled & truth.notna()]
     always = said.groupby(["source_id", "item_id"])["right"].transform("min").astype(bool)
     said = said.assign(verdict=always.astype("int64") * 2 - 1).sort_values("record_id")
     return said.drop_duplicates(["source_id", "item_id"])[["record_id", "source_id", "given_at", "verdict"]]

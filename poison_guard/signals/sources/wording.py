@@ -40,7 +40,11 @@ class _Candidates:
 
 
 def wordings(
-    votes: pd.DataFrame, *, controls: pd.DataFrame | None = None, trusted: np.ndarray | pd.Series | None = None
+    votes: pd.DataFrame,
+    *,
+    controls: pd.DataFrame | None = None,
+    trusted: np.ndarray | pd.Series | None = None,
+    context: pd.DataFrame | None = None,
 ) -> Wordings:
     """Return how the answers in `votes` (``item_id, source_id, answer``) are written that say nearly the same.
 
@@ -48,12 +52,14 @@ def wordings(
     is the wording of what is near it; then, again and again, the answer that most votes are near to, and of several the
     one nearest to the different texts among them, however often each was pasted. Where two `trusted` votes (bool a row)
     or more are about an item, they alone choose. Distance is in words (`edit_distances`); texts with other numbers, of
-    `MAX_WORDS` words or more, or without any word are near nothing.
+    `MAX_WORDS` words or more, or without any word are near nothing. `context` are other votes of the feed: a few
+    answers alone do not tell what kind they are.
     """
     if votes.empty:
         return {}
     coded = encode(votes, known=known_answers(controls))
-    if not is_free_text(coded):
+    around = coded if context is None or context.empty else encode(pd.concat([votes, context], ignore_index=True))
+    if not is_free_text(around):
         return {}
     control = control_codes(coded, controls)
     believed = np.zeros(len(coded.item))

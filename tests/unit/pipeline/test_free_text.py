@@ -6,6 +6,7 @@ import pytest
 
 from poison_guard.config import parse_contract
 from poison_guard.pipeline.line import run
+from poison_guard.store.verified import on_controls
 from tests.unit.pipeline.conftest import NOW, make_batch, make_state
 
 CONTRACT = parse_contract(
@@ -52,8 +53,8 @@ def transcripts(seed, *, clips=120, attackers=0, varied=False):
     )
 
 
-def decided(records):
-    return run(make_batch(records), CONTRACT, None, make_state(), device="cpu", threads=1)
+def decided(records, **state):
+    return run(make_batch(records), CONTRACT, None, make_state(**state), device="cpu", threads=1)
 
 
 def test_honest_transcripts_are_adopted_though_hardly_two_are_the_same():
@@ -81,3 +82,17 @@ def test_a_group_is_found_whether_it_pastes_its_text_or_rewords_it(varied):
     ]
     assert all(right)
     assert len(right) >= 0.9 * len(truth)
+
+
+def test_a_transcript_of_a_control_that_misses_a_word_is_right_in_the_run_and_in_the_store():
+    truth, records = transcripts(2)
+    known = {clip: " ".join(text) for clip, text in list(truth.items())[:30]}
+    controls = pd.DataFrame({"item_id": list(known), "answer": list(known.values())})
+    found = decided(records, controls=controls)
+    asked = records[records["item_id"].isin(controls["item_id"])]
+    assert found.sources["controls_right"].sum() >= 0.95 * len(asked)
+    rows = asked.assign(place="accepted", given_at=pd.NaT)
+    exact = on_controls(rows, controls, found.near_controls.iloc[:0])["verdict"]
+    assert (exact > 0).mean() <= 0.7
+    near = on_controls(rows, controls, found.near_controls)["verdict"]
+    assert (near > 0).sum() == found.sources["controls_right"].sum()

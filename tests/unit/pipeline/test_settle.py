@@ -22,11 +22,13 @@ def votes(*rows: tuple[str, str, str], age_days: int = 400, verdict: int = 0) ->
     return frame.assign(source_since=since, observed_at=AT, received_at=AT, verdict=verdict)
 
 
-def settled(accepted: pd.DataFrame, held: pd.DataFrame | None = None) -> pd.DataFrame:
+def settled(
+    accepted: pd.DataFrame, held: pd.DataFrame | None = None, context: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return the settled labels by item."""
     ledger = pd.DataFrame({"source_id": pd.Series(dtype="str"), **{name: pd.Series(dtype=float) for name in LEDGER}})
     no = votes() if held is None else held
-    return settle_labels(accepted, no, ledger, NO_CONTROLS, CONTRACT).set_index("item_id")
+    return settle_labels(accepted, no, ledger, NO_CONTROLS, CONTRACT, context).set_index("item_id")
 
 
 AGREED = [("w", f"s{n}", "seven") for n in range(4)]
@@ -54,3 +56,18 @@ def test_newcomers_against_established_sources_are_a_conflict_until_a_reviewer_v
 def test_an_item_all_of_whose_votes_were_rejected_loses_its_label() -> None:
     out = settled(votes(), votes(*AGREED, verdict=-1))
     assert out.loc["w", ["adopted", "why"]].tolist() == [False, "too_few"]
+
+
+def test_one_item_of_free_text_is_told_by_the_others_of_its_feed() -> None:
+    heard = "the old ship left the harbour before the morning tide came in"
+    said = [heard, heard.replace("old", "cold"), heard.replace("ship", "sheep"), heard.replace("tide", "time"), heard]
+    few = votes(*[("w", f"s{n}", text) for n, text in enumerate(said)])
+    assert settled(few).loc["w", "why"] == "too_few"
+    others = [
+        (f"i{n}", f"s{m}", f"{n} and {m} are things that somebody counted {n * m} times")
+        for n in range(20)
+        for m in (1, 2)
+    ]
+    out = settled(few, context=votes(*others))
+    assert out.loc["w", ["label", "why"]].tolist() == [heard, "adopted"]
+    assert list(out.index) == ["w"]
