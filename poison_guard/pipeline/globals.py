@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,13 @@ from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_vectors
 from poison_guard.records import Campaign, Place, Reason, State
 
+if TYPE_CHECKING:
+    from poison_guard.signals.sources.wording import Wordings
+
 __all__ = ["Globals", "find_globals", "seen_before"]
 
 _CONTEXT = 1000  # remembered votes that help to tell what kind of answers a feed has
 _T = TypeVar("_T")
-Wordings = Mapping[tuple[str, str], str]
 _NO_CONFLICTS = pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
 _ANSWER = ("record_id", "item_id", "source_id", "answer", "observed_at", "source_since")
 
@@ -75,7 +76,7 @@ def _alike(
     return _or_crash(guarded(lambda: _wordings(scored, old, contract, state)), "source", crashes, nothing)
 
 
-def _wordings(scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State) -> Mapping[tuple[str, str], str]:
+def _wordings(scored: pd.DataFrame, old: pd.Series, contract: Contract, state: State) -> Wordings:
     """Return how answers of free text are written alike: this batch's and those accepted before about its items."""
     from poison_guard.signals.sources import wordings
 

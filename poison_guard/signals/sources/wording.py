@@ -13,7 +13,7 @@ from poison_guard.signals.sources.closest import MAX_CANDIDATES, is_free_text
 from poison_guard.signals.sources.edits import MAX_WORDS, edit_distances, words
 from poison_guard.signals.sources.votes import as_text, control_codes, encode, known_answers
 
-__all__ = ["NEAR", "reworded", "wordings"]
+__all__ = ["NEAR", "Wordings", "reworded", "wordings"]
 
 NEAR = 0.2
 """Share of the words in which two answers may differ and still say the same."""
