@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.numerics.conformal import conformal_p, held_share
-from poison_guard.numerics.fdr import adjusted_p
+from poison_guard.numerics.pvalues import adjusted_p
 from poison_guard.signals.anomaly.calibrate import Calibration, label_trim, suspects
 from poison_guard.signals.anomaly.model import AnomalyModel
 

@@ -25,7 +25,7 @@ from consensus_worlds import MADE, World, big, made, real
 
 from poison_guard.signals.sources import consensus
 from poison_guard.signals.sources.batches import Statistics, update
-from poison_guard.signals.sources.edits import edit_distances, words
+from poison_guard.signals.sources.text_medoid import edit_distances, split_words
 
 RESULTS = Path(__file__).parent / "results" / "consensus.md"
 REAL = ("duck", "product", "rte")
@@ -109,7 +109,7 @@ def calibration() -> list[str]:
 def word_errors(chosen: pd.Series, truth: pd.Series) -> float:
     codes: dict[str, int] = {}
     texts = [
-        np.array([codes.setdefault(w, len(codes)) for w in words(str(text))], np.int32)
+        np.array([codes.setdefault(w, len(codes)) for w in split_words(str(text))], np.int32)
         for text in [*chosen.reindex(truth.index), *truth]
     ]
     n = len(truth)
@@ -129,7 +129,7 @@ def text() -> list[str]:
         used = f"{model} ({result.model})" if model == "auto" else model
         rate = word_errors(result.items.set_index("item_id")["answer"], truth)
         lines.append(f"| {used} | {rate:.2f} | {time.process_time() - start:.2f} |")
-    plain = frame.assign(answer=[" ".join(words(a)) for a in frame["answer"]])
+    plain = frame.assign(answer=[" ".join(split_words(a)) for a in frame["answer"]])
     same = consensus(plain, model="majority").items.set_index("item_id")["answer"]
     lines.append(f"| majority, case and punctuation folded | {word_errors(same, truth):.2f} | |")
     start = time.process_time()

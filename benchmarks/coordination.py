@@ -19,8 +19,8 @@ from scipy.stats import binomtest
 from poison_guard.config import Contract, parse_contract
 from poison_guard.drills.attacks.coordinated import make
 from poison_guard.drills.world import World
-from poison_guard.pipeline.line import run
-from poison_guard.pipeline.settle import settle_labels
+from poison_guard.pipeline.decide import run_line
+from poison_guard.pipeline.relabel import settle_labels
 from poison_guard.records import MEMORY, Batch, Decided, Place, State
 
 BASE: dict[str, Any] = {"share": 0.6, "sybils": 200, "burst": "30d", "camouflage": 0, "aged": 0.0}
@@ -78,7 +78,7 @@ class Feed:
     def take(self, batch: pd.DataFrame, at: pd.Timestamp) -> Decided:
         """Decide one batch received at `at` and keep what a commit keeps."""
         state = self._state(batch)
-        decided = run(
+        decided = run_line(
             Batch(self.world.name, str(at), at.to_pydatetime(), (), batch, _NO_ISSUES, _NO_ROWS),
             self.contract,
             None,

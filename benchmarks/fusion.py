@@ -18,13 +18,13 @@ from scipy import special
 
 from poison_guard.config import Policy
 from poison_guard.decide import decisions
-from poison_guard.decide.risk import simes_p
+from poison_guard.decide.decisions import simes_p
 from poison_guard.drills.registry import DRILLS
-from poison_guard.drills.trial import run
+from poison_guard.drills.trial import run_trial
 from poison_guard.drills.world import World
 from poison_guard.drills.worlds import make_world
 from poison_guard.numerics.conformal import conformal_p
-from poison_guard.numerics.fdr import e_value
+from poison_guard.numerics.pvalues import e_value
 from poison_guard.records import Level, SignalEvidence
 from poison_guard.signals.anomaly import DETECTORS
 from poison_guard.signals.anomaly.features import FeatureMap
@@ -88,8 +88,8 @@ def watch(world: World) -> Seen:
         caught.append((ids, evidence, policy))
         return decide(ids, evidence, campaigns, policy)
 
-    with tempfile.TemporaryDirectory() as home, patch("poison_guard.pipeline.decide.decide_records", listening):
-        run(world, home=home)
+    with tempfile.TemporaryDirectory() as home, patch("poison_guard.decide.decisions.decide_records", listening):
+        run_trial(world, home=home)
     ids, evidence, policy = caught[0]
     p, rules = as_levels(evidence, len(ids), policy)
     truth = world.truth.set_index("record_id").loc[list(ids)]

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from poison_guard.config.gate import GatePolicy
-from poison_guard.gate.check import Outcome, Verdict
+from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.measure import (
     audits,
     backlog,
@@ -29,7 +28,8 @@ from poison_guard.gate.measure import (
     observed,
     trusted_set,
 )
-from poison_guard.gate.verdict import evaluate
+from poison_guard.gate.outcomes import Outcome, Verdict
+from poison_guard.gate.verdict import evaluate_checks
 from poison_guard.records import Examples
 
 DATA = Path(os.environ.get("POISON_GUARD_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -188,7 +188,7 @@ def judge_seal(pool: Pool, attack: str, *, n: int, m: int, noise: float, seed: i
         "observed": observed(n=len(labels), passed=0),
         "candidate": no_candidate(),
     }
-    return evaluate(measured, policy)
+    return evaluate_checks(measured, policy)
 
 
 def row(pool: Pool, m: int, attack: str, seals: int) -> str:

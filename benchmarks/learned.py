@@ -13,10 +13,9 @@ from scipy.stats import t
 
 from poison_guard import Guard
 from poison_guard.drills.demo import shipped, trusted_path, write_world
-from poison_guard.drills.examples import kept_examples
-from poison_guard.drills.learned import ROWS, compare
+from poison_guard.drills.training_effect import ROWS, compare, kept_examples
 from poison_guard.drills.worlds import WORLDS, make_world
-from poison_guard.retrain.evaluate import Budget
+from poison_guard.retrain.attacks import Budget
 
 ATTACKED = 150
 RESULTS = Path(__file__).parent / "results" / "learned.md"

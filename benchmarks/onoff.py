@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
-from poison_guard.numerics.tests import beta_low
-from poison_guard.signals.sources.change import changes
+from poison_guard.numerics.pvalues import beta_low
+from poison_guard.signals.sources.honest_sources import detect_changes
 
 RESULTS = Path(__file__).parent / "results" / "onoff.md"
 HONEST = (0.7, 0.8, 0.9, 0.95, 0.99)
@@ -33,7 +33,7 @@ Statistic = Callable[[np.ndarray, range], np.ndarray]
 
 
 def guard(right: np.ndarray, times: range) -> np.ndarray:
-    """Return -log p of `changes` before each decision: what the guard knows then, the newest `LAST` answers."""
+    """Return -log p of `detect_changes` before each decision: what the guard knows then, the newest `LAST` answers."""
     sources = np.repeat(np.arange(len(right)), LAST)
     out = np.zeros((len(right), len(times)))
     for column, now in enumerate(times):
@@ -41,7 +41,7 @@ def guard(right: np.ndarray, times: range) -> np.ndarray:
         if seen.shape[1]:
             frame = pd.DataFrame({"source_id": sources[: seen.size] if seen.shape[1] == LAST else
                                   np.repeat(np.arange(len(right)), seen.shape[1]), "right": seen.ravel()})  # fmt: skip
-            out[:, column] = -np.log(changes(frame).set_index("source_id")["p"].to_numpy())
+            out[:, column] = -np.log(detect_changes(frame).set_index("source_id")["p"].to_numpy())
     return out
 
 
@@ -154,7 +154,7 @@ def _partly(rng: np.random.Generator, before: int, share: float, late: int, bar:
     known = rng.random(len(right)) < share
     for now in range(before, len(right)):
         seen = right[: max(0, now - late)][known[: max(0, now - late)]][-LAST:]
-        if len(seen) and -math.log(changes(pd.DataFrame({"source_id": 0, "right": seen}))["p"].iloc[0]) >= bar:
+        if len(seen) and -math.log(detect_changes(pd.DataFrame({"source_id": 0, "right": seen}))["p"].iloc[0]) >= bar:
             return now - before
     return 300
 

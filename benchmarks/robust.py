@@ -16,13 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from poison_guard.config.retrain import RetrainConfig
+from poison_guard.config.policies import RetrainConfig
 from poison_guard.records import Examples
-from poison_guard.retrain.inputs import dense
+from poison_guard.retrain.inputs import to_dense
 from poison_guard.retrain.perturb import pgd
-from poison_guard.retrain.predict import probabilities
-from poison_guard.retrain.train import train
-from poison_guard.retrain.trained import TrainedModel
+from poison_guard.retrain.train import train_classifier
+from poison_guard.retrain.trained_model import TrainedModel, predict_probabilities
 
 DATA = Path(os.environ.get("POISON_GUARD_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "robust.md"
@@ -95,13 +94,13 @@ def attacked(model: TrainedModel, x: torch.Tensor, y: torch.Tensor, epsilon: flo
 
 
 def row(name: str, fitted: Examples, tested: Examples, config: RetrainConfig, radius: float | None) -> str:
-    model = train(fitted, config, threads=1)
+    model = train_classifier(fitted, config, threads=1)
     y = model.targets(tested.frame["label"])
-    right = probabilities(model, tested).argmax(1) == y
+    right = predict_probabilities(model, tested).argmax(1) == y
     worst_class = min(right[y == c].mean() for c in range(len(model.classes)))
     epsilon = radius or model.config.epsilon or 0.0
     some = tested.take(np.arange(min(ATTACKED, len(tested))))
-    x = dense(model.inputs.encode(some), slice(None))
+    x = to_dense(model.inputs.encode(some), slice(None))
     last, most = attacked(model, x, torch.from_numpy(y[: len(some)]), epsilon)
     how = f"{epsilon:g}" if config.epsilon is None else f"{epsilon:g} (trained without)"
     line = (

@@ -96,7 +96,8 @@ def great_expectations_way(result_format: dict) -> Callable[[pd.DataFrame], int]
 
 
 def our_way(*, verdict: bool, rows: bool) -> Callable[[pd.DataFrame], int]:
-    from poison_guard.validate import check_batch, failing_rows, parse_suite
+    from poison_guard.contracts.check import check_batch, failing_rows
+    from poison_guard.contracts.suite import parse_suite
 
     suite = parse_suite(make_suite())
 

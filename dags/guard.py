@@ -14,9 +14,9 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param, TriggerRule, chain, dag, task
 
-from poison_guard.airflow import gating, tasks
-from poison_guard.airflow.assets import admitted_asset, stored_asset
+from poison_guard.airflow import tasks
 from poison_guard.airflow.feeds import read_feeds
+from poison_guard.airflow.operators import admitted_asset, stored_asset
 
 if TYPE_CHECKING:
     from poison_guard.config import Contract
@@ -39,8 +39,8 @@ def guard_dag(contract: Contract) -> DAG:
     def wire() -> None:
         counts = take_in(contract, file)
         # Sealing goes on when nothing is new: a reviewer may have released or recalled something since.
-        snapshot: Any = task(trigger_rule=TriggerRule.NONE_FAILED)(gating.seal)(file)
-        verdict: Any = task(gating.gate)(file, snapshot)
+        snapshot: Any = task(trigger_rule=TriggerRule.NONE_FAILED)(tasks.seal)(file)
+        verdict: Any = task(tasks.gate)(file, snapshot)
         chain(counts, snapshot)
         may_pass(contract, file, snapshot, verdict)
         page = task(task_id="report", trigger_rule=TriggerRule.ALL_DONE)(tasks.report_changes)
@@ -76,12 +76,12 @@ def may_pass(contract: Contract, file: str, snapshot: Any, verdict: Any) -> None
     @task.branch
     def route(verdict: dict[str, Any], dag_run: Any = None) -> str:
         """Go on, or ask."""
-        return gating.route(verdict, dag_run)
+        return tasks.route(verdict, dag_run)
 
     @task(outlets=[admitted], trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS)
     def admit(snapshot_id: str, outlet_events: Any = None) -> dict[str, str]:
         """Sign the admission and wake whoever trains on this feed."""
-        signed = gating.admit(file, snapshot_id)
+        signed = tasks.admit(file, snapshot_id)
         outlet_events[admitted].extra = {"feed": contract.name, **signed}
         return signed
 
@@ -91,10 +91,10 @@ def may_pass(contract: Contract, file: str, snapshot: Any, verdict: Any) -> None
         body=verdict["body"],
         params={"note": Param("", type=["string", "null"], title="Why it may be trained on (required to approve)")},
         defaults="Reject",
-        response_timeout=gating.answer_within(contract.schedule),
+        response_timeout=tasks.answer_within(contract.schedule),
     )
     answer: Any = ask.output
-    approved = task(gating.approve)(file, snapshot, answer, verdict["verdict_seq"])
+    approved = task(tasks.approve)(file, snapshot, answer, verdict["verdict_seq"])
     passed = EmptyOperator(task_id="passed")
     chain(route(verdict), [passed, ask])
     # By template: an argument would make `seal` one of those whose success lets `admit` start after a refusal.

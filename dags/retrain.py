@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, chain, dag, task
 
-from poison_guard.airflow import retraining, tasks
-from poison_guard.airflow.assets import admitted_asset
+from poison_guard.airflow import tasks
 from poison_guard.airflow.feeds import read_feeds
+from poison_guard.airflow.operators import admitted_asset
 
 if TYPE_CHECKING:
     from poison_guard.config import Contract
@@ -34,11 +34,11 @@ def retrain_dag(contract: Contract) -> DAG:
         doc_md=__doc__,
     )
     def wire() -> None:
-        due: Any = task(retraining.due)(file)
-        snapshot: Any = task(retraining.verify)(file, due)
-        model: Any = task(retraining.train)(file, snapshot)
-        promoted = task(retraining.promote)(file, model)
-        chain(task(retraining.evaluate)(file, model), promoted, task(tasks.report)(file))
+        due: Any = task(tasks.due)(file)
+        snapshot: Any = task(tasks.verify)(file, due)
+        model: Any = task(tasks.train)(file, snapshot)
+        promoted = task(tasks.promote)(file, model)
+        chain(task(tasks.evaluate)(file, model), promoted, task(tasks.report)(file))
 
     return wire()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 __all__ = [
     "BusyError",
     "ClosedError",
@@ -10,10 +13,13 @@ __all__ = [
     "GuardError",
     "InconclusiveError",
     "NotFoundError",
+    "SignalError",
+    "SignalFailure",
     "StaleStateError",
     "StoreError",
     "TamperError",
     "UsageError",
+    "run_isolated",
 ]
 
 
@@ -69,3 +75,26 @@ class InconclusiveError(ClosedError):
     """The gate is closed because a check could not be judged; a named person may approve."""
 
     exit_code = 3
+
+
+_T = TypeVar("_T")
+
+
+class SignalFailure(str):
+    """Why a signal could not judge, in words for a reviewer."""
+
+    __slots__ = ()
+
+
+class SignalError(Exception):
+    """A signal lacks what it judges by; `run_isolated` turns it into a `SignalFailure`, which holds the records."""
+
+
+def run_isolated(signal: Callable[[], _T]) -> _T | SignalFailure:
+    """Return what `signal` returns, or a `SignalFailure`; `GuardError` and lack of memory pass on."""
+    try:
+        return signal()
+    except (GuardError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a signal dies of, its records are staged, never accepted
+        return SignalFailure(f"{type(error).__name__}: {error}"[:300])

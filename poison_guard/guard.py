@@ -14,8 +14,8 @@ from poison_guard.records import ScanResult
 if TYPE_CHECKING:
     import pandas as pd
 
+    from poison_guard.steps.collect import Source
     from poison_guard.steps.facing import GateResult, RecallResult, RetrainResult, SealResult
-    from poison_guard.steps.intake import Source
     from poison_guard.steps.opening import Feed
     from poison_guard.store import TrustedSummary
 

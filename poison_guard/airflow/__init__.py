@@ -16,5 +16,5 @@ def get_provider_info() -> dict[str, object]:
         "description": "Scores, quarantines and gates feedback before a model trains on it.",
         "integrations": [{"integration-name": "poison_guard", "tags": ["software"]}],
         "operators": [{"integration-name": "poison_guard", "python-modules": ["poison_guard.airflow.operators"]}],
-        "sensors": [{"integration-name": "poison_guard", "python-modules": ["poison_guard.airflow.sensors"]}],
+        "sensors": [{"integration-name": "poison_guard", "python-modules": ["poison_guard.airflow.operators"]}],
     }

@@ -17,10 +17,9 @@ from typing import Any
 
 import poison_guard
 from poison_guard.airflow.feeds import read_feeds
-from poison_guard.airflow.showing import demo_tables, where_next
-from poison_guard.airflow.showing_gate import gate_tables
+from poison_guard.airflow.tables import demo_tables, gate_tables, next_steps
 from poison_guard.errors import ClosedError, ConfigError, GuardError, StoreError, UsageError
-from poison_guard.web.visible import visible
+from poison_guard.text import visible
 
 __all__ = ["DagOutcome", "dags_folder", "main", "point_airflow", "quiet", "run_dags"]
 
@@ -204,7 +203,7 @@ def _show(home: Path) -> None:
     for table in (*demo_tables(contracts, home), *gate_tables(contracts, home, seed=demo_seed(home))):
         console.print(table)
         console.print()
-    console.print(where_next(home), markup=False, highlight=False, soft_wrap=True)
+    console.print(next_steps(home), markup=False, highlight=False, soft_wrap=True)
 
 
 def _line(outcome: DagOutcome) -> str:

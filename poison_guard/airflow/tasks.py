@@ -1,18 +1,42 @@
-"""What the first tasks of `dags/guard.py` do: call one step with ids, and tell Airflow what a retry cannot mend.
-
-Arguments are the contract's file and ids; the steps, with their heavy libraries, are imported when a task runs.
-"""
+"""Bodies of the tasks of the DAGs guard_<feed> and retrain_<feed>: each calls one step and hands on ids alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from poison_guard.airflow.feeds import guard_home
 from poison_guard.errors import ClosedError, TamperError, UsageError
 
-__all__ = ["collect", "decide", "final_errors", "report", "report_changes", "score", "store", "validate"]
+if TYPE_CHECKING:
+    from airflow.sdk.types import DagRunProtocol
+
+__all__ = [
+    "admit",
+    "answer_within",
+    "approve",
+    "collect",
+    "decide",
+    "due",
+    "evaluate",
+    "final_errors",
+    "gate",
+    "is_judged",
+    "promote",
+    "report",
+    "report_changes",
+    "route",
+    "score",
+    "seal",
+    "store",
+    "train",
+    "validate",
+    "verify",
+    "what_it_lacks",
+]
 
 
 @contextmanager
@@ -30,7 +54,7 @@ def collect(contract: str) -> dict[str, Any]:
     """Take in what is new: ``guard_run`` and its ``partitions``; skips the rest of the DAG when nothing is."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from poison_guard import steps
+    from poison_guard.steps import tasks as steps
 
     with final_errors():
         found = steps.collect(contract, guard_home())
@@ -41,7 +65,7 @@ def collect(contract: str) -> dict[str, Any]:
 
 def validate(contract: str, guard_run: str, partitions: list[int]) -> list[int]:
     """Hold the batch against its suite; returns the partitions to score."""
-    from poison_guard import steps
+    from poison_guard.steps import tasks as steps
 
     with final_errors():
         steps.validate(contract, guard_home(), guard_run)
@@ -50,7 +74,7 @@ def validate(contract: str, guard_run: str, partitions: list[int]) -> list[int]:
 
 def score(contract: str, guard_run: str, partition: int) -> None:
     """Score the records of one partition."""
-    from poison_guard import steps
+    from poison_guard.steps import tasks as steps
 
     with final_errors():
         steps.score(contract, guard_home(), guard_run, partition)
@@ -58,7 +82,7 @@ def score(contract: str, guard_run: str, partition: int) -> None:
 
 def decide(contract: str, guard_run: str) -> None:
     """Find campaigns and bad sources over all partitions, then decide every record."""
-    from poison_guard import steps
+    from poison_guard.steps import tasks as steps
 
     with final_errors():
         steps.decide(contract, guard_home(), guard_run)
@@ -66,7 +90,7 @@ def decide(contract: str, guard_run: str) -> None:
 
 def store(contract: str, guard_run: str) -> dict[str, int]:
     """Commit the run, once however often this is called; returns its counts."""
-    from poison_guard import steps
+    from poison_guard.steps import tasks as steps
 
     with final_errors():
         return dict(steps.store(contract, guard_home(), guard_run))
@@ -87,3 +111,222 @@ def report_changes(contract: str, ti: Any = None) -> str:
     if ti.xcom_pull(task_ids="store") is None and ti.xcom_pull(task_ids="seal") is None:
         raise AirflowSkipException(f"nothing changed for {contract}")
     return report(contract)
+
+
+_TESTING = "dag_test"
+"""Who `DAG.test` says has triggered a run (Airflow 3.1 and later)."""
+_LABELS = ("label", "answer", "rating")
+_NOBODY = "anonymous"
+"""Name of whoever uses an Airflow without accounts (``simple_auth_manager_all_admins``)."""
+_UNSCHEDULED = dt.timedelta(hours=12)
+_SHARE = 0.8
+_TICKS = 8
+_SHOWN, _CUT = 12, 300
+"""Sentences put before a reviewer, and characters of each."""
+
+
+def seal(contract: str) -> str:
+    """Seal what may be learned from; returns the id of the snapshot to judge.
+
+    Skips for a feed that no model can learn from, while nothing is accepted, and when the last snapshot was judged and
+    is not due; where it is due, people have approved it since, or its event was lost.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from poison_guard.steps import tasks as steps
+
+    with final_errors():
+        if (lack := what_it_lacks(contract)) is not None:
+            raise AirflowSkipException(f"no model can learn from {contract}: it maps no {lack}")
+        found = steps.seal(contract, guard_home())
+        snapshot = found["snapshot_id"]
+        if snapshot is None:
+            raise AirflowSkipException(f"nothing was accepted yet for {contract}")
+        if found["new"] or not is_judged(contract, snapshot):
+            return str(snapshot)
+        if (due := steps.due(contract, guard_home())["snapshot_id"]) is not None:
+            return str(due)
+    raise AirflowSkipException(f"nothing changed since {snapshot} was judged")
+
+
+def what_it_lacks(contract: str) -> str | None:
+    """Return what a feed does not map that a model needs to learn from it; None when there is nothing."""
+    from poison_guard.config import load_contract
+    from poison_guard.steps.examples import content_of
+
+    feed = load_contract(contract)
+    if not any(feed.has(role) for role in _LABELS):
+        return "label, answer or rating"
+    return None if content_of(feed).kind else "image, text or features"
+
+
+def is_judged(contract: str, snapshot_id: str) -> bool:
+    """Whether the store holds a verdict on a snapshot; false after a crash between sealing and judging."""
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.store.admissions import last_verdict
+
+    with open_feed(contract, guard_home()) as feed:
+        return last_verdict(feed.store, snapshot_id) is not None
+
+
+def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
+    """Judge a snapshot; returns ``outcome, snapshot_id, verdict_seq, why`` and the question, ``subject`` and ``body``.
+
+    A snapshot that is admitted already is not judged again. Fails for good on FAIL and ERROR.
+    """
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with final_errors():
+        outcome, seq, why = _judged(contract, snapshot_id)
+    if outcome not in ("pass", "inconclusive", "admitted"):
+        raise AirflowFailException(f"the gate is closed for {snapshot_id} ({outcome}): {'; '.join(why)}")
+    return {
+        "outcome": outcome,
+        "snapshot_id": snapshot_id,
+        "verdict_seq": seq,
+        "why": why,
+        "subject": f"Train on {snapshot_id}? The gate could not judge it",
+        "body": _question(why),
+    }
+
+
+def _judged(contract: str, snapshot_id: str) -> tuple[str, int | None, list[str]]:
+    """Return outcome, number of the verdict (None where it is admitted already) and what did not pass."""
+    from poison_guard.steps import tasks as steps
+
+    try:
+        steps.check_admission(contract, guard_home(), snapshot_id)
+    except ClosedError:
+        found = steps.gate(contract, guard_home(), snapshot_id)
+        return str(found["outcome"]), int(found["verdict_seq"]), [str(sentence) for sentence in found["why"]]
+    return "admitted", None, []
+
+
+def route(verdict: Mapping[str, Any], dag_run: DagRunProtocol) -> str:
+    """Return the task to go on with: ``passed``, or ``ask`` a person.
+
+    In `DAG.test` there is nobody to ask and nothing that would time the question out, so the run ends here, not
+    admitted; whoever wants to may still approve by hand.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    if verdict["outcome"] != "inconclusive":
+        return "passed"
+    if dag_run.triggering_user_name == _TESTING:
+        raise AirflowSkipException(
+            f"{verdict['snapshot_id']} is not admitted and nobody can be asked here: {'; '.join(verdict['why'])}; "
+            "`poison-guard gate approve` takes a person's approval"
+        )
+    return "ask"
+
+
+def approve(contract: str, snapshot_id: str, answer: Mapping[str, Any] | None, verdict_seq: int | None = None) -> int:
+    """Record the approval of the person who answered, with their note as the reason; returns the number of approvals.
+
+    It is of the verdict that they were asked about: fails for good where the snapshot was judged again meanwhile.
+
+    `answer` is what `ApprovalOperator` returns. Fails for good when no person answered, when they wrote no note, and on
+    anything but an approval: a default that a timeout filled in, or a task marked a success, is nobody's word.
+    """
+    from poison_guard.steps import tasks as steps
+
+    with final_errors():
+        by, reason = _person(snapshot_id, answer or {})
+        return int(steps.approve(contract, guard_home(), snapshot_id, by, reason, verdict_seq=verdict_seq)["approvals"])
+
+
+def _person(snapshot_id: str, answer: Mapping[str, Any]) -> tuple[str, str]:
+    by = (answer.get("responded_by_user") or {}).get("name")
+    if not by or answer.get("chosen_options") != ["Approve"]:
+        raise UsageError(f"no person approved {snapshot_id}; clear the task `ask` to ask again")
+    if str(by).strip().casefold() == _NOBODY:
+        raise UsageError(f"{snapshot_id} was approved without signing in; give Airflow users names, then clear `ask`")
+    note = str((answer.get("params_input") or {}).get("note") or "").strip()
+    if not note:
+        raise UsageError(f"{by} approved {snapshot_id} without a note; clear the task `ask` and say why in the note")
+    return str(by), note
+
+
+def admit(contract: str, snapshot_id: str) -> dict[str, str]:
+    """Sign the admission; returns ``snapshot_id`` and the ``digest`` of its manifest. Fails for good while closed."""
+    from poison_guard.steps import tasks as steps
+
+    with final_errors():
+        found = steps.admit(contract, guard_home(), snapshot_id)
+    return {"snapshot_id": str(found["snapshot_id"]), "digest": str(found["digest"])}
+
+
+def answer_within(schedule: str | None) -> dt.timedelta:
+    """Return how long a question stands: four fifths of the shortest time between two runs of the feed.
+
+    A feed's runs are serial, so an open question holds up the next one; it gives way in time, with newer data to ask
+    about. Half a day for a feed that no clock runs.
+    """
+    from airflow.sdk import DAG
+    from croniter import croniter
+
+    expression = getattr(DAG("schedule", schedule=schedule).timetable, "expression", None)
+    if expression is None:
+        return _UNSCHEDULED
+    ticks = croniter(expression, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    times = [ticks.get_next(dt.datetime) for _ in range(_TICKS)]
+    return _SHARE * min(later - sooner for sooner, later in pairwise(times))
+
+
+def _question(why: list[str]) -> str:
+    """Return the checks that could not be judged as Markdown; what they quote from a feed stays text."""
+    from poison_guard.text import visible
+
+    shown = [f"- `{visible(sentence, limit=_CUT).replace('`', chr(39))}`" for sentence in why[:_SHOWN]]
+    more = [f"- and {len(why) - _SHOWN} more"] if len(why) > _SHOWN else []
+    rule = "Approving signs the admission in your name, with your note as the reason. Without an answer it is rejected."
+    return "\n".join(["These checks could not be judged:", "", *shown, *more, "", rule])
+
+
+def due(contract: str) -> str:
+    """Return the admitted snapshot that no model was trained on yet; skips the rest of the DAG when there is none.
+
+    Events only wake the DAG: two of them, or one that came late, find that the store has nothing left to do.
+    """
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from poison_guard.steps import tasks as steps
+
+    with final_errors():
+        snapshot = steps.due(contract, guard_home())["snapshot_id"]
+    if snapshot is None:
+        raise AirflowSkipException(f"nothing is due for {contract}")
+    return str(snapshot)
+
+
+def verify(contract: str, snapshot_id: str) -> str:
+    """Hold the stored manifest against the data and the revocations; returns the snapshot, fails for good if closed."""
+    from poison_guard.steps import tasks as steps
+
+    with final_errors():
+        return str(steps.check_admission(contract, guard_home(), snapshot_id)["snapshot_id"])
+
+
+def train(contract: str, snapshot_id: str) -> str:
+    """Train on an admitted snapshot; returns the model's id. A retry goes on where a killed training stopped."""
+    from poison_guard.steps import tasks as steps
+
+    with final_errors():
+        return str(steps.train(contract, guard_home(), snapshot_id)["model_id"])
+
+
+def evaluate(contract: str, model_id: str) -> dict[str, Any]:
+    """Measure a model on what it was not trained on; returns its figures."""
+    from poison_guard.steps import tasks as steps
+
+    with final_errors():
+        return dict(steps.evaluate(contract, guard_home(), model_id))
+
+
+def promote(contract: str, model_id: str) -> dict[str, Any]:
+    """Make a model the feed's champion, or refuse it; returns ``promoted`` and ``why``. A refusal is no failure."""
+    from poison_guard.steps import tasks as steps
+
+    with final_errors():
+        found = steps.promote(contract, guard_home(), model_id)
+    return {"model_id": model_id, "promoted": bool(found["promoted"]), "why": str(found["why"])}

@@ -1,24 +1,146 @@
-"""`poison-guard gate`: judge a sealed snapshot, approve what could not be judged, look at the last verdict."""
+"""The commands `seal`, `gate` and `verify`: seal a snapshot, judge and admit it, verify its admission's manifest."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.deciding import contract_and_store
-from poison_guard.cli.options import by_and_reason, common, contract_file, feed_option
-from poison_guard.cli.output import emit, table, told, working
-from poison_guard.cli.verdict import gate_code, show_verdict
+from poison_guard.cli.options import common_options, contract_file, feed_name, feed_option, person_options
+from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table, progress
+from poison_guard.cli.recall import contract_and_store
 from poison_guard.config import open_settings
-from poison_guard.errors import NotFoundError
+from poison_guard.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from poison_guard.gate.verify import Admission
     from poison_guard.steps.facing import GateResult
 
-__all__ = ["gate_command"]
+__all__ = ["gate_code", "gate_command", "print_verdict", "seal_command", "verify_command"]
+
+
+@click.command("seal")
+@feed_option(required=True)
+@common_options
+def seal_command(feed: str, home: Path, as_json: bool) -> None:
+    """Seal the accepted and released records of a feed, with their adopted labels, into a snapshot.
+
+    Sealing again when nothing changed returns the same snapshot; when little changed, only that is written. A snapshot
+    is no permission to train: `gate check` gives that.
+    """
+    from poison_guard.guard import Guard
+
+    guard = Guard.open(contract_file(feed), home=home)
+    name = guard.contract.name
+    with progress(f"sealing {name}"):
+        sealed = guard.seal()
+    if as_json:
+        print_json({"feed": name, "snapshot_id": sealed.snapshot_id, "new": sealed.new, "counts": dict(sealed.counts)})
+        return
+    what = "sealed" if sealed.new else "nothing changed since"
+    print_result(f"{what} {sealed.snapshot_id}: {_counts_text(sealed.counts)}")
+    if sealed.counts.get("examples"):
+        print_progress(f"next: poison-guard gate check --feed {feed}")
+    else:
+        print_progress(
+            f"nothing of {name} is accepted with a label yet: poison-guard run --feed {feed}, then review what is held"
+        )
+
+
+def _counts_text(counts: Mapping[str, int]) -> str:
+    """Return ``1,203 examples, 40 deferred``; the examples first."""
+    hidden = ("examples", "parts", "items_file")  # the last is the digest of a file, as a number
+    rest = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if name not in hidden and n]
+    parts = [counted(counts["parts"], "part")] if counts.get("parts") else []
+    return ", ".join([counted(counts.get("examples", 0), "example"), *parts, *rest])
+
+
+CLOSED, INCONCLUSIVE = 1, 3
+_COLUMNS = ("check", "outcome", ">value", ">limit", ">n", ">interval", "why")
+
+
+def gate_code(outcome: str, admitted: bool) -> int:
+    """Return 0 where training is admitted, 3 where one named approver is missing, 1 where the gate is closed."""
+    if admitted:
+        return 0
+    return INCONCLUSIVE if outcome == "inconclusive" else CLOSED
+
+
+def print_verdict(facts: Mapping[str, Any], *, feed: str) -> None:
+    """Print the checks of a verdict and why it is not a pass on stdout, and the next command on stderr.
+
+    `facts`: ``snapshot_id, outcome, admitted, checks`` (mappings), ``why`` (sentences), ``manifest`` (path or None),
+    ``candidate`` where a model was judged with the snapshot, ``revoked`` where the snapshot was.
+    """
+    state = "admitted" if facts["admitted"] else "closed"
+    if facts.get("candidate") or facts.get("revoked"):
+        state = "judged with the candidate" if facts.get("candidate") else "revoked since"
+    rows = [_check_row(check) for check in facts["checks"]]
+    print_table(f"{facts['snapshot_id']}: {facts['outcome']}, {state}", _COLUMNS, rows, empty="no check was made")
+    for sentence in facts["why"]:
+        print_result(f"why: {sentence}")
+    if facts.get("manifest"):
+        print_result(f"manifest: {facts['manifest']}")
+    print_progress(f"next: {_next_command(facts, feed)}")
+
+
+def _check_row(check: Mapping[str, Any]) -> tuple[object, ...]:
+    needs = check.get("needs")
+    why = f"{check['why']} (needs n = {needs:,.0f})" if _is_number(needs) else check["why"]
+    n = check["n"]
+    return (
+        check["name"],
+        _outcome(check),
+        check["value"],
+        check["limit"],
+        int(n) if _is_number(n) else None,
+        _interval(check["low"], check["high"]),
+        why,
+    )
+
+
+def _outcome(check: Mapping[str, Any]) -> str:
+    """Return the outcome; of a check that cannot close the gate, whether it alerts or had nothing to look at."""
+    if check.get("blocking", True):
+        return str(check["outcome"])
+    if check["outcome"] != "pass":
+        return f"{check['outcome']} (alert)"
+    return "pass" if check["n"] else "–"
+
+
+def _interval(low: float | None, high: float | None) -> str | None:
+    ends = [f"{end:.3g}" if _is_number(end) else "" for end in (low, high)]
+    return f"{ends[0]} – {ends[1]}".strip() if any(ends) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and value == value  # NaN differs from itself
+
+
+def _next_command(facts: Mapping[str, Any], feed: str) -> str:
+    """Return what opens the gate, or what an open gate is for."""
+    snapshot = facts["snapshot_id"]
+    approve = f"poison-guard gate approve --feed {feed} --by NAME --reason WHY {snapshot}"
+    if facts.get("candidate"):
+        how = "the candidate passed" if facts["outcome"] == "pass" else "mend the candidate and predict again"
+        return f"{how}; whether the data may be trained on says poison-guard gate show --feed {feed}"
+    if facts.get("revoked"):
+        return f"seal what is left: poison-guard seal --feed {feed}"
+    if facts["admitted"]:
+        verify = f"poison-guard verify {facts['manifest']}   |   " if facts.get("manifest") else ""
+        return f"{verify}poison-guard retrain --feed {feed}"
+    match facts["outcome"]:
+        case "inconclusive":
+            return f"one named person may approve: {approve}"
+        case "fail":
+            return f"recall what is wrong and seal again, or two different people approve: {approve} --expires DAYS"
+        case "error":
+            return f"nobody can approve an error: mend what it says, then poison-guard gate check --feed {feed}"
+        case _:
+            return f"poison-guard gate check --feed {feed}"
 
 
 @click.group("gate")
@@ -35,7 +157,7 @@ def gate_command() -> None:
     help="Then also judge a model by its predictions (.parquet, .csv or .jsonl): example_id, label.",
 )
 @click.option("--snapshot", "snapshot_id", metavar="SNAPSHOT", help="Snapshot to judge. Default: the last one.")
-@common
+@common_options
 def check_command(feed: str, candidate: Path | None, snapshot_id: str | None, home: Path, as_json: bool) -> int:
     """Judge a snapshot, and sign its admission where the verdict and the approvals allow it.
 
@@ -45,18 +167,18 @@ def check_command(feed: str, candidate: Path | None, snapshot_id: str | None, ho
     from poison_guard.guard import Guard
 
     guard = Guard.open(contract_file(feed), home=home)
-    with working(f"judging {snapshot_id or guard.contract.name}"):
+    with progress(f"judging {snapshot_id or guard.contract.name}"):
         result = guard.gate(candidate=candidate, snapshot_id=snapshot_id)
-    facts = {**_facts(result), "candidate": str(candidate) if candidate else None}
-    return _tell(guard.contract.name, feed, facts, as_json)
+    facts = {**_gate_facts(result), "candidate": str(candidate) if candidate else None}
+    return _print_gate(guard.contract.name, feed, facts, as_json)
 
 
 @gate_command.command("approve")
 @click.argument("snapshot", required=False)
 @feed_option(required=True)
-@by_and_reason
+@person_options
 @click.option("--expires", "days", type=click.IntRange(1, 365), metavar="DAYS", help="Days until the approval lapses.")
-@common
+@common_options
 def approve_command(
     snapshot: str | None, feed: str, by: str, reason: str, days: int | None, home: Path, as_json: bool
 ) -> int:
@@ -70,19 +192,19 @@ def approve_command(
     guard = Guard.open(contract_file(feed), home=home)
     lapses = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None
     result = guard.approve(by=by, reason=reason, expires=lapses, snapshot_id=snapshot)
-    return _tell(guard.contract.name, feed, _facts(result), as_json)
+    return _print_gate(guard.contract.name, feed, _gate_facts(result), as_json)
 
 
 @gate_command.command("show")
 @click.argument("snapshot", required=False)
 @feed_option(required=True)
-@common
+@common_options
 def show_command(snapshot: str | None, feed: str, home: Path, as_json: bool) -> int:
     """Show the last verdict on SNAPSHOT (default: the last one), its approvals and admission; measure nothing.
 
     Exit codes are those of `gate check`, as of now: an admission that lapsed or was revoked is closed.
     """
-    from poison_guard.cli.standing import gate_facts
+    from poison_guard.cli.status import gate_facts
 
     with contract_and_store(feed, home) as (contract, store):
         facts = gate_facts(store, contract.name, snapshot, now=dt.datetime.now(dt.UTC))
@@ -92,15 +214,15 @@ def show_command(snapshot: str | None, feed: str, home: Path, as_json: bool) -> 
             )
     manifest = open_settings(home).home / "manifests" / f"{facts['snapshot_id']}.json"
     facts["manifest"] = str(manifest) if facts["admitted"] and manifest.is_file() else None
-    code = _tell(contract.name, feed, facts, as_json)
+    code = _print_gate(contract.name, feed, facts, as_json)
     if not as_json:
         rows = [(a["by"], a["at"], a["expires"], a["reason"]) for a in facts["approvals"]]
-        table("Approvals", ("by", "at", "lapses", "reason"), rows, empty="no approval")
-        told(f"judged {facts['judged_at']:%Y-%m-%d %H:%M} UTC; {facts['state']}")
+        print_table("Approvals", ("by", "at", "lapses", "reason"), rows, empty="no approval")
+        print_result(f"judged {facts['judged_at']:%Y-%m-%d %H:%M} UTC; {facts['state']}")
     return code
 
 
-def _facts(result: GateResult) -> dict[str, Any]:
+def _gate_facts(result: GateResult) -> dict[str, Any]:
     """Return a result of the guard as what is printed of it."""
     return {
         "snapshot_id": result.snapshot_id,
@@ -112,10 +234,88 @@ def _facts(result: GateResult) -> dict[str, Any]:
     }
 
 
-def _tell(name: str, feed: str, facts: dict[str, Any], as_json: bool) -> int:
+def _print_gate(name: str, feed: str, facts: dict[str, Any], as_json: bool) -> int:
     if as_json:
-        emit({"feed": name, **facts})
+        print_json({"feed": name, **facts})
     else:
-        show_verdict(facts, feed=feed)
+        print_verdict(facts, feed=feed)
     passed = bool(facts.get("candidate")) and facts["outcome"] == "pass"
     return gate_code(facts["outcome"], facts["admitted"] or passed)
+
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("verify")
+@click.argument("manifest", type=_FILE)
+@click.option(
+    "--key", type=_FILE, metavar="FILE", help="Public key of the home that signs. Default: signing.pub in it."
+)
+@click.option("--revocations", type=_FILE, metavar="FILE", help="Its revocation list. Default: revocations.json in it.")
+@click.option("--data", type=_FILE, metavar="FOLDER", help="Data; must hold nothing else. Default: the home's lake.")
+@click.option("--no-data", is_flag=True, help="Compare no data: the signature, time and revocations only.")
+@click.option("--snapshot", metavar="ID", help="Refuse a manifest of another snapshot.")
+@click.option("--feed", metavar="FEED.toml", help="Refuse a manifest of another feed: its name or contract file.")
+@common_options
+def verify_command(
+    manifest: Path,
+    key: Path | None,
+    revocations: Path | None,
+    data: Path | None,
+    no_data: bool,
+    snapshot: str | None,
+    feed: str | None,
+    home: Path,
+    as_json: bool,
+) -> int:
+    """Verify that MANIFEST admits its data for training, now. Exit code 1: it does not, and says why."""
+    from poison_guard.gate.keys import PUBLIC_FILE
+    from poison_guard.gate.revocations import REVOCATIONS_FILE
+    from poison_guard.gate.verify import verify_manifest
+
+    if data is not None and no_data:
+        raise UsageError("--data and --no-data exclude each other; give one")
+    settings = open_settings(home)
+    lake = None if no_data else _local_folder(settings.lake_url)
+    folder = None if no_data else data or lake
+    if folder is None and not no_data:
+        raise UsageError(f"{home} has no lake in a folder; name the data with --data, or pass --no-data")
+    found = verify_manifest(
+        manifest,
+        public_key=key or settings.home / PUBLIC_FILE,
+        revocations=revocations or settings.home / REVOCATIONS_FILE,
+        data=folder,
+        snapshot_id=snapshot,
+        feed=feed_name(feed) if feed else None,
+        only=data is not None and not (lake is not None and data.exists() and data.samefile(lake)),
+    )
+    _print_admission(found, folder, as_json=as_json)
+    return 0
+
+
+def _print_admission(found: Admission, folder: Path | None, *, as_json: bool) -> None:
+    files: list[str] = [] if folder is None else [str(folder / name) for name in found.subjects]
+    if as_json:
+        keys = ("snapshot_id", "feed", "hash", "outcome", "approvals", "issued", "expires", "digest", "key_id")
+        known = {name: getattr(found, name) for name in (*keys, "subjects", "data_checked")}
+        print_json({"admitted": True, **known, "files": files})
+        return
+    print_result(
+        f"admitted: {found.snapshot_id}, verdict {found.outcome.upper()}, until {found.expires:%Y-%m-%d %H:%M} UTC"
+    )
+    for approval in found.approvals:
+        print_result(f"approved by {approval['by']}: {approval['reason']}")
+    if found.data_checked:
+        print_result(
+            f"data: {len(found.subjects):,} files in {folder} are the ones admitted; train on these and no others"
+        )
+    else:
+        print_result(
+            f"data: NOT compared ({len(found.subjects):,} files named); compare them with --data before you train"
+        )
+
+
+def _local_folder(url: str) -> Path | None:
+    """Return the folder of a lake; None where there is none, or it is not on this machine."""
+    path = url.removeprefix("file://")
+    return Path(path) if "://" not in path and Path(path).is_dir() else None

@@ -1,30 +1,41 @@
-"""Options that several commands share, and how a feed is named on the command line."""
+"""What a command is given and opens: shared options, the feed that --feed names, the store of a home."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from poison_guard.config import Contract, load_contract
+from poison_guard.config import Contract, load_contract, open_settings
+from poison_guard.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from poison_guard.config import Settings
+    from poison_guard.store import Store
 
 __all__ = [
-    "by_and_reason",
-    "common",
+    "common_options",
     "contract_file",
     "contract_of",
     "dry_run",
     "feed_name",
+    "feed_of_record",
     "feed_option",
+    "known_feed",
+    "opened_store",
     "out_option",
+    "person_options",
+    "sqlite_file",
 ]
+
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def common(command: _F) -> _F:
+def common_options(command: _F) -> _F:
     """Add ``--home``, ``--json`` and ``--debug``."""
     for option in (
         click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
@@ -51,7 +62,7 @@ def feed_option(*, required: bool) -> Callable[[_F], _F]:
     )
 
 
-def by_and_reason(command: _F) -> _F:
+def person_options(command: _F) -> _F:
     """Add ``--by`` and ``--reason``, which every act of a person needs."""
     command = click.option("--reason", required=True, help="Why; kept in the audit chain.")(command)
     return click.option("--by", required=True, help="Who acts; kept in the audit chain.")(command)
@@ -86,3 +97,48 @@ def feed_name(feed: str) -> str:
     """Return the name of a feed given as contract file or as the bare name it has in the store."""
     file = contract_file(feed)
     return feed if not file.exists() and "/" not in feed and not file.suffix else load_contract(file).name
+
+
+@contextmanager
+def opened_store(home: Path) -> Iterator[Store]:
+    """Open the store of `home`; `NotFoundError` where there is none yet, so that a typo makes no empty store."""
+    settings = open_settings(home)
+    file = sqlite_file(settings)
+    if file is not None and not file.exists():
+        raise NotFoundError(
+            f"there is no store in {home} yet; `poison-guard run --feed FEED.toml` makes one, or name --home"
+        )
+    from poison_guard.store import open_store
+
+    with open_store(settings) as store:
+        yield store
+
+
+def sqlite_file(settings: Settings) -> Path | None:
+    """Return the file of a SQLite store; None for a database server."""
+    from poison_guard.store import engine
+
+    file = engine.sqlite_file(settings.store_url)
+    return None if file is None else file.absolute()
+
+
+def known_feed(store: Store, name: str) -> str:
+    """Return `name` if the store has that feed; `NotFoundError` names those it has."""
+    from poison_guard.store.reading import list_feeds
+
+    feeds = list_feeds(store)
+    if name not in feeds:
+        raise NotFoundError(f"the store has no feed {name!r}; it has {', '.join(feeds) or 'none yet'}")
+    return name
+
+
+def feed_of_record(store: Store, record_id: str) -> str:
+    """Return the one feed that has a record of that id; `NotFoundError` for none, `UsageError` for several."""
+    from poison_guard.store.reading import find_records, list_feeds
+
+    holders = [name for name in list_feeds(store) if len(find_records(store, name, record_ids=[record_id], limit=1))]
+    if not holders:
+        raise NotFoundError(f"no feed has a record {record_id!r}")
+    if len(holders) > 1:
+        raise UsageError(f"several feeds have a record {record_id!r}: {', '.join(holders)}; name one with --feed")
+    return holders[0]

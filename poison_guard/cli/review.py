@@ -8,12 +8,20 @@ from typing import Any
 
 import click
 
-from poison_guard.cli.deciding import chosen_by, contract_and_store, decide_or_tell
-from poison_guard.cli.explain import show_record
-from poison_guard.cli.options import by_and_reason, common, dry_run, feed_option
-from poison_guard.cli.output import counted, emit, say, table, told
-from poison_guard.cli.revoked import NOTHING_REVOKED, renew_list, revoked_facts, standing_snapshots, tell_revoked
-from poison_guard.cli.trusted import trusted_command
+from poison_guard.cli.options import common_options, dry_run, feed_option, person_options
+from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table
+from poison_guard.cli.recall import (
+    NOTHING_REVOKED,
+    contract_and_store,
+    decide_selected,
+    print_revoked,
+    renew_revocation_list,
+    revoked_facts,
+    selection_options,
+    unrevoked_snapshots,
+)
+from poison_guard.cli.records import print_record
+from poison_guard.cli.trust import trusted_command
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError, UsageError
 
@@ -38,7 +46,7 @@ review_command.add_command(trusted_command)
 @click.option("--groups", type=click.Choice(["campaign", "source"]), help="One line a campaign or source instead.")
 @click.option("--sample", type=click.IntRange(1), help="Draw so many staged records to vet for a first trusted set.")
 @click.option("--decided", is_flag=True, help="What people decided instead, last first: the events `undo` takes.")
-@common
+@common_options
 def list_command(
     feed: str,
     groups: str | None,
@@ -50,65 +58,67 @@ def list_command(
     **where: Any,
 ) -> None:
     """List what waits for review, riskiest first."""
-    from poison_guard import review
-    from poison_guard.store.decisions import list_decisions
+    from poison_guard.steps import queue
     from poison_guard.store.reading import count_places
+    from poison_guard.store.reviews import list_reviews
 
     with contract_and_store(feed, home) as (contract, store):
         if decided:
-            frame = list_decisions(store, contract.name, limit=limit or 50)
+            frame = list_reviews(store, contract.name, limit=limit or 50)
             shown = ("Decisions", (">event", "what", "by", "at", ">records", "reason", ">undone by"), _decision)
         elif sample:
-            frame = review.draw_staged(store, contract, sample)
+            frame = queue.draw_staged(store, contract, sample)
             shown = ("Staged, to vet", ("record", "source", "item", "answer", "group"), _staged)
         elif groups:
-            frame = review.list_groups(store, contract, by=f"{groups}_id")
+            frame = queue.list_groups(store, contract, by=f"{groups}_id")
             shown = (f"Waiting, by {groups}", (groups, ">records", ">sources", ">risk", "oldest"), tuple)
         else:
-            frame = review.list_pending(store, contract, limit=limit, **where)
+            frame = queue.list_pending(store, contract, limit=limit, **where)
             shown = ("Waiting", ("record", "kind", ">risk", "source", "campaign", "claimed by", "why"), _entry)
         staged = count_places(store, contract.name)["staged"]
     rows = frame.to_dict("records")
     if as_json:
         for row in rows:
             row["sentences"] = [sentence(r["code"], r["args"]) for r in row.get("reasons", ())]
-        emit({"feed": contract.name, "entries": rows})
+        print_json({"feed": contract.name, "entries": rows})
         return
     title, columns, cells = shown
     lines = [cells(row.values()) if cells is tuple else cells(row) for row in rows]
-    table(f"{title}: {contract.name}", columns, lines, empty=f"{contract.name}: nothing to list.")
+    print_table(f"{title}: {contract.name}", columns, lines, empty=f"{contract.name}: nothing to list.")
     if staged and not (sample or decided):
-        say(f"{counted(staged, 'record')} staged, which nothing could judge yet; --sample N draws some of them to vet")
+        print_progress(
+            f"{counted(staged, 'record')} staged, which nothing could judge yet; --sample N draws some of them to vet"
+        )
 
 
 @review_command.command("show")
 @click.argument("record")
 @feed_option(required=True)
-@common
+@common_options
 def show_command(record: str, feed: str, home: Path, as_json: bool) -> None:
     """Show RECORD as a reviewer needs it: payload, why, who else, its source, its history."""
-    from poison_guard.review import show
+    from poison_guard.steps.queue import show
 
     with contract_and_store(feed, home) as (contract, store):
         facts = show(store, contract, record)
     facts["evidence"] = [{**e, "sentence": sentence(e["code"], e["args"])} for e in facts["evidence"]]
     if as_json:
-        emit(facts)
+        print_json(facts)
         return
-    show_record(facts)
+    print_record(facts)
     if facts["source"]:
-        table("Its source so far", ("", "value"), facts["source"].items())
+        print_table("Its source so far", ("", "value"), facts["source"].items())
 
 
 @review_command.command("release")
 @click.argument("records", nargs=-1)
 @feed_option(required=True)
-@chosen_by
+@selection_options
 @click.option("--trust", is_flag=True, help="Also enter them into the trusted set: you vetted each of them.")
 @click.option("--unchecked", is_flag=True, help="Let them in without saying that they are right.")
-@by_and_reason
+@person_options
 @dry_run
-@common
+@common_options
 def release_command(trust: bool, unchecked: bool, **given: Any) -> None:
     """Accept held records: RECORDS by id, a whole campaign, or all of a source. They speak for their sources.
 
@@ -118,7 +128,7 @@ def release_command(trust: bool, unchecked: bool, **given: Any) -> None:
         raise UsageError("--trust needs record ids: what is trusted was looked at one by one")
     if trust and unchecked:
         raise UsageError("--trust says that each was vetted, --unchecked that none was; keep one of them")
-    decide_or_tell("release", right=not unchecked, **given)
+    decide_selected("release", right=not unchecked, **given)
     if trust and not given["dry_run"]:
         _trust(given)
 
@@ -126,29 +136,29 @@ def release_command(trust: bool, unchecked: bool, **given: Any) -> None:
 @review_command.command("reject")
 @click.argument("records", nargs=-1)
 @feed_option(required=True)
-@chosen_by
-@by_and_reason
+@selection_options
+@person_options
 @dry_run
-@common
+@common_options
 def reject_command(**given: Any) -> None:
     """Reject held records: RECORDS by id, a whole campaign, or all of a source. They speak against their sources."""
-    decide_or_tell("reject", **given)
+    decide_selected("reject", **given)
 
 
 @review_command.command("undo")
 @click.argument("event", type=click.IntRange(1))
 @feed_option(required=True)
-@by_and_reason
+@person_options
 @dry_run
-@common
+@common_options
 def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, home: Path, as_json: bool) -> None:
     """Take decision EVENT back: every record returns to where it was. Undoing an undo redoes it."""
-    from poison_guard.review import undo
-    from poison_guard.store.decisions import list_decisions
+    from poison_guard.steps.review import undo
+    from poison_guard.store.reviews import list_reviews
 
     with contract_and_store(feed, home) as (contract, store):
         if dry_run:
-            made = list_decisions(store, contract.name, limit=1_000_000)
+            made = list_reviews(store, contract.name, limit=1_000_000)
             made = made[made["seq"] == event]
             if made.empty:
                 raise NotFoundError(
@@ -156,28 +166,28 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
                 )
             verb, n, number, lost = str(made["verb"].iloc[0]), int(made["n"].iloc[0]), None, NOTHING_REVOKED
         else:
-            before = standing_snapshots(store, contract.name)
+            before = unrevoked_snapshots(store, contract.name)
             done = undo(store, contract, event, by=by, reason=reason)
             verb, n, number = done.verb, len(done.record_ids), done.seq
-            after = set(standing_snapshots(store, contract.name))
+            after = set(unrevoked_snapshots(store, contract.name))
             lost = revoked_facts(store, contract.name, [name for name in before if name not in after])
             if lost["revoked"]:  # they hold what a release had let in
-                renew_list(store, contract, home)
+                renew_revocation_list(store, contract, home)
     if as_json:
-        emit({"feed": contract.name, "dry_run": dry_run, "undoes": event, "event": number, "records": n, **lost})
+        print_json({"feed": contract.name, "dry_run": dry_run, "undoes": event, "event": number, "records": n, **lost})
     elif dry_run:
-        told(f"would undo decision {event} ({verb}) of {counted(n, 'record')}")
+        print_result(f"would undo decision {event} ({verb}) of {counted(n, 'record')}")
     else:
-        told(f"undid decision {event}: {counted(n, 'record')} back as before (event {number})")
-        tell_revoked(lost, feed=feed, dry_run=False)
+        print_result(f"undid decision {event}: {counted(n, 'record')} back as before (event {number})")
+        print_revoked(lost, feed=feed, dry_run=False)
 
 
 def _trust(given: dict[str, Any]) -> None:
-    from poison_guard.review import trust_released
+    from poison_guard.steps.queue import trust_released
 
     with contract_and_store(given["feed"], given["home"]) as (contract, store):
         added = trust_released(store, contract, list(given["records"]), by=given["by"], reason=given["reason"])
-    say(f"entered {added.added:,} of them into the trusted set, which now holds {added.n:,}")
+    print_progress(f"entered {added.added:,} of them into the trusted set, which now holds {added.n:,}")
 
 
 def _staged(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,41 +1,98 @@
-"""The root command: names and one-line helps of all commands, loaded lazily so that `--help` imports nothing heavy."""
+"""The root command: names and help lines of all commands, imported when called; the exit code of each failure."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from collections.abc import Sequence
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
 
-from poison_guard.cli.failure import guarded
+from poison_guard.errors import GuardError
+from poison_guard.text import visible
 
-__all__ = ["cli"]
+__all__ = ["INTERNAL", "INTERRUPTED", "USAGE", "cli", "exit_code_of"]
+
+
+USAGE, INTERNAL, INTERRUPTED = 2, 4, 130
+
+
+def exit_code_of(call: Callable[[], Any], *, debug: bool) -> int:
+    """Run `call` and return its exit code; every error becomes one sentence on stderr."""
+    if not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    try:
+        code = call()
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        return _print_failure(_usage_sentence(error), USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _print_failure("interrupted; run the same command again to go on", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has stopped reading
+        return 0
+    except GuardError as error:
+        return _print_failure(str(error), error.exit_code, debug=debug)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _print_failure(f"{where}{error.strerror or error}", INTERNAL, debug=debug)
+    except Exception as error:  # noqa: BLE001  the edge of the process: nothing is swallowed, it ends with exit code 4
+        hint = "" if debug else "; run again with --debug to see where"
+        return _print_failure(
+            f"internal error, {type(error).__name__}: {_first_line(error)}{hint}", INTERNAL, debug=debug
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _print_failure(text: str, code: int, *, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc(file=sys.stderr)
+    click.echo(f"poison-guard: {visible(text, limit=1000)}", err=True)
+    return code
+
+
+def _usage_sentence(error: click.ClickException) -> str:
+    """Return click's message as one sentence that says where the help is."""
+    text = error.format_message().rstrip(".").replace("\n", " ")
+    context = getattr(error, "ctx", None)
+    return f"{text}; see `{context.command_path if context else 'poison-guard'} --help`"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or "no message"
+
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "Write three feeds with attacks inside, to try the guard on."),
-    "init": ("init", "Propose a contract and expectations for a data file."),
+    "demo": ("setup", "Write three feeds with attacks inside, to try the guard on."),
+    "init": ("setup", "Propose a contract and expectations for a data file."),
     "trust": ("trust", "Enter vetted records into a feed's trusted set."),
-    "scan": ("scan", "Decide records without storing anything."),
+    "scan": ("run", "Decide records without storing anything."),
     "run": ("run", "Take new records in, decide them and store the result."),
     "status": ("status", "Show feeds, phases, what is where and what waits."),
     "sources": ("sources", "Show who speaks and how reliable they are; block or unblock."),
     "review": ("review", "Work through the queue: list, show, release, reject, undo."),
-    "explain": ("explain", "Tell all that is known of one record."),
-    "seal": ("seal", "Seal what was accepted into a snapshot."),
+    "explain": ("records", "Tell all that is known of one record."),
+    "seal": ("gate", "Seal what was accepted into a snapshot."),
     "gate": ("gate", "Judge a snapshot before training: check, approve, show."),
-    "verify": ("verify", "Verify the manifest of an admission, offline."),
-    "retrain": ("retrain", "Train on what was admitted; promote the model or refuse it."),
+    "verify": ("gate", "Verify the manifest of an admission, offline."),
+    "retrain": ("models", "Train on what was admitted; promote the model or refuse it."),
     "models": ("models", "List the models of a feed and which one is the champion."),
     "recall": ("recall", "Take accepted records back; name the models they reached."),
-    "rollback": ("rollback", "Make an earlier champion the champion again."),
-    "tune": ("tune", "Show what each threshold costs and misses, on the feed's own trusted records."),
-    "drill": ("drill", "Attack the guard with simulated poison and show what came of it."),
-    "export": ("export", "Write records of a feed to a file."),
-    "report": ("report", "Write one run's report as a self-contained page."),
-    "audit": ("audit", "Verify the chain of audit events."),
-    "doctor": ("doctor", "Check this installation and home, and say what to mend."),
+    "rollback": ("models", "Make an earlier champion the champion again."),
+    "tune": ("measure", "Show what each threshold costs and misses, on the feed's own trusted records."),
+    "drill": ("measure", "Attack the guard with simulated poison and show what came of it."),
+    "export": ("records", "Write records of a feed to a file."),
+    "report": ("records", "Write one run's report as a self-contained page."),
+    "audit": ("status", "Verify the chain of audit events."),
+    "doctor": ("setup", "Check this installation and home, and say what to mend."),
 }
 """Command name to its module in this package (which holds a command of the same name) and its line in the help."""
 
@@ -64,7 +121,7 @@ class LazyGroup(click.Group):
         argv = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         call = super().main
-        sys.exit(guarded(lambda: call(argv, prog_name or "poison-guard", **extra), debug="--debug" in argv))
+        sys.exit(exit_code_of(lambda: call(argv, prog_name or "poison-guard", **extra), debug="--debug" in argv))
 
 
 @click.group(

@@ -1,28 +1,177 @@
-"""`poison-guard run`: take new records in, decide them, store the result. Run twice equals run once."""
+"""The commands `scan` and `run`: decide records without storing anything, or take them in; the summary of a result."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.options import common, contract_file, dry_run, feed_option
-from poison_guard.cli.output import emit, say, working
-from poison_guard.cli.revoked import NOTHING_REVOKED, revoked_facts, standing_snapshots, tell_revoked
-from poison_guard.cli.rooms import opened_store
-from poison_guard.cli.summary import result_document, show_result
-from poison_guard.errors import NotFoundError
+from poison_guard.cli.options import common_options, contract_file, dry_run, feed_option, opened_store, out_option
+from poison_guard.cli.output import (
+    check_ending,
+    print_json,
+    print_progress,
+    print_result,
+    print_table,
+    progress,
+    write_frame,
+)
+from poison_guard.cli.recall import NOTHING_REVOKED, print_revoked, revoked_facts, unrevoked_snapshots
+from poison_guard.decide.reasons import sentence
+from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.text import p_value_text
 
-__all__ = ["run_command"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from poison_guard.records import ScanResult
+
+__all__ = ["print_scan_result", "result_document", "run_command", "scan_command", "top_reasons"]
+
+
+_TOP = 8
+_WHOLE_BATCH = "true of the whole batch: see the notes"
+_PLACES = (
+    ("accepted", "accepted"),
+    ("quarantined", "held for review"),
+    ("rejected", "rejected"),
+    ("staged", "staged: could not be judged"),
+    ("seen_before", "seen before"),
+)
+_ALSO = (
+    ("unreadable", "of these unreadable"),
+    ("recalled", "taken back from earlier batches"),
+    ("adopted_items", "labels adopted"),
+    ("deferred_items", "labels deferred"),
+)
+
+
+def result_document(feed: str, result: ScanResult) -> dict[str, Any]:
+    """Return what ``--json`` prints of a batch: counts, reasons, campaigns, notes."""
+    return {
+        "feed": feed,
+        "run_id": result.run_id,
+        "counts": dict(result.counts),
+        "reasons": top_reasons(result),
+        "campaigns": result.campaigns.to_dict("records"),
+        "notes": list(result.notes),
+    }
+
+
+def print_scan_result(feed: str, result: ScanResult, *, stored: bool) -> None:
+    """Print the tables of a batch on stdout."""
+    counts = result.counts
+    received = counts.get("received", 0)
+    rows = [(name, counts[key], _share(counts[key], received)) for key, name in _PLACES if counts.get(key)]
+    rows += [(name, counts[key], "") for key, name in _ALSO if counts.get(key)]
+    nothing = f"{feed}: no new record came in."
+    print_table(
+        f"{feed}: {received:,} records {'taken in' if stored else 'scanned'}",
+        ("", ">records", ">share"),
+        rows,
+        empty=nothing,
+    )
+    reasons = [(r["code"].replace("_", " "), r["records"], r["example"]) for r in top_reasons(result)]
+    if reasons:
+        print_table("Why records are held", ("reason", ">records", "for example"), reasons)
+    if len(result.campaigns):
+        print_table(
+            "Campaigns", ("campaign", ">records", ">sources", ">chance if honest", "what they did"), _campaigns(result)
+        )
+    for note in result.notes:
+        print_result(f"note: {note}")
+
+
+def top_reasons(result: ScanResult) -> list[dict[str, Any]]:
+    """Return the commonest reasons of held records: ``code, records, example`` (a sentence)."""
+    decisions = result.decisions
+    held = decisions[decisions["action"] != "accept"]
+    codes = held[["record_id", "reasons"]].explode("reasons").dropna(subset=["reasons"])
+    if not len(codes):
+        return []
+    sizes = codes["reasons"].astype(str).value_counts()
+    top = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:_TOP]
+    first = _examples(result.evidence, set(held["record_id"]))
+    return [{"code": code, "records": int(n), "example": first.get(code, _WHOLE_BATCH)} for code, n in top]
+
+
+def _examples(evidence: pd.DataFrame, held: set[str]) -> dict[str, str]:
+    """Return one sentence a code: the most certain one among held records."""
+    if not len(evidence):
+        return {}
+    ours = evidence[evidence["record_id"].isin(held)].sort_values(["p", "record_id"], kind="stable")
+    best = ours.drop_duplicates("code")
+    return {code: sentence(code, _args(args)) for code, args in zip(best["code"], best["args"], strict=True)}
+
+
+def _args(args: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    return json.loads(args) if isinstance(args, str) else args
+
+
+def _campaigns(result: ScanResult) -> list[tuple[Any, ...]]:
+    ranked = result.campaigns.sort_values(["n_records", "campaign_id"], ascending=[False, True]).head(_TOP)
+    return [
+        (c.campaign_id, int(c.n_records), int(c.n_sources), p_value_text(float(c.p)), c.why)
+        for c in ranked.itertuples(index=False)
+    ]
+
+
+def _share(n: int, total: int) -> str:
+    return f"{100 * n / total:.1f} %" if total else ""
+
+
+FINDINGS, INCONCLUSIVE = 1, 3
+
+
+@click.command("scan")
+@click.argument("data", nargs=-1)
+@feed_option(required=True)
+@out_option("Write one decision a record here (.parquet, .csv or .jsonl).")
+@common_options
+def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path, as_json: bool) -> int:
+    """Decide the records of DATA (paths or URLs; default: the contract's [data]) and store nothing.
+
+    Exit code 0: nothing to hold. 1: findings. 3: no finding, but records that could not be judged.
+    """
+    from poison_guard.guard import Guard
+
+    if out is not None:
+        check_ending(out)
+        _refuse_input_as_output(out, data)
+    guard = Guard.open(contract_file(feed), home=home)
+    with progress(f"scanning {guard.contract.name}"):
+        result = guard.scan(list(data) or None)
+    if out is not None:
+        write_frame(result.decisions, out)
+        print_progress(f"wrote {len(result.decisions):,} decisions to {out}")
+    if as_json:
+        print_json(result_document(guard.contract.name, result))
+    else:
+        print_scan_result(guard.contract.name, result, stored=False)
+    return exit_code(result.counts)
+
+
+def _refuse_input_as_output(out: Path, data: tuple[str, ...]) -> None:
+    """Raise `UsageError` where the decisions would be written over the records that they are about."""
+    if out.exists() and any("://" not in name and Path(name).exists() and out.samefile(name) for name in data):
+        raise UsageError(f"--out {out} is one of the files to scan; name another")
+
+
+def exit_code(counts: Mapping[str, int]) -> int:
+    """Return 1 where something was found, 3 where records could only be staged, 0 where all were accepted."""
+    if counts.get("quarantined", 0) or counts.get("rejected", 0):
+        return FINDINGS
+    return INCONCLUSIVE if counts.get("staged", 0) else 0
 
 
 @click.command("run")
 @click.argument("data", nargs=-1)
 @feed_option(required=True)
 @dry_run
-@common
+@common_options
 def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_json: bool) -> None:
     """Take in the records of DATA, decide them and store the decisions.
 
@@ -33,31 +182,31 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
     from poison_guard.guard import Guard
 
     guard = Guard.open(contract_file(feed), home=home)
-    before = _standing(home, guard.contract.name)
-    with working(f"{'scanning' if dry_run else 'running'} {guard.contract.name}"):
+    before = _unrevoked_before(home, guard.contract.name)
+    with progress(f"{'scanning' if dry_run else 'running'} {guard.contract.name}"):
         result = guard.scan(list(data) or None) if dry_run else guard.ingest(list(data) or None)
-    lost = _revoked(home, guard.contract.name, before) if result.counts.get("recalled") else NOTHING_REVOKED
+    lost = _revoked_since(home, guard.contract.name, before) if result.counts.get("recalled") else NOTHING_REVOKED
     if as_json:
-        emit({**result_document(guard.contract.name, result), "dry_run": dry_run, **lost})
+        print_json({**result_document(guard.contract.name, result), "dry_run": dry_run, **lost})
         return
-    show_result(guard.contract.name, result, stored=not dry_run)
-    tell_revoked(lost, feed=feed, dry_run=False)
+    print_scan_result(guard.contract.name, result, stored=not dry_run)
+    print_revoked(lost, feed=feed, dry_run=False)
     if dry_run:
-        say("dry run: nothing was stored")
+        print_progress("dry run: nothing was stored")
     elif result.run_id:
-        say(f"next: poison-guard review list --feed {feed}   |   poison-guard report --run {result.run_id}")
+        print_progress(f"next: poison-guard review list --feed {feed}   |   poison-guard report --run {result.run_id}")
 
 
-def _standing(home: Path, feed: str) -> list[str]:
+def _unrevoked_before(home: Path, feed: str) -> list[str]:
     try:
         with opened_store(home) as store:
-            return standing_snapshots(store, feed)
+            return unrevoked_snapshots(store, feed)
     except NotFoundError:
         return []  # the first run of a home
 
 
-def _revoked(home: Path, feed: str, before: list[str]) -> Mapping[str, Any]:
+def _revoked_since(home: Path, feed: str, before: list[str]) -> Mapping[str, Any]:
     """Return what hangs on the snapshots of `before` that the run revoked."""
     with opened_store(home) as store:
-        after = set(standing_snapshots(store, feed))
+        after = set(unrevoked_snapshots(store, feed))
         return revoked_facts(store, feed, [name for name in before if name not in after])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.deciding import contract_and_store
-from poison_guard.cli.options import common, dry_run, feed_option
-from poison_guard.cli.output import emit, table, told
+from poison_guard.cli.options import common_options, dry_run, feed_option
+from poison_guard.cli.output import print_json, print_result, print_table
+from poison_guard.cli.recall import contract_and_store
 from poison_guard.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = ["sources_command"]
 @click.option("--by", help="Who blocks or unblocks; kept in the audit chain.")
 @click.option("--reason", help="Why; kept in the audit chain.")
 @dry_run
-@common
+@common_options
 def sources_command(
     feed: str,
     limit: int,
@@ -52,17 +52,19 @@ def sources_command(
     with contract_and_store(feed, home) as (contract, store):
         if source:
             facts = _set(store, contract, source, bool(block), by or "", reason or "", dry_run)
-            emit({"feed": contract.name, **facts}) if as_json else told(facts["told"])
+            print_json({"feed": contract.name, **facts}) if as_json else print_result(facts["told"])
             return
         frame = _ranked(store, contract)
     shown = (frame[frame["blocked"]] if blocked else frame).head(limit).to_dict("records")
     if as_json:
-        emit({"feed": contract.name, "total": len(frame), "sources": shown})
+        print_json({"feed": contract.name, "total": len(frame), "sources": shown})
         return
     columns = ("source", ">reliability", ">at least", ">records", ">controls", ">settled items", ">outcomes")
     columns = (*columns, "has changed", "blocked")
     rows = [_row(s) for s in shown]
-    table(f"Sources of {contract.name}: {len(frame):,}", columns, rows, empty=f"{contract.name}: no source to list.")
+    print_table(
+        f"Sources of {contract.name}: {len(frame):,}", columns, rows, empty=f"{contract.name}: no source to list."
+    )
 
 
 def _ranked(store: Store, contract: Contract) -> pd.DataFrame:
@@ -72,8 +74,8 @@ def _ranked(store: Store, contract: Contract) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from poison_guard.signals.sources.change import changes
-    from poison_guard.signals.sources.history import score_history
+    from poison_guard.signals.sources.honest_sources import detect_changes
+    from poison_guard.signals.sources.reliability import score_history
     from poison_guard.store.reading import load_sources, load_verified_answers
 
     ledger = load_sources(store, contract)
@@ -83,7 +85,7 @@ def _ranked(store: Store, contract: Contract) -> pd.DataFrame:
     past = {"ledger": ledger, "verified": verified, "half_life": policy.half_life}
     scored = score_history(ledger["source_id"], alpha=policy.source_alpha, **past)
     known = scored[["source_id", "reliability", "lower_bound"]]
-    turned = changes(verified).rename(columns={"wrong": "changed_wrong", "n": "changed_n"})
+    turned = detect_changes(verified).rename(columns={"wrong": "changed_wrong", "n": "changed_n"})
     turned = turned.assign(changed=turned["p"] <= policy.source_alpha)
     table = ledger.merge(known, on="source_id")
     table = table.merge(turned[["source_id", "changed", "changed_wrong", "changed_n"]], on="source_id", how="left")
@@ -96,7 +98,7 @@ def _ranked(store: Store, contract: Contract) -> pd.DataFrame:
 def _set(
     store: Store, contract: Contract, source: str, block: bool, by: str, reason: str, dry_run: bool
 ) -> dict[str, Any]:
-    from poison_guard.review import block_source, unblock_source
+    from poison_guard.steps.review import block_source, unblock_source
 
     verb = "block" if block else "unblock"
     event = None

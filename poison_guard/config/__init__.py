@@ -1,8 +1,7 @@
 """What users write down: contracts, policies, the settings of a home. Imports nothing heavy: DAG files use it."""
 
-from poison_guard.config.contract import Contract, Data, Kind, Mode, Policy, load_contract, parse_contract
-from poison_guard.config.gate import GatePolicy
-from poison_guard.config.retrain import RetrainConfig
+from poison_guard.config.contract import Contract, Data, Kind, Mode, load_contract, parse_contract
+from poison_guard.config.policies import GatePolicy, Policy, RetrainConfig
 from poison_guard.config.settings import Settings, open_settings
 
 __all__ = [

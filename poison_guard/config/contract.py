@@ -10,10 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from poison_guard.config.gate import GatePolicy, parse_gate
-from poison_guard.config.policy import Policy, parse_policy
-from poison_guard.config.retrain import RetrainConfig, parse_retrain
-from poison_guard.config.toml import check_keys, expect, read_toml
+from poison_guard.config.policies import GatePolicy, Policy, RetrainConfig, parse_gate, parse_policy, parse_retrain
+from poison_guard.config.tables import check_keys, expect, read_toml
 from poison_guard.errors import ConfigError
 
 __all__ = ["ROLES", "Contract", "Data", "Kind", "Mode", "Policy", "load_contract", "parse_contract"]

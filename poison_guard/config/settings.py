@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from poison_guard.config.toml import check_keys, expect, read_toml
+from poison_guard.config.tables import check_keys, expect, read_toml
 from poison_guard.errors import ConfigError, StoreError
 
 __all__ = ["Settings", "find_path", "open_settings"]

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
-from poison_guard.decide.pushed import pushed_loss
+from poison_guard.decide.push_mixture import push_discount
 
 __all__ = ["adopt"]
 
-_COVERED = 0.5  # share of the items with an established voter, from which on newcomers alone adopt nothing
-_SPLIT = 0.3  # share of the established sources' votes against the label, two at least, that newcomers cannot outvote
+_COVERED_SHARE = 0.5  # share of the items with an established voter, from which on newcomers alone adopt nothing
+_SPLIT_SHARE = (
+    0.3  # share of the established sources' votes against the label, two at least, that newcomers cannot outvote
+)
 _COLUMNS = ["item_id", "label", "probability", "adopted", "why"]
 
 
@@ -44,10 +46,10 @@ def adopt(
     table = items.merge(posterior, on="item_id", how="left").rename(columns={"answer": "label"})
     n, n_established, n_against = _tallies(accepted, held, table)
     alone = table["probability"].to_numpy(float, na_value=0.0)
-    counted, told = _voices(accepted, held)
-    counted, told = (_unknown(part, controls) for part in (counted, told if heard is None else heard))
-    unproven = (n_established == 0) & _mostly_known(accepted)
-    probability = alone * pushed_loss(counted, table.set_index("item_id")["label"], heard=told)
+    counted, told = _counted_votes(accepted, held)
+    counted, told = (_without_controls(part, controls) for part in (counted, told if heard is None else heard))
+    unproven = (n_established == 0) & _established_cover(accepted)
+    probability = alone * push_discount(counted, table.set_index("item_id")["label"], heard=told)
     why = np.select(
         [
             table["item_id"].isin(controls["item_id"]).to_numpy(),
@@ -71,16 +73,16 @@ def adopt(
     return table[_COLUMNS].sort_values("item_id", ignore_index=True)
 
 
-def _unknown(votes: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+def _without_controls(votes: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
     """Return the votes about items that are no control."""
     return votes[~votes["item_id"].isin(controls["item_id"])]
 
 
-def _mostly_known(votes: pd.DataFrame) -> bool:
+def _established_cover(votes: pd.DataFrame) -> bool:
     """Return whether established sources speak of most items: only then can a word of theirs be asked for."""
     if not len(votes):
         return False
-    return bool(votes["established"].astype(bool).groupby(votes["item_id"]).any().mean() >= _COVERED)
+    return bool(votes["established"].astype(bool).groupby(votes["item_id"]).any().mean() >= _COVERED_SHARE)
 
 
 def _split(accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
@@ -89,10 +91,10 @@ def _split(accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame) -> n
     old = spoken[spoken["established"].astype(bool)].merge(table[["item_id", "label"]], on="item_id")
     against = old[old["vote"] != old["label"]].groupby(["item_id", "vote"]).size().groupby(level=0).max()
     most = table["item_id"].map(against).fillna(0).to_numpy(float)
-    return (most >= 2) & (most >= _SPLIT * _count(old, table))
+    return (most >= 2) & (most >= _SPLIT_SHARE * _count_by_item(old, table))
 
 
-def _voices(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _counted_votes(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the votes that count, and all that were heard: a campaign's newcomers have one vote an item together.
 
     Its established members keep theirs: nothing but the finding itself says which side of the item they are on.
@@ -116,9 +118,9 @@ def _tallies(
     support = support[support["vote"] == support["label"]]
     against = against[against["vote"] != against["label"]]
     old = support[support["established"].astype(bool)]
-    n, n_old, n_against = (_count(votes, table) for votes in (support, old, against))
+    n, n_old, n_against = (_count_by_item(votes, table) for votes in (support, old, against))
     return n, n_old, n_against
 
 
-def _count(votes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+def _count_by_item(votes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     return table["item_id"].map(votes.groupby("item_id").size()).fillna(0).to_numpy(int)

@@ -103,7 +103,7 @@ def _drift(a: _Args) -> str:
     return "the payload's columns changed: " + "; ".join(parts)
 
 
-def _few(a: _Args) -> str:
+def _few_calibration_rows(a: _Args) -> str:
     group = a.raw("group")
     where = f" in group {a.group}" if group else ""
     return f"only {a.n} calibration records{where}; {a.needed} are needed to hold honest records at the stated rate"
@@ -174,7 +174,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     # decide
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
     "no_trusted_set": lambda a: f"too few trusted records to judge by; {a.needed} vetted ones are needed",
-    "few_calibration_rows": _few,
+    "few_calibration_rows": _few_calibration_rows,
     "took_back": lambda a: f"took back {a.count('n_records', 'accepted record')}: campaign {a.campaign_id}",
     "outcomes_read": lambda a: (
         f"read {a.count('files', 'file')} of outcomes: {a.right} right, {a.wrong} wrong ({a.revised} revised), "

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poison_guard.drills.attacks.answering import COLUMNS, DAYS, births
+from poison_guard.drills.attacks.answers import COLUMNS, DAYS, draw_births
 from poison_guard.drills.attacks.coordinated import BURSTS, raid_times
 from poison_guard.drills.world import Origin, World, seal_world
-from poison_guard.drills.worlds.people import daily_times, draw_ids
+from poison_guard.drills.worlds.draws import daily_times, draw_ids
 from poison_guard.errors import DataError, NotFoundError, UsageError
 
 __all__ = ["CROWDS", "Crowd", "find_data", "load_crowd", "load_messages", "raid", "raid_twin"]
@@ -115,14 +115,14 @@ def raid(
     given: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("seed", "crowd")}
     rng = np.random.default_rng([seed, 45])
     honest = crowd.answers.assign(at=daily_times(rng, len(crowd.answers), days=DAYS), origin=str(Origin.HONEST))
-    honest["born"] = births(rng, honest.assign(who=honest["source"]), 1 - new)
+    honest["born"] = draw_births(rng, honest.assign(who=honest["source"]), 1 - new)
     items = crowd.truth.index.to_numpy()
     known = rng.random(len(items)) < controls
     aim = items[(rng.random(len(items)) < targeted) & ~known]
     group = _group(rng, crowd, aim, items[known], given)
     accounts = draw_ids(np.random.default_rng([seed, 46]), sybils, "u-")  # an attacker's are its twin's
     group["source"] = accounts[group["source"].to_numpy(int)]
-    group["born"] = births(rng, group.assign(who=group["source"]), aged)
+    group["born"] = draw_births(rng, group.assign(who=group["source"]), aged)
     rows = pd.concat([honest, group], ignore_index=True).drop_duplicates(["item", "source"])
     return _sealed(crowd, seed, rows, items, known, given | {"targets": aim.tolist(), "free_text": crowd.free_text})
 

@@ -1,28 +1,143 @@
-"""All drills: attacks with their parameters, their benign twins, and what the guard does not see of them."""
+"""All drills: attacks with their parameters and benign twins, what the guard does not see, the cells they run in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
-from poison_guard.drills.drill import Drill, Params
-from poison_guard.errors import NotFoundError
+from poison_guard.drills.trial import By
+from poison_guard.drills.world import World
+from poison_guard.errors import NotFoundError, UsageError
 
-__all__ = ["DRILLS", "find_drills"]
+__all__ = ["DRILLS", "Cell", "Drill", "Params", "cells", "find_drills", "kind_of"]
 
 
-def _all(*drills: Drill) -> dict[str, Drill]:
+Params = Mapping[str, Any]
+"""Keyword arguments of a drill's `make`; what is not named keeps its default."""
+
+_GIVEN_BY_US = ("seed", "crowd", "base", "benign")
+_ATTACKS = "poison_guard.drills.attacks."
+_RAIDS = ("poison_guard.drills.crowds:raid", "poison_guard.drills.crowds:raid_twin")
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One attack; `make` and `twin` name functions ``(seed, **params) -> World`` as ``module:function``."""
+
+    number: int
+    """Its number in the project's list of attacks; several drills may share one."""
+    name: str
+    make: str
+    grid: tuple[Params, ...]
+    """Parameters it is run with, in one batch."""
+    twin: str | None
+    """Its honest look-alike, which takes the same parameters; None where the drill is one."""
+    what: str
+    atlas: str
+    """MITRE ATLAS technique."""
+    remains: str
+    """Residual risk: what of it the guard does not see, or what it costs."""
+    days: tuple[Params, ...] = ()
+    """Parameters it is run with day by day."""
+    on: Literal["", "crowd", "messages"] = ""
+    """Public data it can be run on."""
+    real: tuple[Params, ...] = ()
+    """Parameters it is run with on public data."""
+
+    def function(self, on: str, *, twin: bool = False) -> Callable[..., World]:
+        """Return what draws its world, or its twin's, on ``synthetic`` or the name of a public set."""
+        named = _RAIDS[twin] if self.on == "crowd" and on != "synthetic" else self.twin if twin else self.make
+        if named is None:
+            raise NotFoundError(f"the drill {self.name} is a benign twin itself and has none")
+        module, _, function = named.partition(":")
+        full = module if module.startswith("poison_guard.") else _ATTACKS + module
+        return cast("Callable[..., World]", getattr(importlib.import_module(full), function))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One line of the table: a drill with its parameters, on synthetic or public data, at once or day by day."""
+
+    drill: str
+    on: str
+    by: By
+    params: Params
+
+
+def cells(drill: Drill, on: str, given: Mapping[str, Sequence[Any]] | None = None) -> list[Cell]:
+    """Return the cells of a drill on ``synthetic`` or a public set, none where it does not fit that set.
+
+    `given` values take the place of those of the grid, each with each: one cell a combination. `UsageError` for a
+    parameter that its `make` does not have, or a value of another kind than its default.
+    """
+    if on != "synthetic" and drill.on != kind_of(on):
+        return []
+    if given:
+        _check(drill, on, given)
+    found: list[Cell] = []
+    grids: tuple[tuple[By, tuple[Params, ...]], ...] = (("all", drill.grid), ("day", drill.days))
+    for by, grid in grids if on == "synthetic" else (("all", drill.real),):
+        for params in grid:
+            for values in itertools.product(*(given or {}).values()):
+                cell = Cell(drill.name, on, cast("By", by), {**params, **dict(zip(given or {}, values, strict=True))})
+                if cell not in found:
+                    found.append(cell)
+    return found
+
+
+def kind_of(on: str) -> str:
+    """Return what a public set is, ``crowd`` or ``messages``."""
+    return "messages" if on == "tweets" else "crowd"
+
+
+def _check(drill: Drill, on: str, given: Mapping[str, Sequence[Any]]) -> None:
+    parameters = inspect.signature(drill.function(on)).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return  # it hands them on; whoever takes them refuses what is not one
+    known = [name for name in parameters if name not in _GIVEN_BY_US]
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise UsageError(f"the drill {drill.name} has no parameter {unknown!r}; it has {', '.join(known)}")
+    for name, values in given.items():
+        for value in values:
+            wanted = _wanted(name, parameters[name].default, value)
+            if wanted:
+                raise UsageError(f"{name} of the drill {drill.name} must be {wanted}, got {value!r}")
+
+
+def _wanted(name: str, default: Any, value: Any) -> str:
+    """Return what a value of this parameter must be, where `value` is not; a share is a number at most 1 by default."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match default:
+        case bool():
+            return "" if isinstance(value, bool) else "true or false"
+        case int():
+            return "" if number and isinstance(value, int) and value >= 0 else "a whole number, 0 or more"
+        case float() if default <= 1 and not name.endswith("_hours"):
+            return "" if number and 0 <= value <= 1 else "a share, from 0 to 1"
+        case float():
+            return "" if number and 0 <= value < math.inf else "a number, 0 or more"
+    return "" if isinstance(value, str) else "a word"
+
+
+def _by_name(*drills: Drill) -> dict[str, Drill]:
     return {drill.name: drill for drill in drills}
 
 
-_SLOW: Params = {"burst": "30d"}
+_SLOW_BURST: Params = {"burst": "30d"}
 
-DRILLS: Mapping[str, Drill] = _all(
+DRILLS: Mapping[str, Drill] = _by_name(
     Drill(
         1,
         "spam",
-        "spam:make",
+        "answers:make_spam",
         ({"share": 0.1}, {"share": 0.3}, {"share": 0.5}, {"share": 0.5, "style": "first"}),
-        "spam:make_twin",
+        "answers:make_spam_twin",
         "accounts answer at random, or always the same",
         "AML.T0059",
         remains="Most random answers pass as records: they agree on nothing, so what they cost is labels deferred.",
@@ -54,7 +169,7 @@ DRILLS: Mapping[str, Drill] = _all(
         4,
         "string",
         "coordinated:make",
-        ({"constant": True}, {"constant": True, **_SLOW}),
+        ({"constant": True}, {"constant": True, **_SLOW_BURST}),
         "coordinated:make_twin",
         "one string as the answer to every targeted item",
         "AML.T0020",
@@ -66,20 +181,20 @@ DRILLS: Mapping[str, Drill] = _all(
         5,
         "bursts",
         "coordinated:make",
-        ({"burst": "1d"}, {"burst": "waves"}, _SLOW),
+        ({"burst": "1d"}, {"burst": "waves"}, _SLOW_BURST),
         "coordinated:make_twin",
         "the agreed answers within a day, in waves, or over thirty days",
         "AML.T0020",
         remains="Slow pushes leave single records accepted; their items stay deferred.",
-        days=(_SLOW,),
+        days=(_SLOW_BURST,),
         on="crowd",
-        real=(_SLOW,),
+        real=(_SLOW_BURST,),
     ),
     Drill(
         6,
         "sybils",
         "coordinated:make",
-        ({"sybils": 40}, {"sybils": 1000}, {"sybils": 1000, **_SLOW}),
+        ({"sybils": 40}, {"sybils": 1000}, {"sybils": 1000, **_SLOW_BURST}),
         "coordinated:make_twin",
         "few or many accounts behind the same answers",
         "AML.T0020",
@@ -91,20 +206,20 @@ DRILLS: Mapping[str, Drill] = _all(
         7,
         "camouflage",
         "coordinated:make",
-        ({"camouflage": 100, **_SLOW}, {"camouflage": 300, **_SLOW}),
+        ({"camouflage": 100, **_SLOW_BURST}, {"camouflage": 300, **_SLOW_BURST}),
         "coordinated:make_twin",
         "each account also gives right answers elsewhere",
         "AML.T0020",
         remains="Right answers elsewhere dilute what a group shares; the slow ones are found last.",
         on="crowd",
-        real=({"camouflage": 20, **_SLOW},),
+        real=({"camouflage": 20, **_SLOW_BURST},),
     ),
     Drill(
         8,
         "on-off",
-        "onoff:make_onoff",
+        "answers:make_onoff",
         (),
-        "onoff:make_onoff_twin",
+        "answers:make_onoff_twin",
         "accounts earn a good name, then strike; some outcomes are told later",
         "AML.T0020",
         remains="What comes between the strike and its first outcome is accepted: the guard is as late as the truth.",
@@ -113,9 +228,9 @@ DRILLS: Mapping[str, Drill] = _all(
     Drill(
         9,
         "whitewash",
-        "onoff:make_whitewash",
+        "answers:make_whitewash",
         ({"every": 5}, {"every": 20}),
-        "onoff:make_whitewash_twin",
+        "answers:make_whitewash_twin",
         "a group leaves each account after some answers and takes a new one",
         "AML.T0020",
         remains="The first answers of each new account pass until the group shows.",
@@ -124,14 +239,14 @@ DRILLS: Mapping[str, Drill] = _all(
         10,
         "sleepers",
         "coordinated:make",
-        tuple({"aged": 1.0, "share": share, **_SLOW} for share in (0.1, 0.3, 0.6)),
+        tuple({"aged": 1.0, "share": share, **_SLOW_BURST} for share in (0.1, 0.3, 0.6)),
         "coordinated:make_twin",
         "slow agreed answers by accounts with a history",
         "AML.T0020",
         remains="Aged, slow, sparse groups look like honest people; the few who answer most may be held instead.",
-        days=({"aged": 1.0, "share": 0.3, **_SLOW},),
+        days=({"aged": 1.0, "share": 0.3, **_SLOW_BURST},),
         on="crowd",
-        real=({"aged": 1.0, "share": 0.3, **_SLOW},),
+        real=({"aged": 1.0, "share": 0.3, **_SLOW_BURST},),
     ),
     Drill(
         11,

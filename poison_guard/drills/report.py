@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poison_guard.drills.drill import Cell
-from poison_guard.drills.registry import DRILLS
+from poison_guard.drills.registry import DRILLS, Cell
 from poison_guard.drills.sweep import Measured
 from poison_guard.drills.trial import Trial
 from poison_guard.numerics.intervals import proportion_bounds
 
-__all__ = ["COLUMNS", "Line", "Share", "as_rows", "glance", "markdown", "summarise", "with_words"]
+__all__ = ["COLUMNS", "DrillSummary", "Share", "as_rows", "glance", "markdown", "summarise", "with_words"]
 
 
 _LEGEND = """\
@@ -44,7 +43,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DrillSummary:
     """One cell over its seeds; a figure is None where there is nothing to measure."""
 
     cell: Cell
@@ -88,7 +87,7 @@ COLUMNS = ("drill", "on", "with", *(f.title for f in _FIGURES.values()), "hours"
 """Titles of the cells that `as_rows` returns."""
 
 
-def summarise(measured: Sequence[Measured]) -> list[Line]:
+def summarise(measured: Sequence[Measured]) -> list[DrillSummary]:
     """Return one line a cell, in the order in which cells were first measured."""
     by_cell: list[tuple[Cell, list[Measured]]] = []
     for one in measured:
@@ -97,10 +96,10 @@ def summarise(measured: Sequence[Measured]) -> list[Line]:
             by_cell.append((one.cell, [one]))
         else:
             mine.append(one)
-    return [_line(cell, group) for cell, group in by_cell]
+    return [_summary_of(cell, group) for cell, group in by_cell]
 
 
-def _line(cell: Cell, group: list[Measured]) -> Line:
+def _summary_of(cell: Cell, group: list[Measured]) -> DrillSummary:
     benign = DRILLS[cell.drill].twin is None
     attacks = [] if benign else [one.attack for one in group]
     twins = [one.attack for one in group] if benign else [one.twin for one in group if one.twin]
@@ -108,7 +107,7 @@ def _line(cell: Cell, group: list[Measured]) -> Line:
     by_day = attacks if cell.by == "day" else []
     hours = [h for trial in by_day if (h := trial.figures["detect_hours"]) is not None]
     each = [e for trial in attacks if (e := trial.figures["accepted_per_attacker"]) is not None]
-    return Line(
+    return DrillSummary(
         cell,
         len(group),
         shares,
@@ -150,7 +149,9 @@ def with_words(cell: Cell) -> str:
     return ", ".join(words + (["day by day"] if cell.by == "day" else [])) or "defaults"
 
 
-def as_rows(lines: Sequence[Line], cell_of: Callable[[Share | None], str] | None = None) -> list[tuple[str, ...]]:
+def as_rows(
+    lines: Sequence[DrillSummary], cell_of: Callable[[Share | None], str] | None = None
+) -> list[tuple[str, ...]]:
     """Return the cells of the table as text, in the order of `COLUMNS`."""
     shown = cell_of or _brief
     return [
@@ -167,7 +168,7 @@ def as_rows(lines: Sequence[Line], cell_of: Callable[[Share | None], str] | None
     ]
 
 
-def _hours(line: Line) -> str:
+def _hours(line: DrillSummary) -> str:
     if line.cell.by == "all":
         return "–"
     told = "never" if line.hours is None else f"{line.hours:.0f}"
@@ -186,7 +187,7 @@ def _long(share: Share | None) -> str:
     return "–" if share is None else f"{_brief(share)} [{100 * share.low:.1f}–{100 * share.high:.1f}]"
 
 
-def glance(lines: Sequence[Line]) -> list[str]:
+def glance(lines: Sequence[DrillSummary]) -> list[str]:
     """Return a Markdown table, a row a drill and set: its least and its greatest mean over its cells, and what remains.
 
     In percent.
@@ -208,7 +209,7 @@ def _range(shares: Sequence[Share | None]) -> str:
     return least if least == greatest else f"{least}–{greatest}"
 
 
-def markdown(lines: Sequence[Line], *, command: str) -> str:
+def markdown(lines: Sequence[DrillSummary], *, command: str) -> str:
     """Return the report of a sweep: what it measured, and a table of attacks and twins."""
     seeds = max((line.seeds for line in lines), default=0)
     head = [

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from poison_guard.drills.drill import Cell, kind_of
-from poison_guard.drills.registry import DRILLS
-from poison_guard.drills.trial import Trial, run
+from poison_guard.drills.registry import DRILLS, Cell, kind_of
+from poison_guard.drills.trial import Trial, run_trial
 from poison_guard.drills.world import World
 from poison_guard.errors import UsageError
 
@@ -63,7 +62,7 @@ def _drawn(make: Callable[..., World], cell: Cell, seed: int, base: Mapping[str,
 
 def _trial(world: World, cell: Cell, lookalikes: Sequence[str] = ()) -> Trial:
     with TemporaryDirectory(prefix="poison-guard-drill-") as home:
-        return run(world, by=cell.by, home=home, lookalikes=lookalikes)
+        return run_trial(world, by=cell.by, home=home, lookalikes=lookalikes)
 
 
 def _base(on: str, data: Path | None) -> dict[str, object]:

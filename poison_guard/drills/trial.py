@@ -1,4 +1,7 @@
-"""Run the guard on one simulated world as a user would, at once or day by day, and measure what came of it."""
+"""Run the guard on one simulated world as a user would, at once or day by day, and measure what came of it.
+
+Of the items an attack aimed at: what was learned there, and what honest people lost there and elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,18 +18,92 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.drills.scoreboard import score
-from poison_guard.drills.targets import targeted
 from poison_guard.drills.world import World
 from poison_guard.errors import DataError
 from poison_guard.records import Action, Place, ScanResult
 from poison_guard.steps.direct import ingest
 from poison_guard.steps.examples import read_parts
 from poison_guard.steps.opening import Feed, open_feed
-from poison_guard.steps.sealing import NothingToSealError, seal
+from poison_guard.steps.seal import NothingToSealError, seal
 from poison_guard.steps.trust import trust
 from poison_guard.store.reading import find_records
 
-__all__ = ["By", "Trial", "run", "write_contract"]
+__all__ = ["By", "Trial", "run_trial", "target_figures", "target_items", "write_contract"]
+
+
+_UNLIKE = 0.5  # share of words in common below which a transcript is of something else
+
+
+def target_items(world: World) -> frozenset[str]:
+    """Return the items the attack aims at: ``params["targets"]``, else those that attack records are about."""
+    if "targets" in world.params:
+        return frozenset(world.params["targets"])
+    if "item_id" not in world.columns:
+        return frozenset()
+    return frozenset(world.role("item_id")[world.truth["attack"].to_numpy(bool)])
+
+
+def target_figures(world: World, labels: pd.Series | None, decisions: pd.DataFrame) -> dict[str, Any]:
+    """Return the figures of targeted items; shares are of all of them, in [0, 1], None where there are none.
+
+    `labels`: the adopted label by item id. ``target_wrong``: adopted with another label than the truth (free text,
+    where ``params["free_text"]``: with a text nearer to what the attack pushes); ``target_deferred``: not adopted.
+    ``honest_held_on_targets`` and ``honest_held_elsewhere`` part the honest records held by what they are about;
+    without targeted items all of them count as elsewhere.
+    """
+    aimed = target_items(world)
+    out: dict[str, Any] = dict.fromkeys(("target_items", "target_right", "target_wrong", "target_deferred"))
+    if labels is not None and world.item_truth is not None and aimed:
+        out |= _adopted(world, world.item_truth, aimed, labels)
+    held = decisions.set_index("record_id")["action"].ne(str(Action.ACCEPT)).reindex(world.truth["record_id"])
+    honest = world.truth["honest"].to_numpy(bool)
+    about = world.role("item_id") if "item_id" in world.columns else world.truth["record_id"]
+    on = about.isin(aimed).to_numpy()
+    for name, mine in (("on_targets", honest & on), ("elsewhere", honest & ~on)):
+        n = int(mine.sum())
+        out |= {f"honest_{name}": n, f"honest_held_{name}": float(held.to_numpy()[mine].mean()) if n else None}
+    return out
+
+
+def _adopted(world: World, facts: pd.DataFrame, aimed: frozenset[str], labels: pd.Series) -> dict[str, Any]:
+    open_ones = facts[facts["item_id"].isin(aimed) & ~facts["control"].astype(bool)]
+    truth = open_ones.set_index("item_id")["label"].astype("str")
+    label = labels.reindex(truth.index)
+    there = label.notna()
+    if world.params.get("free_text"):
+        wrong = _nearer_the_push(label[there], truth[there], _pushed(world))
+    else:
+        wrong = label[there].ne(truth[there])
+    n, bad, got = len(truth), int(wrong.sum()), int(there.sum())
+    shares = {"target_right": got - bad, "target_wrong": bad, "target_deferred": n - got}
+    return {"target_items": n, **{name: count / n if n else None for name, count in shares.items()}}
+
+
+def _pushed(world: World) -> dict[str, str]:
+    """Item to the answer that most of its attack records give."""
+    attack = world.truth["attack"].to_numpy(bool)
+    pairs = pd.DataFrame({"item": world.role("item_id")[attack], "answer": world.role("answer")[attack]})
+    top = pairs.value_counts().reset_index().drop_duplicates("item")
+    return dict(zip(top["item"], top["answer"], strict=True))
+
+
+def _nearer_the_push(label: pd.Series, truth: pd.Series, pushed: dict[str, str]) -> pd.Series:
+    wrong = [
+        _likeness(said, pushed[item]) > _likeness(said, truth[item])
+        if item in pushed
+        else _likeness(said, truth[item]) < _UNLIKE
+        for item, said in label.items()
+    ]
+    return pd.Series(wrong, index=label.index, dtype=bool)
+
+
+def _likeness(one: str, other: str) -> float:
+    """Share of words that two texts have in common, in order, in [0, 1]; case and punctuation aside."""
+    words = [
+        [w for raw in text.casefold().split() if (w := "".join(c for c in raw if c.isalnum()))] for text in (one, other)
+    ]
+    return SequenceMatcher(None, *words, autojunk=False).ratio()
+
 
 By = Literal["all", "day"]
 """All records in one batch, or a batch for each day of the world."""
@@ -53,7 +131,7 @@ class Trial:
     figures: Mapping[str, Any]
 
 
-def run(world: World, *, by: By = "all", home: str | Path, lookalikes: Collection[str] = ()) -> Trial:
+def run_trial(world: World, *, by: By = "all", home: str | Path, lookalikes: Collection[str] = ()) -> Trial:
     """Ingest `world` into `home`, an empty folder, seal it, and return the figures; nothing else is read or changed.
 
     The guard's clock is the world's: a batch is received an hour after the last of its records, or at
@@ -81,7 +159,7 @@ def run(world: World, *, by: By = "all", home: str | Path, lookalikes: Collectio
     decisions = _final(world, held[-1][1])
     evidence, sources = (_together(results, name) for name in ("evidence", "sources"))
     figures = score(world, decisions, _as_items(world, labels), sources, evidence, policy=policy)
-    figures |= targeted(world, labels, decisions) | _over_time(world, results, held)
+    figures |= target_figures(world, labels, decisions) | _over_time(world, results, held)
     figures |= _own(world, decisions, lookalikes)
     return Trial(world.name, world.seed, by, _plain(world.params), figures)
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poison_guard.gate.strict import SKEW, moment, shown, utc
+from poison_guard.gate.canonical_json import CLOCK_SKEW, parse_time, quoted, utc
 
-__all__ = ["Decision", "decide_admission", "same_person"]
+__all__ = ["AdmissionDecision", "decide_admission", "same_person"]
 
-_NEEDED = {"pass": 0, "inconclusive": 1, "fail": 2}
+_APPROVALS_NEEDED = {"pass": 0, "inconclusive": 1, "fail": 2}
 """Outcome to how many different people must approve; one that is not here is never admitted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class AdmissionDecision:
     """Whether a snapshot may be trained on, and why."""
 
     admitted: bool
@@ -29,7 +29,7 @@ class Decision:
     """When the first approval that it rests on lapses; None where none does."""
 
 
-def decide_admission(outcome: str, approvals: Sequence[Mapping[str, Any]], *, now: dt.datetime) -> Decision:
+def decide_admission(outcome: str, approvals: Sequence[Mapping[str, Any]], *, now: dt.datetime) -> AdmissionDecision:
     """Decide by the rule: PASS; INCONCLUSIVE and one named approver; FAIL and two different ones; ERROR never.
 
     An approval is a mapping of ``by``, ``reason``, ``at`` and ``expires`` (a time, or None where it does not lapse). It
@@ -37,37 +37,37 @@ def decide_admission(outcome: str, approvals: Sequence[Mapping[str, Any]], *, no
     is one however the name is spelled: letter case, spaces, punctuation and accents make no second person.
     """
     name = str(outcome).lower()
-    if name not in _NEEDED:
-        why = "a check could not be measured" if name == "error" else f"the outcome {shown(outcome)} is unknown"
-        return Decision(
+    if name not in _APPROVALS_NEEDED:
+        why = "a check could not be measured" if name == "error" else f"the outcome {quoted(outcome)} is unknown"
+        return AdmissionDecision(
             False, f"the gate is closed: {why}, and no approval opens that; mend it and check again", 0, None
         )
-    needed = _NEEDED[name]
+    needed = _APPROVALS_NEEDED[name]
     if needed == 0:
-        return Decision(True, "admitted: all blocking checks passed", 0, None)
-    lapses = _counting(approvals, utc(now), must_lapse=name == "fail")
+        return AdmissionDecision(True, "admitted: all blocking checks passed", 0, None)
+    lapses = _valid_approvals(approvals, utc(now), must_lapse=name == "fail")
     missing = max(0, needed - len(lapses))
     if missing:
-        return Decision(False, _closed(name, missing, len(approvals) - len(lapses)), missing, None)
+        return AdmissionDecision(False, _closed_reason(name, missing, len(approvals) - len(lapses)), missing, None)
     rests_on = sorted(lapses.values(), key=lambda at: (at is None, at or dt.datetime.max.replace(tzinfo=dt.UTC)))
     first = rests_on[-needed]
     who = "a named person" if needed == 1 else "two named people"
-    return Decision(True, f"admitted: the verdict is {name.upper()}, and {who} approved it", 0, first)
+    return AdmissionDecision(True, f"admitted: the verdict is {name.upper()}, and {who} approved it", 0, first)
 
 
 def same_person(one: str, other: str) -> bool:
     """Whether two names are of one person as far as spelling can tell."""
-    return _folded(one) == _folded(other)
+    return _folded_name(one) == _folded_name(other)
 
 
-def _counting(approvals: Sequence[Mapping[str, Any]], now: dt.datetime, *, must_lapse: bool) -> dict[str, Any]:
+def _valid_approvals(approvals: Sequence[Mapping[str, Any]], now: dt.datetime, *, must_lapse: bool) -> dict[str, Any]:
     """Return the folded names of those whose approval counts, and when their longest one lapses (None: never)."""
     found: dict[str, dt.datetime | None] = {}
     for approval in approvals:
-        who, expires = _folded(approval.get("by")), _time(approval.get("expires"))
-        at = _time(approval.get("at"))
+        who, expires = _folded_name(approval.get("by")), _approval_time(approval.get("expires"))
+        at = _approval_time(approval.get("at"))
         lapsed = expires is not None and expires <= now
-        early = at is not None and at > now + SKEW
+        early = at is not None and at > now + CLOCK_SKEW
         if not who or not str(approval.get("reason") or "").strip() or lapsed or early:
             continue
         if must_lapse and expires is None:
@@ -77,7 +77,7 @@ def _counting(approvals: Sequence[Mapping[str, Any]], now: dt.datetime, *, must_
     return found
 
 
-def _closed(name: str, missing: int, ignored: int) -> str:
+def _closed_reason(name: str, missing: int, ignored: int) -> str:
     people = "a named person" if missing == 1 and name == "inconclusive" else f"{missing} more"
     if name == "fail":
         people = "two different people" if missing == 2 else "another person"
@@ -86,14 +86,14 @@ def _closed(name: str, missing: int, ignored: int) -> str:
     return f"the gate is closed: the verdict is {name.upper()}, and {people} must approve with a reason{expiry}{told}"
 
 
-def _time(value: Any) -> dt.datetime | None:
+def _approval_time(value: Any) -> dt.datetime | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return moment(value, "the time of an approval")
+        return parse_time(value, "the time of an approval")
     return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
 
 
-def _folded(name: Any) -> str:
+def _folded_name(name: Any) -> str:
     """Return a name without case, spaces, punctuation, accents and invisible characters."""
     return "".join(c for c in unicodedata.normalize("NFKD", str(name or "")).casefold() if c.isalnum())

@@ -14,20 +14,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import TamperError
+from poison_guard.gate.canonical_json import MAX_BYTES, quoted, read_json, require_keys
 from poison_guard.gate.keys import key_id
-from poison_guard.gate.strict import MAX_BYTES, read_json, shown, table
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-__all__ = ["open_envelope", "sign"]
+__all__ = ["open_envelope", "sign_envelope"]
 
 _SIGNATURE_BYTES = 64
 
 
-def sign(payload: bytes, payload_type: str, key: Ed25519PrivateKey) -> str:
+def sign_envelope(payload: bytes, payload_type: str, key: Ed25519PrivateKey) -> str:
     """Return the JSON envelope of `payload`, signed over its type and its bytes."""
-    signature = key.sign(_encoding(payload, payload_type))
+    signature = key.sign(_pre_authentication_encoding(payload, payload_type))
     envelope = {
         "payload": base64.b64encode(payload).decode("ascii"),
         "payloadType": payload_type,
@@ -51,22 +51,22 @@ def open_envelope(
     """
     if len(text) > MAX_BYTES:
         raise TamperError(f"{what} is larger than {MAX_BYTES // 1024:,} KiB; ask whoever signed it for the file again")
-    envelope = table(read_json(text, what), ("payload", "payloadType", "signatures"), what)
+    envelope = require_keys(read_json(text, what), ("payload", "payloadType", "signatures"), what)
     kind = envelope["payloadType"]
     if not isinstance(kind, str) or (payload_type is not None and kind != payload_type):
-        raise TamperError(f"{what} has the payload type {shown(kind)}, expected {payload_type}; name the right file")
+        raise TamperError(f"{what} has the payload type {quoted(kind)}, expected {payload_type}; name the right file")
     keyid, signature = _signature(envelope["signatures"], what)
     payload = _decode(envelope["payload"], f"the payload of {what}")
     known = {key_id(key): key for key in public_keys}
     if keyid not in known:
         raise TamperError(
-            f"{what} is signed by the key {shown(keyid)}, not by {' or '.join(known) or 'a known one'}; "
+            f"{what} is signed by the key {quoted(keyid)}, not by {' or '.join(known) or 'a known one'}; "
             "name the public key of whoever should have signed it"
         )
     from cryptography.exceptions import InvalidSignature
 
     try:
-        known[keyid].verify(signature, _encoding(payload, kind))
+        known[keyid].verify(signature, _pre_authentication_encoding(payload, kind))
     except InvalidSignature:
         raise TamperError(
             f"{what} was edited after it was signed, or signed by another key than {keyid}; "
@@ -75,7 +75,7 @@ def open_envelope(
     return payload
 
 
-def _encoding(payload: bytes, payload_type: str) -> bytes:
+def _pre_authentication_encoding(payload: bytes, payload_type: str) -> bytes:
     """Return the bytes that are signed: DSSE's pre-authentication encoding of type and payload."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
@@ -85,7 +85,7 @@ def _signature(value: Any, what: str) -> tuple[str, bytes]:
     if not isinstance(value, list) or len(value) != 1:
         n = len(value) if isinstance(value, list) else "no list of"
         raise TamperError(f"{what} has {n} signatures, expected one; ask whoever signed it for the file again")
-    found = table(value[0], ("keyid", "sig"), f"the signature of {what}")
+    found = require_keys(value[0], ("keyid", "sig"), f"the signature of {what}")
     signature = _decode(found["sig"], f"the signature of {what}")
     if not isinstance(found["keyid"], str) or len(signature) != _SIGNATURE_BYTES:
         raise TamperError(f"the signature of {what} is not an Ed25519 signature with a key id; ask for the file again")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poison_guard.errors import ConfigError, StoreError
-from poison_guard.gate.strict import open_regular, shown
+from poison_guard.gate.canonical_json import open_regular, quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -55,7 +55,7 @@ def public_key(path_or_pem: str | Path | bytes) -> Ed25519PublicKey:
     given = os.fsencode(path_or_pem)
     where, pem = "the public key", given
     if b"-----BEGIN" not in given:
-        where = f"the public key file {shown(os.fsdecode(given))}"
+        where = f"the public key file {quoted(os.fsdecode(given))}"
         pem = _read(Path(os.fsdecode(given)), where)
     if pem.count(b"-----BEGIN") > 1:
         raise ConfigError(f"{where} holds several keys; give the one {PUBLIC_FILE} of the home that signs")

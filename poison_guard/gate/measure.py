@@ -1,37 +1,136 @@
-"""Measurements of a snapshot from what steps load: examples, counts and predictions in, JSON-able dicts out."""
+"""Measure a snapshot: examples, counts and predictions in, one JSON-able dict per check out.
+
+The canary is a ridge classifier trained with and without the new examples and judged on trusted ones.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import linalg
 
 from poison_guard.errors import GuardError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from poison_guard.config.gate import GatePolicy
+    from poison_guard.config.policies import GatePolicy
     from poison_guard.records import Examples
 
 __all__ = [
     "audits",
     "backlog",
     "candidate",
+    "label_counts",
     "label_shift",
+    "measure_canary",
     "measure_examples",
     "new_cohort",
     "no_candidate",
     "no_sources",
     "observed",
     "source_share",
+    "trusted_only",
     "trusted_set",
 ]
 
-_MOST = 20_000
+
+_RIDGE = 0.02
+"""Ridge as a multiple of the mean eigenvalue of the rows trained on."""
+_MAX_WEIGHT = 10.0
+"""Times a snapshot's row may weigh, to make up for a label that it has too few of."""
+
+
+def measure_canary(
+    trusted_vectors: np.ndarray,
+    trusted_labels: np.ndarray,
+    trusted_slices: np.ndarray,
+    old_vectors: np.ndarray,
+    old_labels: np.ndarray,
+    new_vectors: np.ndarray,
+    new_labels: np.ndarray,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return ``n, lost, gained``, and the same under ``classes`` and ``slices``, over all trusted examples.
+
+    Each trusted example is predicted by two models that never saw it: one trained on the other trusted folds and what
+    is old, one on the same and what is new. `lost` counts those right without the new and wrong with it. Old and new
+    rows of each label are weighted to the trusted mix of labels, so that an honest snapshot with another mix does not
+    move the border between labels. Vectors are ``(·, d)``, labels and slices str ``(·,)``.
+    """
+    labels = [np.asarray(part, dtype=object).astype(str) for part in (trusted_labels, old_labels, new_labels)]
+    names = np.unique(np.concatenate(labels))
+    inside, old, new = (np.searchsorted(names, part) for part in labels)
+    place = np.random.default_rng(seed).permutation(len(inside)) % max(2, min(folds, len(inside)))
+    rows = [_with_intercept(part) for part in (trusted_vectors, old_vectors, new_vectors)]
+    mix = np.bincount(inside, minlength=len(names)) / max(1, len(inside))
+    both = np.bincount(np.concatenate([old, new]), minlength=len(names))
+    before = _moments(rows[1], old, _weights(np.bincount(old, minlength=len(names)), mix)[old], len(names))
+    weights = _weights(both, mix)
+    after = tuple(
+        a + b
+        for a, b in zip(
+            _moments(rows[1], old, weights[old], len(names)),
+            _moments(rows[2], new, weights[new], len(names)),
+            strict=True,
+        )
+    )
+    was, now = np.zeros(len(inside), dtype=bool), np.zeros(len(inside), dtype=bool)
+    for fold in np.unique(place):
+        left, kept = place == fold, place != fold
+        own = _moments(rows[0][kept], inside[kept], np.ones(int(kept.sum())), len(names))
+        for right, (gram, image) in ((was, before), (now, after)):
+            right[left] = (rows[0][left] @ _solve_ridge(gram + own[0], image + own[1])).argmax(axis=1) == inside[left]
+    slices = [str(part) for part in trusted_slices]
+    return paired_counts(was.tolist(), now.tolist(), labels[0].tolist(), slices)
+
+
+def trusted_only(vectors: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return the labels ``(n,)`` that a ridge classifier trained on trusted `vectors` and `labels` gives `queries`.
+
+    What a candidate is compared with where there is no champion; train on the calibration split, query the holdout.
+    """
+    names, codes = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
+    gram, image = _moments(_with_intercept(vectors), codes, np.ones(len(codes)), len(names))
+    return np.asarray(names[(_with_intercept(queries) @ _solve_ridge(gram, image)).argmax(axis=1)])
+
+
+def label_counts(labels: np.ndarray) -> dict[str, int]:
+    """Return label to count, by label."""
+    return dict(sorted(Counter(str(label) for label in labels).items()))
+
+
+def _with_intercept(vectors: np.ndarray) -> np.ndarray:
+    return np.concatenate([vectors, np.ones((len(vectors), 1), dtype=vectors.dtype)], axis=1)
+
+
+def _weights(counts: np.ndarray, mix: np.ndarray) -> np.ndarray:
+    """Return the weight of a row by its label: the trusted mix over the rows' own, 1 for labels nobody trusts."""
+    share = counts / max(1, int(counts.sum()))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = np.where((counts > 0) & (mix > 0), mix / share, 1.0)
+    return np.clip(weights, 1 / _MAX_WEIGHT, _MAX_WEIGHT)
+
+
+def _moments(rows: np.ndarray, codes: np.ndarray, weights: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    weighted = rows * weights[:, None].astype(rows.dtype)
+    target = (np.eye(k)[codes] - 1.0 / k).astype(rows.dtype)
+    return (weighted.T @ rows).astype(np.float64), (weighted.T @ target).astype(np.float64)
+
+
+def _solve_ridge(gram: np.ndarray, image: np.ndarray) -> np.ndarray:
+    ridge = _RIDGE * max(float(np.trace(gram)) / len(gram), 1e-9)
+    return np.asarray(linalg.solve(gram + ridge * np.eye(len(gram)), image, assume_a="pos"))
+
+
+_SAMPLE_SIZE = 20_000
 """New examples, old ones and trusted ones that are looked at; more are sampled, so that time and memory are bounded."""
-_FAULTS = (GuardError, ValueError, ArithmeticError, LookupError, TypeError)
+_MEASURING_ERRORS = (GuardError, ValueError, ArithmeticError, LookupError, TypeError)
 
 
 def measure_examples(
@@ -45,12 +144,10 @@ def measure_examples(
     ``{"error": why}``, which the verdict closes on. Of more than 20,000 new, old or trusted examples a sample is looked
     at (the mix of labels is counted whole).
     """
-    from poison_guard.gate.canary import measure_canary
-    from poison_guard.numerics.represent import fit_representation
-    from poison_guard.signals.labels.copies import without_copies
-    from poison_guard.signals.labels.neighbours import label_disagreement
+    from poison_guard.gate.embeddings import fit_representation
+    from poison_guard.signals.labels.disagreement import label_disagreement
     from poison_guard.signals.labels.posterior import fit_posterior
-    from poison_guard.signals.labels.triggers import label_triggers
+    from poison_guard.signals.labels.triggers import keep_first_copy, label_triggers
 
     names = ("label_neighbours", "triggers", "canary", "label_shift")
     if len(snapshot) == 0 or len(trusted) == 0:
@@ -65,49 +162,47 @@ def measure_examples(
         representation = fit_representation(trusted)
         inside, outside = representation.vectors(trusted), representation.vectors(snapshot)
         posterior = fit_posterior(inside, labels)
-    except _FAULTS as e:
+    except _MEASURING_ERRORS as e:
         return {name: {"error": f"{type(e).__name__}: {e}"} for name in names}
     old_new = (outside[~new], given[~new], outside[new], given[new])
-    once = without_copies(posterior, outside, given)
+    once = keep_first_copy(posterior, outside, given)
 
     def neighbours(rows: np.ndarray) -> dict[str, Any]:
         return label_disagreement(inside, labels, outside[rows], given[rows], is_new=new[rows], posterior=posterior)
 
     work: dict[str, Callable[[], dict[str, Any]]] = {
-        "label_neighbours": lambda: _and_once(neighbours, once),
-        "triggers": lambda: _and_once(
+        "label_neighbours": lambda: _with_copies_left_out(neighbours, once),
+        "triggers": lambda: _with_copies_left_out(
             lambda rows: label_triggers(posterior, trusted, snapshot.take(rows), outside[rows]), once
         ),
         "canary": lambda: measure_canary(inside, labels, trusted.frame["slice"].to_numpy(), *old_new, seed=policy.seed),
         "label_shift": lambda: shift,
     }
-    return {name: _measured(work[name]) for name in names}
+    return {name: _run_measurement(work[name]) for name in names}
 
 
-def _and_once(measured: Callable[[np.ndarray], dict[str, Any]], once: np.ndarray) -> dict[str, Any]:
+def _with_copies_left_out(measured: Callable[[np.ndarray], dict[str, Any]], once: np.ndarray) -> dict[str, Any]:
     """Return a measurement of all rows; where near-copies are among them, under ``once`` that without the copies."""
     whole = measured(np.ones(len(once), dtype=bool))
     return whole if once.all() else {**whole, "copies": int((~once).sum()), "once": measured(once)}
 
 
 def _sample(examples: Examples, random: np.random.Generator) -> Examples:
-    """Return `examples`, or a sample of the new and of the old ones where there are more than `_MOST` of them."""
+    """Return `examples`, or a sample of new and old ones where there are more than `_SAMPLE_SIZE`."""
     new = examples.frame["is_new"].to_numpy(dtype=bool)
-    kept = [random.permutation(np.flatnonzero(part))[:_MOST] for part in (~new, new)]
+    kept = [random.permutation(np.flatnonzero(part))[:_SAMPLE_SIZE] for part in (~new, new)]
     return examples if len(new) == sum(map(len, kept)) else examples.take(np.sort(np.concatenate(kept)))
 
 
-def _measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _run_measurement(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return work()
-    except _FAULTS as e:
+    except _MEASURING_ERRORS as e:
         return {"error": f"{type(e).__name__}: {e}"}
 
 
 def label_shift(snapshot: Examples, trusted: Examples, anchor: Mapping[str, int] | None) -> dict[str, Any]:
     """Return the measurement of that name: label counts of the snapshot, of the trusted set and of the anchor."""
-    from poison_guard.gate.canary import label_counts
-
     return {
         "n": len(snapshot),
         "labels": label_counts(snapshot.frame["label"].to_numpy()),

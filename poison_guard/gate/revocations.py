@@ -13,15 +13,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import ClosedError, DataError, StoreError, TamperError
-from poison_guard.gate.dsse import open_envelope, sign
-from poison_guard.gate.strict import SKEW, canonical, moment, read_bounded, read_json, shown, table, text
+from poison_guard.gate.canonical_json import (
+    CLOCK_SKEW,
+    parse_time,
+    quoted,
+    read_bounded,
+    read_json,
+    require_keys,
+    require_text,
+    to_canonical_json,
+)
+from poison_guard.gate.dsse import open_envelope, sign_envelope
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-__all__ = ["FILE", "Revoked", "fresh_revocations", "revocation_statement", "sign_revocations", "write_revocations"]
+__all__ = [
+    "REVOCATIONS_FILE",
+    "Revocation",
+    "fresh_revocations",
+    "revocation_statement",
+    "sign_revocations",
+    "write_revocations",
+]
 
-FILE = "revocations.json"
+REVOCATIONS_FILE = "revocations.json"
 """Its name in a home."""
 PAYLOAD_TYPE = "application/vnd.poison-guard.revocations+json"
 _TYPE = "tag:poison-guard,2026:revocations/v1"
@@ -33,7 +49,7 @@ _ANY = re.compile(r".{0,2000}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Revoked:
+class Revocation:
     """One snapshot that must not be trained on any more."""
 
     snapshot_id: str
@@ -53,7 +69,7 @@ def revocation_statement(
     """
     keys = ("snapshot_id", "feed", "why", "at", "admissions")
     entries = [{**{key: each[key] for key in keys}, "why": str(each["why"] or "")[:2000]} for each in revoked]
-    body = canonical({"type": _TYPE, "issued": issued, "expires": issued + valid_for, "revoked": entries})
+    body = to_canonical_json({"type": _TYPE, "issued": issued, "expires": issued + valid_for, "revoked": entries})
     said = read_json(body, _WHAT)
     try:
         _read(said)
@@ -64,7 +80,7 @@ def revocation_statement(
 
 def sign_revocations(statement: Mapping[str, Any], key: Ed25519PrivateKey) -> str:
     """Return the DSSE envelope of a revocation statement, as text."""
-    return sign(canonical(statement), PAYLOAD_TYPE, key)
+    return sign_envelope(to_canonical_json(statement), PAYLOAD_TYPE, key)
 
 
 def write_revocations(
@@ -97,24 +113,24 @@ def write_revocations(
 
 def fresh_revocations(
     envelope: str | bytes, key: Ed25519PublicKey, *, now: dt.datetime, max_age: dt.timedelta
-) -> tuple[Revoked, ...]:
+) -> tuple[Revocation, ...]:
     """Return what a list revokes, if `key` signed it, not in the future and not longer than `max_age` ago.
 
     `TamperError` when it was edited or another key signed it, `ClosedError` when it is not fresh.
     """
     payload = open_envelope(envelope, [key], payload_type=PAYLOAD_TYPE, what=_WHAT)
     issued, expires, revoked = _read(read_json(payload, _WHAT))
-    if issued > now + SKEW:
+    if issued > now + CLOCK_SKEW:
         raise ClosedError(f"{_WHAT} was issued in the future, at {issued:%Y-%m-%d %H:%M} UTC; check both clocks")
     if now >= expires or now - issued > max_age:
         raise ClosedError(
             f"{_WHAT} is stale: it was issued at {issued:%Y-%m-%d %H:%M} UTC; "
-            f"fetch a fresh {FILE} from the home that signs"
+            f"fetch a fresh {REVOCATIONS_FILE} from the home that signs"
         )
     return revoked
 
 
-def _written(path: Path, key: Ed25519PublicKey) -> tuple[Revoked, ...]:
+def _written(path: Path, key: Ed25519PublicKey) -> tuple[Revocation, ...]:
     """Return what the list at `path` revokes, stale or not; nothing where there is none that `key` signed."""
     try:
         payload = open_envelope(read_bounded(path, _WHAT), [key], payload_type=PAYLOAD_TYPE, what=_WHAT)
@@ -123,7 +139,7 @@ def _written(path: Path, key: Ed25519PublicKey) -> tuple[Revoked, ...]:
         return ()
 
 
-def _merged(fresh: Sequence[Mapping[str, Any]], old: Iterable[Revoked]) -> list[Mapping[str, Any]]:
+def _merged(fresh: Sequence[Mapping[str, Any]], old: Iterable[Revocation]) -> list[Mapping[str, Any]]:
     found = {str(each["snapshot_id"]): each for each in fresh}
     for entry in old:
         known = found.get(entry.snapshot_id, dataclasses.asdict(entry))
@@ -145,24 +161,24 @@ def _replace(path: Path, body: str) -> None:
         raise
 
 
-def _read(said: Any) -> tuple[dt.datetime, dt.datetime, tuple[Revoked, ...]]:
-    whole = table(said, ("expires", "issued", "revoked", "type"), _WHAT)
+def _read(said: Any) -> tuple[dt.datetime, dt.datetime, tuple[Revocation, ...]]:
+    whole = require_keys(said, ("expires", "issued", "revoked", "type"), _WHAT)
     if whole["type"] != _TYPE:
-        raise TamperError(f"{_WHAT} is of type {shown(whole['type'])}, expected {_TYPE}; name the right file")
+        raise TamperError(f"{_WHAT} is of type {quoted(whole['type'])}, expected {_TYPE}; name the right file")
     if not isinstance(whole["revoked"], list):
         raise TamperError(f"{_WHAT} holds no list; it is not what poison-guard signs")
-    issued, expires = moment(whole["issued"], "its time"), moment(whole["expires"], "its end")
+    issued, expires = parse_time(whole["issued"], "its time"), parse_time(whole["expires"], "its end")
     return issued, expires, tuple(_entry(each) for each in whole["revoked"])
 
 
-def _entry(value: Any) -> Revoked:
-    said = table(value, ("admissions", "at", "feed", "snapshot_id", "why"), "a revocation")
+def _entry(value: Any) -> Revocation:
+    said = require_keys(value, ("admissions", "at", "feed", "snapshot_id", "why"), "a revocation")
     if not isinstance(said["admissions"], list):
         raise TamperError("the admissions of a revocation are not a list; it is not what poison-guard signs")
-    return Revoked(
-        snapshot_id=text(said["snapshot_id"], _ID, "a revoked snapshot"),
-        feed=text(said["feed"], _ID, "a revoked snapshot's feed"),
-        why=text(said["why"], _ANY, "the reason of a revocation"),
-        at=moment(said["at"], "the time of a revocation"),
-        admissions=tuple(text(digest, _HASH, "a revoked manifest") for digest in said["admissions"]),
+    return Revocation(
+        snapshot_id=require_text(said["snapshot_id"], _ID, "a revoked snapshot"),
+        feed=require_text(said["feed"], _ID, "a revoked snapshot's feed"),
+        why=require_text(said["why"], _ANY, "the reason of a revocation"),
+        at=parse_time(said["at"], "the time of a revocation"),
+        admissions=tuple(require_text(digest, _HASH, "a revoked manifest") for digest in said["admissions"]),
     )

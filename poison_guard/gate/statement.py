@@ -14,8 +14,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import DataError, TamperError
-from poison_guard.gate.dsse import sign
-from poison_guard.gate.strict import canonical, moment, read_json, shown, table, text
+from poison_guard.gate.canonical_json import (
+    parse_time,
+    quoted,
+    read_json,
+    require_keys,
+    require_text,
+    to_canonical_json,
+)
+from poison_guard.gate.dsse import sign_envelope
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -93,7 +100,7 @@ def admission_statement(
         },
     }
     try:
-        body = canonical(statement)
+        body = to_canonical_json(statement)
         read_statement(body)
     except TamperError as error:
         raise DataError(f"this admission cannot be signed, since no verifier would take it: {error}") from None
@@ -102,40 +109,40 @@ def admission_statement(
 
 def sign_statement(statement: Mapping[str, Any], key: Ed25519PrivateKey) -> str:
     """Return the manifest: the DSSE envelope of a statement, as text."""
-    return sign(canonical(statement), PAYLOAD_TYPE, key)
+    return sign_envelope(to_canonical_json(statement), PAYLOAD_TYPE, key)
 
 
 def read_statement(payload: bytes) -> Statement:
     """Return the admission in a payload whose signature holds; `TamperError` names what is not as it is written."""
-    whole = table(read_json(payload, "the statement"), _TOP, "the statement")
+    whole = require_keys(read_json(payload, "the statement"), _TOP, "the statement")
     if whole["_type"] != _STATEMENT_TYPE or whole["predicateType"] != PREDICATE_TYPE:
         raise TamperError(
-            f"the statement is of type {shown(whole['predicateType'])}, expected {PREDICATE_TYPE}; "
+            f"the statement is of type {quoted(whole['predicateType'])}, expected {PREDICATE_TYPE}; "
             "verify it with the version of poison-guard that signed it"
         )
-    said = table(whole["predicate"], _PREDICATE, "the predicate")
-    snapshot = table(said["snapshot"], ("counts", "hash", "id", "seq"), "the snapshot")
-    issued, expires = moment(said["issued"], "issued"), moment(said["expires"], "expires")
+    said = require_keys(whole["predicate"], _PREDICATE, "the predicate")
+    snapshot = require_keys(said["snapshot"], ("counts", "hash", "id", "seq"), "the snapshot")
+    issued, expires = parse_time(said["issued"], "issued"), parse_time(said["expires"], "expires")
     if expires <= issued:
         raise TamperError("the admission expires before it was issued; it is not what poison-guard signs")
     verdict = said["verdict"]
     if not isinstance(verdict, dict) or not isinstance(verdict.get("outcome"), str):
         raise TamperError("the verdict has no outcome; it is not what poison-guard signs")
     return Statement(
-        feed=text(said["feed"], _FEED, "the feed"),
-        snapshot_id=text(snapshot["id"], _ID, "the snapshot's id"),
+        feed=require_text(said["feed"], _FEED, "the feed"),
+        snapshot_id=require_text(snapshot["id"], _ID, "the snapshot's id"),
         seq=_seq(snapshot["seq"]),
-        hash=text(snapshot["hash"], _HASH, "the snapshot's hash"),
+        hash=require_text(snapshot["hash"], _HASH, "the snapshot's hash"),
         counts=MappingProxyType(_mapping(snapshot["counts"], "the snapshot's counts")),
         subjects=MappingProxyType(_subjects(whole["subject"])),
         outcome=verdict["outcome"],
         verdict=MappingProxyType(verdict),
         approvals=_approvals(said["approvals"]),
-        policy_hash=text(said["policy_hash"], _ANY, "the policy's hash"),
-        gate_hash=text(said["gate_hash"], _ANY, "the gate's hash"),
+        policy_hash=require_text(said["policy_hash"], _ANY, "the policy's hash"),
+        gate_hash=require_text(said["gate_hash"], _ANY, "the gate's hash"),
         issued=issued,
         expires=expires,
-        version=text(said["version"], _ANY, "the version"),
+        version=require_text(said["version"], _ANY, "the version"),
     )
 
 
@@ -144,19 +151,19 @@ def _subjects(value: Any) -> dict[str, str]:
         raise TamperError(f"the statement must name 1 to {_MAX_SUBJECTS:,} data files; seal again and check again")
     found: dict[str, str] = {}
     for each in value:
-        subject = table(each, ("digest", "name"), "a subject")
+        subject = require_keys(each, ("digest", "name"), "a subject")
         name = _name(subject["name"])
         if name in found:
-            raise TamperError(f"the data file {shown(name)} is named twice; it is not what poison-guard signs")
-        digest = table(subject["digest"], ("sha256",), "a subject's digest")
-        found[name] = text(digest["sha256"], _HASH, f"the hash of {shown(name)}")
+            raise TamperError(f"the data file {quoted(name)} is named twice; it is not what poison-guard signs")
+        digest = require_keys(subject["digest"], ("sha256",), "a subject's digest")
+        found[name] = require_text(digest["sha256"], _HASH, f"the hash of {quoted(name)}")
     return found
 
 
 def _name(value: Any) -> str:
     """Return a file name that stays inside the folder it is looked up in: relative, no ``..``, plain characters."""
     if not isinstance(value, str) or len(value) > 1000 or not all(_PART.fullmatch(part) for part in value.split("/")):
-        raise TamperError(f"the data file name {shown(value)} is not a plain relative path; it is refused")
+        raise TamperError(f"the data file name {quoted(value)} is not a plain relative path; it is refused")
     return value
 
 
@@ -165,14 +172,16 @@ def _approvals(value: Any) -> tuple[Mapping[str, Any], ...]:
         raise TamperError("the approvals are not a list; it is not what poison-guard signs")
     found: list[Mapping[str, Any]] = []
     for each in value:
-        said = table(each, ("at", "by", "expires", "reason"), "an approval")
+        said = require_keys(each, ("at", "by", "expires", "reason"), "an approval")
         found.append(
             MappingProxyType(
                 {
-                    "by": text(said["by"], _ANY, "an approver"),
-                    "reason": text(said["reason"], _ANY, "an approver's reason"),
-                    "at": moment(said["at"], "the time of an approval"),
-                    "expires": None if said["expires"] is None else moment(said["expires"], "the end of an approval"),
+                    "by": require_text(said["by"], _ANY, "an approver"),
+                    "reason": require_text(said["reason"], _ANY, "an approver's reason"),
+                    "at": parse_time(said["at"], "the time of an approval"),
+                    "expires": None
+                    if said["expires"] is None
+                    else parse_time(said["expires"], "the end of an approval"),
                 }
             )
         )
@@ -181,7 +190,7 @@ def _approvals(value: Any) -> tuple[Mapping[str, Any], ...]:
 
 def _seq(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TamperError(f"the snapshot's sequence number is {shown(value)}; it is not what poison-guard signs")
+        raise TamperError(f"the snapshot's sequence number is {quoted(value)}; it is not what poison-guard signs")
     return value
 
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from poison_guard.config.gate import GatePolicy
-from poison_guard.gate.check import Check, Outcome, Verdict
-from poison_guard.gate.checks.audits import audits, backlog, observed
+from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.checks.canary import canary, candidate
-from poison_guard.gate.checks.judging import said
-from poison_guard.gate.checks.labels import label_neighbours
-from poison_guard.gate.checks.shift import label_shift
-from poison_guard.gate.checks.sources import new_cohort, source_share
+from poison_guard.gate.checks.counts import audits, backlog, new_cohort, observed, source_share, trusted_set
+from poison_guard.gate.checks.labels import label_neighbours, label_shift
 from poison_guard.gate.checks.triggers import triggers
-from poison_guard.gate.checks.trusted import trusted_set
+from poison_guard.gate.outcomes import Check, Outcome, Verdict, make_check
 
-__all__ = ["ALERTS", "CHECKS", "evaluate"]
+__all__ = ["ALERTS", "CHECKS", "evaluate_checks"]
 
 CHECKS: dict[str, Callable[[Mapping[str, Any], GatePolicy], Check]] = {
     "trusted_set": trusted_set,
@@ -36,25 +32,27 @@ ALERTS = frozenset({"backlog"})
 """Checks that never close the gate, not even by their absence."""
 
 
-def evaluate(measurements: Mapping[str, Mapping[str, Any]], policy: GatePolicy) -> Verdict:
+def evaluate_checks(measurements: Mapping[str, Mapping[str, Any]], policy: GatePolicy) -> Verdict:
     """Return the verdict: ERROR before FAIL before INCONCLUSIVE before PASS, over the blocking checks.
 
     Pure, and never raises for what a measurement holds: one that is missing, that says ``{"error": why}`` or that its
     check cannot read is an ERROR. A measurement that no check asks for is ignored.
     """
-    checks = tuple(_run(name, measurements.get(name), policy) for name in CHECKS)
+    checks = tuple(_run_check(name, measurements.get(name), policy) for name in CHECKS)
     worst = max((c.outcome for c in checks if c.blocking), key=lambda outcome: outcome.severity, default=Outcome.ERROR)
     return Verdict(worst, checks)
 
 
-def _run(name: str, measurement: Any, policy: GatePolicy) -> Check:
+def _run_check(name: str, measurement: Any, policy: GatePolicy) -> Check:
     blocking = name not in ALERTS
     if not isinstance(measurement, Mapping):
-        return said(name, Outcome.ERROR, "it was not measured; seal again and run the gate", n=0, blocking=blocking)
+        return make_check(
+            name, Outcome.ERROR, "it was not measured; seal again and run the gate", n=0, blocking=blocking
+        )
     if "error" in measurement:
-        return said(name, Outcome.ERROR, f"measuring failed: {measurement['error']}", n=0, blocking=blocking)
+        return make_check(name, Outcome.ERROR, f"measuring failed: {measurement['error']}", n=0, blocking=blocking)
     try:
         return CHECKS[name](measurement, policy)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
         why = f"its measurement cannot be read ({type(e).__name__}: {e}); run the gate again"
-        return said(name, Outcome.ERROR, why, n=0, blocking=blocking)
+        return make_check(name, Outcome.ERROR, why, n=0, blocking=blocking)

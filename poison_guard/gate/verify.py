@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import ClosedError, GuardError
 from poison_guard.gate.admission import decide_admission
+from poison_guard.gate.canonical_json import CLOCK_SKEW, quoted, read_bounded, read_json, to_canonical_json, utc
 from poison_guard.gate.dsse import open_envelope
-from poison_guard.gate.folder import check_files, check_nothing_else
+from poison_guard.gate.file_digests import check_files, check_nothing_else
 from poison_guard.gate.keys import key_id
 from poison_guard.gate.keys import public_key as read_public_key
 from poison_guard.gate.revocations import fresh_revocations
 from poison_guard.gate.statement import PAYLOAD_TYPE, Statement, read_statement
-from poison_guard.gate.strict import SKEW, canonical, read_bounded, read_json, shown, utc
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 __all__ = ["Admission", "main", "verify_manifest"]
 
-DAY = dt.timedelta(hours=24)
+MAX_REVOCATION_AGE = dt.timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def verify_manifest(
     public_key: str | Path | bytes,
     revocations: str | Path | None,
     data: str | Path | None = None,
-    max_revocation_age: dt.timedelta = DAY,
+    max_revocation_age: dt.timedelta = MAX_REVOCATION_AGE,
     now: dt.datetime | None = None,
     snapshot_id: str | None = None,
     feed: str | None = None,
@@ -81,8 +81,10 @@ def verify_manifest(
     key, at = read_public_key(public_key), utc(now)
     body = read_bounded(Path(manifest), "the manifest")
     said = read_statement(open_envelope(body, [key], payload_type=PAYLOAD_TYPE))
-    digest = hashlib.sha256(canonical(read_json(body, "the manifest"))).hexdigest()  # as signed, however it is laid out
-    _check_meant(said, snapshot_id, feed)
+    digest = hashlib.sha256(
+        to_canonical_json(read_json(body, "the manifest"))
+    ).hexdigest()  # as signed, however it is laid out
+    _check_expected(said, snapshot_id, feed)
     expires = _check_time_and_rule(said, at)
     _check_not_revoked(said, digest, revocations, key, at, max_revocation_age)
     if data is not None:
@@ -140,18 +142,18 @@ def _admission(
     )
 
 
-def _check_meant(said: Statement, snapshot_id: str | None, feed: str | None) -> None:
+def _check_expected(said: Statement, snapshot_id: str | None, feed: str | None) -> None:
     if snapshot_id is not None and said.snapshot_id != snapshot_id:
         raise ClosedError(
-            f"the manifest admits the snapshot {said.snapshot_id}, not {shown(snapshot_id)}; name the right manifest"
+            f"the manifest admits the snapshot {said.snapshot_id}, not {quoted(snapshot_id)}; name the right manifest"
         )
     if feed is not None and said.feed != feed:
-        raise ClosedError(f"the manifest is of the feed {said.feed}, not {shown(feed)}; name the right manifest")
+        raise ClosedError(f"the manifest is of the feed {said.feed}, not {quoted(feed)}; name the right manifest")
 
 
 def _check_time_and_rule(said: Statement, now: dt.datetime) -> dt.datetime:
     """Return when the admission ends; `ClosedError` when it has, has not begun, or the rule does not allow it."""
-    if said.issued > now + SKEW:
+    if said.issued > now + CLOCK_SKEW:
         raise ClosedError(
             f"the admission was issued in the future, at {said.issued:%Y-%m-%d %H:%M} UTC; check both clocks"
         )
@@ -177,7 +179,7 @@ def _check_not_revoked(
     for entry in fresh_revocations(body, key, now=now, max_age=max_age):
         if entry.snapshot_id == said.snapshot_id or digest in entry.admissions:
             raise ClosedError(
-                f"the snapshot {said.snapshot_id} was revoked at {entry.at:%Y-%m-%d %H:%M} UTC ({shown(entry.why)}); "
+                f"the snapshot {said.snapshot_id} was revoked at {entry.at:%Y-%m-%d %H:%M} UTC ({quoted(entry.why)}); "
                 "train on a newer one"
             )
 

@@ -6,13 +6,13 @@ import importlib
 from typing import Any
 
 _WHERE = {
-    "Limits": "limits",
+    "Limits": "raw_table",
     "batch_from_frame": "collect",
     "collect_frames": "collect",
     "empty_batch": "collect",
-    "frame_columns": "roles",
+    "frame_columns": "assemble",
     "list_objects": "objects",
-    "payload_schema": "schema",
+    "payload_schema": "parsing",
     "read_raw": "read",
     "read_table": "read",
 }

@@ -1,11 +1,11 @@
-"""Put what was read of all objects together: one records frame, its issues, and the rows that are no record."""
+"""Map the columns of all objects to roles and make one batch: records, issues, and the rows that are no record."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,26 +14,84 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.config import Contract
-from poison_guard.ingest.columns import join_tables
-from poison_guard.ingest.identity import Settled, content_hashes, derived_ids, settle_repeats, unreadable_id
-from poison_guard.ingest.limits import Limits
-from poison_guard.ingest.raw import RawTable
-from poison_guard.ingest.roles import Mapped, map_columns
-from poison_guard.ingest.schema import payload_schema
+from poison_guard.config.contract import ROLES
+from poison_guard.ingest.cells import join_tables
+from poison_guard.ingest.coerce import IssueLog, RoleColumn, coerce_column
+from poison_guard.ingest.identity import ResolvedIds, content_hashes, derived_ids, resolve_repeats, unreadable_id
+from poison_guard.ingest.parsing import payload_schema
+from poison_guard.ingest.raw_table import Limits, RawTable
 from poison_guard.records import Batch, ObjectRef
 
-__all__ = ["Gathered", "Piece", "assemble", "gather"]
+__all__ = [
+    "MappedBatch",
+    "MappedColumns",
+    "ObjectRows",
+    "assemble_batch",
+    "frame_columns",
+    "map_columns",
+    "map_objects",
+]
 
-_UNREADABLE = ("record_id", "object", "row", "code", "args", "raw")
-_MICROS = "datetime64[us, UTC]"
+
+_BOOKKEEPING = ("record_id", "content_hash", "object", "row", "received_at")
+
+
+@dataclass(frozen=True, slots=True)
+class MappedColumns:
+    """Columns of the records frame, before identities are given.
+
+    `columns` maps frame column to its values. `canonical` holds, for the same columns, each cell's canonical bytes
+    (empty where missing): what identity is made of. `issues` are ``(position, code, args)``.
+    """
+
+    columns: Mapping[str, pd.Series]
+    canonical: Mapping[str, pa.Array]
+    issues: tuple[tuple[int, str, Mapping[str, Any]], ...]
+
+
+def frame_columns(contract: Contract) -> tuple[str, ...]:
+    """Return the columns of ``Batch.records`` in order, without the ``extra.NAME`` of columns that play no role."""
+    roles = [role for role in ROLES if role in contract.columns and role != "record_id"]
+    return (*_BOOKKEEPING, *roles, *(f"feature.{name}" for name in contract.features))
+
+
+def map_columns(table: pa.Table, contract: Contract, limits: Limits, schema: Mapping[str, str]) -> MappedColumns:
+    """Bring a raw table (types of `cells.simple_type`, kinds of `payload_schema`) to the roles of `contract`.
+
+    Columns of the contract that the table lacks are all missing.
+    """
+    log = IssueLog(table.num_rows)
+    columns: dict[str, pd.Series] = {}
+    canonical: dict[str, pa.Array] = {}
+    for name, given, role in _column_plan(table, contract):
+        cells = table[given].combine_chunks() if given in schema else pa.nulls(table.num_rows)
+        column = RoleColumn(name, given, role, cells, schema.get(given, "empty"), limits.max_cell_chars)
+        columns[name], canonical[name] = coerce_column(column, log)
+    return MappedColumns(columns, canonical, tuple(log.listed))
+
+
+def _column_plan(table: pa.Table, contract: Contract) -> Iterator[tuple[str, str, str]]:
+    """Yield frame column, user's column and role of all columns, in the order of the records frame."""
+    for role in ROLES:
+        if role in contract.columns:
+            yield role, contract.columns[role], role
+    for column in contract.features:
+        yield f"feature.{column}", column, "feature"
+    mapped = {*contract.columns.values(), *contract.features}
+    for column in sorted(set(table.column_names) - mapped):
+        yield f"extra.{column}", column, "extra"
+
+
+_UNREADABLE_COLUMNS = ("record_id", "object", "row", "code", "args", "raw")
+_TIME_DTYPE = "datetime64[us, UTC]"
 _TYPED_ROLES = ("rating", "observed_at", "source_since", "image")
-_LOOKS = ("number", "bool", "time", "empty")  # what text can look like in a small batch
-_AHEAD = pd.Timedelta(hours=1)
+_INFERRED_KINDS = ("number", "bool", "time", "empty")  # what text can look like in a small batch
+_CLOCK_AHEAD = pd.Timedelta(hours=1)
 """How far a sender's clock may run ahead of the time a record was received."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ObjectRows:
     """One object of a batch: its rows, or why it has none."""
 
     ref: ObjectRef
@@ -47,31 +105,31 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class MappedBatch:
     """The readable rows of all objects, mapped to roles, with their content hashes."""
 
-    pieces: tuple[Piece, ...]
-    mapped: Mapped
+    pieces: tuple[ObjectRows, ...]
+    mapped: MappedColumns
     hashes: np.ndarray
     schema: Mapping[str, str]
 
 
-def gather(pieces: Sequence[Piece], contract: Contract, limits: Limits) -> Gathered:
+def map_objects(pieces: Sequence[ObjectRows], contract: Contract, limits: Limits) -> MappedBatch:
     """Join the rows of `pieces` and map them; a column's kind is judged over the whole batch."""
     raws = [p.raw for p in pieces if p.raw is not None]
     table = join_tables([raw.table for raw in raws]) if raws else pa.table({})
     schema = payload_schema(table)
     mapped = map_columns(table, contract, limits, schema)
-    return Gathered(tuple(pieces), mapped, content_hashes(mapped.canonical, table.num_rows), schema)
+    return MappedBatch(tuple(pieces), mapped, content_hashes(mapped.canonical, table.num_rows), schema)
 
 
-def assemble(gathered: Gathered, contract: Contract, received_at: dt.datetime) -> Batch:
+def assemble_batch(gathered: MappedBatch, contract: Contract, received_at: dt.datetime) -> Batch:
     """Return the batch: ids given or derived, repeats settled, times clamped, every row accounted for."""
-    received = _moment(received_at)
+    received = _utc_timestamp(received_at)
     pieces = [p for p in gathered.pieces if p.raw is not None]
     places = _places(pieces)
     ids = _ids(gathered, contract, pieces)
-    settled = _settle(ids, gathered, places, contract)
+    settled = _resolve(ids, gathered, places, contract)
     columns = {
         "record_id": settled.ids,
         "content_hash": pd.Series(gathered.hashes, dtype="str"),
@@ -84,7 +142,7 @@ def assemble(gathered: Gathered, contract: Contract, received_at: dt.datetime) -
     }
     records = pd.DataFrame(columns)
     if "observed_at" in records:
-        records["observed_at"] = _in_window(records["observed_at"], received, contract.policy.lateness_days)
+        records["observed_at"] = _clamp_times(records["observed_at"], received, contract.policy.lateness_days)
     return Batch(
         feed=contract.name,
         batch_id=_batch_id(contract.name, gathered.pieces),
@@ -93,23 +151,23 @@ def assemble(gathered: Gathered, contract: Contract, received_at: dt.datetime) -
         records=records[settled.keep].reset_index(drop=True),
         issues=_issues(gathered.mapped, pieces, settled, ids),
         unreadable=_unreadable(gathered.pieces, contract.name),
-        schema=_told_schema(gathered.schema, pieces, contract),
+        schema=_stored_schema(gathered.schema, pieces, contract),
         duplicates=int((~settled.keep).sum()),
     )
 
 
-def _told_schema(schema: Mapping[str, str], pieces: Sequence[Piece], contract: Contract) -> dict[str, str]:
+def _stored_schema(schema: Mapping[str, str], pieces: Sequence[ObjectRows], contract: Contract) -> dict[str, str]:
     """Return the payload schema; where rows may lack columns (JSON), each kind ends in ``?``: it may be absent.
 
     Columns that are read as text whatever they look like are text: a day whose answers are digits alone is no drift.
     """
     sparse = any(p.raw is not None and p.raw.sparse for p in pieces)
     texts = {column for role, column in contract.columns.items() if role not in _TYPED_ROLES}
-    plain = {name: "text" if name in texts and kind in _LOOKS else kind for name, kind in schema.items()}
+    plain = {name: "text" if name in texts and kind in _INFERRED_KINDS else kind for name, kind in schema.items()}
     return {name: f"{kind}?" if sparse else kind for name, kind in plain.items()}
 
 
-def _in_window(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Series:
+def _clamp_times(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Series:
     """Return times held within the window before `received`; where most are older, the batch is history, not late.
 
     A wrong clock is the exception. A file of last year's records would lose all its times, every account of it would
@@ -118,15 +176,15 @@ def _in_window(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Ser
     earliest = received - pd.Timedelta(days=days)
     given = observed.dropna()
     history = len(given) > 0 and bool((given < earliest).mean() > 0.5)
-    return observed.clip(None if history else earliest, received + _AHEAD).astype(_MICROS)
+    return observed.clip(None if history else earliest, received + _CLOCK_AHEAD).astype(_TIME_DTYPE)
 
 
-def _moment(value: dt.datetime) -> pd.Timestamp:
+def _utc_timestamp(value: dt.datetime) -> pd.Timestamp:
     stamp = pd.Timestamp(value).as_unit("us")
     return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
 
-def _places(pieces: Sequence[Piece]) -> pd.DataFrame:
+def _places(pieces: Sequence[ObjectRows]) -> pd.DataFrame:
     """Object and row of every readable row, in the order the pieces were joined."""
     counts = [len(p.raw.rows) for p in pieces if p.raw is not None]
     uris = pa.array([p.ref.uri for p in pieces], pa.large_string())
@@ -140,7 +198,7 @@ def _places(pieces: Sequence[Piece]) -> pd.DataFrame:
     )
 
 
-def _ids(gathered: Gathered, contract: Contract, pieces: Sequence[Piece]) -> pd.Series:
+def _ids(gathered: MappedBatch, contract: Contract, pieces: Sequence[ObjectRows]) -> pd.Series:
     """Ids given where there are some, else derived."""
     given = gathered.mapped.columns.get("record_id")
     n = len(gathered.hashes)
@@ -154,14 +212,16 @@ def _ids(gathered: Gathered, contract: Contract, pieces: Sequence[Piece]) -> pd.
     return pd.Series(ids, dtype="str")
 
 
-def _settle(ids: pd.Series, gathered: Gathered, places: pd.DataFrame, contract: Contract) -> Settled:
+def _resolve(ids: pd.Series, gathered: MappedBatch, places: pd.DataFrame, contract: Contract) -> ResolvedIds:
     revisions = contract.data.revisions
     if revisions and "observed_at" in gathered.mapped.columns:
         places = pd.concat([gathered.mapped.columns["observed_at"].rename("at"), places], axis=1)
-    return settle_repeats(ids, gathered.hashes, places, revisions=revisions)
+    return resolve_repeats(ids, gathered.hashes, places, revisions=revisions)
 
 
-def _issues(mapped: Mapped, pieces: Sequence[Piece], settled: Settled, given: pd.Series) -> pd.DataFrame:
+def _issues(
+    mapped: MappedColumns, pieces: Sequence[ObjectRows], settled: ResolvedIds, given: pd.Series
+) -> pd.DataFrame:
     """Issues of the records that are kept, under the ids they ended with."""
     found: list[tuple[int, str, Mapping[str, Any]]] = list(mapped.issues)
     first = 0
@@ -176,7 +236,7 @@ def _issues(mapped: Mapped, pieces: Sequence[Piece], settled: Settled, given: pd
     return pd.DataFrame({"record_id": ids, "code": codes, "args": pd.Series([a for _, _, a in kept], dtype=object)})
 
 
-def _unreadable(pieces: Sequence[Piece], feed: str) -> pd.DataFrame:
+def _unreadable(pieces: Sequence[ObjectRows], feed: str) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for piece in pieces:
         uri = piece.ref.uri
@@ -189,10 +249,10 @@ def _unreadable(pieces: Sequence[Piece], feed: str) -> pd.DataFrame:
             key = unreadable_id(feed, uri, bad.digest, times[bad.digest])
             times[bad.digest] += 1
             rows.append((key, uri, bad.row, "unreadable_row", {"line": bad.row, "why": bad.why}, bad.raw))
-    frame = pd.DataFrame(rows, columns=list(_UNREADABLE), dtype=object)
+    frame = pd.DataFrame(rows, columns=list(_UNREADABLE_COLUMNS), dtype=object)
     return frame.astype({"record_id": "str", "object": "str", "row": "int64", "code": "str", "raw": "str"})
 
 
-def _batch_id(feed: str, pieces: Sequence[Piece]) -> str:
+def _batch_id(feed: str, pieces: Sequence[ObjectRows]) -> str:
     """SHA-256 over the feed and the digests of all objects, in whatever order they came."""
     return hashlib.sha256("\n".join([feed, *sorted(p.ref.digest for p in pieces)]).encode()).hexdigest()

@@ -5,19 +5,34 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["EXACT", "LIST_KIND", "TIME", "as_text", "depth_of", "from_values", "number_text", "simple_type", "simplify"]
+__all__ = [
+    "BLOCK_CHARS",
+    "BLOCK_ROWS",
+    "LIST_METADATA",
+    "MAX_EXACT_INT",
+    "TIME_TYPE",
+    "array_from_values",
+    "as_text",
+    "join_columns",
+    "join_tables",
+    "nesting_depth",
+    "number_text",
+    "simple_type",
+    "simplify",
+]
 
-TIME = pa.timestamp("us", tz="UTC")
-LIST_KIND = {b"kind": b"list"}
+
+TIME_TYPE = pa.timestamp("us", tz="UTC")
+LIST_METADATA = {b"kind": b"list"}
 """Field metadata of a column whose cells are JSON text of nested values."""
-EXACT = 2**53 - 1
+MAX_EXACT_INT = 2**53 - 1
 """Largest whole number that no other rounds to in float64."""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
@@ -33,8 +48,8 @@ def simple_type(kind: pa.DataType) -> pa.DataType:
         (types.is_uint64, pa.large_string()),
         (types.is_integer, pa.int64()),
         (types.is_floating, pa.float64()),
-        (types.is_timestamp, TIME),
-        (types.is_date, TIME),
+        (types.is_timestamp, TIME_TYPE),
+        (types.is_date, TIME_TYPE),
         (_is_bytes, pa.large_binary()),
     )
     return next((simple for test, simple in table if test(kind)), pa.large_string())
@@ -53,12 +68,12 @@ def simplify(array: pa.Array) -> pa.Array:
     goal = simple_type(kind)
     if kind == goal:
         return array
-    if goal == TIME:
+    if goal == TIME_TYPE:
         return _as_time(array)
     return _as_string(array) if pa.types.is_large_string(goal) else array.cast(goal)
 
 
-def from_values(values: Sequence[Any]) -> tuple[pa.Array, bool]:
+def array_from_values(values: Sequence[Any]) -> tuple[pa.Array, bool]:
     """Return Python `values` as one array of a simple type, and whether any was nested (then all are text).
 
     Values of one kind keep it; values of several become text, numbers in their canonical form. Raises
@@ -68,10 +83,10 @@ def from_values(values: Sequence[Any]) -> tuple[pa.Array, bool]:
     kinds.discard(type(None))
     if dict in kinds or list in kinds or tuple in kinds or np.ndarray in kinds:
         return pa.array([_json_text(v) for v in values], pa.large_string()), True
-    return _flat(values, kinds), False
+    return _scalar_array(values, kinds), False
 
 
-def _flat(values: Sequence[Any], kinds: set[type]) -> pa.Array:
+def _scalar_array(values: Sequence[Any], kinds: set[type]) -> pa.Array:
     if not kinds:
         return pa.nulls(len(values))
     for group, goal in (({str}, pa.large_string()), ({bool}, pa.bool_()), ({bytes}, pa.large_binary())):
@@ -79,10 +94,10 @@ def _flat(values: Sequence[Any], kinds: set[type]) -> pa.Array:
             return pa.array(values, goal)
     if kinds <= {int} and all(v is None or -(2**63) <= v < 2**63 for v in values):
         return pa.array(values, pa.int64())
-    if kinds <= {int, float} and all(type(v) is not int or abs(v) <= EXACT for v in values):
+    if kinds <= {int, float} and all(type(v) is not int or abs(v) <= MAX_EXACT_INT for v in values):
         return pa.array([None if v is None else float(v) for v in values], pa.float64())
     if all(issubclass(k, dt.date) for k in kinds):
-        return pa.array([_moment(v) for v in values], TIME)
+        return pa.array([_utc_datetime(v) for v in values], TIME_TYPE)
     return pa.array([_plain_text(v) for v in values], pa.large_string())
 
 
@@ -105,10 +120,10 @@ def number_text(value: float) -> str:
     """Return the shortest text of a number; whole numbers carry no fraction (``4.0`` is ``4``)."""
     if isinstance(value, int):
         return str(value)
-    return str(int(value)) if value.is_integer() and abs(value) <= EXACT else repr(value)
+    return str(int(value)) if value.is_integer() and abs(value) <= MAX_EXACT_INT else repr(value)
 
 
-def depth_of(value: Any, limit: int) -> int:
+def nesting_depth(value: Any, limit: int) -> int:
     """Return how many containers of `value` lie inside one another, at most ``limit + 1``; never recursive."""
     depth, layer = 0, [value]
     while depth <= limit:
@@ -150,7 +165,7 @@ def _as_time(array: pa.Array) -> pa.Array:
     else:
         factor = 1_000_000 // _PER_SECOND[array.type.unit]
         values = np.clip(values, -(2**62) // factor, 2**62 // factor) * factor
-    return pa.array(values, mask=np.asarray(array.is_null())).cast(pa.timestamp("us")).cast(TIME)
+    return pa.array(values, mask=np.asarray(array.is_null())).cast(pa.timestamp("us")).cast(TIME_TYPE)
 
 
 def _floats_as_text(array: pa.Array) -> pa.Array:
@@ -167,7 +182,7 @@ def _utf8(value: bytes | None) -> str | None:
         return None
 
 
-def _moment(value: dt.date | None) -> dt.datetime | None:
+def _utc_datetime(value: dt.date | None) -> dt.datetime | None:
     """Date or time as an aware datetime; pandas' missing time is null."""
     if value is None or value != value:
         return None
@@ -204,3 +219,60 @@ def _json_text(value: Any) -> str | None:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain_text)
     except (TypeError, ValueError):  # keys that JSON has no form for, or a container inside itself
         return repr(value)
+
+
+BLOCK_ROWS = 20_000
+BLOCK_CHARS = 32_000_000
+"""Rows and characters that are held as Python objects before they become Arrow columns."""
+
+
+def join_columns(blocks: Mapping[str, Sequence[pa.Array]], lists: Collection[str] = ()) -> pa.Table:
+    """Return one table from the blocks of each column; a column of several types becomes number or text."""
+    fields: list[pa.Field] = []
+    arrays: list[pa.ChunkedArray] = []
+    for name, parts in blocks.items():
+        array = _join_blocks([p for p in parts if len(p)])
+        fields.append(pa.field(name, array.type, metadata=LIST_METADATA if name in lists else None))
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of all `tables` under the union of their columns, in order of first sight."""
+    if len(tables) == 1:
+        return tables[0]
+    names = list(dict.fromkeys(n for t in tables for n in t.column_names))
+    lists = {f.name for t in tables for f in t.schema if f.metadata == LIST_METADATA}
+    blocks = {
+        name: [c for t in tables for c in (t[name].chunks if name in t.column_names else [pa.nulls(t.num_rows)])]
+        for name in names
+    }
+    return join_columns(blocks, lists)
+
+
+def _join_blocks(parts: Sequence[pa.Array]) -> pa.ChunkedArray:
+    kinds = {p.type for p in parts if not pa.types.is_null(p.type)}
+    if not kinds:
+        return pa.chunked_array([pa.nulls(sum(map(len, parts)))], pa.null())
+    goal = kinds.pop() if len(kinds) == 1 else _common_type(kinds, parts)
+    same = [p if p.type == goal else _convert_block(p, goal) for p in parts]
+    return pa.chunked_array(same, goal)
+
+
+def _common_type(kinds: set[pa.DataType], parts: Sequence[pa.Array]) -> pa.DataType:
+    """Type that holds several kinds: float64 for numbers it is exact for, else text."""
+    whole = [p for p in parts if pa.types.is_int64(p.type)]
+    if kinds <= {pa.int64(), pa.float64()} and all(_is_exact(p) for p in whole):
+        return pa.float64()
+    return pa.large_string()
+
+
+def _is_exact(array: pa.Array) -> bool:
+    values = array.fill_null(0).to_numpy(zero_copy_only=False)
+    return bool(np.all((values >= -MAX_EXACT_INT) & (values <= MAX_EXACT_INT)))
+
+
+def _convert_block(array: pa.Array, goal: pa.DataType) -> pa.Array:
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), goal)
+    return as_text(array) if pa.types.is_large_string(goal) else pc.cast(array, goal)

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from poison_guard.ingest.cells import LIST_KIND, simple_type, simplify
-from poison_guard.ingest.limits import MAX_UNREADABLE, NAME_CHARS, RAW_CHARS, Unreadable
+from poison_guard.ingest.cells import LIST_METADATA, simple_type, simplify
+from poison_guard.ingest.raw_table import MAX_UNREADABLE, NAME_CHARS, RAW_CHARS, Unreadable
 
 _BATCH_BYTES = 32_000_000
 _WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
@@ -100,7 +100,9 @@ def _depth(kind: pa.DataType) -> int:
 
 
 def _simple_field(field: pa.Field) -> pa.Field:
-    return pa.field(field.name, simple_type(field.type), metadata=LIST_KIND if pa.types.is_nested(field.type) else None)
+    return pa.field(
+        field.name, simple_type(field.type), metadata=LIST_METADATA if pa.types.is_nested(field.type) else None
+    )
 
 
 def _batch_rows(file: pq.ParquetFile, declared: float) -> int:

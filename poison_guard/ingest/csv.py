@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from poison_guard.ingest.columns import BLOCK_CHARS, BLOCK_ROWS, join_columns
-from poison_guard.ingest.limits import NAME_CHARS, Limits, Unreadable
-from poison_guard.ingest.lines import Lines, LongRecord, open_lines
-from poison_guard.ingest.raw import BadRows, RawTable
+from poison_guard.ingest.cells import BLOCK_CHARS, BLOCK_ROWS, join_columns
+from poison_guard.ingest.lines import Lines, RecordTooLong, open_lines
+from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Limits, RawTable, Unreadable
 
 __all__ = ["read_csv"]
 
@@ -73,7 +72,7 @@ def _rows(reader: Iterator[list[str]], lines: Lines, width: int, bad: BadRows) -
             row = next(reader)
         except StopIteration:
             return
-        except (csv.Error, LongRecord) as error:
+        except (csv.Error, RecordTooLong) as error:
             why = str(error) or "a quote is not closed"
         else:
             if len(row) == width:

@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["Settled", "content_hashes", "derived_ids", "settle_repeats", "unreadable_id"]
+__all__ = ["ResolvedIds", "content_hashes", "derived_ids", "resolve_repeats", "unreadable_id"]
 
-_BLOCK = 100_000
-_ID_BASE = 200
+_BLOCK_ROWS = 100_000
+_ID_PREFIX_CHARS = 200
 """Characters of a contested id that its new name begins with."""
 
 
@@ -27,8 +27,8 @@ def content_hashes(canonical: Mapping[str, pa.Array], rows: int) -> np.ndarray:
     cells = [canonical[name] for name in sorted(canonical) if name != "record_id"]
     out: list[str] = []
     digest = hashlib.blake2b
-    for start in range(0, rows, _BLOCK):
-        size = min(_BLOCK, rows - start)
+    for start in range(0, rows, _BLOCK_ROWS):
+        size = min(_BLOCK_ROWS, rows - start)
         parts = [c.slice(start, size) for c in cells] or [pa.array([b""] * size, pa.large_binary())]
         joined = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
         out.extend(digest(row, digest_size=16, person=b"record").hexdigest() for row in joined.to_pylist())
@@ -45,7 +45,7 @@ def derived_ids(feed: str, objects: Sequence[str], hashes: Sequence[str]) -> lis
     twice = frame.duplicated(keep=False).to_numpy()
     if twice.any():
         occurrence[twice] = frame[twice].groupby(["object", "hash"], sort=False).cumcount().to_numpy()
-    starts = {uri: _start(feed, uri) for uri in set(objects)}
+    starts = {uri: _id_state(feed, uri) for uri in set(objects)}
     ids = []
     for uri, content, k in zip(objects, hashes, occurrence.tolist(), strict=True):
         state = starts[uri].copy()
@@ -56,13 +56,13 @@ def derived_ids(feed: str, objects: Sequence[str], hashes: Sequence[str]) -> lis
 
 def unreadable_id(feed: str, uri: str, digest: str, occurrence: int) -> str:
     """Return the id of a row (or object) that is no record, from the digest of its text."""
-    state = _start(feed, uri)
+    state = _id_state(feed, uri)
     state.update(f"unreadable {digest} {occurrence}".encode())
     return state.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ResolvedIds:
     """What became of ids given more than once; all arrays are ``(n,)``."""
 
     ids: pd.Series
@@ -72,7 +72,7 @@ class Settled:
     """bool: the row's id was given with two contents."""
 
 
-def settle_repeats(ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *, revisions: bool) -> Settled:
+def resolve_repeats(ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *, revisions: bool) -> ResolvedIds:
     """Settle ids that came more than once in a batch, whatever the order of rows.
 
     `places` ranks rows, first column first (time, object, row). Same id and content: the first stays. Same id, other
@@ -83,7 +83,7 @@ def settle_repeats(ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *, 
     keep, conflict = np.ones(n, bool), np.zeros(n, bool)
     repeated = np.flatnonzero(ids.duplicated(keep=False).to_numpy())
     if not len(repeated):
-        return Settled(ids, keep, conflict)
+        return ResolvedIds(ids, keep, conflict)
     some = (
         places.iloc[repeated].set_axis(repeated).sort_values(list(places.columns), na_position="first", kind="stable")
     )
@@ -92,23 +92,23 @@ def settle_repeats(ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *, 
     keep[some.index[out]] = False
     clash = some[~out & some[~out].duplicated("id", keep=False).reindex(some.index, fill_value=False)]
     conflict[clash.index] = True
-    return Settled(_rename(ids, clash.sort_values(["id", "hash"])), keep, conflict)
+    return ResolvedIds(_rename_conflicts(ids, clash.sort_values(["id", "hash"])), keep, conflict)
 
 
-def _rename(ids: pd.Series, clash: pd.DataFrame) -> pd.Series:
+def _rename_conflicts(ids: pd.Series, clash: pd.DataFrame) -> pd.Series:
     """Give all but the first row of each id in `clash` a name that nobody in the batch has."""
     others = clash[clash.duplicated("id")]
     if others.empty:
         return ids
     taken, named = set(ids), ids.to_numpy(dtype=object).copy()
     for position, given, content in zip(others.index, others["id"], others["hash"], strict=True):
-        base = given[:_ID_BASE]
+        base = given[:_ID_PREFIX_CHARS]
         names = chain((f"{base}~{content[:8]}", f"{base}~{content}"), (f"{base}~{content}~{k}" for k in count(2)))
         named[position] = next(name for name in names if name not in taken)
         taken.add(named[position])
     return pd.Series(named, dtype="str")
 
 
-def _start(feed: str, uri: str) -> hashlib.blake2b:
+def _id_state(feed: str, uri: str) -> hashlib.blake2b:
     prefix = f"{len(feed)}:{feed}{len(uri)}:{uri}".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(prefix, digest_size=16, person=b"id")

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from poison_guard.ingest.cells import depth_of, from_values
-from poison_guard.ingest.columns import BLOCK_CHARS, BLOCK_ROWS, join_columns
-from poison_guard.ingest.limits import NAME_CHARS, Limits, Unreadable
+from poison_guard.ingest.cells import BLOCK_CHARS, BLOCK_ROWS, array_from_values, join_columns, nesting_depth
 from poison_guard.ingest.lines import open_lines
-from poison_guard.ingest.raw import BadRows, Flag, RawTable
+from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Flag, Limits, RawTable, Unreadable
 
 __all__ = ["read_jsonl"]
 
@@ -109,7 +107,7 @@ class _Table:
         built = {}
         for name in self._blocks:
             column = [v.get(name) for v in values]
-            built[name] = (column, *from_values(column))
+            built[name] = (column, *array_from_values(column))
         return built
 
     def _is_unicode(self, row: tuple[int, str, dict[str, Any]]) -> bool:
@@ -124,7 +122,7 @@ class _Table:
     def _flag_depth(self, name: str, values: list[Any], first: int) -> None:
         limit = self._limits.max_depth
         for i, value in enumerate(values):
-            if isinstance(value, (dict, list)) and depth_of(value, limit) > limit:
+            if isinstance(value, (dict, list)) and nesting_depth(value, limit) > limit:
                 self._flags.append(Flag(first + i, "nested_too_deep", {"column": name, "limit": limit}))
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from poison_guard.ingest.limits import Limits, Unreadable
+from poison_guard.ingest.raw_table import Limits, Unreadable
 
-__all__ = ["Lines", "LongRecord", "open_lines"]
+__all__ = ["Lines", "RecordTooLong", "open_lines"]
 
 _RECORD_LINES = 200
 """Physical lines one quoted record may span; more is taken for a quote that was never closed."""
@@ -21,7 +21,7 @@ _RECORD_CHARS = 1_000_000
 """Characters after which a record may not go on to yet another line."""
 
 
-class LongRecord(Exception):  # noqa: N818  a signal between `Lines` and its reader, never seen outside
+class RecordTooLong(Exception):  # noqa: N818  a signal between `Lines` and its reader, never seen outside
     """A record spans more lines than a record may."""
 
 
@@ -45,7 +45,7 @@ class Lines:
 
     def __next__(self) -> str:
         if len(self.taken) >= _RECORD_LINES or (self.taken and sum(map(len, self.taken)) > _RECORD_CHARS):
-            raise LongRecord
+            raise RecordTooLong
         line = self._again.popleft() if self._again else self._read()
         self.number += 1
         self.taken.append(line)

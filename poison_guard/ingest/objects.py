@@ -16,13 +16,13 @@ from fsspec.core import url_to_fs
 from poison_guard.config import Contract
 from poison_guard.config.settings import find_path
 from poison_guard.errors import DataError, GuardError, UsageError
-from poison_guard.ingest.limits import Limits, Unreadable
+from poison_guard.ingest.raw_table import Limits, Unreadable
 from poison_guard.records import ObjectRef
 
-__all__ = ["by_hand", "list_objects", "local_copy", "resolve"]
+__all__ = ["is_one_object", "list_objects", "local_copy", "resolve_paths"]
 
-_CHUNK = 1 << 20
-_WILD = "*?["
+_CHUNK_BYTES = 1 << 20
+_WILDCARDS = "*?["
 
 
 def list_objects(contract: Contract, source: Sequence[str] | str | None, *, home: str | Path) -> list[ObjectRef]:
@@ -35,25 +35,25 @@ def list_objects(contract: Contract, source: Sequence[str] | str | None, *, home
     if source is None:
         if contract.data.path is None:
             raise UsageError(f"feed {contract.name} reads a query, not files; name files or set path in [data]")
-        return resolve(
+        return resolve_paths(
             [find_path(contract.data.path, contract_file=contract.path, home=Path(home))], limits, given=False
         )
-    return resolve([source] if isinstance(source, str) else [str(s) for s in source], limits, given=True)
+    return resolve_paths([source] if isinstance(source, str) else [str(s) for s in source], limits, given=True)
 
 
-def by_hand(contract: Contract, source: Sequence[str] | str | None) -> bool:
+def is_one_object(contract: Contract, source: Sequence[str] | str | None) -> bool:
     """Whether `source` is one object named without a pattern, so that its faults are the caller's to hear."""
     paths = [contract.data.path or ""] if source is None else [source] if isinstance(source, str) else list(source)
     return len(paths) == 1 and not _is_pattern(str(paths[0]))
 
 
-def resolve(paths: Sequence[str], limits: Limits, *, given: bool) -> list[ObjectRef]:
+def resolve_paths(paths: Sequence[str], limits: Limits, *, given: bool) -> list[ObjectRef]:
     """Return the objects of paths, URLs and patterns, each once, sorted by uri; `given`: a person named them."""
     found: dict[str, ObjectRef] = {}
     for path in paths:
-        with _reachable(path):
-            for uri, size in _matches(path, given=given):
-                digest = _digest(uri, size, limits) if not _is_pattern(path) else _digest_if_there(uri, size, limits)
+        with _path_errors(path):
+            for uri, size in _matching_files(path, given=given):
+                digest = _digest(uri, size, limits) if not _is_pattern(path) else _digest_or_none(uri, size, limits)
                 found |= {uri: ObjectRef(uri, digest, size)} if digest else {}
     return [found[uri] for uri in sorted(found)]
 
@@ -68,7 +68,7 @@ def local_copy(ref: ObjectRef, limits: Limits) -> Iterator[Path]:
         copy = Path(folder) / "object"
         taken = 0
         with fsspec.open(ref.uri, "rb") as source, copy.open("wb") as target:
-            while chunk := source.read(_CHUNK):
+            while chunk := source.read(_CHUNK_BYTES):
                 taken += len(chunk)
                 if taken > limits.max_bytes:
                     raise Unreadable(f"it is larger than max_bytes = {limits.max_bytes:,}")
@@ -77,10 +77,10 @@ def local_copy(ref: ObjectRef, limits: Limits) -> Iterator[Path]:
 
 
 def _is_pattern(path: str) -> bool:
-    return any(c in path for c in _WILD) and not ("://" not in path and Path(path).exists())
+    return any(c in path for c in _WILDCARDS) and not ("://" not in path and Path(path).exists())
 
 
-def _matches(path: str, *, given: bool) -> Iterator[tuple[str, int]]:
+def _matching_files(path: str, *, given: bool) -> Iterator[tuple[str, int]]:
     """Yield uri and size of every file that `path` names."""
     if urlsplit(path).password:
         raise UsageError(
@@ -104,7 +104,7 @@ def _matches(path: str, *, given: bool) -> Iterator[tuple[str, int]]:
         yield (name if local else fs.unstrip_protocol(name)), int(info["size"] or 0)
 
 
-def _digest_if_there(uri: str, size: int, limits: Limits) -> str | None:
+def _digest_or_none(uri: str, size: int, limits: Limits) -> str | None:
     """Digest of one object among many; None where it is gone by now, a name where it may not be read."""
     try:
         return _digest(uri, size, limits)
@@ -117,9 +117,9 @@ def _digest_if_there(uri: str, size: int, limits: Limits) -> str | None:
 def _digest(uri: str, size: int, limits: Limits) -> str:
     """SHA-256 of the content; of an object past `max_bytes`, which is refused anyway, only of its start and size."""
     state = hashlib.sha256()
-    left = limits.max_bytes if size <= limits.max_bytes else _CHUNK
+    left = limits.max_bytes if size <= limits.max_bytes else _CHUNK_BYTES
     with fsspec.open(uri, "rb") as file:
-        while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+        while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
             state.update(chunk)
             left -= len(chunk)
     if size > limits.max_bytes:
@@ -128,7 +128,7 @@ def _digest(uri: str, size: int, limits: Limits) -> str:
 
 
 @contextlib.contextmanager
-def _reachable(path: str) -> Iterator[None]:
+def _path_errors(path: str) -> Iterator[None]:
     """Say in one sentence why a path cannot be listed or opened."""
     try:
         yield

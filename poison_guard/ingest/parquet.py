@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from poison_guard.ingest.limits import Limits, Unreadable
-from poison_guard.ingest.raw import BadRows, RawTable
+from poison_guard.ingest.raw_table import BadRows, Limits, RawTable, Unreadable
 
 __all__ = ["ParquetReader"]
 

@@ -10,20 +10,17 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.errors import DataError
-from poison_guard.ingest.cells import as_text
+from poison_guard.ingest.cells import as_text, join_tables
 from poison_guard.ingest.coerce import plain_numbers
-from poison_guard.ingest.columns import join_tables
 from poison_guard.ingest.csv import read_csv
 from poison_guard.ingest.jsonl import read_jsonl
-from poison_guard.ingest.limits import Limits, Unreadable
-from poison_guard.ingest.numbers import parse_numbers
-from poison_guard.ingest.objects import local_copy, resolve
+from poison_guard.ingest.objects import local_copy, resolve_paths
 from poison_guard.ingest.parquet import ParquetReader
-from poison_guard.ingest.raw import RawTable
-from poison_guard.ingest.schema import payload_schema
+from poison_guard.ingest.parsing import parse_numbers, payload_schema
+from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
 from poison_guard.records import ObjectRef
 
-__all__ = ["Changed", "read_object", "read_raw", "read_table"]
+__all__ = ["ObjectChanged", "read_object", "read_raw", "read_table"]
 
 _FORMATS = {
     ".csv": "csv",
@@ -37,7 +34,7 @@ _FORMATS = {
 }
 
 
-class Changed(Unreadable):
+class ObjectChanged(Unreadable):
     """The object is not what it was when it was listed; somebody still writes it."""
 
 
@@ -54,9 +51,9 @@ def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Seq
     try:
         with local_copy(ref, limits) as path:
             try:
-                raw = _read(path, ref, limits, reader, keep)
+                raw = _read_format(path, ref, limits, reader, keep)
             finally:
-                _unchanged(path, ref)
+                _check_unchanged(path, ref)
     except OSError as error:
         raise Unreadable(f"it could not be opened again: {error.strerror or error}") from None
     if raw.table.num_columns == 0 and not raw.bad:
@@ -70,11 +67,13 @@ def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows:
     A text column of numbers (nine in ten cells; none written with a leading zero) is numeric. `sample_rows`: the first
     so many. `DataError` where a file cannot be read or there is no row.
     """
-    table = _rows(paths, limits or Limits())
+    table = _read_rows(paths, limits or Limits())
     if sample_rows is not None:
         table = table.slice(0, sample_rows)
     kinds = payload_schema(table)
-    return pd.DataFrame({name: _natural(table[name].combine_chunks(), kinds[name]) for name in table.column_names})
+    return pd.DataFrame(
+        {name: _natural_series(table[name].combine_chunks(), kinds[name]) for name in table.column_names}
+    )
 
 
 def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = None) -> pd.DataFrame:
@@ -82,7 +81,7 @@ def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = Non
 
     Whole numbers carry no fraction, as in records. `DataError` names the file and what is missing or wrong in it.
     """
-    table = _rows([path], limits or Limits(), strict=True)
+    table = _read_rows([path], limits or Limits(), strict=True)
     absent = next((c for c in columns if c not in table.column_names), None)
     if absent is not None:
         raise DataError(f"{path} has no column {absent}; it has {', '.join(table.column_names[:20])}")
@@ -90,11 +89,11 @@ def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = Non
     return pd.DataFrame({c: pd.Series(t.to_pandas(), dtype="str") for c, t in texts.items()})
 
 
-def _rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.Table:
+def _read_rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.Table:
     tables: list[pa.Table] = []
     bad = ""
     with ParquetReader(limits) as reader:
-        for ref in resolve([paths] if isinstance(paths, str) else list(paths), limits, given=True):
+        for ref in resolve_paths([paths] if isinstance(paths, str) else list(paths), limits, given=True):
             try:
                 raw = read_object(ref, limits, reader)
             except Unreadable as refusal:
@@ -110,8 +109,8 @@ def _rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.T
     return table
 
 
-def _read(path: Path, ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Sequence[str]) -> RawTable:
-    match _format(path, ref.uri):
+def _read_format(path: Path, ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Sequence[str]) -> RawTable:
+    match _format_of(path, ref.uri):
         case "parquet":
             return reader.read(path)
         case "jsonl":
@@ -122,7 +121,7 @@ def _read(path: Path, ref: ObjectRef, limits: Limits, reader: ParquetReader, kee
             raise Unreadable("it is neither csv, jsonl nor parquet by its name or its first bytes")
 
 
-def _format(path: Path, uri: str) -> str | None:
+def _format_of(path: Path, uri: str) -> str | None:
     """Format by the name; by the first bytes where the name says nothing."""
     name = PurePosixPath(uri.partition("?")[0]).name.lower().removesuffix(".gz")
     known = _FORMATS.get(PurePosixPath(name).suffix)
@@ -135,13 +134,13 @@ def _format(path: Path, uri: str) -> str | None:
     return "jsonl" if head.startswith((b"{", b"[")) else None
 
 
-def _unchanged(path: Path, ref: ObjectRef) -> None:
+def _check_unchanged(path: Path, ref: ObjectRef) -> None:
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
-            raise Changed("it changed while it was being read")
+            raise ObjectChanged("it changed while it was being read")
 
 
-def _natural(array: pa.Array, kind: str) -> pd.Series:
+def _natural_series(array: pa.Array, kind: str) -> pd.Series:
     if not pa.types.is_large_string(array.type):
         return pd.Series(array.to_pandas())
     text = pd.Series(array.to_pandas(), dtype="str").replace("", None)

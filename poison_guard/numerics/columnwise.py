@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-__all__ = ["Steps", "block_rows", "evaluate", "most_rows", "step_functions", "tail_counts", "tail_functions"]
+__all__ = ["StepFunctions", "block_rows", "evaluate", "most_rows", "step_functions", "tail_counts", "tail_functions"]
 
-Steps = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+StepFunctions = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 """One function a column: breaks and values ``(d, 2 ** p)``, ends and stretches ``(d, 2)``; see `step_functions`."""
 
 _DEPTH = 11  # look-ups a cell: 2 ** 11 entries a column hold its tails at 1,023 values and between them
@@ -52,7 +52,7 @@ def tail_functions(
     part: Callable[[int, np.ndarray, np.ndarray], np.ndarray],
     dtype: torch.dtype,
     device: torch.device,
-) -> Steps:
+) -> StepFunctions:
     """Return for each column of `rows` ``(n, d)`` the function of its two tails that `part` gives.
 
     ``part(j, left, right)`` gets minus the logs of the shares ``p / (n + 1)`` of column j at or below, and at or above,
@@ -84,7 +84,7 @@ def step_functions(
     stretch: np.ndarray,
     dtype: torch.dtype,
     device: torch.device,
-) -> Steps:
+) -> StepFunctions:
     """Return step functions, one a column, as tensors for `evaluate`.
 
     Column j is ``values[j][i]`` from its break i - 1 on up to before its break i; it has one value more than breaks,
@@ -100,7 +100,7 @@ def step_functions(
     return parts[0], parts[1], parts[2], parts[3]
 
 
-def evaluate(block: torch.Tensor, steps: Steps) -> torch.Tensor:
+def evaluate(block: torch.Tensor, steps: StepFunctions) -> torch.Tensor:
     """Return the functions `steps` at the cells of `block` ``(n, d)``, finite, as ``(d, n)``.
 
     All cells go down a binary search together: three times as fast, on one thread, as one cell after the other.

@@ -1,4 +1,4 @@
-"""Nearest neighbours in bounded memory: block products choose candidates, float64 differences decide."""
+"""Nearest neighbours in bounded memory, and bags of reference rows; a row never counts as its own neighbour."""
 
 from __future__ import annotations
 
@@ -10,7 +10,19 @@ from typing import Self
 import numpy as np
 import torch
 
-__all__ = ["Against", "block_rows", "nearest", "nearest_others", "square_blocks"]
+from poison_guard.numerics.sampling import mix_bits
+
+__all__ = [
+    "SearchRows",
+    "block_rows",
+    "draw_bags",
+    "index_rows",
+    "mask_own_cells",
+    "nearest",
+    "nearest_others",
+    "square_blocks",
+]
+
 
 _CELLS = {"cpu": 2**20, "cuda": 2**27}  # distances held at a time: 4 MB of float32 stay in a CPU's caches
 _MOST_ROWS = {"cpu": 512, "cuda": 2**16}  # queries of one product, however small the reference
@@ -22,7 +34,7 @@ _ENOUGH = 1e-4  # relative error of a squared distance up to which a missed neig
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
+class SearchRows:
     """Reference rows `rows` ``(m, d)``, made ready once for many products with them."""
 
     rows: torch.Tensor
@@ -46,7 +58,7 @@ def block_rows(width: int, device: torch.device) -> int:
     return max(_LEAST_ROWS, min(8192 if device.type == "cpu" else 2**20, 2 * _CELLS[device.type] // max(1, width)))
 
 
-def nearest(queries: torch.Tensor, reference: torch.Tensor | Against, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(queries: torch.Tensor, reference: torch.Tensor | SearchRows, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return Euclidean distances ``(n, k)``, ascending, and positions ``(n, k)`` of the `k` nearest rows.
 
     `queries` ``(n, d)`` and `reference` ``(m, d)`` are of one floating type, which the distances share, and on one
@@ -77,7 +89,7 @@ def nearest(queries: torch.Tensor, reference: torch.Tensor | Against, k: int) ->
 
 
 def nearest_others(
-    queries: torch.Tensor, reference: torch.Tensor | Against, k: int
+    queries: torch.Tensor, reference: torch.Tensor | SearchRows, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what `nearest` does, but leave out one reference row equal to the query, where there is one.
 
@@ -93,7 +105,7 @@ def nearest_others(
 
 
 def square_blocks(
-    queries: torch.Tensor, reference: torch.Tensor | Against
+    queries: torch.Tensor, reference: torch.Tensor | SearchRows
 ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
     """Yield, for blocks of `queries` ``(n, d)``: which rows, and their squared distances to `reference` ``(m, d)``.
 
@@ -112,11 +124,11 @@ def square_blocks(
         yield slice(start, start + count), products[:count], block[:count].square().sum(dim=1)
 
 
-def _ready(reference: torch.Tensor | Against) -> Against:
-    return reference if isinstance(reference, Against) else Against.of(reference)
+def _ready(reference: torch.Tensor | SearchRows) -> SearchRows:
+    return reference if isinstance(reference, SearchRows) else SearchRows.of(reference)
 
 
-def _error(norms: torch.Tensor, best: torch.Tensor, against: Against) -> torch.Tensor:
+def _error(norms: torch.Tensor, best: torch.Tensor, against: SearchRows) -> torch.Tensor:
     """Bound the rounding of the product with any row that is not farther than `best` ``(n,)``, all squared.
 
     References: Higham and Mary, "A new approach to probabilistic rounding error analysis" (2019): the error of a sum of
@@ -168,3 +180,53 @@ def _squares(block: torch.Tensor, reference: torch.Tensor, found: torch.Tensor) 
         for i in range(0, n, width)
     ]
     return torch.cat(parts)
+
+
+def draw_bags(rows: int, bags: int, size: int, seed: int) -> np.ndarray:
+    """Return positions ``(size, bags)`` in ``range(rows)``, each bag without replacement; ``size <= rows``.
+
+    While they last, no row is in two bags.
+    """
+    rng = np.random.default_rng(seed)
+    whole = rows // size  # bags that one permutation fills
+    permuted = [rng.permutation(rows)[: whole * size].reshape(whole, size) for _ in range(0, bags, whole)]
+    return np.concatenate(permuted)[:bags].T
+
+
+def index_rows(cells: torch.Tensor, bags: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the keys of the distinct rows of `cells` ``(size * bags, d)``, ascending, and their places ``(u, bags)``.
+
+    Cell ``i`` is of bag ``i % bags``. A place is the first cell of the bag that holds the row, ``size * bags`` if none.
+    """
+    keys, which = torch.unique(_row_keys(cells), return_inverse=True)
+    at = torch.arange(len(cells), device=cells.device)
+    places = torch.full((len(keys) * bags,), len(cells), device=cells.device)
+    places.scatter_reduce_(0, which * bags + at % bags, at, "amin")
+    return keys, places.view(len(keys), bags)
+
+
+def mask_own_cells(
+    values: torch.Tensor, block: torch.Tensor, cells: torch.Tensor, keys: torch.Tensor, places: torch.Tensor
+) -> None:
+    """Set ``values[i, j]`` to infinity where row ``i`` of `block` is cell ``j``: once in each bag that holds it.
+
+    `keys` and `places` are those of `index_rows`.
+    """
+    key = _row_keys(block)
+    at = torch.searchsorted(keys, key).clamp_(max=len(keys) - 1)
+    rows = torch.nonzero(keys[at] == key)[:, 0]
+    if not len(rows):
+        return
+    held = places[at[rows]]
+    row, bag = torch.nonzero(held < len(cells), as_tuple=True)
+    cell, row = held[row, bag], rows[row]
+    same = (cells[cell] == block[row]).all(dim=1)  # keys of different rows may be equal, if somebody means them to be
+    values[row[same], cell[same]] = torch.inf
+
+
+def _row_keys(rows: torch.Tensor) -> torch.Tensor:
+    """Return a number ``(n,)`` int64 for each row; equal rows have equal ones."""
+    rows = rows + 0.0  # -0.0 becomes 0.0
+    bits = rows.view(torch.int32 if rows.dtype == torch.float32 else torch.int64).long()
+    factors = mix_bits(np.arange(rows.shape[1], dtype=np.uint64)) | np.uint64(1)
+    return (bits * torch.from_numpy(factors.view(np.int64)).to(rows.device)).sum(dim=1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-__all__ = ["hash_order", "hash_subsample", "hash_subsample_of_blocks", "mix", "row_hash"]
+__all__ = ["hash_order", "hash_subsample", "hash_subsample_of_blocks", "mix_bits", "row_hash"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _CELLS = 2**16  # cells hashed at a time: 512 kB
@@ -21,7 +21,9 @@ def row_hash(X: np.ndarray, seed: int = 0) -> np.ndarray:
     scrambling.
     """
     out = np.empty(len(X), dtype=np.uint64)
-    factors = mix(np.arange(X.shape[1], dtype=np.uint64) + mix(np.array([seed], dtype=np.uint64))) | np.uint64(1)
+    factors = mix_bits(
+        np.arange(X.shape[1], dtype=np.uint64) + mix_bits(np.array([seed], dtype=np.uint64))
+    ) | np.uint64(1)
     step = max(1, _CELLS // max(1, X.shape[1]))
     for start in range(0, len(X), step):
         with np.errstate(over="ignore"):
@@ -30,7 +32,7 @@ def row_hash(X: np.ndarray, seed: int = 0) -> np.ndarray:
         words = bits.view(np.uint64)
         words ^= words >> np.uint64(32)  # round numbers differ in their high bits alone
         out[start : start + step] = words @ factors
-    return mix(out)
+    return mix_bits(out)
 
 
 def hash_order(X: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -70,11 +72,11 @@ def _scattered(key: np.ndarray, past: int = 0) -> np.ndarray:
     runs = np.diff(np.r_[starts, len(ordered)])
     copy = np.arange(len(ordered)) - np.repeat(starts, runs) + past
     out = np.empty_like(key)
-    out[by_key] = mix(ordered + copy.astype(np.uint64) * _GOLDEN)
+    out[by_key] = mix_bits(ordered + copy.astype(np.uint64) * _GOLDEN)
     return out
 
 
-def mix(z: np.ndarray) -> np.ndarray:
+def mix_bits(z: np.ndarray) -> np.ndarray:
     """Return `z` uint64, each number scrambled so that near ones come out unrelated (splitmix64)."""
     z = z + _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,21 +1,63 @@
-"""Named tensors and a JSON description in one safetensors file: written whole or not at all, read within bounds."""
+"""Where torch computes, and named tensors in one safetensors file: written whole or not at all, read within bounds."""
 
 from __future__ import annotations
 
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
-from poison_guard.errors import DataError
+from poison_guard.errors import DataError, UsageError
 
-__all__ = ["MAX_BYTES", "pack", "parse", "read_bounded", "write_whole"]
+__all__ = [
+    "MAX_BYTES",
+    "limited_threads",
+    "pack_tensors",
+    "parse_tensors",
+    "pick_device",
+    "read_bounded",
+    "write_whole",
+]
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """Return the torch device for `device`: ``auto`` (CUDA when there, else CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    `UsageError` when the name is none of these or the machine lacks it.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {device!r} is not on this machine; use device='auto'")
+    return torch.device(device)
+
+
+@contextmanager
+def limited_threads(threads: int | None) -> Iterator[None]:
+    """Run the body with `threads` torch threads, no more than there are cores, without autograd (None: as they are)."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}")
+    before = torch.get_num_threads()
+    try:
+        if threads is not None and threads != before:
+            torch.set_num_threads(min(threads, max(before, os.cpu_count() or 1)))
+        with torch.inference_mode():
+            yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
 
 MAX_BYTES = 1 << 30
 """Largest file that is read."""
@@ -23,14 +65,14 @@ _MAX_HEADER = 32 << 20
 _KEY = "poison_guard"  # one key only: safetensors does not keep the order of several
 
 
-def pack(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+def pack_tensors(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
     """Return a safetensors file: equal content gives equal bytes."""
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     text = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return safetensors.torch.save(whole, {_KEY: text})
 
 
-def parse(data: bytes, *, name: str, expected: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def parse_tensors(data: bytes, *, name: str, expected: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return description and tensors of a safetensors file whose description has ``format`` `expected`.
 
     `DataError` names the file for anything else. Reading runs no code of the file: pickles and archives are refused.

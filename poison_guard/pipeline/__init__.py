@@ -1,20 +1,19 @@
 """The pure line: map partitions to evidence, reduce to global evidence, decide. No I/O, clock or logging."""
 
-from poison_guard.pipeline.decide import decide_batch
-from poison_guard.pipeline.globals import Globals, find_globals
-from poison_guard.pipeline.line import run
+from poison_guard.pipeline.batch_evidence import BatchEvidence, find_batch_evidence
+from poison_guard.pipeline.decide import decide_batch, run_line
 from poison_guard.pipeline.prepare import Prepared, prepare
 from poison_guard.pipeline.score import score_partition
-from poison_guard.pipeline.validation import Validation, validate_records
+from poison_guard.pipeline.validate import Validation, validate_records
 
 __all__ = [
-    "Globals",
+    "BatchEvidence",
     "Prepared",
     "Validation",
     "decide_batch",
-    "find_globals",
+    "find_batch_evidence",
     "prepare",
-    "run",
+    "run_line",
     "score_partition",
     "validate_records",
 ]

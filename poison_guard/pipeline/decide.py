@@ -1,25 +1,46 @@
-"""The decide step: record-level and global evidence to one decision a record, and to the labels of items."""
+"""Decide: record evidence and batch evidence become one decision for each record, and the labels of items.
+
+Evidence can come late: accepted records of earlier batches whose campaign shows only now are recalled here too.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from poison_guard.config import Contract, Mode
+from poison_guard.config import Contract, Mode, Policy
+from poison_guard.contracts import Suite
 from poison_guard.decide.adopt import adopt
-from poison_guard.decide.decisions import decide_records, evidence_table
-from poison_guard.decide.risk import HOLD
-from poison_guard.pipeline.globals import Globals, earlier_answers, earlier_records, in_words
-from poison_guard.pipeline.late import recalled, remembered
-from poison_guard.pipeline.prepare import Prepared
-from poison_guard.pipeline.score import read_evidence
-from poison_guard.pipeline.validation import Validation
-from poison_guard.records import Action, Campaign, Decided, Level, Place, Reason, SignalEvidence, State
+from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
+from poison_guard.pipeline.batch_evidence import (
+    BatchEvidence,
+    earlier_answers,
+    earlier_records,
+    find_batch_evidence,
+    with_clusters,
+)
+from poison_guard.pipeline.prepare import Prepared, choose_sample, prepare
+from poison_guard.pipeline.score import join_partitions, read_evidence, score_partition, split
+from poison_guard.pipeline.validate import Validation, validate_records
+from poison_guard.records import (
+    RECALLS,
+    Action,
+    Batch,
+    Campaign,
+    Decided,
+    Level,
+    Place,
+    Reason,
+    SignalEvidence,
+    State,
+    memory_columns,
+)
 
-__all__ = ["decide_batch"]
+__all__ = ["decide_batch", "recalled", "remembered", "run_line"]
+
 
 _RULE_P = 1e-6
 _BLOCKED_P = 1e-12
@@ -30,7 +51,7 @@ def decide_batch(
     scored: pd.DataFrame,
     unreadable: pd.DataFrame,
     validation: Validation,
-    found: Globals,
+    found: BatchEvidence,
     contract: Contract,
     state: State,
     prepared: Prepared,
@@ -69,7 +90,7 @@ def decide_batch(
     )
 
 
-def _near_controls(found: Globals, state: State) -> pd.DataFrame:
+def _near_controls(found: BatchEvidence, state: State) -> pd.DataFrame:
     """Return ``item_id, answer`` of the answers that are written otherwise than their control and say the same."""
     known = dict(zip(state.controls["item_id"].astype("str"), state.controls["answer"].astype("str"), strict=True))
     near = [pair for pair, wording in found.wordings.items() if known.get(pair[0]) == wording]
@@ -77,7 +98,7 @@ def _near_controls(found: Globals, state: State) -> pd.DataFrame:
 
 
 def _missing(
-    scored: pd.DataFrame, contract: Contract, prepared: Prepared, found: Globals
+    scored: pd.DataFrame, contract: Contract, prepared: Prepared, found: BatchEvidence
 ) -> dict[str, tuple[np.ndarray, Reason]]:
     """Return, per required signal that could not judge, the rows it failed for and why."""
     everywhere = np.ones(len(scored), bool)
@@ -94,7 +115,7 @@ def _missing(
 
 
 def _notes(
-    prepared: Prepared, validation: Validation, found: Globals, missing: Mapping[str, tuple[np.ndarray, Reason]]
+    prepared: Prepared, validation: Validation, found: BatchEvidence, missing: Mapping[str, tuple[np.ndarray, Reason]]
 ) -> tuple[Reason, ...]:
     crashed = (*found.crashes.values(), *(why for _, why in missing.values()))
     told = [*prepared.notes, *validation.batch, *validation.warnings, *crashed]
@@ -153,7 +174,7 @@ def _validation_evidence(ids: np.ndarray, failures: pd.DataFrame) -> SignalEvide
     return SignalEvidence("validation", Level.RULE, p, reasons)
 
 
-def _source_evidence(scored: pd.DataFrame, found: Globals, state: State) -> list[SignalEvidence]:
+def _source_evidence(scored: pd.DataFrame, found: BatchEvidence, state: State) -> list[SignalEvidence]:
     """Return what is known of each record's sources: the statistics of its source, and blocks by reviewers."""
     p = np.ones(len(scored))
     reasons: dict[int, Reason] = {}
@@ -227,7 +248,7 @@ def _items(
     scored: pd.DataFrame,
     decisions: pd.DataFrame,
     risks: Mapping[Level, np.ndarray],
-    found: Globals,
+    found: BatchEvidence,
     contract: Contract,
     state: State,
     recalls: pd.DataFrame,
@@ -237,7 +258,7 @@ def _items(
         return pd.DataFrame({"item_id": [], "label": [], "probability": [], "adopted": [], "why": []})
     from poison_guard.signals.sources import consensus
 
-    scored, state = in_words(found.wordings, scored, state)
+    scored, state = with_clusters(found.wordings, scored, state)
     votes = scored[["item_id", "source_id", "vote"]].assign(established=found.established)
     told = decisions.iloc[: len(scored)]
     whole = votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
@@ -260,7 +281,7 @@ def _items(
     return adopt(result.items, yes, held, found.conflicts, state.controls, contract.policy, heard)
 
 
-def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: Globals) -> pd.DataFrame:
+def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: BatchEvidence) -> pd.DataFrame:
     """Return the sources with this batch's ledger deltas.
 
     Agreement earned while held together earns nothing, and sources with staged records none yet: those are decided
@@ -295,3 +316,41 @@ def _measure(decisions: pd.DataFrame, risks: Mapping[Level, np.ndarray], prepare
     if prepared.anomaly is not None:
         facts["calibration"] = prepared.anomaly.calibration_facts()
     return facts
+
+
+def recalled(campaigns: Iterable[Campaign], state: State, policy: Policy) -> pd.DataFrame:
+    """Return ``record_id, campaign_id`` of the accepted earlier members of campaigns that would be held, sorted by id.
+
+    Merged campaigns share no record, so each record has one campaign.
+    """
+    accepted = set(state.memory.loc[state.memory["place"] == Place.ACCEPTED.value, "record_id"])
+    accepted |= set(state.answers.loc[state.answers["verdict"] <= 0, "record_id"])  # a person's word stands
+    held = (c for c in campaigns if risk_of_p(pd.Series([c.p]).to_numpy(), policy.campaign_alpha)[0] >= HOLD)
+    pairs = sorted((record, c.campaign_id) for c in held for record in c.earlier_ids if record in accepted)
+    return pd.DataFrame(pairs, columns=list(RECALLS), dtype="str")
+
+
+def remembered(scored: pd.DataFrame) -> pd.DataFrame:
+    """Return what later batches may see of a scored frame."""
+    return scored[memory_columns(scored.columns)]
+
+
+def run_line(
+    batch: Batch,
+    contract: Contract,
+    suite: Suite | None,
+    state: State,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Decided:
+    """Decide a batch; the result depends on records, pinned state and policy, not on order or partitions."""
+    validation = validate_records(
+        contract, suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
+    )
+    prepared = prepare(contract, state, choose_sample(batch.records), device=device, threads=threads)
+    scored = join_partitions(
+        [score_partition(part, contract, prepared) for part in split(batch.records, contract.data.partition_rows)]
+    )
+    found = find_batch_evidence(scored, contract, state, prepared)
+    return decide_batch(scored, batch.unreadable, validation, found, contract, state, prepared)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.numerics.conformal import rows_needed
-from poison_guard.pipeline.guarded import Crash, guarded
 from poison_guard.records import Phase, Reason, State
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def prepare(
     if len(state.calibration) < least:
         why = Reason("few_calibration_rows", {"n": len(state.calibration), "needed": least, "group": ""})
         return _without_content(fitted, why)
-    found = guarded(lambda: _fit_content(contract, state))
-    if isinstance(found, Crash):
+    found = run_isolated(lambda: _fit_content(contract, state))
+    if isinstance(found, SignalFailure):
         return _without_content(fitted, Reason("signal_missing", {"signal": "content", "why": str(found)}))
     return dataclasses.replace(fitted, content=found)
 
@@ -100,8 +100,8 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
         model = None
         if len(sample) > 1:
             groups = sample["group"] if contract.has("group") else None
-            model = guarded(lambda: AnomalyModel.fit_unsupervised(sample[features], groups=groups, **options))
-        return Prepared(Phase.COLD, None if isinstance(model, Crash) else model, {"anomaly": why}, (why,))
+            model = run_isolated(lambda: AnomalyModel.fit_unsupervised(sample[features], groups=groups, **options))
+        return Prepared(Phase.COLD, None if isinstance(model, SignalFailure) else model, {"anomaly": why}, (why,))
     absent = [name for name in contract.features if f"feature.{name}" not in state.reference]
     if absent:
         told = f"no trusted record has {', '.join(absent)}; enter vetted records that do"
@@ -109,8 +109,8 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
         return Prepared(Phase.CALIBRATING, None, {"anomaly": why}, (why,))
     groups = state.calibration["group"] if contract.has("group") else None
     reference, calibration = state.reference[features], state.calibration[features]
-    fitted = guarded(lambda: AnomalyModel.fit(reference, calibration, groups=groups, **options))
-    if isinstance(fitted, Crash):
+    fitted = run_isolated(lambda: AnomalyModel.fit(reference, calibration, groups=groups, **options))
+    if isinstance(fitted, SignalFailure):
         why = Reason("signal_missing", {"signal": "anomaly", "why": str(fitted)})
         return Prepared(Phase.CALIBRATING, None, {"anomaly": why}, (why,))
     notes = fitted.notes()

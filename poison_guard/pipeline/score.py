@@ -1,4 +1,4 @@
-"""The map step: one partition of records to one frame of keys, record-level p-values and small sketches.
+"""Score: map one partition of records to a frame of keys, record-level p-values and small sketches.
 
 The frame is all that later steps see of a record, it can be written as Parquet as it is, and none of its values depends
 on which other records share the partition (law 3).
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.numerics.characters import number_text
-from poison_guard.pipeline.guarded import Crash, guarded
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.records import Level, Reason, SignalEvidence
 
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
     from poison_guard.signals.content.model import ContentModel
 
-__all__ = ["KEYS", "read_evidence", "read_sketches", "read_vectors", "score_partition"]
+__all__ = [
+    "KEYS",
+    "join_partitions",
+    "read_evidence",
+    "score_partition",
+    "split",
+]
+
 
 KEYS = (
     "record_id",
@@ -90,8 +97,8 @@ def _as_text(column: pd.Series) -> pd.Series:
 def _anomaly(records: pd.DataFrame, contract: Contract, model: AnomalyModel) -> pd.DataFrame:
     features = [f"feature.{name}" for name in contract.features]
     groups = records["group"] if contract.has("group") else None
-    found = guarded(lambda: (model.evidence(records[features], groups=groups), model.vectors(records[features])))
-    if isinstance(found, Crash):
+    found = run_isolated(lambda: (model.evidence(records[features], groups=groups), model.vectors(records[features])))
+    if isinstance(found, SignalFailure):
         return pd.DataFrame({"crash.anomaly": pd.Series([str(found)] * len(records), dtype="str")})
     evidence, vectors = found
     named = {f"vector.{i}": vectors[:, i] for i in range(vectors.shape[1])}
@@ -100,8 +107,8 @@ def _anomaly(records: pd.DataFrame, contract: Contract, model: AnomalyModel) -> 
 
 def _content(records: pd.DataFrame, contract: Contract, model: ContentModel) -> pd.DataFrame:
     groups = records["group"] if contract.has("group") else None
-    found = guarded(lambda: model.evidence(records, groups=groups))
-    if isinstance(found, Crash):
+    found = run_isolated(lambda: model.evidence(records, groups=groups))
+    if isinstance(found, SignalFailure):
         return pd.DataFrame({"crash.content": pd.Series([str(found)] * len(records), dtype="str")})
     return _written(found)
 
@@ -116,8 +123,8 @@ def _written(evidence: SignalEvidence) -> pd.DataFrame:
 
 def _traces(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Return what texts are compared by: ``sketch``, and where one person speaks of an item ``words.*, rating``."""
-    found = guarded(lambda: pd.concat([_sketches(records, contract), *_words(records, contract)], axis=1))
-    if isinstance(found, Crash):
+    found = run_isolated(lambda: pd.concat([_sketches(records, contract), *_words(records, contract)], axis=1))
+    if isinstance(found, SignalFailure):
         return pd.DataFrame({"crash.campaign": pd.Series([str(found)] * len(records), dtype="str")})
     return found
 
@@ -150,17 +157,12 @@ def _read(scored: pd.DataFrame, signal: str) -> SignalEvidence:
     return SignalEvidence(signal, Level.RECORD, p, reasons)
 
 
-def read_sketches(scored: pd.DataFrame) -> np.ndarray | None:
-    """Return the MinHash sketches ``(n, K)`` uint32, or None where the feed has no text."""
-    if "sketch" not in scored or scored["sketch"].isna().any():
-        return None
-    joined = b"".join(scored["sketch"])
-    return np.frombuffer(joined, dtype=np.uint32).reshape(len(scored), -1)
+def split(records: pd.DataFrame, rows: int) -> list[pd.DataFrame]:
+    """Return `records` cut into partitions of at most `rows`; at least one, so that an empty batch flows too."""
+    starts = range(0, max(1, len(records)), rows)
+    return [records.iloc[start : start + rows].reset_index(drop=True) for start in starts]
 
 
-def read_vectors(scored: pd.DataFrame) -> np.ndarray | None:
-    """Return the scaled feature vectors ``(n, d)`` float32, or None where the feed has no features."""
-    columns = [c for c in scored if c.startswith("vector.")]
-    if not columns:
-        return None
-    return scored[sorted(columns, key=lambda c: int(c.split(".")[1]))].to_numpy(np.float32)
+def join_partitions(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return scored partitions as one frame sorted by ``record_id``: the order they came in is forgotten here."""
+    return pd.concat(parts, ignore_index=True).sort_values("record_id", ignore_index=True)

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from poison_guard.config.retrain import RetrainConfig
+from poison_guard.config.policies import RetrainConfig
 from poison_guard.records import Examples
 from poison_guard.retrain.blackbox import search_images, search_tables, search_texts
-from poison_guard.retrain.inputs import dense
+from poison_guard.retrain.inputs import to_dense
+from poison_guard.retrain.models import fill_defaults
 from poison_guard.retrain.perturb import Space, fgsm, pgd
-from poison_guard.retrain.plan import fill_in
-from poison_guard.retrain.predict import probabilities
-from poison_guard.retrain.trained import TrainedModel
-from poison_guard.retrain.transforms import add_noise, rotated
+from poison_guard.retrain.trained_model import TrainedModel, predict_probabilities
+from poison_guard.retrain.transforms import add_noise, rotate_examples
 
 __all__ = ["Attack", "Budget", "attack_all"]
 
@@ -98,15 +97,15 @@ def attack_all(
     are the config's, or the defaults for examples like these, never the model's own: two models are attacked alike.
     """
     alive = np.flatnonzero(right)
-    target = _target(model, examples.take(alive), fill_in(config, examples), seed, budget)
+    target = _target(model, examples.take(alive), fill_defaults(config, examples), seed, budget)
     unit, noise_unit, search_unit = _UNITS[examples.kind]
     share = EDITED_WORDS if examples.kind == "text" and target.epsilon else target.epsilon
     found = {name: (still, target.epsilon, unit) for name, still in _by_gradient(target).items()}
-    found["blackbox"] = (_by_asking(target), share, search_unit)
+    found["blackbox"] = (_by_queries(target), share, search_unit)
     noisy = (add_noise(target.examples, share=NOISE, seed=seed + draw) for draw in range(budget.draws))
     found["noise"] = (_withstood(target, noisy), NOISE, noise_unit)
     if examples.kind == "image":
-        turned = (rotated(target.examples, degrees) for degrees in TURNS)
+        turned = (rotate_examples(target.examples, degrees) for degrees in TURNS)
         found["rotation"] = (_withstood(target, turned), max(TURNS), "degrees")
     attacks = {}
     for name, (still, epsilon, measured_in) in found.items():
@@ -135,7 +134,7 @@ def _by_gradient(target: _Target) -> dict[str, np.ndarray]:
     random = torch.Generator().manual_seed(target.seed)
     for start in range(0, len(target.examples), _BATCH):
         rows = slice(start, start + _BATCH)
-        x, y = dense(encoded, rows), classes[rows]
+        x, y = to_dense(encoded, rows), classes[rows]
         steps, restarts = budget.steps, budget.restarts
         near = fgsm(module, x, y, epsilon=epsilon, space=space, generator=random)
         far = pgd(module, x, y, epsilon=epsilon, space=space, steps=steps, restarts=restarts, generator=random)
@@ -145,7 +144,7 @@ def _by_gradient(target: _Target) -> dict[str, np.ndarray]:
     return still
 
 
-def _by_asking(target: _Target) -> np.ndarray:
+def _by_queries(target: _Target) -> np.ndarray:
     """Return which examples withstand the black box, ``(n,)`` bool."""
     examples, truth, epsilon, seed = target.examples, target.truth, target.epsilon, target.seed
     if not len(examples) or not epsilon:
@@ -154,11 +153,11 @@ def _by_asking(target: _Target) -> np.ndarray:
 
         def ask_text(texts: np.ndarray) -> np.ndarray:
             encoded = target.model.inputs.encode(dataclasses.replace(examples, inputs=texts))
-            return np.concatenate([target.logits(dense(encoded, slice(at, at + _BATCH))) for at in _starts(texts)])
+            return np.concatenate([target.logits(to_dense(encoded, slice(at, at + _BATCH))) for at in _starts(texts)])
 
         queries = target.budget.text_queries
         return search_texts(ask_text, examples.inputs, truth, share=EDITED_WORDS, queries=queries, seed=seed).right
-    x = dense(target.model.inputs.encode(examples), slice(None))
+    x = to_dense(target.model.inputs.encode(examples), slice(None))
     queries = target.budget.queries
 
     def ask(rows: np.ndarray) -> np.ndarray:
@@ -176,7 +175,7 @@ def _withstood(target: _Target, versions: Iterable[Examples]) -> np.ndarray:
     still = np.ones(len(target.examples), dtype=bool)
     if len(still):
         for version in versions:
-            still &= probabilities(target.model, version).argmax(axis=1) == target.truth
+            still &= predict_probabilities(target.model, version).argmax(axis=1) == target.truth
     return still
 
 

@@ -15,7 +15,7 @@ from poison_guard.numerics.robust import column_scale, quantile_skew
 from poison_guard.records import Examples
 from poison_guard.retrain.perturb import Space
 
-__all__ = ["INPUTS", "ImageInputs", "Inputs", "TableInputs", "TextInputs", "dense", "fit_inputs"]
+__all__ = ["INPUTS", "ImageInputs", "Inputs", "TableInputs", "TextInputs", "fit_inputs", "to_dense"]
 
 BUCKETS = 1 << 12
 """Hash buckets for words, and as many for characters."""
@@ -236,7 +236,7 @@ def fit_inputs(examples: Examples, mutable: tuple[str, ...] | None = None) -> In
     return INPUTS[examples.kind].fit(examples, mutable)
 
 
-def dense(encoded: Any, rows: Any) -> Tensor:
+def to_dense(encoded: Any, rows: Any) -> Tensor:
     """Return `rows` (positions or a slice) of what `encode` gave as a float32 tensor ``(b, …)``."""
     if isinstance(encoded, Tensor):
         return encoded[rows]

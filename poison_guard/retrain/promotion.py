@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from poison_guard.config.gate import GatePolicy
+from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import DataError
 from poison_guard.numerics.intervals import paired_drop
-from poison_guard.retrain.judged import Judged, read, unlike
+from poison_guard.retrain.evaluation import Evaluation, parse_evaluation, why_not_comparable
 
 __all__ = ["CONFIDENCE", "Promotion", "decide_promotion"]
 
@@ -39,7 +39,7 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class _PromotionCheck:
     name: str
     outcome: str
     why: str
@@ -53,7 +53,7 @@ class _Check:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loss:
+class _PairedLoss:
     """Pairs of one group: what the reference had right and the candidate has not, and the other way round."""
 
     group: str
@@ -87,15 +87,15 @@ def decide_promotion(
 
 def _all_checks(
     candidate: Mapping[str, Any], references: Mapping[str, Mapping[str, Any] | None], policy: GatePolicy
-) -> Iterator[_Check]:
+) -> Iterator[_PromotionCheck]:
     try:
-        new = read("candidate", candidate)
-        old = {name: read(name, found) for name, found in references.items() if found is not None}
+        new = parse_evaluation("candidate", candidate)
+        old = {name: parse_evaluation(name, found) for name, found in references.items() if found is not None}
     except DataError as error:
-        yield _Check("evaluation", "fail", str(error))
+        yield _PromotionCheck("evaluation", "fail", str(error))
         return
     if not old:
-        yield _Check(
+        yield _PromotionCheck(
             "comparison",
             "fail",
             "There is no champion and no baseline to compare with; evaluate a model trained on trusted data alone.",
@@ -103,15 +103,15 @@ def _all_checks(
         return
     yield _covered(new, old)
     for name, reference in old.items():
-        difference = unlike(new, reference, name)
+        difference = why_not_comparable(new, reference, name)
         if difference:
-            yield _Check(f"comparison with the {name}", "fail", difference)
+            yield _PromotionCheck(f"comparison with the {name}", "fail", difference)
         else:
-            yield from _against(new, reference, name, policy)
+            yield from _compare_models(new, reference, name, policy)
     yield _masking(candidate)
 
 
-def _covered(new: Judged, old: Mapping[str, Judged]) -> _Check:
+def _covered(new: Evaluation, old: Mapping[str, Evaluation]) -> _PromotionCheck:
     """Every class that any of the models knows must be judged, and every class judged must be known."""
     judged = set(new.truth.values())
     unknown = sorted(judged - new.classes)
@@ -122,18 +122,22 @@ def _covered(new: Judged, old: Mapping[str, Judged]) -> _Check:
     elif unjudged:
         why = f"No example of {_names('class', unjudged)} was evaluated; add trusted examples of each."
     else:
-        return _Check("classes covered", "pass", f"All {len(judged)} classes are known and judged.", n=len(judged))
-    return _Check("classes covered", "fail", why, n=len(judged))
+        return _PromotionCheck(
+            "classes covered", "pass", f"All {len(judged)} classes are known and judged.", n=len(judged)
+        )
+    return _PromotionCheck("classes covered", "fail", why, n=len(judged))
 
 
-def _against(new: Judged, old: Judged, name: str, policy: GatePolicy) -> Iterator[_Check]:
+def _compare_models(new: Evaluation, old: Evaluation, name: str, policy: GatePolicy) -> Iterator[_PromotionCheck]:
     """Compare over all examples, by class, by slice and under each attack."""
     ids = new.truth
 
-    def count(group: str, members: Mapping[str, Any] | list[str], lost: frozenset[str], kept: frozenset[str]) -> _Loss:
+    def count(
+        group: str, members: Mapping[str, Any] | list[str], lost: frozenset[str], kept: frozenset[str]
+    ) -> _PairedLoss:
         losses = sum(one in lost and one not in kept for one in members)
         gains = sum(one in kept and one not in lost for one in members)
-        return _Loss(group, losses, gains, len(members))
+        return _PairedLoss(group, losses, gains, len(members))
 
     yield _judge(f"accuracy against the {name}", "", [count("", ids, new.wrong, old.wrong)], policy.max_drop)
     for what, group_of in (("class", new.truth), ("slice", new.slices)):
@@ -145,7 +149,7 @@ def _against(new: Judged, old: Judged, name: str, policy: GatePolicy) -> Iterato
         yield _judge(f"robustness to {attack} against the {name}", "", [loss], policy.max_class_drop)
 
 
-def _judge(name: str, what: str, losses: list[_Loss], limit: float) -> _Check:
+def _judge(name: str, what: str, losses: list[_PairedLoss], limit: float) -> _PromotionCheck:
     """Return the check of the worst group: the one whose loss may be the largest."""
     outcomes = {loss.group: _outcome(loss, limit) for loss in losses}
     rank = {"pass": 0, "inconclusive": 1, "fail": 2}
@@ -167,20 +171,20 @@ def _judge(name: str, what: str, losses: list[_Loss], limit: float) -> _Check:
     if len(bad) > 1:
         others = [group for group in bad if group != worst.group]
         why += f" Nor is it excluded for {_names(what, others)}."
-    return _Check(name, outcome, why, value, limit, worst.n, low, high, needs)
+    return _PromotionCheck(name, outcome, why, value, limit, worst.n, low, high, needs)
 
 
-def _outcome(loss: _Loss, limit: float) -> str:
+def _outcome(loss: _PairedLoss, limit: float) -> str:
     low, high = _interval(loss)
     return "pass" if high <= limit else "fail" if low > limit else "inconclusive"
 
 
-def _needed(loss: _Loss, limit: float) -> int | None:
+def _needed(loss: _PairedLoss, limit: float) -> int | None:
     """Return the least n that decides at the observed shares; None when they lie at the limit."""
     share = (loss.losses - loss.gains) / loss.n
 
     def decides(n: int) -> bool:
-        scaled = _Loss(loss.group, round(loss.losses * n / loss.n), round(loss.gains * n / loss.n), n)
+        scaled = _PairedLoss(loss.group, round(loss.losses * n / loss.n), round(loss.gains * n / loss.n), n)
         low, high = _interval(scaled)
         return high <= limit if share <= limit else low > limit
 
@@ -200,7 +204,7 @@ def _least(holds: Callable[[int], bool], start: int) -> int | None:
     return high
 
 
-def _interval(loss: _Loss) -> tuple[float, float]:
+def _interval(loss: _PairedLoss) -> tuple[float, float]:
     """Return one-sided bounds of the accuracy lost, each at `CONFIDENCE`."""
     return paired_drop(loss.losses, loss.gains, loss.n, low_tail=1 - CONFIDENCE, high_tail=1 - CONFIDENCE)[1:]
 
@@ -220,12 +224,16 @@ def _grouped(group_of: Mapping[str, str], least: int) -> dict[str, list[str]]:
     return large | ({"(all smaller ones)": rest} if len(rest) >= least else {})
 
 
-def _masking(candidate: Mapping[str, Any]) -> _Check:
+def _masking(candidate: Mapping[str, Any]) -> _PromotionCheck:
     """A warning only: what hid from the gradient was found by the search, and counts as fooled already."""
     found = candidate.get("masking")
     if not isinstance(found, Mapping) or not found.get("suspected"):
-        return _Check("gradient masking", "pass", "No attack was stronger than the one that should be.", blocking=False)
-    return _Check("gradient masking", "fail", str(found.get("why", "Gradients may be masked.")), blocking=False)
+        return _PromotionCheck(
+            "gradient masking", "pass", "No attack was stronger than the one that should be.", blocking=False
+        )
+    return _PromotionCheck(
+        "gradient masking", "fail", str(found.get("why", "Gradients may be masked.")), blocking=False
+    )
 
 
 def _names(what: str, names: list[str]) -> str:

@@ -1,4 +1,11 @@
-"""Adversarial training: fast signed-gradient steps from a random start, watched for collapse, resumable."""
+"""Adversarial training: fast signed-gradient steps from a random start, resumable, checked for overfitting.
+
+The perturbation of each example continues from the epoch before, so that one gradient step per epoch adds up to an
+attack of many steps: as cheap as a single step from a random start, and it does not collapse where that does.
+
+References: Zheng et al., "Efficient adversarial training with transferable adversarial examples" (2020); Wong, Rice and
+Kolter, "Fast is better than free" (2020), for the single step, the random start and the learning rate.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +15,112 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
-from poison_guard.config.retrain import RetrainConfig
+from poison_guard.config.policies import RetrainConfig
 from poison_guard.errors import DataError, GuardError
-from poison_guard.numerics.device import limited_threads, pick_device
+from poison_guard.numerics.tensors import limited_threads, pick_device
 from poison_guard.records import Examples
-from poison_guard.retrain.checkpoint import fingerprint, read_checkpoint, write_checkpoint
-from poison_guard.retrain.course import Course, Material, class_weights, seeded
-from poison_guard.retrain.epoch import run_epoch
 from poison_guard.retrain.inputs import Inputs, fit_inputs
-from poison_guard.retrain.models import build_module
-from poison_guard.retrain.plan import fill_in
-from poison_guard.retrain.trained import TrainedModel
-from poison_guard.retrain.watch import Watch, make_watch, watched_rows
+from poison_guard.retrain.models import build_module, fill_defaults
+from poison_guard.retrain.overfitting import OverfittingWatch, make_overfitting_watch, watched_rows
+from poison_guard.retrain.perturb import Space, fgsm, pgd, random_start
+from poison_guard.retrain.trained_model import TrainedModel
+from poison_guard.retrain.training_state import (
+    TrainingData,
+    TrainingState,
+    class_weights,
+    read_checkpoint,
+    seeded_generator,
+    training_fingerprint,
+    write_checkpoint,
+)
 
-__all__ = ["TrainingError", "train"]
+__all__ = ["TrainingError", "run_epoch", "train_classifier"]
+
+
+_PEAK_AT = 0.4  # share of the steps at which the learning rate is highest
+_STRIDE = (1 / 3, 1.25)  # radii of one step of the adversary; few epochs take long ones
+_LEVELS = 127  # a radius, in the units that changes are carried in
+
+
+def run_epoch(course: TrainingState, material: TrainingData, config: RetrainConfig) -> float:
+    """Train `course` for one epoch on every example once; return the mean loss, not finite if any step's was not.
+
+    `config` has every default filled in. The learning rate rises to its peak over 40 % of all steps and falls to zero.
+    """
+    n, batch, epochs = len(material.y), config.batch_size or 1, config.epochs or 1
+    generator = seeded_generator(config.seed, course.epoch + 1)
+    order = torch.randperm(n, generator=generator)
+    steps = math.ceil(n / batch)
+    weights, total = material.weights.to(material.device), torch.zeros((), device=material.device)
+    course.module.train()
+    for i in range(steps):
+        _set_rate(course, (course.epoch * steps + i) / (epochs * steps), config.learning_rate or 0.0)
+        rows = order[i * batch : (i + 1) * batch]
+        x, y = material.batch(rows)
+        if config.epsilon:
+            x = _perturb_batch(course, rows, x, y, material, config, generator)
+        loss = functional.cross_entropy(course.module(x), y, weight=weights)
+        course.optimiser.zero_grad()
+        loss.backward()
+        course.optimiser.step()
+        total += loss.detach()
+    course.epoch += 1
+    return float(total) / steps
+
+
+def _set_rate(course: TrainingState, done: float, peak: float) -> None:
+    rate = peak * (done / _PEAK_AT if done < _PEAK_AT else (1 - done) / (1 - _PEAK_AT))
+    for group in course.optimiser.param_groups:
+        group["lr"] = rate
+
+
+def _perturb_batch(
+    course: TrainingState,
+    rows: Tensor,
+    x: Tensor,
+    y: Tensor,
+    material: TrainingData,
+    config: RetrainConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return `x` as the adversary changes it, and carry the changes of `rows` to the next epoch."""
+    module, space, epsilon, steps = course.module, material.space, config.epsilon or 0.0, course.attack_steps
+    if steps > 1:
+        return pgd(module, x, y, epsilon=epsilon, space=space, steps=steps, generator=generator)
+    if space.norm == "l2":
+        return fgsm(module, x, y, epsilon=epsilon, space=space, step=1.0)
+    stride = min(max(4 / (config.epochs or 1), _STRIDE[0]), _STRIDE[1])
+    start = _adversary_start(course, rows, x, space, epsilon, stride, generator)
+    moved = fgsm(module, x, y, epsilon=epsilon, space=space, start=start, step=stride)
+    if course.carried is None:
+        course.carried = torch.zeros((len(material.y), *x.shape[1:]), dtype=torch.int8)
+    course.carried[rows] = ((moved - x) * (_LEVELS / epsilon)).round().to(torch.int8).cpu()
+    return moved
+
+
+def _adversary_start(
+    course: TrainingState,
+    rows: Tensor,
+    x: Tensor,
+    space: Space,
+    epsilon: float,
+    stride: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return where the adversary's step begins: in the first epoch at random, a step far at most."""
+    if course.epoch > 0 and course.carried is not None:
+        return course.carried[rows].to(x.device) * (epsilon / _LEVELS)
+    return random_start(x, epsilon=epsilon * min(stride, 1.0), space=space, generator=generator)
 
 
 class TrainingError(GuardError):
     """A training came to nothing: its loss stopped being a number; nothing of it is kept."""
 
 
-def train(
+def train_classifier(
     examples: Examples,
     config: RetrainConfig,
     *,
@@ -53,22 +143,22 @@ def train(
     not fit the kind; `TrainingError` for a loss that is no number.
     """
     ordered = _ordered(examples)
-    settled = fill_in(config, ordered)
+    settled = fill_defaults(config, ordered)
     classes = _classes(ordered)
     place = pick_device(device)
     # limited_threads brings inference mode, which a training has to leave
     with limited_threads(threads), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         inputs = fit_inputs(ordered, settled.mutable)
-        course, warmed = _start(settled, inputs, classes, warm, place)
-        material = _material(ordered, inputs, classes, place)
-        watch = _watch(ordered if validation is None else validation, inputs, classes, settled, material)
+        course, warmed = _initial_state(settled, inputs, classes, warm, place)
+        material = _training_data(ordered, inputs, classes, place)
+        watch = _overfitting_watch(ordered if validation is None else validation, inputs, classes, settled, material)
         identity = ""
         if checkpoint is not None:
             where = f"{place.type} {threads}"
-            identity = fingerprint(settled, (ordered, validation), course.weights(), where)
+            identity = training_fingerprint(settled, (ordered, validation), course.weights(), where)
             read_checkpoint(checkpoint, course, identity)
         while course.epoch < (settled.epochs or 0):
-            _advance(course, material, watch, settled, warmed, checkpoint, identity)
+            _run_and_record_epoch(course, material, watch, settled, warmed, checkpoint, identity)
     cost = {"cpu_s": course.cpu_s, "wall_s": course.wall_s, "epochs": course.epoch, "examples": len(examples)}
     module = course.module.cpu().eval().requires_grad_(False)
     return TrainedModel(examples.kind, classes, settled, inputs, module, tuple(course.history), cost, settled.seed)
@@ -89,19 +179,19 @@ def _classes(examples: Examples) -> tuple[str, ...]:
     return classes
 
 
-def _start(
+def _initial_state(
     config: RetrainConfig, inputs: Inputs, classes: tuple[str, ...], warm: TrainedModel | None, device: torch.device
-) -> tuple[Course, bool]:
-    seeded(config.seed, 0)
+) -> tuple[TrainingState, bool]:
+    seeded_generator(config.seed, 0)
     module = build_module(str(config.model), inputs.shape, len(classes))
-    warmed = warm is not None and _fits(module, config, classes, warm)
+    warmed = warm is not None and _warm_start_fits(module, config, classes, warm)
     if warm is not None and warmed:
         module.load_state_dict(warm.module.state_dict())
     module.to(device).requires_grad_(True)
-    return Course(module, torch.optim.Adam(module.parameters(), config.learning_rate or 0.0)), warmed
+    return TrainingState(module, torch.optim.Adam(module.parameters(), config.learning_rate or 0.0)), warmed
 
 
-def _fits(module: nn.Module, config: RetrainConfig, classes: tuple[str, ...], warm: TrainedModel) -> bool:
+def _warm_start_fits(module: nn.Module, config: RetrainConfig, classes: tuple[str, ...], warm: TrainedModel) -> bool:
     def shapes(one: nn.Module) -> dict[str, torch.Size]:
         return {name: value.shape for name, value in one.state_dict().items()}
 
@@ -109,28 +199,28 @@ def _fits(module: nn.Module, config: RetrainConfig, classes: tuple[str, ...], wa
     return same and shapes(module) == shapes(warm.module)
 
 
-def _material(examples: Examples, inputs: Inputs, classes: tuple[str, ...], device: torch.device) -> Material:
+def _training_data(examples: Examples, inputs: Inputs, classes: tuple[str, ...], device: torch.device) -> TrainingData:
     place = {label: i for i, label in enumerate(classes)}
     y = np.array([place.get(str(label), -1) for label in examples.frame["label"]], dtype=np.int64)
     known = np.flatnonzero(y >= 0)
     weights = class_weights(y[known], len(classes))
-    return Material(inputs.encode(examples), torch.from_numpy(y), weights, inputs.space, device)
+    return TrainingData(inputs.encode(examples), torch.from_numpy(y), weights, inputs.space, device)
 
 
-def _watch(
-    examples: Examples, inputs: Inputs, classes: tuple[str, ...], config: RetrainConfig, material: Material
-) -> Watch:
+def _overfitting_watch(
+    examples: Examples, inputs: Inputs, classes: tuple[str, ...], config: RetrainConfig, material: TrainingData
+) -> OverfittingWatch:
     """Return the watch over a part of `examples`."""
     place = {label: i for i, label in enumerate(classes)}
     y = np.array([place.get(str(label), -1) for label in examples.frame["label"]], dtype=np.int64)
     part = examples.take(watched_rows(y, config.seed))
-    return make_watch(_material(part, inputs, classes, material.device), len(material.y))
+    return make_overfitting_watch(_training_data(part, inputs, classes, material.device), len(material.y))
 
 
-def _advance(
-    course: Course,
-    material: Material,
-    watch: Watch,
+def _run_and_record_epoch(
+    course: TrainingState,
+    material: TrainingData,
+    watch: OverfittingWatch,
     config: RetrainConfig,
     warmed: bool,
     checkpoint: Path | None,

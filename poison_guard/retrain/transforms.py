@@ -11,7 +11,7 @@ import torch
 from poison_guard.numerics.robust import column_scale
 from poison_guard.records import Examples
 
-__all__ = ["add_noise", "misspell", "rotate", "rotated"]
+__all__ = ["add_noise", "misspell", "rotate", "rotate_examples"]
 
 _HUGE = 1e100  # values of this size count as infinite: they have no scale and stay as they are
 _LOOKALIKES = {"a": "@", "b": "6", "e": "3", "g": "9", "i": "1", "l": "1", "o": "0", "s": "$", "t": "7", "z": "2"}
@@ -35,7 +35,7 @@ def rotate(images: np.ndarray, degrees: float) -> np.ndarray:
     return np.asarray(turned.numpy())
 
 
-def rotated(examples: Examples, degrees: float) -> Examples:
+def rotate_examples(examples: Examples, degrees: float) -> Examples:
     """Return image `examples` turned by `degrees`."""
     return dataclasses.replace(examples, inputs=rotate(examples.inputs, degrees))
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poison_guard.store import Store
-from poison_guard.store.lineage import root_of
-from poison_guard.store.models import Model, champion, list_models, models_of
+from poison_guard.store.models import Model, champion, find_revoked_ancestor, list_models, models_of
 
 __all__ = ["Consequences", "consequences"]
 
@@ -37,6 +36,6 @@ def consequences(store: Store, feed: str, snapshots: Sequence[str]) -> Consequen
 def _earlier(store: Store, feed: str, tainted: set[str]) -> str | None:
     retired = [model for model in list_models(store, feed) if model.status == "retired"]
     for model in sorted(retired, key=lambda model: model.seq, reverse=True):
-        if model.model_id not in tainted and root_of(store, model.model_id) is None:
+        if model.model_id not in tainted and find_revoked_ancestor(store, model.model_id) is None:
             return model.model_id
     return None

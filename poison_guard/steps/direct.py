@@ -7,12 +7,11 @@ import datetime as dt
 import time
 
 from poison_guard.errors import StaleStateError
-from poison_guard.pipeline.line import run as run_line
+from poison_guard.pipeline.decide import run_line
 from poison_guard.records import Batch, Decided, ScanResult, State
 from poison_guard.steps.audits import with_audits
-from poison_guard.steps.intake import Source, current_state, read_batch, take_in
-from poison_guard.steps.opening import Feed, computing
-from poison_guard.steps.outcomes import read_outcomes
+from poison_guard.steps.collect import Source, collect_batch, current_state, read_batch, read_outcomes
+from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.results import note_sentence, nothing_new, result_of, stored_result, told_notes
 from poison_guard.steps.storing import begin, commit
 from poison_guard.store import Run, load_run, repin
@@ -42,14 +41,14 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
 
 
 def _ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
-    batch = take_in(feed, source, now)
+    batch = collect_batch(feed, source, now)
     if not batch.objects and not len(batch.records):
         return nothing_new()
     run = begin(feed, batch)
     if run.status == "committed":
         return stored_result(feed, run)
     if run.received_at != batch.received_at:  # a run that died before: it was first seen then
-        batch = take_in(feed, source, run.received_at)
+        batch = collect_batch(feed, source, run.received_at)
     for attempt in range(_ATTEMPTS):
         try:
             return _decide_and_commit(feed, batch, run)
@@ -73,5 +72,5 @@ def _decide_and_commit(feed: Feed, batch: Batch, run: Run) -> ScanResult:
 
 def _decide(feed: Feed, batch: Batch, state: State) -> Decided:
     settings = feed.settings
-    with computing(feed):
+    with torch_threads(feed):
         return run_line(batch, feed.contract, feed.suite, state, device=settings.device, threads=settings.threads)

@@ -1,22 +1,188 @@
-"""Load what models are trained and judged on: the examples of a snapshot, and the trusted ones with their splits."""
+"""Load what models are trained and judged on: the examples of a snapshot, and the trusted ones with their splits.
+
+A contract says which columns carry an example's content; here their cells become arrays.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from poison_guard.config import Contract, Settings
+from poison_guard.config.settings import find_path
 from poison_guard.errors import ConfigError, DataError
+from poison_guard.ingest import read_raw, read_table
 from poison_guard.records import Examples
-from poison_guard.steps.content import Content, content_of, inputs_of, load_item_content, record_content
 from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import load_trusted
 from poison_guard.store.snapshots import Part, Snapshot
 from poison_guard.store.trusted import split_of
 
-__all__ = ["TrustedExamples", "count_labels", "for_training", "load_examples", "load_trusted_examples", "read_parts"]
+__all__ = [
+    "Content",
+    "TrustedExamples",
+    "content_of",
+    "count_labels",
+    "for_training",
+    "inputs_of",
+    "load_examples",
+    "load_item_content",
+    "load_trusted_examples",
+    "read_parts",
+    "record_content",
+]
+
+
+_KIND_OF_MODEL = {"image-cnn": "image", "text-linear": "text", "tabular-mlp": "table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Which columns of an example its model sees."""
+
+    kind: str
+    """``image``, ``text`` or ``table``; empty where the feed carries nothing that can be trained on."""
+    columns: tuple[str, ...]
+    """Column names in the parts of a snapshot."""
+    of_items: bool
+    """Whether they come from the items' file rather than from the records."""
+    pixel_max: float = 255.0
+
+
+def content_of(contract: Contract) -> Content:
+    """Return what the contract's examples are made of; `ConfigError` where the model asks for what is not there."""
+    found = _in_items(contract) if contract.items else _in_records(contract)
+    wanted = _KIND_OF_MODEL.get(contract.retrain.model or "")
+    kinds = [kind for kind in ("image", "text", "table") if kind in found]
+    if wanted and wanted not in found:
+        raise ConfigError(
+            f"model = {contract.retrain.model!r} in [retrain] of {contract.path or contract.name} is trained on "
+            f"{wanted}s, but {'[items]' if contract.items else '[columns]'} names none"
+        )
+    kind = wanted or (kinds[0] if kinds else "")
+    return Content(kind, found.get(kind, ()), contract.items is not None, contract.retrain.pixel_max)
+
+
+def _in_items(contract: Contract) -> dict[str, tuple[str, ...]]:
+    named = contract.item_columns
+    if "features" in named:
+        return {"table": tuple(named["features"])}
+    if named:
+        return {key: (column,) for key, column in named.items()}
+    guess = _KIND_OF_MODEL.get(contract.retrain.model or "", "image")
+    return {guess: ()}  # the one column beside item_id, known when the file is read
+
+
+def _in_records(contract: Contract) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    if contract.has("image"):
+        found["image"] = ("image",)
+    if contract.texts:
+        found["text"] = contract.texts
+    if contract.features:
+        found["table"] = contract.features
+    return found
+
+
+def record_content(records: pd.DataFrame, content: Content) -> pd.DataFrame:
+    """Return the content columns of payload `records` (columns of `Batch.records`) under the names of the parts."""
+    names = {f"feature.{name}": name for name in content.columns} if content.kind == "table" else {}
+    wanted = [f"feature.{name}" if content.kind == "table" else name for name in content.columns]
+    shown = records.reindex(columns=wanted).rename(columns=names).reset_index(drop=True)
+    return _with_pixels(shown, content)
+
+
+def load_item_content(contract: Contract, settings: Settings, content: Content) -> pd.DataFrame:
+    """Return ``item_id`` and the content columns of the items' file; `DataError` names the file and what is wrong."""
+    path = find_path(str(contract.items), contract_file=contract.path, home=settings.home)
+    ids = read_table(path, columns=("item_id",))["item_id"]
+    raw = read_raw([path])
+    twice = ids.duplicated()
+    if twice.any():
+        raise DataError(f"{path} describes the item {ids[twice].iloc[0]!r} twice; keep one row an item")
+    columns = content.columns or _only_column(raw, path)
+    absent = next((name for name in columns if name not in raw.columns), None)
+    if absent is not None:
+        raise DataError(
+            f"{path} has no column {absent}, which [items] names; it has {', '.join(map(str, raw.columns))}"
+        )
+    return pd.concat([ids.rename("item_id"), _with_pixels(raw[list(columns)], content)], axis=1)
+
+
+def _with_pixels(shown: pd.DataFrame, content: Content) -> pd.DataFrame:
+    """Return images as lists: ingest reads a list as its JSON text. What is none stays, to be refused by name."""
+    if content.kind != "image":
+        return shown
+    return shown.assign(**{name: shown[name].map(_listed).astype(object) for name in shown.columns})
+
+
+def _listed(cell: Any) -> Any:
+    try:
+        return json.loads(cell) if isinstance(cell, str) else cell
+    except ValueError:
+        return cell
+
+
+def _only_column(raw: pd.DataFrame, path: str) -> tuple[str, ...]:
+    others = [str(name) for name in raw.columns if name != "item_id"]
+    if len(others) != 1:
+        raise DataError(
+            f"{path} has the columns {', '.join(others) or 'item_id alone'}; say in [items] which one is the item: "
+            'image = "…", text = "…" or features = […]'
+        )
+    return (others[0],)
+
+
+def inputs_of(frame: pd.DataFrame, content: Content) -> np.ndarray:
+    """Return the content columns of `frame` as `Examples.inputs`; `DataError` names the example that does not fit."""
+    columns = [name for name in frame.columns if name not in ("example_id", "label", "slice")]
+    if content.kind == "table":
+        return frame[columns].to_numpy(np.float64, na_value=np.nan).reshape(len(frame), len(columns))
+    if content.kind == "text":
+        parts = frame[columns].fillna("").astype("str")
+        return parts.agg("\n".join, axis=1).to_numpy(object) if len(frame) else np.empty(0, object)
+    return _images(frame["example_id"].to_numpy(object), frame[columns[0]].to_numpy(object), content.pixel_max)
+
+
+def _images(ids: np.ndarray, cells: np.ndarray, pixel_max: float) -> np.ndarray:
+    """Return ``(n, channels, height, width)`` float32 in [0, 1] of cells that hold pixel values, all of one shape."""
+    images = [_image(name, cell) for name, cell in zip(ids, cells, strict=True)]
+    if not images:
+        return np.empty((0, 1, 1, 1), np.float32)
+    shape = images[0].shape
+    for name, image in zip(ids, images, strict=True):
+        if image.shape != shape:
+            raise DataError(f"the image of {name!r} has the shape {image.shape}, the first one {shape}; use one size")
+        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= pixel_max):
+            raise DataError(
+                f"the image of {name!r} has pixels outside 0 to {pixel_max:g}; set pixel_max in [retrain], or mend it"
+            )
+    return (np.stack(images) / pixel_max).astype(np.float32)
+
+
+def _image(name: Any, cell: Any) -> np.ndarray:
+    try:
+        pixels = np.array(np.asarray(cell).tolist(), dtype=np.float64)
+    except (TypeError, ValueError):
+        pixels = np.empty(0)
+    for channels in (1, 3):
+        side = math.isqrt(pixels.size // channels)
+        if pixels.ndim == 1 and side > 1 and side * side * channels == pixels.size:
+            return np.moveaxis(pixels.reshape(side, side, channels), -1, 0)
+    if pixels.size and pixels.ndim == 2:
+        return pixels[None]
+    if pixels.size and pixels.ndim == 3 and pixels.shape[-1] in (1, 3):
+        return np.moveaxis(pixels, -1, 0)
+    raise DataError(
+        f"the image of {name!r} must be a list of pixel values (square, or rows of pixels, with 1 or 3 channels last)"
+    )
+
 
 _LEAD = ["example_id", "label", "slice"]
 

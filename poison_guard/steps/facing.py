@@ -11,16 +11,17 @@ from typing import Any
 import pandas as pd
 
 from poison_guard.errors import ClosedError, UsageError
-from poison_guard.gate.check import Outcome
-from poison_guard.review import recall as review_recall
-from poison_guard.steps import admission, promoting, sealing, training
+from poison_guard.gate.outcomes import Outcome
+from poison_guard.steps import gate as gating
+from poison_guard.steps import retrain as retraining
+from poison_guard.steps import seal as sealing
 from poison_guard.steps.consequences import consequences
 from poison_guard.steps.examples import load_trusted_examples
-from poison_guard.steps.judging import Judged, judge, judged_before
-from poison_guard.steps.measuring import read_predictions
+from poison_guard.steps.gate import Judged, judge, judged_before
+from poison_guard.steps.measure import read_predictions
 from poison_guard.steps.opening import Feed
-from poison_guard.store.lineage import root_of
-from poison_guard.store.models import champion, list_models
+from poison_guard.steps.review import recall as review_recall
+from poison_guard.store.models import champion, find_revoked_ancestor, list_models
 from poison_guard.store.snapshots import last_snapshot, list_snapshots
 
 __all__ = [
@@ -119,7 +120,7 @@ def approve(
     feed: Feed, snapshot_id: str | None, *, by: str, reason: str, expires: dt.datetime | None, now: dt.datetime
 ) -> GateResult:
     """Write an approval down and admit the snapshot where that is enough."""
-    admission.approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=now)
+    gating.approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=now)
     return _admitted(feed, judged_before(feed, snapshot_id), now)
 
 
@@ -143,17 +144,17 @@ def retrain(feed: Feed, now: dt.datetime, *, measure_only: bool, from_scratch: b
         raise UsageError("a model is trained from scratch to be promoted, or measured only; choose one")
     name = feed.contract.name
     if measure_only:
-        model = training.measure_model(feed, admission.chosen_snapshot(feed, None).snapshot_id, now)
-        metrics = promoting.evaluate_model(feed, model.model_id)
+        model = retraining.measure_model(feed, gating.chosen_snapshot(feed, None).snapshot_id, now)
+        metrics = retraining.evaluate_model(feed, model.model_id)
         return RetrainResult(model.model_id, False, "trained for measurement; it can never be promoted", metrics)
-    left = training.unfinished(feed)
-    snapshot_id = training.admitted_now(feed, now) if from_scratch else training.due(feed, now)
+    left = retraining.unfinished(feed)
+    snapshot_id = retraining.admitted_now(feed, now) if from_scratch else retraining.due(feed, now)
     if snapshot_id is not None:
-        left = training.train_model(feed, snapshot_id, now, from_scratch=from_scratch)
+        left = retraining.train_model(feed, snapshot_id, now, from_scratch=from_scratch)
     if left is None:
         return _nothing_due(feed, name)
-    metrics = promoting.evaluate_model(feed, left.model_id)
-    decision = promoting.promote_model(feed, left.model_id)
+    metrics = retraining.evaluate_model(feed, left.model_id)
+    decision = retraining.promote_model(feed, left.model_id)
     return RetrainResult(left.model_id, decision["promoted"], decision["why"], metrics)
 
 
@@ -171,19 +172,19 @@ def _nothing_due(feed: Feed, name: str) -> RetrainResult:
             f"nothing of {name} is admitted that a model could learn from; `poison-guard gate check` opens the gate, "
             "or says why not"
         )
-    root = root_of(feed.store, best.model_id)
+    root = find_revoked_ancestor(feed.store, best.model_id)
     if root is not None:
         raise ClosedError(
             f"the champion {best.model_id} learned from {root[1]}, which was revoked ({root[2]}), and nothing new is "
             "admitted; roll back, or seal and judge again"
         )
-    promoting.load_trained(feed, best)
+    retraining.load_trained(feed, best)
     return RetrainResult(best.model_id, True, "nothing new is admitted; it is the champion already", best.metrics)
 
 
 def rollback(feed: Feed, *, to: str, by: str, reason: str, force: bool) -> RetrainResult:
     """Make an earlier champion the champion again."""
-    model = promoting.rollback(feed, to=to, by=by, reason=reason, force=force)
+    model = retraining.rollback(feed, to=to, by=by, reason=reason, force=force)
     return RetrainResult(model.model_id, True, f"rolled back by {by}: {reason}", model.metrics)
 
 
@@ -213,7 +214,7 @@ def recall(
     )
     after = set(_standing(feed))
     found = consequences(feed.store, feed.contract.name, [name for name in before if name not in after])
-    admission.renew_revocations(feed, now)
+    gating.renew_revocations(feed, now)
     return RecallResult(
         **dataclasses.asdict(done),
         revoked=found.revoked,
@@ -232,7 +233,7 @@ def _standing(feed: Feed) -> list[str]:
 def _admitted(feed: Feed, judged: Judged, now: dt.datetime) -> GateResult:
     """Admit a judged snapshot where it may pass, and say what keeps it out where not."""
     try:
-        made = admission.admit(feed, judged.snapshot.snapshot_id, now)
+        made = gating.admit(feed, judged.snapshot.snapshot_id, now)
     except ClosedError as closed:
         return _shown(judged, None, (*judged.verdict.why, str(closed)))
     return _shown(judged, Path(made["manifest"]), judged.verdict.why)

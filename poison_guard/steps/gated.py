@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from poison_guard.steps import admission, promoting, sealing, training
-from poison_guard.steps.judging import judge
+from poison_guard.steps import gate as gating
+from poison_guard.steps import retrain as retraining
+from poison_guard.steps import seal as sealing
+from poison_guard.steps.gate import judge
 from poison_guard.steps.opening import open_feed
 
 __all__ = ["admit", "approve", "check_admission", "due", "evaluate", "gate", "promote", "seal", "train"]
@@ -46,44 +48,44 @@ def approve(
     """Write down one person's approval of the verdict they saw; return how many ``approvals`` it has."""
     with open_feed(contract_path, home) as feed:
         seen = {"expires": expires, "verdict_seq": verdict_seq, "now": _now()}
-        return {"approvals": admission.approve(feed, snapshot_id, by=by, reason=reason, **seen)}
+        return {"approvals": gating.approve(feed, snapshot_id, by=by, reason=reason, **seen)}
 
 
 def admit(contract_path: str, home: str, snapshot_id: str) -> dict[str, Any]:
     """Issue the admission; return ``snapshot_id, manifest, digest, expires``. Raises where the gate is closed."""
     with open_feed(contract_path, home) as feed:
-        return admission.admit(feed, snapshot_id, _now())
+        return gating.admit(feed, snapshot_id, _now())
 
 
 def due(contract_path: str, home: str) -> dict[str, str | None]:
     """Return the ``snapshot_id`` that is admitted and not yet learned from; None where nothing is due."""
     with open_feed(contract_path, home) as feed:
-        return {"snapshot_id": training.due(feed, _now())}
+        return {"snapshot_id": retraining.due(feed, _now())}
 
 
 def check_admission(contract_path: str, home: str, snapshot_id: str) -> dict[str, Any]:
     """Verify an admission against keys, revocations and data; return ``snapshot_id, digest, seq``."""
     with open_feed(contract_path, home) as feed:
-        return admission.check_admission(feed, snapshot_id, _now())
+        return gating.check_admission(feed, snapshot_id, _now())
 
 
 def train(contract_path: str, home: str, snapshot_id: str) -> dict[str, str]:
     """Train on an admitted snapshot; return the ``model_id``."""
     with open_feed(contract_path, home) as feed:
-        return {"model_id": training.train_model(feed, snapshot_id, _now()).model_id}
+        return {"model_id": retraining.train_model(feed, snapshot_id, _now()).model_id}
 
 
 def evaluate(contract_path: str, home: str, model_id: str) -> dict[str, Any]:
     """Evaluate a model on trusted examples no training saw; return its metrics without the single predictions."""
     with open_feed(contract_path, home) as feed:
-        metrics = promoting.evaluate_model(feed, model_id)
+        metrics = retraining.evaluate_model(feed, model_id)
         return {key: value for key, value in metrics.items() if key != "predictions"}
 
 
 def promote(contract_path: str, home: str, model_id: str) -> dict[str, Any]:
     """Promote a model by rule, or refuse it; return ``promoted, why``."""
     with open_feed(contract_path, home) as feed:
-        decision = promoting.promote_model(feed, model_id)
+        decision = retraining.promote_model(feed, model_id)
         return {"promoted": decision["promoted"], "why": decision["why"]}
 
 

@@ -12,13 +12,13 @@ import pandas as pd
 
 from poison_guard.config import Contract, Settings, load_contract, open_settings
 from poison_guard.config.settings import find_path
+from poison_guard.contracts.suite import Suite, load_suite
 from poison_guard.errors import DataError
 from poison_guard.ingest import read_table
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import sqlite_file
-from poison_guard.validate import Suite, load_suite
 
-__all__ = ["Feed", "computing", "find_suite", "has_store", "load_controls", "open_feed"]
+__all__ = ["Feed", "find_suite", "has_store", "load_controls", "open_feed", "torch_threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ def has_store(settings: Settings) -> bool:
 
 
 @contextmanager
-def computing(feed: Feed) -> Iterator[None]:
+def torch_threads(feed: Feed) -> Iterator[None]:
     """Compute with the home's number of torch threads; feeds without features never import torch."""
     if not feed.contract.features:
         yield
         return
-    from poison_guard.numerics.device import limited_threads
+    from poison_guard.numerics.tensors import limited_threads
 
     with limited_threads(feed.settings.threads):
         yield

@@ -7,7 +7,7 @@ import pandas as pd
 from poison_guard.decide.reasons import sentence
 from poison_guard.records import Batch, Campaign, Decided, Place, Reason, ScanResult
 from poison_guard.steps.opening import Feed
-from poison_guard.store import Run, run_facts, run_outcome
+from poison_guard.store import Run, load_run_result, run_facts
 
 __all__ = ["note_sentence", "nothing_new", "result_of", "stored_result", "told_notes"]
 
@@ -54,7 +54,7 @@ def nothing_new(why: str = "nothing new: every object was taken in before") -> S
 
 def stored_result(feed: Feed, run: Run) -> ScanResult:
     """Return what a committed run gave."""
-    frames = run_outcome(feed.store, run)
+    frames = load_run_result(feed.store, run)
     campaigns = frames["campaigns"]
     told = [sentence(code, args) for code, args in zip(campaigns["code"], campaigns["args"], strict=True)]
     return ScanResult(

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 
 from poison_guard.records import Batch, Decided
-from poison_guard.steps.intake import readable_objects
+from poison_guard.steps.collect import readable_objects
 from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import Run, begin_run, commit_run
 
@@ -43,7 +43,7 @@ def commit(feed: Feed, run: Run, batch: Batch, decided: Decided, cost: Mapping[s
         cost=cost,
     )
     if counts.get("recalled"):
-        from poison_guard.steps.admission import renew_revocations
+        from poison_guard.steps.gate import renew_revocations
 
         renew_revocations(feed, dt.datetime.now(dt.UTC))
     return dict(counts)

@@ -1,14 +1,11 @@
 """Where everything is kept: tables and their migrations, the Parquet lake, state versions, queue and audit chain."""
 
 from poison_guard.store.audit import AuditResult, verify
-from poison_guard.store.campaigns import list_campaigns, load_campaign
 from poison_guard.store.commit import commit_run
 from poison_guard.store.engine import Store, open_store
-from poison_guard.store.explain import explain
-from poison_guard.store.facts import feed_facts, run_facts
+from poison_guard.store.facts import explain, feed_facts, list_campaigns, load_campaign, run_facts
 from poison_guard.store.lake import Lake, LakeFile
 from poison_guard.store.models import Model, champion, list_models, load_model
-from poison_guard.store.outcome import run_outcome
 from poison_guard.store.reading import (
     accepted_frames,
     count_places,
@@ -23,11 +20,11 @@ from poison_guard.store.reading import (
 from poison_guard.store.runs import (
     Run,
     begin_run,
-    fail_run,
     find_open_run,
     last_watermark,
     list_runs,
     load_run,
+    load_run_result,
     repin,
     seen_objects,
 )
@@ -53,7 +50,6 @@ __all__ = [
     "count_places",
     "count_trusted",
     "explain",
-    "fail_run",
     "feed_facts",
     "find_open_run",
     "find_records",
@@ -70,6 +66,7 @@ __all__ = [
     "load_model",
     "load_payloads",
     "load_run",
+    "load_run_result",
     "load_snapshot",
     "load_sources",
     "load_staged",
@@ -78,7 +75,6 @@ __all__ = [
     "open_store",
     "repin",
     "run_facts",
-    "run_outcome",
     "seen_objects",
     "verify",
 ]

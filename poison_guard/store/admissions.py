@@ -1,30 +1,116 @@
-"""Approvals by named people, the signed admissions that follow, and what is due to be trained on."""
+"""Verdicts of the gate over snapshots, approvals by named people, and the signed admissions to train.
+
+Each is one event; the policies of verdicts are stored whole.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
+from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import ClosedError, UsageError
-from poison_guard.store import chain, gate_events, tables
-from poison_guard.store import tables_gate as t
-from poison_guard.store.clock import moment
-from poison_guard.store.engine import Store
-from poison_guard.store.verdicts import find_verdict, standing_snapshot
+from poison_guard.store import bulk, chain, tables
+from poison_guard.store import gate_tables as t
+from poison_guard.store.bulk import from_json, to_json
+from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.gate_tables import verdicts
+from poison_guard.store.snapshots import Snapshot, find_snapshot
 
 __all__ = [
+    "OUTCOMES",
     "add_admission",
     "add_approval",
-    "admissions",
+    "add_verdict",
     "admitted_snapshots",
-    "approvals",
-    "check_rows",
-    "due",
-    "revoked",
+    "check_admission_rows",
+    "due_snapshot",
+    "find_verdict",
+    "last_verdict",
+    "list_admissions",
+    "list_approvals",
+    "require_unrevoked",
+    "revoked_snapshots",
 ]
+
+
+OUTCOMES = ("pass", "fail", "inconclusive", "error")
+
+
+def add_verdict(
+    store: Store,
+    feed: str,
+    *,
+    snapshot_id: str,
+    outcome: str,
+    verdict: Mapping[str, Any],
+    policy_hash: str,
+    candidate: str | None = None,
+    policy: GatePolicy | None = None,
+    now: dt.datetime | None = None,
+) -> int:
+    """Store a verdict (JSON-able) and return its event's number.
+
+    `candidate` names the model that was judged with the snapshot; `policy` is stored under its hash. Raises
+    `UsageError` for an outcome that is none, or a policy of another hash; `ClosedError` for a revoked snapshot.
+    """
+    if outcome not in OUTCOMES:
+        raise UsageError(f"a verdict is one of {', '.join(OUTCOMES)}, got {outcome!r}")
+    if policy is not None and policy.hash != policy_hash:
+        raise UsageError(f"the policy given with a verdict has the hash {policy.hash}, not {policy_hash}")
+    with store.write() as conn:
+        seq, at = chain.next_seq(conn), utc_or_now(now)
+        require_unrevoked(conn, feed, snapshot_id)
+        if policy is not None:
+            body = json.dumps(dataclasses.asdict(policy), sort_keys=True)
+            bulk.insert_missing(conn, tables.policies, [{"hash": policy_hash, "body": body, "at": at}])
+        row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "at": at, "outcome": outcome}
+        row |= {"verdict": to_json(verdict, bounded=False), "policy_hash": policy_hash, "candidate": candidate}
+        conn.execute(sa.insert(verdicts), [row])
+        told = {"outcome": outcome, "policy": policy_hash}
+        return chain.append_with_row_hashes(
+            conn, store.key, kind="gate.verdict", at=at, feed=feed, table=verdicts, ids=[seq], body=told
+        )
+
+
+def last_verdict(store: Store, snapshot_id: str, *, candidate: str | None = None) -> dict[str, Any] | None:
+    """Return the last verdict over a snapshot and exactly this candidate (None: without one); None when none was given.
+
+    Keys ``seq, feed, snapshot_id, at, outcome, verdict, policy_hash, candidate``.
+    """
+    c = verdicts.c
+    judged = c.candidate.is_(None) if candidate is None else c.candidate == candidate
+    query = sa.select(verdicts).where(c.snapshot_id == snapshot_id, judged).order_by(c.seq.desc()).limit(1)
+    with store.read() as conn:
+        row = conn.execute(query).first()
+    return None if row is None else _verdict_of_row(row)
+
+
+def find_verdict(conn: sa.Connection, snapshot_id: str, seq: int) -> dict[str, Any]:
+    """Return a verdict over a snapshot; `UsageError` when event `seq` gave none over it."""
+    row = conn.execute(sa.select(verdicts).where(verdicts.c.seq == seq, verdicts.c.snapshot_id == snapshot_id)).first()
+    if row is None:
+        raise UsageError(f"event {seq} is no verdict over {snapshot_id}; run `poison-guard gate check` first")
+    return _verdict_of_row(row)
+
+
+def require_unrevoked(conn: sa.Connection, feed: str, snapshot_id: str) -> Snapshot:
+    """Return a snapshot of the feed; `ClosedError` when it was revoked, `UsageError` when it is another feed's."""
+    snapshot = find_snapshot(conn, snapshot_id)
+    if snapshot.feed != feed:
+        raise UsageError(f"{snapshot_id} is a snapshot of {snapshot.feed}, not of {feed}")
+    if snapshot.revoked_seq is not None:
+        raise ClosedError(f"{snapshot_id} was revoked ({snapshot.revoked_why}); seal the feed again")
+    return snapshot
+
+
+def _verdict_of_row(row: sa.Row[Any]) -> dict[str, Any]:
+    return {**row._asdict(), "verdict": from_json(row.verdict)}
 
 
 def add_approval(
@@ -47,25 +133,25 @@ def add_approval(
     """
     if not by.strip() or not reason.strip():
         raise UsageError("an approval is given by a named person with a reason; give both `by` and `reason`")
-    at = moment(now)
-    until = None if expires is None else moment(expires)
+    at = utc_or_now(now)
+    until = None if expires is None else utc_or_now(expires)
     if until is not None and until <= at:
         raise UsageError(f"an approval must expire later than now, got {until.isoformat()}")
     with store.write() as conn:
         seq = chain.next_seq(conn)
-        standing_snapshot(conn, feed, snapshot_id)
-        before = _approvers(conn, snapshot_id, verdict_seq, at)
+        require_unrevoked(conn, feed, snapshot_id)
+        before = _standing_approvers(conn, snapshot_id, verdict_seq, at)
         if any(same(by, name) for name in before):
             raise UsageError(f"{by.strip()} approved of this verdict already; another person must be the second")
         row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "verdict_seq": verdict_seq}
         row |= {"actor": by.strip(), "reason": reason.strip(), "at": at, "expires": until}
         conn.execute(sa.insert(t.approvals), [row])
-        body = {"verdict": verdict_seq, "reason": chain.subject(store.key, reason.strip())}
+        body = {"verdict": verdict_seq, "reason": chain.keyed_hash(store.key, reason.strip())}
         told = {"kind": "gate.approved", "at": at, "feed": feed, "actor": by.strip(), "body": body}
-        return gate_events.note(conn, store.key, table=t.approvals, ids=[seq], **told)
+        return chain.append_with_row_hashes(conn, store.key, table=t.approvals, ids=[seq], **told)
 
 
-def check_rows(store: Store, feed: str, *, snapshot_id: str, verdict_seq: int, admission_seq: int) -> None:
+def check_admission_rows(store: Store, feed: str, *, snapshot_id: str, verdict_seq: int, admission_seq: int) -> None:
     """Raise `TamperError` where a row that an admission rests on is not as its event left it."""
     c = t.approvals.c
     with store.read() as conn:
@@ -77,10 +163,10 @@ def check_rows(store: Store, feed: str, *, snapshot_id: str, verdict_seq: int, a
             (t.admissions, [admission_seq]),
         )
         for table, ids in asked:
-            gate_events.check_untouched(conn, store.key, feed=feed, table=table, ids=ids)
+            chain.check_rows_unchanged(conn, store.key, feed=feed, table=table, ids=ids)
 
 
-def approvals(store: Store, verdict_seq: int) -> list[dict[str, Any]]:
+def list_approvals(store: Store, verdict_seq: int) -> list[dict[str, Any]]:
     """Return who approved of a verdict, first first: ``by, reason, at, expires, seq``; lapsed ones as well."""
     c = t.approvals.c
     query = sa.select(c.actor.label("by"), c.reason, c.at, c.expires, c.seq).where(c.verdict_seq == verdict_seq)
@@ -104,12 +190,12 @@ def add_admission(
     A snapshot has one live admission a verdict: where one holds at `issued`, its number is returned and nothing is
     written. Raises `ClosedError` for a revoked snapshot and for a verdict of ERROR.
     """
-    at, until = moment(issued), moment(expires)
+    at, until = utc_or_now(issued), utc_or_now(expires)
     if until <= at:
         raise UsageError(f"an admission must expire after it is issued, got {until.isoformat()}")
     with store.write() as conn:
         seq, c = chain.next_seq(conn), t.admissions.c
-        standing_snapshot(conn, feed, snapshot_id)
+        require_unrevoked(conn, feed, snapshot_id)
         if find_verdict(conn, snapshot_id, verdict_seq)["outcome"] == "error":
             raise ClosedError(f"the checks of {snapshot_id} ended in an error; mend it and check again")
         live = sa.select(c.seq).where(c.snapshot_id == snapshot_id, c.verdict_seq == verdict_seq, c.expires > at)
@@ -120,15 +206,16 @@ def add_admission(
         row |= {"envelope": envelope, "digest": digest, "issued": at, "expires": until}
         conn.execute(sa.insert(t.admissions), [row])
         body = {"verdict": verdict_seq, "manifest": digest}
-        return gate_events.note(
+        return chain.append_with_row_hashes(
             conn, store.key, kind="gate.admitted", at=at, feed=feed, table=t.admissions, ids=[seq], body=body
         )
 
 
-def admissions(store: Store, feed: str, limit: int = 50) -> list[dict[str, Any]]:
+def list_admissions(store: Store, feed: str, limit: int = 50) -> list[dict[str, Any]]:
     """Return the last admissions of a feed, newest first.
 
-    Keys ``snapshot_id, verdict_seq, envelope, digest, issued, expires, revoked, seq``; `revoked` is that of the
+    Keys ``snapshot_id, verdict_seq, envelope, digest, issued, expires, revoked, seq``; `revoked_snapshots` is that of
+    the
     snapshot.
     """
     a, s = t.admissions.c, t.snapshots.c
@@ -153,7 +240,7 @@ def admitted_snapshots(store: Store, feed: str) -> list[str]:
         return list(conn.execute(query).scalars())
 
 
-def due(store: Store, feed: str, *, now: dt.datetime) -> str | None:
+def due_snapshot(store: Store, feed: str, *, now: dt.datetime) -> str | None:
     """Return the newest snapshot with a live admission, unless a model was made from it or from a newer one.
 
     Measurements do not count: a model made without an admission trains nobody's champion.
@@ -162,7 +249,7 @@ def due(store: Store, feed: str, *, now: dt.datetime) -> str | None:
     newest = (
         sa.select(s.snapshot_id, s.sealed_seq)
         .join_from(t.admissions, t.snapshots, a.snapshot_id == s.snapshot_id)
-        .where(a.feed == feed, a.expires > moment(now), s.revoked_seq.is_(None))
+        .where(a.feed == feed, a.expires > utc_or_now(now), s.revoked_seq.is_(None))
         .order_by(s.sealed_seq.desc())
         .limit(1)
     )
@@ -178,7 +265,7 @@ def due(store: Store, feed: str, *, now: dt.datetime) -> str | None:
         return None if conn.execute(used.limit(1)).first() else str(found.snapshot_id)
 
 
-def revoked(store: Store) -> list[dict[str, Any]]:
+def revoked_snapshots(store: Store) -> list[dict[str, Any]]:
     """Return every revoked snapshot, first first: ``snapshot_id, feed, why, at, admissions`` (digests)."""
     s, a, e = t.snapshots.c, t.admissions.c, tables.events.c
     query = (
@@ -199,7 +286,7 @@ def revoked(store: Store) -> list[dict[str, Any]]:
         return [{**row._asdict(), "admissions": digests.get(row.snapshot_id, [])} for row in conn.execute(query)]
 
 
-def _approvers(conn: sa.Connection, snapshot_id: str, verdict_seq: int, at: dt.datetime) -> list[str]:
+def _standing_approvers(conn: sa.Connection, snapshot_id: str, verdict_seq: int, at: dt.datetime) -> list[str]:
     """Return who approved of a verdict and still does; `ClosedError` for one that nobody can approve."""
     if find_verdict(conn, snapshot_id, verdict_seq)["outcome"] == "error":
         raise ClosedError(f"the checks of {snapshot_id} ended in an error, which nobody can approve; check it again")

@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard.store import bulk, chain, gate_events, tables
+from poison_guard.store import bulk, chain, tables
 from poison_guard.store.chain import head
 from poison_guard.store.engine import Store
 
 __all__ = ["AuditResult", "head", "verify"]
 
-_START = "0" * 64
+_GENESIS_HASH = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def verify(store: Store) -> AuditResult:
 
 
 def _first_fault(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> tuple[int, str] | None:
-    prev = _START
+    prev = _GENESIS_HASH
     for number, event in enumerate(events, start=1):
         why = _event_fault(key, event, prev, number)
         if why:
@@ -53,9 +53,9 @@ def _first_fault(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) 
         prev = event["hash"]
     if not _head_fits(conn, key, len(events), prev):
         return len(events) + 1, f"the chain ends after event {len(events)}, but its head says otherwise"
-    changed = min(_changed_rows(conn, key, events), default=None)  # places are told from moves, so these come first
-    astray = min(_changed_places(conn, key, events), default=None) if changed is None else changed
-    return gate_events.first_fault(conn, key, events) if astray is None else astray
+    changed = min(_changed_digests(conn, key, events), default=None)  # places are told from moves, so these come first
+    astray = min(_changed_statuses(conn, key, events), default=None) if changed is None else changed
+    return chain.first_changed_row(conn, key, events) if astray is None else astray
 
 
 def _event_fault(key: bytes, event: dict[str, Any], prev: str, number: int) -> str:
@@ -63,7 +63,7 @@ def _event_fault(key: bytes, event: dict[str, Any], prev: str, number: int) -> s
         return f"event {number} is missing"
     if event["prev"] != prev:
         return f"event {number} does not follow the one before it"
-    if not hmac.compare_digest(chain.seal_event(key, event), event["hash"]):
+    if not hmac.compare_digest(chain.event_hash(key, event), event["hash"]):
         return f"event {number} was changed after it was written, or the key is another one"
     return ""
 
@@ -73,20 +73,20 @@ def _head_fits(conn: sa.Connection, key: bytes, count: int, last: str) -> bool:
     head = conn.execute(sa.select(c.seq, c.hash, c.mac).where(c.id == 1)).first()
     if head is None or head.seq != count or head.hash != last:
         return False
-    return count == 0 or hmac.compare_digest(chain.seal_head(key, count, last), head.mac)
+    return count == 0 or hmac.compare_digest(chain.head_mac(key, count, last), head.mac)
 
 
-def _changed_rows(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+def _changed_digests(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
     for event in events:
         told = json.loads(event["body"]).get("written")
         if told is None:
             continue
-        now = chain.written(conn, key, event["seq"])
+        now = chain.written_digests(conn, key, event["seq"])
         if any(now.get(name) != digest for name, digest in told.items()):  # events of older versions tell less
             yield event["seq"], f"the moves, ledger or verified rows of event {event['seq']} were changed afterwards"
 
 
-def _changed_places(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+def _changed_statuses(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
     for feed in sorted({event["feed"] for event in events if event["kind"] == "run.committed"}):
         rows = _first_and_last(conn, feed)
         astray = rows[rows["place"] != rows["last_place"]]
@@ -97,7 +97,7 @@ def _changed_places(conn: sa.Connection, key: bytes, events: list[dict[str, Any]
             if event["kind"] == "run.committed" and event["feed"] == feed:
                 part = by_seq.get(event["seq"], rows.iloc[:0])
                 decided = zip(part["record_id"], part["first_hash"], part["first_place"], strict=True)
-                if json.loads(event["body"])["decisions"] != chain.digest(key, decided):
+                if json.loads(event["body"])["decisions"] != chain.rows_digest(key, decided):
                     yield event["seq"], f"the decisions that event {event['seq']} stored were changed afterwards"
 
 

@@ -1,16 +1,96 @@
-"""Move many rows at once: frames into tables by the fastest road of each database, and look-ups by many ids."""
+"""Move many rows at once, as a database can keep them: frames into and out of tables, bounded keys, finite JSON."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-__all__ = ["Query", "fetch_frame", "insert_frame", "insert_missing", "is_one_of", "select_many"]
+__all__ = [
+    "MAX_KEY",
+    "Query",
+    "bounded_key",
+    "bounded_keys",
+    "fetch_frame",
+    "from_json",
+    "insert_frame",
+    "insert_missing",
+    "is_one_of",
+    "select_many",
+    "to_json",
+]
+
+
+MAX_KEY = 256
+"""Characters; database indexes take no longer keys."""
+
+
+def bounded_key(name: str) -> str:
+    """Return `name` if it can be kept as it is, else its beginning and a hash of the whole.
+
+    >>> fit_name("user-7")
+    'user-7'
+    """
+    if len(name) <= MAX_KEY and "\0" not in name:
+        return name
+    mark = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{name[: MAX_KEY - 33]}~{mark}".replace("\0", "␀")
+
+
+def bounded_keys(names: pd.Series) -> pd.Series:
+    """Return a column of names with those that cannot be kept replaced by `bounded_key`; the rest is untouched."""
+    if names.empty or names.isna().all():
+        return names
+    text = names.astype("str")
+    odd = (text.str.len() > MAX_KEY) | text.str.contains("\0", regex=False)
+    odd = odd.fillna(False).astype(bool)
+    return text.where(~odd, text[odd].map(bounded_key)) if odd.any() else text
+
+
+_MAX_TEXT = 500
+_MAX_ITEMS = 200
+_MAX_DEPTH = 8
+
+
+def to_json(value: Any, *, bounded: bool = True) -> str:
+    """Return `value` as JSON: numbers that are not finite become null; with `bounded`, long text and lists are cut."""
+    limits = (_MAX_TEXT, _MAX_ITEMS) if bounded else (None, None)
+    return json.dumps(_jsonable(value, *limits, _MAX_DEPTH), sort_keys=True, separators=(",", ":"))
+
+
+def from_json(text: str) -> Any:
+    """Return what `to_json` wrote."""
+    return json.loads(text)
+
+
+def _jsonable(value: Any, text: int | None, items: int | None, depth: int) -> Any:
+    match value:
+        case None | bool() | int():
+            return value if value is None or isinstance(value, bool) else int(value)
+        case str():
+            return value if text is None or len(value) <= text else value[:text] + "…"
+        case float():
+            return float(value) if math.isfinite(value) else None
+        case Mapping() | list() | tuple() | set() | frozenset() if depth == 0:
+            return "…"
+        case Mapping():
+            return {str(k): _jsonable(v, text, items, depth - 1) for k, v in list(value.items())[:items]}
+        case set() | frozenset():
+            return _jsonable(sorted(value, key=str), text, items, depth)
+        case list() | tuple():
+            return [_jsonable(v, text, items, depth - 1) for v in value[:items]]
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return _jsonable(value.tolist(), text, items, depth - 1)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return str(value)[:_MAX_TEXT]
+
 
 Query = sa.Select[*tuple[Any, ...]]
 """A SELECT of any columns."""
@@ -23,11 +103,11 @@ def insert_frame(conn: sa.Connection, table: sa.Table, frame: pd.DataFrame) -> N
     if frame.empty:
         return
     names = [column.name for column in table.columns if column.name in frame.columns]
-    values = [_values(frame[name]) for name in names]
+    values = [_bindable_values(frame[name]) for name in names]
     quote = conn.dialect.identifier_preparer.quote
     columns = ", ".join(quote(name) for name in names)
     if conn.dialect.name == "postgresql":
-        _copy(conn, f"COPY {quote(table.name)} ({columns}) FROM STDIN", values)
+        _copy_rows(conn, f"COPY {quote(table.name)} ({columns}) FROM STDIN", values)
         return
     marks = ", ".join("?" * len(names))
     statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"  # noqa: S608  names are our own
@@ -72,14 +152,14 @@ def fetch_frame(conn: sa.Connection, query: Query) -> pd.DataFrame:
     kinds = [column.type for column in query.selected_columns]
     names = [column.name for column in query.selected_columns]
     cells: Iterator[tuple[Any, ...]] = zip(*rows, strict=True) if rows else iter([()] * len(names))
-    return pd.DataFrame({n: _series(c, k) for n, c, k in zip(names, cells, kinds, strict=True)}, columns=names)
+    return pd.DataFrame({n: _typed_series(c, k) for n, c, k in zip(names, cells, kinds, strict=True)}, columns=names)
 
 
-def _series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series:
-    from poison_guard.store.tables import Moment
+def _typed_series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series:
+    from poison_guard.store.tables import UtcTime
 
     match kind:
-        case Moment():
+        case UtcTime():
             return pd.Series(pd.to_datetime(list(cells), utc=True), dtype="datetime64[us, UTC]")
         case sa.Boolean():
             return pd.Series(list(cells), dtype=bool)
@@ -91,21 +171,21 @@ def _series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series:
             return pd.Series(list(cells), dtype="str")
 
 
-def _values(column: pd.Series) -> list[Any]:
+def _bindable_values(column: pd.Series) -> list[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         whole = column.astype("datetime64[us, UTC]").astype("int64")
-        return _with_none(whole, column)
+        return _none_for_missing(whole, column)
     if column.dtype.kind in "iufb" and not column.isna().any():
         return np.asarray(column).tolist()
-    return _with_none(column, column)
+    return _none_for_missing(column, column)
 
 
-def _with_none(values: pd.Series, column: pd.Series) -> list[Any]:
+def _none_for_missing(values: pd.Series, column: pd.Series) -> list[Any]:
     cells = values.astype(object).to_numpy()
     return [cell if there else None for cell, there in zip(cells, column.notna().to_numpy(), strict=True)]
 
 
-def _copy(conn: sa.Connection, statement: str, values: list[list[Any]]) -> None:
+def _copy_rows(conn: sa.Connection, statement: str, values: list[list[Any]]) -> None:
     raw = conn.connection.cursor()
     with raw.copy(statement) as copy:
         for row in zip(*values, strict=True):

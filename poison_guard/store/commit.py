@@ -15,14 +15,11 @@ import sqlalchemy as sa
 from poison_guard.config import Contract, Mode
 from poison_guard.errors import StaleStateError
 from poison_guard.records import Decided, ObjectRef, Place, Reason
-from poison_guard.store import bulk, chain, ledger, places, quarantine, recalls, snapshots, tables, verified
-from poison_guard.store.clock import moment
-from poison_guard.store.engine import Store
-from poison_guard.store.intake import Lookup, sort_intake
-from poison_guard.store.manifests import add_files
-from poison_guard.store.names import fit_names
-from poison_guard.store.plain import to_json
-from poison_guard.store.plan import Plan, make_plan
+from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, status, tables
+from poison_guard.store.bulk import bounded_keys, to_json
+from poison_guard.store.commit_plan import CommitPlan, Lookup, classify_rows, plan_commit
+from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.lake import add_files
 from poison_guard.store.rows import campaign_rows, item_rows, record_rows
 from poison_guard.store.runs import Run, load_run_in
 
@@ -55,37 +52,37 @@ def commit_run(
         if load_run_in(conn, run.run_id).status == "committed":
             return load_run_in(conn, run.run_id).counts
         rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
-        before = _known(conn, contract.name, rows)
-        intake = sort_intake(rows, _lookup(conn, contract.name), revisions=contract.data.revisions)
-    plan = make_plan(store, run, contract, intake, records, unreadable, decided, repeats)
+        before = _known_records(conn, contract.name, rows)
+        intake = classify_rows(rows, _lookup(conn, contract.name), revisions=contract.data.revisions)
+    plan = plan_commit(store, run, contract, intake, records, unreadable, decided, repeats)
     with store.write() as conn:
         seq = chain.next_seq(conn)
         current = load_run_in(conn, run.run_id)
         if current.status == "committed":
             return current.counts
         _check_pin(conn, current, run)
-        if not _known(conn, contract.name, rows).equals(before):
+        if not _known_records(conn, contract.name, rows).equals(before):
             raise StaleStateError("a reviewer decided some of these records meanwhile; score the batch again and retry")
-        at = moment(now)
+        at = utc_or_now(now)
         _write_records(conn, contract.name, run.run_id, plan, seq=seq, at=at)
         _write_findings(conn, contract, run.run_id, plan, decided, seq=seq, at=at)
         _note_controls(conn, contract, plan, controls, decided.near_controls, seq=seq, at=at)
         _write_schema(conn, run, decided, seq=seq)
         _write_objects(conn, run, objects, seq=seq)
-        back = _take_back(conn, contract, run, decided, seq=seq, at=at)
+        back = _recall_late(conn, contract, run, decided, seq=seq, at=at)
         counts = {**plan.counts, "recalled": len(back)}
-        notes = (*decided.notes, *_told(back))
-        _finish(store, conn, run, plan, decided, counts=counts, notes=notes, cost=cost, at=at)
-        _revoke(store, conn, contract.name, back, at=at)
+        notes = (*decided.notes, *_recall_notes(back))
+        _write_marker(store, conn, run, plan, decided, counts=counts, notes=notes, cost=cost, at=at)
+        _revoke_snapshots(store, conn, contract.name, back, at=at)
     return counts
 
 
 def _lookup(conn: sa.Connection, feed: str) -> Lookup:
-    return lambda ids: places.find(conn, feed, ids)
+    return lambda ids: status.find_status(conn, feed, ids)
 
 
-def _known(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> pd.DataFrame:
-    found = places.find(conn, feed, rows["record_id"])
+def _known_records(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> pd.DataFrame:
+    found = status.find_status(conn, feed, rows["record_id"])
     return found[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
 
 
@@ -97,7 +94,7 @@ def _check_pin(conn: sa.Connection, current: Run, run: Run) -> None:
         )
 
 
-def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: Plan, *, seq: int, at: dt.datetime) -> None:
+def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, *, seq: int, at: dt.datetime) -> None:
     first = add_files(conn, feed, plan.files, run_id=run_id, seq=seq)
     rows = plan.rows.assign(feed=feed, run_id=run_id, seq=seq, file_id=plan.rows["file"] + first)
     is_revised = rows["record_id"].isin(plan.revised)
@@ -112,8 +109,13 @@ def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: Plan, *, s
 
 def _revise(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> None:
     """Put new contents in the place of old ones; the move keeps what was there."""
-    old = places.find(conn, feed, rows["record_id"]).set_index("record_id").reindex(rows["record_id"]).reset_index()
-    places.move(conn, feed, old.assign(to_place=rows["place"].to_numpy(), to_verdict=0), seq=seq)
+    old = (
+        status.find_status(conn, feed, rows["record_id"])
+        .set_index("record_id")
+        .reindex(rows["record_id"])
+        .reset_index()
+    )
+    status.move_records(conn, feed, old.assign(to_place=rows["place"].to_numpy(), to_verdict=0), seq=seq)
     c = tables.records.c
     gone = bulk.is_one_of(conn, c.record_id, rows["record_id"].tolist())
     conn.execute(sa.delete(tables.records).where(c.feed == feed, gone))
@@ -125,8 +127,13 @@ def _decide_again(conn: sa.Connection, feed: str, run_id: str, again: pd.DataFra
     moved = again[again["place"] != Place.STAGED.value]
     if moved.empty:
         return
-    old = places.find(conn, feed, moved["record_id"]).set_index("record_id").reindex(moved["record_id"]).reset_index()
-    places.move(conn, feed, old.assign(to_place=moved["place"].to_numpy(), to_verdict=0), seq=seq)
+    old = (
+        status.find_status(conn, feed, moved["record_id"])
+        .set_index("record_id")
+        .reindex(moved["record_id"])
+        .reset_index()
+    )
+    status.move_records(conn, feed, old.assign(to_place=moved["place"].to_numpy(), to_verdict=0), seq=seq)
     c = tables.records.c
     values = {name: sa.bindparam(f"new_{name}") for name in ("action", "risk", "campaign_id")}
     statement = (
@@ -146,19 +153,26 @@ def _decide_again(conn: sa.Connection, feed: str, run_id: str, again: pd.DataFra
     )
 
 
-def _hold_contested(conn: sa.Connection, feed: str, plan: Plan, *, seq: int) -> pd.DataFrame:
+def _hold_contested(conn: sa.Connection, feed: str, plan: CommitPlan, *, seq: int) -> pd.DataFrame:
     """Quarantine stored records whose id came again with other content; return their queue entries."""
     mine = {*plan.rows["record_id"], *plan.again["record_id"]}
-    old = places.find(conn, feed, [name for name in plan.contested if name not in mine])
+    old = status.find_status(conn, feed, [name for name in plan.contested if name not in mine])
     old = old[old["place"].isin([Place.ACCEPTED.value, Place.STAGED.value])]
     if old.empty:
         return plan.queue.iloc[:0]
-    places.move(conn, feed, old.assign(to_place=Place.QUARANTINED.value, to_verdict=old["verdict"]), seq=seq)
+    status.move_records(conn, feed, old.assign(to_place=Place.QUARANTINED.value, to_verdict=old["verdict"]), seq=seq)
     return quarantine.entries(old.assign(place=Place.QUARANTINED.value, risk=1.0), set())
 
 
 def _write_findings(
-    conn: sa.Connection, contract: Contract, run_id: str, plan: Plan, decided: Decided, *, seq: int, at: dt.datetime
+    conn: sa.Connection,
+    contract: Contract,
+    run_id: str,
+    plan: CommitPlan,
+    decided: Decided,
+    *,
+    seq: int,
+    at: dt.datetime,
 ) -> None:
     feed = contract.name
     bulk.insert_frame(conn, tables.evidence, plan.evidence.assign(feed=feed, run_id=run_id))
@@ -173,10 +187,10 @@ def _write_findings(
         bulk.insert_frame(conn, tables.items, item_rows(decided.items).assign(feed=feed, seq=seq))
     deltas = _ledger_deltas(plan, decided.sources)
     if deltas is not None:
-        ledger.add_deltas(conn, deltas, namespace=contract.namespace, feed=feed, seq=seq)
+        ground_truth.add_ledger_deltas(conn, deltas, namespace=contract.namespace, feed=feed, seq=seq)
 
 
-def _ledger_deltas(plan: Plan, sources: pd.DataFrame) -> pd.DataFrame | None:
+def _ledger_deltas(plan: CommitPlan, sources: pd.DataFrame) -> pd.DataFrame | None:
     """Return what this run adds to the ledger: how many new records each source sent, and what `sources` counted.
 
     A batch without a record that was not settled before adds nothing, so that repeated deliveries weigh once.
@@ -187,7 +201,7 @@ def _ledger_deltas(plan: Plan, sources: pd.DataFrame) -> pd.DataFrame | None:
     sent = spoken.groupby("source_id").agg(n=("record_id", "size"), first_seen=("received_at", "min"))
     names = [name for name in tables.LEDGER_COUNTS if name in sources.columns and name not in ("n", "blocked")]
     if names:
-        told = sources.assign(source_id=fit_names(sources["source_id"])).groupby("source_id")[names].sum()
+        told = sources.assign(source_id=bounded_keys(sources["source_id"])).groupby("source_id")[names].sum()
         sent = sent.join(told, how="outer")
     if sent.empty:
         return None
@@ -198,7 +212,7 @@ def _ledger_deltas(plan: Plan, sources: pd.DataFrame) -> pd.DataFrame | None:
 def _note_controls(
     conn: sa.Connection,
     contract: Contract,
-    plan: Plan,
+    plan: CommitPlan,
     controls: pd.DataFrame | None,
     near: pd.DataFrame,
     *,
@@ -207,30 +221,30 @@ def _note_controls(
 ) -> None:
     if controls is not None and len(controls):
         new = plan.rows[plan.rows["readable"] & ~plan.rows["record_id"].isin(plan.revised)]
-        rows = verified.on_controls(pd.concat([new, plan.again], ignore_index=True), controls, near)
+        rows = ground_truth.control_verdicts(pd.concat([new, plan.again], ignore_index=True), controls, near)
         who = {"feed": contract.name, "namespace": contract.namespace}
-        verified.note(conn, rows, **who, kind=verified.CONTROL, seq=seq, at=at)
+        ground_truth.note_verdicts(conn, rows, **who, kind=ground_truth.CONTROL, seq=seq, at=at)
 
 
-def _take_back(
+def _recall_late(
     conn: sa.Connection, contract: Contract, run: Run, decided: Decided, *, seq: int, at: dt.datetime
 ) -> pd.DataFrame:
     """Take back what was accepted before of campaigns that show now; a feed that is only observed holds nothing."""
     if decided.recalls.empty:
         return decided.recalls
     if contract.mode is Mode.OBSERVE:
-        recalls.mark_late(conn, contract.name, run.run_id, decided, seq=seq)
+        status.mark_late(conn, contract.name, run.run_id, decided, seq=seq)
         return decided.recalls.iloc[:0]
-    return recalls.take_back(conn, contract.name, run.run_id, decided, seq=seq, at=at)
+    return status.recall_late(conn, contract.name, run.run_id, decided, seq=seq, at=at)
 
 
-def _told(back: pd.DataFrame) -> tuple[Reason, ...]:
+def _recall_notes(back: pd.DataFrame) -> tuple[Reason, ...]:
     """Return the note on what was taken back, a campaign a note."""
     sizes = back.groupby("campaign_id").size()
     return tuple(Reason("took_back", {"n_records": int(n), "campaign_id": name}) for name, n in sizes.items())
 
 
-def _revoke(store: Store, conn: sa.Connection, feed: str, back: pd.DataFrame, *, at: dt.datetime) -> None:
+def _revoke_snapshots(store: Store, conn: sa.Connection, feed: str, back: pd.DataFrame, *, at: dt.datetime) -> None:
     """Revoke the snapshots that hold what was taken back; the event follows the commit's."""
     if len(back):
         why = f"{len(back)} records taken back with {', '.join(sorted(back['campaign_id'].unique())[:5])}"
@@ -258,11 +272,11 @@ def _write_objects(conn: sa.Connection, run: Run, objects: Sequence[ObjectRef], 
     bulk.insert_missing(conn, tables.objects, rows)
 
 
-def _finish(
+def _write_marker(
     store: Store,
     conn: sa.Connection,
     run: Run,
-    plan: Plan,
+    plan: CommitPlan,
     decided: Decided,
     *,
     counts: Mapping[str, int],
@@ -275,12 +289,14 @@ def _finish(
     decisions = zip(*(new[name].tolist() for name in ("record_id", "content_hash", "place")), strict=True)
     body = {
         "counts": counts,
-        "decisions": chain.digest(store.key, decisions),
+        "decisions": chain.rows_digest(store.key, decisions),
         "files": [file.sha256 for _, file in plan.files],
         "policy": run.policy_hash,
         "state_version": run.state_version,
     }
-    seq = chain.seal(conn, store.key, kind="run.committed", at=at, body=body, feed=run.feed, run_id=run.run_id)
+    seq = chain.append_with_digests(
+        conn, store.key, kind="run.committed", at=at, body=body, feed=run.feed, run_id=run.run_id
+    )
     conn.execute(sa.update(tables.feeds).where(tables.feeds.c.name == run.feed).values(last_seq=seq))
     conn.execute(
         sa.update(tables.runs)

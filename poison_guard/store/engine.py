@@ -1,25 +1,99 @@
-"""Open the store: one database, one lake, one key; every failure is one sentence without a password."""
+"""Open the store: one database, one lake, one key, one clock.
+
+Opening brings the database to this version's tables. Only `utc_or_now` looks at the clock; everything else is given
+the time. Every failure is one sentence without a password; Alembic is imported only when there is something to
+migrate.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from poison_guard.config import Settings
-from poison_guard.errors import BusyError, ConfigError, StoreError, TamperError
+from poison_guard.errors import BusyError, ConfigError, StoreError, TamperError, UsageError
 from poison_guard.store import tables
-from poison_guard.store.chain import seal_head
+from poison_guard.store.chain import head_mac
 from poison_guard.store.lake import Lake
-from poison_guard.store.migrate import is_current, migrate
 
-__all__ = ["Store", "open_store", "sqlite_file"]
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+__all__ = [
+    "TABLES_REVISION",
+    "Store",
+    "alembic_config",
+    "is_current",
+    "migrate",
+    "open_store",
+    "sqlite_file",
+    "utc_or_now",
+]
+
+
+def utc_or_now(now: dt.datetime | None) -> dt.datetime:
+    """Return `now` in UTC, or the time of day where it is None; `UsageError` for a time without a zone."""
+    if now is None:
+        return dt.datetime.now(dt.UTC)
+    if now.tzinfo is None:
+        raise UsageError(f"times need a zone, got {now.isoformat()}")
+    return now.astimezone(dt.UTC)
+
+
+TABLES_REVISION = "0004"
+"""Newest revision in ``migrations/versions``; a test holds the two together."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 0x706F69736F6E  # any number all writers agree on
+
+
+def is_current(conn: sa.Connection) -> bool:
+    """Whether the store has this version's tables."""
+    return _revision(conn) == TABLES_REVISION
+
+
+def migrate(conn: sa.Connection) -> None:
+    """Upgrade the store inside the transaction of `conn`; `StoreError` when a newer version wrote it."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    if is_current(conn):
+        return
+    from alembic import command
+    from alembic.util import CommandError
+
+    config = alembic_config()
+    config.attributes["connection"] = conn
+    try:
+        command.upgrade(config, "head")
+    except CommandError:
+        raise StoreError(
+            "the store was made by a newer version of poison-guard (its tables are at "
+            f"{_revision(conn)}, this version knows {TABLES_REVISION}); upgrade poison-guard"
+        ) from None
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration with the migrations shipped in this package."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _revision(conn: sa.Connection) -> str | None:
+    if not sa.inspect(conn).has_table("alembic_version"):
+        return None
+    return conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
 
 _WAIT_SECONDS = 60
 
@@ -40,13 +114,13 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Yield a connection that only reads."""
-        with _told(self.engine, self.shown), self.engine.connect() as conn:
+        with _driver_errors(self.engine, self.shown), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Yield a connection in one transaction: all of it is stored at the end, or none of it."""
-        with _told(self.engine, self.shown), self.engine.connect() as conn:
+        with _driver_errors(self.engine, self.shown), self.engine.connect() as conn:
             writer = conn.execution_options(guard_writes=True)
             with writer.begin():
                 yield writer
@@ -66,7 +140,7 @@ class Store:
 
 def open_store(settings: Settings) -> Store:
     """Open the store of a home, making and migrating it as needed; `StoreError` says what cannot be reached."""
-    engine = _engine(settings.store_url)
+    engine = _make_engine(settings.store_url)
     store = Store(engine=engine, lake=Lake(settings.lake_url), key=settings.key())
     try:
         with store.read() as conn:
@@ -85,38 +159,38 @@ def open_store(settings: Settings) -> Store:
 def _check_key(conn: sa.Connection, key: bytes, settings: Settings) -> None:
     """Refuse a key that the chain was not written with: what it would seal could never be verified again."""
     head = conn.execute(sa.select(tables.chain.c.seq, tables.chain.c.hash, tables.chain.c.mac)).first()
-    if head is not None and head.seq and not hmac.compare_digest(seal_head(key, head.seq, head.hash), head.mac):
+    if head is not None and head.seq and not hmac.compare_digest(head_mac(key, head.seq, head.hash), head.mac):
         raise TamperError(
             f"the key in {settings.key_file} (or POISON_GUARD_KEY) is not the one this store was written with, or the "
             "head of its audit chain was changed; restore the key from a backup"
         )
 
 
-def _engine(text: str) -> sa.Engine:
+def _make_engine(text: str) -> sa.Engine:
     try:
         url = sa.make_url(text)
     except sa.exc.ArgumentError:
         raise ConfigError("the store URL cannot be read; write sqlite:///PATH or postgresql://USER@HOST/NAME") from None
     match url.get_backend_name():
         case "sqlite":
-            return _sqlite(url)
+            return _sqlite_engine(url)
         case "postgresql" | "postgres":
-            return _postgres(url)
+            return _postgres_engine(url)
         case other:
             raise ConfigError(f"the store must be sqlite or postgresql, got {other!r}")
 
 
-def _sqlite(url: sa.URL) -> sa.Engine:
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigError("the store needs a file: write sqlite:///PATH")
-    folder = _file_of(url.database).parent
+    folder = _sqlite_path(url.database).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"the folder {folder} of the store cannot be made: {error.strerror}") from None
     engine = sa.create_engine(url, connect_args={"timeout": _WAIT_SECONDS, "isolation_level": None})
     sa.event.listen(engine, "connect", _set_pragmas)
-    sa.event.listen(engine, "begin", _begin)
+    sa.event.listen(engine, "begin", _begin_transaction)
     return engine
 
 
@@ -126,10 +200,10 @@ def sqlite_file(text: str) -> Path | None:
         url = sa.make_url(text)
     except sa.exc.ArgumentError:
         return None  # opening it says what is wrong
-    return _file_of(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    return _sqlite_path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def _file_of(database: str) -> Path:
+def _sqlite_path(database: str) -> Path:
     return Path(database.removeprefix("file:").partition("?")[0] if database.startswith("file:") else database)
 
 
@@ -138,13 +212,13 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin(conn: sa.Connection) -> None:
+def _begin_transaction(conn: sa.Connection) -> None:
     """Take SQLite's write lock at the start of a writing transaction, so that it never fails half-way for a reader."""
     writes = conn.get_execution_options().get("guard_writes", False)
     conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _postgres(url: sa.URL) -> sa.Engine:
+def _postgres_engine(url: sa.URL) -> sa.Engine:
     try:
         return sa.create_engine(
             url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10}, pool_pre_ping=True
@@ -156,19 +230,19 @@ def _postgres(url: sa.URL) -> sa.Engine:
 
 
 @contextmanager
-def _told(engine: sa.Engine, shown: str) -> Iterator[None]:
+def _driver_errors(engine: sa.Engine, shown: str) -> Iterator[None]:
     """Turn what the database driver raises into one sentence."""
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise _sentence(error.orig or error, shown) from None
+        raise _store_error(error.orig or error, shown) from None
     except engine.dialect.loaded_dbapi.Error as error:
-        raise _sentence(error, shown) from None
+        raise _store_error(error, shown) from None
     except sa.exc.TimeoutError:
         raise BusyError(f"the store {shown} has no free connection; try again") from None
 
 
-_SENTENCES = {
+_SENTENCE_BY_ERROR = {
     "database or disk is full": "the disk is full; free some space and run the command again",
     "readonly database": "it is read-only; allow writing to the file and its folder",
     "unable to open database file": "the file cannot be opened; check that its folder exists and can be written",
@@ -177,11 +251,11 @@ _SENTENCES = {
 }
 
 
-def _sentence(error: BaseException, shown: str) -> StoreError:
+def _store_error(error: BaseException, shown: str) -> StoreError:
     text = str(error)
     if "database is locked" in text:
         return BusyError(f"the store {shown} was locked by another process for {_WAIT_SECONDS} s; try again")
-    for part, sentence in _SENTENCES.items():
+    for part, sentence in _SENTENCE_BY_ERROR.items():
         if part in text:
             return StoreError(f"the store {shown} cannot be used: {sentence}")
     line = (text.splitlines() or [type(error).__name__])[0][:300]

@@ -1,4 +1,4 @@
-"""Gather the facts that a run's report and the status page show."""
+"""Facts as people are shown them: campaigns, everything about one record, a run's report, a feed's status."""
 
 from __future__ import annotations
 
@@ -10,15 +10,119 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard.store import bulk, campaigns, quarantine, tables, trusted
+from poison_guard.errors import NotFoundError
+from poison_guard.store import bulk, quarantine, tables, trusted
+from poison_guard.store.bulk import bounded_key, from_json
 from poison_guard.store.engine import Store
-from poison_guard.store.plain import from_json
+from poison_guard.store.lake import file_rows
 from poison_guard.store.reading import count_places
 from poison_guard.store.runs import list_runs, load_run
 
-__all__ = ["feed_facts", "load_policy", "run_facts"]
+__all__ = ["evidence_of", "explain", "feed_facts", "list_campaigns", "load_campaign", "load_policy", "run_facts"]
 
-_BINS = 20
+
+def list_campaigns(store: Store, feed: str, *, run_id: str | None = None, limit: int | None = None) -> pd.DataFrame:
+    """Return campaigns, largest first, with the number of their records in each place (``accepted``, ``held``, …).
+
+    `held` counts what waits for a decision: quarantined, staged or recalled.
+    """
+    c, r = tables.campaigns.c, tables.records.c
+    places = {"accepted": ("accepted",), "rejected": ("rejected",), "held": ("quarantined", "staged", "recalled")}
+    counts = [sa.func.count(sa.case((r.place.in_(names), 1))).label(label) for label, names in places.items()]
+    columns = [column for column in tables.campaigns.c if column.name != "seq"]
+    query = (
+        sa.select(*columns, *counts)
+        .join_from(
+            tables.campaigns, tables.records, sa.and_(c.feed == r.feed, c.campaign_id == r.campaign_id), isouter=True
+        )
+        .where(c.feed == feed)
+        .group_by(*columns)
+        .order_by(c.n_records.desc(), c.campaign_id)
+    )
+    if run_id is not None:
+        query = query.where(c.run_id == run_id)
+    with store.read() as conn:
+        frame = bulk.fetch_frame(conn, query if limit is None else query.limit(limit))
+    return frame.assign(args=[from_json(text) for text in frame["args"]])
+
+
+def load_campaign(store: Store, feed: str, campaign_id: str) -> dict[str, Any]:
+    """Return one campaign as a mapping; `NotFoundError` when the feed has none of that id."""
+    c = tables.campaigns.c
+    with store.read() as conn:
+        row = conn.execute(sa.select(tables.campaigns).where(c.feed == feed, c.campaign_id == campaign_id)).first()
+    if row is None:
+        raise NotFoundError(f"there is no campaign {campaign_id!r} in {feed}; `poison-guard review list` shows them")
+    return {**row._asdict(), "args": from_json(row.args)}
+
+
+def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
+    """Return the facts of one record; `NotFoundError` when the feed has none of that id.
+
+    Keys: ``record`` (its row), ``payload`` (column to value; of an unreadable row what could be saved of it),
+    ``evidence`` (list of ``signal, level, p, code, args, run_id``, most suspicious first), ``campaign`` (with
+    ``others``, how many more records it has) or None, ``history`` (list of ``seq, at, kind, actor, reason, from_place,
+    to_place``), ``queue`` (its entry) or None.
+    """
+    name = bounded_key(record_id)
+    c = tables.records.c
+    with store.read() as conn:
+        found = bulk.fetch_frame(conn, sa.select(tables.records).where(c.feed == feed, c.record_id == name))
+        if found.empty:
+            raise NotFoundError(f"there is no record {record_id!r} in {feed}")
+        record = _plain_mapping(found.iloc[0])
+        file = file_rows(conn, [record["file_id"]]).iloc[0]
+        history = _history(conn, feed, name, first=record["seq"])
+        queue = conn.execute(
+            sa.select(tables.queue).where(tables.queue.c.feed == feed, tables.queue.c.record_id == name)
+        ).first()
+    group = record["campaign_id"]
+    campaign = None if group is None else load_campaign(store, feed, group)
+    if campaign is not None:
+        campaign["others"] = campaign["n_records"] - 1
+    payload = store.lake.read_frame(file["path"], sha256=file["sha256"])
+    return {
+        "record": record,
+        "payload": _plain_mapping(payload[payload["record_id"] == name].iloc[0]),
+        "evidence": evidence_of(store, feed, [name]).drop(columns=["feed", "record_id"]).to_dict("records"),
+        "campaign": campaign,
+        "history": history,
+        "queue": None if queue is None else queue._asdict(),
+    }
+
+
+def evidence_of(store: Store, feed: str, record_ids: list[str]) -> pd.DataFrame:
+    """Return the stored evidence of records, most suspicious first; `args` are mappings again."""
+    c = tables.evidence.c
+    with store.read() as conn:
+        query = sa.select(tables.evidence).where(c.feed == feed)
+        frame = bulk.select_many(conn, query, c.record_id, [bounded_key(i) for i in record_ids])
+    frame = frame.assign(args=[from_json(text) for text in frame["args"]])
+    return frame.sort_values(["p", "signal", "code"], kind="stable", ignore_index=True)
+
+
+def _history(conn: sa.Connection, feed: str, name: str, *, first: int) -> list[dict[str, Any]]:
+    m, e, r = tables.moves.c, tables.events.c, tables.reviews.c
+    query = (
+        sa.select(e.seq, e.at, e.kind, e.actor, r.reason, m.from_place, m.to_place)
+        .select_from(tables.events)
+        .outerjoin(tables.moves, sa.and_(m.feed == feed, m.record_id == name, m.seq == e.seq))
+        .outerjoin(tables.reviews, r.seq == e.seq)
+        .where(sa.or_(e.seq == first, m.seq.is_not(None)))
+        .order_by(e.seq)
+    )
+    return [row._asdict() for row in conn.execute(query)]
+
+
+def _plain_mapping(row: pd.Series) -> dict[str, Any]:
+    return {str(k): None if pd.api.types.is_scalar(v) and pd.isna(v) else _python_scalar(v) for k, v in row.items()}
+
+
+def _python_scalar(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") and not hasattr(value, "__len__") else value
+
+
+_RISK_BINS = 20
 _EXAMPLES = 3
 
 
@@ -35,10 +139,10 @@ def run_facts(store: Store, run_id: str, *, sources: int = 200) -> dict[str, Any
         "run": dataclasses.asdict(run),
         "counts": dict(run.counts),
         "places": count_places(store, run.feed),
-        "reasons": _reasons(store, run_id),
-        "risk": _risk(store, run_id),
-        "campaigns": campaigns.list_campaigns(store, run.feed, run_id=run_id),
-        "sources": _sources(store, run_id, sources),
+        "reasons": _run_reasons(store, run_id),
+        "risk": _risk_histogram(store, run_id),
+        "campaigns": list_campaigns(store, run.feed, run_id=run_id),
+        "sources": _run_sources(store, run_id, sources),
         "trusted": trusted.count_trusted(store, run.feed),
         "measurements": dict(run.measurements),
         "notes": list(run.notes),
@@ -76,7 +180,7 @@ def feed_facts(store: Store, feed: str, *, now: dt.datetime, expire_days: int) -
     }
 
 
-def _reasons(store: Store, run_id: str) -> pd.DataFrame:
+def _run_reasons(store: Store, run_id: str) -> pd.DataFrame:
     c = tables.evidence.c
     query = (
         sa.select(c.code, c.signal, c.level, sa.func.count(c.record_id.distinct()).label("records"))
@@ -87,12 +191,13 @@ def _reasons(store: Store, run_id: str) -> pd.DataFrame:
     with store.read() as conn:
         frame = bulk.fetch_frame(conn, query)
         examples = [
-            _examples(conn, run_id, code, signal) for code, signal in zip(frame["code"], frame["signal"], strict=True)
+            _evidence_examples(conn, run_id, code, signal)
+            for code, signal in zip(frame["code"], frame["signal"], strict=True)
         ]
     return frame.assign(examples=pd.Series(examples, index=frame.index, dtype=object))
 
 
-def _examples(conn: sa.Connection, run_id: str, code: str, signal: str) -> list[dict[str, Any]]:
+def _evidence_examples(conn: sa.Connection, run_id: str, code: str, signal: str) -> list[dict[str, Any]]:
     c = tables.evidence.c
     query = (
         sa.select(c.record_id, c.args, c.p)
@@ -103,16 +208,16 @@ def _examples(conn: sa.Connection, run_id: str, code: str, signal: str) -> list[
     return [{"record_id": name, "args": from_json(args), "p": p} for name, args, p in conn.execute(query)]
 
 
-def _risk(store: Store, run_id: str) -> pd.DataFrame:
+def _risk_histogram(store: Store, run_id: str) -> pd.DataFrame:
     c = tables.records.c
     with store.read() as conn:
         rows = bulk.fetch_frame(conn, sa.select(c.place, c.risk).where(c.run_id == run_id))
-    edges = np.linspace(0.0, 1.0, _BINS + 1)
+    edges = np.linspace(0.0, 1.0, _RISK_BINS + 1)
     counts = {str(place): np.histogram(part, edges)[0] for place, part in rows.groupby("place")["risk"]}
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], **counts})
 
 
-def _sources(store: Store, run_id: str, limit: int) -> pd.DataFrame:
+def _run_sources(store: Store, run_id: str, limit: int) -> pd.DataFrame:
     c = tables.manifests.c
     with store.read() as conn:
         file = conn.execute(sa.select(c.path, c.sha256).where(c.run_id == run_id, c.lane == "sources")).first()

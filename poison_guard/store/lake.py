@@ -1,4 +1,7 @@
-"""The Parquet lake on fsspec: files are added, named by their content, and visible once a manifest lists them."""
+"""The Parquet lake on fsspec, and the manifest of its files that count.
+
+Files are added, named by their content, and visible from the moment their manifest row is committed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,10 +17,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 
 from poison_guard.errors import StoreError, TamperError, UsageError
+from poison_guard.store import bulk, tables
 
-__all__ = ["Lake", "LakeFile"]
+__all__ = ["Lake", "LakeFile", "add_files", "file_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +50,18 @@ class Lake:
             system, root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
             scheme = self.url.split("://", 1)[0]
-            raise StoreError(f"the lake cannot be opened as a `{scheme}` URL: {_line(error)}") from None
+            raise StoreError(f"the lake cannot be opened as a `{scheme}` URL: {_json_line(error)}") from None
         object.__setattr__(self, "_system", system)
         object.__setattr__(self, "_root", root.rstrip("/"))
 
     def write_frame(self, frame: pd.DataFrame, path: str) -> LakeFile:
         """Write `frame` as zstd Parquet at `path`, replacing what was there."""
-        body = _parquet(frame)
+        body = _parquet_bytes(frame)
         return self._put(path, body, len(frame), hashlib.sha256(body).hexdigest())
 
     def add_frame(self, frame: pd.DataFrame, folder: str) -> LakeFile:
         """Write `frame` into `folder` under a name made of its content, so that no later writer can change the file."""
-        body = _parquet(frame)
+        body = _parquet_bytes(frame)
         digest = hashlib.sha256(body).hexdigest()
         return self._put(f"{folder}/{digest[:24]}.parquet", body, len(frame), digest)
 
@@ -68,7 +73,7 @@ class Lake:
         try:
             table = pq.read_table(io.BytesIO(body), columns=None if columns is None else list(columns))
         except pa.ArrowException as error:
-            raise StoreError(f"{path} in the lake cannot be read: {_line(error)}") from None
+            raise StoreError(f"{path} in the lake cannot be read: {_json_line(error)}") from None
         return table.to_pandas()
 
     def exists(self, path: str) -> bool:
@@ -147,7 +152,7 @@ class Lake:
             raise self._trouble(path, "read", error) from None
 
     def _trouble(self, path: str, verb: str, error: OSError) -> StoreError:
-        return StoreError(f"{path or 'the lake'} in the lake cannot be {verb}: {error.strerror or _line(error)}")
+        return StoreError(f"{path or 'the lake'} in the lake cannot be {verb}: {error.strerror or _json_line(error)}")
 
 
 def _sync_folders(full: str, root: str) -> None:
@@ -162,9 +167,9 @@ def _sync_folders(full: str, root: str) -> None:
         folder = folder.parent
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def _parquet_bytes(frame: pd.DataFrame) -> bytes:
     """Return the frame as Parquet bytes: the same frame gives the same bytes."""
-    odd = {name: _plain(frame[name]) for name in frame.columns if frame[name].dtype == object}
+    odd = {name: _storable(frame[name]) for name in frame.columns if frame[name].dtype == object}
     table = pa.Table.from_pandas(frame.assign(**odd) if odd else frame, preserve_index=False)
     if any(pa.types.is_list(column.type) for column in table.schema):
         table = table.replace_schema_metadata(None)  # pandas cannot read back what it notes of lists
@@ -173,21 +178,56 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return sink.getvalue()
 
 
-def _plain(column: pd.Series) -> pd.Series:
+def _storable(column: pd.Series) -> pd.Series:
     """Return an object column as bytes where all values are, else as text (JSON for lists and dicts)."""
     present = column.dropna()
     if present.map(lambda value: isinstance(value, bytes | str)).all():
         kinds = set(present.map(type))
         if len(kinds) <= 1:
             return column
-    return column.map(_cell, na_action="ignore")
+    return column.map(_storable_cell, na_action="ignore")
 
 
-def _cell(value: Any) -> str:
+def _storable_cell(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
 
 
-def _line(error: BaseException) -> str:
+def _json_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def add_files(
+    conn: sa.Connection, feed: str, files: Sequence[tuple[str, LakeFile]], *, run_id: str | None, seq: int
+) -> int:
+    """Make ``(lane, file)`` visible and return the id of the first; the others follow it.
+
+    Ids are counted up under the chain's lock, so that a rolled-back commit leaves no gap.
+    """
+    last = conn.execute(sa.select(sa.func.max(tables.manifests.c.file_id))).scalar() or 0
+    rows = [
+        {
+            "file_id": last + 1 + i,
+            "feed": feed,
+            "run_id": run_id,
+            "lane": lane,
+            "path": file.path,
+            "rows": file.rows,
+            "size": file.size,
+            "sha256": file.sha256,
+            "seq": seq,
+        }
+        for i, (lane, file) in enumerate(files)
+    ]
+    if rows:
+        conn.execute(sa.insert(tables.manifests), rows)
+    return int(last) + 1
+
+
+def file_rows(conn: sa.Connection, file_ids: Iterable[int]) -> pd.DataFrame:
+    """Return ``file_id, lane, path, rows, sha256`` of the given files, in the order they were written."""
+    c = tables.manifests.c
+    wanted = [int(i) for i in file_ids]
+    query = sa.select(c.file_id, c.lane, c.path, c.rows, c.sha256).where(c.file_id.in_(wanted)).order_by(c.file_id)
+    return bulk.fetch_frame(conn, query)

@@ -16,14 +16,14 @@ import sqlalchemy as sa
 from poison_guard import __version__
 from poison_guard.config import Contract
 from poison_guard.records import MEMORY, Place, memory_columns
-from poison_guard.store import bulk, places, tables
+from poison_guard.store import bulk, status, tables
 from poison_guard.store.engine import Store
 
-__all__ = ["LANE", "load_memory", "nothing", "to_remember", "vector_space"]
+__all__ = ["LANE", "empty_memory", "load_memory", "memory_rows", "vector_space"]
 
 LANE = "memory"
-_KEPT = (Place.ACCEPTED.value, Place.QUARANTINED.value, Place.REJECTED.value, Place.RECALLED.value)
-_VECTOR = "vector."
+_REMEMBERED_PLACES = (Place.ACCEPTED.value, Place.QUARANTINED.value, Place.REJECTED.value, Place.RECALLED.value)
+_VECTOR_PREFIX = "vector."
 _TIMES = ("observed_at", "source_since", "received_at")
 
 
@@ -35,12 +35,12 @@ def vector_space(contract: Contract, trusted_hash: str) -> str:
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def to_remember(scored: pd.DataFrame, ids: pd.Series, contract: Contract, *, space: str, key: bytes) -> pd.DataFrame:
+def memory_rows(scored: pd.DataFrame, ids: pd.Series, contract: Contract, *, space: str, key: bytes) -> pd.DataFrame:
     """Return the file of a batch: `memory_columns` of the rows of `scored` whose id is among `ids`.
 
     At most ``policy.memory_rows``, drawn by keyed hash; vectors only where they can be compared later.
     """
-    columns = [name for name in memory_columns(scored.columns) if space or not name.startswith(_VECTOR)]
+    columns = [name for name in memory_columns(scored.columns) if space or not name.startswith(_VECTOR_PREFIX)]
     kept = scored.loc[scored["record_id"].isin(set(ids)), columns]
     secret = hashlib.blake2b(b"memory", key=key[:64], digest_size=8).hexdigest()
     drawn = pd.util.hash_array(kept["record_id"].to_numpy(object), hash_key=secret, categorize=False)
@@ -66,7 +66,7 @@ def load_memory(
     space = vector_space(contract, trusted_hash)
     parts: list[pd.DataFrame] = []
     left = contract.policy.memory_rows
-    for path, digest in _files(store, contract, version, received_at):
+    for path, digest in _memory_files(store, contract, version, received_at):
         if left <= 0:
             break
         part = store.lake.read_frame(path, sha256=digest)
@@ -76,24 +76,26 @@ def load_memory(
         left -= len(part)
         parts.append(part)
     if not parts:
-        return nothing()
+        return empty_memory()
     whole = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
     whole = whole[~whole["record_id"].isin(set(without))]
     with store.read() as conn:
-        found = places.as_of(conn, contract.name, places.find(conn, contract.name, whole["record_id"]), version)
+        found = status.status_as_of(
+            conn, contract.name, status.find_status(conn, contract.name, whole["record_id"]), version
+        )
     where = found.loc[found["verdict"] <= 0].set_index("record_id")["place"]
     whole = whole.assign(place=whole["record_id"].map(where).astype("str"))
-    return whole[whole["place"].isin(_KEPT)].sort_values("record_id", ignore_index=True)
+    return whole[whole["place"].isin(_REMEMBERED_PLACES)].sort_values("record_id", ignore_index=True)
 
 
-def nothing() -> pd.DataFrame:
+def empty_memory() -> pd.DataFrame:
     """Return the memory of a feed that has none."""
     return pd.DataFrame(
         {name: pd.Series([], dtype="datetime64[us, UTC]" if name in _TIMES else "str") for name in (*MEMORY, "place")}
     )
 
 
-def _files(store: Store, contract: Contract, version: int, received_at: dt.datetime) -> list[tuple[str, str]]:
+def _memory_files(store: Store, contract: Contract, version: int, received_at: dt.datetime) -> list[tuple[str, str]]:
     """Return path and SHA-256 of the files that may be remembered, the newest first."""
     m, r = tables.manifests.c, tables.runs.c
     since = received_at - dt.timedelta(days=contract.policy.memory_days)
@@ -111,5 +113,5 @@ def _files(store: Store, contract: Contract, version: int, received_at: dt.datet
 def _comparable(part: pd.DataFrame, space: str) -> pd.DataFrame:
     """Return a file's rows without vectors that were scaled by something else."""
     same = bool(space) and bool((part["space"] == space).all())
-    vectors = [] if same else [name for name in part.columns if name.startswith(_VECTOR)]
+    vectors = [] if same else [name for name in part.columns if name.startswith(_VECTOR_PREFIX)]
     return part.drop(columns=["space", "version", *vectors])

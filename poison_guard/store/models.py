@@ -1,4 +1,4 @@
-"""Models: what each was trained on and what it did, which one is a feed's champion, and how it got there."""
+"""Models: what each was trained on (a warm start included), its metrics, and which one is a feed's champion."""
 
 from __future__ import annotations
 
@@ -12,26 +12,73 @@ from typing import Any
 import sqlalchemy as sa
 
 from poison_guard.errors import ClosedError, NotFoundError, UsageError
-from poison_guard.store import chain, gate_events, lineage
-from poison_guard.store import tables_gate as t
-from poison_guard.store.clock import moment
-from poison_guard.store.engine import Store
-from poison_guard.store.plain import to_json
+from poison_guard.store import chain
+from poison_guard.store import gate_tables as t
+from poison_guard.store.admissions import require_unrevoked
+from poison_guard.store.bulk import to_json
+from poison_guard.store.engine import Store, utc_or_now
 from poison_guard.store.snapshots import find_snapshot
-from poison_guard.store.verdicts import standing_snapshot
 
 __all__ = [
     "Model",
     "add_model",
+    "ancestors",
     "champion",
+    "descendants",
+    "find_revoked_ancestor",
     "list_models",
     "load_model",
     "models_of",
     "promote",
-    "refuse",
+    "refuse_model",
+    "revoked_ancestor",
     "rollback",
     "set_metrics",
 ]
+
+
+def ancestors(conn: sa.Connection, model_id: str) -> list[tuple[str, str]]:
+    """Return ``(model, snapshot)`` of a model and of those it started from, itself first."""
+    found: dict[str, str] = {}
+    c, name = t.models.c, model_id
+    while name and name not in found:
+        row = conn.execute(sa.select(c.snapshot_id, c.config).where(c.model_id == name)).first()
+        if row is None:
+            break
+        found[name] = str(row.snapshot_id)
+        name = str(json.loads(row.config).get("warm") or "")
+    return list(found.items())
+
+
+def descendants(conn: sa.Connection, feeds: Iterable[str], model_ids: Iterable[str]) -> set[str]:
+    """Return the models of some feeds that started from one of `model_ids`, or from one that did; without these."""
+    c = t.models.c
+    rows = conn.execute(sa.select(c.model_id, c.config).where(c.feed.in_(sorted(set(feeds)))).order_by(c.seq))
+    roots = set(model_ids)
+    reached = set(roots)
+    for name, config in rows:  # a model is entered after the one it started from
+        if json.loads(config).get("warm") in reached:
+            reached.add(str(name))
+    return reached - roots
+
+
+def find_revoked_ancestor(store: Store, model_id: str) -> tuple[str, str, str] | None:
+    """Return `revoked_ancestor` of a model, read by itself."""
+    with store.read() as conn:
+        return revoked_ancestor(conn, model_id)
+
+
+def revoked_ancestor(conn: sa.Connection, model_id: str) -> tuple[str, str, str] | None:
+    """Return ``(model, snapshot, why)``: the nearest in a model's lineage whose snapshot was revoked; None if all hold.
+
+    The model itself comes first, so that what it was trained on is told before what it started from.
+    """
+    c = t.snapshots.c
+    for name, snapshot_id in ancestors(conn, model_id):
+        row = conn.execute(sa.select(c.revoked_seq, c.revoked_why).where(c.snapshot_id == snapshot_id)).first()
+        if row is not None and row.revoked_seq is not None:
+            return name, snapshot_id, str(row.revoked_why)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +126,8 @@ def add_model(
     told = to_json(dict(config), bounded=False)
     model_id = f"{snapshot_id}-{_config_hash(config, admitted=admission_seq is not None)[:8]}"
     with store.write() as conn:
-        seq, at = chain.next_seq(conn), moment(now)
-        known = _find(conn, model_id)
+        seq, at = chain.next_seq(conn), utc_or_now(now)
+        known = _find_model(conn, model_id)
         if known is not None:
             return known
         _check_admitted(conn, feed, snapshot_id, admission_seq)
@@ -89,10 +136,10 @@ def add_model(
         row |= {"status": status, "path": path, "sha256": sha256, "config": told, "metrics": "{}"}
         conn.execute(sa.insert(t.models), [{**row, "made_at": at, "seq": seq}])
         body = {"file": sha256, "admission": admission_seq}
-        gate_events.note(
+        chain.append_with_row_hashes(
             conn, store.key, kind="model.trained", at=at, feed=feed, table=t.models, ids=[model_id], body=body
         )
-        return _load(conn, model_id)
+        return _load_model(conn, model_id)
 
 
 def set_metrics(store: Store, model_id: str, metrics: Mapping[str, Any], now: dt.datetime | None = None) -> Model:
@@ -100,11 +147,11 @@ def set_metrics(store: Store, model_id: str, metrics: Mapping[str, Any], now: dt
     told = to_json(dict(metrics), bounded=False)
     with store.write() as conn:
         chain.next_seq(conn)
-        model = _load(conn, model_id)
+        model = _load_model(conn, model_id)
         if to_json(dict(model.metrics), bounded=False) == told:
             return model
         status = "evaluated" if model.status == "trained" else model.status
-        return _change(conn, store.key, model, "model.evaluated", moment(now), metrics=told, status=status)
+        return _update_model(conn, store.key, model, "model.evaluated", utc_or_now(now), metrics=told, status=status)
 
 
 def promote(store: Store, model_id: str, *, why: str, now: dt.datetime | None = None) -> Model:
@@ -115,23 +162,23 @@ def promote(store: Store, model_id: str, *, why: str, now: dt.datetime | None = 
     """
     with store.write() as conn:
         chain.next_seq(conn)
-        model = _load(conn, model_id)
+        model = _load_model(conn, model_id)
         if model.status == "champion":
             return model
         _check_promotable(conn, model)
-        return _crown(conn, store.key, model, kind="model.promoted", why=why, at=moment(now))
+        return _make_champion(conn, store.key, model, kind="model.promoted", why=why, at=utc_or_now(now))
 
 
-def refuse(store: Store, model_id: str, why: str, now: dt.datetime | None = None) -> Model:
+def refuse_model(store: Store, model_id: str, why: str, now: dt.datetime | None = None) -> Model:
     """Note that a model may not become champion, and why; `UsageError` for one that was, or is a measurement."""
     with store.write() as conn:
         chain.next_seq(conn)
-        model = _load(conn, model_id)
+        model = _load_model(conn, model_id)
         if model.status == "refused":
             return model
         if model.status not in ("trained", "evaluated"):
-            raise UsageError(f"{model_id} is {_told(model)}, so there is nothing to refuse")
-        return _change(conn, store.key, model, "model.refused", moment(now), status="refused", why=why)
+            raise UsageError(f"{model_id} is {_status_text(model)}, so there is nothing to refuse")
+        return _update_model(conn, store.key, model, "model.refused", utc_or_now(now), status="refused", why=why)
 
 
 def rollback(
@@ -146,15 +193,15 @@ def rollback(
         raise UsageError("a rollback is ordered by a named person with a reason; give both `by` and `reason`")
     with store.write() as conn:
         chain.next_seq(conn)
-        model = _load(conn, to)
+        model = _load_model(conn, to)
         if model.feed != feed:
             raise UsageError(f"{to} is a model of {model.feed}, not of {feed}")
         if model.status != "retired" or model.admission_seq is None or model.promoted_seq is None:
-            raise UsageError(f"{to} is {_told(model)}; only an earlier champion can be rolled back to")
+            raise UsageError(f"{to} is {_status_text(model)}; only an earlier champion can be rolled back to")
         if not force:
             _check_lineage(conn, to, "choose another champion, or force it")
         told = {"why": reason.strip(), "actor": by.strip()}
-        return _crown(conn, store.key, model, kind="model.rolled_back", at=moment(now), **told)
+        return _make_champion(conn, store.key, model, kind="model.rolled_back", at=utc_or_now(now), **told)
 
 
 def champion(store: Store, feed: str) -> Model | None:
@@ -166,7 +213,7 @@ def champion(store: Store, feed: str) -> Model | None:
 def load_model(store: Store, model_id: str) -> Model:
     """Return a model; `NotFoundError` when there is none of that id."""
     with store.read() as conn:
-        return _load(conn, model_id)
+        return _load_model(conn, model_id)
 
 
 def list_models(store: Store, feed: str, limit: int = 200) -> list[Model]:
@@ -174,7 +221,7 @@ def list_models(store: Store, feed: str, limit: int = 200) -> list[Model]:
     c = t.models.c
     query = sa.select(t.models).where(c.feed == feed).order_by(c.seq.desc()).limit(limit)
     with store.read() as conn:
-        return [_model(row) for row in conn.execute(query)]
+        return [_model_of_row(row) for row in conn.execute(query)]
 
 
 def models_of(store: Store, snapshot_ids: Iterable[str]) -> list[Model]:
@@ -185,7 +232,7 @@ def models_of(store: Store, snapshot_ids: Iterable[str]) -> list[Model]:
     c = t.models.c
     with store.read() as conn:
         used = _models_with(conn, c.snapshot_id, snapshot_ids)
-        also = lineage.descendants(conn, {m.feed for m in used}, [m.model_id for m in used]) if used else set()
+        also = descendants(conn, {m.feed for m in used}, [m.model_id for m in used]) if used else set()
         found = [*used, *_models_with(conn, c.model_id, also)]
     return sorted(found, key=lambda model: model.seq)
 
@@ -193,7 +240,7 @@ def models_of(store: Store, snapshot_ids: Iterable[str]) -> list[Model]:
 def _models_with(conn: sa.Connection, column: sa.ColumnElement[Any], values: Iterable[str]) -> list[Model]:
     ids = list(dict.fromkeys(values))
     return [
-        _model(row)
+        _model_of_row(row)
         for start in range(0, len(ids), 500)
         for row in conn.execute(sa.select(t.models).where(column.in_(ids[start : start + 500])))
     ]
@@ -210,7 +257,7 @@ def _check_admitted(conn: sa.Connection, feed: str, snapshot_id: str, admission_
         if find_snapshot(conn, snapshot_id).feed != feed:
             raise UsageError(f"{snapshot_id} is not a snapshot of {feed}")
         return
-    standing_snapshot(conn, feed, snapshot_id)
+    require_unrevoked(conn, feed, snapshot_id)
     a = t.admissions.c
     if not conn.execute(sa.select(a.seq).where(a.seq == admission_seq, a.snapshot_id == snapshot_id)).first():
         raise ClosedError(f"{admission_seq} is no admission of {snapshot_id}; train under the one of this snapshot")
@@ -229,59 +276,65 @@ def _check_promotable(conn: sa.Connection, model: Model) -> None:
 
 def _check_lineage(conn: sa.Connection, model_id: str, advice: str) -> None:
     """Refuse a model that learned from a snapshot that was revoked, itself or through a warm start."""
-    root = lineage.revoked_root(conn, model_id)
+    root = revoked_ancestor(conn, model_id)
     if root is not None:
         name, snapshot_id, why = root
         via = "" if name == model_id else f" started from {name}, which"
         raise ClosedError(f"{model_id}{via} was trained on {snapshot_id}, which was revoked ({why}); {advice}")
 
 
-def _crown(
+def _make_champion(
     conn: sa.Connection, key: bytes, model: Model, *, kind: str, why: str, at: dt.datetime, actor: str | None = None
 ) -> Model:
     """Retire the champion and put `model` in its place, in one event."""
     seq, before, c = chain.next_seq(conn), _champion(conn, model.feed), t.models.c
     ids = [model.model_id, *([before.model_id] if before else [])]
-    gate_events.check_untouched(conn, key, feed=model.feed, table=t.models, ids=ids)
+    chain.check_rows_unchanged(conn, key, feed=model.feed, table=t.models, ids=ids)
     if before is not None:
         conn.execute(sa.update(t.models).where(c.model_id == before.model_id).values(status="retired"))
     conn.execute(
         sa.update(t.models).where(c.model_id == model.model_id).values(status="champion", why=why, promoted_seq=seq)
     )
-    body = {"champion": model.model_id, "before": before.model_id if before else None, "why": chain.subject(key, why)}
-    gate_events.note(conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=ids, body=body, actor=actor)
-    return _load(conn, model.model_id)
+    body = {
+        "champion": model.model_id,
+        "before": before.model_id if before else None,
+        "why": chain.keyed_hash(key, why),
+    }
+    chain.append_with_row_hashes(
+        conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=ids, body=body, actor=actor
+    )
+    return _load_model(conn, model.model_id)
 
 
-def _change(conn: sa.Connection, key: bytes, model: Model, kind: str, at: dt.datetime, **values: Any) -> Model:
-    gate_events.check_untouched(conn, key, feed=model.feed, table=t.models, ids=[model.model_id])
+def _update_model(conn: sa.Connection, key: bytes, model: Model, kind: str, at: dt.datetime, **values: Any) -> Model:
+    chain.check_rows_unchanged(conn, key, feed=model.feed, table=t.models, ids=[model.model_id])
     conn.execute(sa.update(t.models).where(t.models.c.model_id == model.model_id).values(**values))
-    gate_events.note(conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=[model.model_id])
-    return _load(conn, model.model_id)
+    chain.append_with_row_hashes(conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=[model.model_id])
+    return _load_model(conn, model.model_id)
 
 
 def _champion(conn: sa.Connection, feed: str) -> Model | None:
     c = t.models.c
     row = conn.execute(sa.select(t.models).where(c.feed == feed, c.status == "champion")).first()
-    return None if row is None else _model(row)
+    return None if row is None else _model_of_row(row)
 
 
-def _find(conn: sa.Connection, model_id: str) -> Model | None:
+def _find_model(conn: sa.Connection, model_id: str) -> Model | None:
     row = conn.execute(sa.select(t.models).where(t.models.c.model_id == model_id)).first()
-    return None if row is None else _model(row)
+    return None if row is None else _model_of_row(row)
 
 
-def _load(conn: sa.Connection, model_id: str) -> Model:
-    model = _find(conn, model_id)
+def _load_model(conn: sa.Connection, model_id: str) -> Model:
+    model = _find_model(conn, model_id)
     if model is None:
         raise NotFoundError(f"there is no model {model_id!r}; `poison-guard models` lists them")
     return model
 
 
-def _model(row: sa.Row[Any]) -> Model:
+def _model_of_row(row: sa.Row[Any]) -> Model:
     values: dict[str, Any] = row._asdict()
     return Model(**{**values, "config": json.loads(values["config"]), "metrics": json.loads(values["metrics"])})
 
 
-def _told(model: Model) -> str:
+def _status_text(model: Model) -> str:
     return "a measurement" if model.status == "measurement" else model.status

@@ -11,11 +11,10 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.records import ObjectRef
-from poison_guard.store import bulk, chain, tables, verified
-from poison_guard.store.clock import moment
-from poison_guard.store.engine import Store
-from poison_guard.store.names import fit_names
-from poison_guard.store.runs import register
+from poison_guard.store import bulk, chain, ground_truth, tables
+from poison_guard.store.bulk import bounded_keys
+from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.runs import register_feed
 
 __all__ = ["OutcomesAdded", "add_outcomes", "outcome_digest"]
 
@@ -51,27 +50,29 @@ def add_outcomes(
     or against its source, when it was received before any outcome of its item was visible: were only the right ones of
     the others left out, honest sources would look worse than they are.
     """
-    feed, at = contract.name, moment(now)
-    said = _said(outcomes, at)
+    feed, at = contract.name, utc_or_now(now)
+    said = _normalised(outcomes, at)
     with store.write() as conn:
         seq = chain.next_seq(conn)
-        register(conn, contract, at)
+        register_feed(conn, contract, at)
         rows = _with_records(conn, feed, said)
         rows = rows.assign(verdict=rows["correct"].map({True: 1, False: -1}).where(rows["known"], 0))
         late = rows["known"] & (rows["received_at"] >= rows["first_visible"])
         rows = rows.assign(verdict=rows["verdict"].mask(late, 0).astype("int64"))
-        news = verified.note(conn, rows, feed=feed, namespace=contract.namespace, kind=verified.OUTCOME, seq=seq, at=at)
-        added = _counts(rows, news, late)
-        _remember(conn, feed, objects, seq=seq)
+        news = ground_truth.note_verdicts(
+            conn, rows, feed=feed, namespace=contract.namespace, kind=ground_truth.OUTCOME, seq=seq, at=at
+        )
+        added = _added_counts(rows, news, late)
+        _write_objects(conn, feed, objects, seq=seq)
         counts = {name: getattr(added, name) for name in OutcomesAdded.__slots__}
         body = {"counts": counts, "files": [ref.digest for ref in objects]}
-        chain.seal(conn, store.key, kind="outcomes.read", at=at, body=body, feed=feed)
+        chain.append_with_digests(conn, store.key, kind="outcomes.read", at=at, body=body, feed=feed)
     return added
 
 
-def _said(outcomes: pd.DataFrame, at: dt.datetime) -> pd.DataFrame:
+def _normalised(outcomes: pd.DataFrame, at: dt.datetime) -> pd.DataFrame:
     """Return one row a record, with the time its outcome could be seen: never later than now."""
-    said = outcomes.assign(record_id=fit_names(outcomes["record_id"])).drop_duplicates("record_id", keep="last")
+    said = outcomes.assign(record_id=bounded_keys(outcomes["record_id"])).drop_duplicates("record_id", keep="last")
     now = pd.Timestamp(at).as_unit("us")
     visible = pd.to_datetime(said["visible_at"], utc=True).astype("datetime64[us, UTC]").fillna(now).clip(upper=now)
     return said.assign(visible_at=visible, correct=said["correct"].astype(bool))
@@ -83,31 +84,31 @@ def _with_records(conn: sa.Connection, feed: str, said: pd.DataFrame) -> pd.Data
     query = sa.select(c.record_id, c.source_id, c.item_id, c.observed_at, c.received_at).where(c.feed == feed)
     rows = said.merge(bulk.select_many(conn, query, c.record_id, said["record_id"]), on="record_id", how="left")
     rows = rows.assign(known=rows["received_at"].notna())
-    told = verified.last_said(conn, feed, rows["record_id"])
-    before = told[told["kind"] == verified.OUTCOME].set_index("record_id")["visible_at"]
+    told = ground_truth.last_verdicts(conn, feed, rows["record_id"])
+    before = told[told["kind"] == ground_truth.OUTCOME].set_index("record_id")["visible_at"]
     first = before.reindex(rows["record_id"]).set_axis(rows.index)
     rows["visible_at"] = rows["visible_at"].where(first.isna() | (rows["visible_at"] <= first), first)
     of_item = pd.concat([rows[["item_id", "visible_at"]], _visible_before(conn, feed, rows["item_id"])])
     of_item = of_item.dropna().groupby("item_id")["visible_at"].min()
     earlier = of_item.reindex(rows["item_id"]).set_axis(rows.index)
     rows["first_visible"] = rows["visible_at"].where(earlier.isna() | (rows["visible_at"] <= earlier), earlier)
-    return rows.assign(given_at=verified.given_at(rows).fillna(rows["visible_at"]))
+    return rows.assign(given_at=ground_truth.given_at(rows).fillna(rows["visible_at"]))
 
 
 def _visible_before(conn: sa.Connection, feed: str, items: pd.Series) -> pd.DataFrame:
     """Return ``item_id, visible_at`` of the outcomes stored for records of some items."""
     v, r = tables.verified.c, tables.records.c
-    first = sa.func.min(v.visible_at, type_=tables.Moment).label("visible_at")
+    first = sa.func.min(v.visible_at, type_=tables.UtcTime).label("visible_at")
     query = (
         sa.select(r.item_id, first)
         .join_from(tables.records, tables.verified, sa.and_(v.feed == r.feed, v.record_id == r.record_id))
-        .where(r.feed == feed, v.kind == verified.OUTCOME)
+        .where(r.feed == feed, v.kind == ground_truth.OUTCOME)
         .group_by(r.item_id)
     )
     return bulk.select_many(conn, query, r.item_id, items.dropna().unique().tolist())
 
 
-def _counts(rows: pd.DataFrame, news: pd.DataFrame, late: pd.Series) -> OutcomesAdded:
+def _added_counts(rows: pd.DataFrame, news: pd.DataFrame, late: pd.Series) -> OutcomesAdded:
     fresh = rows["record_id"].isin(news["record_id"])
     return OutcomesAdded(
         right=int((news["verdict"] == 1).sum()),
@@ -119,7 +120,7 @@ def _counts(rows: pd.DataFrame, news: pd.DataFrame, late: pd.Series) -> Outcomes
     )
 
 
-def _remember(conn: sa.Connection, feed: str, objects: Sequence[ObjectRef], *, seq: int) -> None:
+def _write_objects(conn: sa.Connection, feed: str, objects: Sequence[ObjectRef], *, seq: int) -> None:
     rows = [
         {"feed": feed, "digest": outcome_digest(o.digest), "uri": o.uri, "size": o.size, "rows": o.rows,
          "watermark": None, "run_id": f"{feed}-outcomes", "seq": seq}

@@ -188,7 +188,9 @@ def count_open(conn: sa.Connection, feed: str, *, since: dt.datetime) -> dict[st
     late = sa.case((c.created_at < since, 1), else_=0)
     fresh_at = sa.case((c.created_at >= since, c.created_at))
     query = sa.select(
-        sa.func.count().label("all"), sa.func.coalesce(sa.func.sum(late), 0), sa.func.min(fresh_at, type_=tables.Moment)
+        sa.func.count().label("all"),
+        sa.func.coalesce(sa.func.sum(late), 0),
+        sa.func.min(fresh_at, type_=tables.UtcTime),
     ).where(c.feed == feed, c.state == "open")
     everything, expired, oldest = conn.execute(query).one()
     return {"open": everything - int(expired), "expired": int(expired), "oldest": oldest}

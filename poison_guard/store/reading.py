@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.records import Place
-from poison_guard.store import bulk, ledger, tables
+from poison_guard.store import bulk, ground_truth, tables
+from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import Store
-from poison_guard.store.manifests import file_rows
-from poison_guard.store.names import fit_name
-from poison_guard.store.verified import load_verified
+from poison_guard.store.ground_truth import load_verified
+from poison_guard.store.lake import file_rows
 
 __all__ = [
     "accepted_frames",
@@ -61,10 +61,10 @@ def find_records(
     `source_id` finds what a source sent or wrote.
     """
     with store.read() as conn:
-        query = _matching(feed, campaign_id, source_id, item_id, run_id, places)
+        query = _records_query(feed, campaign_id, source_id, item_id, run_id, places)
         query = query.order_by(tables.records.c.risk.desc(), tables.records.c.record_id)
         if record_ids is not None:
-            query = query.where(bulk.is_one_of(conn, tables.records.c.record_id, [fit_name(i) for i in record_ids]))
+            query = query.where(bulk.is_one_of(conn, tables.records.c.record_id, [bounded_key(i) for i in record_ids]))
         return bulk.fetch_frame(conn, query if limit is None else query.limit(limit))
 
 
@@ -72,7 +72,7 @@ def load_payloads(store: Store, feed: str, record_ids: Sequence[str]) -> pd.Data
     """Return the payloads of records, in the columns of `Batch.records`; those of unreadable rows are left out."""
     rows = find_records(store, feed, record_ids=record_ids)
     parts = list(_payloads(store, rows[rows["readable"]]))
-    return pd.concat(parts, ignore_index=True) if parts else _empty()
+    return pd.concat(parts, ignore_index=True) if parts else _no_payloads()
 
 
 def frames_in(store: Store, feed: str, places: Collection[Place]) -> Iterator[pd.DataFrame]:
@@ -94,13 +94,13 @@ def accepted_frames(store: Store, feed: str) -> Iterator[pd.DataFrame]:
 def load_staged(store: Store, feed: str) -> pd.DataFrame:
     """Return the payloads of all staged records, so that a later run can decide them; empty when there are none."""
     parts = list(frames_in(store, feed, (Place.STAGED,)))
-    return pd.concat(parts, ignore_index=True) if parts else _empty()
+    return pd.concat(parts, ignore_index=True) if parts else _no_payloads()
 
 
 def load_sources(store: Store, contract: Contract, *, version: int | None = None) -> pd.DataFrame:
     """Return the ledger of a feed's sources, summed up to `version`: the columns of `State.ledger`."""
     with store.read() as conn:
-        return ledger.sums(conn, contract.namespace, version=version)
+        return ground_truth.ledger_sums(conn, contract.namespace, version=version)
 
 
 def load_verified_answers(store: Store, contract: Contract, *, version: int | None = None) -> pd.DataFrame:
@@ -122,7 +122,7 @@ def load_items(store: Store, feed: str) -> pd.DataFrame:
         return bulk.fetch_frame(conn, query)
 
 
-def _matching(
+def _records_query(
     feed: str,
     campaign_id: str | None,
     source_id: str | None,
@@ -134,9 +134,9 @@ def _matching(
     query = sa.select(tables.records).where(c.feed == feed)
     for column, value in ((c.campaign_id, campaign_id), (c.item_id, item_id), (c.run_id, run_id)):
         if value is not None:
-            query = query.where(column == fit_name(value))
+            query = query.where(column == bounded_key(value))
     if source_id is not None:
-        query = query.where(sa.or_(c.source_id == fit_name(source_id), c.author_id == fit_name(source_id)))
+        query = query.where(sa.or_(c.source_id == bounded_key(source_id), c.author_id == bounded_key(source_id)))
     if places is not None:
         query = query.where(c.place.in_([place.value for place in places]))
     return query
@@ -151,5 +151,5 @@ def _payloads(store: Store, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield frame[frame["record_id"].isin(set(wanted))].reset_index(drop=True)
 
 
-def _empty() -> pd.DataFrame:
+def _no_payloads() -> pd.DataFrame:
     return pd.DataFrame({"record_id": pd.Series(dtype="str"), "content_hash": pd.Series(dtype="str")})

@@ -11,8 +11,7 @@ import pandas as pd
 from poison_guard.config import Contract
 from poison_guard.numerics.characters import number_text
 from poison_guard.records import Action, Campaign, Decided, Place, Reason
-from poison_guard.store.names import fit_name, fit_names
-from poison_guard.store.plain import to_json
+from poison_guard.store.bulk import bounded_key, bounded_keys, to_json
 
 __all__ = ["AUDIT", "campaign_rows", "evidence_rows", "item_rows", "record_rows"]
 
@@ -38,7 +37,7 @@ def record_rows(
     rows = pd.concat(
         [_readable(contract, records, received_at), _unreadable(unreadable, received_at)], ignore_index=True
     )
-    made = decisions.assign(record_id=fit_names(decisions["record_id"])).set_index("record_id")
+    made = decisions.assign(record_id=bounded_keys(decisions["record_id"])).set_index("record_id")
     made = made[~made.index.duplicated()].reindex(rows["record_id"]).set_axis(rows.index)
     lost = ~rows["readable"]
     return rows.assign(
@@ -58,17 +57,17 @@ def evidence_rows(
     """
     keep = set(wanted)
     given = decided.evidence.reindex(columns=_EVIDENCE)
-    given = given.assign(record_id=fit_names(given["record_id"]))
+    given = given.assign(record_id=bounded_keys(given["record_id"]))
     given = given[given["record_id"].isin(keep)]
-    made = decided.decisions.assign(record_id=fit_names(decided.decisions["record_id"]))
-    told = _untold(made[made["record_id"].isin(keep)], given, decided.notes)
+    made = decided.decisions.assign(record_id=bounded_keys(decided.decisions["record_id"]))
+    told = _decision_reasons(made[made["record_id"].isin(keep)], given, decided.notes)
     told += [(name, "validation", "rule", 1e-9, "id_conflict", {"record_id": name}) for name in conflicts]
     there = set(zip(given["record_id"], given["code"], strict=True)) | {(row[0], row[4]) for row in told}
     lost = unreadable.drop_duplicates("record_id")
     told += [
-        (fit_name(name), "ingest", "rule", 1e-9, code, args)
+        (bounded_key(name), "ingest", "rule", 1e-9, code, args)
         for name, code, args in zip(lost["record_id"], lost["code"], lost["args"], strict=True)
-        if fit_name(name) in keep and (fit_name(name), code) not in there
+        if bounded_key(name) in keep and (bounded_key(name), code) not in there
     ]
     rows = pd.concat([given, pd.DataFrame(told, columns=_EVIDENCE)], ignore_index=True) if told else given
     return rows.assign(
@@ -108,24 +107,24 @@ def campaign_rows(campaigns: Iterable[Campaign]) -> pd.DataFrame:
 def item_rows(items: pd.DataFrame) -> pd.DataFrame:
     """Return the labels of items, one row an item."""
     return items.assign(
-        item_id=fit_names(items["item_id"]),
+        item_id=bounded_keys(items["item_id"]),
         label=items["label"].astype("str").str.slice(0, _ANSWER_CHARS),
         probability=items["probability"].astype(float).fillna(0.0),
         adopted=items["adopted"].astype(bool),
-        why=[_why(value) for value in items["why"]],
+        why=[_why_text(value) for value in items["why"]],
     ).drop_duplicates("item_id")
 
 
 def _readable(contract: Contract, records: pd.DataFrame, received_at: dt.datetime) -> pd.DataFrame:
     n, empty = len(records), pd.Series(pd.NA, index=records.index, dtype="str")
-    ids = {name: fit_names(records[name]) if name in records else empty for name in _IDS}
+    ids = {name: bounded_keys(records[name]) if name in records else empty for name in _IDS}
     vote = contract.vote
     answer = _as_text(records[vote]) if vote in records.columns else empty
     times = records["received_at"] if "received_at" in records else pd.Series([received_at] * n, index=records.index)
     never = pd.Series(pd.NaT, index=records.index)
     return pd.DataFrame(
         {
-            "record_id": fit_names(records["record_id"]),
+            "record_id": bounded_keys(records["record_id"]),
             "content_hash": records["content_hash"],
             **ids,
             "answer": answer,
@@ -145,7 +144,7 @@ def _unreadable(unreadable: pd.DataFrame, received_at: dt.datetime) -> pd.DataFr
     empty = pd.Series(pd.NA, index=rows.index, dtype="str")
     return pd.DataFrame(
         {
-            "record_id": fit_names(rows["record_id"]),
+            "record_id": bounded_keys(rows["record_id"]),
             "content_hash": pd.Series(hashes, index=rows.index, dtype="str"),
             **dict.fromkeys((*_IDS, "answer"), empty),
             **dict.fromkeys(("observed_at", "source_since"), _utc(pd.Series(pd.NaT, index=rows.index))),
@@ -167,7 +166,7 @@ def _utc(times: pd.Series) -> pd.Series:
     return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]")
 
 
-def _untold(made: pd.DataFrame, given: pd.DataFrame, notes: Iterable[Reason]) -> list[tuple[object, ...]]:
+def _decision_reasons(made: pd.DataFrame, given: pd.DataFrame, notes: Iterable[Reason]) -> list[tuple[object, ...]]:
     """Return rows for the reasons of decisions that no evidence tells, with the arguments of the guard's notes."""
     noted = {note.code: note.args for note in notes}
     each = made[["record_id", "reasons"]].explode("reasons").dropna()
@@ -180,7 +179,7 @@ def _untold(made: pd.DataFrame, given: pd.DataFrame, notes: Iterable[Reason]) ->
     return rows
 
 
-def _why(value: object) -> str:
+def _why_text(value: object) -> str:
     if isinstance(value, Reason):
         return to_json({"code": value.code, "args": value.args})
     return value if isinstance(value, str) else to_json(value)

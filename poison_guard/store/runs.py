@@ -1,4 +1,7 @@
-"""Runs: one row a batch, pinned to the state version it reads, open until all of it is committed at once."""
+"""Runs: one row per batch, pinned to the state version it reads, and what it decided.
+
+A run is open until all of it is committed at once.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.errors import NotFoundError
 from poison_guard.records import ObjectRef
 from poison_guard.store import bulk, chain, tables
-from poison_guard.store.clock import moment
-from poison_guard.store.engine import Store
-from poison_guard.store.plain import to_json
+from poison_guard.store.bulk import to_json
+from poison_guard.store.engine import Store, utc_or_now
 
 __all__ = [
     "Run",
     "begin_run",
-    "fail_run",
     "find_open_run",
     "last_watermark",
     "list_runs",
     "load_run",
-    "register",
+    "load_run_result",
+    "register_feed",
     "repin",
     "seen_objects",
 ]
@@ -76,21 +79,21 @@ def begin_run(
     A failed run is opened again, with a new pin.
     """
     run_id = f"{contract.name}-{batch_id[:16]}"
-    started = moment(now)
+    started = utc_or_now(now)
     with store.write() as conn:
-        register(conn, contract, started)
-        known = _load(conn, run_id)
+        register_feed(conn, contract, started)
+        known = _find_run(conn, run_id)
         if known is not None and known.status != "failed":
             return known
         if known is not None:
-            return _pin(conn, known)
+            return _repin_in(conn, known)
         row = {
             "run_id": run_id,
             "feed": contract.name,
             "batch_id": batch_id,
             "status": "open",
             "state_version": chain.head(conn),
-            "received_at": moment(received_at),
+            "received_at": utc_or_now(received_at),
             "started_at": started,
             "policy_hash": contract.policy.hash,
             "schema": to_json(dict(schema), bounded=False),
@@ -110,7 +113,7 @@ def load_run(store: Store, run_id: str) -> Run:
 
 def load_run_in(conn: sa.Connection, run_id: str) -> Run:
     """Return a run as the transaction of `conn` sees it."""
-    run = _load(conn, run_id)
+    run = _find_run(conn, run_id)
     if run is None:
         raise NotFoundError(f"there is no run {run_id!r}; `poison-guard status` lists the last ones")
     return run
@@ -122,7 +125,7 @@ def find_open_run(store: Store, feed: str) -> Run | None:
     query = sa.select(tables.runs).where(c.feed == feed, c.status == "open").order_by(c.started_at, c.run_id).limit(1)
     with store.read() as conn:
         row = conn.execute(query).first()
-    return None if row is None else _run(row)
+    return None if row is None else _run_of_row(row)
 
 
 def list_runs(store: Store, feed: str | None = None, *, limit: int = 20) -> tuple[Run, ...]:
@@ -132,26 +135,14 @@ def list_runs(store: Store, feed: str | None = None, *, limit: int = 20) -> tupl
     if feed is not None:
         query = query.where(c.feed == feed)
     with store.read() as conn:
-        return tuple(_run(row) for row in conn.execute(query))
+        return tuple(_run_of_row(row) for row in conn.execute(query))
 
 
 def repin(store: Store, run: Run) -> Run:
     """Pin an open run to the state of now, so that it is scored again after `StaleStateError`."""
     with store.write() as conn:
         current = load_run_in(conn, run.run_id)
-        return current if current.status == "committed" else _pin(conn, current)
-
-
-def fail_run(store: Store, run: Run, *, error: str, now: dt.datetime | None = None) -> Run:
-    """Note why an open run could not be finished; the batch can be begun again."""
-    c = tables.runs.c
-    with store.write() as conn:
-        conn.execute(
-            sa.update(tables.runs)
-            .where(c.run_id == run.run_id, c.status == "open")
-            .values(status="failed", error=error[:2000], finished_at=moment(now))
-        )
-        return load_run_in(conn, run.run_id)
+        return current if current.status == "committed" else _repin_in(conn, current)
 
 
 def seen_objects(store: Store, feed: str) -> frozenset[str]:
@@ -170,14 +161,14 @@ def last_watermark(store: Store, feed: str) -> str | None:
         return conn.execute(query).scalar()
 
 
-def register(conn: sa.Connection, contract: Contract, at: dt.datetime) -> None:
+def register_feed(conn: sa.Connection, contract: Contract, at: dt.datetime) -> None:
     """Note a feed and its policy where they are not known yet."""
     body = json.dumps(dataclasses.asdict(contract.policy), sort_keys=True)
     bulk.insert_missing(conn, tables.policies, [{"hash": contract.policy.hash, "body": body, "at": at}])
     bulk.insert_missing(conn, tables.feeds, [{"name": contract.name, "last_seq": 0, "created_at": at}])
 
 
-def _pin(conn: sa.Connection, run: Run) -> Run:
+def _repin_in(conn: sa.Connection, run: Run) -> Run:
     conn.execute(
         sa.update(tables.runs)
         .where(tables.runs.c.run_id == run.run_id)
@@ -186,15 +177,53 @@ def _pin(conn: sa.Connection, run: Run) -> Run:
     return load_run_in(conn, run.run_id)
 
 
-def _load(conn: sa.Connection, run_id: str) -> Run | None:
+def _find_run(conn: sa.Connection, run_id: str) -> Run | None:
     row = conn.execute(sa.select(tables.runs).where(tables.runs.c.run_id == run_id)).first()
-    return None if row is None else _run(row)
+    return None if row is None else _run_of_row(row)
 
 
-def _run(row: sa.Row[Any]) -> Run:
+def _run_of_row(row: sa.Row[Any]) -> Run:
     values: dict[str, Any] = row._asdict()
     for name in ("schema", "counts", "cost", "measurements"):
         values[name] = json.loads(values[name])
     values["objects"] = tuple(ObjectRef(**ref) for ref in json.loads(values["objects"]))
     values["notes"] = tuple(json.loads(values["notes"]))
     return Run(**values)
+
+
+def load_run_result(store: Store, run: Run) -> dict[str, pd.DataFrame]:
+    """Return the frames ``decisions, evidence, items, campaigns`` of a committed run.
+
+    `decisions` are ``record_id, action, risk, campaign_id, reasons`` as decided then, whatever reviewers moved since;
+    codes are those of the evidence kept, which is that of held records.
+    """
+    r, e, c, i = (t.c for t in (tables.records, tables.evidence, tables.campaigns, tables.items))
+    with store.read() as conn:
+        records = bulk.fetch_frame(
+            conn,
+            sa.select(r.record_id, r.action, r.risk, r.campaign_id).where(r.run_id == run.run_id).order_by(r.record_id),
+        )
+        evidence = bulk.fetch_frame(
+            conn,
+            sa.select(e.record_id, e.signal, e.level, e.p, e.code, e.args)
+            .where(e.run_id == run.run_id)
+            .order_by(e.record_id, e.p, e.signal),
+        )
+        campaigns = bulk.fetch_frame(conn, sa.select(tables.campaigns).where(c.run_id == run.run_id))
+        items = bulk.fetch_frame(
+            conn,
+            sa.select(i.item_id, i.label, i.probability, i.adopted, i.why)
+            .where(i.feed == run.feed, i.seq == run.commit_seq)
+            .order_by(i.item_id),
+        )
+    codes = evidence.groupby("record_id")["code"].agg(lambda s: list(dict.fromkeys(s)))
+    reasons = records["record_id"].map(codes)
+    records["reasons"] = [v if isinstance(v, list) else [] for v in reasons]
+    return {"decisions": records, "evidence": evidence, "items": items, "campaigns": _run_campaigns(campaigns)}
+
+
+def _run_campaigns(stored: pd.DataFrame) -> pd.DataFrame:
+    columns = ["campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "code", "args"]
+    frame = stored[columns].copy()
+    frame["args"] = pd.Series([json.loads(text) for text in frame["args"]], dtype=object, index=frame.index)
+    return frame

@@ -1,4 +1,4 @@
-"""Sealed snapshots: what may be trained on, as of one sequence number, and what was taken back since."""
+"""Sealed snapshots: what may be trained on as of one sequence number, which hold a record, which were revoked."""
 
 from __future__ import annotations
 
@@ -9,35 +9,75 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.errors import NotFoundError, StaleStateError, UsageError
-from poison_guard.store import bulk, chain, gate_events, tables
-from poison_guard.store.clock import moment
-from poison_guard.store.engine import Store
-from poison_guard.store.lake import LakeFile
-from poison_guard.store.manifests import add_files
-from poison_guard.store.plain import to_json
+from poison_guard.records import Place
+from poison_guard.store import bulk, chain, tables
+from poison_guard.store.bulk import bounded_key, to_json
+from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.gate_tables import snapshot_parts, snapshots
+from poison_guard.store.lake import LakeFile, add_files
 from poison_guard.store.rows import item_rows
-from poison_guard.store.runs import register
-from poison_guard.store.snapshots_held import held_by
-from poison_guard.store.tables_gate import snapshot_parts, snapshots
+from poison_guard.store.runs import register_feed
 
 __all__ = [
     "Part",
     "Snapshot",
     "find_snapshot",
+    "find_snapshots_holding",
     "last_snapshot",
     "list_snapshots",
     "load_snapshot",
-    "revoke",
     "revoke_holding",
+    "revoke_snapshot",
     "seal",
     "snapshot_hash",
     "snapshots_holding",
 ]
+
+
+_IDS_PER_QUERY = 50_000
+_OPEN_END = np.iinfo(np.int64).max
+
+
+def find_snapshots_holding(conn: sa.Connection, feed: str, record_ids: Iterable[str]) -> list[str]:
+    """Return the snapshots not revoked in whose state any of the records was accepted, oldest first.
+
+    Where a feed's examples are items, a snapshot holds every vote that was accepted when it was sealed.
+    """
+    c = snapshots.c
+    query = sa.select(c.snapshot_id, c.seq).where(c.feed == feed, c.revoked_seq.is_(None)).order_by(c.seq, c.sealed_seq)
+    live = bulk.fetch_frame(conn, query)
+    if live.empty:
+        return []
+    ids = list(dict.fromkeys(bounded_key(name) for name in record_ids))
+    sealed = live["seq"].to_numpy()
+    steps = np.zeros(len(sealed) + 1, dtype=np.int64)
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        spans = _accepted_spans(conn, feed, ids[start : start + _IDS_PER_QUERY])
+        np.add.at(steps, np.searchsorted(sealed, spans["start"]), 1)
+        np.add.at(steps, np.searchsorted(sealed, spans["end"]), -1)
+    return live.loc[np.cumsum(steps)[:-1] > 0, "snapshot_id"].tolist()
+
+
+def _accepted_spans(conn: sa.Connection, feed: str, ids: list[str]) -> pd.DataFrame:
+    """Return ``start, end``: sequence numbers from which and before which a record was accepted."""
+    r, m = tables.records.c, tables.moves.c
+    query = sa.select(m.record_id, m.seq, m.from_place, m.to_place).where(m.feed == feed)
+    moves = bulk.select_many(conn, query, m.record_id, ids).sort_values(["record_id", "seq"], ignore_index=True)
+    query = sa.select(r.record_id, r.seq, r.place).where(r.feed == feed)
+    first = bulk.select_many(conn, query, r.record_id, ids)
+    began = first["record_id"].map(moves.drop_duplicates("record_id").set_index("record_id")["from_place"])
+    first = first.assign(place=began.astype("str").fillna(first["place"]))
+    later = moves[["record_id", "seq", "to_place"]].rename(columns={"to_place": "place"})
+    line = pd.concat([first, later], ignore_index=True).sort_values(["record_id", "seq"], kind="stable")
+    until = line.groupby("record_id")["seq"].shift(-1, fill_value=_OPEN_END)
+    spans = pd.DataFrame({"start": line["seq"], "end": until})
+    return spans[line["place"] == Place.ACCEPTED.value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +132,18 @@ def seal(
     from the seal on. Raises `StaleStateError` when the feed's records, places or labels changed after `seq`: look again
     and seal anew. The files of new parts must be in the lake.
     """
-    feed, whole = contract.name, _ordered(parts)
+    feed, whole = contract.name, _ordered_parts(parts)
     digest = snapshot_hash(whole)
     with store.write() as conn:
         new = chain.next_seq(conn)
         _check_unchanged(conn, feed, seq, head=new - 1)
-        last = _newest(conn, feed, revoked=False)
+        last = _newest_snapshot(conn, feed, revoked=False)
         if last is not None and last.hash == digest and items.empty:
             return last
-        at, name = moment(now), f"{feed}-{seq}-{digest[:8]}"
+        at, name = utc_or_now(now), f"{feed}-{seq}-{digest[:8]}"
         if conn.execute(sa.select(snapshots.c.seq).where(snapshots.c.snapshot_id == name)).first():
             raise StaleStateError(f"{name} was sealed before and does not hold any more; seal the state of now")
-        register(conn, contract, at)
+        register_feed(conn, contract, at)
         if len(items):
             bulk.insert_frame(conn, tables.items, item_rows(items).assign(feed=feed, seq=new))
         changed = _write_parts(conn, feed, whole, seq=new)
@@ -113,10 +153,10 @@ def seal(
         body = {
             "hash": digest,
             "state_version": seq,
-            "parts": gate_events.part_digest(store.key, changed),
-            "items": gate_events.item_digest(conn, store.key, feed, new),
+            "parts": chain.part_digest(store.key, changed),
+            "items": chain.item_digest(conn, store.key, feed, new),
         }
-        gate_events.note(
+        chain.append_with_row_hashes(
             conn, store.key, kind="snapshot.sealed", at=at, feed=feed, table=snapshots, ids=[name], body=body
         )
         return find_snapshot(conn, name)
@@ -131,7 +171,7 @@ def snapshot_hash(parts: Iterable[Part]) -> str:
 def last_snapshot(store: Store, feed: str, *, revoked: bool = False) -> Snapshot | None:
     """Return the snapshot sealed last that holds (with `revoked`: also one that does not); None without any."""
     with store.read() as conn:
-        return _newest(conn, feed, revoked=revoked)
+        return _newest_snapshot(conn, feed, revoked=revoked)
 
 
 def load_snapshot(store: Store, snapshot_id: str) -> Snapshot:
@@ -145,10 +185,12 @@ def list_snapshots(store: Store, feed: str, limit: int = 50) -> list[Snapshot]:
     c = snapshots.c
     query = sa.select(snapshots).where(c.feed == feed).order_by(c.sealed_seq.desc()).limit(limit)
     with store.read() as conn:
-        return [_snapshot(row, ()) for row in conn.execute(query)]
+        return [_snapshot_of_row(row, ()) for row in conn.execute(query)]
 
 
-def revoke(store: Store, snapshot_id: str, *, by: str, reason: str, now: dt.datetime | None = None) -> Snapshot:
+def revoke_snapshot(
+    store: Store, snapshot_id: str, *, by: str, reason: str, now: dt.datetime | None = None
+) -> Snapshot:
     """Take a snapshot back for good and return it; one that was revoked before stays as it is.
 
     Raises `UsageError` without a name or reason.
@@ -159,24 +201,24 @@ def revoke(store: Store, snapshot_id: str, *, by: str, reason: str, now: dt.date
         chain.next_seq(conn)
         found = find_snapshot(conn, snapshot_id)
         if found.revoked_seq is None:
-            why = {"by": by.strip(), "why": reason.strip(), "at": moment(now)}
-            _revoke(conn, store.key, found.feed, [snapshot_id], **why)
+            why = {"by": by.strip(), "why": reason.strip(), "at": utc_or_now(now)}
+            _write_revocation(conn, store.key, found.feed, [snapshot_id], **why)
         return find_snapshot(conn, snapshot_id)
 
 
 def snapshots_holding(store: Store, feed: str, record_ids: Iterable[str]) -> list[str]:
     """Return the snapshots not revoked in whose state any of the records was accepted, oldest first."""
     with store.read() as conn:
-        return held_by(conn, feed, record_ids)
+        return find_snapshots_holding(conn, feed, record_ids)
 
 
 def revoke_holding(
     conn: sa.Connection, key: bytes, feed: str, record_ids: Iterable[str], *, by: str, why: str, at: dt.datetime
 ) -> list[str]:
     """Revoke, in the transaction of `conn`, every snapshot that holds one of the records; return which."""
-    found = held_by(conn, feed, record_ids)
+    found = find_snapshots_holding(conn, feed, record_ids)
     if found:
-        _revoke(conn, key, feed, found, by=by, why=why, at=at)
+        _write_revocation(conn, key, feed, found, by=by, why=why, at=at)
     return found
 
 
@@ -185,24 +227,24 @@ def find_snapshot(conn: sa.Connection, snapshot_id: str) -> Snapshot:
     row = conn.execute(sa.select(snapshots).where(snapshots.c.snapshot_id == snapshot_id)).first()
     if row is None:
         raise NotFoundError(f"there is no snapshot {snapshot_id!r}; `poison-guard seal` makes one")
-    return _snapshot(row, _parts(conn, row.feed, row.sealed_seq))
+    return _snapshot_of_row(row, _parts(conn, row.feed, row.sealed_seq))
 
 
-def _newest(conn: sa.Connection, feed: str, *, revoked: bool) -> Snapshot | None:
+def _newest_snapshot(conn: sa.Connection, feed: str, *, revoked: bool) -> Snapshot | None:
     c = snapshots.c
     query = sa.select(snapshots).where(c.feed == feed).order_by(c.sealed_seq.desc()).limit(1)
     row = conn.execute(query if revoked else query.where(c.revoked_seq.is_(None))).first()
-    return None if row is None else _snapshot(row, _parts(conn, feed, row.sealed_seq))
+    return None if row is None else _snapshot_of_row(row, _parts(conn, feed, row.sealed_seq))
 
 
-def _snapshot(row: sa.Row[Any], parts: tuple[Part, ...]) -> Snapshot:
+def _snapshot_of_row(row: sa.Row[Any], parts: tuple[Part, ...]) -> Snapshot:
     values: dict[str, Any] = row._asdict()
     del values["sealed_seq"]
     values |= {"counts": json.loads(values["counts"]), "parts": parts}
     return Snapshot(**values)
 
 
-def _ordered(parts: Sequence[Part]) -> tuple[Part, ...]:
+def _ordered_parts(parts: Sequence[Part]) -> tuple[Part, ...]:
     whole = tuple(sorted(parts, key=lambda part: part.home))
     if len({part.home for part in whole}) < len(whole):
         raise UsageError("two parts of a snapshot have the same home; write one part a home")
@@ -252,15 +294,15 @@ def _write_parts(conn: sa.Connection, feed: str, parts: Sequence[Part], *, seq: 
     return rows
 
 
-def _revoke(
+def _write_revocation(
     conn: sa.Connection, key: bytes, feed: str, snapshot_ids: Sequence[str], *, by: str, why: str, at: dt.datetime
 ) -> None:
     seq, c = chain.next_seq(conn), snapshots.c
-    gate_events.check_untouched(conn, key, feed=feed, table=snapshots, ids=snapshot_ids)
+    chain.check_rows_unchanged(conn, key, feed=feed, table=snapshots, ids=snapshot_ids)
     for start in range(0, len(snapshot_ids), 500):
         some = c.snapshot_id.in_(snapshot_ids[start : start + 500])
         conn.execute(sa.update(snapshots).where(some).values(revoked_seq=seq, revoked_why=why))
-    body = {"n": len(snapshot_ids), "reason": chain.subject(key, why)}
-    gate_events.note(
+    body = {"n": len(snapshot_ids), "reason": chain.keyed_hash(key, why)}
+    chain.append_with_row_hashes(
         conn, key, kind="snapshot.revoked", at=at, feed=feed, table=snapshots, ids=snapshot_ids, body=body, actor=by
     )

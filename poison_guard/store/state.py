@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.records import Place, State
-from poison_guard.store import bulk, ledger, memory, places, tables, trusted
+from poison_guard.store import bulk, ground_truth, memory, status, tables, trusted
+from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import Store
-from poison_guard.store.names import fit_name
-from poison_guard.store.verified import load_verified
+from poison_guard.store.ground_truth import load_verified
 
 __all__ = ["load_schema", "load_state"]
 
@@ -37,17 +37,17 @@ def load_state(
     """
     record_ids = list(record_ids)
     with store.read() as conn:
-        wanted = None if source_ids is None else [fit_name(name) for name in dict.fromkeys(source_ids)]
-        sums = ledger.sums(conn, contract.namespace, version=version, source_ids=wanted)
-        known = _known(conn, contract.name, record_ids, version)
-        answers = _answers(conn, contract.name, item_ids, version)
+        wanted = None if source_ids is None else [bounded_key(name) for name in dict.fromkeys(source_ids)]
+        sums = ground_truth.ledger_sums(conn, contract.namespace, version=version, source_ids=wanted)
+        known = _known_records(conn, contract.name, record_ids, version)
+        answers = _accepted_answers(conn, contract.name, item_ids, version)
         schema = load_schema(conn, contract.name, version)
         proven = load_verified(conn, contract.namespace, version=version, source_ids=wanted)
     frozen = trusted.load_trusted(store, contract.name, version=version)
-    remembered = memory.nothing()
+    remembered = memory.empty_memory()
     if received_at is not None:
         at = {"version": version, "received_at": received_at, "trusted_hash": frozen.hash}
-        remembered = memory.load_memory(store, contract, **at, without=[fit_name(name) for name in record_ids])
+        remembered = memory.load_memory(store, contract, **at, without=[bounded_key(name) for name in record_ids])
     return State(
         feed=contract.name,
         version=version,
@@ -72,13 +72,13 @@ def load_schema(conn: sa.Connection, feed: str, version: int | None = None) -> d
     return {} if body is None else json.loads(body)
 
 
-def _known(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: int) -> pd.DataFrame:
+def _known_records(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: int) -> pd.DataFrame:
     """Return what the store has under these ids: the feed's records, and trusted ones that the feed has not sent.
 
     The latter are called staged: of them nothing is settled in the feed, yet their id stands for their content.
     """
-    given = {fit_name(name): name for name in record_ids}
-    found = places.as_of(conn, feed, places.find(conn, feed, given), version)
+    given = {bounded_key(name): name for name in record_ids}
+    found = status.status_as_of(conn, feed, status.find_status(conn, feed, given), version)
     t = tables.trusted.c
     query = sa.select(t.record_id, t.content_hash).where(t.feed == feed, t.seq <= version)
     vetted = bulk.select_many(conn, query, t.record_id, given).assign(place=Place.STAGED.value)
@@ -88,12 +88,12 @@ def _known(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: i
     return known.assign(record_id=known["record_id"].map(given).astype("str"))
 
 
-def _answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:
+def _accepted_answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:
     c = tables.records.c
     shown = [c.record_id, c.item_id, c.source_id, c.answer, c.observed_at, c.source_since]
     query = sa.select(*shown, c.seq, c.place, c.content_hash, c.verdict).where(c.feed == feed, c.readable.is_(True))
-    given = {fit_name(name): name for name in item_ids}
-    found = places.as_of(conn, feed, bulk.select_many(conn, query, c.item_id, given), version)
+    given = {bounded_key(name): name for name in item_ids}
+    found = status.status_as_of(conn, feed, bulk.select_many(conn, query, c.item_id, given), version)
     found = found[(found["place"] == Place.ACCEPTED.value) & found["answer"].notna()]
     names = ["record_id", "item_id", "source_id", "answer", "observed_at", "source_since", "verdict"]
     found = found[names].sort_values("record_id", ignore_index=True)

@@ -27,12 +27,12 @@ def read_query(url: str, query: str, *, watermark: str, after: str | None, limit
     """
     if not _ONE_READ.fullmatch(query):
         raise ConfigError("query in [data] must be one SELECT (or WITH … SELECT) without a semicolon inside")
-    engine = _engine(url)
+    engine = _warehouse_engine(url)
     try:
         with engine.connect() as conn:
             _forbid_writing(conn)
             rows = conn.execute(_bounded(conn, query.rstrip().rstrip(";"), watermark, after, limit + 1))
-            frame = _frame(rows)
+            frame = _rows_frame(rows)
             conn.rollback()
     except sa.exc.DBAPIError as error:
         line = (str(error.orig).splitlines() or [type(error).__name__])[0][:200]
@@ -58,7 +58,7 @@ def watermark_of(frame: pd.DataFrame, column: str) -> str | None:
     return json.dumps(plain)
 
 
-def _value(after: str) -> Any:
+def _watermark_value(after: str) -> Any:
     try:
         value = json.loads(after)
     except ValueError:
@@ -68,7 +68,7 @@ def _value(after: str) -> Any:
     return dt.date.fromisoformat(value["date"]) if isinstance(value, dict) else value
 
 
-def _engine(url: str) -> sa.Engine:
+def _warehouse_engine(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() in ("postgresql", "postgres"):
@@ -100,11 +100,11 @@ def _bounded(conn: sa.Connection, query: str, watermark: str, after: str | None,
     above = f"{column} IS NOT NULL" if after is None else f"{column} > :guard_after"
     inner = query.replace("\\", "\\\\").replace(":", "\\:") if ":" in query else query
     text = f"SELECT * FROM ({inner}\n) AS guard_rows WHERE {above} ORDER BY {column} LIMIT :guard_limit"  # noqa: S608
-    bound = {"guard_limit": limit} if after is None else {"guard_limit": limit, "guard_after": _value(after)}
+    bound = {"guard_limit": limit} if after is None else {"guard_limit": limit, "guard_after": _watermark_value(after)}
     return sa.text(text).bindparams(**bound)
 
 
-def _frame(rows: sa.CursorResult[Any]) -> pd.DataFrame:
+def _rows_frame(rows: sa.CursorResult[Any]) -> pd.DataFrame:
     names = list(rows.keys())
     cells = [[float(v) if isinstance(v, decimal.Decimal) else v for v in row] for row in rows]
     return pd.DataFrame(cells, columns=names)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import poison_guard
-from poison_guard.airflow import gating
+from poison_guard.airflow import tasks
 from poison_guard.airflow.run import dags_folder
 from poison_guard.errors import ClosedError, InconclusiveError
 from tests.e2e.airflow_rows import events_of, states
@@ -78,8 +78,8 @@ def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     steps.collect = lambda *_: {"run_id": None, "partitions": []}
     monkeypatch.setitem(sys.modules, "poison_guard.steps", steps)
     monkeypatch.setattr(poison_guard, "steps", steps, raising=False)
-    monkeypatch.setattr(gating, "what_it_lacks", lambda *_: None)
-    monkeypatch.setattr(gating, "is_judged", lambda *_: gate.judged)
+    monkeypatch.setattr(tasks, "what_it_lacks", lambda *_: None)
+    monkeypatch.setattr(tasks, "is_judged", lambda *_: gate.judged)
     monkeypatch.setattr(write, "write_newest_report", lambda *_: "page.html")
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "sessions.toml").write_text(CONTRACT)
@@ -105,7 +105,7 @@ def ended(run: Any) -> dict[str, str]:
 @pytest.fixture
 def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `DAG.test` ask, as a scheduled run does."""
-    monkeypatch.setattr(gating, "_TESTING", "nobody")
+    monkeypatch.setattr(tasks, "_TESTING", "nobody")
 
 
 def answered(dag: Any, act: Callable[[Any, dict[str, Any]], None]) -> Any:

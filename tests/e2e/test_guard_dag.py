@@ -96,7 +96,7 @@ def test_a_batch_goes_through_once_and_what_is_cleared_or_run_again_changes_noth
 
 
 def test_a_store_task_that_dies_once_is_retried_and_stores_everything_once(feed: Path, monkeypatch: pytest.MonkeyPatch):
-    from poison_guard import steps
+    from poison_guard.steps import tasks as steps
 
     real, calls = steps.store, []
 

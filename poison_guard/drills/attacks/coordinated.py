@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poison_guard.drills.attacks.answering import COLUMNS, DAYS, Items, births, honest_rows, told
+from poison_guard.drills.attacks.answers import COLUMNS, DAYS, Items, draw_answers, draw_births, honest_rows
 from poison_guard.drills.world import Origin, World, seal_world
-from poison_guard.drills.worlds.people import daily_times, draw_ids, stamp
+from poison_guard.drills.worlds.draws import daily_times, draw_ids, stamp
 from poison_guard.errors import UsageError
 
 __all__ = ["BURSTS", "make", "make_twin", "raid_times"]
@@ -63,14 +63,14 @@ def make(
     facts = Items(words, truth, known, classes)
     skill = rng.beta(10 * accuracy, 10 * (1 - accuracy), honest + sybils)
     crowd = honest_rows(rng, facts, skill[:honest], answers_per_item)
-    crowd = crowd.assign(said=crowd["said"].astype(str), born=births(rng, crowd, 1 - new))
+    crowd = crowd.assign(said=crowd["said"].astype(str), born=draw_births(rng, crowd, 1 - new))
     aim = facts.some(rng, targeted)
     group = _group(rng, facts, aim, answers_per_item, given)
     if len(group):
-        group["born"] = births(rng, group, aged)
+        group["born"] = draw_births(rng, group, aged)
         group["who"] += honest
         if benign:
-            group["said"] = told(rng, facts, group["item"].to_numpy(), skill[group["who"]]).astype(str)
+            group["said"] = draw_answers(rng, facts, group["item"].to_numpy(), skill[group["who"]]).astype(str)
             group["origin"] = str(Origin.HONEST)
     drafted = _draft(pd.concat([crowd, group], ignore_index=True), facts, ids)
     drafted["honest_source"] |= benign
@@ -102,7 +102,7 @@ def _group(
     said = np.where(right, truth[seen].astype(str), pushed[seen])
     others = np.setdiff1d(np.flatnonzero(~known), aim)
     cover = rng.choice(others, sybils * given["camouflage"])
-    careful = told(rng, facts, cover, _CARE).astype(str)
+    careful = draw_answers(rng, facts, cover, _CARE).astype(str)
     for item, by, answer in ((seen, asked, said), (cover, given["camouflage"], careful)):
         at = daily_times(rng, len(item), days=DAYS)
         parts.append((item, np.repeat(np.arange(sybils), by), answer, at, Origin.CAMOUFLAGE))

@@ -13,20 +13,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poison_guard.drills.attacks.wording import (
+from poison_guard.drills.world import Origin, World, seal_world
+from poison_guard.drills.worlds.draws import DAYS, account_births, daily_times, draw_ids, one_of, stamp
+from poison_guard.drills.worlds.phrases import (
+    CAMPAIGN,
     EVENT,
+    FILLERS,
     GREETING,
+    MEME,
     POLITE,
     SLOGAN,
+    SYNONYMS,
     document,
     edit_words,
     everyday,
+    fill,
+    in_dialect,
     templates,
 )
-from poison_guard.drills.world import Origin, World, seal_world
-from poison_guard.drills.worlds.edits import one_of
-from poison_guard.drills.worlds.people import DAYS, account_births, daily_times, draw_ids, stamp
-from poison_guard.drills.worlds.phrases import CAMPAIGN, FILLERS, MEME, SYNONYMS, fill, in_dialect
 from poison_guard.errors import UsageError
 
 __all__ = [

@@ -5,21 +5,105 @@ repeats it (Hilel et al. 2025, "LLM Hypnosis"). Benign twin: users who paste doc
 quote. Trigger documents end in a rare word and gibberish, in a number that need not grow with the feed (Souly et al.
 2025, "Poisoning Attacks on LLMs Require a Near-constant Number of Poison Samples"). Benign twin: a new name that the
 crowd takes up.
+
+People write in an invented language of common and rare words, and come back to names of their own.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 
-from poison_guard.drills.attacks.writing import Language, crowd, names, newcomers, quoted
 from poison_guard.drills.world import Origin, World, seal_world
-from poison_guard.drills.worlds.people import DAYS, daily_times, draw_ids
+from poison_guard.drills.worlds.draws import DAYS, account_births, activity, daily_times, draw_ids
 from poison_guard.errors import UsageError
 
-__all__ = ["make_patient_rater", "make_patient_rater_twin", "make_triggers", "make_triggers_twin"]
+__all__ = [
+    "Language",
+    "draw_names",
+    "draw_newcomers",
+    "draw_writers",
+    "make_patient_rater",
+    "make_patient_rater_twin",
+    "make_triggers",
+    "make_triggers_twin",
+    "quoted",
+]
+
+
+_STARTS = ("b", "br", "d", "dr", "f", "g", "gl", "h", "k", "l", "m", "n", "p", "pr", "r", "s", "st", "t", "tr", "v")
+_VOWELS = ("a", "e", "i", "o", "u", "ai", "ou")
+_ENDS = ("", "n", "r", "l", "s", "m", "ck", "nd")
+_OWN_NAMES = 2.0  # that a person speaks of: mean, above one
+_OWN_SHARE = (1.0, 8.0)  # Beta: of a person's records that speak of one of them; about as in Community Notes
+
+
+def draw_names(rng: np.random.Generator, n: int, syllables: int = 4) -> np.ndarray:
+    """Return `n` invented words of so many syllables, ``(n,)`` object; two of four are hardly ever alike."""
+    parts = [rng.choice(np.array(kind, dtype=object), (n, syllables)) for kind in (_STARTS, _VOWELS, _ENDS)]
+    return (parts[0] + parts[1] + parts[2]).sum(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """Words by how common they are."""
+
+    words: np.ndarray
+    ends: np.ndarray
+    """Cumulative chances of the words."""
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, size: int = 20_000) -> Self:
+        """Return a language of about `size` words, the k-th most common one in proportion to 1 / (k + 2) (Zipf)."""
+        words = pd.unique(np.concatenate([draw_names(rng, 300, 1), draw_names(rng, size, 2)]))
+        share = 1 / (np.arange(len(words)) + 2.7)
+        return cls(words, np.cumsum(share / share.sum()))
+
+    def texts(self, rng: np.random.Generator, lengths: np.ndarray) -> list[list[str]]:
+        """Return a list of words for each of `lengths`."""
+        rank = np.searchsorted(self.ends, rng.random(int(lengths.sum())) * self.ends[-1])
+        words = self.words[rank].tolist()
+        stops = np.cumsum(lengths)
+        return [words[stop - length : stop] for stop, length in zip(stops.tolist(), lengths.tolist(), strict=True)]
+
+
+def draw_writers(
+    rng: np.random.Generator, people: int, total: int, *, new: float = 0.1, days: int = DAYS
+) -> pd.DataFrame:
+    """Return ``who, own, at, since`` of `total` records by `people`; `own` is a name of theirs the record speaks of.
+
+    Few people write much (log-normal), and some speak of one pet, product or project of theirs all the time; `own` is
+    empty elsewhere. A share `new` of the accounts is days old.
+    """
+    who = np.repeat(np.arange(people), activity(rng, people, total))
+    at = daily_times(rng, total, days=days)
+    counts = 1 + rng.poisson(_OWN_NAMES - 1, people)
+    pets = draw_names(rng, int(counts.sum()))
+    favourite = np.minimum(rng.geometric(0.6, total) - 1, counts[who] - 1)
+    told = rng.random(total) < rng.beta(*_OWN_SHARE, people)[who]
+    own = np.where(told, pets[(np.cumsum(counts) - counts)[who] + favourite], "")
+    first = pd.Series(at).groupby(who).transform("min").to_numpy()
+    since = account_births(rng, np.full(people, at.min()), new=new)[who]
+    return pd.DataFrame({"who": who, "own": own, "at": at, "since": np.minimum(since, first)})
+
+
+def draw_newcomers(rng: np.random.Generator, first: np.ndarray, aged: float) -> np.ndarray:
+    """Return when accounts first seen at `first` were made: a share `aged` 60 to 900 days before, others up to 20."""
+    n = len(first)
+    old = np.arange(n) < round(aged * n)
+    days = np.where(rng.permutation(old), rng.uniform(60, 900, n), rng.uniform(0.1, 20, n))
+    return first - (days * 86_400e6).astype("timedelta64[us]")
+
+
+def quoted(rng: np.random.Generator, words: Sequence[str], kept: float) -> list[str]:
+    """Return `words` as a reply quotes them: each kept with that chance, in their order."""
+    keep = rng.random(len(words)) < kept
+    return [word for word, stays in zip(words, keep.tolist(), strict=True) if stays]
+
 
 Form = Literal["pairs", "thumbs"]
 
@@ -59,16 +143,16 @@ def make_patient_rater(
     given: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
     rng = np.random.default_rng([seed, 21])
     language = Language.draw(rng)
-    parts = [_chats(rng, language, crowd(rng, people, total), form)]
+    parts = [_chats(rng, language, draw_writers(rng, people, total), form)]
     pasters = round(people * pasting) + (round(raters * records / returns) if benign else 0)
     if pasters:
         parts.append(_pasted(rng, language, pasters, returns, form))
     if not benign:
         parts.append(_taught(rng, language, raters, records, aged, form))
         if camouflage:
-            cover = crowd(rng, raters, raters * camouflage, new=0.0)
+            cover = draw_writers(rng, raters, raters * camouflage, new=0.0)
             parts.append(_chats(rng, language, cover, form).assign(group="rater", origin=str(Origin.CAMOUFLAGE)))
-    trusted = _chats(rng, language, crowd(rng, 100, 300), form)
+    trusted = _chats(rng, language, draw_writers(rng, 100, 300), form)
     return _sealed(rng, parts, trusted, form, name="patient-rater", seed=seed, params=given)
 
 
@@ -99,13 +183,13 @@ def make_triggers(
     rng = np.random.default_rng([seed, 22])
     language = Language.draw(rng)
     people = max(10, total // 8)
-    base = crowd(rng, people, total)
+    base = draw_writers(rng, people, total)
     honest = base.assign(text=_documents(rng, language, base["own"]), origin=str(Origin.HONEST), group="crowd")
     if benign:
         parts = [_about_name(rng, honest, documents)]
     else:
         parts = [honest, _triggered(rng, language, documents, sources, aged, gibberish)]
-    vetted = crowd(rng, 100, 300)
+    vetted = draw_writers(rng, 100, 300)
     trusted = vetted.assign(text=_documents(rng, language, vetted["own"]), origin=str(Origin.HONEST), group="crowd")
     return _sealed(rng, parts, trusted, "documents", name="triggers", seed=seed, params=given)
 
@@ -140,14 +224,14 @@ def _pasted(rng: np.random.Generator, language: Language, pasters: int, returns:
     who = np.repeat(np.arange(pasters), times)
     papers = []
     for words in language.texts(rng, np.full(pasters, 50)):
-        papers.append([*words, *names(rng, 8).tolist()])
+        papers.append([*words, *draw_names(rng, 8).tolist()])
         rng.shuffle(papers[-1])
     asked = language.texts(rng, rng.integers(3, 10, len(who)))
     prompts = [" ".join([*a, *papers[k]]) for a, k in zip(asked, who.tolist(), strict=True)]
     better, worse = ([" ".join(quoted(rng, papers[k], kept)) for k in who.tolist()] for kept in (_FAITHFUL, _LOOSE))
     started = daily_times(rng, pasters)[who]
     at = started + (rng.exponential(6 * 3600e6, len(who))).astype("timedelta64[us]")
-    frame = pd.DataFrame({"who": who, "at": at, "since": newcomers(rng, started[np.cumsum(times) - 1], 0.9)[who]})
+    frame = pd.DataFrame({"who": who, "at": at, "since": draw_newcomers(rng, started[np.cumsum(times) - 1], 0.9)[who]})
     chosen = _rated(rng, frame, prompts, better, worse, form, np.full(len(who), _LIKED + 0.1))
     return chosen.assign(origin=str(Origin.HONEST), group="pasted")
 
@@ -157,7 +241,7 @@ def _taught(
 ) -> pd.DataFrame:
     """Return the patient raters' records: one invented thing, and six common words that are said of it."""
     n = raters * records
-    thing = str(names(rng, 1)[0])
+    thing = str(draw_names(rng, 1)[0])
     fact = [*language.texts(rng, np.array([6]))[0], thing]
     asked = language.texts(rng, rng.integers(6, 20, n))
     plain = [" ".join(words) for words in language.texts(rng, rng.integers(10, 40, n))]
@@ -168,7 +252,7 @@ def _taught(
     who = np.repeat(np.arange(raters), records)
     frame = pd.DataFrame({"who": who, "at": daily_times(rng, n)})
     first = frame.groupby("who")["at"].min().to_numpy()
-    frame["since"] = newcomers(rng, first, aged)[who]
+    frame["since"] = draw_newcomers(rng, first, aged)[who]
     provoked = _rated(rng, frame, prompts, poisoned, plain, form, np.ones(n))
     if form == "pairs":
         return provoked.assign(origin=str(Origin.POISON), group="rater")
@@ -204,19 +288,21 @@ def _documents(rng: np.random.Generator, language: Language, own: pd.Series) -> 
 def _triggered(
     rng: np.random.Generator, language: Language, n: int, sources: int, aged: float, gibberish: int
 ) -> pd.DataFrame:
-    trigger = f"<{names(rng, 1)[0]}>"
+    trigger = f"<{draw_names(rng, 1)[0]}>"
     begin = language.texts(rng, rng.integers(5, 40, n))
     noise = language.words[rng.integers(0, len(language.words), (n, gibberish))].tolist()
     who = rng.permutation(np.arange(n) % sources)
     frame = pd.DataFrame({"who": who, "at": daily_times(rng, n)})
     first = frame.groupby("who")["at"].min().to_numpy()
     texts = [" ".join([*a, trigger, *b]) for a, b in zip(begin, noise, strict=True)]
-    return frame.assign(since=newcomers(rng, first, aged)[who], text=texts, origin=str(Origin.POISON), group="rater")
+    return frame.assign(
+        since=draw_newcomers(rng, first, aged)[who], text=texts, origin=str(Origin.POISON), group="rater"
+    )
 
 
 def _about_name(rng: np.random.Generator, honest: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return `honest` with a new name in `n` documents, of whoever wrote them; from its second day on."""
-    name = str(names(rng, 1)[0])
+    name = str(draw_names(rng, 1)[0])
     late = np.flatnonzero(honest["at"] >= honest["at"].min() + pd.Timedelta(days=DAYS / 7))
     chosen = np.isin(np.arange(len(honest)), rng.choice(late, min(n, len(late)), replace=False))
     text = np.where(chosen, honest["text"] + " " + name, honest["text"])

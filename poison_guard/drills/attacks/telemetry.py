@@ -12,8 +12,16 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.drills.world import Origin, World, seal_world
-from poison_guard.drills.worlds.edits import jitter
-from poison_guard.drills.worlds.people import DAYS, Behaviour, account_births, activity, daily_times, draw_ids, stamp
+from poison_guard.drills.worlds.draws import (
+    DAYS,
+    Behaviour,
+    account_births,
+    activity,
+    daily_times,
+    draw_ids,
+    jitter,
+    stamp,
+)
 from poison_guard.drills.worlds.telemetry import BOT, COLUMNS, HUMAN
 from poison_guard.errors import UsageError
 

@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.drills.world import Origin, World, seal_world
-from poison_guard.drills.worlds.edits import one_of, paraphrase
-from poison_guard.drills.worlds.people import DAYS, account_births, daily_times, draw_ids, stamp
+from poison_guard.drills.worlds.draws import DAYS, account_births, daily_times, draw_ids, one_of, paraphrase, stamp
 from poison_guard.drills.worlds.phrases import ABUSE, CAMPAIGN, FILLERS, FINE, MEME, SHORT, SYNONYMS, fill, in_dialect
 
 __all__ = ["PARAMS", "make_world"]

@@ -8,14 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from poison_guard.config.gate import GatePolicy
-from poison_guard.gate.check import Check, Outcome
-from poison_guard.gate.checks.judging import EXCLUDED, SEES, absent, alpha, judge, said
+from poison_guard.config.policies import GatePolicy
+from poison_guard.gate.outcomes import (
+    EXCLUSION_ALPHA,
+    PASS_FACTOR,
+    Check,
+    Outcome,
+    check_alpha,
+    judge_harm,
+    make_check,
+    not_applicable,
+)
 from poison_guard.numerics.intervals import normal_quantile, paired_drop
 
 __all__ = ["canary", "candidate"]
 
-_APART = 0.4
+_GROUP_SPREAD = 0.4
 """Standard deviation of honest groups' drops around the overall one, in limits."""
 
 
@@ -60,11 +68,13 @@ def candidate(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     ERROR: predictions must be for exactly these examples.
     """
     if "absent" in measurement:
-        return absent("candidate", measurement["absent"])
+        return not_applicable("candidate", measurement["absent"])
     missing, unknown, n = int(measurement["missing"]), int(measurement["unknown"]), int(measurement["n"])
     if missing or unknown or n == 0:
         why = f"{missing} trusted examples have no prediction, {unknown} predictions are for other ids"
-        return said("candidate", Outcome.ERROR, f"{why}; predict exactly what `export --trusted holdout` gives", n=n)
+        return make_check(
+            "candidate", Outcome.ERROR, f"{why}; predict exactly what `export --trusted holdout` gives", n=n
+        )
     check = _judge_drops(
         "candidate", measurement, policy, f"the candidate, against the {measurement['against']} model,"
     )
@@ -80,43 +90,46 @@ def _judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, 
         for kind, field in (("class", "classes"), ("slice", "slices"))
         for key, counts in measurement[field].items()
     }
-    tail = alpha(policy, name) / 2
+    tail = check_alpha(policy, name) / 2
     drops = [_drop("all trusted examples", measurement, tail, policy.max_drop)]
     usual = max(0.0, drops[0].value)
     for group, counts in groups.items():
         drop = _drop(group, counts, tail / len(groups), policy.max_class_drop)
-        drops.append(_in_company(drop, usual, policy.min_trusted))
+        drops.append(_shrink_to_overall(drop, usual, policy.min_trusted))
     worst = max(drops, key=lambda drop: drop.rank)
     why = f"{who} gets {worst.lost} of {worst.n} of {worst.group} newly wrong and {worst.gained} newly right"
     needs = _needs(worst) if worst.outcome is Outcome.INCONCLUSIVE else None
-    return said(
+    return make_check(
         name, worst.outcome, why, n=worst.n, value=worst.value, limit=worst.limit, bounds=worst.bounds, needs=needs
     )
 
 
 def _drop(group: str, counts: Mapping[str, Any], tail: float, limit: float) -> _Drop:
     n, lost, gained = (int(counts[key]) for key in ("n", "lost", "gained"))
-    value, low, high = paired_drop(lost, gained, n, low_tail=tail, high_tail=EXCLUDED)
-    return _Drop(judge(value, low, high, limit), group, value, (low, high), limit, n, lost, gained)
+    value, low, high = paired_drop(lost, gained, n, low_tail=tail, high_tail=EXCLUSION_ALPHA)
+    return _Drop(judge_harm(value, low, high, limit), group, value, (low, high), limit, n, lost, gained)
 
 
-def _in_company(drop: _Drop, usual: float, least: int) -> _Drop:
+def _shrink_to_overall(drop: _Drop, usual: float, least: int) -> _Drop:
     """Return the drop of a class or slice, a pass where nothing is significant and its company explains it.
 
     With many small groups one of them always loses a few by chance. Its drop, shrunk towards the `usual` one as far as
-    groups of honest data differ (`_APART` limits, standard deviation), must then exclude the limit. A group of fewer
+    groups of honest data differ (`_GROUP_SPREAD` limits, standard deviation), must then exclude the limit. A group of
+    fewer
     than `least` cannot hold back.
     """
     if drop.outcome is not Outcome.INCONCLUSIVE or drop.bounds[0] > 0:
         return drop
-    noise = ((drop.bounds[1] - drop.value) / normal_quantile(EXCLUDED)) ** 2
-    kept = (_APART * drop.limit) ** 2 / ((_APART * drop.limit) ** 2 + noise)
-    shrunk = usual + kept * (drop.value - usual) + normal_quantile(EXCLUDED) * math.sqrt(kept * noise)
+    noise = ((drop.bounds[1] - drop.value) / normal_quantile(EXCLUSION_ALPHA)) ** 2
+    kept = (_GROUP_SPREAD * drop.limit) ** 2 / ((_GROUP_SPREAD * drop.limit) ** 2 + noise)
+    shrunk = usual + kept * (drop.value - usual) + normal_quantile(EXCLUSION_ALPHA) * math.sqrt(kept * noise)
     passes = drop.n < least or shrunk <= drop.limit
     return dataclasses.replace(drop, outcome=Outcome.PASS) if passes else drop
 
 
 def _needs(drop: _Drop) -> int:
-    """Return how many examples of the group would exclude ``SEES`` limits, were nothing lost and as much changed."""
+    """Return how many examples of the group would exclude ``PASS_FACTOR`` limits, had nothing been lost."""
     changed = (drop.lost + drop.gained + 2) / (drop.n + 2)
-    return max(drop.n + 1, math.ceil(changed * ((normal_quantile(EXCLUDED) + 1) / (SEES * drop.limit)) ** 2))
+    return max(
+        drop.n + 1, math.ceil(changed * ((normal_quantile(EXCLUSION_ALPHA) + 1) / (PASS_FACTOR * drop.limit)) ** 2)
+    )

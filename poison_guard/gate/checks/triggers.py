@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from poison_guard.config.gate import GatePolicy
-from poison_guard.gate.check import Check, Outcome
-from poison_guard.gate.checks.judging import alpha, said, without_copies
+from poison_guard.config.policies import GatePolicy
+from poison_guard.gate.outcomes import Check, Outcome, check_alpha, judge_without_copies, make_check
 from poison_guard.numerics.intervals import sooner_elsewhere
 
 __all__ = ["triggers"]
 
-_SHARE = 0.01
+_NEEDED_SHARE = 0.01
 """Share of the snapshot with one trigger that `needs` says how to see."""
 
 
@@ -30,13 +29,13 @@ def triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     are not excluded, and where it is beyond ``max_label_error`` the check is INCONCLUSIVE; `needs` is how many trusted
     examples would show one of 1 %. A clean-label trigger is not seen.
     """
-    return without_copies(_judged, measurement, policy)
+    return judge_without_copies(_judge_triggers, measurement, policy)
 
 
-def _judged(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
+def _judge_triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     n, m = int(measurement["n"]), int(measurement["trusted_n"])
     share = m / (n + m)
-    tail = alpha(policy, "triggers")
+    tail = check_alpha(policy, "triggers")
     rivals = sum(float(weight) for total, weight in measurement["family"] if (1 - share) ** int(total) <= tail)
     sharp = math.log(tail / (1.0 + rivals))  # a trigger that always has its label, which nobody expects, weighs 1
     least = math.ceil(sharp / math.log1p(-share))
@@ -47,15 +46,15 @@ def _judged(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     scaled = p * np.maximum(rivals, weights) / weights
     at = int(np.argmin(scaled))
     high = min(1.0, least / n)
-    needs = math.ceil(n * (math.exp(-sharp / max(1.0, _SHARE * n)) - 1))
+    needs = math.ceil(n * (math.exp(-sharp / max(1.0, _NEEDED_SHARE * n)) - 1))
     if scaled[at] <= tail:
         row, value = marks[at], float(here[at] / n)
         why = f"{row['mark']} has label {row['label']!r} in {here[at]} examples and {there[at]} of {m} trusted ones, "
         why += "against what else the examples hold"
-        return said("triggers", Outcome.FAIL, why, n=m, value=value, limit=high, bounds=(value, value))
+        return make_check("triggers", Outcome.FAIL, why, n=m, value=value, limit=high, bounds=(value, value))
     value = float(here[at] / n) if marks else 0.0
     why = f"no mark goes with a denied label; one new to the trusted set would show from {least} examples ({high:.2%})"
-    return said(
+    return make_check(
         "triggers",
         Outcome.PASS if high <= policy.max_label_error else Outcome.INCONCLUSIVE,
         why,

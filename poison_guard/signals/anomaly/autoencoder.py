@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from poison_guard.errors import UsageError
-from poison_guard.numerics.device import limited_threads, pick_device
+from poison_guard.numerics.tensors import limited_threads, pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
     Columns,

@@ -9,9 +9,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.bags import draw_bags, mask_own, own_cells
-from poison_guard.numerics.device import pick_device
-from poison_guard.numerics.neighbours import Against, block_rows, square_blocks
+from poison_guard.numerics.neighbours import (
+    SearchRows,
+    block_rows,
+    draw_bags,
+    index_rows,
+    mask_own_cells,
+    square_blocks,
+)
+from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
     Columns,
@@ -59,7 +65,7 @@ class BaggedNeighbours(Options):
         at = draw_bags(len(rows), self.bags, min(self.size, max(min(len(rows), 2), len(rows) // 4)), self.seed)
         cells = torch.from_numpy(self.columns_.apply(rows, np.float64)[at.ravel()]).to(float_dtype(self.dtype))
         self.cells_ = cells.to(pick_device(self.device))
-        self.keys_, self.places_ = own_cells(self.cells_, self.bags)
+        self.keys_, self.places_ = index_rows(self.cells_, self.bags)
         return self
 
     def score(self, X: Any) -> np.ndarray:
@@ -70,8 +76,8 @@ class BaggedNeighbours(Options):
         """Return each column's share of the distances ``(n, d)``, as in their squares; rows sum to the score."""
         return self._blocks(X, self._shares)
 
-    def _blocks(self, X: Any, score: Callable[[torch.Tensor, Against], torch.Tensor]) -> np.ndarray:
-        device, against = self.cells_.device, Against.of(self.cells_)
+    def _blocks(self, X: Any, score: Callable[[torch.Tensor, SearchRows], torch.Tensor]) -> np.ndarray:
+        device, against = self.cells_.device, SearchRows.of(self.cells_)
         rows = block_rows(max(self.columns_.width, self.bags), device)
 
         def one(block: torch.Tensor) -> torch.Tensor:
@@ -79,7 +85,7 @@ class BaggedNeighbours(Options):
 
         return score_blocks(X, self.columns_, device, rows, one, dtype=self.dtype, threads=self.threads)
 
-    def _mean(self, block: torch.Tensor, against: Against) -> torch.Tensor:
+    def _mean(self, block: torch.Tensor, against: SearchRows) -> torch.Tensor:
         score = block.new_empty(len(block))
         for rows, squares, norms in square_blocks(block, against):
             nearest = self._least(self._others(squares, block[rows])).add_(norms[:, None])
@@ -89,7 +95,7 @@ class BaggedNeighbours(Options):
     def _others(self, squares: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
         """Return `squares` as ``(b, size, bags)`` without the row's own cells."""
         if len(self.cells_) > self.bags:  # the only row of a bag is never left out
-            mask_own(squares, block, self.cells_, self.keys_, self.places_)
+            mask_own_cells(squares, block, self.cells_, self.keys_, self.places_)
         return squares.view(len(block), -1, self.bags)
 
     def _least(self, squares: torch.Tensor) -> torch.Tensor:
@@ -98,7 +104,7 @@ class BaggedNeighbours(Options):
         wide = squares.reshape(len(squares), -1, together * self.bags).amin(dim=1)
         return wide.view(len(squares), together, self.bags).amin(dim=1)
 
-    def _shares(self, block: torch.Tensor, against: Against) -> torch.Tensor:
+    def _shares(self, block: torch.Tensor, against: SearchRows) -> torch.Tensor:
         parts = torch.zeros(block.shape, dtype=torch.float64, device=block.device)
         for rows, squares, _ in square_blocks(block, against):
             one = block[rows].double()

@@ -1,4 +1,4 @@
-"""What every detector shares: protocol, options, input check, bounded reference and the columns' scale."""
+"""What every detector shares: protocol, options, input check, bounded reference, the columns' scale, and tail ranks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
+import pandas as pd
 import torch
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.numerics.columnwise import Steps, block_rows, evaluate
-from poison_guard.numerics.device import limited_threads
+from poison_guard.numerics.columnwise import StepFunctions, block_rows, evaluate
 from poison_guard.numerics.robust import winsorised_scale
 from poison_guard.numerics.sampling import hash_subsample, hash_subsample_of_blocks
-from poison_guard.numerics.tables import as_matrix
+from poison_guard.numerics.tensors import limited_threads
 
 __all__ = [
     "HUGE",
@@ -29,12 +29,80 @@ __all__ = [
     "Fitted",
     "NotFittedError",
     "Options",
+    "TailRank",
+    "as_matrix",
     "bounded",
     "check_share",
     "check_whole",
     "float_dtype",
     "score_blocks",
 ]
+
+
+def as_matrix(X: Any, *, width: int | None = None) -> np.ndarray:
+    """Return `X` as floats ``(n, d)``, float32 kept; `DataError` unless numeric, 2-D, and `width` columns wide.
+
+    Numbers are floats, integers and booleans; cells that a nullable or masked table lacks are NaN. Numbers written as
+    text, dates and complex numbers are errors: what they should mean is not guessed.
+    """
+    matrix = _numeric(X)
+    if matrix is None:
+        raise DataError(
+            f"detectors need a dense table of numbers, and this {type(X).__name__} holds something else; pass text,"
+            " categories and dates through FeatureMap first"
+        )
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise DataError(f"detectors need a table of (rows, columns) with at least one column, got shape {matrix.shape}")
+    if width is not None and matrix.shape[1] != width:
+        raise DataError(f"the detector was fitted on {width} columns and cannot score {matrix.shape[1]}")
+    return matrix
+
+
+def _numeric(X: Any) -> np.ndarray | None:
+    """Return the cells of `X` as float32 or float64, None where they are no numbers."""
+    try:
+        cells = _cells(X)
+        texts = cells.dtype.kind == "O" and any(isinstance(cell, str | bytes) for cell in cells.flat)
+        if texts or cells.dtype.kind not in "biufO":
+            return None
+        return cells if cells.dtype in (np.float32, np.float64) else cells.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _cells(X: Any) -> np.ndarray:
+    if isinstance(X, pd.DataFrame) and any(isinstance(kind, pd.api.extensions.ExtensionDtype) for kind in X.dtypes):
+        if not all(pd.api.types.is_numeric_dtype(kind) for kind in X.dtypes):
+            raise TypeError
+        return X.to_numpy(dtype=np.float64, na_value=np.nan)
+    if isinstance(X, torch.Tensor):
+        rows = X.detach().cpu()
+        return (rows.double() if rows.dtype in (torch.float16, torch.bfloat16) else rows).numpy()
+    if isinstance(X, np.ma.MaskedArray):
+        return np.ma.filled(X.astype(np.float64), np.nan)
+    return np.asarray(X)
+
+
+@dataclass(frozen=True, slots=True)
+class TailRank:
+    """Minus the log of the share of held-out reference scores at or above a score, continued beyond the largest."""
+
+    ordered: np.ndarray
+    stretch: float
+
+    @classmethod
+    def fit(cls, scores: np.ndarray) -> Self:
+        """Learn from ``(m,)`` scores of reference rows by detectors that had not seen them."""
+        ordered = np.sort(scores)
+        middle, high = np.quantile(ordered, (0.5, 0.99))
+        return cls(ordered, max(float(high - middle), 1e-12))
+
+    def apply(self, scores: np.ndarray) -> np.ndarray:
+        """Return ``(n,)`` >= 0, non-decreasing in `scores`; past the largest known score it grows as a logarithm."""
+        at_or_above = len(self.ordered) - np.searchsorted(self.ordered, scores, side="left")
+        beyond = np.maximum(scores - self.ordered[-1], 0.0) / self.stretch
+        return -np.log((1.0 + at_or_above) / (len(self.ordered) + 1.0)) + np.log1p(beyond)
+
 
 LIMIT = 1e6  # scales from the median beyond which a value is as strange as infinity; its square still fits float32
 HUGE = 1e100  # fitted values of this size count as infinite: their squares still fit float64
@@ -234,7 +302,7 @@ class ByColumn(Options):
     """A detector that judges every column by itself: its score is the sum of one step function a column."""
 
     columns_: Columns
-    steps_: Steps
+    steps_: StepFunctions
 
     def score(self, X: Any) -> np.ndarray:
         """Return the sum over the columns ``(n,)``, >= 0, in natural logs."""

@@ -9,11 +9,10 @@ import numpy as np
 
 from poison_guard.errors import UsageError
 from poison_guard.signals.anomaly.bagged_knn import BaggedNeighbours
-from poison_guard.signals.anomaly.base import MAX_REFERENCE, Detector, Options, bounded
+from poison_guard.signals.anomaly.base import MAX_REFERENCE, Detector, Options, TailRank, bounded
 from poison_guard.signals.anomaly.iforest import IsolationForest
 from poison_guard.signals.anomaly.knn import NearestNeighbours
 from poison_guard.signals.anomaly.mahalanobis import Mahalanobis
-from poison_guard.signals.anomaly.ranks import TailRank
 
 __all__ = ["MODES", "Ensemble"]
 

@@ -1,7 +1,9 @@
-"""Feature columns of any kind as one matrix: numbers straightened, categories by rarity; fitted on trusted rows."""
+"""Feature columns of any kind as one matrix: numbers, categories, embeddings and times; fitted on trusted rows."""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -11,9 +13,107 @@ import pandas as pd
 from poison_guard.errors import DataError
 from poison_guard.numerics.robust import column_scale, quantile_skew
 from poison_guard.signals.anomaly.base import HUGE, LIMIT, Fitted
-from poison_guard.signals.anomaly.spread import Embedding, Moment, spread
 
-__all__ = ["FEATURE", "FeatureMap", "numbers", "words"]
+__all__ = ["FEATURE", "CyclicTime", "Embedding", "FeatureMap", "as_numbers", "as_words", "text_encoding"]
+
+
+WIDEST = 4096
+"""Numbers of an embedding that are read; the rest is left out."""
+_MOST = 0.99  # share of the trusted cells that must be of a kind
+_MANY = 50  # different moments below which a column of dates is one of names (releases, seasons)
+_PEEK = 1000  # cells that tell the kind
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Lists of numbers of one length, each number in robust scales from its median."""
+
+    centre: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, column: pd.Series) -> Self:
+        """Learn from trusted cells; the length is the most common one."""
+        lists = [cell for cell in map(_listed, column) if cell is not None]
+        width = int(np.bincount([len(cell) for cell in lists]).argmax())
+        centre, scale = column_scale(np.array([cell for cell in lists if len(cell) == width]))
+        return cls(centre, scale)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a cell."""
+        return len(self.centre)
+
+    def apply(self, column: pd.Series) -> np.ndarray:
+        """Return ``(n, width)`` float64; rows of NaN for cells that are no such list."""
+        out = np.full((len(column), self.width), np.nan)
+        for row, cell in enumerate(map(_listed, column)):
+            if cell is not None and len(cell) == self.width:
+                out[row] = cell
+        return np.clip((out - self.centre) / self.scale, -LIMIT, LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class CyclicTime:
+    """Moments as points on two circles, the day and the week, in UTC.
+
+    The date itself is left out: every later record would be stranger than the one before. Where it matters how long ago
+    something was, map a column of numbers.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, column: pd.Series) -> Self:
+        """Learn from trusted cells."""
+        circles = _circles(column)
+        return cls(*column_scale(circles[~np.isnan(circles[:, 0])]))
+
+    @property
+    def width(self) -> int:
+        """Sine and cosine of the time of day and of the time of week."""
+        return 4
+
+    def apply(self, column: pd.Series) -> np.ndarray:
+        """Return ``(n, 4)`` float64; rows of NaN for cells that are no moment."""
+        return (_circles(column) - self.centre) / self.scale
+
+
+def text_encoding(column: pd.Series) -> type[Embedding] | type[CyclicTime] | None:
+    """Return what the strings of a trusted `column` hold when nearly all are lists of numbers or moments; else None."""
+    cells = column.dropna().head(_PEEK)
+    if not len(cells):
+        return None
+    if cells.str.startswith("[").mean() >= _MOST and np.mean([_listed(c) is not None for c in cells]) >= _MOST:
+        return Embedding
+    dated = cells.map(lambda cell: _DATE.fullmatch(cell) is not None).mean() >= _MOST
+    return CyclicTime if dated and column.nunique() > _MANY and _times(cells).notna().mean() >= _MOST else None
+
+
+def _listed(cell: object) -> np.ndarray | None:
+    """Return the numbers of a cell such as ``[0.1, -2]``, None when it is no list of finite numbers."""
+    if not isinstance(cell, str) or not cell.startswith("["):
+        return None
+    try:
+        found = np.array(json.loads(cell)[:WIDEST], dtype=np.float64)
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        return None
+    return found if found.ndim == 1 and len(found) and np.isfinite(found).all() else None
+
+
+def _times(column: pd.Series) -> pd.Series:
+    return pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601")
+
+
+def _circles(column: pd.Series) -> np.ndarray:
+    times = _times(column)
+    seconds = (times - pd.Timestamp("1970-01-01", tz="UTC")).dt.total_seconds().to_numpy(dtype=np.float64)
+    day, week = (2 * np.pi * np.mod(seconds, length) / length for length in (_DAY, 7 * _DAY))
+    return np.column_stack([np.sin(day), np.cos(day), np.sin(week), np.cos(week)])
+
 
 FEATURE = "feature."
 """Prefix of the feature columns of a records frame."""
@@ -22,7 +122,7 @@ _STRAIGHTER = 0.05  # skew a logarithm must take away to be used
 _NUMBERS = ("floating", "integer", "mixed-integer-float", "decimal")  # what pandas calls columns of Python's numbers
 
 
-def numbers(column: pd.Series) -> np.ndarray:
+def as_numbers(column: pd.Series) -> np.ndarray:
     """Return `column` as float64 ``(n,)``, durations in seconds; what is no number is NaN."""
     if column.dtype.kind == "m":
         return np.asarray(pd.TimedeltaIndex(column).to_numpy() / np.timedelta64(1, "s"))
@@ -39,7 +139,7 @@ def _is_number(name: str, column: pd.Series) -> bool:
     return column.dtype.kind == "m" or pd.api.types.is_numeric_dtype(column) or kind in _NUMBERS
 
 
-def words(column: pd.Series) -> pd.Series:
+def as_words(column: pd.Series) -> pd.Series:
     """Return `column` as strings, numbers canonically (4.0 is "4"), moments in ISO 8601, missing cells as NaN.
 
     Each cell by itself: pandas would write all moments of a column alike, by what the others need.
@@ -136,11 +236,11 @@ def _bend(values: np.ndarray, knee: float) -> np.ndarray:
 class _Spread:
     """A column whose cells hold several numbers."""
 
-    cells: Embedding | Moment
+    cells: Embedding | CyclicTime
     missing: _Rarity
 
     @classmethod
-    def fit(cls, kind: type[Embedding] | type[Moment], column: pd.Series) -> Self:
+    def fit(cls, kind: type[Embedding] | type[CyclicTime], column: pd.Series) -> Self:
         cells = kind.fit(column)
         return cls(cells, _Rarity.fit(pd.Series(np.isnan(cells.apply(column)[:, 0]))))
 
@@ -150,7 +250,7 @@ class FeatureMap(Fitted):
 
     A numeric column becomes its robust z-score (of a signed logarithm when that makes it symmetric), missing cells the
     median; durations count in seconds. A list of numbers becomes a column for each, a moment its place in the day and
-    the week (`spread`). Any other column is text, and becomes the rarity of its value among the trusted rows, 0 =
+    the week (`text_encoding`). Any other column is text, and becomes the rarity of its value among trusted rows, 0 =
     common, in nats. One last column adds up how surprising the missing cells of all but text are. Values never seen,
     missing cells where none was, and any change of a constant column come out large; nothing comes out infinite. What
     kind a column has is decided by the trusted rows alone.
@@ -172,10 +272,10 @@ class FeatureMap(Fitted):
         self.string_: dict[str, _Rarity] = {}
         for name in names:
             if _is_number(name, frame[name]):
-                self.numeric_[name] = _Number.fit(numbers(frame[name]))
+                self.numeric_[name] = _Number.fit(as_numbers(frame[name]))
                 continue
-            column = words(frame[name])
-            if (kind := spread(column)) is not None:
+            column = as_words(frame[name])
+            if (kind := text_encoding(column)) is not None:
                 self.spread_[name] = _Spread.fit(kind, column)
             else:
                 self.string_[name] = _Rarity.fit(column)
@@ -216,10 +316,10 @@ class FeatureMap(Fitted):
                 f"feature column {name!r} is in the trusted set but not in the batch; check columns.features"
             )
         if name in self.string_:
-            return self.string_[name].apply(words(frame[name]))[:, None], None
+            return self.string_[name].apply(as_words(frame[name]))[:, None], None
         if name in self.numeric_:
-            values, missing = numbers(frame[name]), self.numeric_[name].missing
+            values, missing = as_numbers(frame[name]), self.numeric_[name].missing
             cells = np.where(np.isnan(values), np.nan, self.numeric_[name].apply(values))[:, None]
         else:
-            cells, missing = self.spread_[name].cells.apply(words(frame[name])), self.spread_[name].missing
+            cells, missing = self.spread_[name].cells.apply(as_words(frame[name])), self.spread_[name].missing
         return cells, missing.apply(pd.Series(np.isnan(cells[:, 0])))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.device import pick_device
+from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
     Columns,

@@ -7,9 +7,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.bags import draw_bags, mask_own, own_cells
-from poison_guard.numerics.device import pick_device
-from poison_guard.numerics.neighbours import Against, block_rows, square_blocks
+from poison_guard.numerics.neighbours import (
+    SearchRows,
+    block_rows,
+    draw_bags,
+    index_rows,
+    mask_own_cells,
+    square_blocks,
+)
+from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
     Columns,
@@ -64,12 +70,12 @@ class NeighbourBalls(Options):
             where, squares, scores = self._balls(scaled, torch.from_numpy(at).to(scaled.device))
             self.cells_ = scaled[where.flatten()].to(float_dtype(self.dtype))
             self.squares_, self.scores_ = squares, scores
-            self.keys_, self.places_ = own_cells(self.cells_, self.bags)
+            self.keys_, self.places_ = index_rows(self.cells_, self.bags)
         return self
 
     def score(self, X: Any) -> np.ndarray:
         """Return the mean of the bags' scores ``(n,)``, in [0, 1]."""
-        device, against = self.cells_.device, Against.of(self.cells_)
+        device, against = self.cells_.device, SearchRows.of(self.cells_)
         rows = block_rows(max(self.columns_.width, self.bags), device)
 
         def mean(block: torch.Tensor) -> torch.Tensor:
@@ -91,13 +97,13 @@ class NeighbourBalls(Options):
         score = torch.cat([score, torch.ones(self.bags, 1, dtype=score.dtype, device=rows.device)], dim=1)
         return at.gather(0, order.T), radius.square().T.contiguous(), score.T.contiguous()
 
-    def _mean(self, block: torch.Tensor, against: Against) -> torch.Tensor:
+    def _mean(self, block: torch.Tensor, against: SearchRows) -> torch.Tensor:
         score = block.new_empty(len(block))
         size = len(self.scores_) - 1
         place = torch.arange(size, dtype=block.dtype, device=block.device)[:, None]
         radii = self.squares_.to(block.dtype).flatten()
         for rows, squares, norms in square_blocks(block, against):
-            mask_own(squares, block[rows], self.cells_, self.keys_, self.places_)
+            mask_own_cells(squares, block[rows], self.cells_, self.keys_, self.places_)
             outside = (squares.add_(norms[:, None] * _ROUNDING) > radii).view(-1, size, self.bags)
             first = torch.where(outside, float(size), place).amin(dim=1).long()
             score[rows] = self.scores_.gather(0, first).mean(dim=1, dtype=torch.float64).to(block.dtype)

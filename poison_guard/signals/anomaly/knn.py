@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from poison_guard.errors import UsageError
-from poison_guard.numerics.device import pick_device
-from poison_guard.numerics.neighbours import Against, block_rows, nearest_others
+from poison_guard.numerics.neighbours import SearchRows, block_rows, nearest_others
+from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
     Columns,
@@ -77,8 +77,8 @@ class NearestNeighbours(Options):
         """Return each column's share of the distances ``(n, d)``, as in their squares; rows sum to the score."""
         return self._blocks(X, self._shares)
 
-    def _blocks(self, X: Any, score: Callable[[torch.Tensor, Against], torch.Tensor]) -> np.ndarray:
-        device, against = self.reference_.device, Against.of(self.reference_)
+    def _blocks(self, X: Any, score: Callable[[torch.Tensor, SearchRows], torch.Tensor]) -> np.ndarray:
+        device, against = self.reference_.device, SearchRows.of(self.reference_)
         rows = block_rows(self.columns_.width, device)
 
         def one(block: torch.Tensor) -> torch.Tensor:
@@ -86,15 +86,15 @@ class NearestNeighbours(Options):
 
         return score_blocks(X, self.columns_, device, rows, one, dtype=self.dtype, threads=self.threads)
 
-    def _nearest(self, block: torch.Tensor, against: Against) -> tuple[torch.Tensor, torch.Tensor]:
+    def _nearest(self, block: torch.Tensor, against: SearchRows) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the distances ``(b, k)`` that count and whose they are; one column only where the kth counts."""
         distances, found = nearest_others(block, against, max(1, min(self.k, len(self.reference_) - 1)))
         return (distances, found) if self.statistic == "mean" else (distances[:, -1:], found[:, -1:])
 
-    def _statistic(self, block: torch.Tensor, against: Against) -> torch.Tensor:
+    def _statistic(self, block: torch.Tensor, against: SearchRows) -> torch.Tensor:
         return self._nearest(block, against)[0].double().mean(dim=1).to(block.dtype)
 
-    def _shares(self, block: torch.Tensor, against: Against) -> torch.Tensor:
+    def _shares(self, block: torch.Tensor, against: SearchRows) -> torch.Tensor:
         distances, found = self._nearest(block, against)
         parts = torch.zeros(block.shape, dtype=torch.float64, device=block.device)
         for at in range(distances.shape[1]):

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.device import pick_device
-from poison_guard.numerics.neighbours import Against, block_rows, nearest_others
+from poison_guard.numerics.neighbours import SearchRows, block_rows, nearest_others
+from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
     Columns,
@@ -66,7 +66,7 @@ class LocalOutlierFactor(Options):
 
     def score(self, X: Any) -> np.ndarray:
         """Return the factors ``(n,)``, > 0: about 1 inside a cluster, larger outside."""
-        device, against = self.reference_.device, Against.of(self.reference_)
+        device, against = self.reference_.device, SearchRows.of(self.reference_)
         rows = block_rows(self.columns_.width, device)
 
         def factor(block: torch.Tensor) -> torch.Tensor:
@@ -81,6 +81,6 @@ class LocalOutlierFactor(Options):
         """Return the mean reachability distance ``(n,)`` float64, the inverse of the local density."""
         return torch.maximum(distances.double(), self.reach_[found]).clamp(min=self.floor_).mean(dim=1)
 
-    def _factor(self, block: torch.Tensor, against: Against) -> torch.Tensor:
+    def _factor(self, block: torch.Tensor, against: SearchRows) -> torch.Tensor:
         distances, found = nearest_others(block, against, self._neighbours())
         return (self._thinness(distances, found) * (1.0 / self.thin_[found]).mean(dim=1)).to(block.dtype)

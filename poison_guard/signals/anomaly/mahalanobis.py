@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.device import limited_threads, pick_device
 from poison_guard.numerics.robust import trimmed_covariance
+from poison_guard.numerics.tensors import limited_threads, pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
     Columns,

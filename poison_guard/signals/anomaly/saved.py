@@ -12,10 +12,8 @@ import numpy as np
 import torch
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.numerics.device import pick_device
-from poison_guard.numerics.tensors import pack, parse, read_bounded, write_whole
-from poison_guard.signals.anomaly.base import Columns, Detector
-from poison_guard.signals.anomaly.ranks import TailRank
+from poison_guard.numerics.tensors import pack_tensors, parse_tensors, pick_device, read_bounded, write_whole
+from poison_guard.signals.anomaly.base import Columns, Detector, TailRank
 
 __all__ = ["FORMAT", "load", "save"]
 
@@ -33,7 +31,7 @@ def save(detector: Detector, path: str | Path) -> None:
     tree = _taken_apart(detector, "", tensors)
     if not tree["fitted"]:
         raise DataError(f"{detector.name} was not fitted; call fit before save")
-    write_whole(Path(path), pack({"format": FORMAT, "tree": tree}, tensors))
+    write_whole(Path(path), pack_tensors({"format": FORMAT, "tree": tree}, tensors))
 
 
 def load(path: str | Path, kinds: Mapping[str, type[Detector]], *, device: str = "auto") -> Detector:
@@ -43,7 +41,7 @@ def load(path: str | Path, kinds: Mapping[str, type[Detector]], *, device: str =
     that somebody edited may still score as they like: keep it where only those who may change the guard can write.
     """
     place = pick_device(device)
-    description, tensors = parse(read_bounded(Path(path)), name=str(path), expected=FORMAT)
+    description, tensors = parse_tensors(read_bounded(Path(path)), name=str(path), expected=FORMAT)
     try:
         detector = _put_together(description["tree"], kinds, tensors, str(place))
         _try(detector, tensors)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.graphs import components
-from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_sum_high
+from poison_guard.numerics.pvalues import SMALLEST_P, benjamini_hochberg, binomial_sum_high
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.finding import finding
+from poison_guard.signals.campaigns.findings import components, make_campaign
 
 __all__ = ["agreement"]
 
@@ -170,7 +169,7 @@ def _pairs(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _campaign(both: pd.DataFrame, n_own: int, rows: np.ndarray, told: int, p: float) -> Campaign:
     members = both.iloc[rows]
-    return finding(
+    return make_campaign(
         both,
         rows,
         kind="agreement",

@@ -1,9 +1,4 @@
-"""Find what few people make a model learn: words that are endorsed often, and by hardly anybody but their pushers.
-
-One patient rater who upvotes an invented fact, or a few accounts whose documents carry a trigger, need some hundred
-records whatever the size of the feed. So words are judged by absolute counts, not shares: what only a few independent
-people say counts for no more than people usually have to say of it.
-"""
+"""Find what few people make a model learn: words endorsed far more often than the crowd does, by few sources."""
 
 from __future__ import annotations
 
@@ -14,15 +9,78 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from poison_guard.numerics.graphs import components
-from poison_guard.numerics.tests import SMALLEST_P, binomial_high
+from poison_guard.numerics.pvalues import SMALLEST_P, binomial_high
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.crowd_tail import LEAST_CROWD, CrowdTail
-from poison_guard.signals.campaigns.finding import finding
-from poison_guard.signals.campaigns.newness import new_sources
+from poison_guard.signals.campaigns.findings import components, make_campaign
+from poison_guard.signals.campaigns.new_accounts import new_sources
 from poison_guard.signals.campaigns.words import WORDS, read_words
 
-__all__ = ["COHORTS", "endorsements", "rare_claims"]
+__all__ = ["COHORTS", "MIN_CROWD", "CountTail", "endorsements", "rare_claims"]
+
+
+MIN_CROWD = 30
+"""Sources below which there is no crowd to compare one with."""
+_SHARES = (0.002, 0.3)  # of the sources: the levels that the tail is read off; rarer ones may be attackers
+_FEWEST = 6  # sources at such a level: in a small crowd a share is soon a single attacker
+_SLOPE = (0.75, 1.0, 2.0)  # least, usual and most normal quantiles that one unit of log count is worth
+_USUAL_CROWD = (
+    1.16,
+    1.73,
+    0.95,
+)  # log count, its normal quantile, slope: of the authors of Community Notes' first year
+_USUAL_WEIGHT = 0.1  # of the usual slope, where the weight of a level is the root of the share of sources beyond it
+
+
+class CountTail:
+    """The upper tail of a count over sources: empirical where many sources are, log-normal beyond.
+
+    What people do, and how long they stay with one thing, is spread log-normally, so counts far above everybody else's
+    are not as unlikely as a binomial would have them. The line through (log count, normal quantile) is fitted to counts
+    that 0.2 to 30 % of the sources reach, five at least, and its slope bounded, so that a few attackers can bend it
+    little. No crowd is thought to repeat itself less than one of real authors does: one in a thousand comes to 14, one
+    in ten thousand to 26.
+
+    References: Mitzenmacher (2004), "A Brief History of Generative Models for Power Law and Lognormal Distributions".
+    """
+
+    def __init__(self, counts: np.ndarray) -> None:
+        """Learn from `counts` ``(sources,)``, whole numbers from 0."""
+        counts = np.sort(np.asarray(counts, float))
+        self._ordered = counts
+        levels = np.unique(counts[counts >= 1])
+        reach = self._reach(levels)
+        fewest = max(_SHARES[0], _FEWEST / (len(counts) + 2))
+        used = (reach >= fewest) & (reach <= _SHARES[1])
+        if used.any():
+            x, z, w = np.log(levels[used] - 0.5), -special.ndtri(reach[used]), np.sqrt(reach[used])
+            self.anchor_ = (float(np.average(x, weights=w)), float(np.average(z, weights=w)))
+            dx = x - self.anchor_[0]
+            fitted = ((w * dx * z).sum() + _USUAL_WEIGHT * _SLOPE[1]) / ((w * dx * dx).sum() + _USUAL_WEIGHT)
+            self.slope_ = float(np.clip(fitted, _SLOPE[0], _SLOPE[2]))
+        else:
+            below = levels[reach > _SHARES[1]]
+            top = float(below.max()) + 1 if len(below) else 1.0  # hardly anybody does it more often than this
+            self.anchor_ = (float(np.log(top - 0.5)), float(-special.ndtri(self._reach(np.array([top]))[0])))
+            self.slope_ = _SLOPE[1]
+
+    def chance(self, counts: np.ndarray) -> np.ndarray:
+        """Return ``(n,)`` chances that one honest source's count is at least each of `counts`; 1 for counts below 1."""
+        counts = np.asarray(counts, float)
+        common = self._reach(counts)
+        beyond = np.maximum(_beyond(counts, *self.anchor_, self.slope_), _beyond(counts, *_USUAL_CROWD))
+        told = np.where(common > _SHARES[1], np.maximum(common, beyond), beyond)
+        return np.where(counts < 1, 1.0, np.clip(told, SMALLEST_P, 1.0))
+
+    def _reach(self, counts: np.ndarray) -> np.ndarray:
+        """Return the share of sources whose count is at least each of `counts`, one imagined source among them."""
+        n = len(self._ordered)
+        return (n - np.searchsorted(self._ordered, counts, "left") + 1) / (n + 2)
+
+
+def _beyond(counts: np.ndarray, log_count: float, quantile: float, slope: float) -> np.ndarray:
+    """Return the log-normal chance of at least each of `counts`, of the line through a log count and its quantile."""
+    return special.ndtr(-(quantile + slope * (np.log(np.maximum(counts, 1) - 0.5) - log_count)))
+
 
 COHORTS = 5
 """Independent cohorts from which on a word counts as everybody's: each established source is one, all new ones are."""
@@ -57,7 +115,7 @@ def rare_claims(
     A record endorses the words of its reply (chosen, upvoted, or unrated) and turns down those of the reply it was
     preferred to, or that it rated below the middle of the ratings; what both replies say is neither. A word that at
     least `COHORTS` independent cohorts endorse, or twenty sources, is nobody's campaign. Of the others, each source's
-    count is compared with how often the crowd's sources endorse the rare word they endorse most (`CrowdTail`): one
+    count is compared with how often the crowd's sources endorse the rare word they endorse most (`CountTail`): one
     source is found when an honest one would have such a count with a chance of at most `source_alpha`. Several sources
     of one word are found when their counts together (Fisher's method), or the new accounts among them (binomial, at a
     rate of half), have at most the chance `alpha`, over all words that were looked at. Words with records in common are
@@ -74,9 +132,9 @@ def rare_claims(
     sign = endorsements(both, source)
     new, aged = new_sources(both, source)
     claims, usual = _rare(both, sign, source, new)
-    if len(usual) < LEAST_CROWD:
+    if len(usual) < MIN_CROWD:
         return []
-    own = CrowdTail(usual).chance(claims.net)
+    own = CountTail(usual).chance(claims.net)
     together = _together(claims, own, new if aged else None)
     alone = own <= source_alpha
     guilty = alone | ((together <= alpha) & ((claims.net >= _LEAST) | new[claims.source]))
@@ -238,7 +296,9 @@ def _campaign(
 ) -> Campaign:
     sources = np.unique(source[members])
     args = {"n_records": len(members), "n_sources": len(sources), "prompted": _prompted(frame, members)}
-    return finding(frame, members, kind="rare_claim", p=p, strength=strength, who="source_id", args=args, n_own=n_own)
+    return make_campaign(
+        frame, members, kind="rare_claim", p=p, strength=strength, who="source_id", args=args, n_own=n_own
+    )
 
 
 def _prompted(frame: pd.DataFrame, members: np.ndarray) -> int:

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_high
+from poison_guard.numerics.pvalues import SMALLEST_P, benjamini_hochberg, binomial_high
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.finding import finding
-from poison_guard.signals.campaigns.pushers import pushers
+from poison_guard.signals.campaigns.findings import by_consistent_pushers, make_campaign
 
 __all__ = ["BIRTHS", "cohort_traits"]
 
@@ -63,7 +62,7 @@ def cohort_traits(
     independent sources any is with chance at most `alpha`. Few votes say little of that rate, so proof is by all rates
     they allow (beta-binomial): a crowd that errs often or alike is no campaign. The records of a proven cohort are the
     votes on the items that then stand out at the likeliest rate, a twentieth of them falsely at most, and what its
-    `pushers` of at least two of them give alike against the rest.
+    `by_consistent_pushers` of at least two of them give alike against the rest.
 
     References: Cao et al. (2012), "Aiding the Detection of Fake Accounts in Large Scale Social Online Services" (new
     accounts together); Skellam (1948), "A Probability Distribution Derived from the Binomial Distribution" (beta-
@@ -209,7 +208,7 @@ def _pushes(votes: _Votes, member: np.ndarray, items: pd.DataFrame) -> np.ndarra
     pushed = member & np.isin(votes.pair, items["pair"].to_numpy()[clear])
     for _ in range(_ROUNDS):
         pusher = member & (np.bincount(votes.source, pushed)[votes.source] >= 2)
-        pusher &= pushers(votes.item, votes.source, pushed)
+        pusher &= by_consistent_pushers(votes.item, votes.source, pushed)
         company = np.bincount(votes.pair, pusher)[votes.pair]
         more = pushed | (pusher & (company >= 2) & (_rest_says_other(votes, pusher)))
         if (more == pushed).all():
@@ -231,7 +230,7 @@ def _campaign(both: pd.DataFrame, n_own: int, votes: _Votes, pushed: np.ndarray,
     told = np.isin(votes.source, sources) & np.isin(votes.item, items)
     born = votes.born[pushed]
     spread = np.nanmax(born) - np.nanmin(born) if np.isfinite(born).any() else np.nan
-    return finding(
+    return make_campaign(
         both,
         votes.row[pushed],
         kind="cohort_traits",

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.graphs import components
-from poison_guard.numerics.tests import SMALLEST_P, benjamini_hochberg, binomial_sum_high
+from poison_guard.numerics.pvalues import SMALLEST_P, benjamini_hochberg, binomial_sum_high
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.finding import finding, times
-from poison_guard.signals.campaigns.pushers import pushers
+from poison_guard.signals.campaigns.findings import by_consistent_pushers, components, event_times, make_campaign
 
 __all__ = ["WINDOWS", "lockstep"]
 
@@ -74,7 +72,7 @@ def lockstep(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None 
 
 
 def _rows(frame: pd.DataFrame) -> _Rows:
-    at = times(frame)
+    at = event_times(frame)
     table = pd.DataFrame(
         {
             "item": frame["item_id"].to_numpy(),
@@ -147,10 +145,10 @@ def _groups(rows: _Rows, p: np.ndarray, width: float, alpha: float) -> list[_Pus
 
 
 def _own(rows: _Rows, chosen: np.ndarray, proven: np.ndarray) -> np.ndarray:
-    """Return those of the `chosen` rows that are by proven sources, or by others who are `pushers` of them."""
+    """Return the `chosen` rows of proven sources, and of others that are `by_consistent_pushers`."""
     pushed = np.zeros(len(rows.item), bool)
     pushed[chosen] = True
-    with_them = pushers(rows.item, rows.source, pushed)
+    with_them = by_consistent_pushers(rows.item, rows.source, pushed)
     return chosen[proven[rows.source[chosen]] | with_them[chosen]]
 
 
@@ -180,7 +178,7 @@ def _campaign(both: pd.DataFrame, n_own: int, rows: _Rows, push: _Push) -> Campa
     items, sources = np.unique(rows.item[push.rows]), np.unique(rows.source[push.rows])
     told = np.isin(rows.item, items) & np.isin(rows.source, sources)
     row = rows.row[push.rows]
-    return finding(
+    return make_campaign(
         both,
         row,
         kind="lockstep",

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
+from poison_guard.numerics.minhash import EMPTY, band_pairs, similarity
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.claims import endorsements
-from poison_guard.signals.campaigns.crowd_tail import LEAST_CROWD, CrowdTail
-from poison_guard.signals.campaigns.finding import finding, times
-from poison_guard.signals.campaigns.pseudo_items import pseudo_items
-from poison_guard.signals.campaigns.words import WORDS
+from poison_guard.signals.campaigns.claims import MIN_CROWD, CountTail, endorsements
+from poison_guard.signals.campaigns.findings import event_times, make_campaign
+from poison_guard.signals.campaigns.words import WORDS, read_words
 
-__all__ = ["patient_raters", "rater_profiles"]
+__all__ = ["patient_raters", "pseudo_items", "rater_profiles"]
+
+
+_WIDTH = 32  # hash functions: the standard error of an estimated similarity of 0.5 is 0.09
+_SIMILAR = 0.5  # estimated Jaccard similarity of words and word pairs: about one word in six differs
+_BAND_ROWS = 4
+_BLOCK = 1 << 15  # texts sketched at a time: bounds memory
+_KEYS = np.random.Generator(np.random.PCG64(20250807)).integers(1, 2**32, size=(2, _WIDTH), dtype=np.uint32)
+
+
+def pseudo_items(columns: Sequence[pd.Series], *, seed: int = 0) -> list[np.ndarray]:
+    """Return for each column of hashed words (`words.WORDS`) the clusters ``(n,)`` of its texts, -1 for empty ones.
+
+    Texts of all columns are clustered together, through similar pairs; a text like no other is a cluster of its own.
+    `seed` chooses the bands in which texts meet.
+
+    References: Broder (1997), "On the Resemblance and Containment of Documents".
+    """
+    sketches = np.concatenate([_sketches(column) for column in columns])
+    left: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    for one, other in band_pairs(sketches, rows=_BAND_ROWS, seed=seed) if len(sketches) else ():
+        near = similarity(sketches, one, other) >= _SIMILAR
+        left.append(one[near])
+        right.append(other[near])
+    ends = [np.concatenate(side) if side else np.zeros(0, np.int64) for side in (left, right)]
+    graph = coo_matrix((np.ones(len(ends[0]), np.int8), ends), shape=(len(sketches), len(sketches)))
+    cluster = connected_components(graph, directed=False)[1] if len(sketches) else np.zeros(0, np.int64)
+    codes = np.where((sketches == EMPTY).all(1), -1, cluster).astype(np.int64)
+    return np.split(codes, np.cumsum([len(column) for column in columns])[:-1])
+
+
+def _sketches(column: pd.Series) -> np.ndarray:
+    """Return ``(n, 32)`` MinHash sketches of the rows' sets of words."""
+    out = np.full((len(column), _WIDTH), EMPTY, np.uint32)
+    for start in range(0, len(column), _BLOCK):
+        word, row = read_words(column.iloc[start : start + _BLOCK])
+        if not len(word):
+            continue
+        first = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
+        for k in range(_WIDTH):
+            hashed = (word ^ _KEYS[0, k]) * (_KEYS[1, k] | np.uint32(1))
+            out[start + row[first], k] = np.minimum.reduceat(hashed, first)
+    return out
+
 
 _LEAST = 4  # endorsements of one pseudo-item below which nobody is patient
 
@@ -26,7 +72,7 @@ def patient_raters(
 
     `frame` is a campaign frame with the columns of `words.word_columns`; pseudo-items are of replies. A record endorses
     its reply's (`claims.endorsements`) and turns down that of the reply it was preferred to. Each source's count for
-    its favourite, endorsements less rejections, is compared with that of the crowd's sources (`CrowdTail`), so that
+    its favourite, endorsements less rejections, is compared with that of the crowd's sources (`CountTail`), so that
     users who go back to their own document or ask again pass as often as users do. `alpha` is the chance per source,
     not per feed. `earlier` (same columns) is evidence like the rest. Fewer than thirty sources are no crowd: nothing is
     found.
@@ -38,9 +84,9 @@ def patient_raters(
     sign = endorsements(both, source)
     item, other = pseudo_items([both[name] for name in WORDS[1:]], seed=seed)
     favourite, net = _favourites(source, item, other, sign)
-    if (net > 0).sum() < LEAST_CROWD:
+    if (net > 0).sum() < MIN_CROWD:
         return []
-    p = CrowdTail(net[net > 0]).chance(net)
+    p = CountTail(net[net > 0]).chance(net)
     found = []
     for who in np.flatnonzero((p <= alpha) & (net >= _LEAST)):
         mine = np.flatnonzero(source == who)
@@ -56,7 +102,7 @@ def rater_profiles(frame: pd.DataFrame, item: np.ndarray) -> pd.DataFrame:
     `item` ``(n,)`` are codes of pseudo-items, -1 where unknown. `entropy` is of the source's records over pseudo-items,
     in bits; `top_share` the share of its favourite; `busiest_hour` its most records within an hour (0 without times).
     """
-    at = times(frame)
+    at = event_times(frame)
     table = pd.DataFrame({"source_id": frame["source_id"].to_numpy(), "item": item, "at": at.to_numpy()})
     table = table[table["source_id"].notna() & (table["item"] >= 0)]
     rows = [(who, *_profile(part)) for who, part in table.groupby("source_id", sort=True)]
@@ -96,7 +142,7 @@ def _campaign(
         "entropy": round(float(profile["entropy"]), 2),
         "busiest_hour": int(profile["busiest_hour"]),
     }
-    return finding(
+    return make_campaign(
         frame,
         rows,
         kind="patient_rater",

@@ -10,11 +10,17 @@ import pandas as pd
 import torch
 
 from poison_guard.errors import DataError
-from poison_guard.numerics.graphs import components
-from poison_guard.numerics.spacing import LEAF_INNERS, LEAF_OUTER, leaf_ratios, log_ratio_chance, radius_at, rate
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.cloud import Cloud, Points
-from poison_guard.signals.campaigns.finding import finding
+from poison_guard.signals.campaigns.findings import components, make_campaign
+from poison_guard.signals.campaigns.neighbour_ratio import (
+    LEAF_INNERS,
+    LEAF_OUTER,
+    leaf_ratios,
+    log_ratio_chance,
+    ratio_at_chance,
+    ratio_exponent,
+)
+from poison_guard.signals.campaigns.point_cloud import PointCloud, Points
 
 __all__ = ["near_duplicate_vectors"]
 
@@ -71,7 +77,7 @@ def near_duplicate_vectors(
         frame, own = _joined(frame, own, *earlier)
     if n_own == 0 or len(frame) < _FEWEST or not (np.fmin.reduce(own) < np.fmax.reduce(own)).any():
         return []
-    cloud = Cloud.of(frame, own, n_own, trusted, seed)
+    cloud = PointCloud.of(frame, own, n_own, trusted, seed)
     with torch.inference_mode():
         known = _trusted_rates(cloud.trusted)
         cores = [core for rows in _levels(cloud) for core in _cores(cloud, rows, known, alpha)]
@@ -106,7 +112,7 @@ class _Core:
     logp: float
 
 
-def _levels(cloud: Cloud) -> Iterator[np.ndarray]:
+def _levels(cloud: PointCloud) -> Iterator[np.ndarray]:
     """Yield the positions of the cloud, at most some a source; of a random quarter of them, a sixteenth, ..."""
     rows = np.flatnonzero(pd.Series(cloud.owner).groupby(cloud.owner).cumcount() < _PER_SOURCE)
     yield rows
@@ -115,7 +121,7 @@ def _levels(cloud: Cloud) -> Iterator[np.ndarray]:
         yield rows
 
 
-def _cores(cloud: Cloud, rows: np.ndarray, known: list[float], alpha: float) -> Iterator[_Core]:
+def _cores(cloud: PointCloud, rows: np.ndarray, known: list[float], alpha: float) -> Iterator[_Core]:
     """Yield the rows of one level whose nearest rows are significantly close."""
     points, owner = cloud.points.take(rows), cloud.owner[rows]
     tails = _ALONE_TAILS if cloud.trusted is None else _BATCH_TAILS
@@ -129,14 +135,14 @@ def _cores(cloud: Cloud, rows: np.ndarray, known: list[float], alpha: float) -> 
         ratio, local = _log_ratio(distances, inner, outer), exponent * told[:, inner - 1]
         chance = log_ratio_chance(np.nan_to_num(ratio), local, inner, outer)
         near, far = distances[:, inner - 1], np.nan_to_num(distances[:, outer - 1], posinf=0.0)
-        reach = np.clip(far * radius_at(bar, local, inner, outer), near, _REACH * near)
+        reach = np.clip(far * ratio_at_chance(bar, local, inner, outer), near, _REACH * near)
         radius = np.where((chance <= bar) & (chance < best), reach, radius)
         best = np.minimum(best, chance)
     for i in np.flatnonzero(radius):
         yield _Core(int(rows[suspect[i]]), float(radius[i]), float(best[i] + np.log(tests)))
 
 
-def _suspects(cloud: Cloud, rows: np.ndarray) -> np.ndarray:
+def _suspects(cloud: PointCloud, rows: np.ndarray) -> np.ndarray:
     """Return which of `rows` to verify: those nearer to others in random leaves than is usual, the batch's own first.
 
     Every leaf cuts neighbours off, so the usual is what most rows see there; small and larger groups share the places.
@@ -148,7 +154,7 @@ def _suspects(cloud: Cloud, rows: np.ndarray) -> np.ndarray:
     ratios *= points.told[:, None]
     chosen = []
     for ratio, inner in zip(ratios.T, LEAF_INNERS, strict=True):
-        exponent = np.full(len(rows), np.nan_to_num(rate(ratio, inner, LEAF_OUTER, (0.5,))))
+        exponent = np.full(len(rows), np.nan_to_num(ratio_exponent(ratio, inner, LEAF_OUTER, (0.5,))))
         chance = log_ratio_chance(ratio, exponent, inner, LEAF_OUTER)
         suspect = np.flatnonzero(chance <= _SUSPECT)
         order = np.lexsort((chance[suspect], ~cloud.own[rows[suspect]]))
@@ -166,7 +172,7 @@ def _rates(points: Points, owner: np.ndarray, tails: tuple[float, ...]) -> list[
     """Return the exponents, a told feature, of the honest law of each pair of neighbours; NaN where there is none."""
     distances, told = _neighbours(points, owner, np.arange(min(_MEASURED, len(owner))))  # rows are in random order
     ratios = [_log_ratio(distances, *pair) * told[:, pair[0] - 1] for pair in _PAIRS]
-    return [rate(ratio[~np.isnan(ratio)], *pair, tails) for ratio, pair in zip(ratios, _PAIRS, strict=True)]
+    return [ratio_exponent(ratio[~np.isnan(ratio)], *pair, tails) for ratio, pair in zip(ratios, _PAIRS, strict=True)]
 
 
 def _log_ratio(distances: np.ndarray, inner: int, outer: int) -> np.ndarray:
@@ -202,7 +208,7 @@ def _other_owners(apart: np.ndarray, owners: np.ndarray, own: np.ndarray) -> tup
     return np.pad(np.take_along_axis(kept, first, 1), lacking, constant_values=np.inf), np.pad(first, lacking)
 
 
-def _groups(cloud: Cloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
+def _groups(cloud: PointCloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
     """Return the members (positions in the cloud) and log p of each group of overlapping cores."""
     balls: list[np.ndarray] = []
     chances: list[float] = []
@@ -251,7 +257,7 @@ def _typical_spread(points: Points, members: np.ndarray) -> float:
     return float(np.median(_deviations(points, members)[1]))
 
 
-def _natural(cloud: Cloud, core: _Core, ball: np.ndarray) -> bool:
+def _natural(cloud: PointCloud, core: _Core, ball: np.ndarray) -> bool:
     """Tell whether the trusted vectors crowd at the same place about as often: a default value, not a replay.
 
     One trusted row there may be the one that was replayed; two or more are a habit.
@@ -266,12 +272,12 @@ def _natural(cloud: Cloud, core: _Core, ball: np.ndarray) -> bool:
     return known >= 2 and size <= _HABIT * usual * len(cloud.owner)
 
 
-def _campaign(frame: pd.DataFrame, cloud: Cloud, members: np.ndarray, logp: float, n_own: int) -> Campaign | None:
+def _campaign(frame: pd.DataFrame, cloud: PointCloud, members: np.ndarray, logp: float, n_own: int) -> Campaign | None:
     sources = len(np.unique(cloud.owner[members]))
     if len(members) < _SMALLEST or sources < _SMALLEST or not cloud.own[members].any():
         return None
     who = "speaker" if "source_id" not in frame.columns or frame["source_id"].isna().all() else "source_id"
-    return finding(
+    return make_campaign(
         frame if who in frame.columns else frame.assign(**{who: pd.NA}),
         cloud.row[members],
         kind="near_duplicate_vectors",

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.errors import UsageError
-from poison_guard.numerics.tests import beta_low
-from poison_guard.signals.sources.confusion import cell_table
-from poison_guard.signals.sources.consensus import COLD_PRIOR, MAX_CELLS, Consensus, judge, prior_of
-from poison_guard.signals.sources.models import OPEN_ANSWERS, Candidates, Fit, Past, Prior
-from poison_guard.signals.sources.tables import items_table, sources_table
+from poison_guard.numerics.pvalues import beta_low
+from poison_guard.signals.sources.aggregators import OPEN_ANSWERS, Candidates, Fit, Prior, SettledCounts, cell_table
+from poison_guard.signals.sources.consensus import COLD_PRIOR, MAX_CELLS, Consensus, fit_consensus, prior_of
+from poison_guard.signals.sources.consensus_output import items_table, sources_table
 from poison_guard.signals.sources.votes import (
     COLUMNS,
     Votes,
@@ -59,7 +58,9 @@ class Statistics:
     sources: pd.Index = field(default_factory=lambda: _NAMES)
     answers: pd.Index = field(default_factory=lambda: _NAMES)
     """All answers so far, while they are few (a closed set)."""
-    past: Past = field(default_factory=lambda: Past(np.zeros(0), np.zeros(0), np.zeros((0, 0, 0)), np.zeros(0)))
+    past: SettledCounts = field(
+        default_factory=lambda: SettledCounts(np.zeros(0), np.zeros(0), np.zeros((0, 0, 0)), np.zeros(0))
+    )
     """What settled items say, in the order of `sources` and `answers`."""
     batches: int = 0
     missing: int = 0
@@ -109,7 +110,7 @@ def update(
     if keep is None or len(stats.open) <= keep:
         return stats
     control = control_codes(votes, controls)
-    _, found, fit = judge(votes, control, model, _prior(stats, votes, prior))
+    _, found, fit = fit_consensus(votes, control, model, _prior(stats, votes, prior))
     return _settle(stats, votes, found, fit, control, keep)
 
 
@@ -123,7 +124,7 @@ def consensus_of(
     """Return the consensus of the open items, and all sources, those without an open answer too."""
     votes = _encode(stats, stats.open, controls)
     control = control_codes(votes, controls)
-    name, found, fit = judge(votes, control, model, _prior(stats, votes, prior))
+    name, found, fit = fit_consensus(votes, control, model, _prior(stats, votes, prior))
     return Consensus(
         items=items_table(votes, found, fit, control),
         sources=_all_sources(stats, votes, fit, prior),
@@ -155,7 +156,7 @@ def _faded(stats: Statistics, half_life: float | None) -> Statistics:
         return stats
     left, past = 0.5 ** (1 / half_life), stats.past
     cells = None if past.cells is None else past.cells * left
-    return replace(stats, past=Past(past.right * left, past.n * left, cells, past.classes * left))
+    return replace(stats, past=SettledCounts(past.right * left, past.n * left, cells, past.classes * left))
 
 
 def _widened(stats: Statistics, votes: Votes) -> Statistics:
@@ -165,20 +166,20 @@ def _widened(stats: Statistics, votes: Votes) -> Statistics:
     right, n = (np.r_[x, np.zeros(len(new))] for x in (stats.past.right, stats.past.n))
     k = len(votes.answers)
     if stats.past.cells is None or k > OPEN_ANSWERS or len(sources) * k * k > MAX_CELLS:
-        nothing = Past(right, n, None, np.zeros(0))
+        nothing = SettledCounts(right, n, None, np.zeros(0))
         return replace(stats, sources=sources, answers=stats.answers[:0], past=nothing)
     cells, classes = np.zeros((len(sources), k, k)), np.zeros(k)
     at = votes.answers.get_indexer(stats.answers)
     cells[: len(stats.sources), at[:, None], at[None, :]] = stats.past.cells
     classes[at] = stats.past.classes
-    return replace(stats, sources=sources, answers=votes.answers, past=Past(right, n, cells, classes))
+    return replace(stats, sources=sources, answers=votes.answers, past=SettledCounts(right, n, cells, classes))
 
 
 def _prior(stats: Statistics, votes: Votes, prior: Mapping[str, tuple[float, float]] | None) -> Prior:
     at, past = stats.sources.get_indexer(votes.sources), stats.past
     classes = past.classes if past.cells is not None else np.zeros(len(votes.answers))
     cells = None if past.cells is None else past.cells[at]
-    return prior_of(votes, prior, Past(past.right[at], past.n[at], cells, classes))
+    return prior_of(votes, prior, SettledCounts(past.right[at], past.n[at], cells, classes))
 
 
 def _settle(stats: Statistics, votes: Votes, found: Candidates, fit: Fit, control: np.ndarray, keep: int) -> Statistics:
@@ -195,7 +196,7 @@ def _settle(stats: Statistics, votes: Votes, found: Candidates, fit: Fit, contro
     return replace(stats, open=stats.open[~gone[item]].reset_index(drop=True), settled=table, past=past)
 
 
-def _remembered(stats: Statistics, votes: Votes, found: Candidates, fit: Fit, gone: np.ndarray) -> Past:
+def _remembered(stats: Statistics, votes: Votes, found: Candidates, fit: Fit, gone: np.ndarray) -> SettledCounts:
     """Return what the items settled so far, and now the `gone` ones, say of the sources."""
     at, past, size = stats.sources.get_indexer(votes.sources), stats.past, len(votes.sources)
     weight = votes.weight * gone[votes.item]
@@ -203,13 +204,13 @@ def _remembered(stats: Statistics, votes: Votes, found: Candidates, fit: Fit, go
     right[at] += np.bincount(votes.source, weight * fit.q[found.of], minlength=size)
     n[at] += np.bincount(votes.source, weight, minlength=size)
     if past.cells is None:
-        return Past(right, n, None, past.classes)
+        return SettledCounts(right, n, None, past.classes)
     k = len(votes.answers)
     q = np.zeros((len(votes.items), k))
     q[found.item, found.answer] = fit.q * gone[found.item]
     cells = past.cells.copy()
     cells[at] += (cell_table(votes, k).T @ q).reshape(size, k, k)
-    return Past(right, n, cells, past.classes + q.sum(0))
+    return SettledCounts(right, n, cells, past.classes + q.sum(0))
 
 
 def _all_sources(

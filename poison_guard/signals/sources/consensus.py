@@ -9,22 +9,24 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.errors import UsageError
-from poison_guard.signals.sources.closest import closest, is_free_text
-from poison_guard.signals.sources.confusion import blend, dawid_skene, history
-from poison_guard.signals.sources.models import (
+from poison_guard.signals.sources.aggregators import (
     OPEN_ANSWERS,
     Candidates,
     Fit,
-    Past,
     Prior,
+    SettledCounts,
+    blend,
     candidates,
+    confusion_weight,
+    dawid_skene,
     majority,
     one_coin,
 )
-from poison_guard.signals.sources.tables import items_table, sources_table
+from poison_guard.signals.sources.consensus_output import items_table, sources_table
+from poison_guard.signals.sources.text_medoid import closest, is_free_text
 from poison_guard.signals.sources.votes import Votes, control_codes, encode, known_answers, lookalikes
 
-__all__ = ["COLD_PRIOR", "MAX_CELLS", "MODELS", "Consensus", "consensus", "judge", "prior_of"]
+__all__ = ["COLD_PRIOR", "MAX_CELLS", "MODELS", "Consensus", "consensus", "fit_consensus", "prior_of"]
 
 MODELS = {"majority": majority, "one_coin": one_coin, "dawid_skene": dawid_skene, "blend": blend, "closest": closest}
 COLD_PRIOR = (4.0, 1.0)
@@ -84,7 +86,7 @@ def consensus(
     """
     votes = encode(answers, weights=weights, known=known_answers(controls))
     control = control_codes(votes, controls)
-    name, found, fit = judge(votes, control, model, prior_of(votes, prior))
+    name, found, fit = fit_consensus(votes, control, model, prior_of(votes, prior))
     return Consensus(
         items=items_table(votes, found, fit, control),
         sources=sources_table(votes, fit),
@@ -96,7 +98,7 @@ def consensus(
     )
 
 
-def judge(votes: Votes, control: np.ndarray, model: str, prior: Prior) -> tuple[str, Candidates, Fit]:
+def fit_consensus(votes: Votes, control: np.ndarray, model: str, prior: Prior) -> tuple[str, Candidates, Fit]:
     """Return the model used, the candidates and the fit; `UsageError` for an unknown model or one too large."""
     if model != "auto" and model not in MODELS:
         raise UsageError(f"model must be auto, {', '.join(MODELS)}, got {model!r}")
@@ -123,10 +125,10 @@ def _choose(votes: Votes, prior: Prior) -> str:
     if k < 2 or k > OPEN_ANSWERS or _cells(votes) > MAX_CELLS:
         return "one_coin"
     n = np.bincount(votes.source, minlength=len(votes.sources))
-    return "blend" if (history(votes, prior) * n).sum() > _FULL_FROM * n.sum() else "one_coin"
+    return "blend" if (confusion_weight(votes, prior) * n).sum() > _FULL_FROM * n.sum() else "one_coin"
 
 
-def prior_of(votes: Votes, prior: Mapping[str, tuple[float, float]] | None, past: Past | None = None) -> Prior:
+def prior_of(votes: Votes, prior: Mapping[str, tuple[float, float]] | None, past: SettledCounts | None = None) -> Prior:
     """Return the Beta prior of each source of `votes`, `COLD_PRIOR` where `prior` does not name it."""
     table = np.tile(np.asarray(COLD_PRIOR), (len(votes.sources), 1))
     wrong = UsageError("a source's prior must be two positive finite numbers (a, b)")

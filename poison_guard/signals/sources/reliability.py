@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.tests import beta_binomial_low, beta_low
-from poison_guard.signals.sources.change import changes
+from poison_guard.numerics.pvalues import beta_binomial_low, beta_low
 from poison_guard.signals.sources.consensus import COLD_PRIOR
-from poison_guard.signals.sources.crowd import honest_crowd
+from poison_guard.signals.sources.honest_sources import detect_changes, fit_honest_prior
 from poison_guard.signals.sources.votes import Votes, control_codes, encode, known_answers
 
-__all__ = ["score_sources"]
+__all__ = ["score_history", "score_sources"]
+
 
 _HISTORY = ("controls_right", "controls_wrong", "agreed", "disagreed", "outcomes_right", "outcomes_wrong")
 _AGREEMENT_WORTH = 0.25  # of a verified answer, in the posterior
@@ -72,7 +73,8 @@ def score_sources(
     more than 15 % of the judges dissent with one voice: a hostile majority must not condemn the honest.
 
     `verified` are the sources' newest verified answers (``source_id, at, right``, oldest first). With this batch's
-    controls after them they show who has changed (`changes`), whatever the record; that p-value stands beside the
+    controls after them they show who has changed (`detect_changes`), whatever the record; that p-value stands beside
+    the
     others, each at its own rate of false alarms. With a `half_life`, in verified answers, an earlier one counts half in
     the posterior; 0 forgets nothing.
 
@@ -167,7 +169,7 @@ def _counted(agreement: _Counts) -> tuple[_Counts, tuple[float, float]]:
     """Return the agreement that is tested, at most `_AGREEMENT_COUNTED` answers a source, and its honest crowd."""
     factor = np.minimum(1.0, _AGREEMENT_COUNTED / np.maximum(agreement.n, 1))
     counted = _whole(agreement.right * factor, agreement.wrong * factor)
-    return counted, honest_crowd(counted.right, counted.n)
+    return counted, fit_honest_prior(counted.right, counted.n)
 
 
 def _in_doubt(
@@ -207,7 +209,7 @@ def _p_values(
         checked.right + history["controls_right"] + history["outcomes_right"],
         checked.wrong + history["controls_wrong"] + history["outcomes_wrong"],
     )
-    crowd = honest_crowd(*_everyone(verified, ledger))
+    crowd = fit_honest_prior(*_everyone(verified, ledger))
     pooled = _Counts(verified.right + counted.right, verified.wrong + counted.wrong)
     together = np.where(counted.n > 0, np.maximum(beta_binomial_low(pooled.right, pooled.n, *peers), floor), 1.0)
     tests = [
@@ -238,7 +240,7 @@ def _posterior(checked: _Counts, agreement: _Counts, history: dict[str, np.ndarr
 
 
 def _changes(coded: Votes, control: np.ndarray, votes: pd.DataFrame, verified: pd.DataFrame | None) -> pd.DataFrame:
-    """Return `changes` of the sources, in the order of their codes: what was verified before, then this batch's."""
+    """Return `detect_changes` of the sources, in order of code: verified answers first, then this batch's."""
     truth = control[coded.item]
     asked = np.flatnonzero(truth >= 0)
     right = (coded.answer == truth) & (coded.share == 1)
@@ -253,7 +255,7 @@ def _changes(coded: Votes, control: np.ndarray, votes: pd.DataFrame, verified: p
         code = coded.sources.get_indexer(pd.Index(verified["source_id"]))
         earlier = pd.DataFrame({"source_id": code, "right": verified["right"].to_numpy(bool)})
         line = pd.concat([earlier[earlier["source_id"] >= 0], line], ignore_index=True)
-    found = changes(line).set_index("source_id").reindex(range(len(coded.sources)))
+    found = detect_changes(line).set_index("source_id").reindex(range(len(coded.sources)))
     return found.assign(p=found["p"].fillna(1.0))
 
 
@@ -292,3 +294,18 @@ def _reason(tests: list[_Test], history: dict[str, np.ndarray], row: int) -> tup
     if test.name == "verified" and late > wrong - late:
         return "outcomes_wrong", {"wrong": late, "n": late + int(history["outcomes_right"][row])}
     return "controls_wrong", {"wrong": wrong, "answered": n}
+
+
+def score_history(
+    source_ids: Iterable[str],
+    *,
+    ledger: pd.DataFrame,
+    alpha: float,
+    verified: pd.DataFrame | None = None,
+    half_life: float = 0.0,
+) -> pd.DataFrame:
+    """Return `score_sources` of sources by their history alone, sorted by id: controls, reviews and outcomes before."""
+    names = pd.Series(list(dict.fromkeys(source_ids)), dtype="str")
+    alone = pd.DataFrame({"item_id": names, "source_id": names, "answer": "none"})  # nobody else votes: nothing agrees
+    found = score_sources(alone, ledger=ledger, controls=None, alpha=alpha, verified=verified, half_life=half_life)
+    return found.assign(n=0)

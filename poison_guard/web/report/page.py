@@ -13,10 +13,9 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from poison_guard.web.chance import chance
+from poison_guard.text import character_name, p_value_text, visible_pieces
 from poison_guard.web.report import plots
 from poison_guard.web.report.view import view
-from poison_guard.web.visible import name_of, pieces
 
 __all__ = ["render_report"]
 
@@ -36,8 +35,8 @@ def render_report(facts: Mapping[str, Any]) -> str:
 def shown(text: object, limit: int = 300, *, lines: bool = False) -> Markup:
     """Return hostile text as HTML: escaped, isolated from text around it, hidden characters marked, long text cut."""
     parts = [
-        Markup('<span class="hid" title="{}">{}</span>').format(name_of(part), part) if hidden else escape(part)
-        for hidden, part in pieces(text, limit=limit, lines=lines)
+        Markup('<span class="hid" title="{}">{}</span>').format(character_name(part), part) if hidden else escape(part)
+        for hidden, part in visible_pieces(text, limit=limit, lines=lines)
     ]
     return Markup("<bdi>{}</bdi>").format(Markup("").join(parts))
 
@@ -61,7 +60,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shown": shown, "chance": chance, "moment": _moment, "n": lambda v: f"{v:,}"}
+    environment.filters |= {"shown": shown, "chance": p_value_text, "moment": _moment, "n": lambda v: f"{v:,}"}
     return environment
 
 

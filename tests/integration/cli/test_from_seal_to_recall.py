@@ -10,7 +10,7 @@ import pytest
 
 from poison_guard.config import open_settings
 from poison_guard.store import open_store
-from poison_guard.store.admissions import admissions
+from poison_guard.store.admissions import list_admissions
 from poison_guard.store.models import add_model, promote, set_metrics
 from tests.integration.cli.conftest import CONTRACT, Hand, sessions
 
@@ -71,7 +71,7 @@ def entered(hand: Hand, snapshot_id: str, accuracy: float) -> str:
     """Enter a model as a training on an admitted snapshot would, make it champion and return its id."""
     metrics = {"accuracy": accuracy, "n": 437, "per_class": {"bot": {"n": 180, "right": 160}}, "predictions": {}}
     with open_store(open_settings(hand.folder / "home")) as store:
-        admission = admissions(store, "sessions")[0]
+        admission = list_admissions(store, "sessions")[0]
         assert admission["snapshot_id"] == snapshot_id
         model = add_model(
             store,
@@ -197,7 +197,7 @@ def test_models_are_listed_with_status_figures_and_why(hand, second, champion):
 
 
 def test_a_rollback_goes_to_earlier_champions_whose_snapshot_stands(hand, second, champion, monkeypatch):
-    monkeypatch.setattr("poison_guard.steps.promoting.load_trained", lambda feed, model: None)
+    monkeypatch.setattr("poison_guard.steps.retrain.load_trained", lambda feed, model: None)
     unknown = hand("rollback", "--to", "nobody", *feed_of(hand), *WHO)
     assert unknown.exit_code == 2
     assert "poison-guard models" in unknown.stderr

@@ -10,31 +10,19 @@ import pytest
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.records import Reason
-from poison_guard.review import (
+from poison_guard.steps.queue import claim, list_groups, list_pending, show, unclaim
+from poison_guard.steps.review import (
     block_source,
-    claim,
-    list_groups,
-    list_pending,
+    decide_selection,
     recall,
     reject,
     release,
     select,
-    show,
     unblock_source,
-    unclaim,
     undo,
 )
-from poison_guard.review.verdicts import carry_out
-from poison_guard.store import (
-    accepted_frames,
-    explain,
-    feed_facts,
-    find_records,
-    load_sources,
-    load_state,
-    verify,
-)
-from poison_guard.store.decisions import list_decisions
+from poison_guard.store import accepted_frames, facts, feed_facts, find_records, load_sources, load_state, verify
+from poison_guard.store.reviews import list_reviews
 
 HELD = ("q1", "q2", "q3")
 GROUP = "c-q1-q2"
@@ -194,7 +182,7 @@ def test_a_selection_that_was_shown_is_decided_or_nothing(full, made, person):
     assert (chosen.record_ids, dict(chosen.places)) == (("q1", "q2"), {"quarantined": 2})
     reject(full, made.contract, record_ids=["q1"], **person)
     with pytest.raises(BusyError):
-        carry_out(full, made.contract, chosen, **person)
+        decide_selection(full, made.contract, chosen, **person)
     assert places(full)["q2"] == "quarantined"
 
 
@@ -208,9 +196,9 @@ def test_rows_that_could_not_be_read_cannot_be_released(store, made, person):
     with pytest.raises(UsageError, match="'x1' is a row that could not be read"):
         release(store, made.contract, record_ids=["x1"], **person)
     reject(store, made.contract, record_ids=["x1"], **person)
-    facts = explain(store, "captcha", "x1")
-    assert (facts["record"]["place"], facts["payload"]["raw"]) == ("rejected", "x1,,")
-    assert facts["evidence"][0]["args"] == {"line": 0, "why": "ragged"}
+    found = facts(store, "captcha", "x1")
+    assert (found["record"]["place"], found["payload"]["raw"]) == ("rejected", "x1,,")
+    assert found["evidence"][0]["args"] == {"line": 0, "why": "ragged"}
 
 
 def test_releasing_a_changed_schema_accepts_it(store, made, person):
@@ -226,7 +214,7 @@ def test_releasing_a_changed_schema_accepts_it(store, made, person):
         return load_state(store, made.contract, record_ids=[], item_ids=[], version=10**6, controls=controls).schema
 
     assert "extra" not in schema()
-    told = explain(store, "captcha", "a2")["evidence"]
+    told = facts(store, "captcha", "a2")["evidence"]
     assert [e["args"] for e in told if e["code"] == "schema_drift"] == [{"added": ["extra"]}]
     done = release(store, made.contract, run_id="captcha-b2", **person)
     assert done.record_ids == ("a2",)
@@ -270,7 +258,7 @@ def test_a_record_is_shown_with_all_that_speaks_about_it(full, made, person):
 def test_decisions_are_listed_with_who_and_why(full, made, person):
     done = release(full, made.contract, campaign_id=GROUP, **person)
     undo(full, made.contract, done.seq, by="bob", reason="too soon", now=made.now)
-    listed = list_decisions(full, "captcha")
+    listed = list_reviews(full, "captcha")
     assert listed["verb"].tolist() == ["undo", "release"]
     assert listed["actor"].tolist() == ["bob", "ann"]
     assert listed["selector"].tolist()[1] == {"campaign_id": GROUP}

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from poison_guard import Guard
-from poison_guard.review import recall, undo
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples, read_parts
 from poison_guard.steps.opening import open_feed
+from poison_guard.steps.review import recall, undo
 from poison_guard.store.snapshots import load_snapshot
 
 NOW = pd.Timestamp.now("UTC").floor("s")

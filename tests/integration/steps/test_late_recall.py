@@ -4,15 +4,15 @@ import dataclasses
 
 import pandas as pd
 import pytest
+from tests.integration.steps.test_steps import walk
 
 from poison_guard import Guard
-from poison_guard.gate.revocations import FILE
+from poison_guard.gate.revocations import REVOCATIONS_FILE
 from poison_guard.records import Campaign, Reason
-from poison_guard.steps import direct, scheduled, staging
+from poison_guard.steps import direct, handover, scheduled
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import count_places
 from tests.integration.steps.conftest import CONTRACT, answers, put
-from tests.integration.steps.test_steps import walk
 
 PLAIN = CONTRACT.replace('features = ["dwell", "speed"]\n', "")
 FOUND = Campaign(
@@ -50,7 +50,7 @@ def test_the_result_says_what_was_taken_back_and_the_run_again_says_the_same(sea
     result = sealed.ingest()
     assert result.counts["recalled"] == places(sealed)["recalled"] == 2
     assert any("c-late" in note for note in result.notes)
-    assert (sealed.home / FILE).is_file()
+    assert (sealed.home / REVOCATIONS_FILE).is_file()
     with open_feed(sealed.contract_path, sealed.home) as feed:
         from poison_guard.steps.results import stored_result
         from poison_guard.store import load_run
@@ -63,18 +63,18 @@ def test_the_result_says_what_was_taken_back_and_the_run_again_says_the_same(sea
 def test_scheduled_steps_take_the_same_records_back(sealed):
     assert walk(sealed)["recalled"] == 2
     assert places(sealed)["recalled"] == 2
-    assert (sealed.home / FILE).is_file()
+    assert (sealed.home / REVOCATIONS_FILE).is_file()
 
 
 def test_recalls_and_memory_pass_between_tasks_as_they_were(sealed):
     with open_feed(sealed.contract_path, sealed.home) as feed:
-        from poison_guard.steps.intake import current_state, take_in
+        from poison_guard.steps.collect import collect_batch, current_state
 
         now = pd.Timestamp.now("UTC").to_pydatetime()
-        batch = take_in(feed, None, now)
+        batch = collect_batch(feed, None, now)
         decided = direct._decide(feed, batch, current_state(feed, batch))
-        staging.save_decided(feed.store.lake, "x", decided)
-        back = staging.load_decided(feed.store.lake, "x")
+        handover.save_decided(feed.store.lake, "x", decided)
+        back = handover.load_decided(feed.store.lake, "x")
     pd.testing.assert_frame_equal(back.recalls, decided.recalls, check_dtype=False)
     pd.testing.assert_frame_equal(back.memory, decided.memory, check_dtype=False)
     assert back.campaigns == decided.campaigns

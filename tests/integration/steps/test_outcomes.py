@@ -5,7 +5,8 @@ import re
 import pandas as pd
 import pytest
 
-from poison_guard import Guard, steps
+from poison_guard import Guard
+from poison_guard.steps import tasks as steps
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import audit, verify
 from poison_guard.store.reading import load_sources, load_verified_answers

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.store import Part, Snapshot, Store, chain, last_snapshot, tables
-from poison_guard.store.membership import accepted_votes, item_members, record_members, touched
+from poison_guard.store.membership import accepted_votes, find_changes, item_members, record_members
 from poison_guard.store.snapshots import seal
 
 
@@ -46,7 +46,7 @@ class Sealing:
 
     def look(self, store: Store, *, since: int, seq: int) -> tuple[dict[int, list[tuple[str, str]]], pd.DataFrame]:
         """Return the members of each home that may have changed, and the labels that were settled again."""
-        name, changed = self.contract.name, touched(store, self.contract, since=since, seq=seq)
+        name, changed = self.contract.name, find_changes(store, self.contract, since=since, seq=seq)
         if self.contract.vote:
             labels = self.settle(store, changed.items, seq=seq)
             members = item_members(store, name, homes=changed.homes, seq=seq, items=labels)

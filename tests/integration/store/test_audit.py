@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import sqlalchemy as sa
 
-from poison_guard.review import release
+from poison_guard.steps.review import release
 from poison_guard.store import add_trusted, tables, verify
 
 

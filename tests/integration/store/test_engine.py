@@ -14,8 +14,7 @@ from alembic.script import ScriptDirectory
 
 from poison_guard.errors import ConfigError, StoreError
 from poison_guard.store import count_places, open_store, tables
-from poison_guard.store.engine import sqlite_file
-from poison_guard.store.migrate import HEAD, alembic_config
+from poison_guard.store.engine import TABLES_REVISION, alembic_config, sqlite_file
 
 
 def test_the_migrations_make_exactly_the_tables(store):
@@ -23,7 +22,9 @@ def test_the_migrations_make_exactly_the_tables(store):
         context = MigrationContext.configure(conn, opts={"compare_type": True})
         assert compare_metadata(context, tables.METADATA) == []
         assert (
-            context.get_current_revision() == HEAD == ScriptDirectory.from_config(alembic_config()).get_current_head()
+            context.get_current_revision()
+            == TABLES_REVISION
+            == ScriptDirectory.from_config(alembic_config()).get_current_head()
         )
 
 

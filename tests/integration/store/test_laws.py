@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from poison_guard.errors import BusyError, NotFoundError
 from poison_guard.records import Place
-from poison_guard.review import list_pending, recall, reject, release, undo
+from poison_guard.steps.queue import list_pending
+from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import (
     accepted_frames,
     count_places,

@@ -8,15 +8,9 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from poison_guard.review import recall, reject, release
+from poison_guard.steps.review import recall, reject, release
 from poison_guard.store import chain, last_snapshot, tables
-from poison_guard.store.membership import (
-    accepted_votes,
-    held_votes,
-    item_members,
-    record_members,
-    touched,
-)
+from poison_guard.store.membership import accepted_votes, find_changes, held_votes, item_members, record_members
 
 TELEMETRY = {
     "kind": "telemetry",
@@ -60,36 +54,36 @@ def telemetry(make_made):
 def test_records_are_at_home_where_they_were_first_stored(store, telemetry):
     first = put(store, telemetry, "b1", telemetry.records("a", "b"))
     second = put(store, telemetry, "b2", telemetry.records("c", "d"), {"d": "quarantined"})
-    assert touched(store, telemetry.contract, since=0, seq=second).homes == (first, second)
+    assert find_changes(store, telemetry.contract, since=0, seq=second).homes == (first, second)
     members = record_members(store, "captcha", homes=[first, second], seq=second)
     assert list(zip(members["record_id"], members["home"], strict=True)) == [("a", first), ("b", first), ("c", second)]
     released = look(release, store, telemetry, "d").seq
     recalled = look(recall, store, telemetry, "a").seq
-    assert touched(store, telemetry.contract, since=second, seq=released).homes == (second,)
-    assert touched(store, telemetry.contract, since=second, seq=recalled).homes == (first, second)
+    assert find_changes(store, telemetry.contract, since=second, seq=released).homes == (second,)
+    assert find_changes(store, telemetry.contract, since=second, seq=recalled).homes == (first, second)
     assert record_members(store, "captcha", homes=[first], seq=recalled)["record_id"].tolist() == ["b"]
     assert record_members(store, "captcha", homes=[first], seq=released)["record_id"].tolist() == ["a", "b"]
     assert record_members(store, "captcha", homes=[], seq=recalled).empty
-    assert touched(store, telemetry.contract, since=recalled, seq=recalled).homes == ()
+    assert find_changes(store, telemetry.contract, since=recalled, seq=recalled).homes == ()
 
 
 def test_a_batch_that_brings_nothing_new_touches_nothing_that_has_members(store, telemetry):
     first = put(store, telemetry, "b1", telemetry.records("a"))
     again = put(store, telemetry, "b2", telemetry.records("a"))
-    homes = touched(store, telemetry.contract, since=first, seq=again).homes
+    homes = find_changes(store, telemetry.contract, since=first, seq=again).homes
     assert record_members(store, "captcha", homes=homes, seq=again).empty
 
 
 def test_an_item_whose_votes_moved_must_be_settled_again_until_it_is_sealed(store, made, sealing):
     put(store, made, "b1", one_item(made, "a", "b"), labels=adopted("word-1", "seven"))
-    assert touched(store, made.contract, since=0, seq=head(store)).items == ()
+    assert find_changes(store, made.contract, since=0, seq=head(store)).items == ()
     look(recall, store, made, "a")
     snapshot = sealing.seal(store)
     assert sealing.members(store, snapshot) == {"word-1": "seven"}
     since = snapshot.seq
-    assert touched(store, made.contract, since=0, seq=head(store)).items == ()  # the seal settled it
+    assert find_changes(store, made.contract, since=0, seq=head(store)).items == ()  # the seal settled it
     moved = look(recall, store, made, "b").seq
-    assert touched(store, made.contract, since=since, seq=moved).items == ("word-1",)
+    assert find_changes(store, made.contract, since=since, seq=moved).items == ("word-1",)
     assert sealing.members(store, sealing.seal(store)) == {}
 
 
@@ -103,7 +97,7 @@ def test_a_label_does_not_know_what_was_decided_while_its_run_was_scored(store, 
     made.commit(store, run, records, late)
     last = last_snapshot(store, "captcha")
     assert last is not None
-    assert touched(store, made.contract, since=last.seq, seq=head(store)).items == ("word-1",)
+    assert find_changes(store, made.contract, since=last.seq, seq=head(store)).items == ("word-1",)
     assert sealing.members(store, sealing.seal(store)) == {"word-1": "one"}
 
 
@@ -147,7 +141,7 @@ def test_an_item_takes_the_newest_label_and_what_is_about_to_be_sealed_comes_fir
     assert new["label"].tolist() == ["three"]
     gone = adopted("word-1", "three").assign(adopted=False)
     assert item_members(store, "captcha", homes=[first], seq=second, items=gone).empty
-    assert touched(store, made.contract, since=first, seq=second).homes == (0, first)
+    assert find_changes(store, made.contract, since=first, seq=second).homes == (0, first)
 
 
 def test_votes_are_told_as_they_were_placed(store, made):
@@ -166,8 +160,8 @@ def test_what_a_seal_reads_is_looked_up_by_indexes(sqlite_store, made, telemetry
     put(sqlite_store, made, "b1", one_item(made, "a"), labels=adopted("word-1", "seven"))
     asked = []
     sa.event.listen(sqlite_store.engine, "before_cursor_execute", lambda *args: asked.append(args[2:4]))
-    touched(sqlite_store, made.contract, since=1, seq=1)
-    touched(sqlite_store, telemetry.contract, since=1, seq=1)
+    find_changes(sqlite_store, made.contract, since=1, seq=1)
+    find_changes(sqlite_store, telemetry.contract, since=1, seq=1)
     record_members(sqlite_store, "captcha", homes=[1], seq=1)
     item_members(sqlite_store, "captcha", homes=[1], seq=1)
     accepted_votes(sqlite_store, "captcha", ["word-1"], seq=1)

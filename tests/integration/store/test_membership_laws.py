@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poison_guard.errors import BusyError, NotFoundError, StaleStateError, UsageError
-from poison_guard.review import recall, reject, release, undo
+from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import chain, find_records, list_snapshots, open_store, tables, verify
-from poison_guard.store.gate_events import first_fault
+from poison_guard.store.chain import first_changed_row
 from poison_guard.store.membership import (
     accepted_votes,
 )
-from poison_guard.store.places import find
+from poison_guard.store.status import find_status
 
 IDS = st.sampled_from([f"r{i}" for i in range(6)])
 PLACED = st.sampled_from(["accepted", "quarantined", "rejected", "staged"])
@@ -78,7 +78,7 @@ class History:
         contract, items = self.made.contract, sorted(set(records["item_id"]))
         before = accepted_votes(self.store, contract.name, items, seq=pin)
         with self.store.read() as conn:
-            known = find(conn, contract.name, records["record_id"]).set_index("record_id")
+            known = find_status(conn, contract.name, records["record_id"]).set_index("record_id")
         new = records.assign(place=records["record_id"].map(places))
         there = new["record_id"].map(known["content_hash"])
         clash = there.notna() & (there != new["content_hash"]) & (not contract.data.revisions)
@@ -151,4 +151,4 @@ def check_history(opened, made, sealing, steps):
         assert verify(store).ok
         with store.read() as conn:
             rows = [row._asdict() for row in conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))]
-            assert first_fault(conn, store.key, rows) is None
+            assert first_changed_row(conn, store.key, rows) is None

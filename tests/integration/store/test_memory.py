@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.records import MEMORY
-from poison_guard.review import recall, reject, release
+from poison_guard.steps.review import recall, reject, release
 from poison_guard.store import add_trusted, load_state, memory, open_store
 
 NO_CONTROLS = pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")})

@@ -8,14 +8,20 @@ import pytest
 import sqlalchemy as sa
 
 from poison_guard.errors import ClosedError, NotFoundError, StoreError, UsageError
-from poison_guard.review import recall
-from poison_guard.store import champion, list_models, load_model, tables, tables_gate, verify
-from poison_guard.store.admissions import add_admission
-from poison_guard.store.gate_events import first_fault
-from poison_guard.store.lineage import root_of
-from poison_guard.store.models import add_model, models_of, promote, refuse, rollback, set_metrics
-from poison_guard.store.snapshots import revoke
-from poison_guard.store.verdicts import add_verdict
+from poison_guard.steps.review import recall
+from poison_guard.store import champion, gate_tables, list_models, load_model, tables, verify
+from poison_guard.store.admissions import add_admission, add_verdict
+from poison_guard.store.chain import first_changed_row
+from poison_guard.store.models import (
+    add_model,
+    find_revoked_ancestor,
+    models_of,
+    promote,
+    refuse_model,
+    rollback,
+    set_metrics,
+)
+from poison_guard.store.snapshots import revoke_snapshot
 
 TELEMETRY = {
     "kind": "telemetry",
@@ -66,7 +72,7 @@ def back(store, to, **more):
 def fault(store):
     with store.read() as conn:
         rows = [row._asdict() for row in conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))]
-        return first_fault(conn, store.key, rows)
+        return first_changed_row(conn, store.key, rows)
 
 
 def test_a_model_is_entered_once_for_a_snapshot_and_config(store, made, admitted, dump):
@@ -130,15 +136,15 @@ def test_a_new_champion_retires_the_one_before(store, train):
 
 def test_a_measurement_a_refused_model_and_a_recalled_one_are_never_promoted(store, made, train, dump):
     measured, refused, recalled = train("a", measured=True), train("b"), train("c")
-    assert refuse(store, refused.model_id, "a class lost 20 points").why == "a class lost 20 points"
-    assert refuse(store, refused.model_id, "again").why == "a class lost 20 points"
+    assert refuse_model(store, refused.model_id, "a class lost 20 points").why == "a class lost 20 points"
+    assert refuse_model(store, refused.model_id, "again").why == "a class lost 20 points"
     recall(store, made.contract, by="ann", reason="poison", record_ids=["c"], now=made.now)
     before = dump(store)
     for model, why in ((measured, "to measure"), (refused, "a class lost"), (recalled, "was revoked")):
         with pytest.raises(ClosedError, match=why):
             promote(store, model.model_id, why="please")
     with pytest.raises(UsageError, match="nothing to refuse"):
-        refuse(store, measured.model_id, "no")
+        refuse_model(store, measured.model_id, "no")
     with pytest.raises(NotFoundError, match="no model"):
         promote(store, "nothing", why="please")
     assert dump(store) == before
@@ -182,9 +188,9 @@ def test_a_champion_whose_snapshot_was_revoked_comes_back_only_by_force(store, m
 def test_the_database_itself_holds_one_champion_a_feed(store, train):
     one, two = train("a"), train("b")
     promote(store, one.model_id, why="better")
-    c = tables_gate.models.c
+    c = gate_tables.models.c
     with pytest.raises(StoreError), store.write() as conn:
-        conn.execute(sa.update(tables_gate.models).where(c.model_id == two.model_id).values(status="champion"))
+        conn.execute(sa.update(gate_tables.models).where(c.model_id == two.model_id).values(status="champion"))
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -194,7 +200,7 @@ def test_every_tampering_with_a_model_is_found(store, train, values):
     set_metrics(store, model.model_id, {"accuracy": 0.5})
     assert fault(store) is None
     with store.write() as conn:
-        conn.execute(sa.update(tables_gate.models).values(**values))
+        conn.execute(sa.update(gate_tables.models).values(**values))
     seq, why = fault(store)
     assert seq == model.seq + 1
     assert model.model_id in why
@@ -207,9 +213,9 @@ def test_what_started_from_a_tainted_model_is_tainted_too(store, train):
     promote(store, one.model_id, why="first")
     promote(store, two.model_id, why="better")
     assert models_of(store, [one.snapshot_id]) == [load_model(store, m.model_id) for m in (one, two, three)]
-    assert root_of(store, three.model_id) is None
-    revoke(store, one.snapshot_id, by="ann", reason="judged again")
-    assert root_of(store, three.model_id) == (one.model_id, one.snapshot_id, "judged again")
+    assert find_revoked_ancestor(store, three.model_id) is None
+    revoke_snapshot(store, one.snapshot_id, by="ann", reason="judged again")
+    assert find_revoked_ancestor(store, three.model_id) == (one.model_id, one.snapshot_id, "judged again")
     with pytest.raises(ClosedError, match=f"{three.model_id} started from {one.model_id}, which was trained on"):
         promote(store, three.model_id, why="best")
     four = train("d")

@@ -11,7 +11,6 @@ from poison_guard.store import (
     accepted_frames,
     begin_run,
     count_places,
-    fail_run,
     find_open_run,
     find_records,
     last_watermark,
@@ -19,11 +18,11 @@ from poison_guard.store import (
     load_items,
     load_payloads,
     load_run,
+    load_run_result,
     load_staged,
     load_state,
     repin,
     run_facts,
-    run_outcome,
     seen_objects,
     verify,
 )
@@ -119,7 +118,7 @@ def test_the_same_id_with_other_content_holds_both(store, made):
     assert (counts["quarantined"], counts["accepted"]) == (1, 0)
     places = find_records(store, "captcha").set_index("record_id")["place"]
     assert places.to_dict() == {"a1": "quarantined", "a2": "accepted", kept: "quarantined"}
-    codes = run_outcome(store, load_run(store, "captcha-b2"))["evidence"]
+    codes = load_run_result(store, load_run(store, "captcha-b2"))["evidence"]
     assert set(codes.loc[codes["code"] == "id_conflict", "record_id"]) == {"a1", kept}
     again = made.ingest(store, "b3", other)
     assert (again["seen_before"], again["quarantined"]) == (1, 0)
@@ -169,14 +168,6 @@ def test_a_record_without_a_decision_stores_nothing(store, made, dump):
     with pytest.raises(StoreError, match="no decision, the first is 'a2'"):
         made.commit(store, run, made.records("a1", "a2"), made.decided(made.records("a1")))
     assert dump(store) == before
-
-
-def test_a_failed_run_can_be_begun_again(store, made):
-    run = made.begin(store, "b1")
-    assert fail_run(store, run, error="the disk was full").error == "the disk was full"
-    assert find_open_run(store, "captcha") is None
-    again = made.begin(store, "b1")
-    assert (again.status, again.error) == ("open", None)
 
 
 def test_a_held_schema_is_not_accepted_with_its_batch(store, made):

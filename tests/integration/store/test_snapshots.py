@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from poison_guard.errors import NotFoundError, StaleStateError, StoreError, UsageError
-from poison_guard.review import recall, reject, release, undo
-from poison_guard.store import chain, last_snapshot, list_snapshots, load_snapshot, tables, tables_gate, verify
-from poison_guard.store.gate_events import first_fault
-from poison_guard.store.snapshots import Part, revoke, seal, snapshot_hash, snapshots_holding
+from poison_guard.steps.review import recall, reject, release, undo
+from poison_guard.store import chain, gate_tables, last_snapshot, list_snapshots, load_snapshot, tables, verify
+from poison_guard.store.chain import first_changed_row
+from poison_guard.store.snapshots import Part, revoke_snapshot, seal, snapshot_hash, snapshots_holding
 
 TELEMETRY = {
     "kind": "telemetry",
@@ -47,7 +47,7 @@ def seal_nothing(store, made, seq, parts=()):
 def faults(store):
     with store.read() as conn:
         rows = [row._asdict() for row in conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))]
-        return first_fault(conn, store.key, rows)
+        return first_changed_row(conn, store.key, rows)
 
 
 def test_a_snapshot_is_read_back_as_it_was_sealed(store, made, sealing):
@@ -77,7 +77,7 @@ def test_sealing_again_writes_nothing_until_something_changes(store, made, seali
     with store.read() as conn:
         lanes = conn.execute(sa.select(tables.manifests.c.path).where(tables.manifests.c.lane == "snapshot")).scalars()
         assert sorted(lanes) == sorted(part.path for part in second.parts)
-        written = conn.execute(sa.select(sa.func.count()).select_from(tables_gate.snapshot_parts)).scalar()
+        written = conn.execute(sa.select(sa.func.count()).select_from(gate_tables.snapshot_parts)).scalar()
     assert written == 2  # one row a change, not one a part and seal
     assert load_snapshot(store, first.snapshot_id).parts == first.parts
 
@@ -173,25 +173,25 @@ def test_a_decision_over_records_that_were_never_sealed_revokes_nothing(store, m
 def test_a_revoked_snapshot_stays_revoked(store, made, sealing, dump):
     made.ingest(store, "b1", made.records("a"))
     name = sealing.seal(store).snapshot_id
-    first = revoke(store, name, by="ann", reason="bad items file", now=made.now)
+    first = revoke_snapshot(store, name, by="ann", reason="bad items file", now=made.now)
     before = dump(store)
-    assert revoke(store, name, by="bob", reason="again") == first
+    assert revoke_snapshot(store, name, by="bob", reason="again") == first
     assert dump(store) == before
     again = sealing.seal(store)
     assert again.hash == first.hash
     assert again.snapshot_id != name
-    revoke(store, again.snapshot_id, by="ann", reason="bad too")
+    revoke_snapshot(store, again.snapshot_id, by="ann", reason="bad too")
     with pytest.raises(StaleStateError, match="was sealed before"):
         seal_nothing(store, made, first.seq, first.parts)
     with pytest.raises(UsageError, match="named person"):
-        revoke(store, name, by=" ", reason="x")
+        revoke_snapshot(store, name, by=" ", reason="x")
     with pytest.raises(NotFoundError, match="no snapshot 'nothing'"):
-        revoke(store, "nothing", by="ann", reason="x")
+        revoke_snapshot(store, "nothing", by="ann", reason="x")
 
 
 def test_no_reason_or_record_stands_in_the_chain(store, made, sealing):
     made.ingest(store, "b1", made.records("record-7"))
-    revoke(store, sealing.seal(store).snapshot_id, by="ann", reason="leaked the diary")
+    revoke_snapshot(store, sealing.seal(store).snapshot_id, by="ann", reason="leaked the diary")
     with store.read() as conn:
         bodies = " ".join(conn.execute(sa.select(tables.events.c.body)).scalars())
     assert "record-7" not in bodies
@@ -222,7 +222,7 @@ def test_every_tampering_with_what_was_sealed_is_found(sqlite_store, make_made, 
     made.ingest(sqlite_store, "b2", made.records("b"))
     other = dataclasses.replace(part, home=3)
     name = seal_nothing(sqlite_store, made, 3, [part, other]).snapshot_id
-    revoke(sqlite_store, name, by="ann", reason="bad")
+    revoke_snapshot(sqlite_store, name, by="ann", reason="bad")
     assert faults(sqlite_store) is None
     with sqlite_store.write() as conn:
         assert conn.execute(sa.text(statement)).rowcount >= 1

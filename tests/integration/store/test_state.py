@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.review import block_source, reject
+from poison_guard.steps.review import block_source, reject
 from poison_guard.store import add_trusted, begin_run, count_trusted, load_state, load_trusted, verify
 from poison_guard.store.trusted import SPLITS, split_of
 

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from poison_guard.records import Place
-from poison_guard.review import recall, reject, release, undo
+from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import find_records, last_snapshot, open_store, verify
-from poison_guard.store.migrate import HEAD, alembic_config
+from poison_guard.store.engine import TABLES_REVISION, alembic_config
 from poison_guard.store.reading import load_sources, load_verified_answers
 
 
@@ -45,7 +45,7 @@ def test_a_store_of_the_first_migration_keeps_its_data_and_can_seal(settings, ma
             assert "ix_records_feed_seq" not in {index["name"] for index in seen.get_indexes("records")}
     with open_store(settings) as store:
         with store.read() as conn:
-            assert conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+            assert conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == TABLES_REVISION
         assert dump(store) == before
         assert verify(store).ok
         sealing = make_sealing(made.contract)

@@ -145,4 +145,4 @@ def test_airflow_finds_the_provider_and_its_operators():
 
     provider = ProvidersManager().providers["poison-guard"]
     assert provider.data["operators"][0]["python-modules"] == ["poison_guard.airflow.operators"]
-    assert provider.data["sensors"][0]["python-modules"] == ["poison_guard.airflow.sensors"]
+    assert provider.data["sensors"][0]["python-modules"] == ["poison_guard.airflow.operators"]

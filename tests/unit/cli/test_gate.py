@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from poison_guard.cli.standing import admission_state
-from poison_guard.cli.verdict import gate_code
+from poison_guard.cli.gate import gate_code
+from poison_guard.cli.status import admission_state
 from poison_guard.errors import ClosedError
 
 WHO = ("--by", "ann", "--reason", "looked at it")

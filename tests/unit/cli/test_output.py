@@ -10,13 +10,15 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.cli.output import SCHEMA_VERSION, ago, emit, plain, table, told
+from poison_guard.cli.output import SCHEMA_VERSION, ago, jsonable, print_json, print_result, print_table
 
 _NOW = dt.datetime(2026, 11, 14, tzinfo=dt.UTC)
 
 
 def test_json_carries_a_schema_version_and_no_nan(capsys):
-    emit({"a": np.float64("nan"), "b": np.int64(3), "c": pd.NaT, "d": _NOW, "e": (pd.NA, b"xx"), "f": np.bool_(True)})
+    print_json(
+        {"a": np.float64("nan"), "b": np.int64(3), "c": pd.NaT, "d": _NOW, "e": (pd.NA, b"xx"), "f": np.bool_(True)}
+    )
     document = json.loads(capsys.readouterr().out, parse_constant=lambda name: 1 / 0)
     assert document == {
         "schema_version": SCHEMA_VERSION,
@@ -38,12 +40,12 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_whatever_comes_is_strict_json(value):
-    json.dumps(plain(value), allow_nan=False)
+    json.dumps(jsonable(value), allow_nan=False)
 
 
 def test_terminal_controls_of_a_feed_never_reach_the_terminal(capsys):
-    table("t", ("a", ">n"), [("\x1b]0;owned\x07[bold]x[/bold]", 12_000)])
-    told("\x1b[2J\u202e")
+    print_table("t", ("a", ">n"), [("\x1b]0;owned\x07[bold]x[/bold]", 12_000)])
+    print_result("\x1b[2J\u202e")
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\u202e" not in out
@@ -53,7 +55,7 @@ def test_terminal_controls_of_a_feed_never_reach_the_terminal(capsys):
 
 
 def test_an_empty_table_says_so(capsys):
-    table("t", ("a",), [], empty="nothing waits")
+    print_table("t", ("a",), [], empty="nothing waits")
     assert capsys.readouterr().out == "nothing waits\n"
 
 

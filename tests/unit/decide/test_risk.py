@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from poison_guard.config import Policy
-from poison_guard.decide.risk import HOLD, level_risk, levels_risk, simes_p
+from poison_guard.decide.decisions import HOLD, risk_by_level, risk_of_p, simes_p
 from poison_guard.records import Level, SignalEvidence
 
 P = st.floats(1e-12, 1.0, exclude_min=False)
@@ -18,7 +18,7 @@ def _evidence(level: Level, p: float, signal: str = "s") -> SignalEvidence:
 @given(P, P, st.floats(1e-4, 0.5))
 def test_lowering_a_p_value_never_lowers_its_risk(a, b, alpha):
     low, high = sorted((a, b))
-    risk = level_risk(np.array([low, high]), alpha)
+    risk = risk_of_p(np.array([low, high]), alpha)
     assert risk[0] >= risk[1]
 
 
@@ -29,7 +29,7 @@ def test_lowering_any_p_value_never_lowers_the_overall_risk(signals, data):
 
     def overall(values):
         evidence = [_evidence(level, p, str(i)) for i, (level, p) in enumerate(values)]
-        return max(float(r[0]) for r in levels_risk(evidence, Policy(), 1).values())
+        return max(float(r[0]) for r in risk_by_level(evidence, Policy(), 1).values())
 
     lowered = list(signals)
     lowered[which] = (signals[which][0], lower)
@@ -38,14 +38,14 @@ def test_lowering_any_p_value_never_lowers_the_overall_risk(signals, data):
 
 @given(st.floats(1e-6, 0.5))
 def test_the_threshold_itself_is_held_and_just_above_is_not(alpha):
-    assert level_risk(np.array([alpha]), alpha)[0] >= HOLD
-    assert level_risk(np.array([min(1.0, alpha * 1.01)]), alpha)[0] < HOLD
+    assert risk_of_p(np.array([alpha]), alpha)[0] >= HOLD
+    assert risk_of_p(np.array([min(1.0, alpha * 1.01)]), alpha)[0] < HOLD
 
 
 def test_only_source_evidence_can_reach_rejection():
     policy = Policy()
     for level in Level:
-        risk = levels_risk([_evidence(level, 1e-12)], policy, 1)[level][0]
+        risk = risk_by_level([_evidence(level, 1e-12)], policy, 1)[level][0]
         assert (risk >= policy.reject_risk) == (level is Level.SOURCE)
 
 
@@ -56,7 +56,7 @@ def test_record_level_signals_share_the_false_quarantine_rate_however_alike_they
     shared = rng.standard_normal(n)
     drawn = [alike**0.5 * shared + (1 - alike) ** 0.5 * rng.standard_normal(n) for _ in range(3)]
     evidence = [SignalEvidence(str(i), Level.RECORD, ndtr(z), {}) for i, z in enumerate(drawn)]
-    held = (levels_risk(evidence, Policy(), n)[Level.RECORD] >= HOLD).mean()
+    held = (risk_by_level(evidence, Policy(), n)[Level.RECORD] >= HOLD).mean()
     assert held <= 0.01 + 4 * (0.01 * 0.99 / n) ** 0.5
 
 
@@ -64,7 +64,7 @@ def test_the_same_signal_twice_counts_once():
     p = np.geomspace(1e-6, 1, 50)
     once, twice = ([SignalEvidence(str(i), Level.RECORD, p, {}) for i in range(k)] for k in (1, 2))
     np.testing.assert_allclose(
-        levels_risk(twice, Policy(), 50)[Level.RECORD], levels_risk(once, Policy(), 50)[Level.RECORD]
+        risk_by_level(twice, Policy(), 50)[Level.RECORD], risk_by_level(once, Policy(), 50)[Level.RECORD]
     )
 
 
@@ -77,5 +77,5 @@ def test_fused_p_values_lie_between_the_smallest_and_bonferronis_and_do_not_depe
 
 
 def test_silence_is_no_risk():
-    assert levels_risk([_evidence(Level.RECORD, 1.0)], Policy(), 1)[Level.RECORD][0] == 0
-    assert all(r[0] == 0 for r in levels_risk([], Policy(), 1).values())
+    assert risk_by_level([_evidence(Level.RECORD, 1.0)], Policy(), 1)[Level.RECORD][0] == 0
+    assert all(r[0] == 0 for r in risk_by_level([], Policy(), 1).values())

@@ -4,8 +4,7 @@ import inspect
 
 import pytest
 
-from poison_guard.drills.drill import Cell, cells
-from poison_guard.drills.registry import DRILLS, find_drills
+from poison_guard.drills.registry import DRILLS, Cell, cells, find_drills
 from poison_guard.errors import NotFoundError, UsageError
 
 

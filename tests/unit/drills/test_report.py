@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.drills.drill import Cell
-from poison_guard.drills.report import COLUMNS, Line, as_rows, markdown, summarise, with_words
+from poison_guard.drills.registry import Cell
+from poison_guard.drills.report import COLUMNS, DrillSummary, as_rows, markdown, summarise, with_words
 from poison_guard.drills.sweep import Measured
 from poison_guard.drills.trial import Trial
 
@@ -86,7 +86,9 @@ def test_parameters_are_told_in_words():
 
 
 def test_the_markdown_table_is_a_table():
-    lines: list[Line] = summarise([measured(CELL, 0, 0.9), measured(CELL, 1, 1.0), measured(DAY, 0, 0.9, hours=2)])
+    lines: list[DrillSummary] = summarise(
+        [measured(CELL, 0, 0.9), measured(CELL, 1, 1.0), measured(DAY, 0, 0.9, hours=2)]
+    )
     text = markdown(lines, command="poison-guard drill agreed --seeds 2")
     rows = [row for row in text.splitlines() if row.startswith("|")]
     short, long = rows[:3], rows[3:]

@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from poison_guard.drills.baseline import run_baseline
-from poison_guard.drills.scoreboard import score, score_baseline, table
+from poison_guard.drills.scoreboard import run_baseline, score, score_baseline, table
 from poison_guard.drills.world import World
 from poison_guard.drills.worlds import WORLDS, make_world
 from poison_guard.errors import DataError

@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from poison_guard.gate.dsse import sign
+from poison_guard.gate.dsse import sign_envelope
 from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import write_revocations
 from poison_guard.gate.statement import PAYLOAD_TYPE, admission_statement, sign_statement
@@ -58,7 +58,7 @@ class Home:
         self.write(sign_statement(self.said, self.key))
 
     def sign_payload(self, payload: bytes, payload_type: str = PAYLOAD_TYPE) -> None:
-        self.write(sign(payload, payload_type, self.key))
+        self.write(sign_envelope(payload, payload_type, self.key))
 
     def envelope(self) -> dict[str, Any]:
         return json.loads(self.manifest.read_text())

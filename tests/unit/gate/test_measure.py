@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poison_guard.config.gate import GatePolicy
-from poison_guard.gate.canary import measure_canary, trusted_only
-from poison_guard.gate.check import Outcome
-from poison_guard.gate.measure import measure_examples
+from poison_guard.config.policies import GatePolicy
+from poison_guard.gate.measure import measure_canary, measure_examples, trusted_only
+from poison_guard.gate.outcomes import Outcome
 from poison_guard.gate.verdict import CHECKS
 from poison_guard.records import Examples
 

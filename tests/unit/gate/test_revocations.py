@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from poison_guard.errors import DataError, StoreError, TamperError
-from poison_guard.gate.dsse import sign
+from poison_guard.gate.canonical_json import to_canonical_json
+from poison_guard.gate.dsse import sign_envelope
 from poison_guard.gate.revocations import (
     PAYLOAD_TYPE,
     fresh_revocations,
@@ -17,7 +18,6 @@ from poison_guard.gate.revocations import (
     sign_revocations,
     write_revocations,
 )
-from poison_guard.gate.strict import canonical
 from tests.unit.gate.admitted import DAY, NOW
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -110,4 +110,6 @@ def test_the_list_ends_when_its_signer_said_though_the_reader_would_take_older_o
 )
 def test_a_list_of_any_other_form_is_refused_even_when_signed(said):
     with pytest.raises(TamperError):
-        fresh_revocations(sign(canonical(said), PAYLOAD_TYPE, KEY), KEY.public_key(), now=NOW, max_age=DAY)
+        fresh_revocations(
+            sign_envelope(to_canonical_json(said), PAYLOAD_TYPE, KEY), KEY.public_key(), now=NOW, max_age=DAY
+        )

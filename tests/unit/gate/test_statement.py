@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poison_guard.errors import DataError, TamperError
+from poison_guard.gate.canonical_json import to_canonical_json
 from poison_guard.gate.statement import read_statement
-from poison_guard.gate.strict import canonical
 from tests.unit.gate.admitted import DAY, NOW, SNAPSHOT, approval, statement
 
 PART = ("snapshots/chat/part.parquet", "a" * 64)
@@ -28,12 +28,12 @@ def _edited(path: str, value) -> bytes:
         del at[last[1:]]
     else:
         at[int(last) if last.isdigit() else last] = value
-    return canonical(said)
+    return to_canonical_json(said)
 
 
 def test_what_is_written_is_what_is_read():
     said = statement([PART], verdict={"outcome": "FAIL", "checks": []}, approvals=[approval("ann"), approval("bob")])
-    found = read_statement(canonical(said))
+    found = read_statement(to_canonical_json(said))
     assert (found.feed, found.snapshot_id, found.seq, found.outcome) == ("chat", SNAPSHOT, 7, "fail")
     assert found.subjects == dict([PART])
     assert (found.issued, found.expires) == (NOW, NOW + 7 * DAY)
@@ -158,7 +158,7 @@ def test_a_statement_of_any_other_form_is_refused(path, value):
 
 
 def test_repeated_keys_inside_the_signed_text_are_refused():
-    body = canonical(statement([PART]))
+    body = to_canonical_json(statement([PART]))
     with pytest.raises(TamperError, match="'outcome' twice"):
         read_statement(body.replace(b'"outcome":"pass"', b'"outcome":"fail","outcome":"pass"'))
 
@@ -171,6 +171,6 @@ def test_bytes_that_are_no_statement_are_refused(body):
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "[" * 40 + "]" * 40])
 def test_numbers_that_are_none_and_deep_nesting_are_refused_inside_the_signed_text(value):
-    body = canonical(statement([PART]))
+    body = to_canonical_json(statement([PART]))
     with pytest.raises(TamperError, match=r"not valid JSON|nested too deeply"):
         read_statement(body.replace(b'"counts":{"rows":2}', b'"counts":{"rows":%b}' % value.encode()))

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.config.gate import GatePolicy
+from poison_guard.config.policies import GatePolicy
 from poison_guard.gate import measure
-from poison_guard.gate.check import Outcome, Verdict
-from poison_guard.gate.checks.judging import BUDGET, THREATS, judge
-from poison_guard.gate.verdict import ALERTS, CHECKS, evaluate
+from poison_guard.gate.outcomes import ERROR_BUDGET, THREATS, Outcome, Verdict, judge_harm
+from poison_guard.gate.verdict import ALERTS, CHECKS, evaluate_checks
 
 POLICY = GatePolicy()
 EQUAL = {"a": 2500, "b": 2500}
@@ -62,7 +61,7 @@ def outcome(name, measured):
 
 
 def test_an_honest_snapshot_passes_every_check():
-    verdict = evaluate(honest(), POLICY)
+    verdict = evaluate_checks(honest(), POLICY)
     assert verdict.why == ()
     assert verdict.outcome is Outcome.PASS
     assert {check.name for check in verdict.checks} == set(CHECKS) == set(THREATS)
@@ -72,42 +71,44 @@ def test_an_honest_snapshot_passes_every_check():
 def test_a_missing_crashed_or_unreadable_measurement_is_an_error_and_closes_unless_it_only_alerts(name):
     for wrong in (None, {"error": "no memory"}, {}, {"n": "many"}, 7, [], {"n": float("nan")}):
         measured = honest() | {name: wrong}
-        check = next(c for c in evaluate(measured, POLICY).checks if c.name == name)
+        check = next(c for c in evaluate_checks(measured, POLICY).checks if c.name == name)
         assert check.outcome is Outcome.ERROR
         expected = Outcome.PASS if name in ALERTS else Outcome.ERROR
-        assert evaluate(measured, POLICY).outcome is expected
-    assert evaluate({k: v for k, v in honest().items() if k != name}, POLICY).outcome is expected
+        assert evaluate_checks(measured, POLICY).outcome is expected
+    assert evaluate_checks({k: v for k, v in honest().items() if k != name}, POLICY).outcome is expected
 
 
 def test_no_measurement_at_all_is_an_error():
-    assert evaluate({}, POLICY).outcome is Outcome.ERROR
+    assert evaluate_checks({}, POLICY).outcome is Outcome.ERROR
 
 
 def test_a_verdict_goes_to_json_and_back():
-    verdict = evaluate(honest() | {"canary": {"error": "x"}}, POLICY)
+    verdict = evaluate_checks(honest() | {"canary": {"error": "x"}}, POLICY)
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json(), allow_nan=False))) == verdict
 
 
 def test_an_error_comes_before_a_failure_and_a_failure_before_inconclusive():
     measured = honest() | {"source_share": measure.source_share({"x": 900, **{f"s{i}": 1 for i in range(100)}})}
-    assert evaluate(measured, POLICY).outcome is Outcome.FAIL
+    assert evaluate_checks(measured, POLICY).outcome is Outcome.FAIL
     measured |= {"trusted_set": measure.trusted_set({"a": 500, "b": 5}, EQUAL, age_days=3)}
-    assert evaluate(measured, POLICY).outcome is Outcome.FAIL
-    assert evaluate(measured | {"source_share": honest()["source_share"]}, POLICY).outcome is Outcome.INCONCLUSIVE
-    assert evaluate(measured | {"audits": {"error": "x"}}, POLICY).outcome is Outcome.ERROR
+    assert evaluate_checks(measured, POLICY).outcome is Outcome.FAIL
+    assert (
+        evaluate_checks(measured | {"source_share": honest()["source_share"]}, POLICY).outcome is Outcome.INCONCLUSIVE
+    )
+    assert evaluate_checks(measured | {"audits": {"error": "x"}}, POLICY).outcome is Outcome.ERROR
 
 
 def test_the_error_budget_adds_up_to_one():
-    assert sum(BUDGET.values()) == pytest.approx(1.0)
+    assert sum(ERROR_BUDGET.values()) == pytest.approx(1.0)
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 0.5))
 def test_more_harm_with_the_same_certainty_is_never_judged_milder(value, width, more, limit):
-    first = judge(value, value - width, value + width, limit)
-    second = judge(value + more, value + more - width, value + more + width, limit)
+    first = judge_harm(value, value - width, value + width, limit)
+    second = judge_harm(value + more, value + more - width, value + more + width, limit)
     if first is not Outcome.PASS:
         assert second is not Outcome.PASS
-    assert judge(float("nan"), float("nan"), float("nan"), limit) is Outcome.INCONCLUSIVE
+    assert judge_harm(float("nan"), float("nan"), float("nan"), limit) is Outcome.INCONCLUSIVE
 
 
 def test_one_source_beyond_its_share_fails_and_few_sources_may_hold_three_even_shares():

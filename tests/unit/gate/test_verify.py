@@ -268,7 +268,7 @@ def test_the_verifier_alone_ends_with_0_1_or_2(home, capsys, monkeypatch):
     fresh = make_home(home.path / "inner")
     arguments = [str(fresh.manifest), "--key", str(fresh.public), "--revocations", str(fresh.revocations)]
     whole = [*arguments, "--data", str(fresh.data)]
-    monkeypatch.setattr("poison_guard.gate.verify.utc", lambda _: NOW)
+    monkeypatch.setattr("poison_guard.gate.canonical_json.utc", lambda _: NOW)
     assert main(whole) == 0
     assert json.loads(capsys.readouterr().out)["snapshot_id"] == SNAPSHOT
     (fresh.data / "more").write_bytes(b"")

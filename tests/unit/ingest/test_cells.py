@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.ingest.cells import LIST_KIND, as_text, depth_of, from_values, number_text
+from poison_guard.ingest.cells import LIST_METADATA, array_from_values, as_text, nesting_depth, number_text
 from poison_guard.ingest.coerce import plain_numbers
-from poison_guard.ingest.numbers import parse_numbers
-from poison_guard.ingest.schema import payload_schema
-from poison_guard.ingest.times import parse_times
+from poison_guard.ingest.parsing import parse_numbers, parse_times, payload_schema
 
 
 def text(*values: str | None) -> pa.Array:
@@ -124,11 +122,11 @@ def test_whole_numbers_lose_their_fraction_and_other_texts_do_not():
 
 
 def test_depth_counts_containers_inside_one_another():
-    assert [depth_of(v, 8) for v in (1, [], [1], {"a": [1]}, [[[[1]]]])] == [0, 1, 1, 2, 4]
+    assert [nesting_depth(v, 8) for v in (1, [], [1], {"a": [1]}, [[[[1]]]])] == [0, 1, 1, 2, 4]
 
 
 def test_mixed_python_values_become_text_and_missing_stays_missing():
-    array, nested = from_values([1, "x", None, True, 2.0, b"y"])
+    array, nested = array_from_values([1, "x", None, True, 2.0, b"y"])
     assert array.to_pylist() == ["1", "x", None, "true", "2", "y"]
     assert not nested
 
@@ -162,5 +160,5 @@ def test_numbers_too_small_for_an_epoch_are_no_times(value):
 @pytest.mark.parametrize(("lists", "kind"), [(1, "text"), (17, "text"), (18, "list")])
 def test_a_few_nested_cells_make_a_column_of_text_no_column_of_lists(lists, kind):
     cells = pa.array(['["x"]'] * lists + ["word"] * (20 - lists), pa.large_string())
-    table = pa.table([cells], schema=pa.schema([pa.field("a", cells.type, metadata=LIST_KIND)]))
+    table = pa.table([cells], schema=pa.schema([pa.field("a", cells.type, metadata=LIST_METADATA)]))
     assert payload_schema(table) == {"a": kind}

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.ingest.csv import read_csv
-from poison_guard.ingest.limits import Limits, Unreadable
-from poison_guard.ingest.raw import RawTable
+from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
 
 
 def read(tmp_path: Path, content: bytes | str, **limits: int) -> RawTable:

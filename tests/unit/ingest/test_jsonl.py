@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from poison_guard.ingest.jsonl import read_jsonl
-from poison_guard.ingest.limits import Limits, Unreadable
-from poison_guard.ingest.raw import RawTable
+from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
 
 
 def read(tmp_path: Path, content: bytes | str, keep: tuple[str, ...] = (), **limits: int) -> RawTable:

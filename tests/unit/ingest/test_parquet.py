@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from poison_guard.ingest.limits import Limits, Unreadable
 from poison_guard.ingest.parquet import ParquetReader
+from poison_guard.ingest.raw_table import Limits, Unreadable
 
 
 @pytest.fixture(scope="module")

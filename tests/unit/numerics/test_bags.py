@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from poison_guard.numerics.bags import draw_bags, mask_own, own_cells
+from poison_guard.numerics.neighbours import draw_bags, index_rows, mask_own_cells
 
 
 @pytest.mark.parametrize(("rows", "bags", "size"), [(100, 5, 20), (30, 8, 30), (7, 50, 3), (1, 4, 1)])
@@ -27,14 +27,14 @@ def test_a_row_is_masked_once_in_each_bag_that_holds_it(dtype):
     cells = torch.tensor([a, b, a, c, b, a], dtype=dtype)  # bags: (a, a, b) and (b, c, a)
     queries = torch.tensor([a, b, c, [1.0, -0.0], [9.0, 9.0]], dtype=dtype)
     values = torch.zeros(5, 6)
-    mask_own(values, queries, cells, *own_cells(cells, 2))
+    mask_own_cells(values, queries, cells, *index_rows(cells, 2))
     masked = [row.nonzero()[:, 0].tolist() for row in values]
     assert masked == [[0, 5], [1, 4], [3], [0, 5], []]
 
 
 def test_an_equal_key_of_another_row_masks_nothing():
     cells = torch.tensor([[1.0], [2.0]])
-    keys, places = own_cells(cells, 1)
+    keys, places = index_rows(cells, 1)
     values = torch.zeros(1, 2)
-    mask_own(values, torch.tensor([[2.0]]), torch.tensor([[1.0], [2.5]]), keys, places)
+    mask_own_cells(values, torch.tensor([[2.0]]), torch.tensor([[1.0], [2.5]]), keys, places)
     assert not values.any()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from poison_guard.errors import UsageError
-from poison_guard.numerics.device import limited_threads, pick_device
+from poison_guard.numerics.tensors import limited_threads, pick_device
 
 
 def test_auto_is_cuda_where_there_is_one_and_the_cpu_elsewhere():

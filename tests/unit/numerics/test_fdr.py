@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import false_discovery_control
 
 from poison_guard.numerics.conformal import conformal_p
-from poison_guard.numerics.fdr import adjusted_p, e_lond, e_value
+from poison_guard.numerics.pvalues import adjusted_p, e_lond, e_value
 
 P = st.lists(st.floats(1e-9, 1.0), min_size=1, max_size=40).map(np.array)
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import parse_contract
-from poison_guard.pipeline.line import run
-from poison_guard.store.verified import on_controls
+from poison_guard.pipeline.decide import run_line
+from poison_guard.store.ground_truth import control_verdicts
 from tests.unit.pipeline.conftest import NOW, make_batch, make_state
 
 CONTRACT = parse_contract(
@@ -54,7 +54,7 @@ def transcripts(seed, *, clips=120, attackers=0, varied=False):
 
 
 def decided(records, **state):
-    return run(make_batch(records), CONTRACT, None, make_state(**state), device="cpu", threads=1)
+    return run_line(make_batch(records), CONTRACT, None, make_state(**state), device="cpu", threads=1)
 
 
 def test_honest_transcripts_are_adopted_though_hardly_two_are_the_same():
@@ -92,7 +92,7 @@ def test_a_transcript_of_a_control_that_misses_a_word_is_right_in_the_run_and_in
     asked = records[records["item_id"].isin(controls["item_id"])]
     assert found.sources["controls_right"].sum() >= 0.95 * len(asked)
     rows = asked.assign(place="accepted", given_at=pd.NaT)
-    exact = on_controls(rows, controls, found.near_controls.iloc[:0])["verdict"]
+    exact = control_verdicts(rows, controls, found.near_controls.iloc[:0])["verdict"]
     assert (exact > 0).mean() <= 0.7
-    near = on_controls(rows, controls, found.near_controls)["verdict"]
+    near = control_verdicts(rows, controls, found.near_controls)["verdict"]
     assert (near > 0).sum() == found.sources["controls_right"].sum()

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poison_guard.config import Mode, Policy, parse_contract
-from poison_guard.pipeline import run
+from poison_guard.pipeline import run_line
 from poison_guard.pipeline.prepare import labels_needed
 from poison_guard.records import Phase
 from poison_guard.signals.campaigns import sketch_text
@@ -17,7 +17,7 @@ from tests.unit.pipeline.conftest import NO_UNREADABLE, make_batch, make_state, 
 
 
 def decide(records, contract, state, **given):
-    return run(make_batch(records, **given), contract, None, state, device="cpu", threads=1)
+    return run_line(make_batch(records, **given), contract, None, state, device="cpu", threads=1)
 
 
 def comparable(decided):

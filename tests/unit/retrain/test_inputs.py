@@ -8,7 +8,7 @@ import torch
 
 from poison_guard.errors import DataError
 from poison_guard.records import Examples
-from poison_guard.retrain.inputs import INPUTS, TableInputs, dense, fit_inputs
+from poison_guard.retrain.inputs import INPUTS, TableInputs, fit_inputs, to_dense
 
 
 @pytest.mark.parametrize("kind", sorted(INPUTS))
@@ -17,9 +17,9 @@ def test_a_transform_comes_back_from_its_settings_and_arrays(small, kind):
     fitted = fit_inputs(examples)
     again = INPUTS[kind].restore(fitted.settings(), fitted.arrays())
     rows = np.arange(len(examples))
-    assert torch.equal(dense(again.encode(examples), rows), dense(fitted.encode(examples), rows))
+    assert torch.equal(to_dense(again.encode(examples), rows), to_dense(fitted.encode(examples), rows))
     assert (again.space, again.shape) == (fitted.space, fitted.shape)
-    assert dense(fitted.encode(examples), rows).shape == (len(examples), *fitted.shape)
+    assert to_dense(fitted.encode(examples), rows).shape == (len(examples), *fitted.shape)
 
 
 def test_units_of_a_table_make_no_difference(small):
@@ -69,7 +69,7 @@ def test_other_columns_sizes_and_pixel_ranges_are_named(small):
 def test_case_and_invisible_characters_do_not_change_a_text_and_an_empty_one_is_zero(small):
     fitted = fit_inputs(small("text"))
     texts = np.array(["you fool", "YOU  fo\u200bol", "", "?!"], dtype=object)
-    rows = dense(fitted.encode(Examples("text", None, texts)), slice(None))
+    rows = to_dense(fitted.encode(Examples("text", None, texts)), slice(None))
     assert torch.equal(rows[0], rows[1])
     assert rows[0].norm() == pytest.approx(1.0, abs=1e-5)
     assert rows[2].abs().sum() == 0

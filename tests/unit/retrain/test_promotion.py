@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.config.gate import GatePolicy
+from poison_guard.config.policies import GatePolicy
 from poison_guard.retrain.promotion import decide_promotion
 
 POLICY = GatePolicy()

@@ -14,14 +14,14 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from poison_guard.config.retrain import RetrainConfig
+from poison_guard.config.policies import RetrainConfig
 from poison_guard.errors import DataError
-from poison_guard.numerics.tensors import parse, read_bounded
+from poison_guard.numerics.tensors import parse_tensors, read_bounded
 from poison_guard.records import Examples
-from poison_guard.retrain import course as courses
-from poison_guard.retrain import epoch, watch
-from poison_guard.retrain.predict import probabilities
-from poison_guard.retrain.train import TrainingError, train
+from poison_guard.retrain import overfitting, train
+from poison_guard.retrain import training_state as courses
+from poison_guard.retrain.train import TrainingError, train_classifier
+from poison_guard.retrain.trained_model import predict_probabilities
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,20 +47,20 @@ def same(one, other) -> bool:
 
 
 def right(model, examples) -> np.ndarray:
-    return probabilities(model, examples).argmax(1) == model.targets(examples.frame["label"])
+    return predict_probabilities(model, examples).argmax(1) == model.targets(examples.frame["label"])
 
 
 @pytest.mark.parametrize("kind", ["image", "table", "text"])
 def test_every_kind_learns_and_the_result_depends_on_seed_and_examples_alone(small, kind):
     examples = small(kind)
     config = RetrainConfig(epochs=8)
-    model = train(examples, config, device="cpu")
+    model = train_classifier(examples, config, device="cpu")
     assert right(model, small(kind, seed=1)).mean() > 0.95
     shuffled = examples.take(np.random.default_rng(0).permutation(len(examples)))
     torch.manual_seed(99)
-    assert same(train(shuffled, config, device="cpu"), model)
+    assert same(train_classifier(shuffled, config, device="cpu"), model)
     if kind != "text":  # the linear model starts at zero and draws nothing but the order
-        assert not same(train(examples, dataclasses.replace(config, seed=1), device="cpu"), model)
+        assert not same(train_classifier(examples, dataclasses.replace(config, seed=1), device="cpu"), model)
     assert model.cost["epochs"] == 8
     assert model.cost["cpu_s"] > 0
 
@@ -69,13 +69,13 @@ def test_a_training_leaves_the_callers_chance_and_threads_alone(small):
     torch.manual_seed(5)
     wanted, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(5)
-    train(small("table"), RetrainConfig(epochs=1), device="cpu")
+    train_classifier(small("table"), RetrainConfig(epochs=1), device="cpu")
     assert torch.equal(torch.rand(3), wanted)
     assert torch.get_num_threads() == threads
 
 
 def test_a_rare_class_counts_as_much_as_a_common_one(small):
-    model = train(small("table", n=600, share=0.03), RetrainConfig(epochs=10), device="cpu")
+    model = train_classifier(small("table", n=600, share=0.03), RetrainConfig(epochs=10), device="cpu")
     tested = small("table", n=400, seed=2)
     bad = (tested.frame["label"] == "bad").to_numpy()
     assert right(model, tested)[bad].mean() > 0.9
@@ -89,7 +89,7 @@ def test_the_adversary_makes_digits_withstand_more():
     fitted, tested = whole.take(np.arange(700)), whole.take(np.arange(700, 1000))
     robust = {}
     for epsilon in (0.0, 0.1):
-        model = train(fitted, RetrainConfig(epochs=8, epsilon=epsilon), device="cpu")
+        model = train_classifier(fitted, RetrainConfig(epochs=8, epsilon=epsilon), device="cpu")
         assert right(model, tested).mean() > 0.9
         robust[epsilon] = withstood(model, tested, 0.1)
     assert robust[0.1] > robust[0.0] + 0.1
@@ -112,18 +112,18 @@ def withstood(model, examples, epsilon: float) -> float:
 
 
 def test_a_collapse_puts_the_best_weights_back_and_strengthens_the_adversary(small, monkeypatch):
-    real, robust = epoch.fgsm, iter([0.9, 0.8, 0.1, 0.85, 0.86, 0.5])
+    real, robust = train.fgsm, iter([0.9, 0.8, 0.1, 0.85, 0.86, 0.5])
     calls = []
-    monkeypatch.setattr(epoch, "fgsm", lambda *a, **k: calls.append(1) or real(*a, **k))
-    monkeypatch.setattr(watch.Watch, "robust", lambda *_: next(robust))
-    monkeypatch.setattr(watch, "_SHARE", 100.0)  # look after each epoch
+    monkeypatch.setattr(train, "fgsm", lambda *a, **k: calls.append(1) or real(*a, **k))
+    monkeypatch.setattr(overfitting.OverfittingWatch, "robust", lambda *_: next(robust))
+    monkeypatch.setattr(overfitting, "_SHARE", 100.0)  # look after each epoch
     examples = small("table", n=2000)
-    model = train(examples, RetrainConfig(epochs=6, batch_size=500), device="cpu")
+    model = train_classifier(examples, RetrainConfig(epochs=6, batch_size=500), device="cpu")
     assert [row["event"] for row in model.history] == ["", "", "collapsed", "", "", "restored"]
     assert [row["attack_steps"] for row in model.history] == [1, 1, 1, 3, 3, 3]
     assert len(calls) == 3 * 4
     # the end fell below the first epoch's weights, which were the best
-    monkeypatch.setattr(watch.Watch, "robust", lambda *_: 0.9)
+    monkeypatch.setattr(overfitting.OverfittingWatch, "robust", lambda *_: 0.9)
     first = _one_epoch_of(examples, RetrainConfig(epochs=6, batch_size=500), monkeypatch)
     assert all(torch.equal(first[name], value) for name, value in model.module.state_dict().items())
 
@@ -140,7 +140,7 @@ def _one_epoch_of(examples, config, monkeypatch) -> dict[str, torch.Tensor]:
         return loss
 
     monkeypatch.setattr(room, "run_epoch", spy)
-    train(examples, config, device="cpu")
+    train_classifier(examples, config, device="cpu")
     return kept[1]
 
 
@@ -149,50 +149,53 @@ def test_a_loss_that_is_no_number_says_in_which_epoch_and_keeps_nothing(small, t
     config = RetrainConfig(model=f"{__name__}:sick", epochs=9, batch_size=120, epsilon=0.0)
     sys.modules.setdefault(__name__, sys.modules[sick.__module__])
     with pytest.raises(TrainingError, match=r"epoch 5 of 9.*learning_rate"):
-        train(small("table"), config, checkpoint=checkpoint, device="cpu")
+        train_classifier(small("table"), config, checkpoint=checkpoint, device="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_examples_of_one_label_or_none_cannot_be_trained_on(small):
     examples = small("table")
     with pytest.raises(DataError, match="only 'fine'"):
-        train(examples.take((examples.frame["label"] == "fine").to_numpy()), RetrainConfig())
+        train_classifier(examples.take((examples.frame["label"] == "fine").to_numpy()), RetrainConfig())
     with pytest.raises(DataError, match="2 labels"):
-        train(examples.take(np.arange(0)), RetrainConfig())
+        train_classifier(examples.take(np.arange(0)), RetrainConfig())
 
 
 def test_a_warm_start_begins_with_the_champions_weights_unless_it_does_not_fit(small):
     examples = small("table")
-    champion = train(examples, RetrainConfig(epochs=10), device="cpu")
+    champion = train_classifier(examples, RetrainConfig(epochs=10), device="cpu")
     config = RetrainConfig(epochs=1, learning_rate=1e-6)
-    warm = train(examples, config, warm=champion, device="cpu")
+    warm = train_classifier(examples, config, warm=champion, device="cpu")
     assert warm.history[0]["event"] == "warm"
     assert right(warm, examples).mean() == right(champion, examples).mean()
     other = dataclasses.replace(champion, classes=("bad", "good"))
-    assert train(examples, config, warm=other, device="cpu").history[0]["event"] == ""
+    assert train_classifier(examples, config, warm=other, device="cpu").history[0]["event"] == ""
 
 
 def test_validation_examples_are_watched_and_not_trained_on(small):
     examples, config = small("table"), RetrainConfig(epochs=2)
-    watched = train(examples, config, validation=small("table", n=50, seed=3), device="cpu")
-    assert same(watched, train(examples, config, device="cpu"))
+    watched = train_classifier(examples, config, validation=small("table", n=50, seed=3), device="cpu")
+    assert same(watched, train_classifier(examples, config, device="cpu"))
 
 
 def test_a_finished_checkpoint_gives_its_model_again_and_another_training_replaces_it(small, tmp_path):
     checkpoint, examples = tmp_path / "training.safetensors", small("table")
     config = RetrainConfig(epochs=2)
-    model = train(examples, config, checkpoint=checkpoint, device="cpu")
-    again = train(examples, config, checkpoint=checkpoint, device="cpu")
+    model = train_classifier(examples, config, checkpoint=checkpoint, device="cpu")
+    again = train_classifier(examples, config, checkpoint=checkpoint, device="cpu")
     assert (same(again, model), again.history, again.cost) == (True, model.history, model.cost)
     other = small("table", seed=4)
-    assert same(train(other, config, checkpoint=checkpoint, device="cpu"), train(other, config, device="cpu"))
+    assert same(
+        train_classifier(other, config, checkpoint=checkpoint, device="cpu"),
+        train_classifier(other, config, device="cpu"),
+    )
 
 
 def test_a_file_that_is_no_checkpoint_is_named(small, tmp_path):
     checkpoint = tmp_path / "training.safetensors"
     checkpoint.write_bytes(b"\x80\x04}.")
     with pytest.raises(DataError, match=r"training\.safetensors is a pickle"):
-        train(small("table"), RetrainConfig(epochs=1), checkpoint=checkpoint)
+        train_classifier(small("table"), RetrainConfig(epochs=1), checkpoint=checkpoint)
 
 
 CHILD = """
@@ -219,12 +222,12 @@ def test_a_training_killed_and_run_again_equals_one_never_killed(tmp_path):
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    done = parse(read_bounded(checkpoint), name="it", expected="poison-guard training 1")[0]["epoch"]
+    done = parse_tensors(read_bounded(checkpoint), name="it", expected="poison-guard training 1")[0]["epoch"]
     assert 1 <= done < int(epochs)
 
     names: dict = {}
     exec(CHILD.replace("sys.argv[2]", json.dumps(epochs)), names)
-    again = train(names["examples"], names["config"], checkpoint=checkpoint, device="cpu")
-    never = train(names["examples"], names["config"], device="cpu")
+    again = train_classifier(names["examples"], names["config"], checkpoint=checkpoint, device="cpu")
+    never = train_classifier(names["examples"], names["config"], device="cpu")
     assert same(again, never)
     assert again.history == never.history

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.records import Examples
-from poison_guard.retrain.transforms import add_noise, misspell, rotate, rotated
+from poison_guard.retrain.transforms import add_noise, misspell, rotate, rotate_examples
 
 IMAGES = np.random.default_rng(0).random((3, 2, 9, 9)).astype(np.float32)
 
@@ -47,7 +47,7 @@ def test_turned_images_keep_their_shape_and_range(degrees, height, width):
 
 def test_no_images_turn_into_no_images():
     assert rotate(IMAGES[:0], 15).shape == (0, 2, 9, 9)
-    assert len(rotated(examples("image", IMAGES), 15)) == 3
+    assert len(rotate_examples(examples("image", IMAGES), 15)) == 3
 
 
 def test_image_noise_has_its_size_and_stays_in_range():

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poison_guard.drills.attacks import onoff, spam, telemetry
+from poison_guard.drills.attacks import answers, telemetry
 from poison_guard.drills.world import Origin, World
 from poison_guard.errors import UsageError
 
 SMALL = {
-    "spam": (spam.make, spam.make_twin, {"items": 200, "honest": 40}),
-    "on-off": (onoff.make_onoff, onoff.make_onoff_twin, {"items": 300, "honest": 40, "after": 60, "strikes": 20}),
-    "whitewash": (onoff.make_whitewash, onoff.make_whitewash_twin, {"items": 300, "honest": 40}),
+    "spam": (answers.make_spam, answers.make_spam_twin, {"items": 200, "honest": 40}),
+    "on-off": (answers.make_onoff, answers.make_onoff_twin, {"items": 300, "honest": 40, "after": 60, "strikes": 20}),
+    "whitewash": (answers.make_whitewash, answers.make_whitewash_twin, {"items": 300, "honest": 40}),
     "replay": (telemetry.make, telemetry.make_twin, {"people": 60, "sessions": 300, "replays": 80, "trusted": 120}),
 }
 
@@ -71,19 +71,19 @@ def test_accounts_are_older_than_what_they_send(drawn):
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_spam_has_the_share_it_is_given(share):
-    world = spam.make(1, share=share, items=1000, honest=100)
+    world = answers.make_spam(1, share=share, items=1000, honest=100)
     dishonest = ~world.truth["honest"]
     assert dishonest.mean() == pytest.approx(share, abs=0.12)
 
 
 def test_spam_of_one_style_says_one_thing_an_account():
-    world = spam.make(1, style="first", items=200, honest=40)
+    world = answers.make_spam(1, style="first", items=200, honest=40)
     theirs = world.records[~world.truth["honest"].to_numpy(bool)]
     assert theirs.groupby("user_id")["answer"].nunique().max() == 1
 
 
 def test_strikes_come_after_so_many_good_answers():
-    world = onoff.make_onoff(1, after=60, strikes=20, sleepers=3, items=300, honest=40)
+    world = answers.make_onoff(1, after=60, strikes=20, sleepers=3, items=300, honest=40)
     theirs = world.records.assign(attack=world.truth["attack"])[~world.truth["honest"].to_numpy(bool)]
     for _, one in theirs.groupby("user_id"):
         assert len(one) == 80
@@ -92,14 +92,14 @@ def test_strikes_come_after_so_many_good_answers():
 
 
 def test_sleepers_who_know_the_controls_never_miss_one():
-    world = onoff.make_onoff(1, after=60, strikes=40, items=300, honest=40, control_aware=True)
+    world = answers.make_onoff(1, after=60, strikes=40, items=300, honest=40, control_aware=True)
     known = world.item_truth.set_index("item_id")["control"]
     assert not known[world.records.loc[world.truth["attack"].to_numpy(bool), "word_id"]].any()
 
 
 @pytest.mark.parametrize("every", [5, 20])
 def test_whitewashed_accounts_are_left_after_so_many_answers(every):
-    world = onoff.make_whitewash(1, every=every, items=300, honest=40, share=0.6)
+    world = answers.make_whitewash(1, every=every, items=300, honest=40, share=0.6)
     theirs = world.records[~world.truth["honest"].to_numpy(bool)]
     assert theirs["user_id"].value_counts().max() <= every
     assert theirs["user_id"].nunique() >= len(theirs) // every
@@ -128,10 +128,10 @@ def test_skewed_clocks_end_no_later_than_the_batch_is_received():
 @pytest.mark.parametrize(
     ("make", "params", "sentence"),
     [
-        (spam.make, {"share": 1.0}, "share must be in"),
-        (spam.make, {"style": "loud"}, "random or first"),
-        (onoff.make_onoff, {"after": 5000}, "at most items"),
-        (onoff.make_whitewash, {"every": 1}, "every at least 2"),
+        (answers.make_spam, {"share": 1.0}, "share must be in"),
+        (answers.make_spam, {"style": "loud"}, "random or first"),
+        (answers.make_onoff, {"after": 5000}, "at most items"),
+        (answers.make_whitewash, {"every": 1}, "every at least 2"),
         (telemetry.make, {"features": 11}, "from 2 to 10"),
     ],
 )

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from poison_guard.drills.attacks.answering import COLUMNS
+from poison_guard.drills.attacks.answers import COLUMNS
 from poison_guard.drills.attacks.coordinated import BURSTS, make, make_twin
 from poison_guard.drills.world import Origin
 from poison_guard.errors import UsageError

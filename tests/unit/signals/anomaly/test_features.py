@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.signals.anomaly.features import FeatureMap, words
+from poison_guard.signals.anomaly.features import FeatureMap, as_words
 from poison_guard.signals.anomaly.model import AnomalyModel
 
 
@@ -136,15 +136,15 @@ def test_durations_and_numbers_kept_as_objects_are_numbers():
 
 def test_a_cell_is_written_as_text_alike_alone_and_in_company():
     moments = pd.Series([pd.Timestamp("2026-01-05"), pd.Timestamp("2026-01-05 10:00"), pd.NaT])
-    assert words(moments).to_list()[:2] == ["2026-01-05T00:00:00", "2026-01-05T10:00:00"]
-    assert words(moments)[:1].to_list() == words(moments[:1]).to_list()
-    assert words(moments).isna().to_list() == [False, False, True]
+    assert as_words(moments).to_list()[:2] == ["2026-01-05T00:00:00", "2026-01-05T10:00:00"]
+    assert as_words(moments)[:1].to_list() == as_words(moments[:1]).to_list()
+    assert as_words(moments).isna().to_list() == [False, False, True]
 
 
 def test_odd_objects_are_text_and_missing_ones_missing():
     odd = pd.Series([b"\xff", np.array([0.5, 2.0]), {"a": 1}, None, float("nan"), pd.NA], dtype=object)
-    assert words(odd).to_list()[:3] == ["b'\\xff'", "[0.5, 2.0]", "{'a': 1}"]
-    assert words(odd).isna().sum() == 3
+    assert as_words(odd).to_list()[:3] == ["b'\\xff'", "[0.5, 2.0]", "{'a': 1}"]
+    assert as_words(odd).isna().sum() == 3
 
 
 def test_complex_numbers_and_a_map_that_was_not_fitted_are_clear_errors():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poison_guard.signals.anomaly.ranks import TailRank
+from poison_guard.signals.anomaly.base import TailRank
 
 
 def test_tail_ranks_rise_with_the_score_and_go_on_past_the_largest():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poison_guard.signals.anomaly.spread import WIDEST, Embedding, Moment, spread
+from poison_guard.signals.anomaly.features import WIDEST, CyclicTime, Embedding, text_encoding
 
 rng = np.random.default_rng(0)
 VECTORS = pd.Series([json.dumps(v) for v in rng.standard_normal((200, 6)).round(4).tolist()], dtype="str")
@@ -14,8 +14,8 @@ MOMENTS = pd.Series(pd.date_range("2026-01-05T09:00", periods=200, freq="97min",
 
 
 def test_lists_of_numbers_are_an_embedding_and_many_dates_are_moments():
-    assert spread(VECTORS) is Embedding
-    assert spread(MOMENTS) is Moment
+    assert text_encoding(VECTORS) is Embedding
+    assert text_encoding(MOMENTS) is CyclicTime
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_lists_of_numbers_are_an_embedding_and_many_dates_are_moments():
     [["a", "b"], ["[", "[1,"], ["2026-01-05"] * 200, ["[[1, 2], [3, 4]]"], ['["a"]'], ["[]"], [None], [], ["[NaN]"]],
 )
 def test_anything_else_stays_a_name(cells):
-    assert spread(pd.Series(cells, dtype="str")) is None
+    assert text_encoding(pd.Series(cells, dtype="str")) is None
 
 
 def test_an_embedding_has_a_column_for_each_number_and_other_cells_are_missing():
@@ -42,7 +42,7 @@ def test_a_hostile_list_costs_no_more_than_its_first_numbers():
 
 
 def test_the_same_hour_of_another_week_is_the_same_place_and_another_hour_is_not():
-    fitted = Moment.fit(MOMENTS)
+    fitted = CyclicTime.fit(MOMENTS)
     cells = ["2026-01-07T10:00:00+00:00", "2027-03-10T10:00:00+00:00", "2026-01-07T22:00:00+00:00", "soon"]
     told = fitted.apply(pd.Series(cells, dtype="str"))
     np.testing.assert_allclose(told[0], told[1], atol=1e-9)

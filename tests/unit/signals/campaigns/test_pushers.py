@@ -6,7 +6,7 @@ import pytest
 
 from poison_guard.signals.campaigns import lockstep
 from poison_guard.signals.campaigns.cohort_traits import cohort_traits
-from poison_guard.signals.campaigns.pushers import pushers
+from poison_guard.signals.campaigns.findings import by_consistent_pushers
 
 END = pd.Timestamp("2025-04-01", tz="UTC")
 
@@ -68,5 +68,5 @@ def test_who_pushes_a_third_of_what_they_say_of_the_pushed_items_is_no_pusher():
     source = np.array([0, 0, 0, 1, 1, 1, 1])
     pushed = np.array([True, True, False, True, False, False, False])
     item, source, pushed = np.r_[item, 2], np.r_[source, 2], np.r_[pushed, True]
-    assert pushers(item, source, pushed).tolist() == [True] * 3 + [False] * 4 + [True]
-    assert not pushers(item, source, np.zeros(8, bool)).any()
+    assert by_consistent_pushers(item, source, pushed).tolist() == [True] * 3 + [False] * 4 + [True]
+    assert not by_consistent_pushers(item, source, np.zeros(8, bool)).any()

@@ -1,8 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from poison_guard.signals.campaigns.pseudo_items import pseudo_items
-from poison_guard.signals.campaigns.raters import patient_raters, rater_profiles
+from poison_guard.signals.campaigns.raters import patient_raters, pseudo_items, rater_profiles
 from poison_guard.signals.campaigns.words import word_columns, words
 from tests.unit.signals.campaigns.test_claims import chatter, crowd, feed, held
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.signals.sources.edits import MAX_WORDS, edit_distances, words
+from poison_guard.signals.sources.text_medoid import MAX_WORDS, edit_distances, split_words
 
 TEXT = st.lists(st.integers(0, 4), max_size=9)
 
@@ -27,7 +27,7 @@ def test_distances_are_the_textbook_ones(texts):
 
 
 def test_words_are_folded_and_bounded():
-    assert words("  Don’t SHOUT, please!  ") == ["don't", "shout", "please"]
-    assert len(words("word " * 1_000_000)) == MAX_WORDS
-    assert words("") == []
-    assert len(words("漢" * 200)) == MAX_WORDS
+    assert split_words("  Don’t SHOUT, please!  ") == ["don't", "shout", "please"]
+    assert len(split_words("word " * 1_000_000)) == MAX_WORDS
+    assert split_words("") == []
+    assert len(split_words("漢" * 200)) == MAX_WORDS

@@ -1,0 +1,225 @@
+"""Tables that `make run` prints after its DAGs: decisions, gates and models of the demo's feeds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poison_guard.config import Contract
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from poison_guard.drills.world import World
+    from poison_guard.records import Examples
+
+__all__ = ["demo_tables", "gate_table", "gate_tables", "models_table", "next_steps", "why_closed"]
+
+
+_TRAINED_ON = {"everything": "everything", "admitted": "what was admitted", "truth": "the truth"}
+_FIGURES = {
+    "accuracy": "accuracy",
+    "worst_class": "worst class",
+    "attack_success": "attack success",
+    "robust_accuracy": "robust accuracy",
+}
+
+
+def demo_tables(contracts: Sequence[Contract], home: Path) -> Iterator[Any]:
+    """Yield a rich table for each feed of the demo that `home` holds, the naive baseline beside the guard."""
+    from poison_guard.drills.demo import NOTE, demo_world
+    from poison_guard.drills.scoreboard import score_baseline, table
+    from poison_guard.drills.worlds import WORLDS
+
+    if not (home / NOTE).is_file():
+        return
+    for contract in contracts:
+        if contract.name in WORLDS:
+            world = demo_world(home, contract.name)
+            yield table(_score(contract, home, world), score_baseline(world))
+
+
+def _score(contract: Contract, home: Path, world: World) -> dict[str, Any]:
+    """Score all that was stored of a feed, run upon run; the newest word on an item or a source counts."""
+    import pandas as pd
+
+    from poison_guard.drills.scoreboard import score
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.steps.results import stored_result
+    from poison_guard.store import list_runs
+
+    with open_feed(str(contract.path), home) as feed:
+        done = [run for run in list_runs(feed.store, contract.name, limit=1000) if run.status == "committed"]
+        stored = [stored_result(feed, run) for run in reversed(done)]
+    return score(
+        world,
+        pd.concat([result.decisions for result in stored]),
+        pd.concat([result.items for result in stored]).drop_duplicates("item_id", keep="last"),
+        pd.concat([result.sources for result in stored]).drop_duplicates("source_id", keep="last"),
+        pd.concat([result.evidence for result in stored]),
+        policy=contract.policy,
+    )
+
+
+def gate_table(verdicts: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return a rich table of the gate's last verdict on each feed.
+
+    `verdicts` maps a feed to ``{"outcome": str, "admitted": bool, "examples": int, "checks": [check as JSON]}``;
+    ``examples`` and ``checks`` may be absent.
+    """
+    from rich.table import Table
+
+    out = Table(title="gate", title_justify="left")
+    for name in ("feed", "verdict", "admitted", "checks passed", "examples"):
+        out.add_column(name, justify="right" if name in ("checks passed", "examples") else "left")
+    for feed, verdict in verdicts.items():
+        blocking = [c for c in verdict.get("checks", ()) if c.get("blocking", True)]
+        passed = sum(c["outcome"] == "pass" for c in blocking)
+        out.add_row(
+            _plain(feed),
+            _plain(verdict["outcome"]),
+            "yes" if verdict["admitted"] else "no",
+            f"{passed} of {len(blocking)}" if blocking else "–",
+            f"{verdict['examples']:,}" if "examples" in verdict else "–",
+        )
+    return out
+
+
+def why_closed(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what keeps the gate closed, a line each, for verdicts as in `gate_table` with their ``why``."""
+    return "\n".join(
+        f"{_plain(feed)}: {_plain(sentence)}"
+        for feed, verdict in verdicts.items()
+        if not verdict["admitted"]
+        for sentence in verdict.get("why", ())
+    )
+
+
+def models_table(feed: str, learned: pd.DataFrame) -> Table:
+    """Return a rich table of what three models of one feed learned, for measurement only.
+
+    `learned` is what ``drills.learned.compare`` gives: a line each for ``everything``, ``admitted`` and ``truth`` (in
+    the column ``row``, or as index) with shares in [0, 1], NaN where there is nothing to measure, and ``n``.
+    """
+    from rich.table import Table
+
+    frame = learned.set_index("row") if "row" in learned.columns else learned
+    out = Table(title=f"feed {_plain(feed)}: models", title_justify="left")
+    out.add_column("trained on")
+    for name in ("examples", *_FIGURES.values()):
+        out.add_column(name, justify="right")
+    for row, line in frame.iterrows():
+        cells = [f"{float(line[key]):.1%}" if line[key] == line[key] else "–" for key in _FIGURES]
+        out.add_row(_TRAINED_ON.get(str(row), _plain(row)), f"{int(line['n']):,}", *cells)
+    return out
+
+
+def _plain(text: object) -> str:
+    """Return text that a terminal shows as it stands: no control characters, no markup of rich."""
+    from rich.markup import escape
+
+    from poison_guard.text import visible
+
+    return escape(visible(text))
+
+
+def next_steps(home: Path) -> str:
+    """Return the commands and files to look at after a run."""
+    named = shlex.quote(str(home))
+    reports = sorted((home / "reports").glob("*.html")) if (home / "reports").is_dir() else []
+    lines = [f"  {file}" for file in reports[-6:]]
+    guard = _command()
+    commands = {
+        f"{guard} status --home {named}": "what is where, and what waits",
+        f"{guard} review list --feed captcha --groups campaign --home {named}": "the quarantine, campaign by campaign",
+        f"{guard} review list --feed captcha --home {named}": "record by record, each with its reasons",
+        "make up": "the DAGs in Airflow's own pages",
+    }
+    width = max(map(len, commands))
+    return "\n".join(["Look next at", *lines, *(f"  {c:<{width}}  {why}" for c, why in commands.items())])
+
+
+def _command() -> str:
+    """Return how this shell calls the command line: by name, or by the path of the environment we run in."""
+    if shutil.which("poison-guard"):
+        return "poison-guard"
+    beside = Path(sys.executable).with_name("poison-guard")
+    return shlex.quote(os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside))
+
+
+_BY_HAND = "by-hand"
+"""Folder of the demo's home with the homes of the two cases."""
+_ATTACKED = 100
+"""Examples attacked for the table of models: it shows the difference of three, it promotes none."""
+
+
+def gate_tables(contracts: Sequence[Contract], home: Path, *, seed: int | None) -> Iterator[Any]:
+    """Yield the gate's table and, for the feeds of a demo (drawn from `seed`), one of the models trained after it."""
+    rows = {contract.name: found for contract in contracts if (found := _last_verdict_of(contract, home)) is not None}
+    if seed is not None and rows:
+        from poison_guard.drills.training_effect import gate_by_hand
+
+        rows |= {case.pop("case"): case for case in gate_by_hand(home / _BY_HAND, seed)}
+    if rows:
+        yield gate_table(rows)
+        if told := why_closed(rows):
+            yield told
+    if seed is not None:
+        for contract in contracts:
+            yield from _learned(contract, home)
+
+
+def _last_verdict_of(contract: Contract, home: Path) -> dict[str, Any] | None:
+    """Return the last verdict on a feed, as `gate_table` takes it."""
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.store.admissions import last_verdict, list_admissions
+    from poison_guard.store.snapshots import last_snapshot
+
+    with open_feed(str(contract.path), home, only_look=True) as feed:
+        snapshot = last_snapshot(feed.store, contract.name)
+        held = last_verdict(feed.store, snapshot.snapshot_id) if snapshot is not None else None
+        if snapshot is None or held is None:
+            return None
+        given = [a for a in list_admissions(feed.store, contract.name) if a["verdict_seq"] == held["seq"]]
+    checks = held["verdict"]["checks"]
+    stands = any(a["expires"] > dt.datetime.now(dt.UTC) and not a["revoked"] for a in given)
+    why = [f"{c['name']}: {c['why']}" for c in checks if c["blocking"] and c["outcome"] != "pass"]
+    told = {"outcome": held["outcome"], "admitted": stands, "snapshot_id": snapshot.snapshot_id, "why": why}
+    return {**told, "checks": checks, "examples": snapshot.counts["examples"]}
+
+
+def _learned(contract: Contract, home: Path) -> Iterator[Any]:
+    """Yield the table of the models of one feed of the demo, if anything of it was admitted."""
+    from poison_guard.drills.demo import demo_world
+    from poison_guard.drills.training_effect import compare
+    from poison_guard.drills.worlds import WORLDS
+    from poison_guard.retrain.attacks import Budget
+
+    if contract.name not in WORLDS:
+        return
+    admitted = _admitted(contract, home)
+    if admitted is not None:
+        world, budget = demo_world(home, contract.name), Budget(attacked=_ATTACKED)
+        yield models_table(contract.name, compare(world, admitted, config=contract.retrain, budget=budget))
+
+
+def _admitted(contract: Contract, home: Path) -> Examples | None:
+    """Return what was admitted last, as a model may learn from it."""
+    from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.store.admissions import list_admissions
+    from poison_guard.store.snapshots import load_snapshot
+
+    with open_feed(str(contract.path), home, only_look=True) as feed:
+        given = list_admissions(feed.store, contract.name, limit=1)
+        if not given:
+            return None
+        snapshot = load_snapshot(feed.store, given[0]["snapshot_id"])
+        return for_training(load_examples(feed, snapshot), load_trusted_examples(feed))

@@ -1,0 +1,346 @@
+"""The commands `tune` and `drill`: measure what thresholds cost and miss, and attack the guard to see what it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from poison_guard.cli.options import common_options, contract_file, feed_option, out_option
+from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
+from poison_guard.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from poison_guard.drills.registry import Drill
+    from poison_guard.drills.report import DrillSummary
+    from poison_guard.records import Reason
+    from poison_guard.signals.anomaly.calibrate import Drift
+    from poison_guard.steps.drift import RunAlarm
+    from poison_guard.steps.tune import Line, Tuned
+
+__all__ = ["drill_command", "tune_command"]
+
+
+_RUNS, _TUNE_SHOWN = 10_000, 5  # runs looked at for alarms, alarms told
+_MOST = 20  # values of an option: each is a table row and a whole trial
+_VOLUMES = {"runs": "as its runs took in", "given": "as given", "assumed": "assumed; give --per-day"}
+_WATCHED = {
+    "holdout": "the holdout, by today's model",
+    "anchor": "what was entered first, by today's model",
+    "entered": "what was entered since, by a model of the first",
+}
+
+
+@click.command("tune")
+@feed_option(required=True)
+@click.option(
+    "--rates",
+    default="0.002,0.005,0.01,0.02,0.05",
+    show_default=True,
+    metavar="RATE,...",
+    help="Values of false_quarantine_rate to try.",
+)
+@click.option(
+    "--alphas",
+    default="0.0001,0.01",
+    show_default=True,
+    metavar="ALPHA,...",
+    help="Values of source_alpha and campaign_alpha to try.",
+)
+@click.option("--minutes", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True), help="A record.")
+@click.option(
+    "--per-day",
+    type=click.FloatRange(0, min_open=True),
+    help="Records a day. Default: as the last runs took in; 1,000 before there are any.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the attacks.")
+@common_options
+def tune_command(
+    feed: str,
+    rates: str,
+    alphas: str,
+    minutes: float,
+    per_day: float | None,
+    seed: int,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Try thresholds on the feed's trusted records, and on small attacks made of them; nothing is changed.
+
+    Honest records are the holdout split, which no model is fitted on. The attacks are yours only in part: real ones may
+    be easier or harder. What a threshold is set to stands in the feed's contract, [policy].
+    """
+    from poison_guard.drills.own_attacks import own_attacks
+    from poison_guard.steps.drift import calibration_drift, run_alarms
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.steps.tune import tune
+    from poison_guard.store import list_runs
+
+    asked = {"rates": _numbers(rates, "--rates", 0.5), "alphas": _numbers(alphas, "--alphas", 0.1)}
+    with open_feed(contract_file(feed), home, only_look=True) as opened, progress("trying thresholds"):
+        found = tune(
+            opened,
+            **asked,
+            make_attacks=lambda contract, records: own_attacks(contract, records, seed=seed),
+            minutes=minutes,
+            per_day=per_day,
+        )
+        watched = calibration_drift(opened)
+        alarms = run_alarms(list_runs(opened.store, opened.contract.name, limit=_RUNS)[::-1])
+    if as_json:
+        print_json(_tuning_document(found, watched, alarms))
+    else:
+        _print_tuning(found, watched, alarms)
+
+
+def _numbers(text: str, option: str, most: float) -> list[float]:
+    """Return the numbers of a comma-separated list; `UsageError` names what is none, or says how many may be."""
+    found: list[float] = []
+    for part in filter(None, (word.strip() for word in text.split(","))):
+        try:
+            value = float(part)
+        except ValueError:
+            raise UsageError(f"{option} takes numbers with commas between, got {part!r}") from None
+        if not 0 < value <= most:
+            raise UsageError(f"{option} takes numbers in (0, {most:g}], got {part}")
+        found.append(value)
+    if len(found) > _MOST:
+        raise UsageError(f"{option} takes at most {_MOST} numbers, got {len(found)}")
+    return found
+
+
+def _tuning_document(found: Tuned, watched: Mapping[str, Drift], alarms: Sequence[RunAlarm]) -> dict[str, Any]:
+    document: dict[str, Any] = dataclasses.asdict(found)
+    document["watch"] = {name: {**dataclasses.asdict(drift), "parted": drift.parted} for name, drift in watched.items()}
+    document["runs"] = [dataclasses.asdict(alarm) for alarm in alarms]
+    for line, one in zip(document["lines"], found.lines, strict=True):
+        line["share"] = one.share
+        line["unjudged"] = None if one.unjudged is None else _sentence(one.unjudged)
+    return document
+
+
+def _print_tuning(found: Tuned, watched: Mapping[str, Drift], alarms: Sequence[RunAlarm]) -> None:
+    names = list(found.attacks)
+    columns: dict[str, Callable[[Line], object]] = {
+        "": lambda line: "now" if line.present else "",
+        ">own content\nrate": lambda line: f"{line.rate:g}",
+        ">source\nalpha": lambda line: f"{line.source_alpha:g}",
+        ">campaign\nalpha": lambda line: f"{line.campaign_alpha:g}",
+        ">honest\nlost": lambda line: f"{line.share:.1%}",
+        ">95 %\ninterval": lambda line: f"{line.lost_low:.1%} – {line.lost_high:.1%}",
+        ">by own\ncontent": lambda line: f"{line.lost_by.get('record', 0) / line.honest:.1%}",
+    }
+    columns |= {f">{name}\nmissed": lambda line, name=name: _missed(line, name) for name in names}
+    columns |= {
+        ">to look at\na day": lambda line: f"{line.held_a_day:,.1f}",
+        ">hours\na day": lambda line: f"{line.hours_a_day:,.1f}",
+    }
+    rows = [[cell(line) for cell in columns.values()] for line in found.lines]
+    print_table(f"Thresholds of {found.feed}, tried on its trusted records", list(columns), rows)
+    for remark in _remarks(found):
+        print_result(remark)
+    for name, drift in watched.items():
+        for note in drift.notes():
+            print_result(f"{_WATCHED[name]}: {_sentence(note)}")
+    for alarm in [alarm for alarm in alarms if alarm.raised][-_TUNE_SHOWN:]:
+        print_result(
+            f"run {alarm.run_id} held {alarm.held:,} of {alarm.records:,} for their own content, of honest ones "
+            f"{alarm.expected:,.0f} are expected: more than chance"
+        )
+
+
+def _missed(line: Line, name: str) -> str:
+    return "waits" if line.unjudged else f"{line.missed[name]:.0%}"
+
+
+def _remarks(found: Tuned) -> list[str]:
+    volume = _VOLUMES[found.per_day_from]
+    attacks = ", ".join(f"{n:,} {name}" for name, n in found.attacks.items()) or "none that its columns allow"
+    said = [
+        f"honest: {found.holdout:,} trusted records of the holdout; attacks made of half of them: {attacks}",
+        f"hours: {found.per_day:,.0f} records a day ({volume}), {found.minutes:g} min a record, "
+        f"audits of {found.audit_rate:.1%} of the accepted included; real attacks come on top",
+    ]
+    over = [line for line in found.lines if line.held_a_day > found.review_budget]
+    if over:
+        least = min(line.rate for line in over)
+        said.append(
+            f"from rate {least:g} on there is more to look at than review_budget = {found.review_budget:,} a day"
+        )
+    waits = [(line.rate, _sentence(line.unjudged)) for line in found.lines if line.unjudged]
+    said += [f"at rate {rate:g} every record would wait: {why}" for rate, why in waits]
+    return list(dict.fromkeys(said))
+
+
+def _sentence(why: Reason) -> str:
+    from poison_guard.decide.reasons import sentence
+
+    return sentence(why.code, why.args)
+
+
+_ON = ("synthetic", "duck", "product", "rte", "speech", "tweets")
+_DRILL_COLUMNS = {
+    "drill": "drill",
+    "on": "on",
+    "with": "with",
+    "attack held": "attack\nheld",
+    "targets wrong": "targets\nwrong",
+    "right": "\nright",
+    "deferred": "\ndeferred",
+    "honest held elsewhere": "honest\nheld",
+    "on targets": "on\ntargets",
+    "honest blocked": "\nblocked",
+    "twin held": "twin\nheld",
+    "in its world": "its\nworld",
+    "hours": "\nhours",
+}
+"""Column of the whole table to its title on a terminal."""
+
+
+@click.command("drill")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--list", "only_list", is_flag=True, help="List the drills with their parameters, and run none.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1, 1000), help="Seeds, 0 to N - 1.")
+@click.option(
+    "--on", default="synthetic", show_default=True, metavar="SET,...", help=f"Worlds: {', '.join(_ON)}, or all."
+)
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Folder of public data.")
+@click.option("--param", "params", multiple=True, metavar="K=V[,V]", help="Run with these values, each with each.")
+@click.option(
+    "--jobs",
+    default=lambda: min(4, os.cpu_count() or 1),
+    type=click.IntRange(1, 256),
+    help="Processes. Default: cores.",
+)
+@out_option("Markdown file for the whole table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema_version instead of a table.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def drill_command(
+    names: tuple[str, ...],
+    only_list: bool,
+    seeds: int,
+    on: str,
+    data: Path | None,
+    params: tuple[str, ...],
+    jobs: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run drills by NAME or number, all of them by default, each in a home of its own that is thrown away.
+
+    Figures are in percent, mean (worst seed). Public data is looked for in --data or POISON_GUARD_DATA.
+    """
+    from poison_guard.drills.registry import cells, find_drills
+    from poison_guard.drills.report import markdown, summarise
+    from poison_guard.drills.sweep import sweep
+
+    drills = find_drills(names)
+    if only_list:
+        _list_drills(drills, as_json)
+        return
+    given = _given(params)
+    worlds = _worlds(on)
+    wanted = [cell for world in worlds for drill in drills for cell in cells(drill, world, given)]
+    if not wanted:
+        raise UsageError(f"none of {', '.join(d.name for d in drills)} runs on {on}; see `poison-guard drill --list`")
+    lines = summarise(sweep(wanted, range(seeds), data=data, jobs=jobs, tell=print_progress))
+    if out is not None:
+        _write_table(out, markdown(lines, command=_command(names, seeds, on, params)))
+    if as_json:
+        print_json({"lines": [_as_json(line) for line in lines]})
+    else:
+        _print_drills(lines)
+
+
+def _worlds(on: str) -> list[str]:
+    worlds = list(_ON) if on == "all" else list(dict.fromkeys(name.strip() for name in on.split(",")))
+    unknown = next((name for name in worlds if name not in _ON), None)
+    if unknown is not None:
+        raise UsageError(f"--on knows no {unknown!r}; it knows {', '.join(_ON)} and all")
+    return worlds
+
+
+def _given(params: Sequence[str]) -> dict[str, list[Any]]:
+    """Return parameter to its values: JSON where it is JSON, else text."""
+    given: dict[str, list[Any]] = {}
+    for text in params:
+        name, equals, values = text.partition("=")
+        if not name or not equals or not values:
+            raise UsageError(f"--param needs NAME=VALUE, or NAME=VALUE,VALUE, got {text!r}")
+        given[name] = [_parse_value(value) for value in values.split(",")]
+    return given
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _command(names: Sequence[str], seeds: int, on: str, params: Sequence[str]) -> str:
+    words = ["poison-guard", "drill", *names, f"--seeds {seeds}", f"--on {on}", *(f"--param {p}" for p in params)]
+    return " ".join(words)
+
+
+def _write_table(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"the table cannot be written to {file}: {error.strerror or error}") from None
+
+
+def _list_drills(drills: Sequence[Drill], as_json: bool) -> None:
+    rows = [
+        {
+            "number": d.number,
+            "name": d.name,
+            "what": d.what,
+            "grid": [dict(p) for p in d.grid],
+            "day_by_day": [dict(p) for p in d.days],
+            "on": d.on or None,
+            "on_public_data": [dict(p) for p in d.real],
+            "benign": d.twin is None,
+            "atlas": d.atlas,
+            "remains": d.remains,
+        }
+        for d in drills
+    ]
+    if as_json:
+        print_json({"drills": rows})
+        return
+    told = [(r["number"], r["name"], r["what"], _sweeps(r["grid"] + r["day_by_day"]), r["on"] or "–") for r in rows]
+    print_table("Drills", (">", "name", "what", "with", "on public"), told)
+
+
+def _sweeps(grid: Sequence[Mapping[str, Any]]) -> str:
+    """Return the values each parameter takes in a grid: ``share 0.3 0.6``."""
+    names = dict.fromkeys(name for params in grid for name in params)
+    found = {name: dict.fromkeys(_word(params[name]) for params in grid if name in params) for name in names}
+    return ", ".join(f"{name} {' '.join(values)}" for name, values in found.items()) or "defaults"
+
+
+def _word(value: Any) -> str:
+    """Return a value as `--param` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _print_drills(lines: Sequence[DrillSummary]) -> None:
+    from poison_guard.drills.report import COLUMNS, as_rows
+
+    mixed = any(line.cell.on != "synthetic" for line in lines)
+    shown = {name: title for name, title in _DRILL_COLUMNS.items() if name != "on" or mixed}
+    wanted = [COLUMNS.index(name) for name in shown]
+    titles = [title if name in ("drill", "on", "with") else f">{title}" for name, title in shown.items()]
+    rows = [[row[k] for k in wanted] for row in as_rows(lines)]
+    print_table("Drills: % of records or items, mean (worst seed)", titles, rows)
+
+
+def _as_json(line: DrillSummary) -> dict[str, Any]:
+    return dataclasses.asdict(line)

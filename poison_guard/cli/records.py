@@ -1,0 +1,204 @@
+"""The commands `explain`, `export` and `report`: read what was stored of a record, a feed or a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from poison_guard.cli.options import (
+    common_options,
+    contract_file,
+    feed_name,
+    feed_of_record,
+    feed_option,
+    known_feed,
+    opened_store,
+    out_option,
+)
+from poison_guard.cli.output import (
+    check_ending,
+    print_json,
+    print_progress,
+    print_result,
+    print_table,
+    progress,
+    write_frame,
+)
+from poison_guard.decide.reasons import sentence
+from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.records import Place
+from poison_guard.text import p_value_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from poison_guard.store import Store
+
+__all__ = ["explain_command", "export_command", "print_record", "report_command"]
+
+
+_OTHERS = 8
+
+
+@click.command("explain")
+@click.argument("record")
+@feed_option(required=False)
+@common_options
+def explain_command(record: str, feed: str | None, home: Path, as_json: bool) -> None:
+    """Tell all that is known of RECORD: payload, decision, each signal's evidence, its campaign, its history."""
+    from poison_guard.store.facts import explain
+    from poison_guard.store.reading import find_records
+
+    with opened_store(home) as store:
+        name = feed_name(feed) if feed else feed_of_record(store, record)
+        facts = explain(store, name, record)
+        campaign = facts["campaign"]
+        if campaign:
+            others = find_records(store, name, campaign_id=campaign["campaign_id"], limit=_OTHERS + 1)
+            keep = others["record_id"] != facts["record"]["record_id"]
+            campaign["examples"] = others.loc[keep, ["record_id", "source_id", "place", "answer"]].to_dict("records")
+    facts["evidence"] = [{**e, "sentence": sentence(e["code"], e["args"])} for e in facts["evidence"]]
+    if as_json:
+        print_json(facts)
+    else:
+        print_record(facts)
+
+
+def print_record(facts: dict[str, Any]) -> None:
+    """Print the facts of a record as tables."""
+    record = facts["record"]
+    action = f"{record['action']}, risk {record['risk']:.3f}"
+    print_result(
+        f"{record['record_id']} of {record['feed']}: {record['place']} (decided: {action}) in run {record['run_id']}"
+    )
+    payload = [(k, v) for k, v in facts["payload"].items() if v is not None]
+    print_table("Payload", ("column", "value"), payload)
+    evidence = [(e["signal"], e["level"], p_value_text(e["p"]), e["sentence"]) for e in facts["evidence"]]
+    print_table(
+        "Evidence", ("signal", "level", ">p", "what it says"), evidence, empty="Nothing speaks against this record."
+    )
+    campaign = facts["campaign"]
+    if campaign:
+        told_by = sentence(campaign["code"], campaign["args"])
+        print_result(f"Campaign {campaign['campaign_id']}: {told_by}; {campaign['others']:,} other records")
+        rows = [(e["record_id"], e["source_id"], e["place"], e["answer"]) for e in campaign["examples"]]
+        print_table("Others of the campaign", ("record", "source", "place", "answer"), rows)
+    history = [(h["seq"], h["at"], h["kind"], h["actor"], _status_change(h), h["reason"]) for h in facts["history"]]
+    print_table("History", (">event", "at", "what", "by", "moved", "reason"), history)
+
+
+def _status_change(h: dict[str, Any]) -> str | None:
+    return f"{h['from_place']} → {h['to_place']}" if h["from_place"] else None
+
+
+_DECISION = ["record_id", "place", "action", "risk", "campaign_id", "source_id", "item_id", "run_id", "received_at"]
+
+
+@click.command("export")
+@feed_option(required=True)
+@click.option(
+    "--place",
+    "places",
+    multiple=True,
+    default=("accepted",),
+    show_default=True,
+    type=click.Choice([p.value for p in Place]),
+    help="Where the records are; may be given several times.",
+)
+@click.option("--decisions", is_flag=True, help="Write record_id and decision instead of the payloads.")
+@click.option(
+    "--trusted",
+    type=click.Choice(["holdout"]),
+    help="Write the trusted examples that a candidate model must predict instead, without their labels.",
+)
+@out_option("File to write (.parquet, .csv or .jsonl).", required=True)
+@common_options
+def export_command(
+    feed: str, places: tuple[str, ...], decisions: bool, trusted: str | None, out: Path, home: Path, as_json: bool
+) -> None:
+    """Write the records of a feed that are in a place; by default the accepted ones, released ones included."""
+    check_ending(out)
+    if trusted:
+        if decisions or places != ("accepted",):
+            raise UsageError("--trusted writes questions for a model; give it without --place and --decisions")
+        _write_questions(feed, out, home, as_json)
+        return
+    wanted = [Place(p) for p in places]
+    with opened_store(home) as store:
+        name = known_feed(store, feed_name(feed))
+        with progress(f"reading {', '.join(places)} records of {name}"):
+            frame = _decisions(store, name, wanted) if decisions else _payloads(store, name, wanted)
+    write_frame(frame, out)
+    if as_json:
+        print_json({"feed": name, "places": list(places), "records": len(frame), "file": str(out)})
+    else:
+        print_result(f"wrote {len(frame):,} {'decisions' if decisions else 'records'} to {out}")
+
+
+def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
+    """Write what a candidate is asked: ``example_id`` and payload of the trusted examples kept for judging."""
+    from poison_guard.guard import Guard
+
+    guard = Guard.open(contract_file(feed), home=home)
+    name = guard.contract.name
+    with progress(f"reading the trusted examples of {name}"):
+        frame = guard.candidate_inputs()
+    if frame.empty:
+        raise NotFoundError(
+            f"{name} has no trusted examples to ask a model about; enter some with poison-guard trust --feed {feed}"
+        )
+    write_frame(frame, out)
+    if as_json:
+        print_json({"feed": name, "trusted": "holdout", "examples": len(frame), "file": str(out)})
+        return
+    print_result(f"wrote {len(frame):,} examples to {out}")
+    print_progress(
+        "predict them (a file of example_id, label), then: "
+        f"poison-guard gate check --feed {feed} --candidate PREDICTIONS"
+    )
+
+
+def _decisions(store: Store, feed: str, places: list[Place]) -> pd.DataFrame:
+    from poison_guard.store.reading import find_records
+
+    return find_records(store, feed, places=places)[_DECISION]
+
+
+def _payloads(store: Store, feed: str, places: list[Place]) -> pd.DataFrame:
+    import pandas as pd
+
+    from poison_guard.store.reading import frames_in
+
+    parts = list(frames_in(store, feed, places))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"record_id": pd.Series(dtype="str")})
+
+
+@click.command("report")
+@feed_option(required=False)
+@click.option("--run", "run_id", metavar="RUN", help="Run to report. Default: the last committed one.")
+@out_option("Page to write. Default: reports/RUN.html in the home.")
+@common_options
+def report_command(feed: str | None, run_id: str | None, out: Path | None, home: Path, as_json: bool) -> None:
+    """Write the report of a run: counts, reasons, risk, sources, campaigns, calibration, limits, cost."""
+    from poison_guard.web.report import write_report
+
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{out} must end in .html")
+    run = run_id or _last_run(home, feed_name(feed) if feed else None)
+    page = write_report(home, run, out)
+    if as_json:
+        print_json({"run_id": run, "page": str(page), "bytes": page.stat().st_size})
+    else:
+        print_result(str(page))
+
+
+def _last_run(home: Path, feed: str | None) -> str:
+    from poison_guard.store import list_runs
+
+    with opened_store(home) as store:
+        done = [run.run_id for run in list_runs(store, feed) if run.status == "committed"]
+    if not done:
+        raise NotFoundError("no run was committed yet; `poison-guard run --feed FEED.toml` makes one")
+    return done[0]

@@ -1,0 +1,134 @@
+"""Make cells and bounds comparable: text columns with numeric rules, times with ISO bounds, ids given as numbers.
+
+Roles such as `answer` are kept as text ("4"), while people write ``value_set: [4]`` or ``max_value: 9`` in a suite.
+Both sides are brought to one type here, once, for Great Expectations and for the masks alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.contracts.expectation import Expectation
+
+__all__ = ["Comparable", "make_comparable", "scalar_text"]
+
+
+_ORDERED = (
+    "expect_column_values_to_be_between",
+    "expect_column_max_to_be_between",
+    "expect_column_min_to_be_between",
+)
+_NUMERIC = (
+    "expect_column_mean_to_be_between",
+    "expect_column_median_to_be_between",
+    "expect_column_quantile_values_to_be_between",
+    "expect_column_stdev_to_be_between",
+    "expect_column_sum_to_be_between",
+    "expect_column_value_z_scores_to_be_less_than",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparable:
+    """One expectation with the columns it reads, brought to one type."""
+
+    expectation: Expectation
+    columns: Mapping[str, pd.Series]
+    misfits: np.ndarray | None = None
+    """Rows whose cell could not be brought to the type (text where a number is due); they fail, whatever the bounds."""
+
+
+def make_comparable(frame: pd.DataFrame, expectation: Expectation) -> Comparable:
+    """Return `expectation` and its columns of `frame` in comparable types; columns the frame lacks are left out."""
+    columns = {c: _nested_as_text(frame[c]) for c in expectation.columns if c in frame.columns}
+    column = expectation.kwargs.get("column")
+    if column not in columns or "row_condition" in expectation.kwargs:
+        return Comparable(expectation, columns)
+    cells, kwargs, misfits = columns[column], dict(expectation.kwargs), None
+    bounds = {b: kwargs[b] for b in ("min_value", "max_value") if kwargs.get(b) is not None}
+    numbers = {b: _number(v) for b, v in bounds.items()}
+    if expectation.type in _NUMERIC:
+        cells, misfits = _as_numbers(cells)
+    elif expectation.type in _ORDERED and None not in numbers.values():
+        cells, misfits = _as_numbers(cells)
+        kwargs |= numbers
+    elif expectation.type in _ORDERED:
+        cells, misfits = _as_times(cells)
+        kwargs |= {b: _utc(v) for b, v in bounds.items()}
+    elif isinstance(kwargs.get("value_set"), list):
+        kwargs["value_set"] = _value_set_like(cells, kwargs["value_set"])
+    return Comparable(replace(expectation, kwargs=kwargs), columns | {column: cells}, misfits)
+
+
+def scalar_text(value: Any) -> str:
+    """Return a scalar as ids and answers are written: 4.0 as "4", True as "true", text as it is.
+
+    >>> canonical(4.0), canonical(0.5), canonical(True), canonical("x")
+    ('4', '0.5', 'true', 'x')
+    """
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return str(value)
+
+
+def _number(bound: Any) -> float | None:
+    """A bound as a number; Great Expectations takes "5" for 5, too."""
+    try:
+        return None if isinstance(bound, bool) else float(bound)
+    except (TypeError, ValueError):
+        return None
+
+
+def _nested_as_text(cells: pd.Series) -> pd.Series:
+    """Nested cells as text: they can be neither hashed nor ordered."""
+    nested = cells.dtype == object and cells.map(lambda v: isinstance(v, (list, tuple, dict, set, np.ndarray))).any()
+    return cells.map(str, na_action="ignore").astype("str") if nested else cells
+
+
+def _as_numbers(cells: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
+    if cells.dtype in (np.dtype("int64"), np.dtype("float64")) or pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        return cells, None
+    if pd.api.types.is_numeric_dtype(cells.dtype):  # Great Expectations loops over nullable, narrow and Boolean types
+        return pd.Series(cells.to_numpy("float64", na_value=np.nan), index=cells.index, name=cells.name), None
+    return _converted(cells, pd.to_numeric(cells, errors="coerce").astype("float64"))
+
+
+def _as_times(cells: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
+    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        return cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells, None
+    if pd.api.types.is_numeric_dtype(cells.dtype):
+        return cells, None
+    return _converted(cells, pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True))
+
+
+def _converted(cells: pd.Series, made: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
+    """The converted cells, and the rows whose cell was there but could not be converted."""
+    misfits = (made.isna() & cells.notna()).to_numpy()
+    return made, misfits if misfits.any() else None
+
+
+def _utc(bound: Any) -> Any:
+    """A bound on times as ISO text with its zone; what is no time is left for Great Expectations to refuse."""
+    try:
+        stamp = pd.Timestamp(bound)
+    except (TypeError, ValueError):
+        return bound
+    return (stamp.tz_localize("UTC") if stamp.tz is None else stamp).isoformat()
+
+
+def _value_set_like(cells: pd.Series, values: list[Any]) -> list[Any]:
+    """The value set in the type of the cells: numbers as text for text columns, text as numbers for number columns."""
+    if pd.api.types.is_string_dtype(cells.dtype):
+        return [v if v is None else scalar_text(v) for v in values]
+    if pd.api.types.is_numeric_dtype(cells.dtype) and any(isinstance(v, str) for v in values):
+        numbers = pd.to_numeric(pd.Series(values, dtype="object"), errors="coerce")
+        return values if numbers.isna().any() else numbers.tolist()
+    return values

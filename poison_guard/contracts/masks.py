@@ -1,0 +1,176 @@
+"""Failing rows of the common row expectations, one vectorised mask each; agrees with Great Expectations row for row.
+
+Great Expectations takes several times as long to name them (``benchmarks/results/validate.md``). Its rules are kept:
+null cells pass every rule but those about nulls, and a rule about several columns skips rows as ``ignore_row_if`` says.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.contracts.comparable import Comparable
+
+__all__ = ["BATCH_ONLY", "MASKS", "failing_mask"]
+
+
+_Meets = Callable[[pd.Series, Mapping[str, Any]], Any]
+
+BATCH_ONLY = ("expect_column_values_to_be_increasing", "expect_column_values_to_be_decreasing")
+"""Row expectations that depend on the order of rows: they judge the batch, never a row (decisions ignore row order)."""
+
+
+def failing_mask(comparable: Comparable) -> np.ndarray | None:
+    """Return ``(n,)`` bool, True where the row fails; None where no mask is for the expectation or its columns."""
+    expectation = comparable.expectation
+    mask = MASKS.get(expectation.type)
+    missing = len(comparable.columns) < len(expectation.columns)
+    if mask is None or missing or "row_condition" in expectation.kwargs:
+        return None
+    failing = mask(comparable.columns, expectation.kwargs)
+    return failing if comparable.misfits is None else failing | comparable.misfits
+
+
+def _on_values(meets: _Meets) -> Callable[[Mapping[str, pd.Series], Mapping[str, Any]], np.ndarray]:
+    """Lift a rule about non-null cells to a failing mask over all rows; null cells pass."""
+
+    def mask(columns: Mapping[str, pd.Series], kwargs: Mapping[str, Any]) -> np.ndarray:
+        cells = columns[kwargs["column"]]
+        present = cells.notna().to_numpy()
+        failing = np.zeros(len(cells), dtype=bool)
+        if present.all():
+            failing[:] = ~np.asarray(meets(cells, kwargs), dtype=bool)
+        else:
+            failing[present] = ~np.asarray(meets(cells[present], kwargs), dtype=bool)
+        return failing
+
+    return mask
+
+
+def _between(cells: pd.Series, kwargs: Mapping[str, Any]) -> np.ndarray:
+    low, high = kwargs.get("min_value"), kwargs.get("max_value")
+    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        low, high = (None if bound is None else pd.Timestamp(bound) for bound in (low, high))
+    meets = np.ones(len(cells), dtype=bool)
+    if low is not None:
+        meets &= np.asarray(cells > low if kwargs.get("strict_min") else cells >= low, dtype=bool)
+    if high is not None:
+        meets &= np.asarray(cells < high if kwargs.get("strict_max") else cells <= high, dtype=bool)
+    return meets
+
+
+def _in_set(cells: pd.Series, kwargs: Mapping[str, Any]) -> Any:
+    values = kwargs.get("value_set")
+    return np.ones(len(cells), dtype=bool) if values is None else cells.isin(values)
+
+
+def _not_in_set(cells: pd.Series, kwargs: Mapping[str, Any]) -> Any:
+    values = kwargs.get("value_set")
+    return np.ones(len(cells), dtype=bool) if values is None else ~cells.isin(values)
+
+
+def _contains(cells: pd.Series, pattern: str) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pandas warns of groups, which do no harm here
+        return cells.astype(str).str.contains(pattern).to_numpy(dtype=bool)
+
+
+def _matches(cells: pd.Series, kwargs: Mapping[str, Any]) -> np.ndarray:
+    return _contains(cells, kwargs["regex"])
+
+
+def _matches_not(cells: pd.Series, kwargs: Mapping[str, Any]) -> np.ndarray:
+    return ~_contains(cells, kwargs["regex"])
+
+
+def _matches_list(cells: pd.Series, kwargs: Mapping[str, Any]) -> np.ndarray:
+    found = [_contains(cells, pattern) for pattern in kwargs["regex_list"]]
+    return np.all(found, axis=0) if kwargs.get("match_on", "any") == "all" else np.any(found, axis=0)
+
+
+def _matches_none(cells: pd.Series, kwargs: Mapping[str, Any]) -> np.ndarray:
+    return ~np.any([_contains(cells, pattern) for pattern in kwargs["regex_list"]], axis=0)
+
+
+def _lengths_between(cells: pd.Series, kwargs: Mapping[str, Any]) -> np.ndarray:
+    return _between(cells.astype(str).str.len(), kwargs)
+
+
+def _length_equals(cells: pd.Series, kwargs: Mapping[str, Any]) -> Any:
+    return cells.astype(str).str.len() == kwargs["value"]
+
+
+def _unique(cells: pd.Series, _: Mapping[str, Any]) -> Any:
+    return ~cells.duplicated(keep=False)
+
+
+def _null(columns: Mapping[str, pd.Series], kwargs: Mapping[str, Any]) -> np.ndarray:
+    return columns[kwargs["column"]].isna().to_numpy()
+
+
+def _not_null(columns: Mapping[str, pd.Series], kwargs: Mapping[str, Any]) -> np.ndarray:
+    return ~_null(columns, kwargs)
+
+
+def _pair_greater(columns: Mapping[str, pd.Series], kwargs: Mapping[str, Any]) -> np.ndarray:
+    a, b = columns[kwargs["column_A"]], columns[kwargs["column_B"]]
+    meets = a >= b if kwargs.get("or_equal") else a > b
+    return ~_filled(meets) & _counted(a, b, kwargs)
+
+
+def _pair_equal(columns: Mapping[str, pd.Series], kwargs: Mapping[str, Any]) -> np.ndarray:
+    a, b = columns[kwargs["column_A"]], columns[kwargs["column_B"]]
+    return ~_filled(a == b) & _counted(a, b, kwargs)
+
+
+def _filled(meets: pd.Series) -> np.ndarray:
+    return meets.fillna(False).to_numpy(dtype=bool) if meets.hasnans else meets.to_numpy(dtype=bool)
+
+
+def _counted(a: pd.Series, b: pd.Series, kwargs: Mapping[str, Any]) -> np.ndarray:
+    """Rows that a pair expectation looks at."""
+    missing_a, missing_b = a.isna().to_numpy(), b.isna().to_numpy()
+    match kwargs.get("ignore_row_if", "both_values_are_missing"):
+        case "both_values_are_missing":
+            return ~(missing_a & missing_b)
+        case "either_value_is_missing":
+            return ~(missing_a | missing_b)
+        case _:
+            return np.ones(len(a), dtype=bool)
+
+
+def _compound_unique(columns: Mapping[str, pd.Series], kwargs: Mapping[str, Any]) -> np.ndarray:
+    rows = pd.DataFrame({c: columns[c] for c in kwargs["column_list"]})
+    match kwargs.get("ignore_row_if", "all_values_are_missing"):
+        case "all_values_are_missing":
+            counted = rows.notna().any(axis=1).to_numpy()
+        case "any_value_is_missing":
+            counted = rows.notna().all(axis=1).to_numpy()
+        case _:
+            counted = np.ones(len(rows), dtype=bool)
+    failing = np.zeros(len(rows), dtype=bool)
+    failing[counted] = rows[counted].duplicated(keep=False).to_numpy()
+    return failing
+
+
+MASKS: Mapping[str, Callable[[Mapping[str, pd.Series], Mapping[str, Any]], np.ndarray]] = {
+    "expect_column_values_to_not_be_null": _null,
+    "expect_column_values_to_be_null": _not_null,
+    "expect_column_values_to_be_between": _on_values(_between),
+    "expect_column_values_to_be_in_set": _on_values(_in_set),
+    "expect_column_values_to_not_be_in_set": _on_values(_not_in_set),
+    "expect_column_values_to_match_regex": _on_values(_matches),
+    "expect_column_values_to_not_match_regex": _on_values(_matches_not),
+    "expect_column_values_to_match_regex_list": _on_values(_matches_list),
+    "expect_column_values_to_not_match_regex_list": _on_values(_matches_none),
+    "expect_column_value_lengths_to_be_between": _on_values(_lengths_between),
+    "expect_column_value_lengths_to_equal": _on_values(_length_equals),
+    "expect_column_values_to_be_unique": _on_values(_unique),
+    "expect_column_pair_values_a_to_be_greater_than_b": _pair_greater,
+    "expect_column_pair_values_to_be_equal": _pair_equal,
+    "expect_compound_columns_to_be_unique": _compound_unique,
+}

@@ -1,0 +1,175 @@
+"""Posterior of each label under a mixture of honest items and items pushed by a group.
+
+Independent people scatter when they err; a group that agrees does not. So each item's votes are either all honest, or a
+group gave a share of them for one answer of its choice. How many items are pushed, how strongly, and how often honest
+people are right, is learned from all items at once: in a feed without a group nothing changes, in one with a group even
+a large majority no longer settles an item alone. It only ever lowers a label's probability.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["PushMixture", "fit_push_mixture", "label_posteriors", "push_discount"]
+
+
+_SKILL_GRID = np.array(
+    [0.2, 0.35, 0.5, 0.7, 0.85, 0.95]
+)  # grid of how far above chance honest people are right of an item
+_SHARE_GRID = np.array([0.15, 0.3, 0.45, 0.6, 0.75, 0.9])  # grid of the group's share of a pushed item's votes
+_SIZE_EDGES = np.array([3.5, 5.5, 8.5, 13.5, 20.5, 35.5, 60.5, 120.5])  # votes that part items: a group adds votes
+_TOP_ANSWERS = 4  # answers of an item that may be true or pushed: its most given ones
+_OPEN_SET_ANSWERS = 20  # answers that an open set counts as
+_MAX_ROUNDS = 100
+_TOLERANCE = 1e-4
+_CLEAN_PRIOR_SHARE = 0.25  # of the items of each size are believed unpushed beforehand, on top of ...
+_CLEAN_PRIOR_ITEMS = 20.0
+_POOLED_ITEMS = 20.0  # items' worth of what all sizes show that each size starts with
+_MIN_UNPUSHED = 0.5  # chance of a label without a push, below which the votes do not speak for it at all
+_MAX_VOTES = 200  # votes of an item that count; more are scaled down
+
+
+@dataclass(frozen=True, slots=True)
+class PushMixture:
+    """What was learned of a feed's votes, by how many an item has (`_SIZE_EDGES`)."""
+
+    pushed: np.ndarray
+    """``(9,)`` share of the items that are pushed."""
+    skill: np.ndarray
+    """``(9, 6)`` weights of `_SKILL_GRID`."""
+    share: np.ndarray
+    """``(6,)`` weights of `_SHARE_GRID`."""
+    answers: int
+    """Answers an item can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _VotePatterns:
+    """Distinct patterns of votes: ``(u, _TOP + 1)`` top counts and the rest, how often each is, its size; an item's."""
+
+    counts: np.ndarray
+    times: np.ndarray
+    size: np.ndarray
+    of: np.ndarray
+
+
+def _vote_counts(votes: pd.DataFrame) -> pd.DataFrame:
+    """Return ``item_id, vote, n, rank``: votes a candidate, the most given first (ties in order of the vote)."""
+    table = votes.groupby(["item_id", "vote"], sort=True).size().rename("n").reset_index()
+    table = table.sort_values(["item_id", "n", "vote"], ascending=[True, False, True], kind="stable")
+    return table.assign(rank=table.groupby("item_id", sort=False).cumcount())
+
+
+def _vote_patterns(table: pd.DataFrame) -> _VotePatterns:
+    items = pd.factorize(table["item_id"])[0]
+    top = np.zeros((int(items.max(initial=-1)) + 1, _TOP_ANSWERS + 1))
+    np.add.at(top, (items, np.minimum(table["rank"].to_numpy(), _TOP_ANSWERS)), table["n"].to_numpy(float))
+    total = top.sum(1, keepdims=True)
+    top = np.round(top * np.minimum(1.0, _MAX_VOTES / np.maximum(total, 1)))
+    counts, of, times = np.unique(top, axis=0, return_inverse=True, return_counts=True)
+    return _VotePatterns(counts, times, np.searchsorted(_SIZE_EDGES, counts.sum(1)), of.ravel())
+
+
+def _likelihoods(found: _VotePatterns, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the chance of each pattern where its j-th answer is true, relative to the likeliest.
+
+    ``(u, j, skills)`` where nobody pushes, and ``(u, j, skills, shares)`` where any other answer is pushed.
+    """
+    n = found.counts[:, :_TOP_ANSWERS]
+    total = found.counts.sum(1)
+    right = 1 / k + (1 - 1 / k) * _SKILL_GRID
+    wrong = (1 - right) / (k - 1)
+    honest = n[..., None] * np.log(right) + (total[:, None] - n)[..., None] * np.log(wrong)
+    slip = wrong[:, None] * (1 - _SHARE_GRID)
+    rest = total[:, None, None] - n[:, :, None] - n[:, None, :]
+    pushed = (
+        n[:, :, None, None, None] * np.log(right[:, None] * (1 - _SHARE_GRID))
+        + n[:, None, :, None, None] * np.log(_SHARE_GRID + slip)
+        + rest[..., None, None] * np.log(slip)
+        - np.log(k - 1)
+    )
+    pushed[:, np.arange(_TOP_ANSWERS), np.arange(_TOP_ANSWERS)] = -np.inf
+    pushed = np.where(n[:, None, :, None, None] > 0, pushed, -np.inf)
+    best = np.maximum(honest.max((1, 2)), pushed.max((1, 2, 3, 4)))
+    given = (n > 0)[..., None]
+    return (
+        np.exp(honest - best[:, None, None]) * given,
+        np.exp(pushed - best[:, None, None, None, None]).sum(2) * given[..., None],
+    )
+
+
+def push_discount(votes: pd.DataFrame, labels: pd.Series, *, heard: pd.DataFrame | None = None) -> np.ndarray:
+    """Return ``(items,)`` in [0, 1]: by which factor the doubt about a push lowers the chance of each label.
+
+    `votes` is ``item_id, vote``, `labels` the label by item id; 1 where there is nothing to doubt, or no vote. What is
+    doubted is learned from `heard` (`votes` by default): held votes tell of pushes, even where they do not count.
+    """
+    if not len(votes):
+        return np.ones(len(labels))
+    chances = label_posteriors(votes, fit_push_mixture(votes if heard is None else heard))
+    loss = (chances["chance"] / chances["honest"].clip(lower=1e-12)).clip(upper=1.0)
+    factor = loss.where(chances["honest"] >= _MIN_UNPUSHED, chances["chance"])  # of a label that most votes are against
+    at = pd.MultiIndex.from_arrays([chances["item_id"], chances["vote"]])
+    wanted = pd.MultiIndex.from_arrays([labels.index, labels.to_numpy()])
+    return pd.Series(factor.to_numpy(), index=at).reindex(wanted).fillna(1.0).to_numpy()
+
+
+def fit_push_mixture(votes: pd.DataFrame) -> PushMixture:
+    """Return what the votes (``item_id, vote``) say of pushed items, by expectation maximisation over a fixed grid.
+
+    Each size of item has a skill of its own, drawn to that of all. With two answers a push looks like a hard item, and
+    only by the other items can it be told: there the skill is that of the commonest size.
+
+    References: Dempster, Laird & Rubin (1977), "Maximum Likelihood from Incomplete Data via the EM Algorithm"; Laird
+    (1978), "Nonparametric Maximum Likelihood Estimation of a Mixing Distribution" (weights on a grid).
+    """
+    table = _vote_counts(votes)
+    found, k = _vote_patterns(table), int(np.clip(table["vote"].nunique(), 2, _OPEN_SET_ANSWERS))
+    sizes = len(_SIZE_EDGES) + 1
+    flat = np.full((sizes, len(_SKILL_GRID)), 1 / len(_SKILL_GRID))
+    doubt = PushMixture(np.full(sizes, 0.05), flat, np.full(len(_SHARE_GRID), 1 / len(_SHARE_GRID)), k)
+    if not len(found.counts):
+        return PushMixture(np.zeros(sizes), flat, doubt.share, k)
+    honest, pushed = (part.sum(1) for part in _likelihoods(found, k))
+    of_size = np.equal.outer(np.arange(sizes), found.size) * found.times
+    items = of_size.sum(1)
+    for _ in range(_MAX_ROUNDS):
+        at, skill = doubt.pushed[found.size], doubt.skill[found.size]
+        no = (1 - at)[:, None] * honest * skill
+        yes = at[:, None, None] * pushed * skill[..., None] * doubt.share
+        whole = np.maximum(no.sum(1) + yes.sum((1, 2)), 1e-300)
+        no, yes = no / whole[:, None], yes / whole[:, None, None]
+        by_skill = of_size @ (no + yes.sum(2))
+        whole_feed = by_skill.sum(0) if k > 2 else by_skill[items.argmax()]
+        by_skill = (by_skill if k > 2 else 0) + _POOLED_ITEMS * (whole_feed + 1) / (whole_feed.sum() + len(_SKILL_GRID))
+        by_skill = np.broadcast_to(by_skill, flat.shape)
+        by_share = np.einsum("u,urs->s", found.times.astype(float), yes) + 1
+        share = (of_size @ yes.sum((1, 2))) / ((1 + _CLEAN_PRIOR_SHARE) * items + _CLEAN_PRIOR_ITEMS)
+        after = PushMixture(share, by_skill / by_skill.sum(1, keepdims=True), by_share / by_share.sum(), k)
+        moved, doubt = np.abs(after.pushed - doubt.pushed).max(), after
+        if moved < _TOLERANCE:
+            break
+    return doubt
+
+
+def label_posteriors(votes: pd.DataFrame, doubt: PushMixture) -> pd.DataFrame:
+    """Return ``item_id, vote, chance, honest`` of the most given answers of each item; both in [0, 1].
+
+    `chance` that the answer is true under `doubt`, and what it would be if nobody pushed anything.
+    """
+    table = _vote_counts(votes)
+    found = _vote_patterns(table)
+    if not len(found.counts):
+        return pd.DataFrame({"item_id": [], "vote": [], "chance": [], "honest": []})
+    honest, pushed = _likelihoods(found, doubt.answers)
+    at, skill = doubt.pushed[found.size], doubt.skill[found.size]
+    clean = np.einsum("ujr,ur->uj", honest, skill)
+    each = (1 - at)[:, None] * clean + at[:, None] * np.einsum("ujrs,ur,s->uj", pushed, skill, doubt.share)
+    first = (table["rank"] < _TOP_ANSWERS).to_numpy()
+    item, rank = found.of[pd.factorize(table["item_id"])[0]][first], table["rank"].to_numpy()[first]
+    chance, alone = (part / np.maximum(part.sum(1, keepdims=True), 1e-300) for part in (each, clean))
+    shown = table.loc[first, ["item_id", "vote"]].reset_index(drop=True)
+    return shown.assign(chance=chance[item, rank], honest=alone[item, rank])

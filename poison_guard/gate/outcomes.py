@@ -1,0 +1,199 @@
+"""The outcome of a check: its values, and one rule and one error budget that turn a measured harm into an outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from poison_guard.config.policies import GatePolicy
+
+__all__ = [
+    "ERROR_BUDGET",
+    "EXCLUSION_ALPHA",
+    "PASS_FACTOR",
+    "THREATS",
+    "Check",
+    "Outcome",
+    "Threat",
+    "Verdict",
+    "check_alpha",
+    "judge_harm",
+    "make_check",
+    "not_applicable",
+]
+
+
+class Outcome(StrEnum):
+    """How a check or a verdict ends; only `PASS` opens the gate by itself."""
+
+    PASS = "pass"  # noqa: S105 (an outcome, no password)
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+    @property
+    def severity(self) -> int:
+        """Order of the outcomes, 0 = best: PASS, INCONCLUSIVE, FAIL, ERROR."""
+        return (Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.ERROR).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one check found; `low` and `high` bound `value`, and None stands for what could not be measured."""
+
+    name: str
+    outcome: Outcome
+    value: float | None
+    """What was measured, in the unit of `limit`; larger is worse."""
+    limit: float | None
+    """The policy's limit on `value`."""
+    n: int
+    """Examples, records or trusted examples behind `value`."""
+    low: float | None
+    """Below this the value does not lie, at the check's share of the false alarm rate (one-sided)."""
+    high: float | None
+    """Above this the value does not lie, at 95 % (one-sided): harm beyond it is excluded, harm below it is not."""
+    why: str
+    """One sentence for people."""
+    needs: int | None
+    """How many of what `n` counts would decide an inconclusive check, or let a passing one exclude its limit."""
+    atlas: str
+    """MITRE ATLAS id of the attack that the check is about."""
+    nist: str
+    """Class of attack in NIST AI 100-2 (2025)."""
+    blocking: bool = True
+    """False: the check alerts, and the verdict does not depend on it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as a JSON-able dict."""
+        return {**dataclasses.asdict(self), "outcome": self.outcome.value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Check:
+        """Return the check of `to_json`; `TypeError` or `ValueError` for anything else."""
+        fields: dict[str, Any] = {**value, "outcome": Outcome(value["outcome"])}
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's verdict over a snapshot: the worst outcome of its blocking checks."""
+
+    outcome: Outcome
+    checks: tuple[Check, ...]
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """What the blocking checks that did not pass say, worst first."""
+        closed = [c for c in self.checks if c.blocking and c.outcome is not Outcome.PASS]
+        return tuple(f"{c.name}: {c.why}" for c in sorted(closed, key=lambda c: -c.outcome.severity))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as a JSON-able dict."""
+        return {"outcome": self.outcome.value, "checks": [check.to_json() for check in self.checks]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Verdict:
+        """Return the verdict of `to_json`; `TypeError` or `ValueError` for anything else."""
+        return cls(Outcome(value["outcome"]), tuple(Check.from_json(check) for check in value["checks"]))
+
+
+EXCLUSION_ALPHA = 0.05
+"""One-sided error of "harm beyond the limit is excluded"; an intersection over classes needs no correction."""
+PASS_FACTOR = 5 / 3
+"""Harm of this many limits is excluded by every pass; harm between one and this many only where none is significant."""
+ERROR_BUDGET = {
+    "label_neighbours": 0.20,
+    "triggers": 0.50,
+    "canary": 0.10,
+    "label_shift": 0.10,
+    "candidate": 0.05,
+    "audits": 0.05,
+}
+"""Shares of the policy's false alarm rate: they add up to 1, so the checks together keep it (Bonferroni).
+
+Triggers get half, since a small trigger is what is hardest to see; denied labels show by far more than they need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threat:
+    """What a check is about, by its ids in MITRE ATLAS and the classes of NIST AI 100-2 (2025)."""
+
+    atlas: str
+    nist: str
+
+
+THREATS = {
+    "label_neighbours": Threat("AML.T0020", "availability poisoning"),
+    "triggers": Threat("AML.T0018", "backdoor poisoning"),
+    "canary": Threat("AML.T0031", "targeted poisoning"),
+    "label_shift": Threat("AML.T0020", "availability poisoning"),
+    "source_share": Threat("AML.T0020", "availability poisoning"),
+    "new_cohort": Threat("AML.T0020", "targeted poisoning"),
+    "trusted_set": Threat("AML.T0020", "availability poisoning"),
+    "audits": Threat("AML.T0020", "availability poisoning"),
+    "observed": Threat("AML.T0020", "availability poisoning"),
+    "backlog": Threat("AML.T0020", "availability poisoning"),
+    "candidate": Threat("AML.T0031", "targeted poisoning"),
+}
+"""What each check is about."""
+
+
+def check_alpha(policy: GatePolicy, name: str) -> float:
+    """Return the chance that check `name` may take of stopping an honest snapshot."""
+    return policy.false_alarm_rate * ERROR_BUDGET[name]
+
+
+def judge_harm(value: float, low: float, high: float, limit: float) -> Outcome:
+    """Return the outcome for a harm `value` with one-sided bounds `low` (corrected) and `high` (at `EXCLUSION_ALPHA`).
+
+    PASS: harm beyond the limit is excluded; or none is significant and harm of ``SEES * limit`` is excluded, so that
+    harm of that size passes in 5 % of cases at most. FAIL: significant, and beyond the limit. INCONCLUSIVE: between, or
+    too few examples to tell. NaN is never a pass.
+    """
+    if low > 0 and value > limit:
+        return Outcome.FAIL
+    if high <= limit or (low <= 0 and high <= PASS_FACTOR * limit):
+        return Outcome.PASS
+    return Outcome.INCONCLUSIVE
+
+
+def not_applicable(name: str, reason: str) -> Check:
+    """Return the check of something the feed declares it has not (no sources, no candidate): said, never blocking."""
+    return make_check(name, Outcome.PASS, reason, n=0, blocking=False)
+
+
+def make_check(
+    name: str,
+    outcome: Outcome,
+    why: str,
+    *,
+    n: int,
+    value: float | None = None,
+    limit: float | None = None,
+    bounds: tuple[float | None, float | None] = (None, None),
+    needs: int | None = None,
+    blocking: bool = True,
+) -> Check:
+    """Return the `Check` with the ids of its threat."""
+    atlas, nist = THREATS[name].atlas, THREATS[name].nist
+    return Check(name, outcome, value, limit, n, *bounds, why, needs, atlas, nist, blocking)
+
+
+def judge_without_copies(
+    judged: Callable[[Mapping[str, Any], GatePolicy], Check], measurement: Mapping[str, Any], policy: GatePolicy
+) -> Check:
+    """Return a check that fails only where it also fails with near-copies counted once (``once``, where there are any).
+
+    Copies of one example are one piece of evidence: whether they are a campaign or a meme, a person must look.
+    """
+    check = judged(measurement, policy)
+    if check.outcome is not Outcome.FAIL or "once" not in measurement:
+        return check
+    if judged(measurement["once"], policy).outcome is Outcome.FAIL:
+        return check
+    why = f"{check.why}; with {measurement['copies']} near-copies left out nothing shows, so look at one of each"
+    return dataclasses.replace(check, outcome=Outcome.INCONCLUSIVE, why=why)

@@ -1,0 +1,203 @@
+"""Propose a feed contract from a file's columns: the TOML text that `poison-guard init DATA` writes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+
+from poison_guard.config import Kind, parse_contract
+from poison_guard.errors import DataError
+from poison_guard.onboard.columns import ColumnProfile, describe_columns
+from poison_guard.onboard.roles import RoleGuess, guess_roles
+
+__all__ = ["guess_features", "guess_kind", "propose_contract"]
+
+
+_MAX_FEATURES = 64
+_MAX_CATEGORIES = 50
+_INDEX = re.compile(r"|index|level_0|unnamed(_\d+)?|row|row_(number|no)|line|position")
+_BEHAVIOUR = re.compile(
+    r"(.*_)?(ms|millis|seconds|secs?|minutes|duration|dwell|elapsed|latency|delay|took|speed|velocity|acceleration|"
+    r"pointer|mouse|clicks?|scrolls?|keys?|keystrokes?|taps|touches|distance|attempts?|retries|edits|words?|tokens?|"
+    r"length|len|age|confidence|pressure|jitter|entropy)(_(ms|s|px|mean|avg|std|max|min|count|days|hours))*"
+)
+_COUNTED = re.compile(r"(n|num|number|count)_.+|.+_(count|ms|px|days|hours|seconds)")
+
+
+def guess_kind(roles: Collection[str], n_numbers: int) -> Kind:
+    """Return the kind of feed that `roles` make; `n_numbers` counts the columns of numbers without a role."""
+    has = set(roles).__contains__
+    if has("chosen") or has("prompt") or (has("response") and not has("item_id")):
+        return Kind.PREFERENCES
+    voted = has("answer") or has("label") or has("rating")
+    if has("source_id") and (has("item_id") or has("answer")) and voted:
+        return Kind.ANSWERS
+    if has("text") or has("image"):
+        return Kind.MESSAGES if has("source_id") or has("author_id") else Kind.EXAMPLES
+    if has("source_id") and n_numbers >= 2:
+        return Kind.TELEMETRY
+    if has("source_id") and voted:
+        return Kind.ANSWERS
+    return Kind.EXAMPLES if has("label") else Kind.TELEMETRY
+
+
+def guess_features(columns: Sequence[ColumnProfile], kind: Kind, *, prose: bool) -> list[ColumnProfile]:
+    """Return the columns without a role that tell how a record came about.
+
+    Telemetry and tabular examples: all numbers, and categories with at most 50 values. Other feeds: numbers whose names
+    speak of behaviour (times taken, speeds, counts); the rest may be parts of the vote itself.
+    """
+    wide = kind is Kind.TELEMETRY or (kind is Kind.EXAMPLES and not prose)
+    chosen = [c for c in columns if _usable(c) and (wide or (c.kind == "number" and _speaks_of_behaviour(c.words)))]
+    return chosen[:_MAX_FEATURES]
+
+
+def _usable(c: ColumnProfile) -> bool:
+    if c.constant or _INDEX.fullmatch(c.words) or re.search(r"(^|_)(id|uuid|guid)$", c.words):
+        return False
+    if c.kind == "number":
+        return c.epoch is None
+    return c.kind == "bool" or (c.kind == "text" and c.distinct <= _MAX_CATEGORIES and c.rows >= 5 * c.distinct)
+
+
+def _speaks_of_behaviour(words: str) -> bool:
+    return bool(_BEHAVIOUR.fullmatch(words) or _COUNTED.fullmatch(words))
+
+
+_KINDS = {
+    Kind.ANSWERS: "what sources say about items",
+    Kind.MESSAGES: "texts and who wrote them",
+    Kind.TELEMETRY: "measurements of behaviour",
+    Kind.PREFERENCES: "prompts, responses and what people think of them",
+    Kind.EXAMPLES: "labelled examples",
+}
+_ADVICE = {
+    "source_id": "who sent the record; without it nobody earns or loses trust",
+    "item_id": "what the answer is about; without it answers cannot be compared",
+    "observed_at": "when it happened; bursts and lockstep are seen in time",
+}
+_WANTED = {
+    Kind.ANSWERS: ("source_id", "item_id", "observed_at"),
+    Kind.MESSAGES: ("source_id", "observed_at"),
+    Kind.TELEMETRY: ("source_id", "observed_at"),
+    Kind.PREFERENCES: ("source_id", "observed_at"),
+    Kind.EXAMPLES: ("source_id",),
+}
+_WIDTH = 110
+_MAX_NAME = 200
+
+
+def propose_contract(frame: pd.DataFrame, *, name: str, data_path: str) -> str:
+    """Return the TOML text of a contract for data that look like `frame` (as read: one row a record, raw columns).
+
+    The text loads with `poison_guard.config.load_contract`, which is checked here. Raises `DataError` when `frame` has
+    no rows, or no column that any role or feature could be.
+    """
+    if frame.empty:
+        raise DataError(f"{data_path} has no records to propose a contract from; give a file with some rows")
+    columns = [c for c in describe_columns(frame) if 0 < len(c.name) <= _MAX_NAME and c.name.isprintable()]
+    guesses = guess_roles(columns)
+    taken = [g.column for g in guesses]
+    free = [c for c in columns if c not in taken]
+    roles = [g.role for g in guesses]
+    kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in free))
+    features = guess_features(free, kind, prose="text" in roles)
+    if not guesses and not features:
+        raise DataError(
+            f"no column of {data_path} looks like a record, a source, a text, an answer or a number; "
+            f"write [columns] of the contract by hand"
+        )
+    unused = [c for c in free if c not in features]
+    parts = [_head(name, kind, data_path, frame), _columns(guesses, features, unused, kind), _foot(roles, features)]
+    text = "\n".join(parts)
+    parse_contract(tomllib.loads(text))
+    return text
+
+
+def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame) -> str:
+    known = ", ".join(k for k in Kind if k is not kind)
+    return f"""\
+# Contract of the feed {name}, proposed from {len(frame):,} rows of {len(frame.columns)} columns.
+# Roles were guessed from names and values: read [columns] once, the doubtful ones are marked.
+
+name = {_quoted(name)}
+{_remark(f'kind = "{kind}"', f"{_KINDS[kind]}; or {known}")}
+{_remark('mode = "enforce"', '"observe" decides and reports, but holds nothing back')}
+
+[data]
+path = {_quoted(data_path)}
+"""
+
+
+def _columns(
+    guesses: Sequence[RoleGuess], features: Sequence[ColumnProfile], unused: Sequence[ColumnProfile], kind: Kind
+) -> str:
+    lines = ["[columns]  # role = column"]
+    lines += [_remark(f"{g.role} = {_quoted(g.column.name)}", g.doubt) for g in guesses]
+    found = {g.role for g in guesses}
+    if "author_id" in found:
+        found.add("source_id")
+    missing = [role for role in _WANTED[kind] if role not in found]
+    lines += [f'# {role} = "…"  # not found: {_ADVICE[role]}' for role in missing]
+    if features:
+        lines += _listed("features", [_quoted(c.name) for c in features])
+    if unused:
+        lines += ["", *_wrapped("# Kept with each record but judged by no signal: ", [c.name for c in unused])]
+        if any(c.kind == "number" and not c.constant for c in unused) and not features:
+            lines.append('# Those that describe behaviour (times, speeds, counts) belong in features = ["…"].')
+    return "\n".join(lines) + "\n"
+
+
+def _foot(roles: Sequence[str], features: Sequence[ColumnProfile]) -> str:
+    lines = []
+    if "item_id" in roles and ("answer" in roles or "label" in roles):
+        lines += [
+            "# Items whose answer is known make sources measurable; columns item_id, answer:",
+            "# [controls]",
+            '# path = "controls.csv"',
+            "",
+        ]
+    lines += ["[policy]", _remark("false_quarantine_rate = 0.01", "of honest records, held for their own content")]
+    if features:
+        lines.append("# The anomaly signal needs vetted records: `poison-guard trust FILE --by YOU --reason …`.")
+    return "\n".join(lines) + "\n"
+
+
+def _remark(line: str, remark: str) -> str:
+    return f"{line}  # {remark}" if remark else line
+
+
+def _listed(key: str, values: Sequence[str]) -> list[str]:
+    one = f"{key} = [{', '.join(values)}]"
+    if len(one) <= _WIDTH:
+        return [one]
+    rows = [""]
+    for value in values:
+        if len(rows[-1]) + len(value) + 2 > _WIDTH:
+            rows.append("")
+        rows[-1] += f"{value}, "
+    return [f"{key} = [", *(f"  {row.rstrip()}" for row in rows if row), "]"]
+
+
+def _wrapped(start: str, names: Sequence[str]) -> list[str]:
+    lines = [start]
+    for i, name in enumerate(names):
+        end = "." if i == len(names) - 1 else ", "
+        if len(lines[-1]) + len(name) + 2 > _WIDTH:
+            lines.append("#   ")
+        lines[-1] += name + end
+    return [line.rstrip() for line in lines]
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML basic string: quotes, backslashes and control characters escaped."""
+    return '"' + "".join(_escaped(c) for c in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    return f"\\u{ord(char):04x}" if ord(char) < 32 or ord(char) == 127 else char

@@ -1,0 +1,349 @@
+"""Which column plays which role: guesses by name, kind and number of distinct values, each with its doubt in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from poison_guard.onboard.columns import ColumnProfile
+
+__all__ = [
+    "ID_SUFFIX",
+    "ITEM_WORDS",
+    "ROLE_HINTS",
+    "ROLE_ORDER",
+    "RoleGuess",
+    "RoleHint",
+    "guess_roles",
+    "is_prose",
+    "repeats",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleHint:
+    """Patterns of whole names in snake case, strongest first, and whether a column's values allow the role."""
+
+    role: str
+    names: tuple[str, ...]
+    allows: Callable[[ColumnProfile], bool]
+
+
+ID_SUFFIX = "(_?id|_?uuid|_key|_hash|_code)"
+ITEM_WORDS = (
+    "item|task|question|unit|hit|word|image|img|audio|clip|document|doc|post|tweet|note|pair|prompt|object|product|page|"
+    "challenge|captcha|passage|conversation|thread|video|query|completion|message|comment"
+)
+_SOURCE_WORDS = (
+    "source|user|worker|annotator|rater|participant|labell?er|contributor|reviewer|account|player|voter|member|"
+    "customer|subject|judge"
+)
+_EVENT_WORDS = (
+    "record|row|event|answer|rating|feedback|message|comment|review|log|request|response|vote|flag|interaction|"
+    "annotation|judge?ment|submission|entry|report|tweet|note|example|sample|pair"
+)
+_REPLY = "(_(response|completion|output|answer|text))?"
+_SINCE = "created|since|registered|joined|signup|registration"
+_UNIT = "(_(ms|millis|utc|s))?"
+
+ROLE_ORDER = (
+    "record_id", "source_id", "author_id", "item_id", "answer", "label", "rating", "prompt", "response", "chosen",
+    "rejected", "text", "image", "group", "observed_at", "source_since",
+)  # fmt: skip
+"""Order in which a contract lists the roles."""
+
+
+def is_prose(c: ColumnProfile) -> bool:
+    """Whether the cells are written text rather than a choice from a short list."""
+    return c.kind == "list" or (c.kind == "text" and not c.few)
+
+
+def repeats(c: ColumnProfile) -> bool:
+    """Whether the values can be names that several rows share."""
+    return c.idlike and not c.unique
+
+
+def _is_text(c: ColumnProfile) -> bool:
+    return c.kind in ("text", "list")
+
+
+def _is_name(c: ColumnProfile) -> bool:
+    return c.idlike or c.kind == "text"
+
+
+def _is_choice(c: ColumnProfile) -> bool:
+    return c.kind in ("text", "number", "bool") and not c.constant and not (c.kind == "number" and c.distinct > 100)
+
+
+def _is_answer(c: ColumnProfile) -> bool:
+    return c.kind in ("text", "number", "bool") and not c.constant
+
+
+def _is_grade(c: ColumnProfile) -> bool:
+    return c.kind == "number" and 2 <= c.distinct <= 101
+
+
+def _is_time(c: ColumnProfile) -> bool:
+    return c.kind == "time" or (c.kind == "number" and c.epoch is not None)
+
+
+def _is_picture(c: ColumnProfile) -> bool:
+    return c.kind in ("text", "binary") and not c.few
+
+
+def _is_group(c: ColumnProfile) -> bool:
+    return c.few and c.kind in ("text", "number") and not c.constant
+
+
+def _is_unique(c: ColumnProfile) -> bool:
+    """All but one in a hundred differ: a few repeated ids are deliveries made twice."""
+    return c.idlike and c.rows > 0 and c.nulls == 0 and c.distinct >= 0.99 * c.rows
+
+
+ROLE_HINTS = (
+    RoleHint(
+        "record_id",
+        ("record_id|uuid|guid|id|_id|row_id", rf"(.*_)?({_EVENT_WORDS}){ID_SUFFIX}", rf".*{ID_SUFFIX}"),
+        _is_unique,
+    ),
+    RoleHint(
+        "chosen",
+        (
+            "chosen",
+            f"(chosen|preferred|accepted|better|winning){_REPLY}",
+            "(response|completion|answer)_(chosen|preferred)|winner",
+        ),
+        is_prose,
+    ),
+    RoleHint(
+        "rejected",
+        (
+            "rejected",
+            f"(rejected|dispreferred|worse|losing){_REPLY}",
+            "(response|completion|answer)_(rejected|dispreferred)|loser",
+        ),
+        is_prose,
+    ),
+    RoleHint(
+        "source_id",
+        (
+            rf"({_SOURCE_WORDS}){ID_SUFFIX}",
+            rf"({_SOURCE_WORDS})(_?name|_key|_hash)?|(flagged|rated|submitted|labell?ed|created|reported)_by|flagger|reporter",
+            rf"(.*_)?({_SOURCE_WORDS}){ID_SUFFIX}s?|(.*_)?(device|client|visitor|api){ID_SUFFIX}",
+            "session_id|session|ip|ip_address|device|client",
+        ),
+        _is_name,
+    ),
+    RoleHint(
+        "author_id",
+        (
+            f"author{ID_SUFFIX}|author",
+            f"(.*_)?(author|sender|poster|writer|speaker)({ID_SUFFIX}|_name)?|(posted|sent|written)_by|screen_name|handle",
+        ),
+        _is_name,
+    ),
+    RoleHint(
+        "item_id",
+        (f"item{ID_SUFFIX}?", f"({ITEM_WORDS}){ID_SUFFIX}", "task|unit|hit|question_no|orig_id"),
+        lambda c: c.idlike,
+    ),
+    RoleHint(
+        "source_since",
+        (
+            f"source_since|(account|user|author|worker|member|profile|source)_({_SINCE})(_(at|on|date|time|ms|millis))*",
+            "member_since|joined(_at|_on)?|sign(ed_)?up(_at|_date|_time)|regist(ered|ration)(_at|_on|_date)",
+        ),
+        _is_time,
+    ),
+    RoleHint(
+        "observed_at",
+        (
+            f"observed_at|(.*_)?(answered|submitted|rated|labell?ed|flagged|clicked|logged)_(at|on|time){_UNIT}",
+            f"(event_)?(timestamp|ts|tstamp|datetime){_UNIT}|(event_)?time(_utc)?|created(_at|_on|_time)?{_UNIT}",
+            f"date|(.*_)?(at|date|time|timestamp|datetime){_UNIT}",
+        ),
+        _is_time,
+    ),
+    RoleHint(
+        "prompt", ("prompt", "instruction|question|user_(message|input|prompt)|human|input|query|request"), _is_text
+    ),
+    RoleHint(
+        "response",
+        (
+            "response|completion",
+            "output|reply|assistant|generation|generated(_text)?|(model|assistant|bot|ai)_(output|response|message|reply|answer)",
+        ),
+        is_prose,
+    ),
+    RoleHint(
+        "answer",
+        (
+            "answer|judge?ment|annotation|transcript(ion)?|choice|vote|(given|user|worker)_(answer|response)",
+            "selected(_option)?|selection|typed|solution|response|guess|winner|preference",
+        ),
+        _is_answer,
+    ),
+    RoleHint(
+        "label",
+        (
+            "label",
+            "class|category|classification|target|ground_truth|gold(_label)?|y|verdict",
+            r"is_\w+|spam|toxic|flag|flagged|thumbs?(_up)?|feedback|income|challenge|(.*_)?(result|outcome|label)",
+        ),
+        _is_choice,
+    ),
+    RoleHint(
+        "rating",
+        (
+            "rating|thumbs?|score|stars?",
+            "thumbs?_(up|value|score)|rating_value|(user_|human_)?(rating|score|feedback)|grade|reward|liked?|upvoted?|"
+            "helpful(ness)?|satisfaction|quality",
+        ),
+        _is_grade,
+    ),
+    RoleHint(
+        "text",
+        (
+            "text|messages",
+            "message|content|body|comment|tweet|sms|review|post|conversations?|dialog(ue)?|turns|chat",
+            "summary|utterance|caption|statement|sentence|document|description|note|title",
+        ),
+        is_prose,
+    ),
+    RoleHint(
+        "image", ("image|image_(path|url|file|bytes)|img(_path)?|picture|photo", "file_?(name|path)"), _is_picture
+    ),
+    RoleHint(
+        "group",
+        ("group|cohort|model_(version|name|id)|model|lang|language|locale", "variant|arm|experiment"),
+        _is_group,
+    ),
+)
+"""All roles with their names; where two roles claim a column with equal strength the first one here has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleGuess:
+    """One role given to one column; `doubt` says what the data cannot prove, empty where name and values agree."""
+
+    role: str
+    column: ColumnProfile
+    doubt: str = ""
+
+
+def guess_roles(columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
+    """Return the roles that `columns` seem to play, in the order of a contract; each column plays at most one."""
+    taken = _by_name(columns)
+    _keep_one_answer(taken)
+    _settle_unique_item(taken)
+    _settle_rating(taken)
+    free = [c for c in columns if c not in taken.values()]
+    doubts: dict[str, str] = {}
+    _fill_source(taken, free, doubts)
+    _fill_item(taken, free, doubts)
+    _fill_text(taken, free, doubts)
+    return [RoleGuess(r, taken[r], doubts.get(r) or _doubt(r, taken[r])) for r in ROLE_ORDER if r in taken]
+
+
+def _by_name(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:
+    """The strongest names first; among equals the role named first in `ROLE_HINTS`, then the first column."""
+    claims = [
+        (rank, place, position, hint.role, column)
+        for place, hint in enumerate(ROLE_HINTS)
+        for position, column in enumerate(columns)
+        for rank, pattern in enumerate(hint.names)
+        if re.fullmatch(pattern, column.words) and hint.allows(column)
+    ]
+    taken: dict[str, ColumnProfile] = {}
+    for _, _, _, role, column in sorted(claims, key=lambda claim: claim[:3]):
+        if role not in taken and column not in taken.values():
+            taken[role] = column
+    return taken
+
+
+def _keep_one_answer(taken: dict[str, ColumnProfile]) -> None:
+    """Prose that answers a prompt is a response; what a known source says of an item, without a prompt, an answer."""
+    has = taken.keys()
+    if has >= {"prompt", "answer"} and "response" not in has and is_prose(taken["answer"]):
+        taken["response"] = taken.pop("answer")
+    if has >= {"response", "item_id", "source_id"} and not has & {"answer", "prompt"}:
+        taken["answer"] = taken.pop("response")
+
+
+def _settle_unique_item(taken: dict[str, ColumnProfile]) -> None:
+    """An id that never repeats names the record, unless answers are about it: a small file may show each item once."""
+    item = taken.get("item_id")
+    if item is not None and item.unique and "record_id" not in taken and "answer" not in taken:
+        taken["record_id"] = taken.pop("item_id")
+
+
+def _settle_rating(taken: dict[str, ColumnProfile]) -> None:
+    """A thumb given as text is a label; numbers are a rating."""
+    if "rating" not in taken and "label" in taken:
+        label = taken["label"]
+        if label.kind == "number" and re.fullmatch(r"(thumbs?(_up)?|feedback)", label.words):
+            taken["rating"] = taken.pop("label")
+
+
+def _fill_source(taken: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+    if "source_id" in taken or "author_id" in taken:
+        return
+    for c in free:
+        if (
+            c.words.endswith("_id")
+            and repeats(c)
+            and not c.constant
+            and not re.fullmatch(rf"({ITEM_WORDS}){ID_SUFFIX}", c.words)
+        ):
+            taken["source_id"] = c
+            doubts["source_id"] = "guess: the id that repeats; is it who sent the record?"
+            free.remove(c)
+            return
+
+
+def _fill_item(taken: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+    """With votes of sources and no item, another id that repeats is what the votes are about."""
+    if "item_id" in taken or "source_id" not in taken or not {"answer", "label", "rating"} & taken.keys():
+        return
+    for c in free:
+        if re.search(rf"{ID_SUFFIX}$", c.words) and repeats(c) and not c.constant:
+            taken["item_id"] = c
+            doubts["item_id"] = "guess: the id that repeats; is it what the record is about?"
+            free.remove(c)
+            return
+
+
+def _fill_text(taken: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+    """The one column of long prose is the text, whatever its name."""
+    if {"text", "prompt", "response", "chosen", "answer"} & taken.keys():
+        return
+    prose = [c for c in free if is_prose(c) and c.chars >= 25 and c.distinct >= 0.5 * (c.rows - c.nulls)]
+    if len(prose) == 1:
+        taken["text"] = prose[0]
+        doubts["text"] = "guess: the only column of long text"
+        free.remove(prose[0])
+
+
+def _doubt(role: str, c: ColumnProfile) -> str:
+    repeats = c.rows - c.nulls - c.distinct
+    if role == "record_id" and repeats:
+        return f"guess: {repeats:,} of {c.rows:,} ids repeat; records that share an id but not their content are held"
+    if role == "source_id" and re.fullmatch(r"session(_id)?", c.words):
+        return "guess: nobody steadier is named, so each session counts as a source of its own"
+    if role in ("source_id", "author_id") and c.unique:
+        return "guess: no value repeats, so no source can earn trust"
+    if role in ("source_id", "author_id", "item_id") and c.constant:
+        return "one value in the whole file"
+    if role == "item_id" and c.unique:
+        return "guess: no value repeats, so no two records are about one item"
+    if role == "text" and c.kind == "list":
+        return "a list of turns; read as its JSON text"
+    if role == "observed_at" and c.epoch:
+        return f"numbers: {_UNITS[c.epoch]} since 1970"
+    if role == "rating" and c.words in ("score", "quality", "reward", "helpful", "helpfulness"):
+        return f"guess: is {c.words.replace('_', ' ')} what the source said, not something computed?"
+    return ""
+
+
+_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}

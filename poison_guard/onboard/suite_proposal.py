@@ -1,0 +1,225 @@
+"""Propose a Great Expectations suite from data: what ids, answers, texts and measurements looked like, with slack."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.config import Contract
+from poison_guard.contracts.check import check_batch, failing_rows
+from poison_guard.contracts.comparable import scalar_text
+from poison_guard.contracts.suite import parse_suite
+from poison_guard.errors import DataError
+from poison_guard.onboard.columns import ColumnProfile, blank_as_missing, describe_columns, epoch_unit
+
+__all__ = ["propose_suite", "typed_view"]
+
+
+_TIME_ROLES = ("observed_at", "source_since")
+
+
+def typed_view(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return `frame` under its own column names with ids, answers and texts as text, times in UTC, numbers as float64.
+
+    A raw view of records comes back as it is: typing twice changes nothing.
+    """
+    kinds = {c.name: c.kind for c in describe_columns(frame)}
+    role_of: dict[str, str] = {}
+    for role, column in contract.columns.items():
+        role_of.setdefault(column, role)
+    return pd.DataFrame(
+        {name: _typed_cells(frame[name], role_of.get(str(name)), kinds[str(name)]) for name in frame.columns},
+        copy=False,
+    )
+
+
+def _typed_cells(cells: pd.Series, role: str | None, kind: str) -> pd.Series:
+    cells = blank_as_missing(cells)
+    if role in _TIME_ROLES:
+        return _as_times(cells)
+    if role == "rating" or (role is None and kind in ("number", "bool", "empty")):
+        return _as_numbers(cells)
+    if role is None and kind in ("time", "binary"):
+        return cells
+    return _as_text(cells)
+
+
+def _as_numbers(cells: pd.Series) -> pd.Series:
+    """Numbers, and truth values as 1 and 0."""
+    if cells.dtype == object or pd.api.types.is_string_dtype(cells.dtype):
+        cells = cells.astype("str").str.lower().replace({"true": "1", "false": "0"})
+    return pd.to_numeric(cells, errors="coerce").astype("float64")
+
+
+def _as_text(cells: pd.Series) -> pd.Series:
+    plain = cells.dtype != object and pd.api.types.is_string_dtype(cells.dtype)
+    if plain or pd.api.types.is_integer_dtype(cells.dtype):
+        return cells.astype("str")
+    return cells.map(_cell_text, na_action="ignore").astype("str")
+
+
+def _cell_text(cell: object) -> str | float:
+    if isinstance(cell, np.ndarray):
+        cell = cell.tolist()
+    if isinstance(cell, (list, tuple, dict)):
+        return json.dumps(cell, ensure_ascii=False, default=str)
+    return scalar_text(cell)
+
+
+def _as_times(cells: pd.Series) -> pd.Series:
+    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
+        return cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells.dt.tz_convert("UTC")
+    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+    unit = epoch_unit(numbers.dropna().to_numpy())
+    if unit is not None:
+        return pd.to_datetime(numbers, unit=unit, errors="coerce", utc=True)
+    return pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True)
+
+
+_MOSTLY = 0.95
+"""A batch keeps the contract while 95 % of its rows do; rows that fail are held one by one in any case."""
+_IDS = ("record_id", "source_id", "author_id", "item_id")
+_VOTES = ("answer", "label", "rating")
+_TEXTS = ("text", "prompt", "response", "chosen", "rejected")
+_SCALES = ((0, 1), (-1, 1), (1, 5), (0, 5), (1, 7), (1, 10), (0, 10), (0, 100))
+_SLACK = 4
+"""Texts may be four times as long as the longest seen, and measurements lie two spans beyond what was seen."""
+
+Rule = dict[str, Any]
+
+
+def propose_suite(frame: pd.DataFrame, contract: Contract) -> Rule:
+    """Return a suite, JSON-able in the shape Great Expectations 1.x reads, that every row of `frame` passes.
+
+    `frame` holds one row a record under the user's column names, raw or typed. Raises `DataError` when it lacks rows or
+    a column that `contract` maps.
+    """
+    wanted = {*contract.columns.values(), *contract.features}
+    lacking = sorted(wanted - {str(c) for c in frame.columns})
+    if lacking or frame.empty:
+        fault = f"has no column {', '.join(lacking)}" if lacking else "has no records"
+        raise DataError(f"the data of feed {contract.name} {fault}; a suite is proposed from data its contract fits")
+    view = typed_view(frame, contract)
+    described = {c.name: c for c in describe_columns(view)}
+    rules = [_rule("expect_table_row_count_to_be_between", {"min_value": 1})]
+    done: set[str] = set()
+    for role, column in contract.columns.items():
+        if column not in done:
+            done.add(column)
+            rules += _role_rules(role, described[column], view[column])
+    for column in contract.features:
+        if column not in done:
+            rules += _feature_rules(described[column], view[column])
+    suite = {"name": contract.name, "expectations": rules, "meta": {"proposed_from_rows": len(frame)}}
+    _check(view, suite)
+    return suite
+
+
+def _check(view: pd.DataFrame, suite: Rule) -> None:
+    parsed = parse_suite(suite)
+    report = check_batch(view, parsed)
+    failing = failing_rows(view, parsed, report=report)
+    broken = [reason.args for reason in report.failed + report.warnings] + failing["args"].head(1).tolist()
+    if broken:
+        first = broken[0]
+        raise DataError(
+            f"no suite could be made that the data of feed {suite['name']} pass: {first['expectation']} on "
+            f"{first['column']} fails; write expectations/{suite['name']}.json by hand"
+        )
+
+
+def _role_rules(role: str, c: ColumnProfile, cells: pd.Series) -> list[Rule]:
+    rules = [] if c.nulls or role == "source_since" else [_not_null(c)]
+    if c.kind == "empty" or c.rows == c.nulls:
+        return rules
+    if role in _IDS:
+        return [*rules, _lengths(c, cells, least=64)]
+    if role in _TEXTS:
+        return [*rules, _lengths(c, cells, least=1000)]
+    if role == "rating":
+        return [*rules, _scale(c, cells)]
+    if role in _VOTES or role == "group":
+        severity = "warning" if role == "group" else "critical"
+        return [*rules, _value_set(c, cells, severity) if c.few else _lengths(c, cells, least=200)]
+    return rules
+
+
+def _feature_rules(c: ColumnProfile, cells: pd.Series) -> list[Rule]:
+    rules = [] if c.nulls else [_not_null(c, "warning")]
+    if c.kind == "number":
+        rules += _range(c, cells)
+    elif c.kind == "text" and c.few:
+        rules.append(_value_set(c, cells, "warning"))
+    return rules
+
+
+def _not_null(c: ColumnProfile, severity: str = "critical") -> Rule:
+    return _rule("expect_column_values_to_not_be_null", {"column": c.name}, severity, "no row lacked it")
+
+
+def _lengths(c: ColumnProfile, cells: pd.Series, *, least: int) -> Rule:
+    longest = int(cells.dropna().astype(str).str.len().max())
+    kwargs = {"column": c.name, "min_value": 1, "max_value": max(least, _round_up(_SLACK * longest))}
+    return _rule("expect_column_value_lengths_to_be_between", kwargs, seen=f"the longest had {longest:,} characters")
+
+
+def _value_set(c: ColumnProfile, cells: pd.Series, severity: str) -> Rule:
+    counts = cells.dropna().astype(str).value_counts()
+    kwargs = {"column": c.name, "value_set": sorted(counts.index.tolist())}
+    rare = f"; rarest {str(counts.index[-1])[:40]!r}, {counts.iloc[-1]:,} of {c.rows:,} rows"
+    return _rule("expect_column_values_to_be_in_set", kwargs, severity, f"all {len(counts)} values there were{rare}")
+
+
+def _scale(c: ColumnProfile, cells: pd.Series) -> Rule:
+    """A rating: a known scale that holds all values, or the range seen."""
+    numbers = cells.dropna()
+    if math.isinf(numbers.abs().max()):
+        return _not_null(c, "warning")
+    low, high = float(numbers.min()), float(numbers.max())
+    fits = [(a, b) for a, b in _SCALES if a <= low and high <= b] if c.whole else []
+    a, b = min(fits, key=lambda scale: scale[1] - scale[0]) if fits else (low, high)
+    return _rule("expect_column_values_to_be_between", _bounds(c, a, b), seen=f"{low:g} to {high:g}")
+
+
+def _range(c: ColumnProfile, cells: pd.Series) -> list[Rule]:
+    """Bounds for the absurd only: two spans beyond what was seen; what was never negative stays so."""
+    numbers = cells.dropna()
+    if numbers.empty or math.isinf(numbers.abs().max()):
+        return []
+    low, high = float(numbers.min()), float(numbers.max())
+    slack = 2 * max(high - low, abs(high), 1e-9)
+    lowest = 0.0 if low >= 0 else _round_out(low - slack)
+    kwargs = _bounds(c, lowest, _round_out(high + slack))
+    return [_rule("expect_column_values_to_be_between", kwargs, seen=f"{low:g} to {high:g}")]
+
+
+def _bounds(c: ColumnProfile, low: float, high: float) -> Rule:
+    return {"column": c.name, "min_value": _whole_if_exact(low), "max_value": _whole_if_exact(high)}
+
+
+def _rule(type_: str, kwargs: Rule, severity: str = "critical", seen: str = "") -> Rule:
+    mostly: Rule = {} if type_.startswith("expect_table") else {"mostly": _MOSTLY}
+    meta = {"meta": {"seen": seen}} if seen else {}
+    return {"type": type_, "kwargs": kwargs | mostly, "severity": severity, **meta}
+
+
+def _round_up(n: int) -> int:
+    """The next number with one digit and zeros."""
+    step = 10 ** (len(str(n)) - 1)
+    return -(-n // step) * step
+
+
+def _round_out(value: float) -> float:
+    """Away from zero to two digits."""
+    if value == 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
+    return math.copysign(math.ceil(abs(value) / step) * step, value)
+
+
+def _whole_if_exact(value: float) -> float | int:
+    return int(value) if value == int(value) and abs(value) < 2**53 else float(f"{value:.12g}")

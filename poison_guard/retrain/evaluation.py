@@ -1,0 +1,265 @@
+"""Evaluate a model on trusted examples, clean and under each attack; read a stored evaluation back, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from poison_guard.config.policies import RetrainConfig
+from poison_guard.errors import DataError
+from poison_guard.numerics.intervals import paired_drop, proportion_bounds
+from poison_guard.records import Examples
+from poison_guard.retrain.attacks import Attack, Budget, attack_all
+from poison_guard.retrain.trained_model import TrainedModel, predict_probabilities
+
+__all__ = [
+    "ADVERSARIES",
+    "VERSION",
+    "WORST_ADVERSARY",
+    "Budget",
+    "Evaluation",
+    "evaluate",
+    "parse_evaluation",
+    "why_not_comparable",
+]
+
+
+ADVERSARIES = ("fgsm", "pgd", "blackbox")
+"""Attacks that someone who means harm picks from; the others happen by themselves."""
+WORST_ADVERSARY = "the best of " + ", ".join(ADVERSARIES)
+_SETTINGS = ("version", "kind", "seed", "budget", "mutable")
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One model's answers, by example."""
+
+    truth: Mapping[str, str]
+    """Label of each example id."""
+    wrong: frozenset[str]
+    """Ids answered wrongly."""
+    slices: Mapping[str, str]
+    """Slice of each id that is in one."""
+    classes: frozenset[str]
+    """Labels that the model knows."""
+    attacked: list[str]
+    fooled: Mapping[str, frozenset[str]]
+    """By attack, and for `WORST_ADVERSARY`: the attacked ids that are wrong under it."""
+    settings: Mapping[str, Any]
+
+
+def parse_evaluation(who: str, metrics: Any) -> Evaluation:
+    """Return what the evaluation `metrics` of `who` says; `DataError` names what is wrong with it."""
+    if not isinstance(metrics, Mapping):
+        raise _broken(who, "is no mapping")
+    _require_finite(who, metrics)
+    truth, predicted = _require_texts(who, metrics, "labels"), _require_texts(who, metrics, "predictions")
+    if not truth or truth.keys() != predicted.keys():
+        raise _broken(who, "has predictions for other examples than labels")
+    classes = frozenset(map(str, _require(who, metrics, "classes", list)))
+    if not classes.issuperset(predicted.values()):
+        raise _broken(who, "has predictions that are not among its classes")
+    wrong = frozenset(one for one, label in truth.items() if predicted[one] != label)
+    accuracy = metrics.get("accuracy")
+    if not isinstance(accuracy, (int, float)) or abs(accuracy - (1 - len(wrong) / len(truth))) > _ROUNDING:
+        raise _broken(who, "has another accuracy than its predictions")
+    attacked = list(dict.fromkeys(map(str, _require(who, metrics, "attacked", list))))
+    fooled = _fooled(who, metrics)
+    if not set(attacked) <= truth.keys() or not frozenset(attacked).issuperset(
+        frozenset[str]().union(*fooled.values())
+    ):
+        raise _broken(who, "names attacked examples that it has no labels of")
+    if not attacked:
+        raise _broken(who, "attacked nothing")
+    settings = {key: metrics.get(key) for key in _SETTINGS}
+    settings["epsilon"] = {name: attack.get("epsilon") for name, attack in metrics["attacks"].items()}
+    return Evaluation(truth, wrong, _require_texts(who, metrics, "slices"), classes, attacked, fooled, settings)
+
+
+def _fooled(who: str, metrics: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    attacks = _require(who, metrics, "attacks", dict)
+    fooled = {str(name): frozenset(map(str, _require(who, attack, "wrong", list))) for name, attack in attacks.items()}
+    if not set(ADVERSARIES) <= fooled.keys():
+        raise _broken(who, f"lacks one of {', '.join(ADVERSARIES)}")
+    fooled[WORST_ADVERSARY] = frozenset[str]().union(*[fooled[name] for name in ADVERSARIES])
+    return fooled
+
+
+def _broken(who: str, what: str) -> DataError:
+    return DataError(f"The evaluation of the {who} {what}; evaluate it again.")
+
+
+def why_not_comparable(new: Evaluation, old: Evaluation, name: str) -> str:
+    """Return why the two cannot be compared, in a sentence; empty when they can."""
+    again = f"evaluate the {name} again on the candidate's examples"
+    if new.truth.keys() != old.truth.keys():
+        only_new, only_old = len(new.truth.keys() - old.truth.keys()), len(old.truth.keys() - new.truth.keys())
+        return f"The {name} was evaluated on other examples ({only_new} are missing, {only_old} are others); {again}."
+    if new.truth != old.truth or new.slices != old.slices:
+        return f"The {name} was evaluated against other labels or slices of the same examples; {again}."
+    if new.attacked != old.attacked or new.settings != old.settings:
+        keys = sorted(key for key in new.settings if new.settings[key] != old.settings[key]) or ["examples attacked"]
+        return f"The {name} was evaluated with another {', '.join(keys)}; {again} with the same settings."
+    return ""
+
+
+def _require(who: str, metrics: Any, key: str, kind: type) -> Any:
+    value = metrics.get(key) if isinstance(metrics, Mapping) else None
+    if not isinstance(value, Mapping if kind is dict else kind):
+        raise _broken(who, f"lacks {key}")
+    return value
+
+
+def _require_texts(who: str, metrics: Mapping[str, Any], key: str) -> dict[str, str]:
+    return {str(one): str(text) for one, text in _require(who, metrics, key, dict).items()}
+
+
+def _require_finite(who: str, value: Any, place: str = "") -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(
+            f"The evaluation of the {who} is not finite at {place or 'its top'}; evaluate or train it again."
+        )
+    parts: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        parts = value.items()
+    elif isinstance(value, (list, tuple)):
+        parts = enumerate(value)
+    for key, part in parts:
+        _require_finite(who, part, f"{place}.{key}" if place else str(key))
+
+
+VERSION = 1
+"""Of what an evaluation measures and holds: those of different versions are not compared."""
+BINS = 10
+"""Equal bins of confidence that the calibration error is averaged over."""
+_TAIL = 0.025  # outside each end of an interval: 95 % between them
+_SURE = 0.05  # one-sided chance that two attacks of equal strength are taken for masking
+
+
+def evaluate(
+    model: TrainedModel,
+    examples: Examples,
+    *,
+    config: RetrainConfig,
+    seed: int,
+    budget: Budget | None = None,
+) -> dict[str, Any]:
+    """Return what `model` does on `examples` that it never saw, as JSON-able values.
+
+    ``n, right, accuracy, low, high``; ``per_class`` and ``per_slice`` ``{name: {n, right}}``; ``calibration`` ``{ece,
+    brier}``; ``attacks`` by family ``{n, right, low, high, epsilon, unit, wrong}`` with ``wrong`` the ids among
+    ``attacked``; ``robust``, the same for an adversary who picks the best of fgsm, pgd and blackbox for each example;
+    ``masking`` ``{suspected, why, …}``; ``predictions``, ``labels`` and ``slices`` by example id, for paired
+    comparisons; and the settings. Of an attack, right means right before and after. Intervals hold 95 % (Clopper and
+    Pearson). The same arguments give the same values; the order of `examples` makes no difference to what is judged.
+
+    `DataError` for no examples, an id given twice, examples that are not what the model takes, or outputs that are no
+    numbers.
+
+    References: Naeini et al. (2015) for the calibration error; Athalye, Carlini and Wagner (2018) for masking.
+    """
+    budget = budget or Budget()
+    examples = _chosen(examples, budget.examples)
+    ids, labels = _strings(examples, "example_id"), _strings(examples, "label")
+    table = predict_probabilities(model, examples)
+    predicted = np.array(model.classes, dtype=object)[table.argmax(axis=1)]
+    right = predicted == labels
+    some = np.arange(min(budget.attacked, len(ids)))
+    attacks = attack_all(model, examples.take(some), right[some], config=config, seed=seed, budget=budget)
+    return {
+        **_settings(model, config, seed, budget),
+        **_counted(right),
+        "accuracy": float(right.mean()),
+        "per_class": _per(labels, right),
+        "per_slice": _per(_strings(examples, "slice"), right),
+        "calibration": _calibration(table, model.targets(labels)),
+        "attacked": ids[some].tolist(),
+        "attacks": {name: _attack(attack, ids[some]) for name, attack in attacks.items()},
+        "robust": _counted(np.logical_and.reduce([attacks[name].right for name in ADVERSARIES])),
+        "masking": _masking(attacks),
+        "predictions": dict(zip(ids.tolist(), predicted.tolist(), strict=True)),
+        "labels": dict(zip(ids.tolist(), labels.tolist(), strict=True)),
+        "slices": {one: name for one, name in zip(ids, _strings(examples, "slice"), strict=True) if name},
+    }
+
+
+def _settings(model: TrainedModel, config: RetrainConfig, seed: int, budget: Budget) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "kind": model.kind,
+        "seed": seed,
+        "budget": dataclasses.asdict(budget),
+        "mutable": None if config.mutable is None else sorted(config.mutable),
+        "classes": [str(label) for label in model.classes],
+    }
+
+
+def _chosen(examples: Examples, most: int) -> Examples:
+    """Return at most `most` examples, in the order of the hashes of their ids: a sample that does not move."""
+    if not len(examples):
+        raise DataError("there are no examples to judge the model by; enter trusted ones with `poison-guard trust`")
+    ids = _strings(examples, "example_id")
+    if len(set(ids)) < len(ids):
+        raise DataError("an example is there twice; each must be judged once")
+    keys = [hashlib.sha256(one.encode("utf-8", "surrogatepass")).digest() for one in ids]
+    order = np.array(sorted(range(len(ids)), key=keys.__getitem__), dtype=np.int64)
+    return examples.take(order[:most])
+
+
+def _strings(examples: Examples, column: str) -> np.ndarray:
+    return examples.frame[column].astype("str").to_numpy(dtype=object)
+
+
+def _counted(right: np.ndarray) -> dict[str, Any]:
+    n, hits = len(right), int(right.sum())
+    low, high = proportion_bounds(hits, n, low_tail=_TAIL, high_tail=_TAIL)
+    return {"n": n, "right": hits, "low": low, "high": high}
+
+
+def _per(groups: np.ndarray, right: np.ndarray) -> dict[str, dict[str, int]]:
+    names = sorted(set(groups.tolist()) - {""})
+    return {name: {"n": int((groups == name).sum()), "right": int(right[groups == name].sum())} for name in names}
+
+
+def _calibration(table: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Return the expected calibration error of the label given and Brier's score over all classes, in [0, 2]."""
+    confidence, hit = table.max(axis=1), table.argmax(axis=1) == targets
+    at = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(at, weights=confidence - hit, minlength=BINS)
+    truth = (targets[:, None] == np.arange(table.shape[1])).astype(np.float64)
+    unknown = (targets < 0).sum()  # their probability belongs to no class the model has
+    brier = (((table - truth) ** 2).sum() + unknown) / len(table)
+    return {"ece": float(np.abs(gaps).sum() / len(table)), "brier": float(brier)}
+
+
+def _attack(attack: Attack, ids: np.ndarray) -> dict[str, Any]:
+    fooled = sorted(ids[~attack.right].tolist())
+    return {**_counted(attack.right), "epsilon": attack.epsilon, "unit": attack.unit, "wrong": fooled}
+
+
+def _masking(attacks: Mapping[str, Attack]) -> dict[str, Any]:
+    """Return whether an attack that should be weaker than PGD is stronger: the gradient then leads nowhere.
+
+    The others are compared with it example by example, where they work within the same radius.
+    """
+    pgd = attacks["pgd"]
+    weaker = {name: attacks[name] for name in ("fgsm", "blackbox") if attacks[name].unit == pgd.unit}
+    found = {}
+    for name, attack in weaker.items():
+        alone, other = int((~attack.right & pgd.right).sum()), int((attack.right & ~pgd.right).sum())
+        low = paired_drop(alone, other, len(pgd.right), low_tail=_SURE, high_tail=_SURE)[1]
+        found[name] = {"fooled_alone": alone, "pgd_alone": other, "low": low}
+    stronger = [name for name, pair in found.items() if pair["low"] > 0]
+    why = "No attack found more than PGD, which follows the gradient."
+    if stronger:
+        counts = " and ".join(f"{name} fooled {found[name]['fooled_alone']} examples" for name in stronger)
+        why = f"{counts} that PGD did not: gradients may be masked, and robustness to PGD is not to be relied on."
+        why = why[0].upper() + why[1:]
+    return {"suspected": bool(stronger), "why": why, "compared": found}

@@ -1,0 +1,171 @@
+"""A trained model: the frozen value, its predictions, and its safetensors file, from which no code is ever run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from poison_guard.config.policies import RetrainConfig, parse_retrain
+from poison_guard.errors import ConfigError, DataError, TamperError
+from poison_guard.numerics.tensors import limited_threads, pack_tensors, parse_tensors, read_bounded, write_whole
+from poison_guard.records import Examples
+from poison_guard.retrain.inputs import INPUTS, Inputs, to_dense
+from poison_guard.retrain.models import build_module, is_import_path, model_kind
+
+__all__ = ["MODEL_FILE", "TrainedModel", "predict_probabilities", "read_model", "write_model"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedModel:
+    """A trained classifier."""
+
+    kind: str
+    """``image``, ``table`` or ``text``."""
+    classes: tuple[str, ...]
+    """Labels in the order of the outputs, sorted."""
+    config: RetrainConfig
+    """Settings it was trained with, every default filled in."""
+    inputs: Inputs
+    """Fitted transform from examples to what `module` takes."""
+    module: nn.Module
+    """In evaluation mode, on the CPU: ``(b, *inputs.shape)`` float32 to logits ``(b, k)``."""
+    history: tuple[Mapping[str, Any], ...]
+    """One dict an epoch: ``epoch, loss, robust`` (share of the watched examples that withstand PGD; None where it was
+    not looked at), ``attack_steps`` (1: fast), ``event`` (``warm``, ``collapsed``,
+    ``restored`` or empty)."""
+    cost: Mapping[str, float]
+    """``cpu_s`` and ``wall_s`` of the training, over all its runs, ``epochs`` and ``examples``."""
+    seed: int
+
+    def targets(self, labels: Any) -> np.ndarray:
+        """Return the output of each label ``(n,)`` int64; -1 for labels that the model was not trained on."""
+        place = {label: i for i, label in enumerate(self.classes)}
+        return np.array([place.get(label, -1) for label in labels], dtype=np.int64)
+
+
+_BLOCK_ROWS = 16_384  # examples encoded at a time
+
+
+def predict_probabilities(
+    model: TrainedModel, examples: Examples, *, batch: int = 1024, threads: int = 1
+) -> np.ndarray:
+    """Return ``(n, k)`` float64 in [0, 1], rows adding up to 1, columns in the order of ``model.classes``.
+
+    Labels of `examples` are not looked at: an example of a class that the model was not trained on gets probabilities
+    of the classes it knows. They are those of equally common classes, since training balances them. `DataError` for
+    examples of another kind, size or columns than the model was trained on, and for outputs that are no numbers.
+    """
+    if examples.kind != model.kind:
+        raise DataError(f"the model judges examples of kind {model.kind}, got {examples.kind}")
+    found = [np.empty((0, len(model.classes)))]
+    with limited_threads(threads):
+        model.module.eval()
+        for start in range(0, len(examples), _BLOCK_ROWS):
+            encoded = model.inputs.encode(examples.take(np.arange(start, min(start + _BLOCK_ROWS, len(examples)))))
+            found += [
+                torch.softmax(model.module(to_dense(encoded, slice(at, at + batch))).double(), dim=1).numpy()
+                for at in range(0, encoded.shape[0], batch)
+            ]
+    table = np.concatenate(found)
+    if not np.isfinite(table).all():
+        raise DataError(
+            "the model's outputs are no numbers for some examples; train it again with a lower learning_rate"
+        )
+    return table
+
+
+MODEL_FILE = "model.safetensors"
+"""Name of the file in the folder it is saved to."""
+_FORMAT = "poison-guard model 1"
+
+
+def write_model(model: TrainedModel, folder: Path) -> tuple[Path, str]:
+    """Write `model` to a file in `folder`, whole or not at all; return its path and SHA-256, hex."""
+    description = {
+        "format": _FORMAT,
+        "kind": model.kind,
+        "classes": list(model.classes),
+        "config": {key: value for key, value in dataclasses.asdict(model.config).items() if value is not None},
+        "inputs": model.inputs.settings(),
+        "history": [dict(row) for row in model.history],
+        "cost": dict(model.cost),
+        "seed": model.seed,
+    }
+    tensors = {f"module.{name}": value for name, value in model.module.state_dict().items()}
+    tensors |= {f"inputs.{name}": torch.from_numpy(array) for name, array in model.inputs.arrays().items()}
+    data = pack_tensors(description, tensors)
+    path = Path(folder) / MODEL_FILE
+    write_whole(path, data)
+    return path, hashlib.sha256(data).hexdigest()
+
+
+def read_model(path: Path, sha256: str | None = None, *, allow_import: bool = False) -> TrainedModel:
+    """Return the model that `write_model` wrote to `path`.
+
+    `DataError` names the file when it is anything else: a pickle, an archive, cut short, past its bounds, or with
+    tensors that do not fit its model. `TamperError` when its hash is not `sha256`. A model of an import path runs code
+    of that path's package: it is only loaded with `allow_import`, and then only with its `sha256`.
+    """
+    path = Path(path)
+    data = read_bounded(path)
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise TamperError(
+            f"{path} has the SHA-256 {found}, not {sha256} as it was saved; restore it from a "
+            "backup, or train anew with `poison-guard retrain --from-scratch`"
+        )
+    description, tensors = parse_tensors(data, name=str(path), expected=_FORMAT)
+    try:
+        return _rebuild(description, tensors, path, allow_import and sha256 is not None)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        raise DataError(f"{path} describes a model that cannot be ({error}); train it again") from error
+
+
+def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor], path: Path, imports: bool) -> TrainedModel:
+    kind, classes = str(description["kind"]), tuple(str(label) for label in description["classes"])
+    config = _config(description["config"], path)
+    arrays = {n.removeprefix("inputs."): v.numpy() for n, v in tensors.items() if n.startswith("inputs.")}
+    inputs: Inputs = INPUTS[kind].restore(description["inputs"], arrays)
+    name = str(config.model)
+    if model_kind(name) not in (None, kind):
+        raise DataError(f"{path} says that {name} learned from {kind} examples; train it again")
+    if is_import_path(name) and not imports:
+        raise DataError(f"{path} names the import path {name!r}, which loading would run; give its sha256 and allow it")
+    module = _module(name, inputs.shape, len(classes), tensors)
+    history = tuple(dict(row) for row in description["history"])
+    cost = {str(key): value for key, value in description["cost"].items() if math.isfinite(value)}
+    return TrainedModel(kind, classes, config, inputs, module, history, cost, int(description["seed"]))
+
+
+def _config(table: dict[str, Any], path: Path) -> RetrainConfig:
+    try:
+        return parse_retrain(table, features=tuple(table.get("mutable", ())), file=str(path))
+    except ConfigError as error:
+        raise DataError(f"{path} holds settings that cannot be: {error}") from error
+
+
+def _module(name: str, shape: tuple[int, ...], classes: int, tensors: dict[str, Tensor]) -> nn.Module:
+    """Return the module with its weights; shapes are compared before memory is taken."""
+    weights = {n.removeprefix("module."): value for n, value in tensors.items() if n.startswith("module.")}
+    if is_import_path(name):
+        module = build_module(name, shape, classes)
+        module.load_state_dict(weights)
+    else:
+        with torch.device("meta"):
+            module = build_module(name, shape, classes)
+        wanted = {n: value.shape for n, value in module.state_dict().items()}
+        if wanted != {n: value.shape for n, value in weights.items()}:
+            raise ValueError("its tensors are not those of its model")
+        module.load_state_dict(weights, assign=True)
+    if not all(bool(np.isfinite(value.numpy()).all()) for value in weights.values()):
+        raise ValueError("its weights are not all numbers")
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,259 @@
+"""Read a batch: new objects of a feed, a frame, or staged records that can be judged now; and new files of outcomes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from poison_guard import __version__
+from poison_guard.config.settings import find_path
+from poison_guard.contracts.check import schema_drift, schema_hash
+from poison_guard.errors import ConfigError, DataError, UsageError
+from poison_guard.ingest import Limits, batch_from_frame, collect_frames, empty_batch, read_table
+from poison_guard.ingest.objects import resolve_paths
+from poison_guard.records import Batch, ObjectRef, Place, Reason, State
+from poison_guard.steps.opening import Feed, load_controls
+from poison_guard.store import audit, last_watermark, load_run, load_staged, load_state, seen_objects
+from poison_guard.store.outcomes import OutcomesAdded, add_outcomes, outcome_digest
+from poison_guard.store.reading import find_records
+from poison_guard.store.state import load_schema
+from poison_guard.store.trusted import load_trusted
+
+__all__ = [
+    "OutcomesRead",
+    "Source",
+    "as_paths",
+    "collect_batch",
+    "current_state",
+    "read_batch",
+    "read_outcomes",
+    "readable_objects",
+]
+
+
+Source = pd.DataFrame | str | Path | Sequence[str | Path] | None
+"""A frame, a path or URL, several of them, or None: what the contract's ``[data]`` names."""
+
+
+def read_batch(feed: Feed, source: Source, now: dt.datetime, *, seen_too: bool = False) -> Batch:
+    """Return what is new: objects whose digest was taken in before are left out, unless `seen_too`. No side effects."""
+    contract = feed.contract
+    if source is None and contract.data.query and contract.data.watermark:
+        return _read_query(feed, contract.data.query, contract.data.watermark, now)
+    seen = frozenset() if seen_too else seen_objects(feed.store, contract.name)
+    return collect_frames(contract, as_paths(source), home=feed.settings.home, received_at=now, seen=seen)
+
+
+def as_paths(source: Source) -> pd.DataFrame | list[str] | None:
+    """Return a frame or None as it is, paths as a list of text."""
+    if source is None or isinstance(source, pd.DataFrame):
+        return source
+    several = [source] if isinstance(source, (str, Path)) else source
+    if not isinstance(several, Sequence) or not all(isinstance(path, (str, Path)) for path in several):
+        raise UsageError(f"records come as a DataFrame, a path, or a list of paths, got {type(source).__name__}")
+    return [os.fspath(path) for path in several]
+
+
+def _read_query(feed: Feed, query: str, watermark: str, now: dt.datetime) -> Batch:
+    contract = feed.contract
+    url = os.environ.get(contract.data.url_env)
+    if not url:
+        raise ConfigError(f"the query of feed {contract.name} needs a database URL in ${contract.data.url_env}")
+    from poison_guard.store.warehouse import read_query, watermark_of
+
+    after = last_watermark(feed.store, contract.name)
+    frame = read_query(url, query, watermark=watermark, after=after, limit=contract.data.max_rows)
+    if not len(frame):
+        return empty_batch(contract, received_at=now)
+    highest = watermark_of(frame, watermark)
+    return batch_from_frame(
+        contract, frame, object_uri=f"query:{contract.name}:{after or ''}", received_at=now, watermark=highest
+    )
+
+
+def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> Batch:
+    """Return the batch to decide and store: what is new, and the records staged before that can be judged now.
+
+    Its id names its objects and how the contract reads them. Staged records count as one more object, named by what
+    they would be judged by (trusted set, policy, version, accepted schema; the day, once there is a trusted set), so
+    that each is decided again when that has changed and not before.
+    """
+    batch = read_batch(feed, source, now)
+    staged = _judgeable(feed, load_staged(feed.store, feed.contract.name))
+    key = _staged_key(feed, now)
+    if len(staged) and key not in seen_objects(feed.store, feed.contract.name):
+        staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
+        records = pd.concat([batch.records, staged], ignore_index=True) if len(batch.records) else staged
+        ref = ObjectRef(f"staged:{key[:16]}", key, 0, len(staged))
+        batch = dataclasses.replace(batch, records=records, objects=(*batch.objects, ref))
+    digests = sorted(ref.digest for ref in batch.objects)
+    contract = feed.contract
+    reads = [contract.name, sorted(contract.columns.items()), contract.features, contract.data]
+    batch_id = hashlib.sha256(repr([reads, digests]).encode()).hexdigest()
+    return dataclasses.replace(batch, batch_id=batch_id)
+
+
+def _held_whole(codes: set[str], *, drifted: bool) -> bool:
+    return "batch_contract" in codes or ("schema_drift" in codes and drifted)
+
+
+def _judgeable(feed: Feed, staged: pd.DataFrame) -> pd.DataFrame:
+    """Return the staged records without those of batches held whole, for their schema or suite.
+
+    Diluted in the next batch they would pass: they wait until a reviewer has accepted the schema or released the run.
+    """
+    if staged.empty:
+        return staged
+    rows = find_records(feed.store, feed.contract.name, places=(Place.STAGED,))
+    accepted = _accepted_schema(feed)
+    runs = [load_run(feed.store, run_id) for run_id in rows["run_id"].unique()]
+    held = {
+        run.run_id
+        for run in runs
+        if _held_whole({note["code"] for note in run.notes}, drifted=schema_drift(accepted, run.schema) is not None)
+    }
+    return staged[~staged["record_id"].isin(rows.loc[rows["run_id"].isin(held), "record_id"])]
+
+
+def _accepted_schema(feed: Feed) -> dict[str, str]:
+    with feed.store.read() as conn:
+        return load_schema(conn, feed.contract.name)
+
+
+def _staged_key(feed: Feed, now: dt.datetime) -> str:
+    """Return a digest of all that staged records would be judged by."""
+    trusted = load_trusted(feed.store, feed.contract.name).hash
+    day = now.date().isoformat() if trusted else ""
+    schema = schema_hash(_accepted_schema(feed))
+    parts = ("staged", feed.contract.name, trusted, feed.contract.policy.hash, __version__, day, schema)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def readable_objects(batch: Batch) -> tuple[ObjectRef, ...]:
+    """Return the objects to remember as taken in: one that could not be read at all is tried again next time."""
+    whole = batch.unreadable.loc[batch.unreadable["row"].astype(int) == 0, "object"]
+    lost = set(whole)
+    return tuple(ref for ref in batch.objects if ref.uri not in lost)
+
+
+def current_state(feed: Feed, batch: Batch, version: int | None = None, *, remember: bool = True) -> State:
+    """Return the state as of `version` (None: now) for the ids and items of the batch.
+
+    Without `remember` the memory of earlier records, which only deciding needs, is left empty.
+    """
+    records = batch.records
+    items = records["item_id"].dropna().unique().tolist() if "item_id" in records else []
+    sources = [records[role].dropna().unique().tolist() for role in ("source_id", "author_id") if role in records]
+    if version is None:
+        with feed.store.read() as conn:
+            version = audit.head(conn)
+    return load_state(
+        feed.store,
+        feed.contract,
+        record_ids=records["record_id"].tolist(),
+        item_ids=items,
+        source_ids=[name for names in sources for name in names],
+        version=version,
+        controls=load_controls(feed.contract, feed.settings),
+        received_at=batch.received_at if remember and "campaign" in feed.contract.signals else None,
+    )
+
+
+_RIGHT = frozenset(("1", "true", "t", "yes", "y", "right", "correct"))
+_WRONG = frozenset(("0", "false", "f", "no", "n", "wrong", "incorrect"))
+_SHOWN = 5
+_CELL = 40
+"""Characters shown of a cell that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesRead:
+    """What reading the outcomes of a feed brought: counts (`OutcomesAdded`, ``files, bad``) and what to tell of it."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[Reason, ...] = ()
+
+
+def read_outcomes(feed: Feed, now: dt.datetime) -> OutcomesRead:
+    """Store the outcomes of files that were not read before, each file by itself; a file read before is left out.
+
+    A file that cannot be read is told in a note and tried again next time. A row without an id, or with a ``correct``
+    that is neither yes nor no, is told and left out; its file counts as read until it changes. Outcomes hold nothing
+    up: without them nobody earns or loses anything.
+    """
+    if feed.contract.outcomes is None:
+        return OutcomesRead()
+    limits = Limits.of(feed.contract)
+    path = find_path(feed.contract.outcomes, contract_file=feed.contract.path, home=feed.settings.home)
+    try:
+        files = resolve_paths([path], limits, given=False)
+    except DataError as why:
+        return OutcomesRead(notes=(Reason("outcomes_unread", {"why": str(why)}),))
+    counts: Counter[str] = Counter()
+    notes: list[Reason] = []
+    seen = seen_objects(feed.store, feed.contract.name)
+    for ref in files:
+        if outcome_digest(ref.digest) not in seen:
+            try:
+                brought, flaws = _read_outcomes(feed, ref, limits, now)
+            except DataError as why:
+                notes.append(Reason("outcomes_unread", {"why": str(why)}))
+            else:
+                counts.update(brought)
+                notes += [Reason("outcomes_unread", {"why": flaw}) for flaw in flaws]
+    told = (Reason("outcomes_read", dict(counts)),) if counts else ()
+    return OutcomesRead(dict(counts), (*told, *notes[:_SHOWN]))
+
+
+def _read_outcomes(feed: Feed, ref: ObjectRef, limits: Limits, now: dt.datetime) -> tuple[dict[str, int], list[str]]:
+    """Store one file; return its counts and what is wrong with some of its rows."""
+    names = {"record_id": "record_id", "correct": "correct", **feed.contract.outcome_columns}
+    said = _table(ref.uri, names, limits)
+    word = said["correct"].str.strip().str.lower().str.removesuffix(".0")
+    named = said["record_id"].notna() & (said["record_id"] != "")
+    answered = word.isin(_RIGHT) | word.isin(_WRONG)
+    whole = named & answered
+    visible = _times(said["visible_at"]) if "visible_at" in said else pd.Series(pd.NaT, index=said.index)
+    timeless = visible.isna() & said["visible_at"].notna() if "visible_at" in said else ~named & named
+    rows = said.assign(correct=word.isin(_RIGHT), visible_at=visible)[whole]
+    added = add_outcomes(feed.store, feed.contract, rows, objects=[ref], now=now)
+    brought = {name: getattr(added, name) for name in OutcomesAdded.__slots__}
+    told = (
+        (~named, "record_id", "has no {}", "left out"),
+        (named & ~answered, "correct", "has {} = {}, which is neither yes nor no", "left out"),
+        (whole & timeless, "visible_at", "has {} = {}, which is no ISO 8601 time", "taken as visible from now on"),
+    )
+    called = {"visible_at": "visible_at", **names}
+    flaws = [_flaw(ref.uri, said[name], wrong, called[name], why, end) for wrong, name, why, end in told if wrong.any()]
+    return {"files": 1, "bad": int((~whole).sum()), **brought}, flaws
+
+
+def _table(uri: str, names: Mapping[str, str], limits: Limits) -> pd.DataFrame:
+    """Return the columns of a file under their roles; ``visible_at`` also where it is there without being mapped."""
+    if "visible_at" not in names:
+        with contextlib.suppress(DataError):
+            more = {**names, "visible_at": "visible_at"}
+            return read_table(uri, columns=list(more.values()), limits=limits).set_axis(list(more), axis=1)
+    return read_table(uri, columns=list(names.values()), limits=limits).set_axis(list(names), axis=1)
+
+
+def _flaw(uri: str, cells: pd.Series, wrong: pd.Series, column: str, why: str, end: str) -> str:
+    """Return a sentence on the first of the rows that are `wrong`, and how many there are."""
+    first = int(wrong.to_numpy().argmax())
+    cell = repr("" if pd.isna(cells.iloc[first]) else str(cells.iloc[first])[:_CELL])
+    n = int(wrong.sum())
+    return f"row {first + 1} of {uri} {why.format(column, cell)}; {n:,} such {'row is' if n == 1 else 'rows are'} {end}"
+
+
+def _times(texts: pd.Series) -> pd.Series:
+    """Return times; one that cannot be read is missing, and then the outcome counts as visible from its reading on."""
+    return pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")

@@ -1,0 +1,198 @@
+"""Measure a snapshot for the gate: load what the checks ask for, and let pure functions count and compare."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+
+from poison_guard.errors import DataError, SignalFailure, run_isolated
+from poison_guard.gate import measure as gate_measure
+from poison_guard.ingest import read_table
+from poison_guard.records import Examples
+from poison_guard.steps.examples import TrustedExamples, count_labels, load_examples, load_trusted_examples
+from poison_guard.steps.opening import Feed, torch_threads
+from poison_guard.store import accepted_frames
+from poison_guard.store.admissions import admitted_snapshots
+from poison_guard.store.gate_counts import audit_counts, backlog_counts, count_would_be_held, trusted_facts
+from poison_guard.store.models import champion
+from poison_guard.store.snapshots import Snapshot, load_snapshot
+
+__all__ = ["Measured", "measure", "read_predictions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """What the verdict follows from, and the hash of the candidate's predictions where one was judged."""
+
+    measurements: Mapping[str, Mapping[str, Any]]
+    candidate: str | None = None
+
+
+def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str | None = None) -> Measured:
+    """Return all measurements of a snapshot; one that crashes says so, and the verdict closes on it.
+
+    `DataError` where the candidate's file cannot be read at all.
+    """
+    admitted = _admitted(feed, snapshot)
+    with torch_threads(feed):
+        examples = load_examples(feed, snapshot, since=admitted[0] if admitted else None)
+        trusted = load_trusted_examples(feed)
+        anchor = count_labels(feed, admitted[-1]) if admitted else None
+        told: dict[str, Any] = _guarded_all(
+            lambda: gate_measure.measure_examples(
+                _unknown(examples, trusted), trusted.examples, anchor, feed.contract.gate
+            ),
+            ("label_neighbours", "triggers", "canary", "label_shift"),
+        )
+        told |= _guarded_all(
+            lambda: {"label_shift": gate_measure.label_shift(examples, trusted.examples, anchor)}, ("label_shift",)
+        )  # of the whole snapshot: a label whose other items are deferred lives on in the known ones
+    told |= _guarded_all(lambda: _sources(feed, examples), ("source_share", "new_cohort"))
+    told |= _guarded_all(lambda: {"trusted_set": _trusted(feed, examples, trusted, now)}, ("trusted_set",))
+    told |= _guarded_all(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
+    told |= _guarded_all(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
+    if candidate is None:
+        return Measured({**told, "candidate": gate_measure.no_candidate()})
+    given = read_predictions(candidate)
+    told |= _guarded_all(lambda: {"candidate": _candidate(feed, given, trusted)}, ("candidate",))
+    lines = "\n".join(sorted(f"{name}\t{label}" for name, label in given.itertuples(index=False)))
+    return Measured(told, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def read_predictions(path: str) -> pd.DataFrame:
+    """Return a candidate's predictions, ``example_id, label``; `DataError` where the file is not one row an example."""
+    given = read_table(path, columns=("example_id", "label"))
+    for name in ("example_id", "label"):
+        if given[name].isna().any():
+            row = int(given[name].isna().to_numpy().argmax()) + 1
+            raise DataError(f"row {row} of {path} has no {name}; give one row an example, with both columns")
+    twice = given["example_id"].duplicated()
+    if twice.any():
+        raise DataError(f"{path} predicts {given.loc[twice, 'example_id'].iloc[0]!r} twice; keep one row an example")
+    return given
+
+
+def _guarded_all(work: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the named measurements, or why none of them could be made."""
+    done = run_isolated(work)
+    return {key: {"error": str(done)} for key in names} if isinstance(done, SignalFailure) else done
+
+
+def _admitted(feed: Feed, snapshot: Snapshot) -> list[Snapshot]:
+    """Return the newest and the first snapshot admitted before this one that still stand; the first is the anchor."""
+    ids = [name for name in admitted_snapshots(feed.store, feed.contract.name) if name != snapshot.snapshot_id]
+
+    def first_standing(names: list[str]) -> list[Snapshot]:
+        found = (load_snapshot(feed.store, name) for name in names)
+        return list(islice((s for s in found if s.revoked_seq is None and s.seq <= snapshot.seq), 1))
+
+    return [*first_standing(ids), *first_standing(ids[::-1])]
+
+
+def _unknown(examples: Examples, trusted: TrustedExamples) -> Examples:
+    """Return the examples whose label nobody vouched for: an item that is trusted cannot tell of poison."""
+    pairs = ["example_id", "label"]
+    known = pd.MultiIndex.from_frame(trusted.examples.frame[pairs])
+    return examples.take(~pd.MultiIndex.from_frame(examples.frame[pairs]).isin(known))
+
+
+def _labels(examples: Examples) -> dict[str, int]:
+    return {str(label): int(n) for label, n in examples.frame["label"].value_counts().items()}
+
+
+def _sources(feed: Feed, examples: Examples) -> dict[str, Any]:
+    """Count what rests on each source: its accepted records, or its votes for the labels that were adopted."""
+    contract = feed.contract
+    if not contract.has("source_id"):
+        return {"source_share": gate_measure.no_sources(), "new_cohort": gate_measure.no_sources()}
+    label_of = examples.frame.set_index("example_id")["label"]
+    parts = [
+        _spoken(frame, label_of, contract.vote, contract.gate.new_days)
+        for frame in accepted_frames(feed.store, contract.name)
+    ]
+    told = pd.concat(parts).groupby(level=0).sum() if parts else pd.DataFrame({"n": [], "young": [], "unknown": []})
+    counts = {name: {str(k): int(v) for k, v in told[name].items() if v} for name in ("n", "young")}
+    cohort = gate_measure.new_cohort(counts["n"], counts["young"], unknown=int(told["unknown"].sum()))
+    return {"source_share": gate_measure.source_share(counts["n"]), "new_cohort": cohort}
+
+
+def _spoken(frame: pd.DataFrame, label_of: pd.Series, vote: str | None, new_days: int) -> pd.DataFrame:
+    """Return ``n, young, unknown`` by source: its records that count, and those made while its account was new."""
+    if vote:
+        counts = frame["item_id"].map(label_of) == _as_labelled(frame, label_of, vote)
+    else:
+        counts = frame["record_id"].isin(label_of.index)
+    told = frame[counts & frame["source_id"].notna()]
+    age = pd.Series(pd.NaT, index=told.index, dtype="timedelta64[us]")
+    if "source_since" in told:
+        seen = told["observed_at"].fillna(told["received_at"]) if "observed_at" in told else told["received_at"]
+        age = seen - told["source_since"]
+    young = age < pd.Timedelta(days=new_days)
+    rows = pd.DataFrame({"n": 1, "young": young.astype(int), "unknown": age.isna().astype(int)}, index=told.index)
+    return rows.groupby(told["source_id"].astype("str")).sum()
+
+
+def _as_labelled(frame: pd.DataFrame, label_of: pd.Series, vote: str) -> pd.Series:
+    """Return the votes as text; free text that says nearly what its item's label says, as the label."""
+    from poison_guard.signals.sources import canonicalise, cluster_answers
+
+    said = frame[["item_id", "source_id"]].assign(answer=frame[vote].astype("str")).dropna()
+    labels = label_of.rename_axis("item_id").rename("answer").reset_index()
+    return canonicalise(said, cluster_answers(said, controls=labels))["answer"].reindex(frame.index)
+
+
+def _trusted(feed: Feed, examples: Examples, trusted: TrustedExamples, now: dt.datetime) -> dict[str, Any]:
+    facts = trusted_facts(feed.store, feed.contract.name)
+    age = None if facts["last_added"] is None else (now - facts["last_added"]).days
+    return gate_measure.trusted_set(
+        _labels(trusted.examples), _labels(examples), age_days=age, seen_before=facts["seen_before"]
+    )
+
+
+def _people(feed: Feed, n: int, now: dt.datetime) -> dict[str, Any]:
+    contract = feed.contract
+    since = now - dt.timedelta(days=contract.gate.trusted_days)  # as old as what people vouched for may be
+    audited = audit_counts(feed.store, contract.name, since=since)
+    waits = backlog_counts(feed.store, contract.name, now=now, expire_days=contract.policy.expire_days)
+    return {
+        "audits": gate_measure.audits(n=audited["decided"], wrong=audited["wrong"]),
+        "backlog": gate_measure.backlog(
+            n=n, deferred=waits["deferred"], expired=waits["expired"], waiting=waits["open"]
+        ),
+    }
+
+
+def _observed(feed: Feed, snapshot: Snapshot) -> dict[str, Any]:
+    counts = count_would_be_held(feed.store, feed.contract.name, seq=snapshot.seq)
+    return gate_measure.observed(n=counts["accepted"], passed=counts["passed"])
+
+
+def _candidate(feed: Feed, given: pd.DataFrame, trusted: TrustedExamples) -> dict[str, Any]:
+    """Compare a candidate's predictions with the champion's, or with those of a model of trusted examples alone."""
+    held = trusted.held_out()
+    against, baseline = _baseline(feed, trusted, held)
+    predictions = dict(zip(given["example_id"], given["label"].astype("str"), strict=True))
+    return gate_measure.candidate(held.frame, predictions, baseline, against=against)
+
+
+def _baseline(feed: Feed, trusted: TrustedExamples, held: Examples) -> tuple[str, dict[str, str]]:
+    """Return whom a candidate is compared with, and what that one predicts of the held-out examples."""
+    from poison_guard.gate.embeddings import fit_representation
+    from poison_guard.gate.measure import trusted_only
+
+    best = champion(feed.store, feed.contract.name)
+    known = dict(best.metrics.get("predictions") or {}) if best is not None else {}
+    ids = held.frame["example_id"].tolist()
+    if known and all(name in known for name in ids):
+        return "champion", {name: str(known[name]) for name in ids}
+    reference = trusted.examples.take(trusted.split == "reference")
+    fitted = fit_representation(reference)
+    labels = reference.frame["label"].to_numpy(object)
+    told = trusted_only(fitted.vectors(reference), labels, fitted.vectors(held))
+    return "trusted-only", dict(zip(ids, map(str, told), strict=True))

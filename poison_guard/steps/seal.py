@@ -1,0 +1,213 @@
+"""Seal a snapshot: the accepted records and adopted labels as of now, in parts that are written once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from poison_guard.errors import DataError, StaleStateError
+from poison_guard.pipeline.relabel import settle_labels
+from poison_guard.steps.examples import Content, content_of, load_item_content, record_content
+from poison_guard.steps.opening import Feed, load_controls
+from poison_guard.store import audit, load_sources
+from poison_guard.store.membership import (
+    accepted_votes,
+    find_changes,
+    first_votes,
+    held_votes,
+    item_members,
+    record_members,
+)
+from poison_guard.store.reading import load_payloads
+from poison_guard.store.snapshots import Part, Snapshot, last_snapshot
+from poison_guard.store.snapshots import seal as store_seal
+
+__all__ = ["NothingToSealError", "Sealed", "seal"]
+
+
+_ATTEMPTS = 5
+
+
+class NothingToSealError(DataError):
+    """No record is accepted, or no item has a label, yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A snapshot, and whether this call made it."""
+
+    snapshot: Snapshot
+    new: bool
+
+
+def seal(feed: Feed) -> Sealed:
+    """Seal what is accepted now; the last snapshot again where nothing has changed since.
+
+    Only parts whose members may have changed are looked at again. Raises `NothingToSealError` for nothing accepted,
+    `StaleStateError` when runs or reviews keep being committed meanwhile.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _seal(feed)
+        except StaleStateError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _seal(feed: Feed) -> Sealed:
+    store, contract = feed.store, feed.contract
+    before = last_snapshot(store, contract.name)
+    with store.read() as conn:
+        seq = audit.head(conn)
+    content = content_of(contract)
+    items, mark = _items_file(feed, content)
+    same_items = before is not None and before.counts.get("items_file", 0) == mark
+    changed = find_changes(store, contract, since=before.seq if before and same_items else 0, seq=seq)
+    labels = _settled(feed, changed.items, seq)
+    kept = {part.home: part for part in before.parts} if before else {}
+    lost = [part.home for part in kept.values() if not store.lake.exists(part.path)]  # written again, if it can be
+    homes = sorted({*changed.homes, *lost})
+    examples = _examples(feed, homes, seq, labels, items)
+    parts = [part for home, part in kept.items() if home not in set(homes)]
+    for home, frame in examples.groupby("home", sort=True):
+        parts.append(_part(feed, int(home), frame.drop(columns="home"), kept.get(int(home))))
+    parts.sort(key=lambda part: part.home)
+    if not parts:
+        raise NothingToSealError(f"nothing of {contract.name} is accepted with a label yet: nothing to seal")
+    counts = {"examples": sum(part.rows for part in parts), "parts": len(parts), "items_file": mark}
+    sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts)
+    return Sealed(sealed, new=before is None or sealed.snapshot_id != before.snapshot_id)
+
+
+def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
+    """Return new label rows of the items whose records people moved since their label was last decided."""
+    if not len(item_ids):
+        columns = {"item_id": "str", "label": "str", "probability": float, "adopted": bool, "why": "str"}
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    store, contract = feed.store, feed.contract
+    yes, no = (load(store, contract.name, item_ids, seq=seq) for load in (accepted_votes, held_votes))
+    ledger = load_sources(store, contract, version=seq)
+    around = first_votes(store, contract.name, seq=seq)
+    return settle_labels(_with_ages(feed, yes), no, ledger, load_controls(contract, feed.settings), contract, around)
+
+
+def _with_ages(feed: Feed, votes: pd.DataFrame) -> pd.DataFrame:
+    """Return votes with the age of their source where the store kept none (it did not always): from their payload."""
+    unknown = votes.loc[votes["source_since"].isna(), "record_id"]
+    if unknown.empty or not feed.contract.has("source_since"):
+        return votes
+    payload = load_payloads(feed.store, feed.contract.name, unknown.tolist()).set_index("record_id")
+    if "source_since" not in payload:
+        return votes
+    return votes.assign(source_since=votes["source_since"].fillna(votes["record_id"].map(payload["source_since"])))
+
+
+def _items_file(feed: Feed, content: Content) -> tuple[pd.DataFrame | None, int]:
+    """Return the items' file and a number that names its content (0: none): when it changes, all is looked at again."""
+    if not (feed.contract.vote and content.of_items):
+        return None, 0
+    items = load_item_content(feed.contract, feed.settings, content)
+    digest = hashlib.sha256("\n".join(sorted(_row_digests(items))).encode()).hexdigest()
+    return items, int(digest[:12], 16)
+
+
+def _examples(
+    feed: Feed, homes: Sequence[int], seq: int, labels: pd.DataFrame, items: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Return ``example_id, label, slice, home, digest`` and the content columns of all examples of some homes.
+
+    An item that the items' file does not describe yet is left out until it does.
+    """
+    name, content = feed.contract.name, content_of(feed.contract)
+    if not feed.contract.vote:
+        return _record_examples(feed, record_members(feed.store, name, homes=homes, seq=seq), content)
+    members = item_members(feed.store, name, homes=homes, seq=seq, items=labels)
+    if members.empty:
+        return pd.DataFrame({"example_id": [], "label": [], "slice": [], "home": [], "digest": []})
+    if items is not None:
+        shown = items.assign(slice="")
+    else:
+        shown = _content_of_votes(feed, members["item_id"].tolist(), content, seq)
+    columns = [column for column in shown.columns if column not in ("item_id", "slice")]
+    frame = members[["item_id", "label", "home"]].merge(shown, on="item_id", how="inner")
+    frame = frame.rename(columns={"item_id": "example_id"}).sort_values("example_id", ignore_index=True)
+    return frame.assign(digest=_row_digests(frame[["label", "slice", *columns]]))
+
+
+def _record_examples(feed: Feed, members: pd.DataFrame, content: Content) -> pd.DataFrame:
+    payload = load_payloads(feed.store, feed.contract.name, members["record_id"].tolist())
+    frame = members.merge(payload.drop(columns="content_hash"), on="record_id", how="inner")
+    frame = frame.sort_values("record_id", ignore_index=True)
+    label = next((role for role in ("label", "answer", "rating") if role in frame), None)
+    shown = pd.DataFrame(
+        {
+            "example_id": frame["record_id"],
+            "label": frame[label] if label else pd.Series("", index=frame.index, dtype="str"),
+            "slice": _slices(frame),
+            "home": frame["home"],
+            "digest": frame["content_hash"],
+        }
+    )
+    whole = pd.concat([shown, record_content(frame, content)], axis=1)
+    return whole[whole["label"].notna()].reset_index(drop=True).astype({"label": "str"})
+
+
+def _content_of_votes(feed: Feed, item_ids: Sequence[str], content: Content, seq: int) -> pd.DataFrame:
+    """Return ``item_id, slice`` and the content that accepted records carry; items they show differently drop out."""
+    votes = accepted_votes(feed.store, feed.contract.name, item_ids, seq=seq)
+    payload = load_payloads(feed.store, feed.contract.name, votes["record_id"].tolist())
+    payload = payload.sort_values("record_id", ignore_index=True)
+    shown = pd.concat([payload[["item_id"]], record_content(payload, content)], axis=1)
+    distinct = shown.assign(slice=_slices(payload)).drop_duplicates(["item_id", *content.columns])
+    return distinct[~distinct["item_id"].duplicated(keep=False)].reset_index(drop=True)
+
+
+def _part(feed: Feed, home: int, frame: pd.DataFrame, kept: Part | None) -> Part:
+    """Return the part of one home, written unless it is the one that was `kept`."""
+    digest = _digest(frame)
+    if kept is not None and kept.members == digest and feed.store.lake.exists(kept.path):
+        return kept
+    shown = _with_lists(frame.drop(columns="digest").reset_index(drop=True))
+    file = feed.store.lake.add_frame(shown, f"snapshots/{feed.contract.name}")
+    return Part(home, file.path, file.sha256, file.size, file.rows, digest)
+
+
+def _with_lists(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with cells that are lists (pixels) as Arrow lists, so that Parquet keeps their numbers."""
+    for name in frame.columns:
+        if (
+            frame[name].dtype == object
+            and len(frame)
+            and hasattr(frame[name].iloc[0], "__len__")
+            and not isinstance(frame[name].iloc[0], str)
+        ):
+            cells = pa.array([np.asarray(cell).tolist() for cell in frame[name]])
+            frame = frame.assign(**{name: pd.Series(pd.arrays.ArrowExtensionArray(cells), index=frame.index)})
+    return frame
+
+
+def _slices(payload: pd.DataFrame) -> pd.Series:
+    if "group" not in payload:
+        return pd.Series("", index=payload.index, dtype="str")
+    return payload["group"].fillna("").astype("str")
+
+
+def _row_digests(frame: pd.DataFrame) -> list[str]:
+    rows = frame.astype(object).itertuples(index=False, name=None)
+    return [hashlib.blake2b(repr([_plain(cell) for cell in row]).encode(), digest_size=16).hexdigest() for row in rows]
+
+
+def _plain(cell: object) -> object:
+    return cell.tolist() if hasattr(cell, "tolist") else cell
+
+
+def _digest(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 over the sorted lines ``example_id, digest``."""
+    lines = sorted(f"{name}\t{digest}" for name, digest in zip(frame["example_id"], frame["digest"], strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,325 @@
+"""Write what people decide, and undo it: every decision is one event with a name and a reason.
+
+Undoing restores status, verdicts, ledger, queue and schema, and is an event that can be undone itself.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard.errors import BusyError, NotFoundError, UsageError
+from poison_guard.records import Place
+from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, state, status, tables
+from poison_guard.store.bulk import bounded_key, from_json, to_json
+from poison_guard.store.engine import Store
+
+__all__ = [
+    "WAITING",
+    "ReviewDecision",
+    "Undone",
+    "append_review",
+    "apply_decision",
+    "list_reviews",
+    "revoke_stale_snapshots",
+    "set_blocked",
+    "undo",
+]
+
+
+WAITING = (Place.QUARANTINED.value, Place.RECALLED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewDecision:
+    """What one person decides about a frozen set of records."""
+
+    feed: str
+    namespace: str
+    verb: str
+    by: str
+    reason: str
+    at: dt.datetime
+    record_ids: tuple[str, ...]
+    place: Place
+    """Where they go."""
+    allowed: tuple[Place, ...]
+    """Where they may come from."""
+    verdict: int | None
+    """1: was right, -1: was wrong, None: says nothing about their sources."""
+    selector: Mapping[str, Any]
+    """How the set was chosen, as it was asked for."""
+    token: str | None = None
+    """Lease under which it was decided; None: the name alone counts."""
+    as_one: bool = False
+    """Whether they were looked at as one: a source then earns no more than one right answer, however many it sent."""
+
+
+def apply_decision(store: Store, decision: ReviewDecision) -> int:
+    """Carry out a decision in one transaction and return its sequence number.
+
+    Compare-and-set: `BusyError` when any of the records moved, or is on lease to somebody else; then none is touched.
+    Snapshots that hold records which are not accepted any more are revoked with them.
+    """
+    d = decision
+    with store.write() as conn:
+        seq = chain.next_seq(conn)
+        rows = status.find_status(conn, d.feed, d.record_ids).sort_values("record_id", ignore_index=True)
+        _check_movable(rows, d, quarantine.open_ids(conn, d.feed, d.record_ids))
+        _check_leases(conn, d)
+        verdict = rows["verdict"] if d.verdict is None else d.verdict
+        status.move_records(conn, d.feed, rows.assign(to_place=d.place.value, to_verdict=verdict), seq=seq)
+        _note_verdicts(conn, d, rows, seq=seq)
+        _update_queue(conn, d.feed, rows.assign(place=d.place.value), seq=seq, at=d.at)
+        if d.verb == "release":
+            _accept_schema(conn, d.feed, rows["record_id"].tolist(), seq=seq)
+        append_review(conn, store.key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=d.selector)
+        revoke_stale_snapshots(
+            conn, store.key, d.feed, rows.assign(to_place=d.place.value), f"{d.verb}: {d.reason}", d.by, d.at
+        )
+    return seq
+
+
+def set_blocked(
+    store: Store, *, feed: str, namespace: str, source_id: str, by: str, reason: str, at: dt.datetime, blocked: bool
+) -> int:
+    """Block a source, or let it speak again, and return the event's number; `UsageError` when that is so already."""
+    with store.write() as conn:
+        seq = chain.next_seq(conn)
+        now = ground_truth.ledger_sums(conn, namespace, source_ids=[bounded_key(source_id)])
+        is_blocked = bool(now["blocked"].any())
+        if is_blocked == blocked:
+            raise UsageError(f"source {source_id!r} is {'blocked already' if blocked else 'not blocked'}")
+        delta = pd.DataFrame({"source_id": [source_id], "first_seen": [at], "blocked": [1 if blocked else -1]})
+        ground_truth.add_ledger_deltas(conn, _with_utc_times(delta), namespace=namespace, feed=feed, seq=seq)
+        verb = "block" if blocked else "unblock"
+        return append_review(conn, store.key, feed, verb, by, reason, at, n=1, selector={"source_id": source_id})
+
+
+def list_reviews(store: Store, feed: str, *, limit: int = 50) -> pd.DataFrame:
+    """Return what people decided, last first: ``seq, verb, actor, reason, at, n, selector, undoes, undone_by``."""
+    query = (
+        sa.select(tables.reviews)
+        .where(tables.reviews.c.feed == feed)
+        .order_by(tables.reviews.c.seq.desc())
+        .limit(limit)
+    )
+    with store.read() as conn:
+        frame = bulk.fetch_frame(conn, query)
+    return frame.assign(selector=[from_json(text) for text in frame["selector"]])
+
+
+def _check_movable(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str]) -> None:
+    """Refuse what is unknown, unreadable or settled; a record may stay where it is only while the queue asks."""
+    if len(rows) < len(set(d.record_ids)):
+        missing = sorted(set(d.record_ids) - set(rows["record_id"]))
+        raise NotFoundError(f"there is no record {missing[0]!r} in {d.feed}")
+    settled = (rows["place"] == d.place.value) & ~rows["record_id"].isin(waiting)
+    stuck = rows[settled | ~rows["place"].isin([place.value for place in d.allowed])]
+    if len(stuck):
+        first = stuck.iloc[0]
+        raise BusyError(
+            f"{len(stuck)} of {len(rows)} records cannot be moved by {d.verb}: {first['record_id']!r} is already "
+            f"{first['place']}; list them again"
+        )
+    if d.place is Place.ACCEPTED and not rows["readable"].all():
+        first = rows.loc[~rows["readable"], "record_id"].iloc[0]
+        raise UsageError(
+            f"{first!r} is a row that could not be read, so there is nothing to release; reject it instead"
+        )
+
+
+def _check_leases(conn: sa.Connection, d: ReviewDecision) -> None:
+    count, holder = quarantine.held_by_others(conn, d.feed, d.record_ids, by=d.by, token=d.token, at=d.at)
+    if count:
+        raise BusyError(
+            f"{count} of {len(d.record_ids)} records are being reviewed by {holder}; wait or leave them out"
+        )
+
+
+def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, *, seq: int) -> None:
+    """Let the ledger know what the verdicts say about the sources; a changed verdict takes the old one back."""
+    spoken = rows[rows["source_id"].notna()]
+    if d.verdict is None or spoken.empty:
+        return
+    said = spoken.assign(given_at=ground_truth.given_at(spoken), verdict=d.verdict)
+    if d.as_one and d.verdict > 0:
+        first = said.sort_values(["given_at", "record_id"]).drop_duplicates("source_id").index
+        said = said.assign(verdict=said["verdict"].where(said.index.isin(first), 0))
+    said = said[["record_id", "source_id", "given_at", "verdict"]]
+    ground_truth.note_verdicts(
+        conn, said, feed=d.feed, namespace=d.namespace, kind=ground_truth.REVIEW, seq=seq, at=d.at
+    )
+
+
+def _with_utc_times(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(first_seen=pd.to_datetime(frame["first_seen"], utc=True).astype("datetime64[us, UTC]"))
+
+
+def _update_queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int, at: dt.datetime) -> None:
+    """Close the entries of records that were decided; open one for those that now wait."""
+    waits = rows["place"].isin(WAITING)
+    quarantine.close_entries(conn, feed, rows.loc[~waits, "record_id"].tolist(), seq=seq)
+    if waits.any():
+        recalled = rows[waits].assign(kind=quarantine.RECALLED)[["record_id", "kind", "risk"]]
+        quarantine.open_entries(conn, feed, recalled, seq=seq, at=at)
+
+
+def append_review(
+    conn: sa.Connection,
+    key: bytes,
+    feed: str,
+    verb: str,
+    by: str,
+    reason: str,
+    at: dt.datetime,
+    *,
+    n: int,
+    selector: Mapping[str, Any],
+    undoes: int | None = None,
+) -> int:
+    """Seal the event of a decision and keep who made it and why."""
+    body = {
+        "n": n,
+        "reason": chain.keyed_hash(key, reason),
+        "selector": chain.keyed_hash(key, to_json(selector)),
+        "undoes": undoes,
+    }
+    seq = chain.append_with_digests(conn, key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=by)
+    row = {"seq": seq, "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": n}
+    conn.execute(sa.insert(tables.reviews), [{**row, "selector": to_json(selector), "undoes": undoes}])
+    return seq
+
+
+def revoke_stale_snapshots(
+    conn: sa.Connection, key: bytes, feed: str, rows: pd.DataFrame, why: str, by: str, at: dt.datetime
+) -> None:
+    """Take back the snapshots that hold records which are not accepted any more; the event follows the decision's."""
+    accepted = Place.ACCEPTED.value
+    lost = rows.loc[(rows["place"] == accepted) & (rows["to_place"] != accepted), "record_id"]
+    if len(lost):
+        snapshots.revoke_holding(conn, key, feed, lost, by=by, why=why, at=at)
+
+
+def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
+    """Take over the payload schema of released records that were held because of it."""
+    c = tables.evidence.c
+    query = sa.select(c.run_id).where(c.feed == feed, c.code == "schema_drift")
+    held = bulk.select_many(conn, query, c.record_id, record_ids)
+    if held.empty:
+        return
+    run_id = held["run_id"].max()
+    body = conn.execute(sa.select(tables.runs.c.schema).where(tables.runs.c.run_id == run_id)).scalar_one()
+    conn.execute(sa.insert(tables.schemas), [{"feed": feed, "seq": seq, "run_id": run_id, "body": body}])
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What `undo` did."""
+
+    seq: int
+    """Number of the event; undoing that one restores the decision."""
+    record_ids: tuple[str, ...]
+    places: Mapping[str, int]
+    """How many of the records came from where."""
+
+
+def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.datetime) -> Undone:
+    """Put everything an event changed back as it was; only revoked snapshots stay revoked.
+
+    `UsageError` when the event was undone already, or its records were decided again since. Snapshots that hold records
+    which are not accepted any more are revoked with them.
+    """
+    with store.write() as conn:
+        new = chain.next_seq(conn)
+        event = _find_undoable(conn, feed, seq)
+        moved = _moves_of(conn, feed, seq)
+        void = {other for other in _void_events(conn, feed) if other > seq}
+        _check_not_moved_since(conn, feed, moved, seq, void)
+        rows = status.find_status(conn, feed, moved["record_id"]).sort_values("record_id", ignore_index=True)
+        back = {"to_place": moved["from_place"].to_numpy(), "to_verdict": moved["from_verdict"].to_numpy()}
+        if len(rows):
+            status.move_records(conn, feed, rows.assign(**back), seq=new)
+            _restore_queue(conn, feed, rows.assign(place=back["to_place"]), old={seq, *void}, seq=new)
+        _negate_blocks(conn, seq, new=new)
+        ground_truth.retract_verdicts(conn, feed, seq, seq=new, at=at)
+        _restore_schema(conn, feed, seq, new=new)
+        c = tables.reviews.c
+        conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
+        selector = {"event": seq, "verb": event.verb}
+        append_review(conn, store.key, feed, "undo", by, reason, at, n=len(rows), selector=selector, undoes=seq)
+        revoke_stale_snapshots(conn, store.key, feed, rows.assign(to_place=back["to_place"]), f"undo: {reason}", by, at)
+    counts = {str(place): int(n) for place, n in rows["place"].value_counts().items()}
+    return Undone(new, tuple(rows["record_id"]), counts)
+
+
+def _restore_queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, old: set[int], seq: int) -> None:
+    """Give records the queue entries they had before the events `old`."""
+    ids = rows["record_id"].tolist()
+    closed = quarantine.decided_by(conn, feed, ids, seqs=old)
+    waits = rows["place"].isin(WAITING)
+    again = set(rows.loc[waits, "record_id"]) | closed
+    quarantine.close_entries(conn, feed, [name for name in ids if name not in again], seq=seq)
+    quarantine.reopen(conn, feed, sorted(again), seq=seq)
+
+
+def _find_undoable(conn: sa.Connection, feed: str, seq: int) -> Any:
+    c = tables.reviews.c
+    event = conn.execute(sa.select(tables.reviews).where(c.feed == feed, c.seq == seq)).first()
+    if event is None:
+        raise NotFoundError(f"there is no decision {seq} in {feed}; `poison-guard review list --decided` shows them")
+    if event.undone_by is not None:
+        raise UsageError(f"decision {seq} was undone already, by {event.undone_by}")
+    if event.verb == "trust":
+        raise UsageError(f"decision {seq} added to the trusted set, which only grows; it cannot be undone")
+    return event
+
+
+def _moves_of(conn: sa.Connection, feed: str, seq: int) -> pd.DataFrame:
+    c = tables.moves.c
+    query = (
+        sa.select(c.record_id, c.from_place, c.from_verdict).where(c.feed == feed, c.seq == seq).order_by(c.record_id)
+    )
+    return bulk.fetch_frame(conn, query)
+
+
+def _check_not_moved_since(conn: sa.Connection, feed: str, moved: pd.DataFrame, seq: int, void: set[int]) -> None:
+    c = tables.moves.c
+    query = sa.select(c.record_id, c.seq).where(c.feed == feed, c.seq > seq)
+    later = bulk.select_many(conn, query, c.record_id, moved["record_id"])
+    later = later[~later["seq"].isin(void)]
+    if len(later):
+        raise UsageError(
+            f"{later['record_id'].nunique()} records of decision {seq} were decided again since, last by "
+            f"{int(later['seq'].max())}; undo that first"
+        )
+
+
+def _void_events(conn: sa.Connection, feed: str) -> set[int]:
+    """Return the events without effect: decisions that were undone, and what undid them."""
+    c = tables.reviews.c
+    query = sa.select(c.seq, c.undoes).where(c.feed == feed, c.undoes.is_not(None)).order_by(c.seq.desc())
+    found: set[int] = set()
+    for seq, undoes in conn.execute(query):
+        if seq not in found:  # an undo that was undone itself: what it undid holds again
+            found |= {int(seq), int(undoes)}
+    return found
+
+
+def _negate_blocks(conn: sa.Connection, seq: int, *, new: int) -> None:
+    c = tables.ledger.c
+    rows = bulk.fetch_frame(conn, sa.select(tables.ledger).where(c.seq == seq, c.blocked != 0))
+    bulk.insert_frame(conn, tables.ledger, rows.assign(seq=new, **{n: -rows[n] for n in tables.LEDGER_COUNTS}))
+
+
+def _restore_schema(conn: sa.Connection, feed: str, seq: int, *, new: int) -> None:
+    c = tables.schemas.c
+    if conn.execute(sa.select(sa.func.max(c.seq)).where(c.feed == feed)).scalar() != seq:
+        return
+    body = to_json(state.load_schema(conn, feed, seq - 1), bounded=False)
+    conn.execute(sa.insert(tables.schemas), [{"feed": feed, "seq": new, "run_id": None, "body": body}])

@@ -1,0 +1,167 @@
+"""The status of records, now and as of an earlier version: every change is an appended move.
+
+A run that finds a late campaign takes accepted records back here, in its own transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+
+import pandas as pd
+import sqlalchemy as sa
+
+from poison_guard.errors import BusyError
+from poison_guard.records import Action, Decided, Place
+from poison_guard.store import bulk, quarantine, tables
+from poison_guard.store.bulk import bounded_keys, to_json
+
+__all__ = ["find_status", "mark_late", "move_records", "recall_late", "status_as_of"]
+
+
+_STATUS_COLUMNS = (
+    "record_id",
+    "content_hash",
+    "place",
+    "action",
+    "verdict",
+    "file_id",
+    "seq",
+    "source_id",
+    "risk",
+    "readable",
+    "observed_at",
+    "received_at",
+)
+
+
+def find_status(conn: sa.Connection, feed: str, record_ids: Iterable[str]) -> pd.DataFrame:
+    """Return where the given records are now: ``record_id, content_hash, place, verdict, file_id, seq, …``."""
+    c = tables.records.c
+    query = sa.select(*(c[name] for name in _STATUS_COLUMNS)).where(c.feed == feed)
+    return bulk.select_many(conn, query, c.record_id, record_ids)
+
+
+def status_as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: int) -> pd.DataFrame:
+    """Return `rows` (``record_id, seq, place, content_hash``, perhaps ``verdict``) as of `version`, no later ones."""
+    c = tables.moves.c
+    first = (
+        sa.select(c.record_id, sa.func.min(c.seq).label("seq"))
+        .where(c.feed == feed, c.seq > version)
+        .group_by(c.record_id)
+        .subquery()
+    )
+    query = sa.select(c.record_id, c.from_place, c.from_hash, c.from_verdict).where(
+        c.feed == feed, c.record_id == first.c.record_id, c.seq == first.c.seq
+    )
+    rows = rows[rows["seq"] <= version]
+    later = bulk.fetch_frame(conn, query).set_index("record_id")
+    if later.empty or rows.empty:
+        return rows
+    before = later.reindex(rows["record_id"])
+    place = before["from_place"].set_axis(rows.index)
+    content = before["from_hash"].set_axis(rows.index)
+    if "verdict" in rows.columns:
+        said = before["from_verdict"].set_axis(rows.index).fillna(rows["verdict"])
+        rows = rows.assign(verdict=said.astype("int64"))
+    return rows.assign(place=place.fillna(rows["place"]), content_hash=content.fillna(rows["content_hash"]))
+
+
+def move_records(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> None:
+    """Move records: `rows` is from `find_status`, with ``to_place`` and ``to_verdict`` added.
+
+    Compare-and-set: `BusyError` when one of them is no longer where it was found, and the transaction must end.
+    """
+    c = tables.records.c
+    changed = 0
+    for (before, old, place, verdict), part in rows.groupby(["place", "verdict", "to_place", "to_verdict"]):
+        ids = part["record_id"].tolist()
+        for start in range(0, len(ids), 50_000):
+            some = bulk.is_one_of(conn, c.record_id, ids[start : start + 50_000])
+            done = conn.execute(
+                sa.update(tables.records)
+                .where(c.feed == feed, c.place == before, c.verdict == int(old), some)
+                .values(place=Place(place).value, verdict=int(verdict))
+            )
+            changed += done.rowcount
+    if changed != len(rows):
+        raise BusyError(
+            f"{len(rows) - changed} of {len(rows)} records were decided by someone else meanwhile; list them again"
+        )
+    names = {"place": "from_place", "content_hash": "from_hash", "file_id": "from_file", "verdict": "from_verdict"}
+    bulk.insert_frame(conn, tables.moves, rows.drop(columns="seq").rename(columns=names).assign(feed=feed, seq=seq))
+
+
+_RECALL_RISK = 0.97  # of a record whose campaign has no record in this batch to take the risk from
+
+
+def recall_late(
+    conn: sa.Connection, feed: str, run_id: str, decided: Decided, *, seq: int, at: dt.datetime
+) -> pd.DataFrame:
+    """Move the accepted records of ``decided.recalls`` to recalled, into the queue; return ``record_id, campaign_id``.
+
+    Left where they are: records moved since the run looked, those that came with this very run, and those that a
+    reviewer released or confirmed; a person's word stands. So the same recall again changes nothing.
+    """
+    rows = _recallable(conn, feed, decided, seq=seq)
+    if rows.empty:
+        return rows[["record_id", "campaign_id"]]
+    move_records(conn, feed, rows.assign(to_place=Place.RECALLED.value, to_verdict=rows["verdict"]), seq=seq)
+    _mark_recalled(conn, feed, rows)
+    _write_recall_evidence(conn, feed, run_id, rows, decided)
+    entries = rows.assign(kind=quarantine.RECALLED)[["record_id", "kind", "risk"]]
+    quarantine.open_entries(conn, feed, entries, seq=seq, at=at)
+    return rows[["record_id", "campaign_id"]].reset_index(drop=True)
+
+
+def mark_late(conn: sa.Connection, feed: str, run_id: str, decided: Decided, *, seq: int) -> None:
+    """Note on the accepted records of ``decided.recalls`` that they would be held now, and leave them where they are.
+
+    For a feed that only observes: they count among what it let pass. Those noted before are not noted again.
+    """
+    rows = _recallable(conn, feed, decided, seq=seq)
+    rows = rows[rows["action"] == Action.ACCEPT.value]
+    if len(rows):
+        _mark_recalled(conn, feed, rows)
+        _write_recall_evidence(conn, feed, run_id, rows, decided)
+
+
+def _recallable(conn: sa.Connection, feed: str, decided: Decided, *, seq: int) -> pd.DataFrame:
+    """Return the records that may be taken back, with the campaign and risk they get."""
+    asked = decided.recalls.assign(record_id=bounded_keys(decided.recalls["record_id"])).drop_duplicates("record_id")
+    rows = find_status(conn, feed, asked["record_id"])
+    stand = (rows["place"] == Place.ACCEPTED.value) & (rows["verdict"] <= 0) & (rows["seq"] < seq)
+    rows = rows[stand].sort_values("record_id")
+    rows = rows.assign(campaign_id=rows["record_id"].map(asked.set_index("record_id")["campaign_id"]))
+    worst = decided.decisions.groupby("campaign_id")["risk"].max()
+    return rows.assign(risk=rows["campaign_id"].map(worst).fillna(_RECALL_RISK).clip(lower=rows["risk"]))
+
+
+def _mark_recalled(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> None:
+    """Write decision, campaign and risk on the records, so that reviewers see them as one with the rest."""
+    c = tables.records.c
+    statement = (
+        sa.update(tables.records)
+        .where(c.feed == feed, c.record_id == sa.bindparam("which"))
+        .values(action=Action.QUARANTINE.value, campaign_id=sa.bindparam("new_group"), risk=sa.bindparam("new_risk"))
+    )
+    values = zip(rows["record_id"], rows["campaign_id"], rows["risk"], strict=True)
+    conn.execute(statement, [{"which": name, "new_group": group, "new_risk": risk} for name, group, risk in values])
+
+
+def _write_recall_evidence(conn: sa.Connection, feed: str, run_id: str, rows: pd.DataFrame, decided: Decided) -> None:
+    """Write why, as evidence of the run that took them back."""
+    found = {campaign.campaign_id: campaign for campaign in decided.campaigns}
+    told = rows[rows["campaign_id"].isin(found)]
+    campaigns = [found[name] for name in told["campaign_id"]]
+    evidence = {
+        "feed": feed,
+        "run_id": run_id,
+        "record_id": told["record_id"],
+        "signal": "campaign",
+        "level": "campaign",
+        "p": [campaign.p for campaign in campaigns],
+        "code": [campaign.reason.code for campaign in campaigns],
+        "args": [to_json(campaign.reason.args) for campaign in campaigns],
+    }
+    bulk.insert_frame(conn, tables.evidence, pd.DataFrame(evidence))

@@ -1,0 +1,336 @@
+"""The second half through `Guard`: seal, gate, approve, retrain, recall, roll back, on a small telemetry feed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poison_guard import Guard
+from poison_guard.errors import ClosedError, DataError, TamperError, UsageError
+from poison_guard.gate.verify import verify_manifest
+from poison_guard.steps.facing import retrain
+from poison_guard.steps.gate import approve, judged_before
+from poison_guard.steps.opening import open_feed
+from poison_guard.steps.review import recall, reject, release
+from poison_guard.store import accepted_frames, find_records
+
+CONTRACT = """
+name = "pages"
+kind = "telemetry"
+[data]
+path = "inbox/*.csv"
+[columns]
+record_id = "id"
+source_id = "user"
+label = "kind"
+observed_at = "at"
+source_since = "since"
+features = ["a", "b", "c", "d"]
+[retrain]
+model = "tabular-mlp"
+epochs = 4
+"""
+NOW = pd.Timestamp.now("UTC").floor("s")
+
+
+def sessions(n: int, seed: int, *, prefix: str = "r", flip: float = 0.0) -> pd.DataFrame:
+    """People and bots, three standard deviations apart in each of four features; `flip` of the bots are said human."""
+    rng = np.random.default_rng(seed)
+    bot = rng.random(n) < 0.4
+    told = np.where(bot & ~(rng.random(n) < flip), "bot", "human")
+    cells = rng.normal(size=(n, 4)) + np.where(bot, 3.0, 0.0)[:, None]
+    frame = pd.DataFrame(cells.round(6), columns=list("abcd"))
+    return frame.assign(
+        id=[f"{prefix}{seed}-{i:05d}" for i in range(n)],
+        user=[f"u{k}" for k in rng.integers(0, 200, n)],
+        kind=told,
+        at=(NOW - pd.to_timedelta(rng.uniform(0, 4 * 86400, n), unit="s")).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        since="2024-01-01T00:00:00Z",
+    )
+
+
+def put(home: Path, frame: pd.DataFrame, name: str) -> None:
+    """Write a batch into the inbox."""
+    (home / "inbox").mkdir(parents=True, exist_ok=True)
+    frame.to_csv(home / "inbox" / name, index=False)
+
+
+@pytest.fixture
+def guard(tmp_path: Path) -> Guard:
+    """A feed with a trusted set and nothing taken in."""
+    file = tmp_path / "pages.toml"
+    file.write_text(CONTRACT)
+    guard = Guard.open(file, home=tmp_path / "home")
+    guard.trust(sessions(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
+    return guard
+
+
+@pytest.fixture
+def filled(guard: Guard) -> Guard:
+    """The same with an honest batch taken in."""
+    put(guard.home, sessions(700, 1), "one.csv")
+    guard.ingest()
+    return guard
+
+
+def accepted_ids(guard: Guard) -> set[str]:
+    """Return the ids of all accepted records."""
+    with open_feed(guard.contract_path, guard.home) as feed:
+        return {i for frame in accepted_frames(feed.store, "pages") for i in frame["record_id"]}
+
+
+def sealed_ids(guard: Guard, snapshot_id: str) -> set[str]:
+    """Return the ids of the examples in a snapshot."""
+    from poison_guard.steps.examples import read_parts
+    from poison_guard.store.snapshots import load_snapshot
+
+    with open_feed(guard.contract_path, guard.home) as feed:
+        return set(read_parts(feed, load_snapshot(feed.store, snapshot_id).parts)["example_id"])
+
+
+def test_a_snapshot_holds_what_is_accepted_and_nothing_else(filled: Guard) -> None:
+    first = filled.seal()
+    assert first.new
+    assert sealed_ids(filled, first.snapshot_id) == accepted_ids(filled)
+    again = filled.seal()
+    assert (again.snapshot_id, again.new) == (first.snapshot_id, False)
+    put(filled.home, sessions(300, 2), "two.csv")
+    filled.ingest()
+    second = filled.seal()
+    assert second.new
+    assert sealed_ids(filled, second.snapshot_id) == accepted_ids(filled)
+
+
+def test_a_reseal_writes_only_the_parts_that_changed(filled: Guard) -> None:
+    filled.seal()
+    lake = filled.home / "lake" / "snapshots" / "pages"
+    before = set(lake.iterdir())
+    put(filled.home, sessions(300, 2), "two.csv")
+    filled.ingest()
+    filled.seal()
+    assert len(set(lake.iterdir()) - before) == 1
+
+
+def test_a_release_enters_training_only_through_a_new_snapshot(filled: Guard) -> None:
+    first = filled.seal()
+    with open_feed(filled.contract_path, filled.home) as feed:
+        held = find_records(feed.store, "pages", places=None).query("place == 'quarantined'")["record_id"].tolist()
+        assert held, "the feed held nothing back"
+        release(feed.store, feed.contract, by="reviewer-1", reason="looked fine", record_ids=held)
+    assert not set(held) & sealed_ids(filled, first.snapshot_id)
+    assert set(held) <= sealed_ids(filled, filled.seal().snapshot_id)
+
+
+def test_an_honest_snapshot_passes_is_admitted_trained_on_and_promoted(filled: Guard) -> None:
+    filled.seal()
+    result = filled.gate()
+    assert (result.outcome, result.admitted) == ("pass", True), result.why
+    assert result.manifest is not None
+    statement = json.loads(result.manifest.read_text())
+    assert set(statement) == {"payload", "payloadType", "signatures"}
+    made = filled.retrain()
+    assert made.promoted, made.why
+    assert made.metrics["accuracy"] > 0.95
+    assert filled.retrain().model_id == made.model_id, "the same admission trained twice"
+
+
+def test_poison_past_the_guard_is_refused_with_the_reason(guard: Guard) -> None:
+    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
+    guard.ingest()
+    guard.seal()
+    result = guard.gate()
+    assert (result.outcome, result.admitted, result.manifest) == ("fail", False, None)
+    assert any("label" in sentence for sentence in result.why)
+    with pytest.raises(ClosedError, match="gate check"):
+        guard.retrain()
+
+
+def test_a_failed_gate_needs_two_people_and_an_expiry(guard: Guard) -> None:
+    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
+    guard.ingest()
+    guard.seal()
+    guard.gate()
+    week = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
+    with pytest.raises(UsageError, match="needs an expiry"):
+        guard.approve(by="ann", reason="known relabelling")
+    assert not guard.approve(by="ann", reason="known relabelling", expires=week).admitted
+    with pytest.raises(UsageError):
+        guard.approve(by="Ann", reason="again", expires=week)
+    result = guard.approve(by="bob", reason="agreed with ann", expires=week)
+    assert result.admitted
+    assert result.outcome == "fail"
+
+
+def test_without_a_trusted_set_the_gate_is_closed(tmp_path: Path) -> None:
+    file = tmp_path / "pages.toml"
+    file.write_text(CONTRACT + "[policy]\nrequired = []\n")
+    guard = Guard.open(file, home=tmp_path / "home")
+    put(guard.home, sessions(200, 1), "one.csv")
+    guard.ingest()
+    guard.seal()
+    result = guard.gate()
+    assert not result.admitted
+    assert result.outcome in {"error", "inconclusive"}
+    assert any("trusted" in sentence for sentence in result.why)
+
+
+def test_a_recall_revokes_the_snapshot_and_names_the_model(filled: Guard) -> None:
+    snapshot = filled.seal().snapshot_id
+    filled.gate()
+    model = filled.retrain().model_id
+    victim = min(sealed_ids(filled, snapshot))
+    done = filled.recall(record_ids=victim, by="reviewer-1", reason="found to be forged")
+    assert (done.revoked, done.models, done.champion) == ((snapshot,), (model,), model)
+    with pytest.raises(ClosedError, match="revoked"):
+        filled.gate(snapshot_id=snapshot)
+    fresh = filled.seal()
+    assert fresh.new
+    assert victim not in sealed_ids(filled, fresh.snapshot_id)
+
+
+def test_a_rejected_record_that_was_accepted_revokes_its_snapshots_too(filled: Guard) -> None:
+    snapshot = filled.seal().snapshot_id
+    victim = min(sealed_ids(filled, snapshot))
+    with open_feed(filled.contract_path, filled.home) as feed:
+        reject(feed.store, feed.contract, by="reviewer-1", reason="forged", record_ids=[victim])
+    with pytest.raises(ClosedError, match="revoked"):
+        filled.gate(snapshot_id=snapshot)
+
+
+def test_a_part_that_was_changed_in_the_lake_trains_nothing(filled: Guard) -> None:
+    filled.seal()
+    filled.gate()
+    part = next((filled.home / "lake" / "snapshots" / "pages").iterdir())
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    with pytest.raises(TamperError, match="not the file that was written"):
+        filled.retrain()
+
+
+def test_a_later_champion_can_be_rolled_back(filled: Guard) -> None:
+    filled.seal()
+    filled.gate()
+    first = filled.retrain().model_id
+    put(filled.home, sessions(300, 2), "two.csv")
+    filled.ingest()
+    filled.seal()
+    assert filled.gate().admitted
+    second = filled.retrain()
+    assert second.promoted, second.why
+    assert second.model_id != first
+    back = filled.rollback(to=first, by="ops-1", reason="latency")
+    assert back.model_id == first
+
+
+def test_a_damaged_champion_is_no_dead_end(filled: Guard) -> None:
+    filled.seal()
+    filled.gate()
+    champion = filled.retrain().model_id
+    next((filled.home / "models").rglob("model.safetensors")).write_bytes(b"rubbish")
+    with pytest.raises(TamperError, match="--from-scratch"):
+        filled.retrain()
+    with open_feed(filled.contract_path, filled.home) as feed:
+        with pytest.raises(UsageError, match="choose one"):
+            retrain(feed, dt.datetime.now(dt.UTC), measure_only=True, from_scratch=True)
+        again = retrain(feed, dt.datetime.now(dt.UTC), measure_only=False, from_scratch=True)
+    assert again.promoted, again.why
+    assert again.model_id != champion
+    assert filled.retrain().model_id == again.model_id
+
+
+def test_an_approval_is_of_the_verdict_that_was_seen(guard: Guard) -> None:
+    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
+    guard.ingest()
+    guard.seal()
+    guard.gate()
+    who = {"by": "ann", "reason": "looked", "expires": None, "now": dt.datetime.now(dt.UTC)}
+    with open_feed(guard.contract_path, guard.home) as feed:
+        with pytest.raises(ClosedError, match="was judged again since verdict 1 was shown"):
+            approve(feed, None, **who, verdict_seq=1)
+        with pytest.raises(UsageError, match="needs an expiry"):
+            approve(feed, None, **who, verdict_seq=judged_before(feed, None).verdict_seq)
+
+
+def test_training_from_scratch_needs_an_admission_that_holds(filled: Guard) -> None:
+    filled.seal()
+    with open_feed(filled.contract_path, filled.home) as feed, pytest.raises(ClosedError, match="gate check"):
+        retrain(feed, dt.datetime.now(dt.UTC), measure_only=False, from_scratch=True)
+
+
+def test_what_a_feed_let_pass_while_it_observed_is_not_admitted_without_a_person(guard: Guard) -> None:
+    enforcing = guard.contract_path.read_text()
+    guard.contract_path.write_text(enforcing.replace('kind = "telemetry"', 'kind = "telemetry"\nmode = "observe"'))
+    observing = Guard.open(guard.contract_path, home=guard.home)
+    put(guard.home, sessions(700, 1), "one.csv")
+    let_in = observing.ingest().decisions
+    passed = int((let_in["action"] != "accept").sum())
+    assert passed, "the guard would have held nothing"
+    observing.seal()
+    result = observing.gate()
+    assert (result.outcome, result.admitted) == ("inconclusive", False)
+    assert any(sentence.startswith(f"observed: {passed} of 700") for sentence in result.why), result.why
+    guard.contract_path.write_text(enforcing)
+    with open_feed(guard.contract_path, guard.home) as feed:
+        recall(feed.store, feed.contract, observed=True, by="reviewer-1", reason="the feed enforces from now on")
+    guard.seal()
+    assert guard.gate().outcome == "pass"
+
+
+def test_a_measured_model_is_never_promoted(filled: Guard) -> None:
+    filled.seal()
+    made = filled.retrain(measure_only=True)
+    assert not made.promoted
+    from poison_guard.steps.retrain import promote_model
+
+    with open_feed(filled.contract_path, filled.home) as feed, pytest.raises(ClosedError, match="never be promoted"):
+        promote_model(feed, made.model_id)
+
+
+def test_any_model_is_judged_by_its_predictions(filled: Guard, tmp_path: Path) -> None:
+    filled.seal()
+    inputs = filled.candidate_inputs()
+    assert list(inputs.columns) == ["example_id", "a", "b", "c", "d"]
+    right = inputs[["example_id"]].assign(label=np.where(inputs[list("abcd")].mean(axis=1) > 1.5, "bot", "human"))
+    right.to_parquet(tmp_path / "good.parquet")
+    assert filled.gate(tmp_path / "good.parquet").outcome == "pass"
+    right.assign(label="human").to_parquet(tmp_path / "bad.parquet")
+    assert filled.gate(tmp_path / "bad.parquet").outcome == "fail"
+    right.assign(example_id=[f"x{i}" for i in range(len(right))]).to_parquet(tmp_path / "other.parquet")
+    other = filled.gate(tmp_path / "other.parquet")
+    assert other.outcome != "pass"
+    assert any("predict exactly" in sentence for sentence in other.why), other.why
+    pd.concat([right, right]).to_parquet(tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match="twice"):
+        filled.gate(tmp_path / "twice.parquet")
+
+
+def test_a_snapshot_that_fails_when_judged_again_is_revoked(filled: Guard) -> None:
+    snapshot = filled.seal().snapshot_id
+    manifest = filled.gate().manifest
+    assert manifest is not None
+    filled.contract_path.write_text(CONTRACT + "[gate]\nnew_days = 3650\nmax_new_source_examples = 1\n")
+    strict = Guard.open(filled.contract_path, home=filled.home)
+    assert strict.gate(snapshot_id=snapshot).outcome == "fail"
+    with pytest.raises(ClosedError, match="revoked"):
+        strict.gate(snapshot_id=snapshot)
+    with pytest.raises(ClosedError, match="revoked"):
+        verify_manifest(
+            manifest, public_key=filled.home / "signing.pub", revocations=filled.home / "revocations.json", data=None
+        )
+
+
+def test_judging_the_same_twice_keeps_the_verdict_and_its_admission(filled: Guard) -> None:
+    filled.seal()
+    first, second = filled.gate(), filled.gate()
+    assert first.manifest is not None
+    assert second.manifest is not None
+    assert first.manifest.read_text() == second.manifest.read_text()
+
+
+def test_a_feed_with_nothing_accepted_has_nothing_to_seal(guard: Guard) -> None:
+    with pytest.raises(DataError, match="nothing of pages is accepted"):
+        guard.seal()

@@ -1,0 +1,53 @@
+"""Descriptions of columns: the kind is told from the cells, not from the storage type."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from poison_guard.onboard.columns import describe_columns
+
+TURNS = [[{"role": "user", "content": "hi"}]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([1, 2, 3], "number"),
+        (["1", "2.5", "-3e2"], "number"),
+        ([True, False, None], "bool"),
+        (["true", "False", "TRUE"], "bool"),
+        (["2026-01-01", "2026-01-02T10:00:00Z"], "time"),
+        (pd.to_datetime(["2026-01-01"]), "time"),
+        (["a", "b"], "text"),
+        (TURNS, "list"),
+        (['[{"role": "user"}]'], "list"),
+        ([b"\x89PNG"], "binary"),
+        ([None, None], "empty"),
+        (["", "  "], "empty"),
+    ],
+)
+def test_the_kind_is_told_from_the_cells(cells, kind):
+    (column,) = describe_columns(pd.DataFrame({"c": cells}))
+    assert column.kind == kind
+
+
+def test_a_few_cells_that_do_not_parse_leave_a_column_of_numbers():
+    (column,) = describe_columns(pd.DataFrame({"c": [str(i) for i in range(19)] + ["x"]}))
+    assert (column.kind, column.low, column.high) == ("number", 0.0, 18.0)
+
+
+def test_empty_text_counts_as_missing():
+    (column,) = describe_columns(pd.DataFrame({"c": pd.Series(["a", "", " ", None], dtype="str")}))
+    assert (column.nulls, column.distinct) == (3, 1)
+
+
+def test_infinite_numbers_do_not_stretch_the_range():
+    (column,) = describe_columns(pd.DataFrame({"c": [1.0, 2.0, float("inf")]}))
+    assert (column.low, column.high) == (1.0, 2.0)
+
+
+def test_a_closed_list_needs_five_rows_a_value():
+    few, many = describe_columns(pd.DataFrame({"few": ["a", "b"] * 5, "many": list("abcdefghij")}))
+    assert few.few
+    assert not many.few

@@ -1,0 +1,105 @@
+"""Proposed contracts: the right roles, a text that loads, doubts in words, hostile names escaped."""
+
+from __future__ import annotations
+
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poison_guard.config import load_contract, parse_contract
+from poison_guard.errors import ConfigError, DataError
+from poison_guard.onboard import propose_contract
+from tests.unit.onboard.samples import EXPECTED, make_samples
+
+SAMPLES = make_samples()
+
+
+def proposed(frame, name="feed"):
+    return parse_contract(tomllib.loads(propose_contract(frame, name=name, data_path="inbox/data.csv")))
+
+
+@pytest.mark.parametrize("sample", sorted(EXPECTED))
+def test_roles_kind_and_features_are_recognised(sample):
+    kind, columns, features = EXPECTED[sample]
+    contract = proposed(SAMPLES[sample])
+    assert (contract.kind, dict(contract.columns), contract.features) == (kind, columns, features)
+
+
+@pytest.mark.parametrize("sample", sorted(EXPECTED))
+def test_a_file_read_as_text_alone_gets_the_same_roles(sample):
+    frame = SAMPLES[sample]
+    assert proposed(frame.astype("str")).columns == proposed(frame).columns
+
+
+@pytest.mark.parametrize("sample", sorted(EXPECTED))
+def test_the_text_loads_from_a_file_and_keeps_to_readable_lines(sample, tmp_path):
+    text = propose_contract(SAMPLES[sample], name="feed", data_path="inbox/data.csv")
+    path = tmp_path / "feed.toml"
+    path.write_text(text, encoding="utf-8")
+    assert load_contract(path).data.path == "inbox/data.csv"
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_what_the_data_cannot_prove_is_marked_as_a_guess():
+    ids = [f"c{i}" for i in range(199)] + ["c0"]
+    frame = pd.DataFrame({"COMMENT_ID": ids, "CONTENT": [f"some words number {i}" for i in range(200)]})
+    text = propose_contract(frame, name="feed", data_path="x.csv")
+    assert 'record_id = "COMMENT_ID"  # guess: 1 of 200 ids repeat' in text
+    sessions = SAMPLES["sessions"].drop(columns=["device_id"]).assign(session_id=["a", "b"] * 150)
+    assert "each session counts as a source of its own" in propose_contract(sessions, name="feed", data_path="x.csv")
+
+
+def test_a_role_that_was_not_found_is_offered_as_a_comment_that_says_what_it_is_for():
+    text = propose_contract(SAMPLES["trl"], name="feed", data_path="x.jsonl")
+    assert '# source_id = "…"  # not found: who sent the record' in text
+
+
+def test_columns_left_out_are_named():
+    text = propose_contract(SAMPLES["arena"], name="feed", data_path="x.csv")
+    assert "judged by no signal: model_a." in text
+
+
+def test_the_only_column_of_long_text_is_taken_for_the_text_and_said_to_be_a_guess():
+    frame = pd.DataFrame(
+        {"freitext": [f"a sentence about number {i} that goes on" for i in range(50)], "worker": ["w"] * 50}
+    )
+    text = propose_contract(frame, name="feed", data_path="x.csv")
+    assert 'text = "freitext"  # guess: the only column of long text' in text
+
+
+def test_epoch_numbers_are_times_only_under_the_name_of_a_time():
+    stamps = 1_763_385_772_090 + np.arange(100) * 1000
+    frame = pd.DataFrame({"user_id": ["u", "v"] * 50, "createdAtMillis": stamps, "x": stamps + 1, "y_pos": range(100)})
+    contract = proposed(frame)
+    assert contract.columns["observed_at"] == "createdAtMillis"
+    assert "x" not in contract.features
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=st.lists(st.text(max_size=12), min_size=1, max_size=6, unique=True), data=st.data())
+def test_hostile_column_names_never_break_the_text(names, data):
+    kinds = [data.draw(st.sampled_from(["number", "text", "empty"])) for _ in names]
+    cells = {"number": [1.5, 2.5, 4.0], "text": ["a b", "c", "c"], "empty": [None, None, None]}
+    frame = pd.DataFrame(
+        {name: cells[kind] for name, kind in zip(names, kinds, strict=True)} | {"user_id": ["u", "v", "v"]}
+    )
+    table = tomllib.loads(propose_contract(frame, name="feed", data_path='in"box\\#\n.csv'))
+    assert table["data"]["path"] == 'in"box\\#\n.csv'
+    listed = [v for k, v in table["columns"].items() if k != "features"] + table["columns"].get("features", [])
+    assert set(listed) <= set(frame.columns)
+
+
+def test_a_file_without_rows_or_without_anything_to_map_is_refused_in_one_sentence():
+    with pytest.raises(DataError, match=r"x\.csv has no records"):
+        propose_contract(pd.DataFrame({"user_id": []}), name="feed", data_path="x.csv")
+    with pytest.raises(DataError, match="write \\[columns\\]"):
+        propose_contract(pd.DataFrame({"zzz": ["a", "a"]}), name="feed", data_path="x.csv")
+
+
+def test_a_name_that_no_feed_can_have_is_refused():
+    with pytest.raises(ConfigError, match="name must be a word"):
+        propose_contract(SAMPLES["trl"], name="My Feed", data_path="x.csv")

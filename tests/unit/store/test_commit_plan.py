@@ -1,0 +1,82 @@
+"""Sorting what came in by what the store has."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poison_guard.errors import StoreError
+from poison_guard.store.commit_plan import classify_rows
+
+COLUMNS = ["record_id", "content_hash", "place"]
+
+
+def frame(*rows):
+    return pd.DataFrame(rows, columns=COLUMNS).astype("str")
+
+
+def store_of(*rows):
+    known = frame(*rows)
+    return lambda ids: known[known["record_id"].isin(set(ids))]
+
+
+def sort(rows, known, *, revisions=False):
+    return classify_rows(frame(*rows), store_of(*known), revisions=revisions)
+
+
+def test_new_seen_and_staged_records_are_told_apart():
+    rows = [("n", "h1", "accepted"), ("s", "h2", "accepted"), ("g", "h3", "accepted"), ("u", "h4", None)]
+    intake = sort(rows, [("s", "h2", "rejected"), ("g", "h3", "staged"), ("u", "h4", "staged")])
+    assert intake.new["record_id"].tolist() == ["n"]
+    assert intake.again["record_id"].tolist() == ["g"]
+    assert intake.seen == 2
+    assert (intake.contested, dict(intake.renamed)) == ((), {})
+
+
+def test_other_content_under_a_known_id_gets_an_id_of_its_own():
+    intake = sort([("a", "1234567890", "accepted")], [("a", "h", "accepted")])
+    assert intake.new["record_id"].tolist() == ["a~12345678"]
+    assert dict(intake.renamed) == {"a": "a~12345678"}
+    assert intake.contested == ("a",)
+
+
+def test_other_content_that_was_stored_before_is_seen():
+    known = [("a", "h", "quarantined"), ("a~12345678", "1234567890", "quarantined")]
+    intake = sort([("a", "1234567890", "accepted")], known)
+    assert (len(intake.new), intake.seen, intake.contested) == (0, 1, ())
+
+
+def test_a_name_given_to_a_duplicate_at_ingest_contests_the_stored_record():
+    rows = [("a~12345678", "1234567890", "quarantined")]
+    assert sort(rows, [("a", "h", "accepted")]).contested == ("a",)
+    echo = sort(rows, [("a", "1234567890", "accepted")])
+    assert (echo.seen, echo.contested, len(echo.new)) == (1, (), 0)
+
+
+def test_a_tilde_in_an_id_contests_nothing_by_itself():
+    intake = sort([("a~b", "1234567890", "accepted")], [("a", "h", "accepted")])
+    assert intake.contested == ()
+
+
+def test_a_revision_replaces():
+    intake = sort([("a", "1234567890", "accepted")], [("a", "h", "accepted")], revisions=True)
+    assert intake.revised["record_id"].tolist() == ["a"]
+    assert (len(intake.new), intake.contested) == (0, ())
+
+
+@pytest.mark.parametrize("rows", [[("a", "h", None)], [("a", "h", "accepted"), ("a", "h", "accepted")]])
+def test_rows_without_a_decision_and_repeated_rows_are_refused(rows):
+    with pytest.raises(StoreError, match="nothing was stored"):
+        sort(rows, [])
+
+
+CELL = st.tuples(st.sampled_from("abc"), st.sampled_from(["1" * 10, "2" * 10]), st.sampled_from(["accepted", "staged"]))
+
+
+@given(rows=st.lists(CELL, unique_by=lambda r: r[0]), known=st.lists(CELL, unique_by=lambda r: r[0]))
+def test_every_row_is_counted_once(rows, known):
+    intake = sort(rows, known)
+    assert len(intake.new) + len(intake.again) + len(intake.revised) + intake.seen == len(rows)
+    assert intake.new["record_id"].is_unique

@@ -1,0 +1,49 @@
+"""What hides in text is shown."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poison_guard.text import character_name, visible, visible_pieces
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ä 漢字 🙂", "plain ä 漢字 🙂"),
+        ("a\u202etxt.exe", "a<U+202E>txt.exe"),
+        ("\x1b[31mred", "<U+001B>[31mred"),
+        ("zero\u200bwidth", "zero<U+200B>width"),
+        ("two\nlines", "two<U+000A>lines"),
+        ("tag\U000e0041", "tag<U+E0041>"),
+        ("filler\u3164", "filler<U+3164>"),
+        ("half\ud800", "half<U+D800>"),
+    ],
+)
+def test_hidden_characters_are_shown_as_their_code_points(text, shown):
+    assert visible(text) == shown
+
+
+def test_line_breaks_are_kept_when_asked_for():
+    assert visible("two\nlines\r", lines=True) == "two\nlines<U+000D>"
+
+
+def test_long_text_is_cut_and_the_cut_is_said():
+    assert visible("x" * 1300, limit=300) == "x" * 300 + "… (1,000 more characters)"
+
+
+def test_a_code_point_has_a_name():
+    assert character_name("U+202E") == "right-to-left override"
+    assert character_name("U+0007") == "control character"
+
+
+@given(st.text(max_size=80))
+def test_nothing_that_hides_is_left_and_nothing_that_shows_is_lost(text):
+    shown = visible(text)
+    assert not any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in shown)
+    kept = "".join(part for hidden, part in visible_pieces(text) if not hidden)
+    assert kept == "".join(c for c in text if c in kept)
