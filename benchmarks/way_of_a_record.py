@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -79,8 +80,8 @@ def count(order: list[tuple[str, str]]) -> dict[str, Any]:
         "functions": len(order),
         "functions outside signals and numerics": len(outside),
         "files": len({file for file, _ in order}),
-        "changes of room": sum(a != b for a, b in zip(rooms, rooms[1:])),
-        "changes of room outside signals and numerics": sum(a != b for a, b in zip(between, between[1:])),
+        "changes of room": sum(a != b for a, b in itertools.pairwise(rooms)),
+        "changes of room outside signals and numerics": sum(a != b for a, b in itertools.pairwise(between)),
         "functions by room": dict(Counter(rooms).most_common()),
     }
 
@@ -100,7 +101,7 @@ def main() -> None:
         write_world(make_world(given.feed, 0), home)
         guard = Guard.open(contract_of(given.feed), home=home)
         guard.trust(str(trusted_path(home, given.feed)), by="benchmark", reason="the world's vetted records")
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
             order = follow(given.feed, home)
     if given.list:
         for file, function in order:
