@@ -1,11 +1,17 @@
-"""Text for people to read: hidden characters made visible, p-values in words."""
+"""Values as text that is safe to show and to keep: hidden characters visible, numbers short, anything as JSON."""
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-__all__ = ["character_name", "p_value_text", "visible", "visible_pieces"]
+__all__ = ["character_name", "number_text", "p_value_text", "to_jsonable", "visible", "visible_pieces"]
+
+EXACT = 2**53
+"""The largest whole number up to which every whole number is a float."""
 
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -66,3 +72,44 @@ def p_value_text(p: float | None) -> str:
         return f"1 in {ratio / 1e6:.2g} million" if ratio < 1e8 else f"1 in {round(ratio / 1e6):,} million"
     digits = 10 ** max(len(str(int(ratio))) - 2, 0)
     return f"1 in {round(ratio / digits) * digits:,}"
+
+
+def number_text(value: float) -> str:
+    """Return the shortest text of a number that reads back as it; a whole one has no decimal point.
+
+    >>> number_text(4.0), number_text(0.1), number_text(1e16)
+    ('4', '0.1', '1e+16')
+    """
+    if isinstance(value, int):
+        return str(value)
+    return str(int(value)) if value.is_integer() and abs(value) <= EXACT else repr(float(value))
+
+
+def to_jsonable(value: Any, *, max_text: int | None = None, max_items: int | None = None, max_depth: int = 32) -> Any:
+    """Return `value` as what JSON can hold: NaN and missing become null, times ISO text, NumPy values plain ones.
+
+    `max_text` characters of a text are kept and `max_items` of a list or mapping; deeper than `max_depth` is ``"…"``.
+    """
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' missing, without importing pandas
+        return None
+    if isinstance(value, str):
+        return str(value) if max_text is None or len(value) <= max_text else value[:max_text] + "…"
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return to_jsonable(value.tolist(), max_text=max_text, max_items=max_items, max_depth=max_depth)
+    if max_depth == 0:
+        return "…"
+    bounds: dict[str, Any] = {"max_text": max_text, "max_items": max_items, "max_depth": max_depth - 1}
+    if isinstance(value, Mapping):
+        return {str(key): to_jsonable(inner, **bounds) for key, inner in list(value.items())[:max_items]}
+    if isinstance(value, Iterable):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
+        return [to_jsonable(inner, **bounds) for inner in items[:max_items]]
+    return to_jsonable(str(value), max_text=max_text)

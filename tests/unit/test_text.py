@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.text import character_name, visible, visible_pieces
+from poison_guard.text import character_name, number_text, to_jsonable, visible, visible_pieces
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,30 @@ def test_nothing_that_hides_is_left_and_nothing_that_shows_is_lost(text):
     assert not any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in shown)
     kept = "".join(part for hidden, part in visible_pieces(text) if not hidden)
     assert kept == "".join(c for c in text if c in kept)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (float("nan"), None),
+        (np.float32(0.5), 0.5),
+        (np.array([1, 2]), [1, 2]),
+        (pd.NA, None),
+        (pd.Timestamp("2026-01-02T03:04Z"), "2026-01-02T03:04:00+00:00"),
+        ({"b", "a"}, ["a", "b"]),
+        ({1: (True, b"xyz")}, {"1": [True, "3 bytes"]}),
+    ],
+)
+def test_any_value_becomes_what_json_can_hold(value, plain):
+    assert to_jsonable(value) == plain
+
+
+def test_bounds_cut_long_texts_long_lists_and_deep_nesting():
+    assert to_jsonable("abcd", max_text=2) == "ab…"
+    assert to_jsonable([1, 2, 3], max_items=2) == [1, 2]
+    assert to_jsonable([[[1]]], max_depth=2) == [["…"]]
+
+
+@given(st.floats(allow_nan=False))
+def test_a_number_reads_back_from_its_text(value):
+    assert float(number_text(value)) == value
