@@ -23,7 +23,7 @@ def write_atomic(path: Path, body: bytes | str, *, mode: int = 0o600) -> None:
 
 
 def create_atomic(path: Path, body: bytes, *, mode: int = 0o600) -> bool:
-    """Write the file `path` unless there is one; of two processes that start together one wins. Return whether it did."""
+    """Write the file `path` unless there is one, and return whether it was written; of two processes one wins."""
     with temporary_beside(path, mode=mode) as temporary:
         _write_synced(temporary, body)
         try:

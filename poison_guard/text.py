@@ -90,26 +90,28 @@ def to_jsonable(value: Any, *, max_text: int | None = None, max_items: int | Non
 
     `max_text` characters of a text are kept and `max_items` of a list or mapping; deeper than `max_depth` is ``"…"``.
     """
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' missing, without importing pandas
-        return None
-    if isinstance(value, str):
-        return str(value) if max_text is None or len(value) <= max_text else value[:max_text] + "…"
-    if isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, dt.datetime | dt.date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return to_jsonable(value.tolist(), max_text=max_text, max_items=max_items, max_depth=max_depth)
+        value = value.tolist()
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes):
+        return _scalar(value, max_text)
     if max_depth == 0:
         return "…"
     bounds: dict[str, Any] = {"max_text": max_text, "max_items": max_items, "max_depth": max_depth - 1}
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(inner, **bounds) for key, inner in list(value.items())[:max_items]}
-    if isinstance(value, Iterable):
-        items = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
-        return [to_jsonable(inner, **bounds) for inner in items[:max_items]]
-    return to_jsonable(str(value), max_text=max_text)
+    items = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
+    return [to_jsonable(inner, **bounds) for inner in items[:max_items]]
+
+
+def _scalar(value: Any, max_text: int | None) -> Any:
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return float(value) if math.isfinite(value) else None
+        case bytes():
+            return f"{len(value)} bytes"
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas' missing, without importing pandas
+        return None
+    text = value.isoformat() if isinstance(value, dt.datetime | dt.date) else str(value)
+    return text if max_text is None or len(text) <= max_text else text[:max_text] + "…"
