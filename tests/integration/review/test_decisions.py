@@ -21,7 +21,7 @@ from poison_guard.steps.review import (
     unblock_source,
     undo,
 )
-from poison_guard.store import accepted_frames, facts, feed_facts, find_records, load_sources, load_state, verify
+from poison_guard.store import accepted_frames, explain, feed_facts, find_records, load_sources, load_state, verify
 from poison_guard.store.reviews import list_reviews
 
 HELD = ("q1", "q2", "q3")
@@ -196,7 +196,7 @@ def test_rows_that_could_not_be_read_cannot_be_released(store, made, person):
     with pytest.raises(UsageError, match="'x1' is a row that could not be read"):
         release(store, made.contract, record_ids=["x1"], **person)
     reject(store, made.contract, record_ids=["x1"], **person)
-    found = facts(store, "captcha", "x1")
+    found = explain(store, "captcha", "x1")
     assert (found["record"]["place"], found["payload"]["raw"]) == ("rejected", "x1,,")
     assert found["evidence"][0]["args"] == {"line": 0, "why": "ragged"}
 
@@ -214,7 +214,7 @@ def test_releasing_a_changed_schema_accepts_it(store, made, person):
         return load_state(store, made.contract, record_ids=[], item_ids=[], version=10**6, controls=controls).schema
 
     assert "extra" not in schema()
-    told = facts(store, "captcha", "a2")["evidence"]
+    told = explain(store, "captcha", "a2")["evidence"]
     assert [e["args"] for e in told if e["code"] == "schema_drift"] == [{"added": ["extra"]}]
     done = release(store, made.contract, run_id="captcha-b2", **person)
     assert done.record_ids == ("a2",)

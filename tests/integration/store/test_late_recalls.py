@@ -11,7 +11,7 @@ from poison_guard.steps.queue import list_pending
 from poison_guard.steps.review import recall, release, undo
 from poison_guard.store import (
     accepted_frames,
-    facts,
+    explain,
     find_records,
     last_snapshot,
     list_campaigns,
@@ -59,7 +59,7 @@ def test_the_run_and_the_record_say_what_was_taken_back_and_why(accepted, made):
     run = load_run(accepted, "captcha-b2")
     assert run.counts["recalled"] == 2
     assert list(run.notes) == [{"code": "took_back", "args": {"campaign_id": LATE, "n_records": 2}}]
-    found = facts(accepted, "captcha", "a1")
+    found = explain(accepted, "captcha", "a1")
     assert found["record"]["campaign_id"] == found["campaign"]["campaign_id"] == LATE
     assert found["campaign"]["n_records"] == 3
     assert [(e["code"], e["run_id"]) for e in found["evidence"]] == [("lockstep", "captcha-b2")]
@@ -67,7 +67,7 @@ def test_the_run_and_the_record_say_what_was_taken_back_and_why(accepted, made):
         ("run.committed", None),
         ("run.committed", "recalled"),
     ]
-    assert facts["queue"]["kind"] == "recalled"
+    assert found["queue"]["kind"] == "recalled"
     assert list_campaigns(accepted, "captcha").iloc[0][["accepted", "held"]].tolist() == [0, 3]
 
 
@@ -127,9 +127,9 @@ def test_a_feed_that_is_only_observed_says_which_records_it_would_have_taken_bac
     made.ingest(sqlite_store, "b1", made.records("a1", "a2", "a3"))
     late(sqlite_store, made)
     assert would_be_held_ids(sqlite_store, "captcha").tolist() == ["a1", "a2"]
-    assert [e["code"] for e in facts(sqlite_store, "captcha", "a1")["evidence"]] == ["lockstep"]
+    assert [e["code"] for e in explain(sqlite_store, "captcha", "a1")["evidence"]] == ["lockstep"]
     late(sqlite_store, made, "b3", "n2", recalls=("a1", "a2"))
-    assert len(facts(sqlite_store, "captcha", "a1")["evidence"]) == 1
+    assert len(explain(sqlite_store, "captcha", "a1")["evidence"]) == 1
     assert verify(sqlite_store).ok
 
 

@@ -238,7 +238,7 @@ def test_a_seal_is_all_or_nothing(sqlite_store, made, sealing, dump, monkeypatch
     def fail(*_args, **_more):
         raise StoreError("the machine stopped")
 
-    monkeypatch.setattr("poison_guard.store.snapshots.gate_events.note", fail)
+    monkeypatch.setattr("poison_guard.store.chain.append_with_row_hashes", fail)
     with pytest.raises(StoreError):
         sealing.seal(sqlite_store)
     assert dump(sqlite_store) == before

@@ -202,9 +202,9 @@ CHILD = """
 import json, sys
 import numpy as np, pandas as pd
 from pathlib import Path
-from poison_guard.config.retrain import RetrainConfig
+from poison_guard.config.policies import RetrainConfig
 from poison_guard.records import Examples
-from poison_guard.retrain.train import train
+from poison_guard.retrain.train import train_classifier
 rng = np.random.default_rng(0)
 frame = pd.DataFrame({"example_id": [f"e{i:05d}" for i in range(200)], "label": ["bad", "fine"] * 100})
 examples = Examples("table", frame, rng.standard_normal((200, 3)), ("a", "b", "c"))
@@ -215,7 +215,7 @@ config = RetrainConfig(epochs=int(sys.argv[2]))
 @pytest.mark.slow
 def test_a_training_killed_and_run_again_equals_one_never_killed(tmp_path):
     checkpoint, epochs = tmp_path / "training.safetensors", "60"
-    run = CHILD + "train(examples, config, checkpoint=Path(sys.argv[1]), device='cpu')"
+    run = CHILD + "train_classifier(examples, config, checkpoint=Path(sys.argv[1]), device='cpu')"
     child = subprocess.Popen([sys.executable, "-c", run, str(checkpoint), epochs], cwd=ROOT)
     end = time.monotonic() + 120
     while not checkpoint.exists() and child.poll() is None and time.monotonic() < end:

@@ -16,7 +16,7 @@ from poison_guard.retrain.inputs import INPUTS
 from poison_guard.retrain.train import train_classifier
 from poison_guard.retrain.trained_model import predict_probabilities, read_model, write_model
 
-ROAD = "poison_guard.retrain.models:build"
+ROAD = "poison_guard.retrain.models:build_tabular_mlp"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from poison_guard.drills.attacks.messages import make_clean_abuse
 from poison_guard.records import Level
-from poison_guard.signals.content import ContentModel, asks_to_repeat, copied_share, model
+from poison_guard.signals.content import ContentModel, asks_to_repeat, copied_share, toxicity
 
 FINE = [
     "could you suggest a recipe",
@@ -22,21 +22,21 @@ def trusted(n, seed=0, rude=0.0):
 
 
 def test_rude_words_score_high_and_harmless_ones_low():
-    assert model(RUDE).min() > 0.8
-    assert model(FINE).max() < 0.3
+    assert toxicity(RUDE).min() > 0.8
+    assert toxicity(FINE).max() < 0.3
 
 
 @pytest.mark.parametrize("text", ["y0u 5tup1d 1d10t", "you i d i o t", "you ıdıоt", "you idiooooot", "you id\u200biot"])
 def test_disguised_words_score_as_the_plain_ones(text):
-    assert model([text])[0] > 0.8
+    assert toxicity([text])[0] > 0.8
 
 
 def test_a_text_that_says_nothing_scores_nothing_and_each_stands_alone():
     texts = ["", "\u200b", "🔥🔥", *RUDE, *FINE]
-    together = model(texts)
+    together = toxicity(texts)
     assert (together[:3] == 0).all()
-    assert np.allclose(together, [model([text])[0] for text in texts])
-    assert model([]).shape == (0,)
+    assert np.allclose(together, [toxicity([text])[0] for text in texts])
+    assert toxicity([]).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -108,5 +108,5 @@ def test_missing_texts_are_silent():
 
 def test_abuse_in_polite_words_is_beyond_a_word_list():
     world = make_clean_abuse(0, messages=300)
-    scores, attack = model(world.role("text").tolist()), world.truth["attack"].to_numpy()
+    scores, attack = toxicity(world.role("text").tolist()), world.truth["attack"].to_numpy()
     assert np.median(scores[attack]) < 0.3
