@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.numerics.conformal import conformal_p, held_share
-from poison_guard.numerics.pvalues import adjusted_p
 from poison_guard.signals.anomaly.calibrate import Calibration, label_trim, suspects
 from poison_guard.signals.anomaly.model import AnomalyModel
+from poison_guard.signals.campaigns.pvalues import benjamini_hochberg
 
 RESULTS = Path(__file__).parent / "results" / "calibration.md"
 RATES = (0.01, 0.05)
@@ -181,7 +181,7 @@ def figures(model: AnomalyModel, known: np.ndarray, honest: pd.DataFrame, attack
     """Return attacks held and honest held at each rate, and power and false discoveries of BH among 5 % attacks."""
     p, q = (conformal_p(known, model.score(frame)) for frame in (attacks, honest))
     few = p[: max(1, round(0.05 * len(q)))]
-    found = adjusted_p(np.concatenate([few, q])) <= FDR
+    found = benjamini_hochberg(np.concatenate([few, q])) <= FDR
     wrong = found[len(few) :].sum() / max(1, found.sum())
     return [v for rate in RATES for v in ((p <= rate).mean(), (q <= rate).mean())] + [found[: len(few)].mean(), wrong]
 

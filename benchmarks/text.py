@@ -22,8 +22,8 @@ import pandas as pd
 from poison_guard.drills.attacks import messages as drills
 from poison_guard.drills.world import World
 from poison_guard.drills.worlds.phrases import edit_words
-from poison_guard.numerics.minhash import sketch
 from poison_guard.signals.campaigns import near_duplicate_text, sketch_text
+from poison_guard.signals.campaigns.minhash import sketch
 
 ALPHA, SEEDS = 0.001, range(5)
 RESULTS = Path(__file__).parent / "results" / "text.md"

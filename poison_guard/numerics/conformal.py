@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
 __all__ = ["attainable_p", "conformal_p", "excess_p", "held_bounds", "held_share", "rows_needed"]
 
@@ -56,6 +55,8 @@ def held_share(rows: int, rate: float, *, tail: float = 0.025) -> tuple[float, f
     >>> [round(share, 4) for share in held_share(999, 0.01)]
     [0.01, 0.0048, 0.017]
     """
+    from scipy import special
+
     k = _rank(rows, rate)
     if k == 0:
         return 0.0, 0.0, 0.0
@@ -100,11 +101,15 @@ def excess_p(held: int, n: int, rows: int, rate: float) -> float:
 
 def _log_ways(n: int, k: np.ndarray) -> np.ndarray:
     """Return the log of the number of ways to choose `k` of `n`."""
+    from scipy import special
+
     return np.asarray(-np.log(n + 1.0) - special.betaln(n - k + 1.0, k + 1.0))
 
 
 def _held_chances(rows: int, rate: float, n: int) -> np.ndarray:
     """Return the beta-binomial chances ``(n + 1,)`` that 0 to `n` honest records get ``p <= rate``."""
+    from scipy import special
+
     k = _rank(rows, rate)
     counts = np.arange(n + 1, dtype=np.float64)
     if k == 0:

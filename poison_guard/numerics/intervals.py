@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
 __all__ = [
     "normal_quantile",
@@ -22,6 +21,8 @@ def normal_quantile(tail: float) -> float:
     >>> round(normal_quantile(0.05), 3)
     1.645
     """
+    from scipy import special
+
     return -float(special.ndtri(tail))
 
 
@@ -34,6 +35,8 @@ def proportion_bounds(hits: int, n: int, *, low_tail: float, high_tail: float) -
     >>> [round(bound, 4) for bound in proportion_bounds(0, 299, low_tail=0.05, high_tail=0.05)]
     [0.0, 0.01]
     """
+    from scipy import special
+
     low = float(special.betaincinv(hits, n - hits + 1, low_tail)) if hits > 0 else 0.0
     high = float(special.betaincinv(hits + 1, n - hits, 1 - high_tail)) if hits < n else 1.0
     return low, high
@@ -73,5 +76,7 @@ def sooner_elsewhere(here: np.ndarray, there: np.ndarray, share: float) -> np.nd
     Rows of both sets are exchangeable under the null, so given the total the count there is (close to) binomial;
     small = the hits are in `here` and not `there`.
     """
+    from scipy import special
+
     total = np.asarray(here) + np.asarray(there)
     return np.asarray(special.bdtr(np.asarray(there, dtype=np.float64), total, share))

@@ -9,14 +9,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.neighbours import (
-    SearchRows,
-    block_rows,
-    draw_bags,
-    index_rows,
-    mask_own_cells,
-    square_blocks,
-)
 from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
@@ -26,6 +18,14 @@ from poison_guard.signals.anomaly.base import (
     check_whole,
     float_dtype,
     score_blocks,
+)
+from poison_guard.signals.anomaly.neighbours import (
+    SearchRows,
+    block_rows,
+    draw_bags,
+    index_rows,
+    mask_own_cells,
+    square_blocks,
 )
 
 __all__ = ["BaggedNeighbours"]

@@ -13,10 +13,9 @@ import pandas as pd
 import torch
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.numerics.columnwise import StepFunctions, block_rows, evaluate
-from poison_guard.numerics.robust import winsorised_scale
 from poison_guard.numerics.sampling import hash_subsample, hash_subsample_of_blocks
 from poison_guard.numerics.tensors import limited_threads
+from poison_guard.signals.anomaly.columnwise import StepFunctions, block_rows, evaluate
 
 __all__ = [
     "HUGE",
@@ -36,6 +35,7 @@ __all__ = [
     "check_whole",
     "float_dtype",
     "score_blocks",
+    "winsorised_scale",
 ]
 
 
@@ -227,6 +227,23 @@ def _of_one_width(blocks: Iterator[Any]) -> Iterator[np.ndarray]:
             )
         width = matrix.shape[1]
         yield matrix
+
+
+def winsorised_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the median and a positive scale of each column of `X` ``(n, d)``, both ``(d,)``; X must be finite.
+
+    The scale is the standard deviation of the column with its outer 1 % on either side drawn in to the 1 and 99 %
+    quantiles: unlike the interquartile range it sees tails and second modes, unlike the plain one it is bounded
+    whatever the outer percent holds. Where 98 % of a column are one value it is the plain one, and 1 for constant
+    columns.
+
+    References: Tukey, "The future of data analysis" (1962), for winsorising.
+    """
+    centre = np.median(X, axis=0)
+    floor = 1e-12 * np.maximum(1.0, np.abs(centre))
+    scale = np.clip(X, *np.quantile(X, (0.01, 0.99), axis=0)).std(axis=0)
+    scale = np.where(scale > floor, scale, X.std(axis=0))
+    return centre, np.where(scale > floor, scale, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy import special
 
 from poison_guard.numerics.conformal import attainable_p, conformal_p, held_bounds, held_share, rows_needed
 from poison_guard.numerics.intervals import normal_quantile
@@ -212,6 +211,8 @@ def _placed(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _ks_p(known: np.ndarray, seen: np.ndarray) -> float:
     """Return the asymptotic p-value of the two-sample Kolmogorov-Smirnov test."""
+    from scipy import special
+
     at = np.concatenate([known, seen])
     steps = [np.searchsorted(side, at, side="right") / len(side) for side in (known, seen)]
     size = len(known) * len(seen) / (len(known) + len(seen))

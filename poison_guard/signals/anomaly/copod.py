@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from poison_guard.numerics.columnwise import most_rows, tail_functions
 from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import ByColumn, Columns, bounded, check_whole, float_dtype
+from poison_guard.signals.anomaly.columnwise import most_rows, tail_functions
 
 __all__ = ["COPOD"]
 

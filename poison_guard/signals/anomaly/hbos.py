@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from poison_guard.numerics.columnwise import most_rows, step_functions
 from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
@@ -16,6 +15,7 @@ from poison_guard.signals.anomaly.base import (
     check_whole,
     float_dtype,
 )
+from poison_guard.signals.anomaly.columnwise import most_rows, step_functions
 
 __all__ = ["HBOS"]
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from poison_guard.errors import UsageError
-from poison_guard.numerics.neighbours import SearchRows, block_rows, nearest_others
 from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
@@ -20,6 +19,7 @@ from poison_guard.signals.anomaly.base import (
     float_dtype,
     score_blocks,
 )
+from poison_guard.signals.anomaly.neighbours import SearchRows, block_rows, nearest_others
 
 __all__ = ["NearestNeighbours"]
 

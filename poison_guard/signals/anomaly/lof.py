@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.neighbours import SearchRows, block_rows, nearest_others
 from poison_guard.numerics.tensors import pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
@@ -18,6 +17,7 @@ from poison_guard.signals.anomaly.base import (
     float_dtype,
     score_blocks,
 )
+from poison_guard.signals.anomaly.neighbours import SearchRows, block_rows, nearest_others
 
 __all__ = ["LocalOutlierFactor"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
-from poison_guard.numerics.pvalues import SMALLEST_P, binomial_high
+from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import components, make_campaign
 from poison_guard.signals.campaigns.new_accounts import new_sources
+from poison_guard.signals.campaigns.pvalues import binomial_high
 from poison_guard.signals.campaigns.words import WORDS, read_words
 
 __all__ = ["COHORTS", "MIN_CROWD", "CountTail", "endorsements", "rare_claims"]
@@ -45,6 +45,8 @@ class CountTail:
 
     def __init__(self, counts: np.ndarray) -> None:
         """Learn from `counts` ``(sources,)``, whole numbers from 0."""
+        from scipy import special
+
         counts = np.sort(np.asarray(counts, float))
         self._ordered = counts
         levels = np.unique(counts[counts >= 1])
@@ -79,6 +81,8 @@ class CountTail:
 
 def _beyond(counts: np.ndarray, log_count: float, quantile: float, slope: float) -> np.ndarray:
     """Return the log-normal chance of at least each of `counts`, of the line through a log count and its quantile."""
+    from scipy import special
+
     return special.ndtr(-(quantile + slope * (np.log(np.maximum(counts, 1) - 0.5) - log_count)))
 
 
@@ -239,6 +243,8 @@ def _together(claims: _Claims, own: np.ndarray, new: np.ndarray | None) -> np.nd
 
     `own` is each row's chance by itself, `new` says which sources are newcomers (None where no age is known).
     """
+    from scipy import special
+
     _, of = np.unique(claims.word, return_inverse=True)
     size = np.bincount(of)
     p = special.gammaincc(size, np.bincount(of, -np.log(own)))

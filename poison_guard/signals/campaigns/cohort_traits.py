@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
-from poison_guard.numerics.pvalues import SMALLEST_P, benjamini_hochberg, binomial_high
+from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import by_consistent_pushers, make_campaign
+from poison_guard.signals.campaigns.pvalues import benjamini_hochberg, binomial_high
 
 __all__ = ["BIRTHS", "cohort_traits"]
 
@@ -185,6 +185,8 @@ def _scaled(wide: pd.DataFrame) -> pd.DataFrame:
 
 def _predicted_high(n: np.ndarray, of: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return P(X >= n), a row each, for X successes of `of` at a rate drawn from Beta(a, b)."""
+    from scipy import special
+
     (n, of, a, b), at = np.unique(np.stack([n, of, a, b]), axis=1, return_inverse=True)
     terms = (of - n + 1).astype(np.int64)
     begin = np.cumsum(terms) - terms

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from poison_guard.records import Campaign, Reason
 
@@ -21,6 +19,9 @@ def components(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     Components are numbered from 0 in the order of their smallest left node.
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     if not len(left):
         return np.zeros(0, np.int64)
     _, a = np.unique(left, return_inverse=True)

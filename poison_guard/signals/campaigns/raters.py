@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from poison_guard.numerics.minhash import EMPTY, band_pairs, similarity
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.claims import MIN_CROWD, CountTail, endorsements
 from poison_guard.signals.campaigns.findings import event_times, make_campaign
+from poison_guard.signals.campaigns.minhash import EMPTY, band_pairs, similarity
 from poison_guard.signals.campaigns.words import WORDS, read_words
 
 __all__ = ["patient_raters", "pseudo_items", "rater_profiles"]
@@ -34,6 +32,9 @@ def pseudo_items(columns: Sequence[pd.Series], *, seed: int = 0) -> list[np.ndar
 
     References: Broder (1997), "On the Resemblance and Containment of Documents".
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     sketches = np.concatenate([_sketches(column) for column in columns])
     left: list[np.ndarray] = []
     right: list[np.ndarray] = []

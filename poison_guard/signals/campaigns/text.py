@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from poison_guard.numerics.minhash import EMPTY, WIDTH, band_pairs, feature_count, row_keys, similarity, sketch
-from poison_guard.numerics.pvalues import SMALLEST_P, combine_fisher
+from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import event_times, make_campaign
+from poison_guard.signals.campaigns.minhash import EMPTY, WIDTH, band_pairs, feature_count, row_keys, similarity, sketch
 from poison_guard.signals.campaigns.new_accounts import Background, densest_span, from_new_accounts
+from poison_guard.signals.campaigns.pvalues import combine_fisher
 
 __all__ = ["group_similar", "grow_groups", "mean_similarity", "near_duplicate_text", "sketch_text"]
 
@@ -78,6 +77,9 @@ def grow_groups(sketches: np.ndarray, group: np.ndarray, seeds: np.ndarray) -> n
     each other still share it with the text they come from. Groups about the same text become one; every message that is
     more like a group's text than any other's, and like enough, is in it; members that are not leave it.
     """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     seeds = seeds[:_MOST]
     if not len(seeds):
         return group

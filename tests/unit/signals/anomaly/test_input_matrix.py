@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from poison_guard.errors import DataError
-from poison_guard.signals.anomaly.base import as_matrix
+from poison_guard.signals.anomaly.base import as_matrix, winsorised_scale
 
 PLAIN = [[1.0, 2.0], [3.0, 4.0]]
 MOMENTS = pd.date_range("2026-01-01", periods=2)
@@ -83,3 +83,20 @@ def test_nothing_is_guessed(given):
 def test_another_shape_is_told(given):
     with pytest.raises(DataError, match="got shape"):
         as_matrix(given)
+
+
+def test_a_winsorised_scale_is_the_deviation_of_a_normal_and_bounded_by_its_outer_percent():
+    rng = np.random.default_rng(0)
+    X = rng.normal(3.0, 2.0, (20_000, 2))
+    X[:100, 1] = 1e9
+    centre, scale = winsorised_scale(X)
+    np.testing.assert_allclose(centre, 3.0, atol=0.1)
+    np.testing.assert_allclose(scale, 2.0, rtol=0.1)
+
+
+def test_a_winsorised_scale_is_positive_for_rare_values_and_constants():
+    X = np.zeros((1000, 2))
+    X[:5, 0] = 4.0
+    _, scale = winsorised_scale(X)
+    assert scale[0] == pytest.approx(X[:, 0].std())
+    assert scale[1] == 1.0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from poison_guard.errors import UsageError
-from poison_guard.signals.anomaly.mahalanobis import Mahalanobis
+from poison_guard.signals.anomaly.mahalanobis import Mahalanobis, trimmed_covariance
 
 rng = np.random.default_rng(0)
 X = rng.multivariate_normal([0, 0, 0], [[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]], size=2000)
@@ -60,3 +60,19 @@ def test_a_wild_column_does_not_blind_the_others():
 def test_a_share_to_keep_outside_zero_to_one_is_a_usage_error(keep):
     with pytest.raises(UsageError, match="keep"):
         Mahalanobis(keep=keep)
+
+
+def test_a_quarter_of_outliers_does_not_move_the_trimmed_covariance():
+    rng = np.random.default_rng(2)
+    X = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], size=4000)
+    X[:800] = rng.normal(8, 0.1, size=(800, 2)) * [1, -1]
+    mean, covariance = trimmed_covariance(X)
+    assert np.abs(mean).max() < 0.1
+    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) > 0.85
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3, 40), (50, 1)])
+def test_the_covariance_can_be_inverted_with_few_rows_and_duplicate_columns(shape):
+    X = np.repeat(np.random.default_rng(3).standard_normal((shape[0], 1)), shape[1], axis=1)
+    _, covariance = trimmed_covariance(X)
+    assert np.isfinite(np.linalg.inv(covariance)).all()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from poison_guard.numerics.minhash import sketch
+from poison_guard.signals.campaigns.minhash import sketch
 from poison_guard.signals.campaigns.text import group_similar, grow_groups, mean_similarity
 
 LETTERS = np.array(list("abcdefghijkmnopqrstuvwxyz"))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from poison_guard.numerics.neighbours import nearest, nearest_others, square_blocks
+from poison_guard.signals.anomaly.neighbours import nearest, nearest_others, square_blocks
 
 
 @pytest.mark.parametrize(("n", "m", "d", "k"), [(50, 7, 3, 7), (300, 1000, 5, 5), (40, 3000, 16, 20), (9, 1, 2, 1)])

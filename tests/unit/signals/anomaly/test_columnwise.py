@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from poison_guard.numerics import columnwise
-from poison_guard.numerics.columnwise import (
+from poison_guard.signals.anomaly import columnwise
+from poison_guard.signals.anomaly.columnwise import (
     block_rows,
     evaluate,
     most_rows,

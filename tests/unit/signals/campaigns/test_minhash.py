@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.numerics.characters import MAX_CHARS, fold, skeleton
-from poison_guard.numerics.minhash import EMPTY, WIDTH, band_pairs, feature_count, row_keys, similarity, sketch
 from poison_guard.signals.campaigns.findings import components
+from poison_guard.signals.campaigns.minhash import EMPTY, WIDTH, band_pairs, feature_count, row_keys, similarity, sketch
 
 SENTENCE = "the quick brown fox jumps over a lazy dog while seven old wizards watch from their tower by the sea"
 WORDS = SENTENCE.split()

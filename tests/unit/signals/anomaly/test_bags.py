@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from poison_guard.numerics.neighbours import draw_bags, index_rows, mask_own_cells
+from poison_guard.signals.anomaly.neighbours import draw_bags, index_rows, mask_own_cells
 
 
 @pytest.mark.parametrize(("rows", "bags", "size"), [(100, 5, 20), (30, 8, 30), (7, 50, 3), (1, 4, 1)])
