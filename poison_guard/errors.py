@@ -12,6 +12,7 @@ __all__ = [
     "DataError",
     "GuardError",
     "InconclusiveError",
+    "MissingExtraError",
     "NotFoundError",
     "SignalError",
     "SignalFailure",
@@ -37,6 +38,15 @@ class UsageError(GuardError):
 
 class ConfigError(UsageError):
     """A contract, suite, policy or setting is wrong; names the file and the key."""
+
+
+class MissingExtraError(UsageError):
+    """A package that comes with an extra is not installed; the message names the extra."""
+
+    @classmethod
+    def of(cls, package: str, extra: str) -> MissingExtraError:
+        """Return the error for a `package`, by the name people know, and the extra that brings it."""
+        return cls(f"{package} is not installed: pip install 'poison-guard[{extra}]'")
 
 
 class DataError(UsageError):

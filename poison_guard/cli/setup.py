@@ -49,7 +49,7 @@ _SAMPLE = 200_000
 def init_command(data: str, name: str | None, out: Path, force: bool, dry_run: bool, home: Path, as_json: bool) -> None:
     """Look at DATA (csv, jsonl or parquet) and propose a contract and expectations that the file itself passes."""
     from poison_guard.config import parse_contract
-    from poison_guard.contracts.suite import parse_suite
+    from poison_guard.contracts.suite import check_suite, parse_suite
     from poison_guard.ingest import read_raw
     from poison_guard.onboard import propose_contract, propose_suite
 
@@ -63,7 +63,9 @@ def init_command(data: str, name: str | None, out: Path, force: bool, dry_run: b
         contract = parse_contract(tomllib.loads(text), path=files[0])
         suite = propose_suite(frame, contract)
     with progress("checking the proposal against the file"):
-        _, flaws, _ = count_misfits(contract, parse_suite(suite), data, home)
+        rules = parse_suite(suite)
+        check_suite(rules)
+        _, flaws, _ = count_misfits(contract, rules, data, home)
     if not dry_run:
         write_text(text, files[0])
         write_text(json.dumps(suite, indent=2) + "\n", files[1])

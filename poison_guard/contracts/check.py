@@ -16,7 +16,7 @@ from poison_guard.contracts.comparable import Comparable, make_comparable
 from poison_guard.contracts.expectation import expected_phrase, shown_value
 from poison_guard.contracts.gx import ExpectationOutcome, is_row_expectation, run_expectations
 from poison_guard.contracts.masks import BATCH_ONLY, MASKS, failing_mask
-from poison_guard.contracts.suite import Suite
+from poison_guard.contracts.suite import Suite, check_suite
 from poison_guard.records import Reason
 
 __all__ = ["MAX_REASONS", "BatchReport", "check_batch", "failing_rows", "raw_view", "schema_drift", "schema_hash"]
@@ -99,8 +99,10 @@ def check_batch(frame: pd.DataFrame, suite: Suite) -> BatchReport:
     """Return the verdict on `frame` (the raw view, one row a record) of every expectation of `suite`.
 
     A row expectation is met when a share of at least its ``mostly`` of the non-null rows meets it. An expectation that
-    cannot be computed, say for want of its column, is not met.
+    cannot be computed, say for want of its column, is not met. `ConfigError` where the suite itself is wrong,
+    `MissingExtraError` where Great Expectations is not installed.
     """
+    check_suite(suite)
     rules = [make_comparable(frame, expectation) for expectation in suite.expectations]
     outcomes = _run_grouped(frame, rules, {"result_format": "BOOLEAN_ONLY"})
     broken = [i for i, outcome in enumerate(outcomes) if not outcome.success]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import os
 import warnings
@@ -11,12 +12,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from poison_guard.errors import MissingExtraError
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from poison_guard.contracts.expectation import Expectation
 
-__all__ = ["ExpectationOutcome", "check_kwargs", "expectation_types", "is_row_expectation", "run_expectations"]
+__all__ = [
+    "ExpectationOutcome",
+    "check_kwargs",
+    "expectation_types",
+    "is_installed",
+    "is_row_expectation",
+    "run_expectations",
+]
 
 
 _POSITION_COLUMN = "poison_guard_position"
@@ -29,6 +39,11 @@ class ExpectationOutcome:
     success: bool
     result: dict[str, Any]
     error: str | None = None
+
+
+def is_installed() -> bool:
+    """Return whether Great Expectations can be imported, without importing it."""
+    return importlib.util.find_spec("great_expectations") is not None
 
 
 def run_expectations(
@@ -100,6 +115,8 @@ def _outcome(result: Any) -> ExpectationOutcome:
 
 @functools.cache
 def _great_expectations() -> Any:
+    if not is_installed():
+        raise MissingExtraError.of("Great Expectations", "gx")
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import; nothing about a feed may leave the machine
     with _quiet():
         import great_expectations

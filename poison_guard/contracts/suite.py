@@ -1,4 +1,4 @@
-"""Suites: read ``expectations/NAME.json`` (Great Expectations 1.x) and check it before any data is looked at."""
+"""Suites: read ``expectations/NAME.json`` (Great Expectations 1.x) and check its rules before any data is looked at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poison_guard.contracts.expectation import Expectation
 from poison_guard.contracts.gx import check_kwargs, expectation_types
 from poison_guard.errors import ConfigError
 
-__all__ = ["Expectation", "Suite", "load_suite", "parse_suite"]
+__all__ = ["Expectation", "Suite", "check_suite", "load_suite", "parse_suite"]
 
 
 _MAX_BYTES = 5_000_000
@@ -26,7 +26,7 @@ _SQL_ONLY = ("like_pattern", "query_results", "other_table", "unexpected_rows")
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A named list of expectations, checked."""
+    """A named list of expectations."""
 
     name: str
     expectations: tuple[Expectation, ...]
@@ -34,7 +34,7 @@ class Suite:
 
 
 def load_suite(path: str | Path) -> Suite:
-    """Read and check a suite; `ConfigError` names the file and the number of the expectation that is at fault."""
+    """Read a suite, without Great Expectations; `ConfigError` names the file and the expectation that is at fault."""
     file = Path(path)
     try:
         if file.stat().st_size > _MAX_BYTES:
@@ -61,6 +61,14 @@ def parse_suite(table: Any, *, path: Path | None = None) -> Suite:
     return Suite(name, tuple(_expectation(rule, i, file) for i, rule in enumerate(rules, 1)), path)
 
 
+def check_suite(suite: Suite) -> None:
+    """Check each rule against Great Expectations; `ConfigError` for a wrong one, `MissingExtraError` without it."""
+    for number, expectation in enumerate(suite.expectations, 1):
+        where = f"expectation {number} of {suite.path or 'the suite'} ({expectation.type})"
+        _check_type(expectation.type, where)
+        _check_kwargs(expectation, where)
+
+
 def _expectation(rule: Any, number: int, file: str) -> Expectation:
     where = f"expectation {number} of {file}"
     if not isinstance(rule, dict) or not isinstance(rule.get("type"), str):
@@ -69,14 +77,11 @@ def _expectation(rule: Any, number: int, file: str) -> Expectation:
     type_, kwargs = rule["type"], rule.get("kwargs") or {}
     severity, meta = rule.get("severity") or "critical", rule.get("meta") or {}
     where = f"{where} ({type_})"
-    _check_type(type_, where)
     if not isinstance(kwargs, dict) or not isinstance(meta, dict):
         raise ConfigError(f"kwargs and meta of {where} must be objects")
     if severity not in _SEVERITIES:
         raise ConfigError(f"severity of {where} must be one of {', '.join(_SEVERITIES)}, got {severity!r}")
-    expectation = Expectation(type_, kwargs, severity, meta)
-    _check_kwargs(expectation, where)
-    return expectation
+    return Expectation(type_, kwargs, severity, meta)
 
 
 def _check_type(type_: str, where: str) -> None:

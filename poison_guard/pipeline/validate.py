@@ -10,6 +10,7 @@ import pandas as pd
 from poison_guard.config import Contract
 from poison_guard.contracts.check import check_batch, failing_rows, raw_view, schema_drift
 from poison_guard.contracts.suite import Suite
+from poison_guard.errors import MissingExtraError
 from poison_guard.records import Reason
 
 __all__ = ["Validation", "validate_records"]
@@ -38,7 +39,7 @@ def validate_records(
 
     `issues` are what ingest found in single rows. An empty `schema` (records staged before) has nothing to drift. A
     batch-wide failure (drifted schema, broken suite) holds every record of the batch, because whoever wrote the
-    expectations meant all of it.
+    expectations meant all of it; so does a suite that cannot be checked because Great Expectations is not installed.
     """
     batch: list[Reason] = []
     warnings: tuple[Reason, ...] = ()
@@ -48,9 +49,12 @@ def validate_records(
     found = [issues[["record_id", "code", "args"]]]
     if suite is not None and len(records):
         view = raw_view(records, contract)
-        report = check_batch(view, suite)
-        if not report.success:
-            batch.extend(report.failed)
+        try:
+            report = check_batch(view, suite)
+        except MissingExtraError as error:
+            unchecked = Reason("signal_missing", {"signal": "validation", "why": str(error)})
+            return Validation(found[0].reset_index(drop=True), (*batch, unchecked))
+        batch.extend(report.failed)
         rows = failing_rows(view, suite, report=report)
         warnings = report.warnings
         ids = records["record_id"].to_numpy(object)[rows["position"].to_numpy(int)]

@@ -17,6 +17,7 @@ import pandas as pd
 from poison_guard import __version__
 from poison_guard.config.settings import find_path
 from poison_guard.contracts.check import schema_drift, schema_hash
+from poison_guard.contracts.gx import is_installed
 from poison_guard.errors import ConfigError, DataError, UsageError
 from poison_guard.ingest import Limits, batch_from_frame, collect_frames, empty_batch, read_table
 from poison_guard.ingest.objects import resolve_paths
@@ -134,7 +135,9 @@ def _staged_key(feed: Feed, now: dt.datetime) -> str:
     trusted = load_trusted(feed.store, feed.contract.name).hash
     day = now.date().isoformat() if trusted else ""
     schema = schema_hash(_accepted_schema(feed))
-    parts = ("staged", feed.contract.name, trusted, feed.contract.policy.hash, __version__, day, schema)
+    parts = ["staged", feed.contract.name, trusted, feed.contract.policy.hash, __version__, day, schema]
+    if feed.suite is not None and not is_installed():
+        parts.append("suite not checked")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

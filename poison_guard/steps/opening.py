@@ -29,6 +29,7 @@ class Feed:
     settings: Settings
     store: Store
     suite: Suite | None
+    """Expectations of the feed; what validates checks them against Great Expectations, nothing else loads it."""
 
 
 @contextmanager

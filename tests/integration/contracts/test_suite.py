@@ -1,4 +1,4 @@
-"""Suites are checked when loaded: the message names the file, the expectation and what to do."""
+"""Suites are checked before data is looked at: the message names the file, the expectation and what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from poison_guard.contracts.suite import load_suite, parse_suite
+from poison_guard.contracts.suite import check_suite, load_suite, parse_suite
 from poison_guard.errors import ConfigError
 
 BETWEEN = "expect_column_values_to_be_between"
@@ -61,7 +61,7 @@ def test_a_fault_is_told_in_one_sentence_that_names_the_file(table, message, tmp
     path = tmp_path / "feed.json"
     path.write_text(json.dumps(table))
     with pytest.raises(ConfigError, match=message) as caught:
-        load_suite(path)
+        check_suite(load_suite(path))
     assert "feed.json" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -83,6 +83,11 @@ def test_an_empty_suite_is_a_suite():
     assert parse_suite(suite()).expectations == ()
 
 
-def test_importing_the_room_does_not_import_great_expectations():
-    code = "import sys, poison_guard.contracts; sys.exit('great_expectations' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_loading_a_suite_does_not_import_great_expectations(tmp_path):
+    path = tmp_path / "feed.json"
+    path.write_text(json.dumps(suite(rule(column="stars", min_value=1, max_value=5))))
+    code = (
+        "import sys; from poison_guard.contracts import load_suite; "
+        "load_suite(sys.argv[1]); sys.exit('great_expectations' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 0
