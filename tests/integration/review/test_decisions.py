@@ -281,6 +281,15 @@ def test_a_claim_hides_entries_until_it_ends(full, made):
     release(full, made.contract, by="bob", reason="fine", record_ids=["q1"], token=taken.token, now=later)
 
 
+def test_a_claim_holds_up_to_its_last_moment(full, made):
+    mine = claim(full, made.contract, by="ann", record_ids=["q1"], now=made.now)
+    assert claim(full, made.contract, by="bob", record_ids=["q1"], now=mine.until).record_ids == ()
+    with pytest.raises(BusyError, match="reviewed by ann"):
+        release(full, made.contract, by="bob", reason="fine", record_ids=["q1"], now=mine.until)
+    ended = mine.until + dt.timedelta(microseconds=1)
+    assert claim(full, made.contract, by="bob", record_ids=["q1"], now=ended).record_ids == ("q1",)
+
+
 def test_a_claim_of_one_tab_is_not_decided_by_another(full, made):
     claim(full, made.contract, by="ann", record_ids=["q1"], now=made.now)
     renewed = claim(full, made.contract, by="ann", record_ids=["q1"], now=made.now)

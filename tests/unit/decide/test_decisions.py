@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poison_guard.config import Policy
-from poison_guard.decide.decisions import audit_sample, decide_records, evidence_table
+from poison_guard.decide.decisions import HOLD, audit_sample, decide_records, evidence_table
+from poison_guard.numerics.conformal import conformal_p, rows_needed
 from poison_guard.records import Level, Reason, SignalEvidence
 
 
@@ -51,3 +52,15 @@ def test_an_audit_draw_takes_the_share_and_another_key_draws_others():
     one, two = (set(audit_sample(ids, bytes([n]) * 32, 0.01)) for n in (1, 2))
     assert 140 <= len(one) <= 260
     assert len(one & two) < 20
+
+
+def test_with_just_enough_calibration_rows_the_strangest_record_is_held():
+    policy = Policy(false_quarantine_rate=0.01)
+    calibration = np.arange(rows_needed(policy.false_quarantine_rate), dtype=float)
+    assert len(calibration) == 99
+    p = conformal_p(calibration, np.array([1e9, 50.0]))
+    found = [SignalEvidence("anomaly", Level.RECORD, p, {0: Reason("far_from_trusted")})]
+    frame, _ = decide_records(["strangest", "usual"], found, [None, None], policy)
+    assert frame["risk"].iloc[0] == HOLD  # p is the threshold itself: no other p-value of 99 rows could hold anything
+    assert frame["action"].tolist() == ["quarantine", "accept"]
+    assert frame["reasons"].tolist() == [["far_from_trusted"], []]

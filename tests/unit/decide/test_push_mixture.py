@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,3 +72,12 @@ def test_chances_are_chances_and_row_order_does_not_matter(rows, random):
 def test_a_million_votes_for_one_item_stay_finite():
     votes = pd.DataFrame({"item_id": ["i"] * 1_000_000, "vote": np.where(np.arange(1_000_000) % 3, "a", "b")})
     assert np.isfinite(push_discount(votes, pd.Series(["a"], index=["i"]))).all()
+
+
+@pytest.mark.parametrize("items", [60, 600])
+def test_a_fifth_of_the_items_is_believed_unpushed_even_where_all_are_pushed(items):
+    votes, _, _, aimed = crowd(3, items=items, extra=12, pushed=1.0)
+    assert aimed.all()
+    share = fit_push_mixture(votes).pushed
+    assert share.max() <= items / (1.25 * items + 20)
+    assert share.max() >= 0.9 * items / (1.25 * items + 20)  # and the push is seen

@@ -1,7 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from poison_guard.decide.decisions import HOLD, risk_of_p
 from poison_guard.signals.sources import established, score_sources
 
 ALPHA = 0.001
@@ -136,3 +139,33 @@ def test_row_order_changes_nothing(crowd):
 def test_no_votes_give_no_rows():
     votes = pd.DataFrame({"item_id": [], "source_id": [], "answer": []}, dtype="str")
     assert score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA).empty
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(8, 30),  # honest sources
+    st.integers(0, 6),  # sources that contradict them on all items, each in its own way or all alike
+    st.integers(10, 60),  # items
+    st.booleans(),
+    st.floats(1e-5, 0.01),
+)
+def test_agreement_that_no_established_source_backs_holds_nobody(honest, strangers, items, alike, alpha):
+    sources = [f"h{i}" for i in range(honest)] + [f"s{i}" for i in range(strangers)]
+    votes = pd.DataFrame(
+        [(f"w{k}", source) for k in range(items) for source in sources], columns=["item_id", "source_id"]
+    )
+    own = "x" if alike else votes["source_id"]
+    votes["answer"] = np.where(votes["source_id"].str.startswith("s"), own, "1")
+    table = score_sources(votes, ledger=EMPTY, controls=None, alpha=alpha)
+    assert (table["p"] >= min(1.0, 10 * alpha)).all()
+    assert (risk_of_p(table["p"].to_numpy(), alpha) < HOLD).all()
+
+
+def test_the_same_disagreement_holds_where_established_sources_back_it():
+    sources = [f"h{i}" for i in range(20)] + ["s"]
+    votes = pd.DataFrame([(f"w{k}", source) for k in range(60) for source in sources], columns=["item_id", "source_id"])
+    votes["answer"] = np.where(votes["source_id"] == "s", "x", "1")
+    backed = score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA, established=votes["source_id"] != "s")
+    alone = score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA)
+    assert backed.set_index("source_id").loc["s", "p"] <= ALPHA
+    assert alone.set_index("source_id").loc["s", "p"] == pytest.approx(10 * ALPHA)
