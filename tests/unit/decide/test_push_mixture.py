@@ -76,8 +76,8 @@ def test_a_million_votes_for_one_item_stay_finite():
 
 @pytest.mark.parametrize("items", [60, 600])
 def test_a_fifth_of_the_items_is_believed_unpushed_even_where_all_are_pushed(items):
-    votes, _, _, aimed = crowd(3, items=items, extra=12, pushed=1.0)
+    votes, _, _, aimed = crowd(3, items=items, extra=8, pushed=1.0)
     assert aimed.all()
     share = fit_push_mixture(votes).pushed
     assert share.max() <= items / (1.25 * items + 20)
-    assert share.max() >= 0.9 * items / (1.25 * items + 20)  # and the push is seen
+    assert share.max() >= 0.8 * items / (1.25 * items + 20)  # and the push is seen
