@@ -281,9 +281,9 @@ def _trainable(feed: Feed) -> Content:
 
 
 def _examples(frame: pd.DataFrame, content: Content, is_new: np.ndarray) -> Examples:
-    inputs = inputs_of(frame.drop(columns=["home"], errors="ignore"), content)
+    inputs = inputs_of(frame, content)
     lead = frame[_LEAD].astype("str").assign(is_new=is_new).reset_index(drop=True)
-    names = tuple(c for c in frame.columns if c not in (*_LEAD, "home")) if content.kind == "table" else ()
+    names = tuple(c for c in frame.columns if c not in _LEAD) if content.kind == "table" else ()
     return Examples(content.kind, lead, inputs, names)
 
 

@@ -70,14 +70,14 @@ def _seal(feed: Feed) -> Sealed:
     same_items = before is not None and before.counts.get("items_file", 0) == mark
     changed = find_changes(store, contract, since=before.seq if before and same_items else 0, seq=seq)
     labels = _settled(feed, changed.items, seq)
-    kept = {part.home: part for part in before.parts} if before else {}
-    lost = [part.home for part in kept.values() if not store.lake.exists(part.path)]  # written again, if it can be
-    homes = sorted({*changed.homes, *lost})
-    examples = _examples(feed, homes, seq, labels, items)
-    parts = [part for home, part in kept.items() if home not in set(homes)]
-    for home, frame in examples.groupby("home", sort=True):
-        parts.append(_part(feed, int(home), frame.drop(columns="home"), kept.get(int(home))))
-    parts.sort(key=lambda part: part.home)
+    kept = {part.bucket: part for part in before.parts} if before else {}
+    lost = [part.bucket for part in kept.values() if not store.lake.exists(part.path)]  # written again, if it can be
+    buckets = sorted({*changed.buckets, *lost})
+    examples = _examples(feed, buckets, seq, labels, items)
+    parts = [part for bucket, part in kept.items() if bucket not in set(buckets)]
+    for bucket, frame in examples.groupby("bucket", sort=True):
+        parts.append(_part(feed, int(bucket), frame.drop(columns="bucket"), kept.get(int(bucket))))
+    parts.sort(key=lambda part: part.bucket)
     if not parts:
         raise NothingToSealError(f"nothing of {contract.name} is accepted with a label yet: nothing to seal")
     counts = {"examples": sum(part.rows for part in parts), "parts": len(parts), "items_file": mark}
@@ -94,18 +94,7 @@ def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
     yes, no = (load(store, contract.name, item_ids, seq=seq) for load in (accepted_votes, held_votes))
     ledger = load_sources(store, contract, version=seq)
     around = first_votes(store, contract.name, seq=seq)
-    return settle_labels(_with_ages(feed, yes), no, ledger, load_controls(contract, feed.settings), contract, around)
-
-
-def _with_ages(feed: Feed, votes: pd.DataFrame) -> pd.DataFrame:
-    """Return votes with the age of their source where the store kept none (it did not always): from their payload."""
-    unknown = votes.loc[votes["source_since"].isna(), "record_id"]
-    if unknown.empty or not feed.contract.has("source_since"):
-        return votes
-    payload = load_payloads(feed.store, feed.contract.name, unknown.tolist()).set_index("record_id")
-    if "source_since" not in payload:
-        return votes
-    return votes.assign(source_since=votes["source_since"].fillna(votes["record_id"].map(payload["source_since"])))
+    return settle_labels(yes, no, ledger, load_controls(contract, feed.settings), contract, around)
 
 
 def _items_file(feed: Feed, content: Content) -> tuple[pd.DataFrame | None, int]:
@@ -118,24 +107,24 @@ def _items_file(feed: Feed, content: Content) -> tuple[pd.DataFrame | None, int]
 
 
 def _examples(
-    feed: Feed, homes: Sequence[int], seq: int, labels: pd.DataFrame, items: pd.DataFrame | None
+    feed: Feed, buckets: Sequence[int], seq: int, labels: pd.DataFrame, items: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """Return ``example_id, label, slice, home, digest`` and the content columns of all examples of some homes.
+    """Return ``example_id, label, slice, bucket, digest`` and the content columns of all examples of some buckets.
 
     An item that the items' file does not describe yet is left out until it does.
     """
     name, content = feed.contract.name, content_of(feed.contract)
     if not feed.contract.vote:
-        return _record_examples(feed, record_members(feed.store, name, homes=homes, seq=seq), content)
-    members = item_members(feed.store, name, homes=homes, seq=seq, items=labels)
+        return _record_examples(feed, record_members(feed.store, name, buckets=buckets, seq=seq), content)
+    members = item_members(feed.store, name, buckets=buckets, seq=seq, items=labels)
     if members.empty:
-        return pd.DataFrame({"example_id": [], "label": [], "slice": [], "home": [], "digest": []})
+        return pd.DataFrame({"example_id": [], "label": [], "slice": [], "bucket": [], "digest": []})
     if items is not None:
         shown = items.assign(slice="")
     else:
         shown = _content_of_votes(feed, members["item_id"].tolist(), content, seq)
     columns = [column for column in shown.columns if column not in ("item_id", "slice")]
-    frame = members[["item_id", "label", "home"]].merge(shown, on="item_id", how="inner")
+    frame = members[["item_id", "label", "bucket"]].merge(shown, on="item_id", how="inner")
     frame = frame.rename(columns={"item_id": "example_id"}).sort_values("example_id", ignore_index=True)
     return frame.assign(digest=_row_digests(frame[["label", "slice", *columns]]))
 
@@ -150,7 +139,7 @@ def _record_examples(feed: Feed, members: pd.DataFrame, content: Content) -> pd.
             "example_id": frame["record_id"],
             "label": frame[label] if label else pd.Series("", index=frame.index, dtype="str"),
             "slice": _slices(frame),
-            "home": frame["home"],
+            "bucket": frame["bucket"],
             "digest": frame["content_hash"],
         }
     )
@@ -168,14 +157,14 @@ def _content_of_votes(feed: Feed, item_ids: Sequence[str], content: Content, seq
     return distinct[~distinct["item_id"].duplicated(keep=False)].reset_index(drop=True)
 
 
-def _part(feed: Feed, home: int, frame: pd.DataFrame, kept: Part | None) -> Part:
-    """Return the part of one home, written unless it is the one that was `kept`."""
+def _part(feed: Feed, bucket: int, frame: pd.DataFrame, kept: Part | None) -> Part:
+    """Return the part of one bucket, written unless it is the one that was `kept`."""
     digest = _digest(frame)
     if kept is not None and kept.members == digest and feed.store.lake.exists(kept.path):
         return kept
     shown = _with_lists(frame.drop(columns="digest").reset_index(drop=True))
     file = feed.store.lake.add_frame(shown, f"snapshots/{feed.contract.name}")
-    return Part(home, file.path, file.sha256, file.size, file.rows, digest)
+    return Part(bucket, file.path, file.sha256, file.size, file.rows, digest)
 
 
 def _with_lists(frame: pd.DataFrame) -> pd.DataFrame:

@@ -15,12 +15,12 @@ import sqlalchemy as sa
 
 from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import ClosedError, UsageError
-from poison_guard.store import bulk, chain, tables
-from poison_guard.store import gate_tables as t
+from poison_guard.store import bulk, chain
+from poison_guard.store import tables as t
 from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store, utc_or_now
-from poison_guard.store.gate_tables import verdicts
 from poison_guard.store.snapshots import Snapshot, find_snapshot
+from poison_guard.store.tables import verdicts
 
 __all__ = [
     "OUTCOMES",
@@ -68,7 +68,7 @@ def add_verdict(
         require_unrevoked(conn, feed, snapshot_id)
         if policy is not None:
             body = json.dumps(dataclasses.asdict(policy), sort_keys=True)
-            bulk.insert_missing(conn, tables.policies, [{"hash": policy_hash, "body": body, "at": at}])
+            bulk.insert_missing(conn, t.policies, [{"hash": policy_hash, "body": body, "at": at}])
         row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "at": at, "outcome": outcome}
         row |= {"verdict": to_json(verdict, bounded=False), "policy_hash": policy_hash, "candidate": candidate}
         conn.execute(sa.insert(verdicts), [row])
@@ -267,10 +267,10 @@ def due_snapshot(store: Store, feed: str, *, now: dt.datetime) -> str | None:
 
 def revoked_snapshots(store: Store) -> list[dict[str, Any]]:
     """Return every revoked snapshot, first first: ``snapshot_id, feed, why, at, admissions`` (digests)."""
-    s, a, e = t.snapshots.c, t.admissions.c, tables.events.c
+    s, a, e = t.snapshots.c, t.admissions.c, t.events.c
     query = (
         sa.select(s.snapshot_id, s.feed, s.revoked_why.label("why"), e.at)
-        .join_from(t.snapshots, tables.events, s.revoked_seq == e.seq)
+        .join_from(t.snapshots, t.events, s.revoked_seq == e.seq)
         .order_by(s.revoked_seq, s.sealed_seq)
     )
     issued = (

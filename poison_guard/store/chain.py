@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from poison_guard.errors import StoreError, TamperError
-from poison_guard.store import gate_tables, tables
+from poison_guard.store import tables
 
 __all__ = [
     "append",
@@ -158,11 +158,11 @@ def head_mac(key: bytes, seq: int, top: str) -> str:
 _HASHED_TABLES: Mapping[str, tuple[sa.Table, sa.Column[Any]]] = {
     table.name: (table, next(iter(table.primary_key.columns)))
     for table in (
-        gate_tables.snapshots,
-        gate_tables.verdicts,
-        gate_tables.approvals,
-        gate_tables.admissions,
-        gate_tables.models,
+        tables.snapshots,
+        tables.verdicts,
+        tables.approvals,
+        tables.admissions,
+        tables.models,
     )
 }
 _SEALED_KIND = "snapshot.sealed"
@@ -222,7 +222,7 @@ def first_changed_row(conn: sa.Connection, key: bytes, events: Sequence[Mapping[
 
 def part_digest(key: bytes, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return one hash over rows of `snapshot_parts`, whatever their order."""
-    names = ("home", "path", "sha256", "size", "rows", "members")
+    names = ("bucket", "path", "sha256", "size", "rows", "members")
     return rows_digest(key, (tuple(str(row[name]) for name in names) for row in rows))
 
 
@@ -268,8 +268,8 @@ def _changed_snapshot_parts(
     conn: sa.Connection, key: bytes, events: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[int, str]]:
     sealed = {event["seq"]: event for event in events if event["kind"] == _SEALED_KIND}
-    c = gate_tables.snapshot_parts.c
-    rows = (row._asdict() for row in conn.execute(sa.select(gate_tables.snapshot_parts).order_by(c.seq)))
+    c = tables.snapshot_parts.c
+    rows = (row._asdict() for row in conn.execute(sa.select(tables.snapshot_parts).order_by(c.seq)))
     parts = {seq: part_digest(key, list(group)) for seq, group in groupby(rows, key=lambda row: row["seq"])}
     none = part_digest(key, [])
     for seq in sorted({*sealed, *parts}):

@@ -305,7 +305,6 @@ def _write_marker(
             status="committed",
             commit_seq=seq,
             finished_at=at,
-            error=None,
             counts=to_json(counts),
             cost=to_json(cost),
             measurements=to_json({**decided.measurements, "phase": decided.phase.value}, bounded=False),

@@ -1,8 +1,8 @@
 """Open the store: one database, one lake, one key, one clock.
 
-Opening brings the database to this version's tables. Only `utc_or_now` looks at the clock; everything else is given
-the time. Every failure is one sentence without a password; Alembic is imported only when there is something to
-migrate.
+Opening makes the tables of a new store and refuses those of another format. Only `utc_or_now` looks at the clock;
+everything else gets the time. Every failure is one sentence without a password; Alembic is imported only where tables
+have to be made.
 """
 
 from __future__ import annotations
@@ -27,16 +27,7 @@ from poison_guard.store.lake import Lake
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = [
-    "TABLES_REVISION",
-    "Store",
-    "alembic_config",
-    "is_current",
-    "migrate",
-    "open_store",
-    "sqlite_file",
-    "utc_or_now",
-]
+__all__ = ["Store", "alembic_config", "open_store", "sqlite_file", "utc_or_now"]
 
 
 def utc_or_now(now: dt.datetime | None) -> dt.datetime:
@@ -48,51 +39,34 @@ def utc_or_now(now: dt.datetime | None) -> dt.datetime:
     return now.astimezone(dt.UTC)
 
 
-TABLES_REVISION = "0004"
-"""Newest revision in ``migrations/versions``; a test holds the two together."""
-
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x706F69736F6E  # any number all writers agree on
 
 
-def is_current(conn: sa.Connection) -> bool:
-    """Whether the store has this version's tables."""
-    return _revision(conn) == TABLES_REVISION
-
-
-def migrate(conn: sa.Connection) -> None:
-    """Upgrade the store inside the transaction of `conn`; `StoreError` when a newer version wrote it."""
-    if conn.dialect.name == "postgresql":
-        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-    if is_current(conn):
-        return
-    from alembic import command
-    from alembic.util import CommandError
-
-    config = alembic_config()
-    config.attributes["connection"] = conn
-    try:
-        command.upgrade(config, "head")
-    except CommandError:
-        raise StoreError(
-            "the store was made by a newer version of poison-guard (its tables are at "
-            f"{_revision(conn)}, this version knows {TABLES_REVISION}); upgrade poison-guard"
-        ) from None
-
-
-def alembic_config() -> Config:
-    """Return Alembic's configuration with the migrations shipped in this package."""
+def alembic_config(conn: sa.Connection) -> Config:
+    """Return Alembic's configuration with the migrations shipped in this package, to run on `conn`."""
     from alembic.config import Config
 
-    config = Config()
+    config = Config(attributes={"connection": conn})
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     return config
 
 
-def _revision(conn: sa.Connection) -> str | None:
-    if not sa.inspect(conn).has_table("alembic_version"):
-        return None
-    return conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+def _is_made(conn: sa.Connection, shown: str) -> bool:
+    """Whether the store has its tables; `StoreError` where another version made them."""
+    names = sa.inspect(conn).get_table_names()
+    number = 0
+    if "store" in names:
+        number = conn.execute(sa.select(sa.func.max(tables.store_format.c.format))).scalar() or 0
+    elif "alembic_version" not in names and "events" not in names:
+        return False
+    if number == tables.STORE_FORMAT:
+        return True
+    age = "a newer" if number > tables.STORE_FORMAT else "an older"
+    raise StoreError(
+        f"the store {shown} was made by {age} poison-guard (format {number}, this one reads {tables.STORE_FORMAT}), "
+        "and no store is taken along before 0.1 is released: start a new home and keep the old folder"
+    )
 
 
 _WAIT_SECONDS = 60
@@ -139,21 +113,31 @@ class Store:
 
 
 def open_store(settings: Settings) -> Store:
-    """Open the store of a home, making and migrating it as needed; `StoreError` says what cannot be reached."""
+    """Open the store of a home, making it as needed; `StoreError` says what cannot be reached, or read."""
     engine = _make_engine(settings.store_url)
     store = Store(engine=engine, lake=Lake(settings.lake_url), key=settings.key())
     try:
         with store.read() as conn:
-            ready = is_current(conn)
-            if ready:
+            made = _is_made(conn, store.shown)
+            if made:
                 _check_key(conn, store.key, settings)
-        if not ready:
+        if not made:
             with store.write() as conn:
-                migrate(conn)
+                _make_tables(conn, store.shown)
     except BaseException:
         store.close()
         raise
     return store
+
+
+def _make_tables(conn: sa.Connection, shown: str) -> None:
+    """Make the tables, unless another process has made them meanwhile."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    if not _is_made(conn, shown):
+        from alembic import command
+
+        command.upgrade(alembic_config(conn), "head")
 
 
 def _check_key(conn: sa.Connection, key: bytes, settings: Settings) -> None:

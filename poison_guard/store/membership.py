@@ -124,19 +124,19 @@ def _votes(store: Store, feed: str, item_ids: Iterable[str], places: Sequence[st
     return found.sort_values("record_id", ignore_index=True)
 
 
-_MEMBER_COLUMNS = ["item_id", "label", "probability", "home"]
+_MEMBER_COLUMNS = ["item_id", "label", "probability", "bucket"]
 
 
 def item_members(
-    store: Store, feed: str, *, homes: Iterable[int], seq: int, items: pd.DataFrame | None = None
+    store: Store, feed: str, *, buckets: Iterable[int], seq: int, items: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Return the items of some homes that were adopted as of `seq`: ``item_id, label, probability, home``.
+    """Return the items of some buckets that were adopted as of `seq`: ``item_id, label, probability, bucket``.
 
     `items` are labels about to be sealed (columns of the items table), which take the place of stored ones; an item
-    that has none stored is at home in 0. Without an accepted vote as of `seq` no item is a member, whatever its label
-    says. Ordered by home and item.
+    that has none stored is in bucket 0. Without an accepted vote as of `seq` no item is a member, whatever its label
+    says. Ordered by bucket and item.
     """
-    wanted = {int(home) for home in homes}
+    wanted = {int(bucket) for bucket in buckets}
     with store.read() as conn:
         found = pd.concat([_newest_labels(conn, feed, some, seq) for some in chunks(wanted - {0})], ignore_index=True)
         if items is not None and len(items):
@@ -145,18 +145,18 @@ def item_members(
         found = found[found["adopted"] & found["label"].notna()]
         voted = items_with_votes(conn, feed, found["item_id"], seq=seq)
     members = found.loc[found["item_id"].isin(voted), _MEMBER_COLUMNS]
-    return members.sort_values(["home", "item_id"], ignore_index=True)
+    return members.sort_values(["bucket", "item_id"], ignore_index=True)
 
 
 def item_buckets(conn: sa.Connection, feed: str, moved: Iterable[str], *, since: int, seq: int) -> set[int]:
-    """Return the homes of the items that got a label after `since`, and of `moved` ones; always 0 as well."""
+    """Return the buckets of the items that got a label after `since`, and of `moved` ones; always 0 as well."""
     c = tables.items.c
     labelled = sa.select(c.item_id).where(c.feed == feed, c.seq > since, c.seq <= seq).distinct()
-    home = sa.func.min(c.seq).label("home")
-    each = sa.select(home).where(c.feed == feed, c.item_id.in_(labelled)).group_by(c.item_id).subquery()
-    known = sa.select(c.item_id, home).where(c.feed == feed, c.seq <= seq).group_by(c.item_id)
-    of_moved = bulk.select_many(conn, known, c.item_id, moved)["home"]
-    return {0, *conn.execute(sa.select(each.c.home).distinct()).scalars(), *of_moved.unique().tolist()}
+    bucket = sa.func.min(c.seq).label("bucket")
+    each = sa.select(bucket).where(c.feed == feed, c.item_id.in_(labelled)).group_by(c.item_id).subquery()
+    known = sa.select(c.item_id, bucket).where(c.feed == feed, c.seq <= seq).group_by(c.item_id)
+    of_moved = bulk.select_many(conn, known, c.item_id, moved)["bucket"]
+    return {0, *conn.execute(sa.select(each.c.bucket).distinct()).scalars(), *of_moved.unique().tolist()}
 
 
 def moved_items(store: Store, conn: sa.Connection, contract: Contract, *, since: int, seq: int) -> set[str]:
@@ -181,31 +181,31 @@ def moved_items(store: Store, conn: sa.Connection, contract: Contract, *, since:
     return set(last.index[(last > knows).to_numpy()])
 
 
-def _newest_labels(conn: sa.Connection, feed: str, homes: list[int], seq: int) -> pd.DataFrame:
-    """Return the newest label as of `seq` of each item whose first one was written at one of `homes`."""
+def _newest_labels(conn: sa.Connection, feed: str, buckets: list[int], seq: int) -> pd.DataFrame:
+    """Return the newest label as of `seq` of each item whose first one was written at one of `buckets`."""
     first, earlier, row, later = (sa.alias(tables.items, name) for name in ("first", "earlier", "newest", "later"))
     same = sa.and_(earlier.c.feed == feed, earlier.c.item_id == first.c.item_id, earlier.c.seq < first.c.seq)
     top = sa.select(sa.func.max(later.c.seq)).where(
         later.c.feed == feed, later.c.item_id == first.c.item_id, later.c.seq <= seq
     )
     query = (
-        sa.select(row.c.item_id, row.c.label, row.c.probability, row.c.adopted, first.c.seq.label("home"))
+        sa.select(row.c.item_id, row.c.label, row.c.probability, row.c.adopted, first.c.seq.label("bucket"))
         .join_from(first, row, sa.and_(row.c.feed == feed, row.c.item_id == first.c.item_id))
-        .where(first.c.feed == feed, first.c.seq.in_(homes), first.c.seq <= seq)
+        .where(first.c.feed == feed, first.c.seq.in_(buckets), first.c.seq <= seq)
         .where(~sa.exists().where(same), row.c.seq == top.scalar_subquery())
     )
     return bulk.fetch_frame(conn, query)
 
 
-def _new_labels(conn: sa.Connection, feed: str, items: pd.DataFrame, homes: set[int], seq: int) -> pd.DataFrame:
-    """Return the labels about to be sealed whose item is at home in one of `homes`."""
+def _new_labels(conn: sa.Connection, feed: str, items: pd.DataFrame, buckets: set[int], seq: int) -> pd.DataFrame:
+    """Return the labels about to be sealed whose item belongs to one of `buckets`."""
     c = tables.items.c
     rows = item_rows(items)
-    query = sa.select(c.item_id, sa.func.min(c.seq).label("home")).where(c.feed == feed, c.seq <= seq)
-    known = bulk.select_many(conn, query.group_by(c.item_id), c.item_id, rows["item_id"]).set_index("item_id")["home"]
-    home = rows["item_id"].map(known).fillna(0).astype("int64")
-    rows = rows.assign(home=home)[["item_id", "label", "probability", "adopted", "home"]]
-    return rows[rows["home"].isin(homes)]
+    query = sa.select(c.item_id, sa.func.min(c.seq).label("bucket")).where(c.feed == feed, c.seq <= seq)
+    known = bulk.select_many(conn, query.group_by(c.item_id), c.item_id, rows["item_id"]).set_index("item_id")["bucket"]
+    bucket = rows["item_id"].map(known).fillna(0).astype("int64")
+    rows = rows.assign(bucket=bucket)[["item_id", "label", "probability", "adopted", "bucket"]]
+    return rows[rows["bucket"].isin(buckets)]
 
 
 def _last_moves(conn: sa.Connection, feed: str, after: int, seq: int) -> pd.DataFrame:
@@ -243,7 +243,7 @@ def _left_by_revision(store: Store, conn: sa.Connection, feed: str, after: int, 
 class SnapshotChanges:
     """What may differ between two states of a feed."""
 
-    homes: tuple[int, ...]
+    buckets: tuple[int, ...]
     """Commits whose examples must be looked at again, ascending; 0 stands for items without a label so far."""
     items: tuple[str, ...]
     """Items whose records people moved since their label was settled, sorted: it must be settled again."""
@@ -252,27 +252,29 @@ class SnapshotChanges:
 def find_changes(store: Store, contract: Contract, *, since: int, seq: int) -> SnapshotChanges:
     """Return what may differ between the snapshot of state `since` (0: nothing) and the state `seq`.
 
-    Costs what changed in between; only homes and ids of moved items are held in memory. A commit's home is the number
-    of its event; a record's home is the commit that first stored it, an item's the one that first labelled it.
+    Costs what changed in between; only buckets and ids of moved items are held in memory. A bucket is the number of
+    a commit's event: a record belongs to the commit that first stored it, an item to the one that first labelled it.
     """
     with store.read() as conn:
         if contract.vote is None:
             return SnapshotChanges(tuple(sorted(_record_buckets(conn, contract.name, since, seq))), ())
         items = sorted(moved_items(store, conn, contract, since=since, seq=seq))
-        homes = item_buckets(conn, contract.name, items, since=since, seq=seq)
-    return SnapshotChanges(tuple(sorted(homes)), tuple(items))
+        buckets = item_buckets(conn, contract.name, items, since=since, seq=seq)
+    return SnapshotChanges(tuple(sorted(buckets)), tuple(items))
 
 
-def record_members(store: Store, feed: str, *, homes: Iterable[int], seq: int) -> pd.DataFrame:
-    """Return the records of some homes that were accepted as of `seq`: ``record_id, content_hash, home, file_id``.
+def record_members(store: Store, feed: str, *, buckets: Iterable[int], seq: int) -> pd.DataFrame:
+    """Return the records of some buckets that were accepted as of `seq`: ``record_id, content_hash, bucket, file_id``.
 
-    Ordered by home and record.
+    Ordered by bucket and record.
     """
     query = query_by_status(feed, seq, ACCEPTED, ("record_id", "content_hash", "seq", "file_id"))
     with store.read() as conn:
-        parts = [bulk.fetch_frame(conn, query.where(tables.records.c.seq.in_(some))) for some in chunks(homes)]
-    whole = pd.concat(parts, ignore_index=True).rename(columns={"seq": "home"})
-    return whole[["record_id", "content_hash", "home", "file_id"]].sort_values(["home", "record_id"], ignore_index=True)
+        parts = [bulk.fetch_frame(conn, query.where(tables.records.c.seq.in_(some))) for some in chunks(buckets)]
+    whole = pd.concat(parts, ignore_index=True).rename(columns={"seq": "bucket"})
+    return whole[["record_id", "content_hash", "bucket", "file_id"]].sort_values(
+        ["bucket", "record_id"], ignore_index=True
+    )
 
 
 def _record_buckets(conn: sa.Connection, feed: str, since: int, seq: int) -> set[int]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import ClosedError, NotFoundError, UsageError
 from poison_guard.store import chain
-from poison_guard.store import gate_tables as t
+from poison_guard.store import tables as t
 from poison_guard.store.admissions import require_unrevoked
 from poison_guard.store.bulk import to_json
 from poison_guard.store.engine import Store, utc_or_now

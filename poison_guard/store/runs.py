@@ -44,7 +44,7 @@ class Run:
     feed: str
     batch_id: str
     status: str
-    """``open``, ``committed`` or ``failed``."""
+    """``open`` or ``committed``."""
     state_version: int
     """Sequence number whose state the run reads, and nothing later."""
     received_at: dt.datetime
@@ -61,7 +61,6 @@ class Run:
     measurements: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[Mapping[str, Any], ...] = ()
     """``{"code", "args"}`` of what the guard says about itself."""
-    error: str | None = None
 
 
 def begin_run(
@@ -74,19 +73,14 @@ def begin_run(
     schema: Mapping[str, str],
     now: dt.datetime | None = None,
 ) -> Run:
-    """Return the run of a batch: the open or committed one if there is one, else a new one pinned to the state of now.
-
-    A failed run is opened again, with a new pin.
-    """
+    """Return the run of a batch: the one that was begun before, else a new one pinned to the state of now."""
     run_id = f"{contract.name}-{batch_id[:16]}"
     started = utc_or_now(now)
     with store.write() as conn:
         register_feed(conn, contract, started)
         known = _find_run(conn, run_id)
-        if known is not None and known.status != "failed":
-            return known
         if known is not None:
-            return _repin_in(conn, known)
+            return known
         row = {
             "run_id": run_id,
             "feed": contract.name,
@@ -141,8 +135,10 @@ def list_runs(store: Store, feed: str | None = None, *, limit: int = 20) -> tupl
 def repin(store: Store, run: Run) -> Run:
     """Pin an open run to the state of now, so that it is scored again after `StaleStateError`."""
     with store.write() as conn:
-        current = load_run_in(conn, run.run_id)
-        return current if current.status == "committed" else _repin_in(conn, current)
+        c = tables.runs.c
+        pin = sa.update(tables.runs).where(c.run_id == run.run_id, c.status == "open")
+        conn.execute(pin.values(state_version=chain.head(conn)))
+        return load_run_in(conn, run.run_id)
 
 
 def seen_objects(store: Store, feed: str) -> frozenset[str]:
@@ -166,15 +162,6 @@ def register_feed(conn: sa.Connection, contract: Contract, at: dt.datetime) -> N
     body = json.dumps(dataclasses.asdict(contract.policy), sort_keys=True)
     bulk.insert_missing(conn, tables.policies, [{"hash": contract.policy.hash, "body": body, "at": at}])
     bulk.insert_missing(conn, tables.feeds, [{"name": contract.name, "last_seq": 0, "created_at": at}])
-
-
-def _repin_in(conn: sa.Connection, run: Run) -> Run:
-    conn.execute(
-        sa.update(tables.runs)
-        .where(tables.runs.c.run_id == run.run_id)
-        .values(status="open", state_version=chain.head(conn), error=None, finished_at=None)
-    )
-    return load_run_in(conn, run.run_id)
 
 
 def _find_run(conn: sa.Connection, run_id: str) -> Run | None:

@@ -19,10 +19,10 @@ from poison_guard.records import Place
 from poison_guard.store import bulk, chain, tables
 from poison_guard.store.bulk import bounded_key, to_json
 from poison_guard.store.engine import Store, utc_or_now
-from poison_guard.store.gate_tables import snapshot_parts, snapshots
 from poison_guard.store.lake import LakeFile, add_files
 from poison_guard.store.rows import item_rows
 from poison_guard.store.runs import register_feed
+from poison_guard.store.tables import snapshot_parts, snapshots
 
 __all__ = [
     "Part",
@@ -82,9 +82,9 @@ def _accepted_spans(conn: sa.Connection, feed: str, ids: list[str]) -> pd.DataFr
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of training examples: those that share a home, the commit at which they were first seen."""
+    """One file of training examples: those that share a bucket, the commit that first saw them."""
 
-    home: int
+    bucket: int
     """Sequence number of that commit; 0 for items whose label was first settled by the seal itself."""
     path: str
     """Relative to the lake."""
@@ -107,7 +107,7 @@ class Snapshot:
     sealed_at: dt.datetime
     hash: str
     parts: tuple[Part, ...]
-    """By home; empty where `list_snapshots` made it."""
+    """By bucket; empty where `list_snapshots` made it."""
     counts: Mapping[str, int]
     previous: str | None
     """Last snapshot that was not revoked when this one was sealed."""
@@ -163,7 +163,7 @@ def seal(
 
 
 def snapshot_hash(parts: Iterable[Part]) -> str:
-    """Return the SHA-256 over the parts' sorted (SHA-256, rows), hex: of their content, wherever it is at home."""
+    """Return the SHA-256 over the parts' sorted (SHA-256, rows), hex: of their content, whatever their buckets."""
     lines = [f"{digest}\t{rows}" for digest, rows in sorted((part.sha256, part.rows) for part in parts)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -245,9 +245,9 @@ def _snapshot_of_row(row: sa.Row[Any], parts: tuple[Part, ...]) -> Snapshot:
 
 
 def _ordered_parts(parts: Sequence[Part]) -> tuple[Part, ...]:
-    whole = tuple(sorted(parts, key=lambda part: part.home))
-    if len({part.home for part in whole}) < len(whole):
-        raise UsageError("two parts of a snapshot have the same home; write one part a home")
+    whole = tuple(sorted(parts, key=lambda part: part.bucket))
+    if len({part.bucket for part in whole}) < len(whole):
+        raise UsageError("two parts of a snapshot have the same bucket; write one part per bucket")
     return whole
 
 
@@ -260,29 +260,29 @@ def _check_unchanged(conn: sa.Connection, feed: str, seq: int, *, head: int) -> 
 
 
 def _parts(conn: sa.Connection, feed: str, seq: int) -> tuple[Part, ...]:
-    """Return the parts as of the seal `seq`: the last row of each home."""
+    """Return the parts as of the seal `seq`: the last row of each bucket."""
     c = snapshot_parts.c
     last = (
-        sa.select(c.home, sa.func.max(c.seq).label("seq"))
+        sa.select(c.bucket, sa.func.max(c.seq).label("seq"))
         .where(c.feed == feed, c.seq <= seq)
-        .group_by(c.home)
+        .group_by(c.bucket)
         .subquery()
     )
     query = (
-        sa.select(c.home, c.path, c.sha256, c.size, c.rows, c.members)
-        .where(c.feed == feed, c.home == last.c.home, c.seq == last.c.seq, c.path != "")
-        .order_by(c.home)
+        sa.select(c.bucket, c.path, c.sha256, c.size, c.rows, c.members)
+        .where(c.feed == feed, c.bucket == last.c.bucket, c.seq == last.c.seq, c.path != "")
+        .order_by(c.bucket)
     )
     return tuple(Part(*row) for row in conn.execute(query))
 
 
 def _write_parts(conn: sa.Connection, feed: str, parts: Sequence[Part], *, seq: int) -> list[dict[str, Any]]:
     """Write what differs from the seal before, and the files that are new; return the rows."""
-    before = {part.home: part for part in _parts(conn, feed, seq)}
-    changed = [part for part in parts if before.get(part.home) != part]
-    gone = sorted(before.keys() - {part.home for part in parts})
-    changed += [Part(home, "", "", 0, 0, "") for home in gone]
-    names = ("home", "path", "sha256", "size", "rows", "members")
+    before = {part.bucket: part for part in _parts(conn, feed, seq)}
+    changed = [part for part in parts if before.get(part.bucket) != part]
+    gone = sorted(before.keys() - {part.bucket for part in parts})
+    changed += [Part(bucket, "", "", 0, 0, "") for bucket in gone]
+    names = ("bucket", "path", "sha256", "size", "rows", "members")
     rows = [{"feed": feed, "seq": seq, **{name: getattr(part, name) for name in names}} for part in changed]
     if rows:
         conn.execute(sa.insert(snapshot_parts), rows)

@@ -1,6 +1,7 @@
 """The tables of the store, in SQLAlchemy Core, and the kinds of columns they are made of.
 
-Times are microseconds since 1970 UTC, JSON is text.
+Times are microseconds since 1970 UTC, JSON is text. Whoever changes a table before the first release raises
+`STORE_FORMAT`; after it, a migration takes stored data along.
 """
 
 from __future__ import annotations
@@ -11,33 +12,40 @@ from typing import Any
 import sqlalchemy as sa
 
 __all__ = [
+    "LEDGER_COUNTS",
     "METADATA",
+    "STORE_FORMAT",
     "UtcTime",
+    "admissions",
+    "approvals",
     "campaigns",
     "chain",
-    "count_column",
     "events",
     "evidence",
     "feeds",
     "items",
-    "key_column",
     "ledger",
     "manifests",
+    "models",
     "moves",
     "objects",
-    "partial_index",
+    "outbox",
     "policies",
     "queue",
     "records",
     "reviews",
     "runs",
     "schemas",
-    "seq_column",
-    "text_column",
-    "time_column",
+    "snapshot_parts",
+    "snapshots",
+    "store_format",
     "trusted",
+    "verdicts",
     "verified",
 ]
+
+STORE_FORMAT = 2
+"""Number of the tables and of what their cells mean; a store of another number is not opened."""
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -68,75 +76,77 @@ METADATA = sa.MetaData(
 )
 
 
-def key_column(name: str, kind: type[sa.types.TypeEngine[Any]] = sa.Text) -> sa.Column[Any]:
+def _key_column(name: str, kind: type[sa.types.TypeEngine[Any]] = sa.Text) -> sa.Column[Any]:
     """Return a column of the primary key."""
     return sa.Column(name, kind, primary_key=True, autoincrement=False)
 
 
-def text_column(name: str, *, null: bool = True) -> sa.Column[Any]:
+def _text_column(name: str, *, null: bool = True) -> sa.Column[Any]:
     """Return a column of text."""
     return sa.Column(name, sa.Text, nullable=null)
 
 
-def count_column(name: str) -> sa.Column[Any]:
+def _count_column(name: str) -> sa.Column[Any]:
     """Return a column of whole numbers, 0 by default."""
     return sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
 
 
-def seq_column(name: str = "seq", *, null: bool = False) -> sa.Column[Any]:
+def _seq_column(name: str = "seq", *, null: bool = False) -> sa.Column[Any]:
     """Return a column of sequence numbers of events."""
     return sa.Column(name, sa.BigInteger, nullable=null)
 
 
-def time_column(name: str, *, null: bool = True) -> sa.Column[Any]:
+def _time_column(name: str, *, null: bool = True) -> sa.Column[Any]:
     """Return a column of times (`UtcTime`)."""
     return sa.Column(name, UtcTime, nullable=null)
 
 
-def partial_index(name: str, table: str, column: str) -> sa.Index:
+def _partial_index(name: str, table: str, column: str) -> sa.Index:
     """Return an index over the rows that have `column`; most records are in no campaign."""
     present = sa.text(f"{column} IS NOT NULL")
     return sa.Index(f"ix_{table}_feed_{column}", "feed", name, sqlite_where=present, postgresql_where=present)
 
 
+store_format = sa.Table("store", METADATA, _key_column("format", sa.BigInteger))
+"""One row: the `STORE_FORMAT` that the store was made with."""
+
 feeds = sa.Table(
     "feeds",
     METADATA,
-    key_column("name"),
-    count_column("last_seq"),
-    time_column("created_at", null=False),
+    _key_column("name"),
+    _count_column("last_seq"),
+    _time_column("created_at", null=False),
 )
 """`last_seq` is the sequence number of the feed's last committed run: what a commit compares its pin with."""
 
 schemas = sa.Table(
     "schemas",
     METADATA,
-    key_column("feed"),
-    key_column("seq", sa.BigInteger),
-    text_column("run_id"),
-    text_column("body", null=False),
+    _key_column("feed"),
+    _key_column("seq", sa.BigInteger),
+    _text_column("run_id"),
+    _text_column("body", null=False),
 )
 """Payload schemas a feed was accepted with, append-only."""
 
 policies = sa.Table(
-    "policies", METADATA, key_column("hash"), text_column("body", null=False), time_column("at", null=False)
+    "policies", METADATA, _key_column("hash"), _text_column("body", null=False), _time_column("at", null=False)
 )
 
 runs = sa.Table(
     "runs",
     METADATA,
-    key_column("run_id"),
-    text_column("feed", null=False),
-    text_column("batch_id", null=False),
-    text_column("status", null=False),
-    seq_column("state_version"),
-    seq_column("commit_seq", null=True),
-    time_column("received_at", null=False),
-    time_column("started_at", null=False),
-    time_column("finished_at"),
-    text_column("policy_hash", null=False),
-    *(text_column(name, null=False) for name in ("schema", "objects", "counts", "cost", "measurements", "notes")),
-    text_column("error"),
+    _key_column("run_id"),
+    _text_column("feed", null=False),
+    _text_column("batch_id", null=False),
+    _text_column("status", null=False),
+    _seq_column("state_version"),
+    _seq_column("commit_seq", null=True),
+    _time_column("received_at", null=False),
+    _time_column("started_at", null=False),
+    _time_column("finished_at"),
+    _text_column("policy_hash", null=False),
+    *(_text_column(name, null=False) for name in ("schema", "objects", "counts", "cost", "measurements", "notes")),
     sa.UniqueConstraint("feed", "batch_id"),
     sa.Index("ix_runs_feed_started_at", "feed", "started_at"),
 )
@@ -144,28 +154,28 @@ runs = sa.Table(
 objects = sa.Table(
     "objects",
     METADATA,
-    key_column("feed"),
-    key_column("digest"),
-    text_column("uri", null=False),
-    count_column("size"),
-    count_column("rows"),
-    text_column("watermark"),
-    text_column("run_id", null=False),
-    seq_column(),
+    _key_column("feed"),
+    _key_column("digest"),
+    _text_column("uri", null=False),
+    _count_column("size"),
+    _count_column("rows"),
+    _text_column("watermark"),
+    _text_column("run_id", null=False),
+    _seq_column(),
 )
 
 manifests = sa.Table(
     "manifests",
     METADATA,
-    key_column("file_id", sa.BigInteger),
-    text_column("feed", null=False),
-    text_column("run_id"),
-    text_column("lane", null=False),
+    _key_column("file_id", sa.BigInteger),
+    _text_column("feed", null=False),
+    _text_column("run_id"),
+    _text_column("lane", null=False),
     sa.Column("path", sa.Text, nullable=False, unique=True),
-    count_column("rows"),
-    count_column("size"),
-    text_column("sha256", null=False),
-    seq_column(),
+    _count_column("rows"),
+    _count_column("size"),
+    _text_column("sha256", null=False),
+    _seq_column(),
     sa.Index("ix_manifests_feed_lane", "feed", "lane"),
 )
 """Lake files that count: a file without a row here is not there."""
@@ -173,18 +183,19 @@ manifests = sa.Table(
 records = sa.Table(
     "records",
     METADATA,
-    key_column("feed"),
-    key_column("record_id"),
-    text_column("run_id", null=False),
-    seq_column(),
-    text_column("content_hash", null=False),
-    text_column("place", null=False),
-    text_column("action", null=False),
+    _key_column("feed"),
+    _key_column("record_id"),
+    _text_column("run_id", null=False),
+    _seq_column(),
+    _text_column("content_hash", null=False),
+    _text_column("place", null=False),
+    _text_column("action", null=False),
     sa.Column("risk", sa.Float, nullable=False),
-    *(text_column(name) for name in ("source_id", "author_id", "item_id", "answer", "group", "campaign_id")),
-    time_column("observed_at"),
-    time_column("source_since"),
-    time_column("received_at", null=False),
+    _text_column("reasons"),
+    *(_text_column(name) for name in ("source_id", "author_id", "item_id", "answer", "group", "campaign_id")),
+    _time_column("observed_at"),
+    _time_column("source_since"),
+    _time_column("received_at", null=False),
     sa.Column("file_id", sa.BigInteger, nullable=False),
     sa.Column("readable", sa.Boolean, nullable=False),
     sa.Column("verdict", sa.SmallInteger, nullable=False, server_default="0"),
@@ -192,22 +203,23 @@ records = sa.Table(
     sa.Index("ix_records_feed_content_hash", "feed", "content_hash"),
     sa.Index("ix_records_run_id", "run_id"),
     sa.Index("ix_records_feed_seq", "feed", "seq"),
-    partial_index("source_id", "records", "source_id"),
-    partial_index("item_id", "records", "item_id"),
-    partial_index("campaign_id", "records", "campaign_id"),
+    _partial_index("source_id", "records", "source_id"),
+    _partial_index("item_id", "records", "item_id"),
+    _partial_index("campaign_id", "records", "campaign_id"),
 )
-"""One row a record, in its one place. `seq` is when it was first stored, `file_id` where its payload lies; `verdict` is
-what a reviewer said of it: 1 right, -1 wrong, 0 nothing."""
+"""One row per record, in its one place. `seq` is when it was first stored, `file_id` where its payload lies. `action,
+risk, reasons` (a JSON list of codes; none: no reason) and `campaign_id` are the decision; `verdict` is a reviewer's: 1
+right, -1 wrong, 0 none."""
 
 moves = sa.Table(
     "moves",
     METADATA,
-    key_column("feed"),
-    key_column("record_id"),
-    key_column("seq", sa.BigInteger),
-    text_column("from_place", null=False),
-    text_column("to_place", null=False),
-    text_column("from_hash", null=False),
+    _key_column("feed"),
+    _key_column("record_id"),
+    _key_column("seq", sa.BigInteger),
+    _text_column("from_place", null=False),
+    _text_column("to_place", null=False),
+    _text_column("from_hash", null=False),
     sa.Column("from_file", sa.BigInteger, nullable=False),
     sa.Column("from_verdict", sa.SmallInteger, nullable=False),
     sa.Column("to_verdict", sa.SmallInteger, nullable=False),
@@ -218,14 +230,14 @@ moves = sa.Table(
 evidence = sa.Table(
     "evidence",
     METADATA,
-    text_column("feed", null=False),
-    text_column("record_id", null=False),
-    text_column("run_id", null=False),
-    text_column("signal", null=False),
-    text_column("level", null=False),
+    _text_column("feed", null=False),
+    _text_column("record_id", null=False),
+    _text_column("run_id", null=False),
+    _text_column("signal", null=False),
+    _text_column("level", null=False),
     sa.Column("p", sa.Float, nullable=False),
-    text_column("code", null=False),
-    text_column("args", null=False),
+    _text_column("code", null=False),
+    _text_column("args", null=False),
     sa.Index("ix_evidence_feed_record_id", "feed", "record_id"),
     sa.Index("ix_evidence_run_id", "run_id"),
 )
@@ -233,32 +245,32 @@ evidence = sa.Table(
 campaigns = sa.Table(
     "campaigns",
     METADATA,
-    key_column("feed"),
-    key_column("campaign_id"),
-    text_column("run_id", null=False),
-    seq_column(),
-    text_column("kind", null=False),
+    _key_column("feed"),
+    _key_column("campaign_id"),
+    _text_column("run_id", null=False),
+    _seq_column(),
+    _text_column("kind", null=False),
     sa.Column("p", sa.Float, nullable=False),
     sa.Column("strength", sa.Float, nullable=False),
-    count_column("n_records"),
-    count_column("n_sources"),
-    time_column("first_at"),
-    time_column("last_at"),
-    text_column("code", null=False),
-    text_column("args", null=False),
+    _count_column("n_records"),
+    _count_column("n_sources"),
+    _time_column("first_at"),
+    _time_column("last_at"),
+    _text_column("code", null=False),
+    _text_column("args", null=False),
 )
 """Members are the records that carry the `campaign_id`."""
 
 items = sa.Table(
     "items",
     METADATA,
-    key_column("feed"),
-    key_column("item_id"),
-    key_column("seq", sa.BigInteger),
-    text_column("label"),
+    _key_column("feed"),
+    _key_column("item_id"),
+    _key_column("seq", sa.BigInteger),
+    _text_column("label"),
     sa.Column("probability", sa.Float, nullable=False),
     sa.Column("adopted", sa.Boolean, nullable=False),
-    text_column("why", null=False),
+    _text_column("why", null=False),
     sa.Index("ix_items_feed_seq", "feed", "seq"),
 )
 """Labels of items, append-only; the row with the highest `seq` holds."""
@@ -278,11 +290,11 @@ LEDGER_COUNTS = (
 ledger = sa.Table(
     "ledger",
     METADATA,
-    key_column("namespace"),
-    key_column("source_id"),
-    key_column("seq", sa.BigInteger),
-    text_column("feed", null=False),
-    time_column("first_seen", null=False),
+    _key_column("namespace"),
+    _key_column("source_id"),
+    _key_column("seq", sa.BigInteger),
+    _text_column("feed", null=False),
+    _time_column("first_seen", null=False),
     *(sa.Column(name, sa.Float, nullable=False, server_default="0") for name in LEDGER_COUNTS),
     sa.Index("ix_ledger_seq", "seq"),
 )
@@ -291,14 +303,14 @@ ledger = sa.Table(
 verified = sa.Table(
     "verified",
     METADATA,
-    key_column("feed"),
-    key_column("record_id"),
-    key_column("kind"),
-    key_column("seq", sa.BigInteger),
-    text_column("namespace", null=False),
-    text_column("source_id"),
-    time_column("given_at", null=False),
-    time_column("visible_at"),
+    _key_column("feed"),
+    _key_column("record_id"),
+    _key_column("kind"),
+    _key_column("seq", sa.BigInteger),
+    _text_column("namespace", null=False),
+    _text_column("source_id"),
+    _time_column("given_at", null=False),
+    _time_column("visible_at"),
     sa.Column("verdict", sa.SmallInteger, nullable=False),
     sa.Index("ix_verified_namespace_source_id", "namespace", "source_id"),
     sa.Index("ix_verified_seq", "seq"),
@@ -310,30 +322,30 @@ a source's answers; an outcome is known to all from `visible_at`, and may name a
 trusted = sa.Table(
     "trusted",
     METADATA,
-    key_column("feed"),
-    key_column("record_id"),
-    text_column("content_hash", null=False),
-    text_column("split", null=False),
+    _key_column("feed"),
+    _key_column("record_id"),
+    _text_column("content_hash", null=False),
+    _text_column("split", null=False),
     sa.Column("file_id", sa.BigInteger, nullable=False),
     sa.Column("reviewed", sa.Boolean, nullable=False),
-    seq_column(),
+    _seq_column(),
     sa.Index("ix_trusted_feed_content_hash", "feed", "content_hash"),
 )
 
 queue = sa.Table(
     "queue",
     METADATA,
-    key_column("feed"),
-    key_column("record_id"),
-    text_column("kind", null=False),
-    text_column("state", null=False),
+    _key_column("feed"),
+    _key_column("record_id"),
+    _text_column("kind", null=False),
+    _text_column("state", null=False),
     sa.Column("risk", sa.Float, nullable=False),
-    time_column("created_at", null=False),
-    seq_column("opened_seq"),
-    seq_column("decided_seq", null=True),
-    text_column("claimed_by"),
-    text_column("token"),
-    time_column("lease_until"),
+    _time_column("created_at", null=False),
+    _seq_column("opened_seq"),
+    _seq_column("decided_seq", null=True),
+    _text_column("claimed_by"),
+    _text_column("token"),
+    _time_column("lease_until"),
     sa.Index("ix_queue_feed_state_risk", "feed", "state", "risk"),
 )
 """What waits for a person: `kind` is held, audit or recalled, `state` open or done."""
@@ -341,40 +353,153 @@ queue = sa.Table(
 reviews = sa.Table(
     "reviews",
     METADATA,
-    key_column("seq", sa.BigInteger),
-    text_column("feed", null=False),
-    text_column("verb", null=False),
-    text_column("actor", null=False),
-    text_column("reason", null=False),
-    time_column("at", null=False),
-    count_column("n"),
-    text_column("selector", null=False),
-    seq_column("undoes", null=True),
-    seq_column("undone_by", null=True),
+    _key_column("seq", sa.BigInteger),
+    _text_column("feed", null=False),
+    _text_column("verb", null=False),
+    _text_column("actor", null=False),
+    _text_column("reason", null=False),
+    _time_column("at", null=False),
+    _count_column("n"),
+    _text_column("selector", null=False),
+    _seq_column("undoes", null=True),
+    _seq_column("undone_by", null=True),
 )
 """What people decided, by whom and why; the audit chain holds a keyed hash of the reason."""
 
 events = sa.Table(
     "events",
     METADATA,
-    key_column("seq", sa.BigInteger),
-    time_column("at", null=False),
-    text_column("kind", null=False),
-    text_column("feed"),
-    text_column("run_id"),
-    text_column("actor"),
-    text_column("body", null=False),
-    text_column("prev", null=False),
-    text_column("hash", null=False),
+    _key_column("seq", sa.BigInteger),
+    _time_column("at", null=False),
+    _text_column("kind", null=False),
+    _text_column("feed"),
+    _text_column("run_id"),
+    _text_column("actor"),
+    _text_column("body", null=False),
+    _text_column("prev", null=False),
+    _text_column("hash", null=False),
 )
 """The audit chain; `seq` is the sequence number of the whole store, that is, the state version."""
 
 chain = sa.Table(
     "chain",
     METADATA,
-    key_column("id", sa.BigInteger),
-    seq_column(),
-    text_column("hash", null=False),
-    text_column("mac", null=False),
+    _key_column("id", sa.BigInteger),
+    _seq_column(),
+    _text_column("hash", null=False),
+    _text_column("mac", null=False),
 )
 """One row: the head of the audit chain, and the lock that every writer takes."""
+
+snapshots = sa.Table(
+    "snapshots",
+    METADATA,
+    _key_column("snapshot_id"),
+    _text_column("feed", null=False),
+    _seq_column(),
+    _seq_column("sealed_seq"),
+    _time_column("sealed_at", null=False),
+    _text_column("hash", null=False),
+    _text_column("counts", null=False),
+    _text_column("previous"),
+    _seq_column("revoked_seq", null=True),
+    _text_column("revoked_why"),
+    sa.Index("ix_snapshots_feed_sealed_seq", "feed", "sealed_seq"),
+)
+"""`seq` is the state that was sealed, `sealed_seq` the event that sealed it, `revoked_seq` the one that revoked it."""
+
+snapshot_parts = sa.Table(
+    "snapshot_parts",
+    METADATA,
+    _key_column("feed"),
+    _key_column("bucket", sa.BigInteger),
+    _key_column("seq", sa.BigInteger),
+    _text_column("path", null=False),
+    _text_column("sha256", null=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    _text_column("members", null=False),
+)
+"""What sealing changed, append-only. A snapshot has the last row of each bucket up to its `sealed_seq`; an empty `path`
+means that the bucket has no part. Only changes are written: a year of hourly seals costs one row per change."""
+
+verdicts = sa.Table(
+    "verdicts",
+    METADATA,
+    _key_column("seq", sa.BigInteger),
+    _text_column("feed", null=False),
+    _text_column("snapshot_id", null=False),
+    _time_column("at", null=False),
+    _text_column("outcome", null=False),
+    _text_column("verdict", null=False),
+    _text_column("policy_hash", null=False),
+    _text_column("candidate"),
+    sa.Index("ix_verdicts_snapshot_id", "snapshot_id"),
+)
+
+approvals = sa.Table(
+    "approvals",
+    METADATA,
+    _key_column("seq", sa.BigInteger),
+    _text_column("feed", null=False),
+    _text_column("snapshot_id", null=False),
+    _seq_column("verdict_seq"),
+    _text_column("actor", null=False),
+    _text_column("reason", null=False),
+    _time_column("at", null=False),
+    _time_column("expires"),
+    sa.Index("ix_approvals_verdict_seq", "verdict_seq"),
+)
+
+admissions = sa.Table(
+    "admissions",
+    METADATA,
+    _key_column("seq", sa.BigInteger),
+    _text_column("feed", null=False),
+    _text_column("snapshot_id", null=False),
+    _seq_column("verdict_seq"),
+    _text_column("envelope", null=False),
+    _text_column("digest", null=False),
+    _time_column("issued", null=False),
+    _time_column("expires", null=False),
+    sa.Index("ix_admissions_feed_seq", "feed", "seq"),
+    sa.Index("ix_admissions_snapshot_id", "snapshot_id"),
+)
+"""Signed permissions to train; one is revoked when its snapshot is."""
+
+_IS_CHAMPION = sa.text("status = 'champion'")
+
+models = sa.Table(
+    "models",
+    METADATA,
+    _key_column("model_id"),
+    _text_column("feed", null=False),
+    _text_column("snapshot_id", null=False),
+    _seq_column("admission_seq", null=True),
+    _text_column("status", null=False),
+    _text_column("path", null=False),
+    _text_column("sha256", null=False),
+    _text_column("config", null=False),
+    _text_column("metrics", null=False),
+    _text_column("why"),
+    _time_column("made_at", null=False),
+    _seq_column(),
+    _seq_column("promoted_seq", null=True),
+    sa.Index("ix_models_feed_seq", "feed", "seq"),
+    sa.Index("ix_models_snapshot_id", "snapshot_id"),
+    sa.Index("uq_models_champion", "feed", unique=True, sqlite_where=_IS_CHAMPION, postgresql_where=_IS_CHAMPION),
+)
+"""`seq` is the event that entered the model, `promoted_seq` the last that made it champion; a feed has one champion."""
+
+outbox = sa.Table(
+    "outbox",
+    METADATA,
+    _key_column("seq", sa.BigInteger),
+    _text_column("kind", null=False),
+    _text_column("payload", null=False),
+    _time_column("due", null=False),
+    _count_column("tries"),
+    sa.Column("done", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index("ix_outbox_done_due", "done", "due"),
+)
+"""What has to happen outside the store after a transaction, written in it (`outbox.drain` does it)."""

@@ -45,20 +45,20 @@ class Sealing:
         return label_rows(ids, votes)
 
     def look(self, store: Store, *, since: int, seq: int) -> tuple[dict[int, list[tuple[str, str]]], pd.DataFrame]:
-        """Return the members of each home that may have changed, and the labels that were settled again."""
+        """Return the members of each bucket that may have changed, and the labels that were settled again."""
         name, changed = self.contract.name, find_changes(store, self.contract, since=since, seq=seq)
         if self.contract.vote:
             labels = self.settle(store, changed.items, seq=seq)
-            members = item_members(store, name, homes=changed.homes, seq=seq, items=labels)
+            members = item_members(store, name, buckets=changed.buckets, seq=seq, items=labels)
             members = members.rename(columns={"item_id": "name", "label": "digest"})
         else:
             labels = label_rows([], None)
-            members = record_members(store, name, homes=changed.homes, seq=seq)
+            members = record_members(store, name, buckets=changed.buckets, seq=seq)
             members = members.rename(columns={"record_id": "name", "content_hash": "digest"})
-        homes: dict[int, list[tuple[str, str]]] = {home: [] for home in changed.homes}
-        for home, member, digest in zip(members["home"], members["name"], members["digest"], strict=True):
-            homes[home].append((member, digest))
-        return homes, labels
+        buckets: dict[int, list[tuple[str, str]]] = {bucket: [] for bucket in changed.buckets}
+        for bucket, member, digest in zip(members["bucket"], members["name"], members["digest"], strict=True):
+            buckets[bucket].append((member, digest))
+        return buckets, labels
 
     def seal(self, store: Store, *, now: dt.datetime | None = None) -> Snapshot:
         """Seal what is accepted now, looking only at what changed since the last snapshot."""
@@ -66,19 +66,19 @@ class Sealing:
         with store.read() as conn:
             seq = chain.head(conn)
         last = last_snapshot(store, name)
-        homes, labels = self.look(store, since=last.seq if last else 0, seq=seq)
-        parts = {part.home: part for part in (last.parts if last else ())}
-        parts = {home: part for home, part in parts.items() if home not in homes}
-        parts |= {home: self.part(store, home, members) for home, members in homes.items() if members}
+        buckets, labels = self.look(store, since=last.seq if last else 0, seq=seq)
+        parts = {part.bucket: part for part in (last.parts if last else ())}
+        parts = {bucket: part for bucket, part in parts.items() if bucket not in buckets}
+        parts |= {bucket: self.part(store, bucket, members) for bucket, members in buckets.items() if members}
         counts = {"examples": sum(part.rows for part in parts.values())}
         return seal(store, self.contract, seq=seq, parts=list(parts.values()), items=labels, counts=counts, now=now)
 
-    def part(self, store: Store, home: int, members: list[tuple[str, str]]) -> Part:
+    def part(self, store: Store, bucket: int, members: list[tuple[str, str]]) -> Part:
         """Write a part into the lake."""
         frame = pd.DataFrame(sorted(members), columns=["example_id", "digest"])
         file = store.lake.add_frame(frame, f"snapshots/{self.contract.name}")
         lines = "\n".join(f"{name}\t{digest}" for name, digest in sorted(members))
-        return Part(home, file.path, file.sha256, file.size, file.rows, hashlib.sha256(lines.encode()).hexdigest())
+        return Part(bucket, file.path, file.sha256, file.size, file.rows, hashlib.sha256(lines.encode()).hexdigest())
 
     def members(self, store: Store, snapshot: Snapshot) -> dict[str, str]:
         """Return what a snapshot holds, read from its files: name -> digest."""

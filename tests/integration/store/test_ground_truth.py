@@ -224,28 +224,6 @@ def take(store, made, model, step, at):
         return
 
 
-def test_reviews_of_an_older_store_are_entered_when_it_is_brought_up_to_date(
-    tmp_path, migrated_home, make_made, settings_at
-):
-    import shutil
-
-    from tests.integration.store.test_upgrade import downgrade
-
-    made = make_made(source_namespace="users")
-    at = settings_at(shutil.copytree(migrated_home, tmp_path / "old"))
-    person = {"by": "ann", "reason": "looked", "now": made.now}
-    with open_store(at) as store:
-        made.ingest(store, "b1", own_items(made.records(*IDS)), {"r0": "quarantined"})
-        done = release(store, made.contract, record_ids=["r0"], **person)
-        reject(store, made.contract, record_ids=["r1"], **person)
-        before = lines(store, made), sums(store, made)
-        downgrade(store, "0002")
-    with open_store(at) as store:
-        assert (lines(store, made), sums(store, made)) == before == ({"u-r0": [True], "u-r1": [False]}, (1, 1))
-        undo(store, made.contract, done.seq, **person)
-        assert sums(store, made) == (0, 1)
-
-
 def test_outcomes_of_one_file_are_one_event_or_none(full, made, monkeypatch):
     from poison_guard.store import chain
 

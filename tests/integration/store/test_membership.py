@@ -51,27 +51,31 @@ def telemetry(make_made):
     return make_made(**TELEMETRY)
 
 
-def test_records_are_at_home_where_they_were_first_stored(store, telemetry):
+def test_records_belong_to_the_commit_that_first_stored_them(store, telemetry):
     first = put(store, telemetry, "b1", telemetry.records("a", "b"))
     second = put(store, telemetry, "b2", telemetry.records("c", "d"), {"d": "quarantined"})
-    assert find_changes(store, telemetry.contract, since=0, seq=second).homes == (first, second)
-    members = record_members(store, "captcha", homes=[first, second], seq=second)
-    assert list(zip(members["record_id"], members["home"], strict=True)) == [("a", first), ("b", first), ("c", second)]
+    assert find_changes(store, telemetry.contract, since=0, seq=second).buckets == (first, second)
+    members = record_members(store, "captcha", buckets=[first, second], seq=second)
+    assert list(zip(members["record_id"], members["bucket"], strict=True)) == [
+        ("a", first),
+        ("b", first),
+        ("c", second),
+    ]
     released = look(release, store, telemetry, "d").seq
     recalled = look(recall, store, telemetry, "a").seq
-    assert find_changes(store, telemetry.contract, since=second, seq=released).homes == (second,)
-    assert find_changes(store, telemetry.contract, since=second, seq=recalled).homes == (first, second)
-    assert record_members(store, "captcha", homes=[first], seq=recalled)["record_id"].tolist() == ["b"]
-    assert record_members(store, "captcha", homes=[first], seq=released)["record_id"].tolist() == ["a", "b"]
-    assert record_members(store, "captcha", homes=[], seq=recalled).empty
-    assert find_changes(store, telemetry.contract, since=recalled, seq=recalled).homes == ()
+    assert find_changes(store, telemetry.contract, since=second, seq=released).buckets == (second,)
+    assert find_changes(store, telemetry.contract, since=second, seq=recalled).buckets == (first, second)
+    assert record_members(store, "captcha", buckets=[first], seq=recalled)["record_id"].tolist() == ["b"]
+    assert record_members(store, "captcha", buckets=[first], seq=released)["record_id"].tolist() == ["a", "b"]
+    assert record_members(store, "captcha", buckets=[], seq=recalled).empty
+    assert find_changes(store, telemetry.contract, since=recalled, seq=recalled).buckets == ()
 
 
 def test_a_batch_that_brings_nothing_new_touches_nothing_that_has_members(store, telemetry):
     first = put(store, telemetry, "b1", telemetry.records("a"))
     again = put(store, telemetry, "b2", telemetry.records("a"))
-    homes = find_changes(store, telemetry.contract, since=first, seq=again).homes
-    assert record_members(store, "captcha", homes=homes, seq=again).empty
+    buckets = find_changes(store, telemetry.contract, since=first, seq=again).buckets
+    assert record_members(store, "captcha", buckets=buckets, seq=again).empty
 
 
 def test_an_item_whose_votes_moved_must_be_settled_again_until_it_is_sealed(store, made, sealing):
@@ -103,20 +107,20 @@ def test_a_label_does_not_know_what_was_decided_while_its_run_was_scored(store, 
 
 def test_an_item_without_an_accepted_vote_is_no_member_whatever_its_label_says(store, made):
     seq = put(store, made, "b1", one_item(made, "a"), {"a": "quarantined"}, labels=adopted("word-1", "seven"))
-    assert item_members(store, "captcha", homes=[seq], seq=seq).empty
-    told = item_members(store, "captcha", homes=[seq], seq=seq, items=adopted("word-1", "seven"))
+    assert item_members(store, "captcha", buckets=[seq], seq=seq).empty
+    told = item_members(store, "captcha", buckets=[seq], seq=seq, items=adopted("word-1", "seven"))
     assert told.empty
 
 
-def test_an_item_that_no_run_labelled_is_at_home_in_the_seal(store, made, sealing):
+def test_an_item_that_no_run_labelled_belongs_to_the_seal(store, made, sealing):
     put(store, made, "b1", one_item(made, "a"), {"a": "quarantined"})
     look(release, store, made, "a")
     snapshot = sealing.seal(store)
-    assert [part.home for part in snapshot.parts] == [0]
+    assert [part.bucket for part in snapshot.parts] == [0]
     assert sealing.members(store, snapshot) == {"word-1": "seven"}
     put(store, made, "b2", one_item(made, "b"), labels=adopted("word-1", "seven"))
     after = sealing.seal(store)
-    assert after == snapshot, "the same content, wherever it is at home"
+    assert after == snapshot, "the same content, whatever its bucket"
     assert sealing.members(store, after) == {"word-1": "seven"}
 
 
@@ -133,15 +137,15 @@ def test_an_item_that_a_revised_vote_left_is_settled_again(store, make_made, mak
 def test_an_item_takes_the_newest_label_and_what_is_about_to_be_sealed_comes_first(store, made):
     first = put(store, made, "b1", one_item(made, "a"), labels=adopted("word-1", "one"))
     second = put(store, made, "b2", one_item(made, "b"), labels=adopted("word-1", "two"))
-    assert item_members(store, "captcha", homes=[first], seq=first)["label"].tolist() == ["one"]
-    members = item_members(store, "captcha", homes=[first, second], seq=second)
-    assert members[["item_id", "label", "home"]].to_numpy().tolist() == [["word-1", "two", first]]
-    assert item_members(store, "captcha", homes=[second], seq=second).empty
-    new = item_members(store, "captcha", homes=[first], seq=second, items=adopted("word-1", "three"))
+    assert item_members(store, "captcha", buckets=[first], seq=first)["label"].tolist() == ["one"]
+    members = item_members(store, "captcha", buckets=[first, second], seq=second)
+    assert members[["item_id", "label", "bucket"]].to_numpy().tolist() == [["word-1", "two", first]]
+    assert item_members(store, "captcha", buckets=[second], seq=second).empty
+    new = item_members(store, "captcha", buckets=[first], seq=second, items=adopted("word-1", "three"))
     assert new["label"].tolist() == ["three"]
     gone = adopted("word-1", "three").assign(adopted=False)
-    assert item_members(store, "captcha", homes=[first], seq=second, items=gone).empty
-    assert find_changes(store, made.contract, since=first, seq=second).homes == (0, first)
+    assert item_members(store, "captcha", buckets=[first], seq=second, items=gone).empty
+    assert find_changes(store, made.contract, since=first, seq=second).buckets == (0, first)
 
 
 def test_votes_are_told_as_they_were_placed(store, made):
@@ -162,8 +166,8 @@ def test_what_a_seal_reads_is_looked_up_by_indexes(sqlite_store, made, telemetry
     sa.event.listen(sqlite_store.engine, "before_cursor_execute", lambda *args: asked.append(args[2:4]))
     find_changes(sqlite_store, made.contract, since=1, seq=1)
     find_changes(sqlite_store, telemetry.contract, since=1, seq=1)
-    record_members(sqlite_store, "captcha", homes=[1], seq=1)
-    item_members(sqlite_store, "captcha", homes=[1], seq=1)
+    record_members(sqlite_store, "captcha", buckets=[1], seq=1)
+    item_members(sqlite_store, "captcha", buckets=[1], seq=1)
     accepted_votes(sqlite_store, "captcha", ["word-1"], seq=1)
     selects = [(text, values) for text, values in asked if text.startswith("SELECT")]
     with sqlite_store.read() as conn:

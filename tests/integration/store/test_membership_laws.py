@@ -124,8 +124,8 @@ class History:
 
     def scratch(self):
         with self.store.read() as conn:
-            homes, _ = self.sealing.look(self.store, since=0, seq=chain.head(conn))
-        return dict(member for members in homes.values() for member in members)
+            buckets, _ = self.sealing.look(self.store, since=0, seq=chain.head(conn))
+        return dict(member for members in buckets.values() for member in members)
 
 
 @pytest.mark.parametrize("changed", [{}, REVISED, TELEMETRY], ids=["items", "revised items", "records"])

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import ClosedError, NotFoundError, StoreError, UsageError
 from poison_guard.steps.review import recall
-from poison_guard.store import champion, gate_tables, list_models, load_model, tables, verify
+from poison_guard.store import champion, list_models, load_model, tables, verify
 from poison_guard.store.admissions import add_admission, add_verdict
 from poison_guard.store.chain import first_changed_row
 from poison_guard.store.models import (
@@ -188,9 +188,9 @@ def test_a_champion_whose_snapshot_was_revoked_comes_back_only_by_force(store, m
 def test_the_database_itself_holds_one_champion_a_feed(store, train):
     one, two = train("a"), train("b")
     promote(store, one.model_id, why="better")
-    c = gate_tables.models.c
+    c = tables.models.c
     with pytest.raises(StoreError), store.write() as conn:
-        conn.execute(sa.update(gate_tables.models).where(c.model_id == two.model_id).values(status="champion"))
+        conn.execute(sa.update(tables.models).where(c.model_id == two.model_id).values(status="champion"))
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
@@ -200,7 +200,7 @@ def test_every_tampering_with_a_model_is_found(store, train, values):
     set_metrics(store, model.model_id, {"accuracy": 0.5})
     assert fault(store) is None
     with store.write() as conn:
-        conn.execute(sa.update(gate_tables.models).values(**values))
+        conn.execute(sa.update(tables.models).values(**values))
     seq, why = fault(store)
     assert seq == model.seq + 1
     assert model.model_id in why

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import NotFoundError, StaleStateError, StoreError, UsageError
 from poison_guard.steps.review import recall, reject, release, undo
-from poison_guard.store import chain, gate_tables, last_snapshot, list_snapshots, load_snapshot, tables, verify
+from poison_guard.store import chain, last_snapshot, list_snapshots, load_snapshot, tables, verify
 from poison_guard.store.chain import first_changed_row
 from poison_guard.store.snapshots import Part, revoke_snapshot, seal, snapshot_hash, snapshots_holding
 
@@ -77,7 +77,7 @@ def test_sealing_again_writes_nothing_until_something_changes(store, made, seali
     with store.read() as conn:
         lanes = conn.execute(sa.select(tables.manifests.c.path).where(tables.manifests.c.lane == "snapshot")).scalars()
         assert sorted(lanes) == sorted(part.path for part in second.parts)
-        written = conn.execute(sa.select(sa.func.count()).select_from(gate_tables.snapshot_parts)).scalar()
+        written = conn.execute(sa.select(sa.func.count()).select_from(tables.snapshot_parts)).scalar()
     assert written == 2  # one row a change, not one a part and seal
     assert load_snapshot(store, first.snapshot_id).parts == first.parts
 
@@ -88,7 +88,7 @@ def test_a_part_that_emptied_is_gone_and_may_come_back(store, made, sealing):
     first = sealing.seal(store)
     seq = look(recall, store, made, "a").seq
     second = sealing.seal(store)
-    assert [part.home for part in second.parts] == [2]
+    assert [part.bucket for part in second.parts] == [2]
     undo(store, made.contract, seq, by="ann", reason="was right", now=made.now)
     third = sealing.seal(store)
     assert (third.parts, third.hash) == (first.parts, first.hash)
@@ -122,12 +122,12 @@ def test_other_feeds_do_not_keep_a_state_from_being_sealed(store, made, make_mad
     assert seal_nothing(store, made, seq).seq == seq
 
 
-def test_a_state_that_is_not_there_yet_and_two_parts_of_one_home_are_refused(store, made):
+def test_a_state_that_is_not_there_yet_and_two_parts_of_one_bucket_are_refused(store, made):
     made.ingest(store, "b1", made.records("a"))
     with pytest.raises(UsageError, match="state 2 cannot be sealed: the store is at 1"):
         seal_nothing(store, made, 2)
     part = Part(1, "snapshots/x.parquet", "00", 1, 1, "00")
-    with pytest.raises(UsageError, match="same home"):
+    with pytest.raises(UsageError, match="same bucket"):
         seal_nothing(store, made, 1, [part, dataclasses.replace(part, path="snapshots/y.parquet")])
 
 
@@ -220,7 +220,7 @@ def test_every_tampering_with_what_was_sealed_is_found(sqlite_store, make_made, 
     part = make_sealing(made.contract).part(sqlite_store, 1, [("word-1", "seven")])
     seal(sqlite_store, made.contract, seq=1, parts=[part], items=labels, counts={"examples": 1})
     made.ingest(sqlite_store, "b2", made.records("b"))
-    other = dataclasses.replace(part, home=3)
+    other = dataclasses.replace(part, bucket=3)
     name = seal_nothing(sqlite_store, made, 3, [part, other]).snapshot_id
     revoke_snapshot(sqlite_store, name, by="ann", reason="bad")
     assert faults(sqlite_store) is None
