@@ -88,7 +88,7 @@ def watch(world: World) -> Seen:
         caught.append((ids, evidence, policy))
         return decide(ids, evidence, campaigns, policy)
 
-    with tempfile.TemporaryDirectory() as home, patch("poison_guard.decide.decisions.decide_records", listening):
+    with tempfile.TemporaryDirectory() as home, patch("poison_guard.pipeline.decide.decide_records", listening):
         run_trial(world, home=home)
     ids, evidence, policy = caught[0]
     p, rules = as_levels(evidence, len(ids), policy)

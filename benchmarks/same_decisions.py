@@ -61,25 +61,21 @@ def run_demo(feed: str, seed: int) -> dict[str, Any]:
 
 def run_drill(number: int, on: str, place: int, twin: bool, seed: int, data: Path | None) -> dict[str, Any]:
     """Return what the store holds after a cell of a drill (or of its twin) was run."""
-    from poison_guard.drills.drill import cells
-
-    from poison_guard.drills.registry import DRILLS
+    from poison_guard.drills.registry import DRILLS, cells
     from poison_guard.drills.sweep import _base
-    from poison_guard.drills.trial import run
+    from poison_guard.drills.trial import run_trial
 
     drill = list(DRILLS.values())[number]
     cell = cells(drill, on)[place]
     world = drill.function(on, twin=twin)(seed, **_base(on, data), **cell.params)
     with tempfile.TemporaryDirectory() as home:
-        trial = run(world, by=cell.by, home=home)
+        trial = run_trial(world, by=cell.by, home=home)
         return read_store(Path(home)) | {"figures": {name: str(value) for name, value in trial.figures.items()}}
 
 
 def cases(demo_seeds: int, data: Path | None) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
     """Yield a name, a function and its arguments for each case."""
-    from poison_guard.drills.drill import cells
-
-    from poison_guard.drills.registry import DRILLS
+    from poison_guard.drills.registry import DRILLS, cells
 
     for seed in range(demo_seeds):
         for feed in ("captcha", "chat", "telemetry"):

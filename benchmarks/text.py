@@ -239,7 +239,7 @@ def part_hostile() -> Iterator[str]:
 def part_content() -> Iterator[str]:
     from sklearn.metrics import roc_auc_score
 
-    from poison_guard.signals.content import ContentModel, model
+    from poison_guard.signals.content import ContentModel, toxicity
 
     frame = tweets()
     rude = (frame["class"] < 2).to_numpy()
@@ -248,10 +248,10 @@ def part_content() -> Iterator[str]:
     plain = frame["tweet"].tolist()
     disguised = [" ".join(w.translate(leet) if rng.random() < 0.5 else w for w in t.split()) for t in plain]
     yield "| tweets (the classifier was made on them) | AUROC |\n|---|---|"
-    yield f"| as they are | {roc_auc_score(rude, model(plain)):.3f} |"
-    yield f"| half of the words in leetspeak | {roc_auc_score(rude, model(disguised)):.3f} |"
+    yield f"| as they are | {roc_auc_score(rude, toxicity(plain)):.3f} |"
+    yield f"| half of the words in leetspeak | {roc_auc_score(rude, toxicity(disguised)):.3f} |"
     raid = drills.make_clean_abuse(0)
-    polite = model(raid.role("text").tolist())
+    polite = toxicity(raid.role("text").tolist())
     yield f"| abuse in polite words against everyday messages | {roc_auc_score(raid.truth['attack'], polite):.3f} |"
     held = []
     for seed in range(20):

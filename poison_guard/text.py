@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 __all__ = ["character_name", "number_text", "p_value_text", "to_jsonable", "visible", "visible_pieces"]
@@ -58,7 +58,7 @@ def _hides(character: str, *, lines: bool) -> bool:
 def p_value_text(p: float | None) -> str:
     """Return a p-value in words that need no logarithm.
 
-    >>> chance(0.034), chance(0.0000831), chance(2e-8), chance(1e-12)
+    >>> p_value_text(0.034), p_value_text(0.0000831), p_value_text(2e-8), p_value_text(1e-12)
     ('0.034', '1 in 12,000', '1 in 50 million', 'under 1 in a billion')
     """
     if p is None:
@@ -99,7 +99,7 @@ def to_jsonable(value: Any, *, max_text: int | None = None, max_items: int | Non
     bounds: dict[str, Any] = {"max_text": max_text, "max_items": max_items, "max_depth": max_depth - 1}
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(inner, **bounds) for key, inner in list(value.items())[:max_items]}
-    items = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
+    items = sorted(value, key=str) if isinstance(value, Set) else list(value)
     return [to_jsonable(inner, **bounds) for inner in items[:max_items]]
 
 

@@ -105,8 +105,9 @@ def why_closed(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
 def models_table(feed: str, learned: pd.DataFrame) -> Table:
     """Return a rich table of what three models of one feed learned, for measurement only.
 
-    `learned` is what ``drills.learned.compare`` gives: a line each for ``everything``, ``admitted`` and ``truth`` (in
-    the column ``row``, or as index) with shares in [0, 1], NaN where there is nothing to measure, and ``n``.
+    `learned` is what ``drills.training_effect.compare`` gives: a line each for ``everything``, ``admitted`` and
+    ``truth`` (in the column ``row``, or as index) with shares in [0, 1], NaN where there is nothing to measure, and
+    ``n``.
     """
     from rich.table import Table
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from poison_guard.config import Contract, load_contract, open_settings
+from poison_guard.config import Contract, Settings, load_contract, open_settings
 from poison_guard.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from poison_guard.config import Settings
     from poison_guard.store import Store
 
 __all__ = [

@@ -12,11 +12,10 @@ import click
 
 from poison_guard.cli.options import common_options, contract_file, dry_run, feed_option, opened_store, person_options
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table
-from poison_guard.config import load_contract
+from poison_guard.config import Contract, load_contract
 from poison_guard.errors import UsageError
 
 if TYPE_CHECKING:
-    from poison_guard.config import Contract
     from poison_guard.steps.review import Selection
     from poison_guard.store import Store
 

@@ -55,7 +55,7 @@ def training_status(store: Store, feed: str, *, now: dt.datetime) -> dict[str, A
 def gate_facts(store: Store, feed: str, snapshot_id: str | None, *, now: dt.datetime) -> dict[str, Any] | None:
     """Return the last verdict on a snapshot with its approvals and admission; None where it was not judged.
 
-    Keys are those that `show_verdict` takes but for ``manifest``, and ``judged_at, candidate, policy_hash, approvals,
+    Keys are those that `print_verdict` takes but for ``manifest``, and ``judged_at, candidate, policy_hash, approvals,
     state, revoked, expires``.
     `NotFoundError` where the feed has no such snapshot.
     """

@@ -33,7 +33,7 @@ _RISK_CAP = {Level.RULE: 0.98, Level.RECORD: 0.95, Level.CAMPAIGN: 0.97, Level.S
 def risk_of_p(p: np.ndarray, alpha: float) -> np.ndarray:
     """Return the risk of p-values ``(n,)`` in (0, 1] at threshold `alpha`; 0 where ``p`` is 1, 0.5 where it is `alpha`.
 
-    >>> level_risk(np.array([1.0, 0.01, 0.0001]), 0.01).round(3).tolist()
+    >>> risk_of_p(np.array([1.0, 0.01, 0.0001]), 0.01).round(3).tolist()
     [0.0, 0.5, 0.99]
     """
     risk = alpha / (alpha + p)

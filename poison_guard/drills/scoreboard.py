@@ -129,7 +129,7 @@ def score(
 
 
 def score_baseline(world: World, *, seed: int = 0) -> dict[str, Any]:
-    """Return the figures of the naive baseline (see `drills.baseline`), in the form of `score`."""
+    """Return the figures of the naive baseline (`run_baseline`), in the form of `score`."""
     naive = run_baseline(world, seed=seed)
     return score(world, naive.decisions, naive.items)
 

@@ -115,7 +115,7 @@ _HELD = tuple(place for place in Place if place is not Place.ACCEPTED)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of one world; `figures` are those of `scoreboard.score` and `targets.targeted`, and
+    """What came of one world; `figures` are those of `scoreboard.score` and `target_figures`, and
 
     ``recall_at_first``: share of the attack that was held when it was first decided, before late evidence recalled
     more; ``detect_hours``: from the first attack record to the batch from which on at least half of the attack that

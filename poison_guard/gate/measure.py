@@ -292,7 +292,7 @@ def candidate(
 
     `trusted`: ``example_id, label, slice`` of the trusted holdout. `predictions`, `baseline`: example id to predicted
     label; ids that are missing or that nobody asked for are counted, and the check closes on them; ``strange`` is a
-    predicted label that no trusted example has. `against`: ``champion`` or ``trusted-only`` (`canary.trusted_only`).
+    predicted label that no trusted example has. `against`: ``champion`` or ``trusted-only`` (`trusted_only`).
     """
     ids = [str(i) for i in trusted["example_id"]]
     missing = sum(i not in predictions for i in ids) + sum(i not in baseline for i in ids)

@@ -60,7 +60,7 @@ def find_batch_evidence(scored: pd.DataFrame, contract: Contract, state: State, 
 
 
 def with_clusters(alike: CanonicalAnswers, scored: pd.DataFrame, state: State) -> tuple[pd.DataFrame, State]:
-    """Return the scored frame and the state with free text written alike, as `Globals.wordings` says."""
+    """Return the scored frame and the state with free text written alike, as `BatchEvidence.wordings` says."""
     from poison_guard.signals.sources import canonicalise
 
     if not alike:

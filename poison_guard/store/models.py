@@ -227,7 +227,7 @@ def list_models(store: Store, feed: str, limit: int = 200) -> list[Model]:
 def models_of(store: Store, snapshot_ids: Iterable[str]) -> list[Model]:
     """Return every model that learned from one of the snapshots, oldest first, measurements included.
 
-    That is those trained on one, and those that started from such a model (`lineage`).
+    That is those trained on one, and those that started from such a model (`descendants`).
     """
     c = t.models.c
     with store.read() as conn:

@@ -85,7 +85,7 @@ def make_twin(seed: int, **params: Any) -> World:
 def _group(
     rng: np.random.Generator, facts: Items, aim: np.ndarray, honest_each: int, given: dict[str, Any]
 ) -> pd.DataFrame:
-    """The group's answers, as `rows_of` gives them: pushes on `aim`, and what else its accounts answer."""
+    """The group's answers, as `answer_rows` gives them: pushes on `aim`, and what else its accounts answer."""
     sybils, share, truth, known = given["sybils"], given["share"], facts.truth, facts.control
     if not share or not sybils:
         return pd.DataFrame({"item": [], "who": [], "said": [], "at": [], "origin": []}).astype({"item": int})

@@ -48,7 +48,7 @@ class _Drop:
 def canary(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge a small fixed model with and without what is new, on every trusted example (cross-fitted).
 
-    Measurement (`canary.measure_canary`): ``n, lost, gained`` overall (lost: right without what is new and wrong with
+    Measurement (`measure.measure_canary`): ``n, lost, gained`` overall (lost: right without what is new and wrong with
     it), ``classes`` and ``slices``: name to the same three. Limits ``max_drop`` overall, ``max_class_drop`` for a class
     or slice. The group that comes out worst speaks. `low` is corrected for all groups; `high` excludes for each group
     (intersection-union). Where nothing is significant a class or slice holds back only if its drop is large even when

@@ -49,7 +49,7 @@ class _Answer:
 def label_neighbours(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge the share of flipped labels: at random overall, into one label, and from one label into another.
 
-    Measurement: see `signals.labels.neighbours.label_disagreement`. Asked of the whole snapshot, and of its new part by
+    Measurement: `signals.labels.disagreement.label_disagreement`. Asked of the whole snapshot, and of its new part by
     itself, which can fail and not hold back (a small batch shows little, and the whole is asked too).
 
     - Overall: suspicion by label against the trusted set's, over the effect of a flip, is the share of labels flipped

@@ -26,7 +26,7 @@ def split_words(text: str) -> list[str]:
 
     Text that hardly has spaces (Chinese, Japanese, Thai) is taken character by character.
 
-    >>> words("It's NOT there!")
+    >>> split_words("It's NOT there!")
     ["it's", 'not', 'there']
     """
     found = _WORD.findall(text[:_MAX_CHARS].casefold().replace("’", "'"))
