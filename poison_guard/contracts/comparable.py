@@ -69,7 +69,7 @@ def make_comparable(frame: pd.DataFrame, expectation: Expectation) -> Comparable
 def scalar_text(value: Any) -> str:
     """Return a scalar as ids and answers are written: 4.0 as "4", True as "true", text as it is.
 
-    >>> canonical(4.0), canonical(0.5), canonical(True), canonical("x")
+    >>> scalar_text(4.0), scalar_text(0.5), scalar_text(True), scalar_text("x")
     ('4', '0.5', 'true', 'x')
     """
     if isinstance(value, bool | np.bool_):

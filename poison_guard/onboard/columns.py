@@ -91,7 +91,7 @@ def epoch_unit(numbers: np.ndarray) -> str | None:
 def snake_case(name: str) -> str:
     """Return a column name in snake case.
 
-    >>> snake("createdAtMillis"), snake("COMMENT_ID"), snake("userID"), snake("Model version")
+    >>> snake_case("createdAtMillis"), snake_case("COMMENT_ID"), snake_case("userID"), snake_case("Model version")
     ('created_at_millis', 'comment_id', 'user_id', 'model_version')
     """
     parted = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name[:200])

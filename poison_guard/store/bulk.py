@@ -34,7 +34,7 @@ MAX_KEY = 256
 def bounded_key(name: str) -> str:
     """Return `name` if it can be kept as it is, else its beginning and a hash of the whole.
 
-    >>> fit_name("user-7")
+    >>> bounded_key("user-7")
     'user-7'
     """
     if len(name) <= MAX_KEY and "\0" not in name:
