@@ -1,6 +1,6 @@
 """What users write down: contracts, policies, the settings of a home. Imports nothing heavy: DAG files use it."""
 
-from poison_guard.config.contract import Contract, Data, Kind, Mode, load_contract, parse_contract
+from poison_guard.config.contract import Contract, Data, Kind, Mode, find_contract, load_contract, parse_contract
 from poison_guard.config.policies import GatePolicy, Policy, RetrainConfig
 from poison_guard.config.settings import Settings, open_settings
 
@@ -13,6 +13,7 @@ __all__ = [
     "Policy",
     "RetrainConfig",
     "Settings",
+    "find_contract",
     "load_contract",
     "open_settings",
     "parse_contract",

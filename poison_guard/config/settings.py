@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from poison_guard.config.tables import check_keys, expect, read_toml
+from poison_guard.config.tables import Range, read_toml, values_of
 from poison_guard.errors import ConfigError, StoreError
 
 __all__ = ["Settings", "find_path", "open_settings"]
 
-_KEYS = ("store", "lake", "key_file", "threads", "device")
+
+@dataclass(frozen=True, slots=True)
+class _SettingsFile:
+    """The keys of ``settings.toml``; each has an environment variable ``POISON_GUARD_KEY`` that comes first."""
+
+    store: str | None = None
+    lake: str | None = None
+    key_file: str | None = None
+    device: str | None = None
+    threads: Annotated[int, Range(1, 1024)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +35,32 @@ class Settings:
 
     home: Path
     lake_url: str
-    store_url_: str
+    store_url: str
+    """SQLAlchemy URL of the store, password included; never log or show it."""
     key_file: Path
     device: str = "auto"
     threads: int = 1
     """torch threads of one process; the default leaves the cores to parallel tasks, whose threads would only fight."""
-
-    @property
-    def store_url(self) -> str:
-        """SQLAlchemy URL of the store, password included; never log or show it."""
-        return self.store_url_
 
     def __repr__(self) -> str:
         return f"Settings(home={str(self.home)!r}, lake_url={self.lake_url!r}, device={self.device!r})"
 
     def key(self) -> bytes:
         """Return the 32-byte key that hashes identities in the audit chain, making it at first use (mode 0600)."""
-        text = os.environ.get("POISON_GUARD_KEY")
-        if text:
-            return _decode(text, "POISON_GUARD_KEY")
-        if not self.key_file.exists():
-            _write_key(self.key_file)
-        if stat.S_IMODE(self.key_file.stat().st_mode) & 0o077:
-            raise ConfigError(f"{self.key_file} can be read by others; run `chmod 600 {self.key_file}`")
-        return _decode(self.key_file.read_text(encoding="ascii").strip(), str(self.key_file))
+        text, where = os.environ.get("POISON_GUARD_KEY"), "POISON_GUARD_KEY"
+        if not text:
+            if not self.key_file.exists():
+                _write_key(self.key_file)
+            if stat.S_IMODE(self.key_file.stat().st_mode) & 0o077:
+                raise ConfigError(f"{self.key_file} can be read by others; run `chmod 600 {self.key_file}`")
+            text, where = self.key_file.read_text(encoding="ascii").strip(), str(self.key_file)
+        try:
+            key = bytes.fromhex(text)
+        except ValueError:
+            key = b""
+        if len(key) < 32:
+            raise ConfigError(f"the key in {where} must be at least 64 hexadecimal digits")
+        return key
 
 
 def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -57,19 +69,21 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
     root = Path(home).expanduser().absolute()
     file = root / "settings.toml"
     table = read_toml(file) if file.is_file() else {}
-    check_keys(table, _KEYS, where="the top level", file=str(file))
-    text = {k: expect(table, k, int if k == "threads" else str, where="the top level", file=str(file)) for k in _KEYS}
-    if text["store"] and urlsplit(text["store"]).password:
+    values = values_of(_SettingsFile, table, where="the top level", file=str(file))
+    if urlsplit(values.get("store", "")).password:
         raise ConfigError(
             f"store in {file} holds a password; move the URL to the environment variable POISON_GUARD_STORE"
         )
+    named = {f.name: env.get(f"POISON_GUARD_{f.name.upper()}") or None for f in fields(_SettingsFile)}
+    typed = {key: int(text) if key == "threads" and text and text.isdecimal() else text for key, text in named.items()}
+    values |= values_of(_SettingsFile, typed, where="POISON_GUARD_*", file="the environment")
     return Settings(
         home=root,
-        store_url_=env.get("POISON_GUARD_STORE") or text["store"] or f"sqlite:///{root / 'store.db'}",
-        lake_url=env.get("POISON_GUARD_LAKE") or text["lake"] or str(root / "lake"),
-        key_file=Path(env.get("POISON_GUARD_KEY_FILE") or text["key_file"] or root / "key"),
-        device=env.get("POISON_GUARD_DEVICE") or text["device"] or "auto",
-        threads=_threads(env.get("POISON_GUARD_THREADS") or text["threads"] or 1),
+        store_url=values.get("store") or f"sqlite:///{root / 'store.db'}",
+        lake_url=values.get("lake") or str(root / "lake"),
+        key_file=Path(values.get("key_file") or root / "key"),
+        device=values.get("device") or "auto",
+        threads=values.get("threads", 1),
     )
 
 
@@ -82,23 +96,11 @@ def find_path(path: str, *, contract_file: Path | None, home: Path) -> str:
         return path
     if contract_file is not None:
         beside = contract_file.absolute().parent
-        fixed = _before_wildcard(path)
+        parts = Path(path).parts
+        fixed = Path(*itertools.takewhile(lambda part: not set(part) & set("*?["), parts))
         if str(fixed) != "." and (beside / fixed).exists():
             return str(beside / path)
     return str(home / path)
-
-
-def _threads(value: Any) -> int:
-    if not str(value).isdecimal() or not 1 <= int(value) <= 1024:
-        raise ConfigError(f"threads must be a whole number from 1 to 1024, got {value!r}; see POISON_GUARD_THREADS")
-    return int(value)
-
-
-def _before_wildcard(path: str) -> Path:
-    """Return the folders of `path` that hold no wildcard, or all of it where there is none."""
-    parts = Path(path).parts
-    wild = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
-    return Path(*parts[:wild])
 
 
 def _write_key(path: Path) -> None:
@@ -111,13 +113,3 @@ def _write_key(path: Path) -> None:
         return
     except OSError as error:
         raise StoreError(f"the key file {path} cannot be written: {error.strerror}") from None
-
-
-def _decode(text: str, where: str) -> bytes:
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) < 32:
-        raise ConfigError(f"the key in {where} must be at least 64 hexadecimal digits")
-    return key

@@ -1,20 +1,79 @@
-"""Read TOML tables strictly: an unknown key names the nearest known one, and each number has a range."""
+"""Read TOML tables strictly into dataclasses: the annotations of the fields say which keys and values are allowed.
+
+An unknown key names the nearest known one; a value that breaks its rule is named with the rule, the key and the place.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 import math
+import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from poison_guard.errors import ConfigError
 
-__all__ = ["Range", "number_in"]
-
+__all__ = ["OneOf", "Pattern", "Range", "Text", "check_keys", "parse", "read_toml", "values_of"]
 
 MAX_BYTES = 1_000_000
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Finite numbers from `low` to `high`, `low` itself only without `above`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def allows(self, value: Any) -> bool:
+        """Return whether `value` lies in the range."""
+        return (self.low < value if self.above else self.low <= value) and value <= self.high and value < math.inf
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'above' if self.above else 'at least'} {self.low:.10g}"
+        return f"in {'(' if self.above else '['}{self.low:.10g}, {self.high:.10g}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Texts that match a regular expression as a whole; `phrase` says which ones in words."""
+
+    regex: str
+    phrase: str
+
+    def allows(self, value: Any) -> bool:
+        """Return whether all of `value` matches."""
+        return re.fullmatch(self.regex, value, re.DOTALL) is not None
+
+    def __str__(self) -> str:
+        return self.phrase
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Names of a fixed list; of a field that lists texts, each one is such a name."""
+
+    names: tuple[str, ...]
+
+    def allows(self, value: Any) -> bool:
+        """Return whether `value` is one of the names."""
+        return value in self.names
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.names)}"
+
+
+Text = Annotated[str, Pattern(".+", "str, and not empty")]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -35,7 +94,27 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error or 'nested too deeply'}") from None
 
 
-def check_keys(table: Mapping[str, Any], known: Collection[str], *, where: str, file: str) -> None:
+def parse(cls: type[_T], table: Mapping[str, Any], *, where: str, file: str) -> _T:
+    """Return the dataclass `cls` made of a table; see `values_of`."""
+    return cls(**values_of(cls, table, where=where, file=file))
+
+
+def values_of(cls: type, table: Mapping[str, Any], *, where: str, file: str) -> dict[str, Any]:
+    """Return the checked values of `table` by the fields of the dataclass `cls`, in the table's order.
+
+    A field that is a dataclass is a table itself, an enum is written by its value, and a tuple is a list of texts, each
+    kept once. An empty table is as good as none. `ConfigError` names the key, the rule, the value and the place.
+    """
+    fields = _fields(cls)
+    check_keys(table, fields, where=where, file=file)
+    present = {key: value for key, value in table.items() if value is not None and value != {}}
+    for key, (_, rule, required) in fields.items():
+        if required and key not in present:
+            raise ConfigError(f"{where} of {file} needs {key}{f': {rule}' if rule else ''}")
+    return {key: _value(key, value, *fields[key][:2], where, file) for key, value in present.items()}
+
+
+def check_keys(table: Iterable[str], known: Collection[str], *, where: str, file: str) -> None:
     """Raise `ConfigError` at the first key of `table` that is not `known`, naming the nearest one."""
     for key in table:
         if key not in known:
@@ -44,33 +123,44 @@ def check_keys(table: Mapping[str, Any], known: Collection[str], *, where: str, 
             raise ConfigError(f"unknown key `{key}` in {where} of {file}{hint}")
 
 
-def expect(table: Mapping[str, Any], key: str, kind: type | tuple[type, ...], *, where: str, file: str) -> Any:
-    """Return ``table[key]`` or None where absent; `ConfigError` when it is of another type."""
-    value = table.get(key)
-    if value is None:
-        return None
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        names = " or ".join(k.__name__ for k in kinds)
-        raise ConfigError(f"`{key}` in {where} of {file} must be {names}, got {value!r}")
-    return value
+_Rule = Range | Pattern | OneOf | None
 
 
-Range = tuple[float, float, bool]
-"""Low end, high end, and whether the low end is allowed; the high end is."""
+@functools.cache
+def _fields(cls: type) -> dict[str, tuple[type, _Rule, bool]]:
+    """Return ``name: (type, rule, required)`` of a dataclass, from its annotations."""
+    hints = get_type_hints(cls, include_extras=True)
+    found: dict[str, tuple[type, _Rule, bool]] = {}
+    for field in dataclasses.fields(cls):
+        some = [hint for hint in get_args(hints[field.name]) if hint is not NoneType]
+        hint = some[0] if NoneType in get_args(hints[field.name]) else hints[field.name]
+        kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        kind = get_origin(kind) or kind
+        rule = OneOf(tuple(kind)) if issubclass(kind, StrEnum) else next(iter(rules), None)
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        found[field.name] = (kind, rule, required)
+    return found
 
 
-def number_in(key: str, value: Any, allowed: Range, *, whole: bool, file: str) -> float | int:
-    """Return `value` if it is a finite number in the range (an int where `whole`); `ConfigError` names key and file."""
-    low, high, closed = allowed
-    inside = (
-        isinstance(value, int if whole else (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and (low <= value if closed else low < value)
-        and value <= high
-    )
-    if not inside:
-        bracket = "[" if closed else "("
-        raise ConfigError(f"{key} must be in {bracket}{low:g}, {high:g}], got {value} in {file}")
-    return value
+def _value(key: str, value: Any, kind: type, rule: _Rule, where: str, file: str) -> Any:
+    """Return one checked value as its field takes it."""
+    if dataclasses.is_dataclass(kind):
+        if isinstance(value, dict):
+            return parse(kind, value, where=f"[{key}]", file=file)
+        expected = "a table"
+    elif kind is tuple:
+        if isinstance(value, list) and all(isinstance(text, str) and text for text in value):
+            if isinstance(rule, OneOf):
+                check_keys(value, rule.names, where=f"{key} in {where}", file=file)
+            return tuple(dict.fromkeys(value))
+        expected = "a list of non-empty strings"
+    else:
+        accepted = (int, float) if kind is float else str if issubclass(kind, str) else kind
+        if (
+            isinstance(value, accepted)
+            and isinstance(value, bool) is (kind is bool)
+            and (not rule or rule.allows(value))
+        ):
+            return kind(value) if issubclass(kind, StrEnum) else value
+        expected = f"{rule or kind.__name__}{', a whole number' if kind is int else ''}"
+    raise ConfigError(f"{key} must be {expected}, got {value!r} in {where} of {file}")

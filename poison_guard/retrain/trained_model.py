@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from poison_guard.config.policies import RetrainConfig, parse_retrain
+from poison_guard.config.policies import RetrainConfig
+from poison_guard.config.tables import parse
 from poison_guard.errors import ConfigError, DataError, TamperError
 from poison_guard.numerics.tensors import limited_threads, pack_tensors, parse_tensors, read_bounded, write_whole
 from poison_guard.records import Examples
@@ -148,7 +149,7 @@ def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor], path: Path
 
 def _config(table: dict[str, Any], path: Path) -> RetrainConfig:
     try:
-        return parse_retrain(table, features=tuple(table.get("mutable", ())), file=str(path))
+        return parse(RetrainConfig, table, where="[retrain]", file=str(path))
     except ConfigError as error:
         raise DataError(f"{path} holds settings that cannot be: {error}") from error
 

@@ -99,7 +99,7 @@ def test_a_read_only_store_is_one_sentence(tmp_path, settings_at, made):
     with open_store(settings_at(tmp_path)) as store:
         made.ingest(store, "b1", made.records("a1"))
     url = f"sqlite:///file:{tmp_path / 'store.db'}?mode=ro&uri=true"
-    with open_store(dataclasses.replace(settings_at(tmp_path), store_url_=url)) as store:
+    with open_store(dataclasses.replace(settings_at(tmp_path), store_url=url)) as store:
         assert count_places(store, "captcha")["accepted"] == 1
         with pytest.raises(StoreError, match="read-only"):
             made.begin(store, "b2")
@@ -123,7 +123,7 @@ def test_the_file_of_a_store_is_found_in_its_url(url, file):
 @pytest.mark.parametrize("url", ["sqlite://", "mysql://root:hunter2@host/db", "not a url"])
 def test_other_stores_are_refused(tmp_path, settings_at, url):
     with pytest.raises(ConfigError) as caught:
-        open_store(dataclasses.replace(settings_at(tmp_path), store_url_=url))
+        open_store(dataclasses.replace(settings_at(tmp_path), store_url=url))
     assert "hunter2" not in str(caught.value)
 
 
@@ -131,7 +131,7 @@ def test_an_unreachable_store_is_named_without_its_password(tmp_path, settings_a
     pytest.importorskip("psycopg", reason="psycopg is not installed here")
     url = "postgresql://guard:hunter2@127.0.0.1:1/guard"
     with pytest.raises(StoreError, match=r"guard:\*\*\*@127\.0\.0\.1:1/guard cannot be used") as caught:
-        open_store(dataclasses.replace(settings_at(tmp_path), store_url_=url))
+        open_store(dataclasses.replace(settings_at(tmp_path), store_url=url))
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,10 +1,11 @@
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.config import Kind, Mode, load_contract, parse_contract
+from poison_guard.config import Kind, Mode, Policy, find_contract, load_contract, parse_contract
 from poison_guard.errors import ConfigError
 
 GOOD = {
@@ -43,6 +44,18 @@ def test_without_features_nothing_asks_for_anomaly():
         ({"policy": {"review_budget": True}}, "got True"),
         ({"policy": {"required": ["anomly"]}}, "did you mean `anomaly`"),
         ({"policy": {"required": ["content"]}}, "feed only validation"),
+        ({"policy": {"required": ["query"]}}, "unknown key `query` in required .* known: anomaly, campaign, content, "),
+        ({"policy": {"required": ["label"]}}, "unknown key `label` in required .* known: anomaly, campaign, content, "),
+        (
+            {"policy": {"required": "anomaly"}},
+            "required must be a list of non-empty strings, got 'anomaly' in .policy.",
+        ),
+        ({"policy": []}, "policy must be a table"),
+        ({"policy": 3}, "policy must be a table, got 3 in the top level of the contract"),
+        ({"kind": None}, "the top level of the contract needs kind: one of answers, messages"),
+        ({"items": {"path": "i", "image": "p", "text": "t"}}, "image and text; a model is trained on one of them"),
+        ({"retrain": {"mutable": ["dwel"]}}, "unknown key `dwel` in mutable in .retrain. .* did you mean `dwell`"),
+        ({"retrain": {"model": "cnn"}}, "model must be one of image-cnn, .* or an import path .* got 'cnn'"),
         ({"data": {"path": "a", "query": "b", "watermark": "c"}}, "both path and query"),
         ({"data": {"query": "select 1"}}, "needs watermark"),
         ({"data": {"max_rows": 0}}, "at least 1"),
@@ -50,7 +63,7 @@ def test_without_features_nothing_asks_for_anomaly():
         ({"controls": {"paht": "x"}}, "did you mean `path`"),
         ({"outcomes": {"path": "x", "corect": "ok"}}, "did you mean `correct`"),
         ({"outcomes": {"correct": "ok"}}, "needs path"),
-        ({"outcomes": {"path": "x", "visible_at": ""}}, "non-empty strings"),
+        ({"outcomes": {"path": "x", "visible_at": ""}}, "visible_at must be str, and not empty, got ''"),
         ({"controls": {"path": "x", "correct": "ok"}}, "unknown key `correct`"),
         ({"policy": {"memory_rows": 1.5}}, "memory_rows must be in"),
         ({"policy": {"memory_days": 0}}, "memory_days must be in"),
@@ -94,8 +107,39 @@ def test_any_table_parses_or_is_a_config_error(table):
         parse_contract(table)
 
 
-def test_the_policy_hash_changes_with_any_threshold():
-    from poison_guard.config import Policy
-
-    assert Policy().hash == Policy().hash
+def test_the_policy_hash_changes_with_any_threshold_and_never_otherwise():
+    assert Policy().hash == "a0baaf957bd648ef9e2186287eb85599eca33dd1a734ca9bd5587d778d21f77b"
     assert Policy().hash != Policy(seed=1).hash
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    (tmp_path / "home" / "feeds").mkdir(parents=True)
+    (tmp_path / "feeds").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", ["home/feeds/captcha.toml", "home/captcha.toml", "feeds/captcha.toml"])
+def test_a_feed_is_found_by_its_name(folders, place):
+    (folders / place).touch()
+    assert find_contract("captcha", "home") == Path(place)
+
+
+def test_the_home_comes_before_the_current_folder_and_a_path_is_taken_as_it_is(folders):
+    for place in ("home/feeds/captcha.toml", "feeds/captcha.toml", "captcha"):
+        (folders / place).touch()
+    assert find_contract("captcha", "home") == Path("captcha")
+    (folders / "captcha").unlink()
+    (folders / "captcha").mkdir()
+    assert find_contract("captcha", "home") == Path("home/feeds/captcha.toml")
+    assert find_contract("feeds/captcha.toml", "home") == Path("feeds/captcha.toml")
+    assert find_contract("nowhere/x.toml", "home") == Path("nowhere/x.toml")
+
+
+def test_a_name_without_a_file_names_the_nearest_one_and_the_places(folders):
+    (folders / "feeds" / "captcha.toml").touch()
+    with pytest.raises(ConfigError, match=r"no captch\.toml in home/feeds, home, feeds; did you mean `captcha`\?"):
+        find_contract("captch", "home")
+    with pytest.raises(ConfigError, match="known: captcha"):
+        find_contract("zzz", folders / "home")
