@@ -33,7 +33,7 @@ def seal_command(feed: str, home: Path, as_json: bool) -> None:
     """
     from poison_guard.guard import Guard
 
-    guard = Guard.open(contract_file(feed), home=home)
+    guard = Guard.open(contract_file(feed, home), home=home)
     name = guard.contract.name
     with progress(f"sealing {name}"):
         sealed = guard.seal()
@@ -166,7 +166,7 @@ def check_command(feed: str, candidate: Path | None, snapshot_id: str | None, ho
     """
     from poison_guard.guard import Guard
 
-    guard = Guard.open(contract_file(feed), home=home)
+    guard = Guard.open(contract_file(feed, home), home=home)
     with progress(f"judging {snapshot_id or guard.contract.name}"):
         result = guard.gate(candidate=candidate, snapshot_id=snapshot_id)
     facts = {**_gate_facts(result), "candidate": str(candidate) if candidate else None}
@@ -189,7 +189,7 @@ def approve_command(
     """
     from poison_guard.guard import Guard
 
-    guard = Guard.open(contract_file(feed), home=home)
+    guard = Guard.open(contract_file(feed, home), home=home)
     lapses = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None
     result = guard.approve(by=by, reason=reason, expires=lapses, snapshot_id=snapshot)
     return _print_gate(guard.contract.name, feed, _gate_facts(result), as_json)
@@ -286,7 +286,7 @@ def verify_command(
         revocations=revocations or settings.home / REVOCATIONS_FILE,
         data=folder,
         snapshot_id=snapshot,
-        feed=feed_name(feed) if feed else None,
+        feed=feed_name(feed, home) if feed else None,
         only=data is not None and not (lake is not None and data.exists() and data.samefile(lake)),
     )
     _print_admission(found, folder, as_json=as_json)

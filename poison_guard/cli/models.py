@@ -46,7 +46,7 @@ def retrain_command(feed: str, measure_only: bool, from_scratch: bool, home: Pat
 
     if measure_only and from_scratch:
         raise UsageError("--measure-only measures what is there and --from-scratch replaces it; choose one")
-    guard = Guard.open(contract_file(feed), home=home)
+    guard = Guard.open(contract_file(feed, home), home=home)
     name = guard.contract.name
     with progress(f"training on what {name} admits" if not measure_only else f"measuring a model of {name}"):
         result = guard.retrain(measure_only=measure_only, from_scratch=from_scratch)
@@ -153,7 +153,7 @@ def rollback_command(
     """Make MODEL the champion of a feed again. Only one that was champion before, and whose snapshot still holds."""
     from poison_guard.guard import Guard
 
-    guard = Guard.open(contract_file(feed), home=home)
+    guard = Guard.open(contract_file(feed, home), home=home)
     with contract_and_store(feed, home) as (contract, store):
         before = _champion(store, contract, model_id, force=force)
     if not dry_run:

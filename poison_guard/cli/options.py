@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from poison_guard.config import Contract, Settings, load_contract, open_settings
-from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
+from poison_guard.errors import ConfigError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from poison_guard.store import Store
@@ -54,8 +54,8 @@ def common_options(command: _F) -> _F:
 
 
 def feed_option(*, required: bool) -> Callable[[_F], _F]:
-    """Return the option ``--feed``: a contract file, or the name of one in feeds/."""
-    told = "Contract file of the feed, or the name of one in feeds/."
+    """Return the option ``--feed``: a contract file, or the name of one."""
+    told = "Contract file of the feed, or the name of one in the home or in feeds/."
     return click.option(
         "--feed", required=required, metavar="FEED.toml", help=told if required else told + " Default: all."
     )
@@ -79,23 +79,26 @@ def out_option(told: str, *, required: bool = False) -> Callable[[_F], _F]:
     )
 
 
-def contract_file(feed: str) -> Path:
-    """Return the contract file that `feed` names: a path as it is, a bare name in ``feeds/``."""
-    path = Path(feed)
-    short = Path("feeds") / f"{feed}.toml"
-    return short if not path.exists() and path.name == feed and not path.suffix and short.is_file() else path
+def contract_file(feed: str, home: Path) -> Path:
+    """Return the contract file that ``--feed`` names: see `find_contract`."""
+    return find_contract(feed, home)
 
 
-def contract_of(feed: str) -> Contract | None:
+def contract_of(feed: str, home: Path) -> Contract | None:
     """Return the contract that `feed` names; None where there is no such file."""
-    file = contract_file(feed)
+    try:
+        file = find_contract(feed, home)
+    except ConfigError:
+        return None
     return load_contract(file) if file.is_file() else None
 
 
-def feed_name(feed: str) -> str:
+def feed_name(feed: str, home: Path) -> str:
     """Return the name of a feed given as contract file or as the bare name it has in the store."""
-    file = contract_file(feed)
-    return feed if not file.exists() and "/" not in feed and not file.suffix else load_contract(file).name
+    contract = contract_of(feed, home)
+    if contract is None and Path(feed).name == feed and not Path(feed).suffix:
+        return feed
+    return contract.name if contract else load_contract(feed).name
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def selection_options(command: _F) -> _F:
 @contextmanager
 def contract_and_store(feed: str, home: Path) -> Iterator[tuple[Contract, Store]]:
     """Open the contract that `feed` names and the store of `home`."""
-    contract = load_contract(contract_file(feed))
+    contract = load_contract(contract_file(feed, home))
     with opened_store(home) as store:
         yield contract, store
 

@@ -52,7 +52,7 @@ def explain_command(record: str, feed: str | None, home: Path, as_json: bool) ->
     from poison_guard.store.reading import find_records
 
     with opened_store(home) as store:
-        name = feed_name(feed) if feed else feed_of_record(store, record)
+        name = feed_name(feed, home) if feed else feed_of_record(store, record)
         facts = explain(store, name, record)
         campaign = facts["campaign"]
         if campaign:
@@ -127,7 +127,7 @@ def export_command(
         return
     wanted = [Place(p) for p in places]
     with opened_store(home) as store:
-        name = known_feed(store, feed_name(feed))
+        name = known_feed(store, feed_name(feed, home))
         with progress(f"reading {', '.join(places)} records of {name}"):
             frame = _decisions(store, name, wanted) if decisions else _payloads(store, name, wanted)
     write_frame(frame, out)
@@ -141,7 +141,7 @@ def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
     """Write what a candidate is asked: ``example_id`` and payload of the trusted examples kept for judging."""
     from poison_guard.guard import Guard
 
-    guard = Guard.open(contract_file(feed), home=home)
+    guard = Guard.open(contract_file(feed, home), home=home)
     name = guard.contract.name
     with progress(f"reading the trusted examples of {name}"):
         frame = guard.candidate_inputs()
@@ -186,7 +186,7 @@ def report_command(feed: str | None, run_id: str | None, out: Path | None, home:
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out} must end in .html")
-    run = run_id or _last_run(home, feed_name(feed) if feed else None)
+    run = run_id or _last_run(home, feed_name(feed, home) if feed else None)
     page = write_report(home, run, out)
     if as_json:
         print_json({"run_id": run, "page": str(page), "bytes": page.stat().st_size})

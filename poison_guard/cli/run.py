@@ -141,7 +141,7 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
     if out is not None:
         check_ending(out)
         _refuse_input_as_output(out, data)
-    guard = Guard.open(contract_file(feed), home=home)
+    guard = Guard.open(contract_file(feed, home), home=home)
     with progress(f"scanning {guard.contract.name}"):
         result = guard.scan(list(data) or None)
     if out is not None:
@@ -181,7 +181,7 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
     """
     from poison_guard.guard import Guard
 
-    guard = Guard.open(contract_file(feed), home=home)
+    guard = Guard.open(contract_file(feed, home), home=home)
     before = _unrevoked_before(home, guard.contract.name)
     with progress(f"{'scanning' if dry_run else 'running'} {guard.contract.name}"):
         result = guard.scan(list(data) or None) if dry_run else guard.ingest(list(data) or None)

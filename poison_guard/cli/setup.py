@@ -352,7 +352,7 @@ def doctor_command(feed: str | None, home: Path, as_json: bool) -> int:
     """Check packages, home, key, store, lake, Airflow, device and contracts. Exit code 1: something must be mended."""
     from poison_guard.config import open_settings
 
-    contracts = [contract_file(feed)] if feed else sorted(Path("feeds").glob("*.toml"))
+    contracts = [contract_file(feed, home)] if feed else sorted(Path("feeds").glob("*.toml"))
     with progress("checking"):
         checks = list(all_checks(open_settings(home), contracts))
     problems = sum(check.state == PROBLEM for check in checks)

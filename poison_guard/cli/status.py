@@ -12,7 +12,7 @@ import click
 
 from poison_guard.cli.options import common_options, contract_of, feed_name, feed_option, opened_store
 from poison_guard.cli.output import ago, print_json, print_result, print_table
-from poison_guard.config import Policy
+from poison_guard.config import Contract, Policy
 from poison_guard.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -140,9 +140,12 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
     from poison_guard.store.reading import list_feeds
 
     now = dt.datetime.now(dt.UTC)
-    name = feed_name(feed) if feed else None
+    name = feed_name(feed, home) if feed else None
     with opened_store(home) as store:
-        feeds = [_feed_status(store, n, feed, now) for n in ([name] if name else list_feeds(store))]
+        feeds = [
+            _feed_status(store, each, contract_of(feed or each, home), now)
+            for each in ([name] if name else list_feeds(store))
+        ]
         runs = [_run(run) for run in list_runs(store, name, limit=_RUNS)]
     if as_json:
         print_json({"home": str(home), "feeds": feeds, "runs": runs})
@@ -164,11 +167,10 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
     )
 
 
-def _feed_status(store: Store, name: str, given: str | None, now: dt.datetime) -> dict[str, Any]:
+def _feed_status(store: Store, name: str, contract: Contract | None, now: dt.datetime) -> dict[str, Any]:
     from poison_guard.pipeline.prepare import labels_needed
     from poison_guard.store.facts import feed_facts
 
-    contract = contract_of(given or name)
     policy = contract.policy if contract else Policy()
     facts = feed_facts(store, name, now=now, expire_days=policy.expire_days)
     last = facts.pop("run")
