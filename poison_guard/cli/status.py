@@ -182,8 +182,8 @@ def _feed_status(store: Store, name: str, contract: Contract | None, now: dt.dat
 
 
 def _run(run: Any) -> dict[str, Any]:
-    keys = ("run_id", "feed", "status", "state_version", "received_at", "finished_at", "counts", "error")
-    return {key: getattr(run, key) for key in keys}
+    keys = ("run_id", "feed", "status", "state_version", "received_at", "finished_at", "counts")
+    return {key: getattr(run, key) for key in keys} | {"error": None}  # the key stays in the JSON: nothing sets it
 
 
 def _row(f: dict[str, Any], now: dt.datetime) -> tuple[Any, ...]:
@@ -202,7 +202,7 @@ def _training_row(f: dict[str, Any]) -> tuple[Any, ...]:
 
 def _run_row(r: dict[str, Any], now: dt.datetime) -> tuple[Any, ...]:
     counts = [r["counts"].get(k) for k in ("received", "accepted", "quarantined", "rejected", "staged")]
-    return (r["run_id"], r["error"] or r["status"], ago(r["received_at"], now), *counts)
+    return (r["run_id"], r["status"], ago(r["received_at"], now), *counts)
 
 
 @click.group("audit")
