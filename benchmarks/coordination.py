@@ -16,12 +16,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from poison_guard.config import Contract, parse_contract
+from poison_guard.config import Contract, open_settings, parse_contract
 from poison_guard.drills.attacks.coordinated import make
 from poison_guard.drills.world import World
-from poison_guard.pipeline.decide import run_line
 from poison_guard.pipeline.relabel import settle_labels
 from poison_guard.records import MEMORY, Batch, Decided, Place, State
+from poison_guard.steps.handover import Handover, put_batch
+from poison_guard.steps.opening import Feed
+from poison_guard.steps.run import judge
 
 BASE: dict[str, Any] = {"share": 0.6, "sybils": 200, "burst": "30d", "camouflage": 0, "aged": 0.0}
 AXES: dict[str, tuple[Any, ...]] = {
@@ -62,7 +64,7 @@ def records_of(world: World, received: pd.Timestamp) -> pd.DataFrame:
 
 
 @dataclass
-class Feed:
+class SimulatedFeed:
     """What a store would keep between batches: places, a ledger, labels and the memory, all in memory."""
 
     world: World
@@ -78,12 +80,12 @@ class Feed:
     def take(self, batch: pd.DataFrame, at: pd.Timestamp) -> Decided:
         """Decide one batch received at `at` and keep what a commit keeps."""
         state = self._state(batch)
-        decided = run_line(
-            Batch(self.world.name, str(at), at.to_pydatetime(), (), batch, _NO_ISSUES, _NO_ROWS),
-            self.contract,
-            None,
-            state,
+        handover = Handover()
+        put_batch(
+            handover, Batch(self.world.name, str(at), at.to_pydatetime(), (), batch, _NO_ISSUES, _NO_ROWS), [batch]
         )
+        handover.cache["state@0"] = state
+        decided = judge(Feed(self.contract, open_settings("nowhere"), None, None), handover, 0)
         self.place |= dict(zip(decided.decisions["record_id"], decided.decisions["place"], strict=True))
         self.place |= dict.fromkeys(decided.recalls["record_id"], Place.RECALLED.value)
         self.first_held |= {
@@ -163,7 +165,7 @@ def measure(params: Mapping[str, Any], seed: int, by: str) -> dict[str, Any]:
     started = time.process_time()
     world = make(seed, **params)
     parts = list(batches(world, by))
-    feed = Feed(world, contract_of(world), pd.concat(parts, ignore_index=True))
+    feed = SimulatedFeed(world, contract_of(world), pd.concat(parts, ignore_index=True))
     truth = dict(zip(world.item_truth["item_id"], world.item_truth["label"], strict=True))
     blocked: dict[str, list[bool]] = {}
     for part in parts:
@@ -180,7 +182,9 @@ def _count_blocks(decided: Decided, part: pd.DataFrame, blocked: dict[str, list[
         blocked.setdefault(source, []).append(bool(mine))
 
 
-def _figures(world: World, feed: Feed, truth: Mapping[str, str], blocked: Mapping[str, list[bool]]) -> dict[str, Any]:
+def _figures(
+    world: World, feed: SimulatedFeed, truth: Mapping[str, str], blocked: Mapping[str, list[bool]]
+) -> dict[str, Any]:
     targets = set(world.params["targets"])
     unknown = set(world.item_truth.loc[~world.item_truth["control"], "item_id"])
     away = unknown - targets

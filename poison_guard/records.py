@@ -27,7 +27,6 @@ __all__ = [
     "Phase",
     "Place",
     "Reason",
-    "ScanResult",
     "SignalEvidence",
     "State",
     "memory_columns",
@@ -263,17 +262,3 @@ class Examples:
         at = rows.nonzero()[0] if rows.dtype == bool else rows
         frame = self.frame.iloc[at].reset_index(drop=True)
         return Examples(self.kind, frame, self.inputs[at], self.features)
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """What `Guard.scan` and `Guard.ingest` return; all DataFrames, one row a record in `decisions`."""
-
-    decisions: pd.DataFrame
-    items: pd.DataFrame
-    sources: pd.DataFrame
-    campaigns: pd.DataFrame
-    evidence: pd.DataFrame
-    notes: tuple[str, ...]
-    counts: Mapping[str, int]
-    run_id: str | None = None

@@ -204,6 +204,6 @@ def _newest(contract: str, home: str) -> str | None:
     from poison_guard.steps.opening import open_feed
     from poison_guard.store.snapshots import last_snapshot
 
-    with open_feed(contract, home, only_look=True) as feed:
+    with open_feed(contract, home, create_store=False) as feed:
         snapshot = last_snapshot(feed.store, feed.contract.name)
     return None if snapshot is None else snapshot.snapshot_id

@@ -57,7 +57,7 @@ def _score(contract: Contract, home: Path, world: World) -> dict[str, Any]:
 
     with open_feed(str(contract.path), home) as feed:
         done = [run for run in list_runs(feed.store, contract.name, limit=1000) if run.status == "committed"]
-        stored = [stored_result(feed, run) for run in reversed(done)]
+        stored = [stored_result(feed.store, run) for run in reversed(done)]
     return score(
         world,
         pd.concat([result.decisions for result in stored]),
@@ -183,7 +183,7 @@ def _last_verdict_of(contract: Contract, home: Path) -> dict[str, Any] | None:
     from poison_guard.store.admissions import last_verdict, list_admissions
     from poison_guard.store.snapshots import last_snapshot
 
-    with open_feed(str(contract.path), home, only_look=True) as feed:
+    with open_feed(str(contract.path), home, create_store=False) as feed:
         snapshot = last_snapshot(feed.store, contract.name)
         held = last_verdict(feed.store, snapshot.snapshot_id) if snapshot is not None else None
         if snapshot is None or held is None:
@@ -218,7 +218,7 @@ def _admitted(contract: Contract, home: Path) -> Examples | None:
     from poison_guard.store.admissions import list_admissions
     from poison_guard.store.snapshots import load_snapshot
 
-    with open_feed(str(contract.path), home, only_look=True) as feed:
+    with open_feed(str(contract.path), home, create_store=False) as feed:
         given = list_admissions(feed.store, contract.name, limit=1)
         if not given:
             return None

@@ -14,6 +14,8 @@ from poison_guard.errors import ClosedError, TamperError, UsageError
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
 
+    from poison_guard.guard import Guard
+
 __all__ = [
     "admit",
     "answer_within",
@@ -54,46 +56,43 @@ def collect(contract: str) -> dict[str, Any]:
     """Take in what is new: ``guard_run`` and its ``partitions``; skips the rest of the DAG when nothing is."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        found = steps.collect(contract, guard_home())
-    if found["run_id"] is None:
+        batch = opened(contract).stage_collect()
+    if batch["run_id"] is None:
         raise AirflowSkipException(f"nothing new for {contract}")
-    return {"guard_run": found["run_id"], "partitions": found["partitions"]}
+    return {"guard_run": batch["run_id"], "partitions": batch["partitions"]}
 
 
 def validate(contract: str, guard_run: str, partitions: list[int]) -> list[int]:
-    """Hold the batch against its suite; returns the partitions to score."""
-    from poison_guard.steps import tasks as steps
-
+    """Check the batch against its suite; returns the partitions to score."""
     with final_errors():
-        steps.validate(contract, guard_home(), guard_run)
+        opened(contract).stage_validate(guard_run)
     return partitions
 
 
 def score(contract: str, guard_run: str, partition: int) -> None:
     """Score the records of one partition."""
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        steps.score(contract, guard_home(), guard_run, partition)
+        opened(contract).stage_score(guard_run, partition)
 
 
 def decide(contract: str, guard_run: str) -> None:
     """Find campaigns and bad sources over all partitions, then decide every record."""
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        steps.decide(contract, guard_home(), guard_run)
+        opened(contract).stage_decide(guard_run)
 
 
 def store(contract: str, guard_run: str) -> dict[str, int]:
     """Commit the run, once however often this is called; returns its counts."""
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        return dict(steps.store(contract, guard_home(), guard_run))
+        return opened(contract).stage_commit(guard_run)
+
+
+def opened(contract: str) -> Guard:
+    """Return the guard of a contract in the home that the DAGs work in."""
+    from poison_guard.guard import Guard
+
+    return Guard.open(contract, guard_home())
 
 
 def report(contract: str) -> str:

@@ -82,7 +82,7 @@ def tune_command(
     from poison_guard.store import list_runs
 
     asked = {"rates": _numbers(rates, "--rates", 0.5), "alphas": _numbers(alphas, "--alphas", 0.1)}
-    with open_feed(contract_file(feed, home), home, only_look=True) as opened, progress("trying thresholds"):
+    with open_feed(contract_file(feed, home), home, create_store=False) as opened, progress("trying thresholds"):
         found = tune(
             opened,
             **asked,

@@ -51,12 +51,9 @@ def revoked_facts(store: Store, feed: str, snapshots: Sequence[str]) -> dict[str
     ``champion`` (id, when it is one of these models) and ``rollback_to`` (the newest earlier champion whose snapshot
     stands, or None).
     """
-    from poison_guard.steps.consequences import consequences
+    from poison_guard.steps.recall import effects_of_revoking
 
-    found = consequences(store, feed, list(snapshots))
-    models = [{key: getattr(model, key) for key in ("model_id", "status", "snapshot_id")} for model in found.models]
-    named = {"champion": found.champion, "rollback_to": found.rollback_to}
-    return {"revoked": list(found.revoked), "models": models, **named}
+    return effects_of_revoking(store, feed, snapshots).to_dict()
 
 
 def print_revoked(facts: Mapping[str, Any], *, feed: str, dry_run: bool) -> None:

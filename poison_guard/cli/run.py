@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.options import common_options, contract_file, dry_run, feed_option, opened_store, out_option
+from poison_guard.cli.options import common_options, contract_file, dry_run, feed_option, out_option
 from poison_guard.cli.output import (
     check_ending,
     print_json,
@@ -19,21 +18,17 @@ from poison_guard.cli.output import (
     progress,
     write_frame,
 )
-from poison_guard.cli.recall import NOTHING_REVOKED, print_revoked, revoked_facts, unrevoked_snapshots
-from poison_guard.decide.reasons import sentence
-from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.cli.recall import print_revoked
+from poison_guard.errors import UsageError
 from poison_guard.text import p_value_text
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from poison_guard.steps.results import ScanResult
 
-    from poison_guard.records import ScanResult
-
-__all__ = ["print_scan_result", "result_document", "run_command", "scan_command", "top_reasons"]
+__all__ = ["print_scan_result", "run_command", "scan_command"]
 
 
 _TOP = 8
-_WHOLE_BATCH = "true of the whole batch: see the notes"
 _PLACES = (
     ("accepted", "accepted"),
     ("quarantined", "held for review"),
@@ -49,18 +44,6 @@ _ALSO = (
 )
 
 
-def result_document(feed: str, result: ScanResult) -> dict[str, Any]:
-    """Return what ``--json`` prints of a batch: counts, reasons, campaigns, notes."""
-    return {
-        "feed": feed,
-        "run_id": result.run_id,
-        "counts": dict(result.counts),
-        "reasons": top_reasons(result),
-        "campaigns": result.campaigns.to_dict("records"),
-        "notes": list(result.notes),
-    }
-
-
 def print_scan_result(feed: str, result: ScanResult, *, stored: bool) -> None:
     """Print the tables of a batch on stdout."""
     counts = result.counts
@@ -74,7 +57,7 @@ def print_scan_result(feed: str, result: ScanResult, *, stored: bool) -> None:
         rows,
         empty=nothing,
     )
-    reasons = [(r["code"].replace("_", " "), r["records"], r["example"]) for r in top_reasons(result)]
+    reasons = [(r["code"].replace("_", " "), r["records"], r["example"]) for r in result.top_reasons()]
     if reasons:
         print_table("Why records are held", ("reason", ">records", "for example"), reasons)
     if len(result.campaigns):
@@ -83,32 +66,6 @@ def print_scan_result(feed: str, result: ScanResult, *, stored: bool) -> None:
         )
     for note in result.notes:
         print_result(f"note: {note}")
-
-
-def top_reasons(result: ScanResult) -> list[dict[str, Any]]:
-    """Return the commonest reasons of held records: ``code, records, example`` (a sentence)."""
-    decisions = result.decisions
-    held = decisions[decisions["action"] != "accept"]
-    codes = held[["record_id", "reasons"]].explode("reasons").dropna(subset=["reasons"])
-    if not len(codes):
-        return []
-    sizes = codes["reasons"].astype(str).value_counts()
-    top = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:_TOP]
-    first = _examples(result.evidence, set(held["record_id"]))
-    return [{"code": code, "records": int(n), "example": first.get(code, _WHOLE_BATCH)} for code, n in top]
-
-
-def _examples(evidence: pd.DataFrame, held: set[str]) -> dict[str, str]:
-    """Return one sentence a code: the most certain one among held records."""
-    if not len(evidence):
-        return {}
-    ours = evidence[evidence["record_id"].isin(held)].sort_values(["p", "record_id"], kind="stable")
-    best = ours.drop_duplicates("code")
-    return {code: sentence(code, _args(args)) for code, args in zip(best["code"], best["args"], strict=True)}
-
-
-def _args(args: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    return json.loads(args) if isinstance(args, str) else args
 
 
 def _campaigns(result: ScanResult) -> list[tuple[Any, ...]]:
@@ -148,7 +105,7 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
         write_frame(result.decisions, out)
         print_progress(f"wrote {len(result.decisions):,} decisions to {out}")
     if as_json:
-        print_json(result_document(guard.contract.name, result))
+        print_json(result.to_dict())
     else:
         print_scan_result(guard.contract.name, result, stored=False)
     return exit_code(result.counts)
@@ -182,31 +139,14 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
     from poison_guard.guard import Guard
 
     guard = Guard.open(contract_file(feed, home), home=home)
-    before = _unrevoked_before(home, guard.contract.name)
     with progress(f"{'scanning' if dry_run else 'running'} {guard.contract.name}"):
         result = guard.scan(list(data) or None) if dry_run else guard.ingest(list(data) or None)
-    lost = _revoked_since(home, guard.contract.name, before) if result.counts.get("recalled") else NOTHING_REVOKED
     if as_json:
-        print_json({**result_document(guard.contract.name, result), "dry_run": dry_run, **lost})
+        print_json({**result.to_dict(), "dry_run": dry_run})
         return
     print_scan_result(guard.contract.name, result, stored=not dry_run)
-    print_revoked(lost, feed=feed, dry_run=False)
+    print_revoked(result.revocation.to_dict(), feed=feed, dry_run=False)
     if dry_run:
         print_progress("dry run: nothing was stored")
     elif result.run_id:
         print_progress(f"next: poison-guard review list --feed {feed}   |   poison-guard report --run {result.run_id}")
-
-
-def _unrevoked_before(home: Path, feed: str) -> list[str]:
-    try:
-        with opened_store(home) as store:
-            return unrevoked_snapshots(store, feed)
-    except NotFoundError:
-        return []  # the first run of a home
-
-
-def _revoked_since(home: Path, feed: str, before: list[str]) -> Mapping[str, Any]:
-    """Return what hangs on the snapshots of `before` that the run revoked."""
-    with opened_store(home) as store:
-        after = set(unrevoked_snapshots(store, feed))
-        return revoked_facts(store, feed, [name for name in before if name not in after])

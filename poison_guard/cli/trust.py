@@ -118,7 +118,7 @@ def trusted_command(
         raise UsageError("name RECORDS with either --wrong or --right; without records the strangest are listed")
     from poison_guard.steps.opening import open_feed
 
-    with open_feed(contract_file(feed, home), home, only_look=not records or dry_run) as opened:
+    with open_feed(contract_file(feed, home), home, create_store=bool(records) and not dry_run) as opened:
         if records:
             _judge_record(opened, records, wrong, by, reason, dry_run, as_json)
             return

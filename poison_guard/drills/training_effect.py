@@ -20,7 +20,8 @@ from poison_guard.drills.world import World
 from poison_guard.drills.worlds import make_world
 from poison_guard.errors import DataError
 from poison_guard.guard import Guard
-from poison_guard.records import Action, Examples, ScanResult
+from poison_guard.records import Action, Examples
+from poison_guard.steps.results import ScanResult
 from poison_guard.store.trusted import split_of
 
 if TYPE_CHECKING:

@@ -20,10 +20,11 @@ import pandas as pd
 from poison_guard.drills.scoreboard import score
 from poison_guard.drills.world import World
 from poison_guard.errors import DataError
-from poison_guard.records import Action, Place, ScanResult
-from poison_guard.steps.direct import ingest
+from poison_guard.records import Action, Place
 from poison_guard.steps.examples import read_parts
 from poison_guard.steps.opening import Feed, open_feed
+from poison_guard.steps.results import ScanResult
+from poison_guard.steps.run import ingest
 from poison_guard.steps.seal import NothingToSealError, seal
 from poison_guard.steps.trust import trust
 from poison_guard.store.reading import find_records

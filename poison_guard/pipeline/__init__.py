@@ -1,19 +1,21 @@
 """The pure line: map partitions to evidence, reduce to global evidence, decide. No I/O, clock or logging."""
 
 from poison_guard.pipeline.batch_evidence import BatchEvidence, find_batch_evidence
-from poison_guard.pipeline.decide import decide_batch, run_line
-from poison_guard.pipeline.prepare import Prepared, prepare
-from poison_guard.pipeline.score import score_partition
+from poison_guard.pipeline.decide import decide_batch
+from poison_guard.pipeline.prepare import Prepared, choose_sample, prepare
+from poison_guard.pipeline.score import join_partitions, score_partition, split
 from poison_guard.pipeline.validate import Validation, validate_records
 
 __all__ = [
     "BatchEvidence",
     "Prepared",
     "Validation",
+    "choose_sample",
     "decide_batch",
     "find_batch_evidence",
+    "join_partitions",
     "prepare",
-    "run_line",
     "score_partition",
+    "split",
     "validate_records",
 ]

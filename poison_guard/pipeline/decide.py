@@ -12,23 +12,20 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract, Mode, Policy
-from poison_guard.contracts import Suite
 from poison_guard.decide.adopt import adopt
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
 from poison_guard.pipeline.batch_evidence import (
     BatchEvidence,
     earlier_answers,
     earlier_records,
-    find_batch_evidence,
     with_clusters,
 )
-from poison_guard.pipeline.prepare import Prepared, choose_sample, prepare
-from poison_guard.pipeline.score import join_partitions, read_evidence, score_partition, split
-from poison_guard.pipeline.validate import Validation, validate_records
+from poison_guard.pipeline.prepare import Prepared
+from poison_guard.pipeline.score import read_evidence
+from poison_guard.pipeline.validate import Validation
 from poison_guard.records import (
     RECALLS,
     Action,
-    Batch,
     Campaign,
     Decided,
     Level,
@@ -39,7 +36,7 @@ from poison_guard.records import (
     memory_columns,
 )
 
-__all__ = ["decide_batch", "recalled", "remembered", "run_line"]
+__all__ = ["decide_batch", "recalled", "remembered"]
 
 
 _RULE_P = 1e-6
@@ -333,24 +330,3 @@ def recalled(campaigns: Iterable[Campaign], state: State, policy: Policy) -> pd.
 def remembered(scored: pd.DataFrame) -> pd.DataFrame:
     """Return what later batches may see of a scored frame."""
     return scored[memory_columns(scored.columns)]
-
-
-def run_line(
-    batch: Batch,
-    contract: Contract,
-    suite: Suite | None,
-    state: State,
-    *,
-    device: str = "auto",
-    threads: int | None = None,
-) -> Decided:
-    """Decide a batch; the result depends on records, pinned state and policy, not on order or partitions."""
-    validation = validate_records(
-        contract, suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
-    )
-    prepared = prepare(contract, state, choose_sample(batch.records), device=device, threads=threads)
-    scored = join_partitions(
-        [score_partition(part, contract, prepared) for part in split(batch.records, contract.data.partition_rows)]
-    )
-    found = find_batch_evidence(scored, contract, state, prepared)
-    return decide_batch(scored, batch.unreadable, validation, found, contract, state, prepared)

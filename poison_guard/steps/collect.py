@@ -22,6 +22,7 @@ from poison_guard.errors import ConfigError, DataError, UsageError
 from poison_guard.ingest import Limits, batch_from_frame, collect_frames, empty_batch, read_table
 from poison_guard.ingest.objects import resolve_paths
 from poison_guard.records import Batch, ObjectRef, Place, Reason, State
+from poison_guard.results import Result
 from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import audit, last_watermark, load_run, load_staged, load_state, seen_objects
 from poison_guard.store.outcomes import OutcomesAdded, add_outcomes, outcome_digest
@@ -35,6 +36,7 @@ __all__ = [
     "as_paths",
     "collect_batch",
     "current_state",
+    "head_version",
     "read_batch",
     "read_outcomes",
     "readable_objects",
@@ -45,12 +47,12 @@ Source = pd.DataFrame | str | Path | Sequence[str | Path] | None
 """A frame, a path or URL, several of them, or None: what the contract's ``[data]`` names."""
 
 
-def read_batch(feed: Feed, source: Source, now: dt.datetime, *, seen_too: bool = False) -> Batch:
-    """Return what is new: objects whose digest was taken in before are left out, unless `seen_too`. No side effects."""
+def read_batch(feed: Feed, source: Source, now: dt.datetime, *, include_seen: bool = False) -> Batch:
+    """Return what is new, without side effects: no object whose digest was taken in before, unless `include_seen`."""
     contract = feed.contract
     if source is None and contract.data.query and contract.data.watermark:
         return _read_query(feed, contract.data.query, contract.data.watermark, now)
-    seen = frozenset() if seen_too else seen_objects(feed.store, contract.name)
+    seen = frozenset() if include_seen else seen_objects(feed.store, contract.name)
     return collect_frames(contract, as_paths(source), home=feed.settings.home, received_at=now, seen=seen)
 
 
@@ -148,6 +150,12 @@ def readable_objects(batch: Batch) -> tuple[ObjectRef, ...]:
     return tuple(ref for ref in batch.objects if ref.uri not in lost)
 
 
+def head_version(feed: Feed) -> int:
+    """Return the newest state version of the store."""
+    with feed.store.read() as conn:
+        return audit.head(conn)
+
+
 def current_state(feed: Feed, batch: Batch, version: int | None = None, *, remember: bool = True) -> State:
     """Return the state as of `version` (None: now) for the ids and items of the batch.
 
@@ -156,16 +164,13 @@ def current_state(feed: Feed, batch: Batch, version: int | None = None, *, remem
     records = batch.records
     items = records["item_id"].dropna().unique().tolist() if "item_id" in records else []
     sources = [records[role].dropna().unique().tolist() for role in ("source_id", "author_id") if role in records]
-    if version is None:
-        with feed.store.read() as conn:
-            version = audit.head(conn)
     return load_state(
         feed.store,
         feed.contract,
         record_ids=records["record_id"].tolist(),
         item_ids=items,
         source_ids=[name for names in sources for name in names],
-        version=version,
+        version=head_version(feed) if version is None else version,
         controls=load_controls(feed.contract, feed.settings),
         received_at=batch.received_at if remember and "campaign" in feed.contract.signals else None,
     )
@@ -179,7 +184,7 @@ _CELL = 40
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomesRead:
+class OutcomesRead(Result):
     """What reading the outcomes of a feed brought: counts (`OutcomesAdded`, ``files, bad``) and what to tell of it."""
 
     counts: dict[str, int] = field(default_factory=dict)

@@ -15,14 +15,14 @@ from poison_guard.gate.outcomes import Outcome
 from poison_guard.steps import gate as gating
 from poison_guard.steps import retrain as retraining
 from poison_guard.steps import seal as sealing
-from poison_guard.steps.consequences import consequences
 from poison_guard.steps.examples import load_trusted_examples
 from poison_guard.steps.gate import Judged, judge, judged_before
 from poison_guard.steps.measure import read_predictions
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.recall import revoked_by
 from poison_guard.steps.review import recall as review_recall
 from poison_guard.store.models import champion, find_revoked_ancestor, list_models
-from poison_guard.store.snapshots import last_snapshot, list_snapshots
+from poison_guard.store.snapshots import last_snapshot
 
 __all__ = [
     "GateResult",
@@ -200,7 +200,6 @@ def recall(
     observed: bool = False,
 ) -> RecallResult:
     """Take records back, and say which snapshots that revoked and which models learned from them."""
-    before = _standing(feed)
     done = review_recall(
         feed.store,
         feed.contract,
@@ -212,22 +211,15 @@ def recall(
         now=now,
         observed=observed,
     )
-    after = set(_standing(feed))
-    found = consequences(feed.store, feed.contract.name, [name for name in before if name not in after])
+    lost = revoked_by(feed.store, feed.contract.name, done.seq)
     gating.renew_revocations(feed, now)
     return RecallResult(
         **dataclasses.asdict(done),
-        revoked=found.revoked,
-        models=tuple(model.model_id for model in found.models),
-        champion=found.champion,
-        rollback_to=found.rollback_to,
+        revoked=lost.revoked,
+        models=tuple(model.model_id for model in lost.models),
+        champion=lost.champion,
+        rollback_to=lost.rollback_to,
     )
-
-
-def _standing(feed: Feed) -> list[str]:
-    """Return the snapshots of the feed that are not revoked."""
-    every = list_snapshots(feed.store, feed.contract.name, limit=1_000_000)
-    return [snapshot.snapshot_id for snapshot in every if snapshot.revoked_seq is None]
 
 
 def _admitted(feed: Feed, judged: Judged, now: dt.datetime) -> GateResult:

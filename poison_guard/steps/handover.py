@@ -1,124 +1,207 @@
-"""Values of a run in progress as files in the lake, so that one Airflow task can hand them to the next by run id.
+"""Hand-over: what the stages of one run give to each other, in memory or as files of the lake under the run's id.
 
-Parquet and JSON only (nothing is pickled). Files are overwritten by a retry with the same content and are invisible to
-every reader of the lake; `clear` removes them once the run is committed.
+A value that depends on what the guard knows is put under its name and the state version, ``decided@12``: what another
+state led to is never mistaken for it. Files are Parquet and JSON (nothing is pickled), they are invisible to readers of
+the lake, a retry writes them again with the same content, and `LakeHandover.clear` removes them after the commit.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from poison_guard.pipeline import BatchEvidence, Validation
 from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.store import Lake
 
-__all__ = ["clear", "load_batch", "load_decided", "load_frame", "load_json", "save_batch", "save_decided", "save_frame"]
+__all__ = ["Handover", "LakeHandover", "get_batch", "put_batch"]
 
 
-_FRAMES = ("decisions", "evidence", "items", "sources", "recalls", "memory", "near_controls")
-"""Frames of a decided batch, a file each."""
+class Handover:
+    """Values of one run in memory."""
+
+    def __init__(self) -> None:
+        self.cache: dict[str, Any] = {}
+        """What one process computes once and never hands over: the pinned state, fitted models, the whole batch."""
+        self._values: dict[str, Any] = {}
+
+    def put(self, name: str, value: Any) -> None:
+        """Keep a frame, a mapping of JSON values, or a value that flows between rooms."""
+        self._values[name] = value
+
+    def get(self, name: str) -> Any:
+        """Return what was put; `KeyError` where nothing was."""
+        return self._values[name]
+
+    def has(self, name: str) -> bool:
+        """Return whether something was put under the name."""
+        return name in self._values
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._values.clear()
 
 
-def _path(run_id: str, name: str) -> str:
-    return f"staging/{run_id}/{name}.parquet"
+class LakeHandover(Handover):
+    """Values of one run as files, so that another process can go on."""
+
+    def __init__(self, lake: Lake, run_id: str) -> None:
+        super().__init__()
+        self._lake = lake
+        self._folder = f"staging/{run_id}"
+
+    def put(self, name: str, value: Any) -> None:
+        """Write the frames of a value, and then the file that says what it is."""
+        kind, facts, frames = _pack(value)
+        for part, frame in frames.items():
+            self._lake.write_frame(_json_texts(frame), f"{self._folder}/{name}.{part}.parquet")
+        told = json.dumps({"kind": kind, "facts": facts, "frames": sorted(frames)}, default=str)
+        self._lake.write_frame(pd.DataFrame({"json": [told]}), f"{self._folder}/{name}.parquet")
+
+    def get(self, name: str) -> Any:
+        """Read a value back."""
+        told = json.loads(self._lake.read_frame(f"{self._folder}/{name}.parquet")["json"].iloc[0])
+        frames = {part: self._lake.read_frame(f"{self._folder}/{name}.{part}.parquet") for part in told["frames"]}
+        return _UNPACK[told["kind"]](told["facts"], frames)
+
+    def has(self, name: str) -> bool:
+        """Return whether the value is there as a whole."""
+        return self._lake.exists(f"{self._folder}/{name}.parquet")
+
+    def clear(self) -> None:
+        """Remove the files; those already gone are fine."""
+        self._lake.remove(self._folder)
 
 
-def save_frame(lake: Lake, run_id: str, name: str, frame: pd.DataFrame) -> None:
-    """Write a frame; columns of dicts or lists are kept as JSON text (`load_frame` gives the text back)."""
-    plain = frame.copy()
-    for column in ("args", "reasons"):
-        if column in plain:
-            plain[column] = [json.dumps(v, default=str) if not isinstance(v, str) else v for v in plain[column]]
-    lake.write_frame(plain, _path(run_id, name))
-
-
-def load_frame(lake: Lake, run_id: str, name: str, *, json_columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a frame back, `json_columns` parsed."""
-    frame = lake.read_frame(_path(run_id, name))
-    for column in json_columns:
-        frame[column] = pd.Series([json.loads(v) for v in frame[column]], dtype=object, index=frame.index)
-    return frame
-
-
-def save_json(lake: Lake, run_id: str, name: str, value: Mapping[str, Any]) -> None:
-    """Write a JSON value as a frame of one cell, so that the lake holds one kind of file."""
-    lake.write_frame(pd.DataFrame({"json": [json.dumps(value, default=str)]}), _path(run_id, name))
-
-
-def load_json(lake: Lake, run_id: str, name: str) -> dict[str, Any]:
-    """Read a JSON value back."""
-    return json.loads(lake.read_frame(_path(run_id, name))["json"].iloc[0])
-
-
-def save_batch(lake: Lake, run_id: str, batch: Batch, partitions: list[pd.DataFrame]) -> None:
-    """Write a batch, its records partition by partition."""
+def put_batch(handover: Handover, batch: Batch, partitions: list[pd.DataFrame]) -> None:
+    """Hand over a batch, its records partition by partition."""
     for number, part in enumerate(partitions):
-        save_frame(lake, run_id, f"records-{number:05d}", part)
-    save_frame(lake, run_id, "issues", batch.issues)
-    save_frame(lake, run_id, "unreadable", batch.unreadable)
-    facts = {
-        "feed": batch.feed,
-        "batch_id": batch.batch_id,
-        "received_at": batch.received_at.isoformat(),
-        "objects": [[o.uri, o.digest, o.size, o.rows, o.watermark] for o in batch.objects],
-        "schema": dict(batch.schema),
-        "duplicates": batch.duplicates,
-        "partitions": len(partitions),
+        handover.put(f"records-{number:05d}", part)
+    handover.put("batch", dataclasses.replace(batch, records=batch.records.iloc[:0]))
+    handover.put("partitions", {"n": len(partitions)})  # last: then the batch is there as a whole
+    handover.cache["batch"] = batch
+
+
+def get_batch(handover: Handover) -> Batch:
+    """Return the batch that was handed over, with all its records."""
+    if "batch" not in handover.cache:
+        parts = [handover.get(f"records-{number:05d}") for number in range(handover.get("partitions")["n"])]
+        records = pd.concat(parts, ignore_index=True)
+        handover.cache["batch"] = dataclasses.replace(handover.get("batch"), records=records)
+    batch: Batch = handover.cache["batch"]
+    return batch
+
+
+def _json_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with columns of dicts or lists as JSON text."""
+    texts = {
+        column: [value if isinstance(value, str) else json.dumps(value, default=str) for value in frame[column]]
+        for column in ("args", "reasons")
+        if column in frame
     }
-    save_json(lake, run_id, "batch", facts)
+    return frame.assign(**texts)
 
 
-def load_batch(lake: Lake, run_id: str, *, records: bool = True) -> tuple[Batch, int]:
-    """Read a batch back, with the number of its partitions; without records where `records` is false."""
-    facts = load_json(lake, run_id, "batch")
-    numbers = range(facts["partitions"] if records else 1)
-    parts = [load_frame(lake, run_id, f"records-{number:05d}") for number in numbers]
-    batch = Batch(
+def _from_json(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    values = [json.loads(text) for text in frame[column]]
+    return frame.assign(**{column: pd.Series(values, dtype=object, index=frame.index)})
+
+
+def _pack(value: Any) -> tuple[str, Any, dict[str, pd.DataFrame]]:
+    """Return the kind of a value, its facts as JSON, and its frames."""
+    match value:
+        case pd.DataFrame():
+            return "frame", None, {"frame": value}
+        case Batch():
+            facts: dict[str, Any] = {name: getattr(value, name) for name in ("feed", "batch_id", "duplicates")}
+            facts |= {"received_at": value.received_at.isoformat(), "schema": dict(value.schema)}
+            facts["objects"] = [dataclasses.astuple(ref) for ref in value.objects]
+            return "batch", facts, {name: getattr(value, name) for name in ("records", "issues", "unreadable")}
+        case Validation():
+            return (
+                "validation",
+                {name: _reasons(getattr(value, name)) for name in ("batch", "warnings")},
+                {"failures": value.failures},
+            )
+        case BatchEvidence():
+            facts = {
+                "campaigns": [_campaign_facts(campaign) for campaign in value.campaigns],
+                "crashes": {signal: [why.code, dict(why.args)] for signal, why in value.crashes.items()},
+                "wordings": [[item, answer, text] for (item, answer), text in value.wordings.items()],
+            }
+            frames = {"sources": value.sources, "conflicts": value.conflicts}
+            return "evidence", facts, frames | {"established": pd.DataFrame({"established": value.established})}
+        case Decided():
+            facts = {
+                "campaigns": [_campaign_facts(campaign) for campaign in value.campaigns],
+                "phase": value.phase.value,
+                "notes": _reasons(value.notes),
+                "measurements": value.measurements,
+            }
+            return "decided", facts, {name: getattr(value, name) for name in _DECIDED}
+    return "json", value, {}
+
+
+_DECIDED = ("decisions", "evidence", "items", "sources", "recalls", "memory", "near_controls")
+
+
+def _batch(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> Batch:
+    return Batch(
         feed=facts["feed"],
         batch_id=facts["batch_id"],
         received_at=pd.Timestamp(facts["received_at"]).to_pydatetime(),
-        objects=tuple(ObjectRef(*o) for o in facts["objects"]),
-        records=pd.concat(parts, ignore_index=True),
-        issues=load_frame(lake, run_id, "issues", json_columns=("args",)),
-        unreadable=load_frame(lake, run_id, "unreadable", json_columns=("args",)),
+        objects=tuple(ObjectRef(*ref) for ref in facts["objects"]),
+        records=frames["records"],
+        issues=_from_json(frames["issues"], "args"),
+        unreadable=_from_json(frames["unreadable"], "args"),
         schema=facts["schema"],
         duplicates=facts["duplicates"],
     )
-    return batch, facts["partitions"]
 
 
-def save_decided(lake: Lake, run_id: str, decided: Decided) -> None:
-    """Write a decided batch."""
-    for name in _FRAMES:
-        save_frame(lake, run_id, f"decided-{name}", getattr(decided, name))
-    facts = {
-        "campaigns": [_campaign_facts(c) for c in decided.campaigns],
-        "phase": decided.phase.value,
-        "notes": [[note.code, dict(note.args)] for note in decided.notes],
-        "measurements": decided.measurements,
-    }
-    save_json(lake, run_id, "decided", facts)
+def _validation(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> Validation:
+    reasons = {name: tuple(Reason(*pair) for pair in facts[name]) for name in ("batch", "warnings")}
+    return Validation(_from_json(frames["failures"], "args"), **reasons)
 
 
-def load_decided(lake: Lake, run_id: str) -> Decided:
-    """Read a decided batch back."""
-    facts = load_json(lake, run_id, "decided")
+def _evidence(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> BatchEvidence:
+    sources = frames["sources"]
+    return BatchEvidence(
+        sources=_from_json(sources, "args") if "args" in sources else sources,
+        campaigns=tuple(_campaign(campaign) for campaign in facts["campaigns"]),
+        conflicts=frames["conflicts"],
+        established=frames["established"]["established"].to_numpy(bool),
+        crashes={signal: Reason(*why) for signal, why in facts["crashes"].items()},
+        wordings={(item, answer): text for item, answer, text in facts["wordings"]},
+    )
+
+
+def _decided(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> Decided:
     return Decided(
-        decisions=load_frame(lake, run_id, "decided-decisions", json_columns=("reasons",)),
-        **{name: load_frame(lake, run_id, f"decided-{name}") for name in _FRAMES if name != "decisions"},
-        campaigns=tuple(_campaign(c) for c in facts["campaigns"]),
+        **{**frames, "decisions": _from_json(frames["decisions"], "reasons")},
+        campaigns=tuple(_campaign(campaign) for campaign in facts["campaigns"]),
         phase=Phase(facts["phase"]),
-        notes=tuple(Reason(code, args) for code, args in facts["notes"]),
+        notes=tuple(Reason(*note) for note in facts["notes"]),
         measurements=facts["measurements"],
     )
 
 
-def clear(lake: Lake, run_id: str) -> None:
-    """Remove the files of a run; those already gone are fine."""
-    lake.remove(f"staging/{run_id}")
+_UNPACK: Mapping[str, Callable[[Any, dict[str, pd.DataFrame]], Any]] = {
+    "frame": lambda facts, frames: frames["frame"],
+    "json": lambda facts, frames: facts,
+    "batch": _batch,
+    "validation": _validation,
+    "evidence": _evidence,
+    "decided": _decided,
+}
+
+
+def _reasons(reasons: tuple[Reason, ...]) -> list[list[Any]]:
+    return [[reason.code, dict(reason.args)] for reason in reasons]
 
 
 def _campaign_facts(campaign: Campaign) -> dict[str, Any]:

@@ -33,22 +33,23 @@ class Feed:
 
 
 @contextmanager
-def open_feed(contract_path: str | Path, home: str | Path, *, only_look: bool = False) -> Iterator[Feed]:
-    """Open contract, store and suite; the store is closed on leaving.
+def open_feed(
+    contract: Contract | str | Path, settings: Settings | str | Path, *, create_store: bool = True
+) -> Iterator[Feed]:
+    """Open the store and find the suite of a feed, by contract and settings or their paths; closed on leaving.
 
-    With `only_look` a home that has no store yet is left as it is: an empty store in a temporary folder stands in.
+    Without `create_store` a home that has no store yet stays as it is: an empty one in a temporary folder stands in.
     """
-    contract = load_contract(contract_path)
-    settings = open_settings(home)
+    contract = contract if isinstance(contract, Contract) else load_contract(contract)
+    settings = settings if isinstance(settings, Settings) else open_settings(settings)
     suite_file = find_suite(contract, settings.home)
     suite = load_suite(suite_file) if suite_file else None
     with ExitStack() as stack:
         where = settings
-        if only_look and not has_store(settings):
+        if not create_store and not has_store(settings):
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="poison-guard-")))
             where = open_settings(folder, environ={})
-        store = stack.enter_context(open_store(where))
-        yield Feed(contract, settings, store, suite)
+        yield Feed(contract, settings, stack.enter_context(open_store(where)), suite)
 
 
 def has_store(settings: Settings) -> bool:

@@ -1,45 +1,116 @@
-"""What callers of scan and ingest get back: decided batches, or stored runs, as plain frames."""
+"""What scan and ingest return: decided batches, or stored runs, with the commonest reasons as sentences."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
 import pandas as pd
 
+from poison_guard.decide.decisions import audit_sample
 from poison_guard.decide.reasons import sentence
-from poison_guard.records import Batch, Campaign, Decided, Place, Reason, ScanResult
-from poison_guard.steps.opening import Feed
-from poison_guard.store import Run, load_run_result, run_facts
+from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
+from poison_guard.results import Result, html_table, text_table
+from poison_guard.steps.recall import Revocation, revoked_by
+from poison_guard.store import Run, Store, run_facts
+from poison_guard.store.runs import load_run_result
 
-__all__ = ["note_sentence", "nothing_new", "result_of", "stored_result", "told_notes"]
+__all__ = [
+    "ScanResult",
+    "committed_result",
+    "note_sentence",
+    "nothing_new",
+    "result_of",
+    "stored_result",
+    "with_audits",
+]
 
 _DECISIONS = ["record_id", "action", "risk", "campaign_id", "reasons"]
+_TOP = 8
+_WHOLE_BATCH = "true of the whole batch: see the notes"
 
 
-def result_of(decided: Decided, batch: Batch, run_id: str | None = None) -> ScanResult:
-    """Return a decided batch as a result."""
+@dataclass(frozen=True, slots=True)
+class ScanResult(Result):
+    """What `Guard.scan` and `Guard.ingest` return; all frames, one row a record in `decisions`."""
+
+    decisions: pd.DataFrame
+    items: pd.DataFrame
+    sources: pd.DataFrame
+    campaigns: pd.DataFrame
+    evidence: pd.DataFrame
+    notes: tuple[str, ...]
+    counts: Mapping[str, int]
+    run_id: str | None = None
+    feed: str = ""
+    revocation: Revocation = field(default_factory=Revocation)
+    """What the run revoked by recalling records of earlier batches."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts, reasons, campaigns and notes: what ``--json`` prints of a batch."""
+        return {
+            "feed": self.feed,
+            "run_id": self.run_id,
+            "counts": dict(self.counts),
+            "reasons": self.top_reasons(),
+            "campaigns": self.campaigns.to_dict("records"),
+            "notes": list(self.notes),
+            **self.revocation.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        """Return the counts, the commonest reasons and the notes as text."""
+        return "\n".join([text_table(("", self.feed), self._rows()), *(f"note: {note}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        return html_table(("", self.feed), [*self._rows(), *(("note", note) for note in self.notes)])
+
+    def _rows(self) -> list[tuple[object, object]]:
+        reasons = [(f"held: {reason['code']}", reason["records"]) for reason in self.top_reasons()]
+        return [*((name, n) for name, n in self.counts.items() if n), *reasons]
+
+    def top_reasons(self) -> list[dict[str, Any]]:
+        """Return the commonest reasons of held records: ``code, records, example`` (a sentence)."""
+        held = self.decisions[self.decisions["action"] != "accept"]
+        codes = held[["record_id", "reasons"]].explode("reasons").dropna(subset=["reasons"])
+        if not len(codes):
+            return []
+        sizes = codes["reasons"].astype(str).value_counts()
+        top = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:_TOP]
+        evidence = self.evidence[self.evidence["record_id"].isin(set(held["record_id"]))]
+        best = evidence.sort_values(["p", "record_id"], kind="stable").drop_duplicates("code")
+        examples = {code: sentence(code, _args(args)) for code, args in best[["code", "args"]].itertuples(index=False)}
+        return [{"code": code, "records": int(n), "example": examples.get(code, _WHOLE_BATCH)} for code, n in top]
+
+
+def result_of(feed: str, decided: Decided, batch: Batch) -> ScanResult:
+    """Return a decided batch that is not stored as a result."""
     places = decided.decisions["place"].value_counts()
-    actions = decided.decisions["action"].value_counts()
+    adopted = decided.items["adopted"].astype(bool)
     counts = {
         "received": len(decided.decisions) + batch.duplicates,
         "seen_before": batch.duplicates,
         **{place.value: int(places.get(place.value, 0)) for place in Place if place is not Place.RECALLED},
-        **{f"action_{name}": int(n) for name, n in actions.items()},
+        **{f"action_{name}": int(n) for name, n in decided.decisions["action"].value_counts().items()},
         "unreadable": len(batch.unreadable),
-        "adopted_items": int(decided.items["adopted"].sum()) if len(decided.items) else 0,
-        "deferred_items": int((~decided.items["adopted"].astype(bool)).sum()) if len(decided.items) else 0,
+        "adopted_items": int(adopted.sum()),
+        "deferred_items": int((~adopted).sum()),
     }
     return ScanResult(
         decisions=decided.decisions[_DECISIONS],
         items=decided.items,
         sources=decided.sources,
-        campaigns=campaign_table(decided.campaigns),
+        campaigns=_campaign_rows(decided.campaigns),
         evidence=decided.evidence,
         notes=tuple(note_sentence(note) for note in decided.notes),
         counts=counts,
-        run_id=run_id,
+        feed=feed,
     )
 
 
-def nothing_new(why: str = "nothing new: every object was taken in before") -> ScanResult:
+def nothing_new(feed: str, why: str = "nothing new: every object was taken in before") -> ScanResult:
     """Return the result of a batch without a record, and `why` there is none."""
     columns = {
         "decisions": _DECISIONS,
@@ -49,51 +120,73 @@ def nothing_new(why: str = "nothing new: every object was taken in before") -> S
     }
     frames = {name: pd.DataFrame({c: pd.Series(dtype=object) for c in names}) for name, names in columns.items()}
     counts = dict.fromkeys(("received", "seen_before", "staged", "accepted", "quarantined", "rejected"), 0)
-    return ScanResult(**frames, campaigns=campaign_table(()), notes=(why,), counts=counts)
+    return ScanResult(**frames, campaigns=_campaign_rows(()), notes=(why,), counts=counts, feed=feed)
 
 
-def stored_result(feed: Feed, run: Run) -> ScanResult:
-    """Return what a committed run gave."""
-    frames = load_run_result(feed.store, run)
+def stored_result(store: Store, run: Run) -> ScanResult:
+    """Return what a committed run decided and revoked, read back from the store."""
+    frames = load_run_result(store, run)
     campaigns = frames["campaigns"]
-    told = [sentence(code, args) for code, args in zip(campaigns["code"], campaigns["args"], strict=True)]
+    sentences = [sentence(code, args) for code, args in zip(campaigns["code"], campaigns["args"], strict=True)]
     return ScanResult(
         decisions=frames["decisions"][_DECISIONS],
         items=frames["items"],
-        sources=run_facts(feed.store, run.run_id)["sources"],
-        campaigns=campaigns.drop(columns=["code", "args"]).assign(why=told),
+        sources=run_facts(store, run.run_id)["sources"],
+        campaigns=campaigns.drop(columns=["code", "args"]).assign(why=sentences),
         evidence=frames["evidence"],
-        notes=told_notes(run),
+        notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
         counts=dict(run.counts),
         run_id=run.run_id,
+        feed=run.feed,
+        revocation=revoked_by(store, run.feed, run.commit_seq or 0) if run.counts.get("recalled") else Revocation(),
     )
 
 
-def campaign_table(campaigns: tuple[Campaign, ...]) -> pd.DataFrame:
-    """Return campaigns as a frame, a row each, with the sentence a reviewer reads."""
-    rows = [
-        (
-            c.campaign_id,
-            c.kind,
-            c.p,
-            c.strength,
-            len(c.record_ids) + len(c.earlier_ids),
-            len(c.source_ids),
-            c.first_at,
-            c.last_at,
-            sentence(c.reason.code, c.reason.args),
-        )
-        for c in campaigns
-    ]
-    columns = ["campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "why"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def told_notes(run: Run) -> tuple[str, ...]:
-    """Return what a committed run says about itself, as sentences."""
-    return tuple(sentence(note["code"], note["args"]) for note in run.notes)
+def committed_result(store: Store, run: Run, result: ScanResult) -> ScanResult:
+    """Return the result of a batch just decided with what its commit added: run id, counts, notes, recalls."""
+    return replace(
+        result,
+        counts={**result.counts, **run.counts},
+        notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
+        run_id=run.run_id,
+        revocation=revoked_by(store, run.feed, run.commit_seq or 0) if run.counts.get("recalled") else Revocation(),
+    )
 
 
 def note_sentence(note: Reason) -> str:
     """Return a note of the guard about itself as a sentence."""
     return sentence(note.code, note.args)
+
+
+def with_audits(decided: Decided, *, key: bytes, rate: float) -> Decided:
+    """Return `decided` with evidence ``audit_sample`` for the `rate` share of the accepted that the store's key draws.
+
+    Reviewers see these all the same: without them, misses are never measured. The draw depends on the record's id and
+    the secret key alone: the same records again, and none that a sender could foresee.
+    """
+    accepted = decided.decisions.loc[decided.decisions["place"] == Place.ACCEPTED.value, "record_id"]
+    drawn = pd.Series(audit_sample(accepted.tolist(), key, rate), dtype="str")
+    fixed = {"signal": "audit", "level": Level.RULE.value, "p": 1.0, "code": "audit_sample", "args": "{}"}
+    rows = pd.DataFrame({"record_id": drawn, **fixed})
+    return replace(decided, evidence=pd.concat([decided.evidence, rows], ignore_index=True))
+
+
+def _campaign_rows(campaigns: tuple[Campaign, ...]) -> pd.DataFrame:
+    """Return campaigns as a frame, a row each, with the sentence a reviewer reads."""
+    rows = [
+        {
+            **{name: getattr(campaign, name) for name in ("campaign_id", "kind", "p", "strength")},
+            "n_records": len(campaign.record_ids) + len(campaign.earlier_ids),
+            "n_sources": len(campaign.source_ids),
+            "first_at": campaign.first_at,
+            "last_at": campaign.last_at,
+            "why": note_sentence(campaign.reason),
+        }
+        for campaign in campaigns
+    ]
+    columns = ["campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "why"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _args(args: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    return json.loads(args) if isinstance(args, str) else args

@@ -37,6 +37,7 @@ __all__ = [
     "seal",
     "snapshot_hash",
     "snapshots_holding",
+    "snapshots_revoked_with",
 ]
 
 
@@ -210,6 +211,14 @@ def snapshots_holding(store: Store, feed: str, record_ids: Iterable[str]) -> lis
     """Return the snapshots not revoked in whose state any of the records was accepted, oldest first."""
     with store.read() as conn:
         return find_snapshots_holding(conn, feed, record_ids)
+
+
+def snapshots_revoked_with(store: Store, feed: str, seq: int) -> list[str]:
+    """Return the snapshots that were revoked together with event `seq`, oldest first: their event is the next one."""
+    c = snapshots.c
+    query = sa.select(c.snapshot_id).where(c.feed == feed, c.revoked_seq == seq + 1).order_by(c.sealed_seq)
+    with store.read() as conn:
+        return list(conn.execute(query).scalars())
 
 
 def revoke_holding(

@@ -4,15 +4,16 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from tests.integration.steps.test_steps import walk
 
 from poison_guard import Guard
 from poison_guard.gate.revocations import REVOCATIONS_FILE
 from poison_guard.records import Campaign, Reason
-from poison_guard.steps import direct, handover, scheduled
+from poison_guard.steps import run
+from poison_guard.steps.handover import Handover, LakeHandover, put_batch
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import count_places
 from tests.integration.steps.conftest import CONTRACT, answers, put
+from tests.integration.steps.test_run import walk
 
 PLAIN = CONTRACT.replace('features = ["dwell", "speed"]\n', "")
 FOUND = Campaign(
@@ -34,9 +35,8 @@ def sealed(tmp_path, monkeypatch):
     put(guard.home, answers(60, 1), "a.csv")
     guard.ingest()
     guard.seal()
-    for module in (direct, scheduled):
-        decide = module._decide
-        monkeypatch.setattr(module, "_decide", lambda *args, decide=decide: with_recalls(decide(*args)))
+    decide = run.decide_batch
+    monkeypatch.setattr(run, "decide_batch", lambda *args: with_recalls(decide(*args)))
     put(guard.home, answers(60, 2), "b.csv")
     return guard
 
@@ -55,7 +55,7 @@ def test_the_result_says_what_was_taken_back_and_the_run_again_says_the_same(sea
         from poison_guard.steps.results import stored_result
         from poison_guard.store import load_run
 
-        again = stored_result(feed, load_run(feed.store, result.run_id))
+        again = stored_result(feed.store, load_run(feed.store, result.run_id))
     assert again.notes == result.notes
     assert again.counts["recalled"] == 2
 
@@ -68,13 +68,14 @@ def test_scheduled_steps_take_the_same_records_back(sealed):
 
 def test_recalls_and_memory_pass_between_tasks_as_they_were(sealed):
     with open_feed(sealed.contract_path, sealed.home) as feed:
-        from poison_guard.steps.collect import collect_batch, current_state
+        from poison_guard.steps.collect import collect_batch, head_version
 
-        now = pd.Timestamp.now("UTC").to_pydatetime()
-        batch = collect_batch(feed, None, now)
-        decided = direct._decide(feed, batch, current_state(feed, batch))
-        handover.save_decided(feed.store.lake, "x", decided)
-        back = handover.load_decided(feed.store.lake, "x")
+        batch = collect_batch(feed, None, pd.Timestamp.now("UTC").to_pydatetime())
+        memory, lake = Handover(), LakeHandover(feed.store.lake, "x")
+        put_batch(memory, batch, [batch.records])
+        decided = run.judge(feed, memory, head_version(feed))
+        lake.put("decided@1", decided)
+        back = lake.get("decided@1")
     pd.testing.assert_frame_equal(back.recalls, decided.recalls, check_dtype=False)
     pd.testing.assert_frame_equal(back.memory, decided.memory, check_dtype=False)
     assert back.campaigns == decided.campaigns

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from poison_guard import Guard
-from poison_guard.steps import tasks as steps
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import audit, verify
 from poison_guard.store.reading import load_sources, load_verified_answers
@@ -60,15 +59,14 @@ def test_a_run_reads_new_outcomes_once_and_says_so(fed):
 
 def test_the_scheduled_steps_read_them_too_and_alone(fed):
     tell(fed, {"record_id": IDS[:2], "correct": [1, 0]})
-    where = str(fed.contract_path), str(fed.home)
-    assert steps.collect(*where) == {"run_id": None, "partitions": []}
+    assert fed.stage_collect() == {"run_id": None, "partitions": []}
     assert sums(fed) == (1, 1)
     tell(fed, {"record_id": [*IDS[:2], "nobody", ""], "correct": [1, 1, 1, 0]}, "two.csv")
-    told = steps.load_outcomes(*where)
+    told = fed.outcomes().counts
     assert {name: n for name, n in told.items() if n} == {
         "files": 1, "bad": 1, "right": 1, "revised": 1, "unknown": 1, "repeated": 1,
     }  # fmt: skip
-    assert steps.load_outcomes(*where) == {}
+    assert fed.outcomes().counts == {}
     assert sums(fed) == (2, 0)
 
 

@@ -1,6 +1,5 @@
 """The steps against a real store: direct and scheduled agree, twice equals once, and a killed run is finished later."""
 
-import dataclasses
 import json
 
 import pandas as pd
@@ -9,8 +8,7 @@ import sqlalchemy as sa
 
 from poison_guard import Guard
 from poison_guard.errors import DataError, TamperError, UsageError
-from poison_guard.steps import scheduled
-from poison_guard.steps import tasks as steps
+from poison_guard.steps import run as run_steps
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import load_run, repin, tables
 from poison_guard.store.reading import load_sources
@@ -29,15 +27,14 @@ def stored(guard: Guard) -> pd.DataFrame:
 
 def walk(guard: Guard) -> dict:
     """Every scheduled step in order, as the DAG calls them."""
-    args = (str(guard.contract.path), str(guard.home))
-    told = steps.collect(*args)
+    told = guard.stage_collect()
     if told["run_id"] is None:
         return {}
-    steps.validate(*args, told["run_id"])
+    guard.stage_validate(told["run_id"])
     for partition in told["partitions"]:
-        steps.score(*args, told["run_id"], partition)
-    steps.decide(*args, told["run_id"])
-    return steps.store(*args, told["run_id"])
+        guard.stage_score(told["run_id"], partition)
+    guard.stage_decide(told["run_id"])
+    return guard.stage_commit(told["run_id"])
 
 
 def twin(guard: Guard, folder) -> Guard:
@@ -83,48 +80,66 @@ def test_a_run_killed_between_steps_is_finished_by_the_next_one(trusted_guard, t
     put(whole.home, frame, "a.csv")
     put(trusted_guard.home, frame, "a.csv")
     walk(whole)
-    args = (str(trusted_guard.contract.path), str(trusted_guard.home))
-    told = steps.collect(*args)
+    told = trusted_guard.stage_collect()
     order = {"validate": 0, "score": 1, "decide": 2, "store": 3}[dies_in]
     if order > 0:
-        steps.validate(*args, told["run_id"])
+        trusted_guard.stage_validate(told["run_id"])
     if order > 1:
-        steps.score(*args, told["run_id"], 0)
-        steps.score(*args, told["run_id"], 1)
-        steps.score(*args, told["run_id"], 2)
+        trusted_guard.stage_score(told["run_id"], 0)
+        trusted_guard.stage_score(told["run_id"], 1)
+        trusted_guard.stage_score(told["run_id"], 2)
     if order > 2:
-        steps.decide(*args, told["run_id"])
+        trusted_guard.stage_decide(told["run_id"])
     walk(trusted_guard)
     pd.testing.assert_frame_equal(stored(trusted_guard), stored(whole))
 
 
 def test_clearing_a_finished_run_changes_nothing(trusted_guard):
     put(trusted_guard.home, answers(200, 5), "a.csv")
-    args = (str(trusted_guard.contract.path), str(trusted_guard.home))
-    run_id = steps.collect(*args)["run_id"]
-    steps.validate(*args, run_id)
+    run_id = trusted_guard.stage_collect()["run_id"]
+    trusted_guard.stage_validate(run_id)
     for partition in (0, 1):
-        steps.score(*args, run_id, partition)
-    steps.decide(*args, run_id)
-    counts = steps.store(*args, run_id)
+        trusted_guard.stage_score(run_id, partition)
+    trusted_guard.stage_decide(run_id)
+    counts = trusted_guard.stage_commit(run_id)
     before = stored(trusted_guard)
-    steps.validate(*args, run_id)
-    steps.score(*args, run_id, 0)
-    steps.decide(*args, run_id)
-    assert steps.store(*args, run_id) == counts
+    trusted_guard.stage_validate(run_id)
+    trusted_guard.stage_score(run_id, 0)
+    trusted_guard.stage_decide(run_id)
+    assert trusted_guard.stage_commit(run_id) == counts
     pd.testing.assert_frame_equal(stored(trusted_guard), before)
+
+
+def test_a_run_that_another_one_overtook_is_validated_again(trusted_guard, tmp_path):
+    """The run that came first brought a column more: the batch without it has drifted, whoever finishes it."""
+    wide = answers(100, 7).assign(extra="x")
+    direct = twin(trusted_guard, tmp_path / "direct")
+    for guard in (trusted_guard, direct):
+        guard.ingest(answers(100, 5))
+        put(guard.home, answers(200, 6), "a.csv")
+    run_id = trusted_guard.stage_collect()["run_id"]
+    trusted_guard.stage_validate(run_id)
+    for partition in (0, 1):
+        trusted_guard.stage_score(run_id, partition)
+    trusted_guard.stage_decide(run_id)
+    trusted_guard.ingest(wide)
+    counts = trusted_guard.stage_commit(run_id)
+    direct.ingest(wide)
+    result = direct.ingest()
+    assert counts["accepted"] == 0
+    assert counts["staged"] == result.counts["staged"] > 190
+    pd.testing.assert_frame_equal(stored(trusted_guard), stored(direct))
 
 
 def test_a_run_that_another_one_overtook_is_scored_again(trusted_guard):
     put(trusted_guard.home, answers(200, 6), "a.csv")
-    args = (str(trusted_guard.contract.path), str(trusted_guard.home))
-    run_id = steps.collect(*args)["run_id"]
-    steps.validate(*args, run_id)
+    run_id = trusted_guard.stage_collect()["run_id"]
+    trusted_guard.stage_validate(run_id)
     for partition in (0, 1):
-        steps.score(*args, run_id, partition)
-    steps.decide(*args, run_id)
+        trusted_guard.stage_score(run_id, partition)
+    trusted_guard.stage_decide(run_id)
     trusted_guard.ingest(answers(100, 7))  # overtakes
-    counts = steps.store(*args, run_id)
+    counts = trusted_guard.stage_commit(run_id)
     assert counts["received"] == 200
     assert len(stored(trusted_guard)) == 300
 
@@ -183,11 +198,6 @@ def test_a_drifted_payload_is_held_whole_and_says_what_changed(trusted_guard):
     result = trusted_guard.ingest(drifted)
     assert result.counts["accepted"] == 0
     assert any("columns changed" in note for note in result.notes)
-
-
-def test_the_scheduled_module_is_what_the_package_exports():
-    assert steps.collect is scheduled.collect
-    assert dataclasses.is_dataclass(Guard) is False
 
 
 def test_a_cold_feed_warms_up_through_the_review(guard):
@@ -309,19 +319,18 @@ def test_json_rows_may_lack_a_column_that_earlier_ones_had(trusted_guard, contra
 
 def test_a_run_killed_after_it_was_pinned_anew_is_judged_by_what_it_is_pinned_to(trusted_guard, monkeypatch):
     put(trusted_guard.home, answers(200, 6), "a.csv")
-    args = (str(trusted_guard.contract.path), str(trusted_guard.home))
-    run_id = steps.collect(*args)["run_id"]
-    steps.validate(*args, run_id)
+    run_id = trusted_guard.stage_collect()["run_id"]
+    trusted_guard.stage_validate(run_id)
     for partition in (0, 1):
-        steps.score(*args, run_id, partition)
-    steps.decide(*args, run_id)
+        trusted_guard.stage_score(run_id, partition)
+    trusted_guard.stage_decide(run_id)
     trusted_guard.ingest(answers(100, 7))  # overtakes
     judged = []
-    decide = scheduled._decide
-    monkeypatch.setattr(scheduled, "_decide", lambda feed, *given: judged.append(1) or decide(feed, *given))
-    with open_feed(*args) as feed:
+    decide = run_steps.decide
+    monkeypatch.setattr(run_steps, "decide", lambda *args: judged.append(1) or decide(*args))
+    with open_feed(trusted_guard.contract_path, trusted_guard.home) as feed:
         repin(feed.store, load_run(feed.store, run_id))  # and then it was killed
-    assert steps.store(*args, run_id)["received"] == 200
+    assert trusted_guard.stage_commit(run_id)["received"] == 200
     assert judged
 
 

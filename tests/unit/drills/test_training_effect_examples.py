@@ -15,7 +15,7 @@ from poison_guard.drills.training_effect import (
 )
 from poison_guard.drills.world import World
 from poison_guard.drills.worlds import WORLDS, make_world
-from poison_guard.records import ScanResult
+from poison_guard.steps.results import ScanResult
 
 
 @functools.cache

@@ -4,8 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poison_guard.config import parse_contract
+from poison_guard.config import open_settings, parse_contract
+from poison_guard.pipeline import split
 from poison_guard.records import Batch, State
+from poison_guard.steps.handover import Handover, put_batch
+from poison_guard.steps.opening import Feed
+from poison_guard.steps.run import judge
 
 NOW = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 NO_ISSUES = pd.DataFrame({k: pd.Series(dtype=object) for k in ("record_id", "code", "args")})
@@ -13,6 +17,15 @@ NO_UNREADABLE = pd.DataFrame({k: pd.Series(dtype="str") for k in ("record_id", "
 LEDGER = (
     "source_id", "controls_right", "controls_wrong", "agreed", "disagreed", "outcomes_right", "outcomes_wrong", "n",
 )  # fmt: skip
+
+
+def decide(batch, contract, state, *, suite=None):
+    """Decide a batch by a given state through the stages of a run; no store is asked."""
+    settings = open_settings("nowhere", environ={"POISON_GUARD_DEVICE": "cpu"})
+    handover = Handover()
+    put_batch(handover, batch, split(batch.records, contract.data.partition_rows))
+    handover.cache["state@0"] = state
+    return judge(Feed(contract, settings, None, suite), handover, 0)
 
 
 def sessions(n, rng, *, prefix="r", shift=0.0):

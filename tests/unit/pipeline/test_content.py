@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import parse_contract
-from poison_guard.pipeline import run_line
-from tests.unit.pipeline.conftest import NOW, make_batch, make_state
+from tests.unit.pipeline.conftest import NOW, decide, make_batch, make_state
 
 ROLES = {"record_id": "id", "source_id": "user", "text": "said", "observed_at": "at"}
 
@@ -40,7 +39,7 @@ def calm(n, start=0):
 
 
 def held(texts, contract, state):
-    decided = run_line(make_batch(messages(texts)), contract, None, state, device="cpu", threads=1)
+    decided = decide(make_batch(messages(texts)), contract, state)
     return dict(zip(decided.decisions["record_id"], decided.decisions["action"], strict=True)), decided
 
 

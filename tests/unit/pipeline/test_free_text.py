@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import parse_contract
-from poison_guard.pipeline.decide import run_line
 from poison_guard.store.ground_truth import control_verdicts
-from tests.unit.pipeline.conftest import NOW, make_batch, make_state
+from tests.unit.pipeline.conftest import NOW, decide, make_batch, make_state
 
 CONTRACT = parse_contract(
     {
@@ -54,7 +53,7 @@ def transcripts(seed, *, clips=120, attackers=0, varied=False):
 
 
 def decided(records, **state):
-    return run_line(make_batch(records), CONTRACT, None, make_state(**state), device="cpu", threads=1)
+    return decide(make_batch(records), CONTRACT, make_state(**state))
 
 
 def test_honest_transcripts_are_adopted_though_hardly_two_are_the_same():

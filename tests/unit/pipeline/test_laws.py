@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poison_guard.config import Mode, Policy, parse_contract
-from poison_guard.pipeline import run_line
 from poison_guard.pipeline.prepare import labels_needed
 from poison_guard.records import Phase
 from poison_guard.signals.campaigns import sketch_text
 from tests.unit.pipeline.conftest import NO_UNREADABLE, make_batch, make_state, sessions
+from tests.unit.pipeline.conftest import decide as decide_batch
 
 
 def decide(records, contract, state, **given):
-    return run_line(make_batch(records, **given), contract, None, state, device="cpu", threads=1)
+    return decide_batch(make_batch(records, **given), contract, state)
 
 
 def comparable(decided):

@@ -1,0 +1,280 @@
+"""Run: the way of a record. Read, validate, score, reduce, decide, commit, over a hand-over in memory or in the lake.
+
+One process calls the stages one after the other; a scheduler calls each in a process of its own, with a run's id. Both
+end in `finish`, which makes whatever is missing for the state the run is pinned to, and starts over when another run of
+the feed was committed first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import time
+
+import pandas as pd
+
+from poison_guard.errors import StaleStateError
+from poison_guard.pipeline import (
+    Prepared,
+    choose_sample,
+    decide_batch,
+    find_batch_evidence,
+    join_partitions,
+    prepare,
+    score_partition,
+    split,
+    validate_records,
+)
+from poison_guard.records import Batch, Decided, State
+from poison_guard.steps.collect import (
+    Source,
+    collect_batch,
+    current_state,
+    head_version,
+    read_batch,
+    read_outcomes,
+    readable_objects,
+)
+from poison_guard.steps.gate import renew_revocations
+from poison_guard.steps.handover import Handover, LakeHandover, get_batch, put_batch
+from poison_guard.steps.opening import Feed, load_controls, torch_threads
+from poison_guard.steps.results import (
+    ScanResult,
+    committed_result,
+    note_sentence,
+    nothing_new,
+    result_of,
+    stored_result,
+    with_audits,
+)
+from poison_guard.store import Run, begin_run, commit_run, find_open_run, load_run, repin
+
+__all__ = [
+    "collect",
+    "commit",
+    "decide",
+    "finish",
+    "ingest",
+    "reduce",
+    "scan",
+    "score",
+    "stage_collect",
+    "stage_commit",
+    "stage_decide",
+    "stage_score",
+    "stage_validate",
+    "validate",
+]
+
+_ATTEMPTS = 5
+
+
+def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
+    """Decide a batch by what the guard knows now, and store nothing."""
+    batch = read_batch(feed, source, now, include_seen=True)
+    if not len(batch.records) and not len(batch.unreadable):
+        return nothing_new(feed.contract.name, "nothing to scan: no record is there")
+    handover, version = Handover(), head_version(feed)
+    put_batch(handover, batch, split(batch.records, feed.contract.data.partition_rows))
+    return result_of(feed.contract.name, judge(feed, handover, version), batch)
+
+
+def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
+    """Read new outcomes, then decide a batch and store it; a batch that was stored before gives what it gave then.
+
+    Raises `StaleStateError` when other runs of the feed keep being committed first.
+    """
+    outcomes = read_outcomes(feed, now)
+    collected = collect(feed, source, now)
+    if collected is None:
+        result = nothing_new(feed.contract.name)
+    else:
+        run, batch = collected
+        if batch is None:
+            result = stored_result(feed.store, run)
+        else:
+            handover = Handover()
+            put_batch(handover, batch, split(batch.records, feed.contract.data.partition_rows))
+            run = finish(feed, handover, run)
+            decided = handover.get(f"decided@{run.state_version}")
+            result = committed_result(feed.store, run, result_of(run.feed, decided, batch))
+    return dataclasses.replace(result, notes=(*result.notes, *map(note_sentence, outcomes.notes)))
+
+
+def stage_collect(feed: Feed, now: dt.datetime) -> tuple[str | None, int]:
+    """Hand over what is new, or the batch of a run that was begun and not committed; return run id and partitions."""
+    begun = find_open_run(feed.store, feed.contract.name)
+    if begun is not None and (handover := LakeHandover(feed.store.lake, begun.run_id)).has("partitions"):
+        return begun.run_id, handover.get("partitions")["n"]
+    read_outcomes(feed, now)
+    run, batch = collect(feed, None, now) or (None, None)
+    if run is None or batch is None:
+        return None, 0
+    parts = split(batch.records, feed.contract.data.partition_rows)
+    put_batch(LakeHandover(feed.store.lake, run.run_id), batch, parts)
+    return run.run_id, len(parts)
+
+
+def stage_validate(feed: Feed, run_id: str) -> None:
+    """Check the batch of a run; nothing to do where the run is committed, here and in the stages below."""
+    if (run := load_run(feed.store, run_id)).status != "committed":
+        validate(feed, LakeHandover(feed.store.lake, run_id), run.state_version)
+
+
+def stage_score(feed: Feed, run_id: str, partition: int) -> None:
+    """Score one partition of the batch of a run."""
+    if (run := load_run(feed.store, run_id)).status != "committed":
+        score(feed, LakeHandover(feed.store.lake, run_id), run.state_version, partition)
+
+
+def stage_decide(feed: Feed, run_id: str) -> None:
+    """Find what only the whole batch shows, then decide every record of a run."""
+    if (run := load_run(feed.store, run_id)).status != "committed":
+        judge(feed, LakeHandover(feed.store.lake, run_id), run.state_version)
+
+
+def stage_commit(feed: Feed, run_id: str) -> dict[str, int]:
+    """Store what was decided, once however often this is called; return the run's counts."""
+    run = load_run(feed.store, run_id)
+    if run.status != "committed":
+        handover = LakeHandover(feed.store.lake, run_id)
+        run = finish(feed, handover, run)
+        handover.clear()
+    return dict(run.counts)
+
+
+def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | None] | None:
+    """Read a batch and begin its run; None where nothing is new, and no batch where the run was committed before."""
+    batch = collect_batch(feed, source, now)
+    if not batch.objects and not len(batch.records):
+        return None
+    run = begin_run(
+        feed.store,
+        feed.contract,
+        batch_id=batch.batch_id,
+        objects=batch.objects,
+        received_at=batch.received_at,
+        schema=batch.schema,
+    )
+    if run.status == "committed":
+        return run, None
+    if run.received_at != batch.received_at:  # a run that died before: its records were first seen then
+        batch = collect_batch(feed, source, run.received_at)
+    return run, batch
+
+
+def finish(feed: Feed, handover: Handover, run: Run) -> Run:
+    """Judge a batch by the state its run is pinned to and store it; pin anew where another run was committed first."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            judge(feed, handover, run.state_version)
+            return commit(feed, handover, run)
+        except StaleStateError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+            run = repin(feed.store, run)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def judge(feed: Feed, handover: Handover, version: int) -> Decided:
+    """Validate, score, reduce and decide by one state version, each where it was not done by that version yet."""
+    if not handover.has(f"decided@{version}"):
+        if not handover.has(f"validation@{version}"):
+            validate(feed, handover, version)
+        for partition in range(handover.get("partitions")["n"]):
+            if not handover.has(f"scored-{partition:05d}@{version}"):
+                score(feed, handover, version, partition)
+        reduce(feed, handover, version)
+        decide(feed, handover, version)
+    decided: Decided = handover.get(f"decided@{version}")
+    return decided
+
+
+def validate(feed: Feed, handover: Handover, version: int) -> None:
+    """Check the batch against the accepted payload schema and the suite; choose the sample that models are fit on."""
+    batch, state = get_batch(handover), _state(feed, handover, version)
+    validation = validate_records(
+        feed.contract, feed.suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
+    )
+    handover.put("sample", choose_sample(batch.records))
+    handover.put(f"validation@{version}", validation)
+
+
+def score(feed: Feed, handover: Handover, version: int, partition: int) -> None:
+    """Score the records of one partition, each by itself."""
+    records = handover.get(f"records-{partition:05d}")
+    with torch_threads(feed):
+        scored = score_partition(records, feed.contract, _prepared(feed, handover, version))
+    handover.put(f"scored-{partition:05d}@{version}", scored)
+
+
+def reduce(feed: Feed, handover: Handover, version: int) -> None:
+    """Find what only the whole batch shows: reliability of sources, campaigns, disputed items."""
+    state = _state(feed, handover, version)
+    with torch_threads(feed):
+        prepared = _prepared(feed, handover, version)
+        evidence = find_batch_evidence(_scored(handover, version), feed.contract, state, prepared)
+    handover.put(f"evidence@{version}", evidence)
+
+
+def decide(feed: Feed, handover: Handover, version: int) -> None:
+    """Decide every record and the label of every item."""
+    decided = decide_batch(
+        _scored(handover, version),
+        get_batch(handover).unreadable,
+        handover.get(f"validation@{version}"),
+        handover.get(f"evidence@{version}"),
+        feed.contract,
+        _state(feed, handover, version),
+        _prepared(feed, handover, version),
+    )
+    handover.put(f"decided@{version}", decided)
+
+
+def commit(feed: Feed, handover: Handover, run: Run) -> Run:
+    """Store what was decided in one transaction; `StaleStateError` where another run of the feed came first."""
+    batch, decided = get_batch(handover), handover.get(f"decided@{run.state_version}")
+    counts = commit_run(
+        feed.store,
+        run,
+        feed.contract,
+        records=batch.records,
+        unreadable=batch.unreadable,
+        decided=with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate),
+        objects=readable_objects(batch),
+        repeats=batch.duplicates,
+        controls=load_controls(feed.contract, feed.settings),
+        cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
+    )
+    if counts.get("recalled"):
+        renew_revocations(feed, dt.datetime.now(dt.UTC))
+    return load_run(feed.store, run.run_id)
+
+
+def _state(feed: Feed, handover: Handover, version: int) -> State:
+    """Return all that the run may know as of `version`, read once a process."""
+    if (name := f"state@{version}") not in handover.cache:
+        handover.cache[name] = current_state(feed, get_batch(handover), version)
+    state: State = handover.cache[name]
+    return state
+
+
+def _prepared(feed: Feed, handover: Handover, version: int) -> Prepared:
+    """Return the models fitted on the trusted set as of `version`, fitted once a process."""
+    if (name := f"prepared@{version}") not in handover.cache:
+        state = handover.cache.get(f"state@{version}")
+        if state is None:  # a process that scores one partition needs neither the other records nor their history
+            state = current_state(feed, handover.get("batch"), version, remember=False)
+        options = {"device": feed.settings.device, "threads": feed.settings.threads}
+        handover.cache[name] = prepare(feed.contract, state, handover.get("sample"), **options)
+    prepared: Prepared = handover.cache[name]
+    return prepared
+
+
+def _scored(handover: Handover, version: int) -> pd.DataFrame:
+    """Return the scored records of all partitions, sorted by id, joined once a process."""
+    parts = range(handover.get("partitions")["n"])
+    if (name := f"scored@{version}") not in handover.cache:
+        handover.cache[name] = join_partitions([handover.get(f"scored-{part:05d}@{version}") for part in parts])
+    scored: pd.DataFrame = handover.cache[name]
+    return scored
