@@ -101,9 +101,11 @@ class SignalError(Exception):
 
 
 def run_isolated(signal: Callable[[], _T]) -> _T | SignalFailure:
-    """Return what `signal` returns, or a `SignalFailure`; `GuardError` and lack of memory pass on."""
+    """Return what `signal` returns, or a `SignalFailure`; other deliberate errors and lack of memory pass on."""
     try:
         return signal()
+    except MissingExtraError as error:
+        return SignalFailure(str(error))
     except (GuardError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001  whatever a signal dies of, its records are staged, never accepted

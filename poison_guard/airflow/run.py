@@ -6,6 +6,7 @@ Airflow keeps its own SQLite under the home; its logs go to a file there, so tha
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Any
 import poison_guard
 from poison_guard.airflow.feeds import read_feeds
 from poison_guard.airflow.tables import demo_tables, gate_tables, next_steps
-from poison_guard.errors import ClosedError, ConfigError, GuardError, StoreError, UsageError
+from poison_guard.errors import ClosedError, ConfigError, GuardError, MissingExtraError, StoreError, UsageError
 from poison_guard.text import visible
 
 __all__ = ["DagOutcome", "dags_folder", "main", "point_airflow", "quiet", "run_dags"]
@@ -64,6 +65,8 @@ def point_airflow(airflow_home: Path, dags: Path) -> None:
     """Point this process at an Airflow of its own, whatever the environment says; call before `airflow` is imported."""
     if "airflow" in sys.modules:
         raise UsageError("airflow is imported already; start the in-process run in a fresh Python")
+    if importlib.util.find_spec("airflow") is None:
+        raise MissingExtraError.of("Airflow", "airflow")
     airflow_home.mkdir(parents=True, exist_ok=True)
     for key in [key for key in os.environ if key.startswith("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")]:
         del os.environ[key]  # never somebody else's database

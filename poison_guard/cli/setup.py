@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ from poison_guard.cli.options import common_options, contract_file, dry_run, fee
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress, write_text
 from poison_guard.cli.trust import count_misfits
 from poison_guard.config import Settings, load_contract
-from poison_guard.errors import GuardError, UsageError
+from poison_guard.errors import GuardError, MissingExtraError, UsageError
 
 __all__ = ["Check", "all_checks", "demo_command", "doctor_command", "init_command"]
 
@@ -119,15 +120,19 @@ def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
 
     Running it again changes nothing.
     """
-    from poison_guard.drills.demo import shipped, trusted_path, write_demo
+    from poison_guard.contracts.gx import is_installed
+    from poison_guard.drills.demo import demo_contracts, trusted_path, write_demo
     from poison_guard.drills.worlds import WORLDS
     from poison_guard.guard import Guard
 
-    contracts = {name: shipped("feeds", f"{name}.toml") for name in WORLDS}
     rows = []
+    contracts: dict[str, Path] = {}
     if not dry_run:
         with progress(f"drawing three feeds from seed {seed}"):
             write_demo(home, seed)
+        contracts = demo_contracts(home)
+        if not is_installed():
+            print_progress(f"feeds without their suites: {MissingExtraError.of('Great Expectations', 'gx')}")
         for name, contract in contracts.items():
             with progress(f"checking the trusted set of {name}"):
                 added = Guard.open(contract, home=home).trust(str(trusted_path(home, name)), by=_BY, reason=_REASON)
@@ -140,12 +145,10 @@ def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
         print_table(
             "Demo", ("feed", ">trusted records", "batches in"), [(r["feed"], r["trusted"], r["inbox"]) for r in rows]
         )
-        print_progress(f"next: poison-guard run --feed {_near(contracts['captcha'])} --home {home}")
-
-
-def _near(path: Path) -> Path:
-    """Return `path` as it is typed from here, where it lies below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        file = contracts["captcha"]
+        in_home = file.is_relative_to(home)
+        near = "captcha" if in_home else file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+        print_progress(f"next: poison-guard run --feed {near} --home {home}")
 
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -190,6 +193,7 @@ def all_checks(settings: Settings, contracts: list[Path]) -> Iterator[Check]:
     yield _store(settings)
     yield _lake(settings)
     yield _hosts(settings)
+    yield _expectations()
     yield _airflow()
     yield _device(settings)
     for path in contracts:
@@ -307,8 +311,17 @@ def _file_system(path: Path) -> str:
     return kind
 
 
+def _expectations() -> Check:
+    if find_spec("great_expectations") is None:
+        missing = MissingExtraError.of("Great Expectations", "gx")
+        return Check("expectations", WARNING, f"feeds with a suite of expectations are held: {missing}")
+    return Check("expectations", OK, f"Great Expectations {metadata.version('great-expectations')}")
+
+
 def _airflow() -> Check:
     """Import Airflow in a child with a home of its own: importing it writes files."""
+    if find_spec("airflow") is None:
+        return Check("airflow", OK, str(MissingExtraError.of("Airflow", "airflow")))
     with tempfile.TemporaryDirectory() as folder:
         try:
             child = subprocess.run(

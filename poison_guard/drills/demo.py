@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 import poison_guard
+from poison_guard.contracts.gx import is_installed
 from poison_guard.drills.world import World
 from poison_guard.drills.worlds import WORLDS, make_world
 from poison_guard.errors import NotFoundError, StoreError, UsageError
 
-__all__ = ["NOTE", "demo_seed", "demo_world", "shipped", "trusted_path", "write_demo", "write_world"]
+__all__ = ["NOTE", "demo_contracts", "demo_seed", "demo_world", "shipped", "trusted_path", "write_demo", "write_world"]
 
 NOTE = "demo.json"
 """File of a home that says which seed its demo was drawn from; written last."""
@@ -79,6 +81,28 @@ def shipped(*parts: str) -> Path:
         if (file := root.joinpath(*parts)).exists():
             return file
     raise NotFoundError(f"{'/'.join(parts)} is not among the files this installation ships")
+
+
+def demo_contracts(home: Path) -> dict[str, Path]:
+    """Return the contract of each feed; an installed package's are copied to the home, so that ``--feed NAME`` works.
+
+    They are copied, too, where Great Expectations is not installed, and then without the suites, which would hold all.
+    """
+    source = shipped("feeds")
+    checked = is_installed()
+    if checked and source.parent.name != "shipped":
+        return {name: source / f"{name}.toml" for name in WORLDS}
+    for name in WORLDS:
+        _copy(source / f"{name}.toml", home / "feeds")
+        if checked:
+            _copy(shipped("expectations", f"{name}.json"), home / "expectations")
+    return {name: home / "feeds" / f"{name}.toml" for name in WORLDS}
+
+
+def _copy(file: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / file.name).exists():
+        shutil.copyfile(file, folder / file.name)
 
 
 def _check_seed(home: Path, seed: int) -> None:

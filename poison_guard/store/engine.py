@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poison_guard.config import Settings
-from poison_guard.errors import BusyError, ConfigError, StoreError, TamperError, UsageError
+from poison_guard.errors import BusyError, ConfigError, MissingExtraError, StoreError, TamperError, UsageError
 from poison_guard.store import tables
 from poison_guard.store.chain import head_mac
 from poison_guard.store.lake import Lake
@@ -208,9 +208,7 @@ def _postgres_engine(url: sa.URL) -> sa.Engine:
             url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10}, pool_pre_ping=True
         )
     except ImportError:
-        raise StoreError(
-            "a Postgres store needs psycopg; install it with `pip install 'poison-guard[postgres]'`"
-        ) from None
+        raise MissingExtraError.of("psycopg, which a Postgres store needs,", "postgres") from None
 
 
 @contextmanager

@@ -6,11 +6,12 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from poison_guard.errors import MissingExtraError
 from poison_guard.numerics.characters import BREAK, fold, skeletons
 from poison_guard.numerics.conformal import conformal_p, rows_needed
 from poison_guard.records import Level, Reason, SignalEvidence
@@ -81,8 +82,7 @@ def toxicity(texts: Sequence[str]) -> np.ndarray:
     References: alt-profanity-check, a linear classifier after Zhou (2019), "Building a Better Profanity Detection
     Library"; Röttger et al. (2021), "HateCheck".
     """
-    from profanity_check import predict_prob
-
+    predict_prob, _ = _classifier()
     out = np.zeros(len(texts))
     for start in range(0, len(texts), _BLOCK):
         block = texts[start : start + _BLOCK]
@@ -91,6 +91,16 @@ def toxicity(texts: Sequence[str]) -> np.ndarray:
         both = np.maximum(np.asarray(predict_prob(plain)), np.asarray(predict_prob(spelt)))
         out[start : start + len(block)] = np.where(said, np.clip(both, 0, 1), 0.0)
     return out
+
+
+def _classifier() -> tuple[Any, Any]:
+    """Return what judges texts and the words it knows; `MissingExtraError` where it is not installed."""
+    try:
+        from profanity_check import predict_prob
+        from profanity_check.profanity_check import vectorizer
+    except ModuleNotFoundError:
+        raise MissingExtraError.of("alt-profanity-check", "content") from None
+    return predict_prob, vectorizer
 
 
 def _undisguised(texts: Sequence[str]) -> list[str]:
@@ -103,9 +113,7 @@ def _undisguised(texts: Sequence[str]) -> list[str]:
 @functools.cache
 def _known() -> Mapping[str, str]:
     """Return the classifier's words by their skeletons: the least abusive one where several look alike."""
-    from profanity_check import predict_prob
-    from profanity_check.profanity_check import vectorizer
-
+    predict_prob, vectorizer = _classifier()
     words = sorted(vectorizer.vocabulary_)
     spelt = skeletons(words).tobytes().decode("utf-32-le").split(BREAK)[1:]
     worst_first = np.argsort(-np.asarray(predict_prob(words)), kind="stable")
