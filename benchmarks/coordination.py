@@ -103,7 +103,7 @@ class SimulatedFeed:
             return
         items = self.records.loc[self.records["record_id"].isin(taken_back), "item_id"]
         told = self.records[self.records["item_id"].isin(items) & self.records["record_id"].isin(self.place)]
-        told = told.assign(place=told["record_id"].map(self.place), verdict=0)
+        told = told.rename(columns={"answer": "vote"}).assign(place=told["record_id"].map(self.place), verdict=0)
         accepted = told["place"] == Place.ACCEPTED.value
         controls = self.world.controls if self.world.controls is not None else pd.DataFrame()
         labels = settle_labels(told[accepted], told[~accepted], self.ledger, controls, self.contract)
@@ -112,12 +112,10 @@ class SimulatedFeed:
 
     def _state(self, batch: pd.DataFrame) -> State:
         done = self.records[self.records["record_id"].isin(self.place)]
-        done = done.assign(place=done["record_id"].map(self.place))
+        done = done.rename(columns={"answer": "vote"}).assign(place=done["record_id"].map(self.place))
         about = done[done["item_id"].isin(batch["item_id"]) & (done["place"] == Place.ACCEPTED.value)]
         memory = done[done["received_at"] > batch["received_at"].iloc[0] - pd.Timedelta(days=30)].tail(100_000)
-        memory = memory.rename(columns={"answer": "vote"}).assign(
-            speaker=memory["source_id"], author_id=None, group=None
-        )
+        memory = memory.assign(speaker=memory["source_id"], author_id=None, group=None)
         empty = batch.iloc[:0]
         return State(
             feed=self.world.name,
@@ -127,7 +125,7 @@ class SimulatedFeed:
             calibration=empty,
             trusted_hash="",
             controls=self.world.controls if self.world.controls is not None else pd.DataFrame(),
-            answers=about[["record_id", "item_id", "source_id", "answer", "observed_at", "source_since"]].assign(
+            answers=about[["record_id", "item_id", "source_id", "vote", "observed_at", "source_since"]].assign(
                 verdict=0
             ),
             known=pd.DataFrame({k: pd.Series(dtype="str") for k in ("record_id", "content_hash", "place")}),

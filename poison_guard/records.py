@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -29,7 +30,10 @@ __all__ = [
     "Reason",
     "SignalEvidence",
     "State",
+    "args_json",
     "memory_columns",
+    "reason_from_json",
+    "reason_json",
 ]
 
 
@@ -106,6 +110,22 @@ class Reason:
 
     code: str
     args: Mapping[str, Any] = field(default_factory=dict)
+
+
+def args_json(args: Mapping[str, Any]) -> str:
+    """Return a reason's arguments as the JSON text that frames hold in a column ``args``, beside ``code``."""
+    return json.dumps(dict(args), default=str)
+
+
+def reason_json(reason: Reason) -> str:
+    """Return a reason as JSON text, ``[code, args]``: the form of a column that holds one reason or none a row."""
+    return json.dumps([reason.code, dict(reason.args)], default=str)
+
+
+def reason_from_json(text: str) -> Reason:
+    """Return the reason that `reason_json` wrote."""
+    code, args = json.loads(text)
+    return Reason(code, args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +217,7 @@ class State:
     controls: pd.DataFrame
     """``item_id, answer``."""
     answers: pd.DataFrame
-    """Answers accepted before for items of this batch: ``record_id, item_id, source_id, answer, observed_at, verdict,
+    """Answers accepted before for items of this batch: ``record_id, item_id, source_id, vote, observed_at, verdict,
     source_since`` (verdict 1: a person said that it is right)."""
     known: pd.DataFrame
     """Ids of this batch already in the store, and trusted ones the feed has not sent (as staged): ``record_id,

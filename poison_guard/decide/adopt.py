@@ -24,21 +24,23 @@ def adopt(
     conflicts: pd.DataFrame,
     controls: pd.DataFrame,
     policy: Policy,
-    heard: pd.DataFrame | None = None,
+    context: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return ``item_id, label, probability, adopted, why`` for every item with a vote, accepted or held.
 
-    `posterior` is ``item_id, answer, probability, disputed`` of the consensus over accepted votes; `accepted` and
-    `held` are votes ``item_id, vote, established`` (`held`: by campaign or source evidence, ``voice`` naming the
-    campaign, which counts as one vote an item); `conflicts` is ``item_id, established_answer, new_answer``; `controls`
-    ``item_id, answer``. The probability is lowered where the votes look pushed, as `heard` tells pushes: ``item_id,
-    vote`` of all that was said lately, of these and other items (by default what is accepted and held). `why` is one of
-    ``adopted, control, too_few, uncertain, disputed, conflict, contested, unproven, split, pushed``: *contested* means
-    that held votes pull elsewhere and fewer than `min_answers` established sources support the label, so that holding
-    the wrong side cannot decide it; *unproven* that newcomers alone say so, where established sources speak of most
-    items; *split* that established sources disagree, and newcomers would settle it; *pushed* that the label would be
-    certain enough, were it certain that nobody pushed it. Free text comes written alike (`wordings`): its
-    probability is that of saying nearly this.
+    `posterior` is ``item_id, answer, probability, disputed`` of the consensus over accepted votes. `accepted` and
+    `held` are votes ``item_id, vote, established``; `held` are those held by campaign or source evidence, with
+    ``campaign_id``: the newcomers of a campaign count as one vote an item. `conflicts` is ``item_id,
+    established_answer, new_answer``; `controls` ``item_id, answer``. The probability is lowered where the votes look
+    pushed; pushes are learned from `context`: ``item_id, vote`` of all recent votes about these and other items (by
+    default the accepted and held ones). Free text comes written alike (`cluster_answers`): its probability is that of
+    saying nearly this.
+
+    `why` is one of ``adopted, control, too_few, uncertain, disputed, conflict, contested, unproven, split, pushed``.
+    *contested*: held votes are against the label and fewer than `min_answers` established sources support it, so that
+    holding the wrong side cannot decide it. *unproven*: newcomers alone voted for it, where established sources voted
+    on most items. *split*: established sources disagree, and newcomers would settle it. *pushed*: the label would be
+    certain enough if it were certain that nobody pushed it.
 
     References: Resnick & Sami (2007), "The Influence Limiter" (*unproven* and *split*).
     """
@@ -46,10 +48,10 @@ def adopt(
     table = items.merge(posterior, on="item_id", how="left").rename(columns={"answer": "label"})
     n, n_established, n_against = _tallies(accepted, held, table)
     alone = table["probability"].to_numpy(float, na_value=0.0)
-    counted, told = _counted_votes(accepted, held)
-    counted, told = (_without_controls(part, controls) for part in (counted, told if heard is None else heard))
+    counted, both = _counted_votes(accepted, held)
+    counted, context = (_without_controls(part, controls) for part in (counted, both if context is None else context))
     unproven = (n_established == 0) & _established_cover(accepted)
-    probability = alone * push_discount(counted, table.set_index("item_id")["label"], heard=told)
+    probability = alone * push_discount(counted, table.set_index("item_id")["label"], context=context)
     why = np.select(
         [
             table["item_id"].isin(controls["item_id"]).to_numpy(),
@@ -65,8 +67,8 @@ def adopt(
         ["control", "too_few", "conflict", "disputed", "contested", "unproven", "split", "uncertain", "pushed"],
         default="adopted",
     )
-    known = dict(zip(controls["item_id"], controls["answer"], strict=True))
-    table["label"] = [known.get(i, label) for i, label in zip(table["item_id"], table["label"], strict=True)]
+    answers = dict(zip(controls["item_id"], controls["answer"], strict=True))
+    table["label"] = [answers.get(i, label) for i, label in zip(table["item_id"], table["label"], strict=True)]
     table["probability"] = np.where(why == "control", 1.0, probability)
     table["adopted"] = np.isin(why, ["adopted", "control"])
     table["why"] = why
@@ -79,7 +81,7 @@ def _without_controls(votes: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFra
 
 
 def _established_cover(votes: pd.DataFrame) -> bool:
-    """Return whether established sources speak of most items: only then can a word of theirs be asked for."""
+    """Return whether established sources voted on most items: only then can an item be expected to have their vote."""
     if not len(votes):
         return False
     return bool(votes["established"].astype(bool).groupby(votes["item_id"]).any().mean() >= _COVERED_SHARE)
@@ -87,26 +89,26 @@ def _established_cover(votes: pd.DataFrame) -> bool:
 
 def _split(accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     """Return ``(items,)`` whether too many established sources, held with a campaign or not, give one other answer."""
-    spoken = accepted if "voice" not in held else pd.concat([accepted, held.dropna(subset=["voice"])])
-    old = spoken[spoken["established"].astype(bool)].merge(table[["item_id", "label"]], on="item_id")
+    votes = accepted if "campaign_id" not in held else pd.concat([accepted, held.dropna(subset=["campaign_id"])])
+    old = votes[votes["established"].astype(bool)].merge(table[["item_id", "label"]], on="item_id")
     against = old[old["vote"] != old["label"]].groupby(["item_id", "vote"]).size().groupby(level=0).max()
     most = table["item_id"].map(against).fillna(0).to_numpy(float)
     return (most >= 2) & (most >= _SPLIT_SHARE * _count_by_item(old, table))
 
 
 def _counted_votes(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the votes that count, and all that were heard: a campaign's newcomers have one vote an item together.
+    """Return the votes that count, and all votes: the newcomers of a campaign have one vote an item together.
 
-    Its established members keep theirs: nothing but the finding itself says which side of the item they are on.
+    Its established members keep their votes: nothing but the finding itself says which side of the item they are on.
     """
-    heard = accepted[["item_id", "vote"]]
-    if "voice" not in held:
-        return heard, heard
-    group = held.dropna(subset=["voice"])
+    alone = accepted[["item_id", "vote"]]
+    if "campaign_id" not in held:
+        return alone, alone
+    group = held.dropna(subset=["campaign_id"])
     old = group["established"].astype(bool)
-    one = group[~old].drop_duplicates(["item_id", "vote", "voice"])
-    counted = pd.concat([heard, group.loc[old, ["item_id", "vote"]], one[["item_id", "vote"]]], ignore_index=True)
-    return counted, pd.concat([heard, group[["item_id", "vote"]]], ignore_index=True)
+    one = group[~old].drop_duplicates(["item_id", "vote", "campaign_id"])
+    counted = pd.concat([alone, group.loc[old, ["item_id", "vote"]], one[["item_id", "vote"]]], ignore_index=True)
+    return counted, pd.concat([alone, group[["item_id", "vote"]]], ignore_index=True)
 
 
 def _tallies(

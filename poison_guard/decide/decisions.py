@@ -11,14 +11,13 @@ honest records.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
-from poison_guard.records import Action, Level, SignalEvidence
+from poison_guard.records import Action, Level, SignalEvidence, args_json
 
 __all__ = ["HOLD", "audit_sample", "decide_records", "evidence_table", "risk_by_level", "risk_of_p", "simes_p"]
 
@@ -127,7 +126,7 @@ def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]
             one.level.value,
             float(one.p[row]),
             reason.code,
-            json.dumps(dict(reason.args), default=str),
+            args_json(reason.args),
         )
         for one in evidence
         for row, reason in one.reasons.items()

@@ -36,11 +36,11 @@ _MAX_VOTES = 200  # votes of an item that count; more are scaled down
 class PushMixture:
     """What was learned of a feed's votes, by how many an item has (`_SIZE_EDGES`)."""
 
-    pushed: np.ndarray
+    pushed_share: np.ndarray
     """``(9,)`` share of the items that are pushed."""
     skill: np.ndarray
     """``(9, 6)`` weights of `_SKILL_GRID`."""
-    share: np.ndarray
+    group_share: np.ndarray
     """``(6,)`` weights of `_SHARE_GRID`."""
     answers: int
     """Answers an item can have."""
@@ -73,13 +73,13 @@ def _vote_patterns(table: pd.DataFrame) -> _VotePatterns:
     return _VotePatterns(counts, times, np.searchsorted(_SIZE_EDGES, counts.sum(1)), of.ravel())
 
 
-def _likelihoods(found: _VotePatterns, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _likelihoods(patterns: _VotePatterns, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the chance of each pattern where its j-th answer is true, relative to the likeliest.
 
     ``(u, j, skills)`` where nobody pushes, and ``(u, j, skills, shares)`` where any other answer is pushed.
     """
-    n = found.counts[:, :_TOP_ANSWERS]
-    total = found.counts.sum(1)
+    n = patterns.counts[:, :_TOP_ANSWERS]
+    total = patterns.counts.sum(1)
     right = 1 / k + (1 - 1 / k) * _SKILL_GRID
     wrong = (1 - right) / (k - 1)
     honest = n[..., None] * np.log(right) + (total[:, None] - n)[..., None] * np.log(wrong)
@@ -101,15 +101,15 @@ def _likelihoods(found: _VotePatterns, k: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def push_discount(votes: pd.DataFrame, labels: pd.Series, *, heard: pd.DataFrame | None = None) -> np.ndarray:
-    """Return ``(items,)`` in [0, 1]: by which factor the doubt about a push lowers the chance of each label.
+def push_discount(votes: pd.DataFrame, labels: pd.Series, *, context: pd.DataFrame | None = None) -> np.ndarray:
+    """Return ``(items,)`` in [0, 1]: the factor by which a possible push lowers the chance of each label.
 
-    `votes` is ``item_id, vote``, `labels` the label by item id; 1 where there is nothing to doubt, or no vote. What is
-    doubted is learned from `heard` (`votes` by default): held votes tell of pushes, even where they do not count.
+    `votes` is ``item_id, vote``, `labels` the label by item id; 1 where no push is likely, or there is no vote. The
+    push mixture is learned from `context` (`votes` by default): held votes show pushes, even where they do not count.
     """
     if not len(votes):
         return np.ones(len(labels))
-    chances = label_posteriors(votes, fit_push_mixture(votes if heard is None else heard))
+    chances = label_posteriors(votes, fit_push_mixture(votes if context is None else context))
     loss = (chances["chance"] / chances["honest"].clip(lower=1e-12)).clip(upper=1.0)
     factor = loss.where(chances["honest"] >= _MIN_UNPUSHED, chances["chance"])  # of a label that most votes are against
     at = pd.MultiIndex.from_arrays([chances["item_id"], chances["vote"]])
@@ -127,49 +127,49 @@ def fit_push_mixture(votes: pd.DataFrame) -> PushMixture:
     (1978), "Nonparametric Maximum Likelihood Estimation of a Mixing Distribution" (weights on a grid).
     """
     table = _vote_counts(votes)
-    found, k = _vote_patterns(table), int(np.clip(table["vote"].nunique(), 2, _OPEN_SET_ANSWERS))
+    patterns, k = _vote_patterns(table), int(np.clip(table["vote"].nunique(), 2, _OPEN_SET_ANSWERS))
     sizes = len(_SIZE_EDGES) + 1
     flat = np.full((sizes, len(_SKILL_GRID)), 1 / len(_SKILL_GRID))
-    doubt = PushMixture(np.full(sizes, 0.05), flat, np.full(len(_SHARE_GRID), 1 / len(_SHARE_GRID)), k)
-    if not len(found.counts):
-        return PushMixture(np.zeros(sizes), flat, doubt.share, k)
-    honest, pushed = (part.sum(1) for part in _likelihoods(found, k))
-    of_size = np.equal.outer(np.arange(sizes), found.size) * found.times
+    mixture = PushMixture(np.full(sizes, 0.05), flat, np.full(len(_SHARE_GRID), 1 / len(_SHARE_GRID)), k)
+    if not len(patterns.counts):
+        return PushMixture(np.zeros(sizes), flat, mixture.group_share, k)
+    honest, pushed = (part.sum(1) for part in _likelihoods(patterns, k))
+    of_size = np.equal.outer(np.arange(sizes), patterns.size) * patterns.times
     items = of_size.sum(1)
     for _ in range(_MAX_ROUNDS):
-        at, skill = doubt.pushed[found.size], doubt.skill[found.size]
+        at, skill = mixture.pushed_share[patterns.size], mixture.skill[patterns.size]
         no = (1 - at)[:, None] * honest * skill
-        yes = at[:, None, None] * pushed * skill[..., None] * doubt.share
+        yes = at[:, None, None] * pushed * skill[..., None] * mixture.group_share
         whole = np.maximum(no.sum(1) + yes.sum((1, 2)), 1e-300)
         no, yes = no / whole[:, None], yes / whole[:, None, None]
         by_skill = of_size @ (no + yes.sum(2))
         whole_feed = by_skill.sum(0) if k > 2 else by_skill[items.argmax()]
         by_skill = (by_skill if k > 2 else 0) + _POOLED_ITEMS * (whole_feed + 1) / (whole_feed.sum() + len(_SKILL_GRID))
         by_skill = np.broadcast_to(by_skill, flat.shape)
-        by_share = np.einsum("u,urs->s", found.times.astype(float), yes) + 1
+        by_share = np.einsum("u,urs->s", patterns.times.astype(float), yes) + 1
         share = (of_size @ yes.sum((1, 2))) / ((1 + _CLEAN_PRIOR_SHARE) * items + _CLEAN_PRIOR_ITEMS)
         after = PushMixture(share, by_skill / by_skill.sum(1, keepdims=True), by_share / by_share.sum(), k)
-        moved, doubt = np.abs(after.pushed - doubt.pushed).max(), after
+        moved, mixture = np.abs(after.pushed_share - mixture.pushed_share).max(), after
         if moved < _TOLERANCE:
             break
-    return doubt
+    return mixture
 
 
-def label_posteriors(votes: pd.DataFrame, doubt: PushMixture) -> pd.DataFrame:
+def label_posteriors(votes: pd.DataFrame, mixture: PushMixture) -> pd.DataFrame:
     """Return ``item_id, vote, chance, honest`` of the most given answers of each item; both in [0, 1].
 
-    `chance` that the answer is true under `doubt`, and what it would be if nobody pushed anything.
+    `chance` that the answer is true under `mixture`, and what it would be if nobody pushed anything.
     """
     table = _vote_counts(votes)
-    found = _vote_patterns(table)
-    if not len(found.counts):
+    patterns = _vote_patterns(table)
+    if not len(patterns.counts):
         return pd.DataFrame({"item_id": [], "vote": [], "chance": [], "honest": []})
-    honest, pushed = _likelihoods(found, doubt.answers)
-    at, skill = doubt.pushed[found.size], doubt.skill[found.size]
+    honest, pushed = _likelihoods(patterns, mixture.answers)
+    at, skill = mixture.pushed_share[patterns.size], mixture.skill[patterns.size]
     clean = np.einsum("ujr,ur->uj", honest, skill)
-    each = (1 - at)[:, None] * clean + at[:, None] * np.einsum("ujrs,ur,s->uj", pushed, skill, doubt.share)
+    each = (1 - at)[:, None] * clean + at[:, None] * np.einsum("ujrs,ur,s->uj", pushed, skill, mixture.group_share)
     first = (table["rank"] < _TOP_ANSWERS).to_numpy()
-    item, rank = found.of[pd.factorize(table["item_id"])[0]][first], table["rank"].to_numpy()[first]
+    item, rank = patterns.of[pd.factorize(table["item_id"])[0]][first], table["rank"].to_numpy()[first]
     chance, alone = (part / np.maximum(part.sum(1, keepdims=True), 1e-300) for part in (each, clean))
     shown = table.loc[first, ["item_id", "vote"]].reset_index(drop=True)
     return shown.assign(chance=chance[item, rank], honest=alone[item, rank])

@@ -5,7 +5,6 @@ Evidence can come late: accepted records of earlier batches whose campaign shows
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -14,12 +13,7 @@ import pandas as pd
 from poison_guard.config import Contract, Mode, Policy
 from poison_guard.decide.adopt import adopt
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
-from poison_guard.pipeline.batch_evidence import (
-    BatchEvidence,
-    earlier_answers,
-    earlier_records,
-    with_clusters,
-)
+from poison_guard.pipeline.batch_evidence import BatchEvidence
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_evidence
 from poison_guard.pipeline.validate import Validation
@@ -33,6 +27,7 @@ from poison_guard.records import (
     Reason,
     SignalEvidence,
     State,
+    args_json,
     memory_columns,
 )
 
@@ -90,7 +85,7 @@ def decide_batch(
 def _near_controls(found: BatchEvidence, state: State) -> pd.DataFrame:
     """Return ``item_id, answer`` of the answers that are written otherwise than their control and say the same."""
     known = dict(zip(state.controls["item_id"].astype("str"), state.controls["answer"].astype("str"), strict=True))
-    near = [pair for pair, wording in found.wordings.items() if known.get(pair[0]) == wording]
+    near = [pair for pair, wording in found.canonical.items() if known.get(pair[0]) == wording]
     return pd.DataFrame(near, columns=["item_id", "answer"], dtype="str")
 
 
@@ -236,7 +231,7 @@ def _unreadable_evidence(unreadable: pd.DataFrame) -> pd.DataFrame:
             "level": Level.RULE.value,
             "p": _RULE_P,
             "code": unreadable["code"],
-            "args": [json.dumps(dict(a), default=str) for a in unreadable["args"]],
+            "args": [args_json(args) for args in unreadable["args"]],
         }
     )
 
@@ -253,29 +248,27 @@ def _items(
     """Return which labels are adopted, from this batch's accepted votes and those accepted before and not recalled."""
     if not contract.vote:
         return pd.DataFrame({"item_id": [], "label": [], "probability": [], "adopted": [], "why": []})
-    from poison_guard.signals.sources import consensus
+    from poison_guard.signals.sources import agree
 
-    scored, state = with_clusters(found.wordings, scored, state)
-    votes = scored[["item_id", "source_id", "vote"]].assign(established=found.established)
-    told = decisions.iloc[: len(scored)]
-    whole = votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
-    accepted = whole & (told["place"] == Place.ACCEPTED.value).to_numpy()
-    together = np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD
-    earlier = earlier_answers(scored, state)
-    late = earlier["record_id"].isin(recalls["record_id"]).to_numpy()
-    before = earlier[["item_id", "source_id", "vote", "established"]]
-    by_campaign = earlier["record_id"].map(recalls.set_index("record_id")["campaign_id"])
-    gone = before[late].assign(voice=by_campaign[late])
-    yes = pd.concat([votes[accepted], before[~late]], ignore_index=True)
-    yes = yes.drop_duplicates(["item_id", "source_id", "vote"], ignore_index=True)
-    held = votes.assign(voice=told["campaign_id"].to_numpy(object))[whole & together]
-    held = pd.concat([held, gone], ignore_index=True)
-    held = held.drop_duplicates(["item_id", "source_id", "vote", "voice"], ignore_index=True)
-    said = pd.concat([votes[whole], earlier_records(scored, state, Place.REJECTED)], ignore_index=True)
-    heard = said[["item_id", "vote"]].dropna()
-    model = "one_coin" if found.wordings else "auto"  # texts written alike are counted
-    result = consensus(yes.rename(columns={"vote": "answer"}), controls=state.controls, model=model)
-    return adopt(result.items, yes, held, found.conflicts, state.controls, contract.policy, heard)
+    decided = decisions.iloc[: len(scored)]
+    complete = found.votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
+    passed = complete & (decided["place"] == Place.ACCEPTED.value).to_numpy()
+    together = complete & (np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD)
+    votes = found.votes[["item_id", "source_id", "vote", "established"]].assign(
+        campaign_id=decided["campaign_id"].to_numpy(object)
+    )
+    late = found.accepted["record_id"].isin(recalls["record_id"]).to_numpy()
+    before = found.accepted[["item_id", "source_id", "vote", "established"]].assign(
+        campaign_id=found.accepted["record_id"].map(recalls.set_index("record_id")["campaign_id"])
+    )
+    accepted = pd.concat([votes[passed], before[~late]], ignore_index=True).drop(columns="campaign_id")
+    accepted = accepted.drop_duplicates(["item_id", "source_id", "vote"], ignore_index=True)
+    held = pd.concat([votes[together], before[late]], ignore_index=True)
+    held = held.drop_duplicates(["item_id", "source_id", "vote", "campaign_id"], ignore_index=True)
+    lately = pd.concat([votes.loc[complete, ["item_id", "vote"]], found.recent], ignore_index=True)
+    model = "one_coin" if found.canonical else "auto"  # texts written alike are counted
+    posterior = agree(accepted, controls=state.controls, model=model).items
+    return adopt(posterior, accepted, held, found.conflicts, state.controls, contract.policy, lately)
 
 
 def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: BatchEvidence) -> pd.DataFrame:
@@ -310,8 +303,8 @@ def _measure(decisions: pd.DataFrame, risks: Mapping[Level, np.ndarray], prepare
         "held_by_level": {level.value: int((risk >= HOLD).sum()) for level, risk in risks.items()},
         "phase": prepared.phase.value,
     }
-    if prepared.anomaly is not None:
-        facts["calibration"] = prepared.anomaly.calibration_facts()
+    if prepared.calibration is not None:
+        facts["calibration"] = prepared.calibration
     return facts
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -36,6 +36,8 @@ class Prepared:
     missing: Mapping[str, Reason]
     notes: tuple[Reason, ...]
     content: ContentModel | None = None
+    calibration: Mapping[str, Any] | None = None
+    """JSON-able facts of the anomaly model's calibration, for reports."""
 
 
 def labels_needed(rate: float) -> int:
@@ -62,6 +64,8 @@ def prepare(
 ) -> Prepared:
     """Fit on the trusted reference; without one, on `sample` (records of the batch), which can rank but not judge."""
     fitted = _prepare(contract, state, sample, device=device, threads=threads)
+    if fitted.anomaly is not None:
+        fitted = dataclasses.replace(fitted, calibration=fitted.anomaly.calibration_facts())
     if "content" not in contract.signals:
         return fitted
     least = rows_needed(contract.policy.false_quarantine_rate / 2)  # two tests share the rate

@@ -30,23 +30,22 @@ def settle_labels(
 ) -> pd.DataFrame:
     """Return ``item_id, label, probability, adopted, why`` from all votes about some items.
 
-    `accepted` and `held` are ``item_id, source_id, answer, source_since, observed_at, received_at, verdict``, one row a
+    `accepted` and `held` are ``item_id, source_id, vote, source_since, observed_at, received_at, verdict``, one row a
     record; `held` are those that people or evidence keep out. A vote that a reviewer released counts as an established
     source's word: a person vouches for it. Items whose last vote is gone come back as not adopted. `context` is as
-    `wordings` takes it.
+    `cluster_answers` takes it.
     """
-    from poison_guard.signals.sources import canonicalise, cluster_answers, cohort_conflict, consensus, established
+    from poison_guard.signals.sources import agree, canonicalise, cluster_answers, cohort_conflict, established
 
     trusty = established(accepted, ledger, accepted["received_at"]) | (accepted["verdict"] > 0)
     trusted = np.r_[trusty, np.zeros(len(held), bool)]
     alike = cluster_answers(pd.concat([accepted, held]), controls=controls, trusted=trusted, context=context)
     accepted, held = canonicalise(accepted, alike), canonicalise(held, alike)
-    votes = accepted[["item_id", "source_id", "answer"]]
-    result = consensus(votes, controls=controls, model="one_coin" if alike else "auto", prior=_proven(ledger))
-    yes = votes.rename(columns={"answer": "vote"}).assign(established=trusty.to_numpy())
-    no = held[["item_id", "source_id", "answer"]].rename(columns={"answer": "vote"})
-    unsaid = no[(held["verdict"] >= 0).to_numpy()].assign(established=False)
-    labels = adopt(result.items, yes, unsaid, cohort_conflict(votes, trusty), controls, contract.policy)
-    gone = sorted(set(no["item_id"]) - set(labels["item_id"]))  # all that was said of them was rejected
-    lost = {"item_id": gone, "label": None, "probability": 0.0, "adopted": False, "why": "too_few"}
-    return pd.concat([labels, pd.DataFrame(lost)], ignore_index=True) if gone else labels
+    votes = accepted[["item_id", "source_id", "vote"]]
+    result = agree(votes, controls=controls, model="one_coin" if alike else "auto", prior=_proven(ledger))
+    supporting = votes.assign(established=trusty.to_numpy())
+    against = held.loc[held["verdict"] >= 0, ["item_id", "source_id", "vote"]].assign(established=False)
+    labels = adopt(result.items, supporting, against, cohort_conflict(votes, trusty), controls, contract.policy)
+    unlabelled = sorted(set(held["item_id"]) - set(labels["item_id"]))  # people rejected all their votes
+    lost = {"item_id": unlabelled, "label": None, "probability": 0.0, "adopted": False, "why": "too_few"}
+    return pd.concat([labels, pd.DataFrame(lost)], ignore_index=True) if unlabelled else labels

@@ -6,7 +6,6 @@ on which other records share the partition (law 3).
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ from poison_guard.config import Contract
 from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.numerics.characters import number_text
 from poison_guard.pipeline.prepare import Prepared
-from poison_guard.records import Level, Reason, SignalEvidence
+from poison_guard.records import Level, SignalEvidence, reason_from_json, reason_json
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
@@ -117,7 +116,7 @@ def _written(evidence: SignalEvidence) -> pd.DataFrame:
     """Return record-level evidence as columns, ``p.SIGNAL`` and ``why.SIGNAL`` (JSON or None)."""
     why = np.full(len(evidence.p), None, dtype=object)
     for row, reason in evidence.reasons.items():
-        why[row] = json.dumps([reason.code, dict(reason.args)], default=str)
+        why[row] = reason_json(reason)
     return pd.DataFrame({f"p.{evidence.signal}": evidence.p, f"why.{evidence.signal}": pd.Series(why, dtype="str")})
 
 
@@ -153,7 +152,7 @@ def _read(scored: pd.DataFrame, signal: str) -> SignalEvidence:
     p = scored[f"p.{signal}"].to_numpy(float, na_value=1.0)
     why = scored[f"why.{signal}"]
     texts = why.to_numpy(object)
-    reasons = {int(row): Reason(*json.loads(texts[row])) for row in np.flatnonzero(why.notna().to_numpy())}
+    reasons = {int(row): reason_from_json(texts[row]) for row in np.flatnonzero(why.notna().to_numpy())}
     return SignalEvidence(signal, Level.RECORD, p, reasons)
 
 

@@ -131,10 +131,9 @@ def _pack(value: Any) -> tuple[str, Any, dict[str, pd.DataFrame]]:
             facts = {
                 "campaigns": [_campaign_facts(campaign) for campaign in value.campaigns],
                 "crashes": {signal: [why.code, dict(why.args)] for signal, why in value.crashes.items()},
-                "wordings": [[item, answer, text] for (item, answer), text in value.wordings.items()],
+                "canonical": [[item, answer, text] for (item, answer), text in value.canonical.items()],
             }
-            frames = {"sources": value.sources, "conflicts": value.conflicts}
-            return "evidence", facts, frames | {"established": pd.DataFrame({"established": value.established})}
+            return "evidence", facts, {name: getattr(value, name) for name in _EVIDENCE}
         case Decided():
             facts = {
                 "campaigns": [_campaign_facts(campaign) for campaign in value.campaigns],
@@ -146,6 +145,7 @@ def _pack(value: Any) -> tuple[str, Any, dict[str, pd.DataFrame]]:
     return "json", value, {}
 
 
+_EVIDENCE = ("sources", "conflicts", "votes", "accepted", "recent")
 _DECIDED = ("decisions", "evidence", "items", "sources", "recalls", "memory", "near_controls")
 
 
@@ -171,12 +171,10 @@ def _validation(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) ->
 def _evidence(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> BatchEvidence:
     sources = frames["sources"]
     return BatchEvidence(
-        sources=_from_json(sources, "args") if "args" in sources else sources,
+        **{**frames, "sources": _from_json(sources, "args") if "args" in sources else sources},
         campaigns=tuple(_campaign(campaign) for campaign in facts["campaigns"]),
-        conflicts=frames["conflicts"],
-        established=frames["established"]["established"].to_numpy(bool),
         crashes={signal: Reason(*why) for signal, why in facts["crashes"].items()},
-        wordings={(item, answer): text for item, answer, text in facts["wordings"]},
+        canonical={(item, answer): text for item, answer, text in facts["canonical"]},
     )
 
 

@@ -142,9 +142,9 @@ def _as_labelled(frame: pd.DataFrame, label_of: pd.Series, vote: str) -> pd.Seri
     """Return the votes as text; free text that says nearly what its item's label says, as the label."""
     from poison_guard.signals.sources import canonicalise, cluster_answers
 
-    said = frame[["item_id", "source_id"]].assign(answer=frame[vote].astype("str")).dropna()
+    votes = frame[["item_id", "source_id"]].assign(vote=frame[vote].astype("str")).dropna()
     labels = label_of.rename_axis("item_id").rename("answer").reset_index()
-    return canonicalise(said, cluster_answers(said, controls=labels))["answer"].reindex(frame.index)
+    return canonicalise(votes, cluster_answers(votes, controls=labels))["vote"].reindex(frame.index)
 
 
 def _trusted(feed: Feed, examples: Examples, trusted: TrustedExamples, now: dt.datetime) -> dict[str, Any]:

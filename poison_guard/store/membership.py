@@ -74,7 +74,7 @@ def query_by_status(feed: str, seq: int, places: Sequence[str], columns: Sequenc
 def accepted_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int) -> pd.DataFrame:
     """Return the accepted votes about some items as of `seq`, ordered by record.
 
-    Columns ``record_id, item_id, source_id, answer, observed_at, source_since, file_id, seq, received_at, verdict``;
+    Columns ``record_id, item_id, source_id, vote, observed_at, source_since, file_id, seq, received_at, verdict``;
     `seq` is when the record was first stored. Where a revision replaced a vote after `seq`, item and answer are
     today's.
     """
@@ -87,12 +87,12 @@ def held_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int) ->
 
 
 def first_votes(store: Store, feed: str, *, seq: int, limit: int = 1000) -> pd.DataFrame:
-    """Return ``item_id, source_id, answer`` of the first accepted votes of a feed as of `seq`, ordered by record."""
+    """Return ``item_id, source_id, vote`` of the first accepted votes of a feed as of `seq`, ordered by record."""
     c = tables.records.c
     shown = ("record_id", "item_id", "source_id", "answer")
     query = query_by_status(feed, seq, ACCEPTED, shown).where(c.answer.is_not(None)).order_by(c.record_id).limit(limit)
     with store.read() as conn:
-        return bulk.fetch_frame(conn, query)[["item_id", "source_id", "answer"]]
+        return bulk.fetch_frame(conn, query).rename(columns={"answer": "vote"})[["item_id", "source_id", "vote"]]
 
 
 def items_with_votes(conn: sa.Connection, feed: str, item_ids: Iterable[str], *, seq: int) -> set[str]:
@@ -121,7 +121,7 @@ def _votes(store: Store, feed: str, item_ids: Iterable[str], places: Sequence[st
     query = query_by_status(feed, seq, places, _VOTE_COLUMNS).where(c.answer.is_not(None))
     with store.read() as conn:
         found = bulk.select_many(conn, query, c.item_id, [bounded_key(name) for name in item_ids])
-    return found.sort_values("record_id", ignore_index=True)
+    return found.rename(columns={"answer": "vote"}).sort_values("record_id", ignore_index=True)
 
 
 _MEMBER_COLUMNS = ["item_id", "label", "probability", "bucket"]

@@ -90,11 +90,11 @@ def _known_records(conn: sa.Connection, feed: str, record_ids: Iterable[str], ve
 
 def _accepted_answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:
     c = tables.records.c
-    shown = [c.record_id, c.item_id, c.source_id, c.answer, c.observed_at, c.source_since]
+    shown = [c.record_id, c.item_id, c.source_id, c.answer.label("vote"), c.observed_at, c.source_since]
     query = sa.select(*shown, c.seq, c.place, c.content_hash, c.verdict).where(c.feed == feed, c.readable.is_(True))
     given = {bounded_key(name): name for name in item_ids}
     found = status.status_as_of(conn, feed, bulk.select_many(conn, query, c.item_id, given), version)
-    found = found[(found["place"] == Place.ACCEPTED.value) & found["answer"].notna()]
-    names = ["record_id", "item_id", "source_id", "answer", "observed_at", "source_since", "verdict"]
+    found = found[(found["place"] == Place.ACCEPTED.value) & found["vote"].notna()]
+    names = ["record_id", "item_id", "source_id", "vote", "observed_at", "source_since", "verdict"]
     found = found[names].sort_values("record_id", ignore_index=True)
     return found.assign(item_id=found["item_id"].map(given).astype("str"))

@@ -15,6 +15,7 @@ from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import components, make_campaign
 from poison_guard.signals.campaigns.pvalues import benjamini_hochberg, binomial_sum_high
+from poison_guard.signals.votes import Votes, encode
 
 __all__ = ["agreement"]
 
@@ -23,7 +24,9 @@ _SETTLED = 0.8  # share of an item's votes for one answer from which on it tells
 _MIN_VOTES = 4  # of an item, to be disputed at all
 _JUDGED = 0.5  # share of the typical item's votes from which established sources judge it
 _SHARED = 4  # disputed items that two sources must have in common
-_ALWAYS = 0.95  # share of them on which they must agree: honest people of one school err apart
+_ALWAYS = (
+    0.95  # share of them on which they must agree: honest sources with the same training still make different mistakes
+)
 _MOST_PAIRS = 4_000_000  # pairs of votes looked at; of the items, those with the most votes are left out beyond
 _COMPANION = 0.05  # adjusted p of a pair up to which it joins a group that others proved
 
@@ -39,7 +42,7 @@ class _Votes:
     row: np.ndarray
     """Position in the frame."""
     known: np.ndarray
-    """Whether it is what all established sources say of the item: that two give it is no sign."""
+    """Whether all established sources gave this answer: sharing it is then no evidence of collusion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def agreement(
     """
     both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
     new = np.ones(len(both), bool) if newcomer is None else np.asarray(newcomer, bool)
-    votes = _disputed(_table(both, new))
+    votes = _disputed(encode(both), new)
     links = _links(votes)
     if not len(links.p) or links.p.min() > alpha:
         return []
@@ -93,30 +96,23 @@ def agreement(
     return found
 
 
-def _table(both: pd.DataFrame, new: np.ndarray) -> pd.DataFrame:
-    """Return the votes as codes, one row a source, item and answer: ``item_id, source_id, vote, pair, row, new``."""
-    whole = both[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
-    table = pd.DataFrame({c: pd.factorize(both[c], sort=True)[0] for c in ("item_id", "source_id", "vote")})
-    table = table.assign(row=np.arange(len(both)), new=new)[whole]
-    table["new"] = table.groupby("source_id")["new"].transform("any")
-    table = table.sort_values(["item_id", "vote", "source_id", "row"], kind="stable")
-    table = table.drop_duplicates(["item_id", "source_id", "vote"])
-    return table.assign(pair=table["item_id"] * (int(table["vote"].max()) + 1 if len(table) else 1) + table["vote"])
-
-
-def _disputed(table: pd.DataFrame) -> _Votes:
-    """Return the votes of a table on the items that they dispute."""
-    total = table.groupby("item_id")["row"].transform("size")
-    top = table.groupby("pair")["row"].transform("size").groupby(table["item_id"]).transform("max")
-    open_ = ((total >= _MIN_VOTES) & (top < _SETTLED * total)).to_numpy()
-    open_ = open_ & _affordable(table["item_id"].to_numpy(), total.to_numpy(), open_)
-    old = ~table["new"]
-    old &= old.groupby(table["item_id"]).mean().median() > _JUDGED
-    alike, voters = old.groupby(table["pair"]).transform("sum"), old.groupby(table["item_id"]).transform("sum")
-    known = ((alike >= 2) & (alike == voters)).to_numpy(bool)
-    pairs = pd.factorize(table["pair"][open_])[0]
-    told = table[open_]
-    return _Votes(told["item_id"].to_numpy(), told["source_id"].to_numpy(), pairs, told["row"].to_numpy(), known[open_])
+def _disputed(votes: Votes, newcomer: np.ndarray) -> _Votes:
+    """Return the votes on the items that they dispute; `newcomer` is a bool a row of the frame."""
+    item, pair = votes.item, votes.pair
+    total, size = np.bincount(item)[item], np.bincount(pair)
+    top = np.zeros(len(votes.items))
+    np.maximum.at(top, item, size[pair])
+    open_ = (total >= _MIN_VOTES) & (top[item] < _SETTLED * total)
+    open_ &= _affordable(item, total, open_)
+    used = votes.rows >= 0
+    new = np.bincount(votes.source[votes.rows[used]], newcomer[used], minlength=len(votes.sources)) > 0
+    old = ~new[votes.source]
+    if not np.median(np.bincount(item, old) / np.bincount(item)) > _JUDGED:
+        old[:] = False
+    alike, voters = np.bincount(pair, old)[pair], np.bincount(item, old)[item]
+    known = (alike >= 2) & (alike == voters)
+    pairs = pd.factorize(pair[open_])[0]
+    return _Votes(item[open_], votes.source[open_], pairs, votes.first_rows()[open_], known[open_])
 
 
 def _affordable(item: np.ndarray, total: np.ndarray, wanted: np.ndarray) -> np.ndarray:

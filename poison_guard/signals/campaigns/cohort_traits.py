@@ -14,6 +14,7 @@ from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import by_consistent_pushers, make_campaign
 from poison_guard.signals.campaigns.pvalues import benjamini_hochberg, binomial_high
+from poison_guard.signals.votes import encode
 
 __all__ = ["BIRTHS", "cohort_traits"]
 
@@ -85,30 +86,23 @@ def cohort_traits(
 
 
 def _votes(both: pd.DataFrame, newcomer: pd.Series) -> _Votes:
-    table = pd.DataFrame(
-        {
-            "item": both["item_id"].to_numpy(object),
-            "source": both["source_id"].to_numpy(object),
-            "vote": both["vote"].to_numpy(object),
-            "row": np.arange(len(both)),
-            "born": pd.to_datetime(both["source_since"], utc=True).to_numpy("datetime64[s]"),
-            "new": np.asarray(newcomer, bool),
-        }
-    )[both[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()]
-    for column in ("item", "source", "vote"):
-        table[column] = pd.factorize(table[column], sort=True)[0]
-    table = table.sort_values(["item", "vote", "source", "row"]).drop_duplicates(["item", "vote", "source"])
-    by_source = table.groupby("source")
-    born, new = by_source["born"].transform("min"), by_source["new"].transform("any")
-    answers = int(table["vote"].max()) + 1 if len(table) else 1
+    """Return the votes with each source's age and whether it is a newcomer."""
+    votes = encode(both)
+    row = votes.first_rows()
+    born = pd.to_datetime(both["source_since"], utc=True).to_numpy("datetime64[s]")[row]
+    seconds = np.where(np.isnat(born), np.inf, born.astype(float))
+    first = np.full(len(votes.sources), np.inf)
+    np.minimum.at(first, votes.source, seconds)
+    first[np.isinf(first)] = np.nan
+    new = np.bincount(votes.source, np.asarray(newcomer, bool)[row], minlength=len(votes.sources)) > 0
     return _Votes(
-        item=table["item"].to_numpy(),
-        source=table["source"].to_numpy(),
-        pair=pd.factorize(table["item"] * answers + table["vote"])[0],
-        row=table["row"].to_numpy(),
-        born=np.where(born.isna(), np.nan, born.to_numpy("datetime64[s]").astype(float)),
-        new=new.to_numpy(),
-        wrong=max(answers - 1, 1),
+        item=votes.item,
+        source=votes.source,
+        pair=votes.pair,
+        row=row,
+        born=first[votes.source],
+        new=new[votes.source],
+        wrong=max(len(votes.answers) - 1, 1),
     )
 
 

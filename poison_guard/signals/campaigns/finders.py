@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.errors import SignalError
 from poison_guard.records import Campaign, Place
+from poison_guard.signals.campaigns.findings import merge_campaigns
 
-__all__ = ["FINDERS", "Finder", "Seen", "read_sketches", "read_vectors"]
+__all__ = ["FINDERS", "BatchView", "Finder", "find_campaigns", "read_sketches", "read_vectors"]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What finders look at; `earlier` is evidence like the batch, its records are only named beside the batch's."""
+class BatchView:
+    """What a finder compares: the batch, and `earlier` records as evidence that campaigns name apart."""
 
     scored: pd.DataFrame
     """The scored frame of the batch, sorted by ``record_id``."""
@@ -59,94 +61,127 @@ class Seen:
 class Finder:
     """One way to find campaigns: `find` is called with the share of `campaign_alpha` it may spend, where `able`."""
 
-    able: Callable[[Seen], bool]
-    find: Callable[[Seen, float], list[Campaign]]
+    able: Callable[[BatchView], bool]
+    find: Callable[[BatchView, float], list[Campaign]]
     votes: bool = False
-    """Whether it compares what is said of items: of free text also as it is written alike."""
+    """True if the finder compares votes; it is then also run on canonicalised free text."""
 
 
-def _text(seen: Seen, alpha: float) -> list[Campaign]:
+def _text(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns import near_duplicate_text
 
-    sketches = read_sketches(seen.scored)
+    sketches = read_sketches(view.scored)
     if sketches is None:
         return []
-    known = seen.remembered("sketch")
+    known = view.remembered("sketch")
     old = read_sketches(known) if len(known) else None
     earlier = None if old is None else (known, old)
-    return near_duplicate_text(seen.scored, sketches, alpha=alpha, seed=seen.contract.policy.seed, earlier=earlier)
+    return near_duplicate_text(view.scored, sketches, alpha=alpha, seed=view.contract.policy.seed, earlier=earlier)
 
 
-def _vectors(seen: Seen, alpha: float) -> list[Campaign]:
+def _vectors(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.vectors import near_duplicate_vectors
 
-    vectors = read_vectors(seen.scored)
+    vectors = read_vectors(view.scored)
     if vectors is None:
         return []
-    known = seen.earlier[seen.counted].reset_index(drop=True)
+    known = view.earlier[view.counted].reset_index(drop=True)
     old = read_vectors(known) if len(known) else None
     earlier = None if old is None or old.shape[1] != vectors.shape[1] else (known, old)
-    seed, trusted = seen.contract.policy.seed, seen.trusted_vectors
-    return near_duplicate_vectors(seen.scored, vectors, trusted=trusted, earlier=earlier, alpha=alpha, seed=seed)
+    seed, trusted = view.contract.policy.seed, view.trusted_vectors
+    return near_duplicate_vectors(view.scored, vectors, trusted=trusted, earlier=earlier, alpha=alpha, seed=seed)
 
 
-def _lockstep(seen: Seen, alpha: float) -> list[Campaign]:
+def _lockstep(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns import lockstep
 
-    return lockstep(seen.timed, alpha=alpha, earlier=seen.earlier_votes)
+    return lockstep(view.timed, alpha=alpha, earlier=view.earlier_votes)
 
 
-def _agreement(seen: Seen, alpha: float) -> list[Campaign]:
+def _agreement(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.agreement import agreement
 
-    return agreement(seen.timed, alpha=alpha, newcomer=seen.new_votes, earlier=seen.earlier_votes)
+    return agreement(view.timed, alpha=alpha, newcomer=view.new_votes, earlier=view.earlier_votes)
 
 
-def _cohort_traits(seen: Seen, alpha: float) -> list[Campaign]:
+def _cohort_traits(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.cohort_traits import cohort_traits
 
-    return cohort_traits(seen.timed, alpha=alpha, newcomer=seen.new_votes, earlier=seen.earlier_votes)
+    return cohort_traits(view.timed, alpha=alpha, newcomer=view.new_votes, earlier=view.earlier_votes)
 
 
-def _rare_claims(seen: Seen, alpha: float) -> list[Campaign]:
+def _rare_claims(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.claims import rare_claims
 
     return rare_claims(
-        seen.scored, alpha=alpha, source_alpha=_of_one_source(seen), earlier=seen.remembered("words.reply")
+        view.scored, alpha=alpha, source_alpha=_of_one_source(view), earlier=view.remembered("words.reply")
     )
 
 
-def _patient_raters(seen: Seen, alpha: float) -> list[Campaign]:
+def _patient_raters(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.raters import patient_raters
 
-    seed = seen.contract.policy.seed
+    seed = view.contract.policy.seed
     return patient_raters(
-        seen.scored, alpha=min(alpha, _of_one_source(seen)), earlier=seen.remembered("words.reply"), seed=seed
+        view.scored, alpha=min(alpha, _of_one_source(view)), earlier=view.remembered("words.reply"), seed=seed
     )
 
 
-def _of_one_source(seen: Seen) -> float:
+def _of_one_source(view: BatchView) -> float:
     """Chance at which a single source is found: per source, so a tenth of what a source is held at."""
-    return min(seen.contract.policy.source_alpha / 10, seen.contract.policy.campaign_alpha)
+    return min(view.contract.policy.source_alpha / 10, view.contract.policy.campaign_alpha)
 
 
-def _has_ages(seen: Seen) -> bool:
-    return bool(seen.contract.vote) and bool(seen.scored["source_since"].notna().any())
+def _has_ages(view: BatchView) -> bool:
+    return bool(view.contract.vote) and bool(view.scored["source_since"].notna().any())
 
 
-def _has_timed_votes(seen: Seen) -> bool:
-    return bool(seen.contract.vote) and bool(seen.scored["observed_at"].notna().any())
+def _has_timed_votes(view: BatchView) -> bool:
+    return bool(view.contract.vote) and bool(view.scored["observed_at"].notna().any())
 
 
 FINDERS: Mapping[str, Finder] = {
-    "near_duplicate_text": Finder(lambda seen: read_sketches(seen.scored) is not None, _text),
-    "near_duplicate_vectors": Finder(lambda seen: read_vectors(seen.scored) is not None, _vectors),
+    "near_duplicate_text": Finder(lambda view: read_sketches(view.scored) is not None, _text),
+    "near_duplicate_vectors": Finder(lambda view: read_vectors(view.scored) is not None, _vectors),
     "lockstep": Finder(_has_timed_votes, _lockstep, votes=True),
-    "agreement": Finder(lambda seen: bool(seen.contract.vote), _agreement, votes=True),
+    "agreement": Finder(lambda view: bool(view.contract.vote), _agreement, votes=True),
     "cohort_traits": Finder(_has_ages, _cohort_traits, votes=True),
-    "rare_claims": Finder(lambda seen: "words.reply" in seen.scored, _rare_claims),
-    "patient_raters": Finder(lambda seen: "words.reply" in seen.scored, _patient_raters),
+    "rare_claims": Finder(lambda view: "words.reply" in view.scored, _rare_claims),
+    "patient_raters": Finder(lambda view: "words.reply" in view.scored, _patient_raters),
 }
+
+
+def find_campaigns(
+    scored: pd.DataFrame,
+    earlier: pd.DataFrame,
+    contract: Contract,
+    *,
+    newcomer: np.ndarray,
+    trusted: np.ndarray | None = None,
+    alike: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+) -> tuple[Campaign, ...]:
+    """Return the campaigns that all finders find; those that share records are one.
+
+    `scored` and `earlier` are as in `BatchView`; `alike` are both with free text written alike, which the finders that
+    compare votes look at too. Each finder may spend an equal share of the policy's `campaign_alpha`. `SignalError`
+    where a partition lacks what campaigns are found by: its records would pass unlooked at.
+    """
+    _check_complete(scored, contract)
+    views = [(BatchView(scored, contract, earlier, newcomer, trusted), list(FINDERS.values()))]
+    if alike is not None:
+        by_vote = [finder for finder in FINDERS.values() if finder.votes]
+        views.append((BatchView(alike[0], contract, alike[1], newcomer, trusted), by_vote))
+    able = [(view, finder) for view, finders in views for finder in finders if finder.able(view)]
+    share = contract.policy.campaign_alpha / max(1, len(able))
+    return merge_campaigns([campaign for view, finder in able for campaign in finder.find(view, share)])
+
+
+def _check_complete(scored: pd.DataFrame, contract: Contract) -> None:
+    for name in (c for c in scored.columns if c.startswith("crash.") and c != "crash.content"):
+        for why in scored[name].dropna().head(1):
+            raise SignalError(str(why))
+    if contract.features and len(scored) > 1 and read_vectors(scored) is None:
+        raise SignalError("there is no model to compare feature vectors by")
 
 
 def read_sketches(scored: pd.DataFrame) -> np.ndarray | None:

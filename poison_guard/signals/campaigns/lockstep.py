@@ -11,6 +11,7 @@ from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import by_consistent_pushers, components, event_times, make_campaign
 from poison_guard.signals.campaigns.pvalues import benjamini_hochberg, binomial_sum_high
+from poison_guard.signals.votes import encode
 
 __all__ = ["WINDOWS", "lockstep"]
 
@@ -73,27 +74,16 @@ def lockstep(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None 
 
 
 def _rows(frame: pd.DataFrame) -> _Rows:
+    """Return the votes of `frame` that have a time, each at its first one."""
     at = event_times(frame)
-    table = pd.DataFrame(
-        {
-            "item": frame["item_id"].to_numpy(),
-            "source": frame["source_id"].to_numpy(),
-            "vote": frame["vote"].to_numpy(),
-            "at": at.dt.floor("s").astype("int64").to_numpy() // 1_000_000,
-            "row": np.arange(len(frame)),
-        }
-    )
-    table = table[(frame[["item_id", "source_id", "vote"]].notna().all(axis=1) & at.notna()).to_numpy()]
-    table["item"] = pd.factorize(table["item"], sort=True)[0]
-    table["source"] = pd.factorize(table["source"], sort=True)[0]
-    table["vote"] = pd.factorize(table["vote"], sort=True)[0]
-    table["vote"] += table["item"] * (table["vote"].max() + 1 if len(table) else 1)
-    table = table.sort_values(["item", "at", "vote", "source"], kind="stable")
-    table = table.drop_duplicates(["vote", "source"])
-    pair = pd.factorize(table["vote"])[0]
-    at0 = table["at"].min() if len(table) else 0
-    columns = [table[c].to_numpy(np.int64) for c in ("item", "source", "at", "row")]
-    return _Rows(columns[0], columns[1], pair.astype(np.int64), columns[2] - at0, columns[3])
+    timed = np.flatnonzero(at.notna().to_numpy())
+    seconds = at.dt.floor("s").astype("int64").to_numpy()[timed] // 1_000_000
+    votes = encode(frame.iloc[timed])
+    first = votes.first_rows(np.argsort(seconds, kind="stable"))
+    pair, seconds = votes.pair, seconds[first]
+    order = np.lexsort((votes.source, pair, seconds, votes.item))
+    seconds = seconds - seconds.min(initial=np.iinfo(np.int64).max)
+    return _Rows(*(column[order] for column in (votes.item, votes.source, pair, seconds, timed[first])))
 
 
 def _within(code: np.ndarray, at: np.ndarray, width: float, among: np.ndarray | None = None) -> np.ndarray:

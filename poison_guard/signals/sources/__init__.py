@@ -3,7 +3,7 @@
 from poison_guard.signals.sources.answer_clusters import canonicalise, cluster_answers
 from poison_guard.signals.sources.batches import Statistics, consensus_of, update
 from poison_guard.signals.sources.cohorts import cohort_conflict, established
-from poison_guard.signals.sources.consensus import MODELS, Consensus, consensus
+from poison_guard.signals.sources.consensus import MODELS, Consensus, agree, consensus
 from poison_guard.signals.sources.honest_sources import detect_changes
 from poison_guard.signals.sources.reliability import score_history, score_sources
 
@@ -11,6 +11,7 @@ __all__ = [
     "MODELS",
     "Consensus",
     "Statistics",
+    "agree",
     "canonicalise",
     "cluster_answers",
     "cohort_conflict",

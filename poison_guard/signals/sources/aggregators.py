@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from poison_guard.signals.sources.votes import Votes
+from poison_guard.signals.votes import Votes
 
 __all__ = [
     "OPEN_ANSWERS",

@@ -16,7 +16,7 @@ from poison_guard.signals.sources.text_medoid import (
     is_free_text,
     split_words,
 )
-from poison_guard.signals.sources.votes import as_text, control_codes, encode, known_answers
+from poison_guard.signals.votes import as_text, control_codes, encode, known_answers
 
 __all__ = ["MAX_DISTANCE", "CanonicalAnswers", "canonicalise", "cluster_answers"]
 
@@ -52,7 +52,7 @@ def cluster_answers(
     trusted: np.ndarray | pd.Series | None = None,
     context: pd.DataFrame | None = None,
 ) -> CanonicalAnswers:
-    """Return how the answers in `votes` (``item_id, source_id, answer``) are written that say nearly the same.
+    """Return how the answers in `votes` (``item_id, source_id, vote``) are written that say nearly the same.
 
     Nothing where the answers are no long free text (`is_free_text`): "seven" is not nearly "eleven". An item's control
     is the wording of what is near it; then, again and again, the answer that most votes are near to, and of several the
@@ -83,14 +83,13 @@ def cluster_answers(
     return {(names[item], said[given]): said[wording] for item, given, wording in pairs}
 
 
-def canonicalise(frame: pd.DataFrame, table: CanonicalAnswers, column: str = "answer") -> pd.DataFrame:
-    """Return `frame` (``item_id`` and `column`) with the answers of `table` as they are written there."""
-    if not table or frame.empty or column not in frame:
-        return frame
-    said = as_text(frame[column])
-    keys = zip(as_text(frame["item_id"]).to_numpy(object), said.to_numpy(object), strict=True)
-    told = [table.get(key, key[1]) for key in keys]
-    return frame.assign(**{column: pd.Series(told, index=frame.index, dtype="str")})
+def canonicalise(votes: pd.DataFrame, table: CanonicalAnswers) -> pd.DataFrame:
+    """Return `votes` (``item_id, vote``) with the answers of `table` as they are written there."""
+    if not table or votes.empty:
+        return votes
+    keys = zip(as_text(votes["item_id"]).to_numpy(object), as_text(votes["vote"]).to_numpy(object), strict=True)
+    written = [table.get(key, key[1]) for key in keys]
+    return votes.assign(vote=pd.Series(written, index=votes.index, dtype="str"))
 
 
 def _candidates(

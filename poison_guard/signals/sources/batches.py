@@ -20,8 +20,7 @@ from poison_guard.numerics.pvalues import beta_low
 from poison_guard.signals.sources.aggregators import OPEN_ANSWERS, Candidates, Fit, Prior, SettledCounts, cell_table
 from poison_guard.signals.sources.consensus import COLD_PRIOR, MAX_CELLS, Consensus, fit_consensus, prior_of
 from poison_guard.signals.sources.consensus_output import items_table, sources_table
-from poison_guard.signals.sources.votes import (
-    COLUMNS,
+from poison_guard.signals.votes import (
     Votes,
     as_text,
     check_columns,
@@ -36,7 +35,7 @@ __all__ = ["KEEP", "Statistics", "consensus_of", "update"]
 
 KEEP = 2_000_000
 """Answers to open items that are kept by default: some 300 MB."""
-_COLUMNS = ["item_id", "source_id", "answer", "weight", "batch"]
+_COLUMNS = ["item_id", "source_id", "vote", "weight", "batch"]
 
 
 _NAMES = pd.Index([], dtype="str")
@@ -52,7 +51,7 @@ class Statistics:
     """What is remembered between batches; `update` returns a new one. Size: open answers + sources x answers^2."""
 
     open: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({name: [] for name in _COLUMNS}))
-    """Answers to items that may still change: ``item_id, source_id, answer, weight, batch``."""
+    """Answers to items that may still change: ``item_id, source_id, vote, weight, batch``."""
     settled: pd.DataFrame = field(default_factory=_no_items)
     """Items that the last `update` settled and dropped: ``item_id, answer, probability, disputed``."""
     sources: pd.Index = field(default_factory=lambda: _NAMES)
@@ -91,7 +90,7 @@ def update(
     """
     if (keep is not None and keep < 0) or (half_life is not None and not half_life > 0):
         raise UsageError(f"keep must be 0 or more answers and half_life positive, got {keep} and {half_life}")
-    batch, missing = _told(answers, weights, stats.batches)
+    batch, missing = _complete(answers, weights, stats.batches)
     known = pd.concat([stats.open, batch], ignore_index=True) if len(stats.open) else batch
     votes = _encode(stats, known, controls)
     stats = replace(
@@ -136,19 +135,20 @@ def consensus_of(
     )
 
 
-def _told(answers: pd.DataFrame, weights: np.ndarray | None, batch: int) -> tuple[pd.DataFrame, int]:
+def _complete(answers: pd.DataFrame, weights: np.ndarray | None, batch: int) -> tuple[pd.DataFrame, int]:
     """Return the rows of `answers` that miss nothing, as they are kept, and how many miss something."""
-    check_columns(answers)
+    check_columns(answers, ("item_id", "source_id", "answer"), "answers")
+    votes = answers[["item_id", "source_id", "answer"]].rename(columns={"answer": "vote"})
     weight = np.ones(len(answers)) if weights is None else check_weights(weights, len(answers))
-    present = answers[list(COLUMNS)].notna().all(axis=1).to_numpy()
-    told = answers[list(COLUMNS)][present].reset_index(drop=True)
-    told = told.assign(answer=as_text(told["answer"]), weight=weight[present], batch=batch)
-    return told, int(len(answers) - len(told))
+    present = votes.notna().all(axis=1).to_numpy()
+    votes = votes[present].reset_index(drop=True)
+    votes = votes.assign(vote=as_text(votes["vote"]), weight=weight[present], batch=batch)
+    return votes, int(len(answers) - len(votes))
 
 
-def _encode(stats: Statistics, answers: pd.DataFrame, controls: pd.DataFrame | None) -> Votes:
+def _encode(stats: Statistics, votes: pd.DataFrame, controls: pd.DataFrame | None) -> Votes:
     known = tuple(sorted({*stats.answers, *known_answers(controls)}))
-    return encode(answers, weights=answers["weight"].to_numpy(float), known=known)
+    return encode(votes, weights=votes["weight"].to_numpy(float), known=known)
 
 
 def _faded(stats: Statistics, half_life: float | None) -> Statistics:

@@ -7,7 +7,7 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 
-from poison_guard.signals.sources.votes import as_text
+from poison_guard.signals.votes import as_text
 
 __all__ = ["MIN_AGE", "MIN_VERIFIED", "cohort_conflict", "established"]
 
@@ -71,7 +71,7 @@ def _young(votes: pd.DataFrame, at: pd.Series) -> np.ndarray:
 def cohort_conflict(votes: pd.DataFrame, established: pd.Series) -> pd.DataFrame:
     """Return the items where newcomers agree on another answer than the established sources.
 
-    `votes`: ``item_id, source_id, answer``; `established`: bool a row. One vote a source and item. A conflict needs at
+    `votes`: ``item_id, source_id, vote``; `established`: bool a row. One vote a source and item. A conflict needs at
     least two newcomers for their top answer, at least one established source, and that answer not among the
     established ones' top answers (ties count for them). Columns: ``item_id, established_answer, new_answer``.
 
@@ -81,7 +81,7 @@ def cohort_conflict(votes: pd.DataFrame, established: pd.Series) -> pd.DataFrame
         {
             "item_id": votes["item_id"].to_numpy(),
             "source_id": votes["source_id"].to_numpy(),
-            "answer": as_text(votes["answer"]).to_numpy(),
+            "answer": as_text(votes["vote"]).to_numpy(),
             "old": np.asarray(established, bool),
         }
     ).dropna()

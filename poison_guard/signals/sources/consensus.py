@@ -24,9 +24,9 @@ from poison_guard.signals.sources.aggregators import (
 )
 from poison_guard.signals.sources.consensus_output import items_table, sources_table
 from poison_guard.signals.sources.text_medoid import closest, is_free_text
-from poison_guard.signals.sources.votes import Votes, control_codes, encode, known_answers, lookalikes
+from poison_guard.signals.votes import Votes, check_columns, control_codes, encode, known_answers, lookalikes
 
-__all__ = ["COLD_PRIOR", "MAX_CELLS", "MODELS", "Consensus", "consensus", "fit_consensus", "prior_of"]
+__all__ = ["COLD_PRIOR", "MAX_CELLS", "MODELS", "Consensus", "agree", "consensus", "fit_consensus", "prior_of"]
 
 MODELS = {"majority": majority, "one_coin": one_coin, "dawid_skene": dawid_skene, "blend": blend, "closest": closest}
 COLD_PRIOR = (4.0, 1.0)
@@ -84,17 +84,31 @@ def consensus(
     >>> consensus(votes).items.loc[0, "answer"]
     '7'
     """
-    votes = encode(answers, weights=weights, known=known_answers(controls))
-    control = control_codes(votes, controls)
-    name, found, fit = fit_consensus(votes, control, model, prior_of(votes, prior))
+    check_columns(answers, ("item_id", "source_id", "answer"), "answers")
+    votes = answers[["item_id", "source_id", "answer"]].rename(columns={"answer": "vote"})
+    return agree(votes, controls, model, weights=weights, prior=prior)
+
+
+def agree(
+    votes: pd.DataFrame,
+    controls: pd.DataFrame | None = None,
+    model: str = "auto",
+    *,
+    weights: np.ndarray | None = None,
+    prior: Mapping[str, tuple[float, float]] | None = None,
+) -> Consensus:
+    """Return `consensus` of `votes` (``item_id, source_id, vote``), the name that the rooms have for answers."""
+    coded = encode(votes, weights=weights, known=known_answers(controls))
+    control = control_codes(coded, controls)
+    name, found, fit = fit_consensus(coded, control, model, prior_of(coded, prior))
     return Consensus(
-        items=items_table(votes, found, fit, control),
-        sources=sources_table(votes, fit),
+        items=items_table(coded, found, fit, control),
+        sources=sources_table(coded, fit),
         model=name,
-        missing=votes.missing,
-        repeated=votes.repeated,
-        contradictory=votes.contradictory,
-        lookalike=lookalikes(votes.items) + lookalikes(votes.sources),
+        missing=coded.missing,
+        repeated=coded.repeated,
+        contradictory=coded.contradictory,
+        lookalike=lookalikes(coded.items) + lookalikes(coded.sources),
     )
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from poison_guard.numerics.pvalues import beta_low
 from poison_guard.signals.sources.aggregators import OPEN_ANSWERS, Candidates, Fit
-from poison_guard.signals.sources.votes import Votes
+from poison_guard.signals.votes import Votes
 
 __all__ = ["CORRELATION", "calibrate_probabilities", "items_table", "sources_table"]
 

@@ -12,7 +12,7 @@ import pandas as pd
 from poison_guard.numerics.pvalues import beta_low
 from poison_guard.signals.sources.consensus import COLD_PRIOR
 from poison_guard.signals.sources.honest_sources import beta_binomial_low, detect_changes, fit_honest_prior
-from poison_guard.signals.sources.votes import Votes, control_codes, encode, known_answers
+from poison_guard.signals.votes import Votes, control_codes, encode, known_answers
 
 __all__ = ["score_history", "score_sources"]
 
@@ -60,7 +60,7 @@ def score_sources(
     verified: pd.DataFrame | None = None,
     half_life: float = 0.0,
 ) -> pd.DataFrame:
-    """Return one row a source of `votes` (``item_id, source_id, answer`` and perhaps ``observed_at``), sorted by id.
+    """Return one row a source of `votes` (``item_id, source_id, vote`` and perhaps ``observed_at``), sorted by id.
 
     Columns: ``source_id, n, controls_right, controls_wrong, agreed, disagreed`` (this batch alone: the ledger's
     deltas), ``reliability, lower_bound`` (mean and 5 % quantile of the Beta posterior, ledger included), ``p`` in
@@ -306,6 +306,6 @@ def score_history(
 ) -> pd.DataFrame:
     """Return `score_sources` of sources by their history alone, sorted by id: controls, reviews and outcomes before."""
     names = pd.Series(list(dict.fromkeys(source_ids)), dtype="str")
-    alone = pd.DataFrame({"item_id": names, "source_id": names, "answer": "none"})  # nobody else votes: nothing agrees
+    alone = pd.DataFrame({"item_id": names, "source_id": names, "vote": "none"})  # nobody else votes: nothing agrees
     found = score_sources(alone, ledger=ledger, controls=None, alpha=alpha, verified=verified, half_life=half_life)
     return found.assign(n=0)

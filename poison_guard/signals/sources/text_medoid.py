@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from poison_guard.signals.sources.aggregators import OPEN_ANSWERS, Candidates, Fit, Prior, update_reliability
-from poison_guard.signals.sources.votes import Votes
+from poison_guard.signals.votes import Votes
 
 __all__ = ["MAX_CANDIDATES", "MAX_WORDS", "closest", "edit_distances", "is_free_text", "split_words"]
 

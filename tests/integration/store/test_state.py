@@ -78,7 +78,7 @@ def test_answers_are_those_accepted_for_the_asked_items(store, made):
     made.ingest(store, "b1", records, {"a2": "quarantined"})
     item = records["item_id"].iloc[0]
     found = read(store, made, 10**6, items=(item,)).answers
-    lead = ["record_id", "item_id", "source_id", "answer", "observed_at", "source_since", "verdict"]
+    lead = ["record_id", "item_id", "source_id", "vote", "observed_at", "source_since", "verdict"]
     assert list(found.columns) == lead
     expected = records[(records["item_id"] == item) & (records["record_id"] != "a2")]
     assert found["record_id"].tolist() == expected["record_id"].tolist()

@@ -94,7 +94,7 @@ def test_labels_that_look_pushed_wait_and_the_others_are_adopted():
 def test_a_held_campaign_of_newcomers_is_one_voice_and_one_of_established_sources_is_not():
     accepted, certain = crowded(500)
     held = [(f"k{i}", "abcd"[(i + 1) % 4], False, "c-1") for i in range(0, 500, 5) for _ in range(8)]
-    group = pd.DataFrame(held, columns=["item_id", "vote", "established", "voice"])
+    group = pd.DataFrame(held, columns=["item_id", "vote", "established", "campaign_id"])
     fresh = adopt(certain, accepted, group, NO_CONFLICT, NO_CONTROLS, Policy())
     assert fresh["adopted"].all()
     aged = adopt(certain, accepted, group.assign(established=True), NO_CONFLICT, NO_CONTROLS, Policy())
@@ -120,7 +120,7 @@ def test_newcomers_do_not_settle_what_established_sources_are_split_about():
 
 
 def test_established_sources_held_with_a_campaign_still_count_as_a_side():
-    held = votes(*[("i", "b")] * 3).assign(voice="c-1")
+    held = votes(*[("i", "b")] * 3).assign(campaign_id="c-1")
     accepted = pd.concat([votes(*[("i", "a")] * 4), votes(*[("i", "a")] * 6, established=False)])
     assert why(accepted=accepted, held=held)[0] == "split"
-    assert why(accepted=accepted, held=held.drop(columns="voice"))[0] == "adopted"  # held by what they are worth
+    assert why(accepted=accepted, held=held.drop(columns="campaign_id"))[0] == "adopted"  # held by what they are worth

@@ -47,7 +47,7 @@ def test_held_votes_teach_what_is_doubted_although_they_do_not_count():
     votes, labels, _, aimed = crowd(2, extra=8, pushed=0.2)
     few = votes[votes["item_id"].isin(labels.index[aimed][:3])]
     alone = push_discount(few, labels[few["item_id"].unique()])
-    taught = push_discount(few, labels[few["item_id"].unique()], heard=votes)
+    taught = push_discount(few, labels[few["item_id"].unique()], context=votes)
     assert taught.mean() < alone.mean()
 
 
@@ -78,6 +78,6 @@ def test_a_million_votes_for_one_item_stay_finite():
 def test_a_fifth_of_the_items_is_believed_unpushed_even_where_all_are_pushed(items):
     votes, _, _, aimed = crowd(3, items=items, extra=8, pushed=1.0)
     assert aimed.all()
-    share = fit_push_mixture(votes).pushed
+    share = fit_push_mixture(votes).pushed_share
     assert share.max() <= items / (1.25 * items + 20)
     assert share.max() >= 0.8 * items / (1.25 * items + 20)  # and the push is seen

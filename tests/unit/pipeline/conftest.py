@@ -86,7 +86,7 @@ def make_state(reference=None, calibration=None, **given):
         "trusted_hash": "",
         "controls": pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")}),
         "answers": pd.DataFrame(
-            {k: pd.Series(dtype="str") for k in ("record_id", "item_id", "source_id", "answer", "observed_at")}
+            {k: pd.Series(dtype="str") for k in ("record_id", "item_id", "source_id", "vote", "observed_at")}
             | {"verdict": pd.Series(dtype="int64")}
         ),
         "known": pd.DataFrame({k: pd.Series(dtype="str") for k in ("record_id", "content_hash", "place")}),

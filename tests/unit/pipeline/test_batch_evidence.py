@@ -29,7 +29,9 @@ def said(rows, prefix, at):
 def found(records, earlier=None):
     state = make_state()
     if earlier is not None:
-        state = dataclasses.replace(state, answers=earlier.assign(verdict=0)[list(state.answers.columns)])
+        state = dataclasses.replace(
+            state, answers=earlier.rename(columns={"answer": "vote"}).assign(verdict=0)[list(state.answers.columns)]
+        )
     prepared = prepare(CONTRACT, state, records)
     return find_batch_evidence(score_partition(records, CONTRACT, prepared), CONTRACT, state, prepared)
 

@@ -17,7 +17,7 @@ NO_CONTROLS = pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Seri
 
 def votes(*rows: tuple[str, str, str], age_days: int = 400, verdict: int = 0) -> pd.DataFrame:
     """Return votes ``item, source, answer`` of accounts of one age."""
-    frame = pd.DataFrame(list(rows), columns=["item_id", "source_id", "answer"]).astype("str")
+    frame = pd.DataFrame(list(rows), columns=["item_id", "source_id", "vote"]).astype("str")
     since = AT - pd.Timedelta(days=age_days)
     return frame.assign(source_since=since, observed_at=AT, received_at=AT, verdict=verdict)
 

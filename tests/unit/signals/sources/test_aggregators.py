@@ -5,7 +5,7 @@ import pytest
 from poison_guard.signals.sources import consensus
 from poison_guard.signals.sources.aggregators import Prior, _logs, blend, candidates, confusion_weight
 from poison_guard.signals.sources.consensus import prior_of
-from poison_guard.signals.sources.votes import control_codes, encode
+from poison_guard.signals.votes import control_codes, encode
 
 
 def leaning(seed, people=40, items=300, each=9):
@@ -50,7 +50,7 @@ def test_a_hostile_majority_wins_its_items_at_most_and_turns_no_others(model, cr
 def test_history_grows_with_answers_and_shrinks_with_the_number_of_ways_to_be_wrong():
     def of(n, k):
         rows = [(f"i{j}", "a", str(j % k)) for j in range(n)]
-        coded = encode(pd.DataFrame(rows, columns=["item_id", "source_id", "answer"]))
+        coded = encode(pd.DataFrame(rows, columns=["item_id", "source_id", "vote"]))
         return confusion_weight(coded, prior_of(coded, None))[0]
 
     assert of(4, 2) < of(10, 2) < of(100, 2) < 1
@@ -71,6 +71,6 @@ def test_an_answer_that_all_gave_is_given_and_disputed_where_the_model_thinks_al
 
 
 def test_one_answer_and_one_source_leave_nothing_to_confuse():
-    coded = encode(pd.DataFrame({"item_id": ["w"], "source_id": ["a"], "answer": ["x"]}))
+    coded = encode(pd.DataFrame({"item_id": ["w"], "source_id": ["a"], "vote": ["x"]}))
     fit = blend(coded, candidates(coded), control_codes(coded, None), prior_of(coded, None))
     assert list(fit.q) == [1.0]

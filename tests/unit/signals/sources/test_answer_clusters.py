@@ -24,18 +24,18 @@ def votes(*, each: int = 10) -> pd.DataFrame:
     """Four answers to one item, among others that nobody repeats."""
     rows = [("c", f"s{k}", text) for k, text in enumerate(SAID)]
     rows += [(f"i{k}", f"s{k % 4}", f"sentence number {k} speaks of thing {k * 7} and more") for k in range(each * 4)]
-    return pd.DataFrame(rows, columns=["item_id", "source_id", "answer"])
+    return pd.DataFrame(rows, columns=["item_id", "source_id", "vote"])
 
 
 def written(frame: pd.DataFrame, **how) -> list[str]:
     told = canonicalise(frame, cluster_answers(frame, **how))
-    return told.loc[told["item_id"] == "c", "answer"].tolist()
+    return told.loc[told["item_id"] == "c", "vote"].tolist()
 
 
 def test_an_answer_that_says_nearly_the_same_is_written_as_the_control_is():
     assert written(votes(), controls=CONTROLS) == [KNOWN, KNOWN, SAID[2], KNOWN]
     told = canonicalise(votes(), cluster_answers(votes(), controls=CONTROLS))
-    assert told.loc[told["item_id"] != "c", "answer"].tolist() == votes().loc[4:, "answer"].tolist()
+    assert told.loc[told["item_id"] != "c", "vote"].tolist() == votes().loc[4:, "vote"].tolist()
 
 
 def test_without_a_control_the_answer_nearest_to_the_others_is_the_wording():
@@ -78,7 +78,7 @@ def test_established_sources_choose_the_words_where_there_are_two():
     ],
 )
 def test_what_is_not_the_same_is_kept_apart(one, other):
-    frame = pd.concat([votes(), pd.DataFrame({"item_id": "d", "source_id": list("abc"), "answer": [one, other, one]})])
+    frame = pd.concat([votes(), pd.DataFrame({"item_id": "d", "source_id": list("abc"), "vote": [one, other, one]})])
     assert not {one, other} & set(cluster_answers(frame).values())
 
 
@@ -96,7 +96,7 @@ def test_classes_with_long_names_are_not_texts():
 
 
 def test_short_answers_and_empty_feeds_are_left_alone():
-    short = pd.DataFrame({"item_id": ["c", "c"], "source_id": ["a", "b"], "answer": ["Seven", "seven"]})
+    short = pd.DataFrame({"item_id": ["c", "c"], "source_id": ["a", "b"], "vote": ["Seven", "seven"]})
     assert cluster_answers(short, controls=pd.DataFrame({"item_id": ["c"], "answer": ["seven"]})) == {}
     assert canonicalise(short, {}) is short
     assert cluster_answers(short.head(0)) == {}
@@ -106,8 +106,8 @@ def test_ids_that_are_numbers_and_missing_answers_are_met():
     frame = votes().assign(item_id=lambda t: pd.factorize(t["item_id"])[0].astype(float))
     frame.loc[len(frame)] = [0.0, "z", None]
     told = canonicalise(frame, cluster_answers(frame))
-    assert told["answer"].isna().tolist() == frame["answer"].isna().tolist()
-    assert len(set(told.loc[[0, 1, 3], "answer"])) == 1
+    assert told["vote"].isna().tolist() == frame["vote"].isna().tolist()
+    assert len(set(told.loc[[0, 1, 3], "vote"])) == 1
 
 
 @settings(max_examples=25)
@@ -121,7 +121,7 @@ def test_row_order_is_without_effect_and_a_second_time_changes_nothing(seed):
         for name, text in truth.items()
         for k in range(6)
     ]
-    frame = pd.DataFrame(rows, columns=["item_id", "source_id", "answer"])
+    frame = pd.DataFrame(rows, columns=["item_id", "source_id", "vote"])
     table = cluster_answers(frame)
     assert cluster_answers(frame.sample(frac=1, random_state=seed % 1000)) == table
     assert not {(item, wording) for (item, _), wording in table.items()} & set(table)

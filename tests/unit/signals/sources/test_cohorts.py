@@ -64,7 +64,7 @@ def test_age_does_not_outweigh_a_bad_record():
 
 
 def vote_table(*rows):
-    return pd.DataFrame(rows, columns=["item_id", "source_id", "answer", "old"])
+    return pd.DataFrame(rows, columns=["item_id", "source_id", "vote", "old"])
 
 
 def conflicts(table):
@@ -107,7 +107,7 @@ def test_attacked_items_conflict_and_others_rarely_do(crowd):
 
 
 def test_no_votes_give_no_conflicts():
-    empty = pd.DataFrame({"item_id": [], "source_id": [], "answer": []}, dtype="str")
+    empty = pd.DataFrame({"item_id": [], "source_id": [], "vote": []}, dtype="str")
     found = cohort_conflict(empty, pd.Series([], dtype=bool))
     assert list(found.columns) == ["item_id", "established_answer", "new_answer"]
     assert found.empty

@@ -87,7 +87,7 @@ def controls(n):
 
 
 def test_controls_of_this_batch_follow_what_was_verified_before():
-    votes = pd.DataFrame({"item_id": [f"c{i}" for i in range(4)], "source_id": "a", "answer": "9"})
+    votes = pd.DataFrame({"item_id": [f"c{i}" for i in range(4)], "source_id": "a", "vote": "9"})
     ledger = pd.DataFrame([{"source_id": "a", **dict.fromkeys(COUNTS, 0), "controls_right": 300, "blocked": False}])
     told = score_sources(votes, ledger=ledger, controls=controls(4), alpha=ALPHA, verified=frame([True] * 300)).iloc[0]
     silent = score_sources(votes, ledger=ledger, controls=controls(4), alpha=ALPHA).iloc[0]
@@ -97,7 +97,7 @@ def test_controls_of_this_batch_follow_what_was_verified_before():
 
 
 def test_the_order_in_which_a_batch_was_answered_counts_where_it_is_known():
-    votes = pd.DataFrame({"item_id": [f"c{i}" for i in range(20)], "source_id": "a", "answer": ["9"] * 5 + ["1"] * 15})
+    votes = pd.DataFrame({"item_id": [f"c{i}" for i in range(20)], "source_id": "a", "vote": ["9"] * 5 + ["1"] * 15})
     at = pd.Series(pd.date_range("2026-01-01", periods=20, freq="h", tz="UTC"))
     past = frame([True] * 200)
     p = {}
@@ -110,7 +110,7 @@ def test_the_order_in_which_a_batch_was_answered_counts_where_it_is_known():
 
 
 def test_several_answers_to_one_control_are_one_wrong_answer():
-    votes = pd.DataFrame({"item_id": ["c0"] * 5, "source_id": "a", "answer": list("12345")})
+    votes = pd.DataFrame({"item_id": ["c0"] * 5, "source_id": "a", "vote": list("12345")})
     scored = score_sources(votes, ledger=EMPTY, controls=controls(1), alpha=ALPHA, verified=frame([True] * 200))
     assert scored["p"].iloc[0] > 0.01
 

@@ -72,7 +72,7 @@ def test_a_hostile_majority_does_not_condemn_the_honest(crowd, share, attackers,
 
 
 def test_the_deltas_are_this_batch_alone_and_the_posterior_has_the_ledger():
-    votes = pd.DataFrame({"item_id": ["c1", "c2", "w"], "source_id": "a", "answer": ["1", "9", "5"]})
+    votes = pd.DataFrame({"item_id": ["c1", "c2", "w"], "source_id": "a", "vote": ["1", "9", "5"]})
     controls = pd.DataFrame({"item_id": ["c1", "c2"], "answer": ["1", "2"]})
     fresh = score_sources(votes, ledger=EMPTY, controls=controls, alpha=ALPHA).iloc[0]
     ledger = pd.DataFrame([ledger_row("a", controls_right=90, controls_wrong=10), ledger_row("z", controls_right=5)])
@@ -87,7 +87,7 @@ def test_the_deltas_are_this_batch_alone_and_the_posterior_has_the_ledger():
 def test_unverified_agreement_earns_only_capped_trust():
     votes = pd.DataFrame(
         [(f"w{k}", source, "1") for k in range(400) for source in ("a", "b", "c")],
-        columns=["item_id", "source_id", "answer"],
+        columns=["item_id", "source_id", "vote"],
     )
     row = score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA).iloc[0]
     assert row["agreed"] == 400
@@ -96,7 +96,7 @@ def test_unverified_agreement_earns_only_capped_trust():
 
 def test_every_reason_names_what_was_seen():
     controls = pd.DataFrame({"item_id": [f"c{k}" for k in range(10)], "answer": "1"})
-    votes = pd.DataFrame({"item_id": controls["item_id"], "source_id": "a", "answer": ["1"] + ["2"] * 9})
+    votes = pd.DataFrame({"item_id": controls["item_id"], "source_id": "a", "vote": ["1"] + ["2"] * 9})
     row = score_sources(votes, ledger=EMPTY, controls=controls, alpha=ALPHA).iloc[0]
     assert row["p"] <= ALPHA
     assert (row["code"], row["args"]) == ("controls_wrong", {"wrong": 9, "answered": 10})
@@ -109,14 +109,14 @@ def test_every_reason_names_what_was_seen():
 
 def test_an_old_good_record_does_not_hide_a_batch_of_wrong_controls():
     controls = pd.DataFrame({"item_id": [f"c{k}" for k in range(20)], "answer": "1"})
-    votes = controls.assign(source_id="a", answer="2")
+    votes = controls.assign(source_id="a", vote="2")
     ledger = pd.DataFrame([ledger_row("a", controls_right=1000, controls_wrong=50)])
     assert score_sources(votes, ledger=ledger, controls=controls, alpha=ALPHA).loc[0, "p"] <= ALPHA
 
 
 def test_ticking_every_answer_of_a_control_is_a_wrong_answer():
     controls = pd.DataFrame({"item_id": ["c"], "answer": ["1"]})
-    votes = pd.DataFrame({"item_id": "c", "source_id": "a", "answer": ["1", "2", "3"]})
+    votes = pd.DataFrame({"item_id": "c", "source_id": "a", "vote": ["1", "2", "3"]})
     row = score_sources(votes, ledger=EMPTY, controls=controls, alpha=ALPHA).iloc[0]
     assert (row["n"], row["controls_right"], row["controls_wrong"]) == (1, 0, 1)
 
@@ -137,7 +137,7 @@ def test_row_order_changes_nothing(crowd):
 
 
 def test_no_votes_give_no_rows():
-    votes = pd.DataFrame({"item_id": [], "source_id": [], "answer": []}, dtype="str")
+    votes = pd.DataFrame({"item_id": [], "source_id": [], "vote": []}, dtype="str")
     assert score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA).empty
 
 
@@ -155,7 +155,7 @@ def test_agreement_that_no_established_source_backs_holds_nobody(honest, strange
         [(f"w{k}", source) for k in range(items) for source in sources], columns=["item_id", "source_id"]
     )
     own = "x" if alike else votes["source_id"]
-    votes["answer"] = np.where(votes["source_id"].str.startswith("s"), own, "1")
+    votes["vote"] = np.where(votes["source_id"].str.startswith("s"), own, "1")
     table = score_sources(votes, ledger=EMPTY, controls=None, alpha=alpha)
     assert (table["p"] >= min(1.0, 10 * alpha)).all()
     assert (risk_of_p(table["p"].to_numpy(), alpha) < HOLD).all()
@@ -164,7 +164,7 @@ def test_agreement_that_no_established_source_backs_holds_nobody(honest, strange
 def test_the_same_disagreement_holds_where_established_sources_back_it():
     sources = [f"h{i}" for i in range(20)] + ["s"]
     votes = pd.DataFrame([(f"w{k}", source) for k in range(60) for source in sources], columns=["item_id", "source_id"])
-    votes["answer"] = np.where(votes["source_id"] == "s", "x", "1")
+    votes["vote"] = np.where(votes["source_id"] == "s", "x", "1")
     backed = score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA, established=votes["source_id"] != "s")
     alone = score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA)
     assert backed.set_index("source_id").loc["s", "p"] <= ALPHA

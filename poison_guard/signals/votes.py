@@ -1,4 +1,4 @@
-"""Turn a frame of answers into integer arrays in one canonical order, so that row order can change nothing."""
+"""Votes as integer codes in one canonical order, so that row order can change nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "lookalikes",
 ]
 
-COLUMNS = ("item_id", "source_id", "answer")
+COLUMNS = ("item_id", "source_id", "vote")
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")  # Unicode categories of characters that show nothing
 _PACKED = 62  # bits of a sortable word
 
@@ -54,9 +54,20 @@ class Votes:
     contradictory: int
     """(item, source) pairs with more than one answer."""
 
+    @property
+    def pair(self) -> np.ndarray:
+        """``(n,)`` code of each vote's (item, answer) pair, in their order."""
+        return np.unique(self.item * max(len(self.answers), 1) + self.answer, return_inverse=True)[1]
+
+    def first_rows(self, order: np.ndarray | None = None) -> np.ndarray:
+        """Return ``(n,)`` the row of the frame that gave each vote first, in the frame's order or another one."""
+        order = np.arange(len(self.rows)) if order is None else order
+        votes, first = np.unique(self.rows[order], return_index=True)
+        return order[first[votes >= 0]]
+
 
 def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tuple[str, ...] = ()) -> Votes:
-    """Return the votes of `frame` (`COLUMNS`); `known` are answers that exist besides those given.
+    """Return the votes of `frame` (``item_id, source_id, vote``); `known` are answers that exist besides those given.
 
     Ids are compared by their text (`as_text`); those of a column of mixed types come back as text. `UsageError` when a
     column is missing or the weights do not fit the rows; `DataError` for text that is no Unicode.
@@ -67,7 +78,7 @@ def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tup
     used = frame if present.all() else frame[present]
     item, items = _codes(used["item_id"])
     source, sources = _codes(used["source_id"])
-    answer, answers = _codes(as_text(used["answer"]), known)
+    answer, answers = _codes(as_text(used["vote"]), known)
     order, first, (item, source, answer) = _triples(item, source, answer, (len(items), len(sources), len(answers)))
     rows = np.full(len(frame), -1, np.int64)
     rows[order if present.all() else np.flatnonzero(present)[order]] = np.cumsum(first) - 1
@@ -98,7 +109,7 @@ def known_answers(controls: pd.DataFrame | None) -> tuple[str, ...]:
     """Return the distinct answers of `controls` (``item_id, answer``) as text; `UsageError` for a missing column."""
     if controls is None or controls.empty:
         return ()
-    _need(controls, ("item_id", "answer"), "controls")
+    check_columns(controls, ("item_id", "answer"), "controls")
     return tuple(as_text(controls["answer"].dropna()).unique())
 
 
@@ -132,14 +143,14 @@ def as_text(values: pd.Series) -> pd.Series:
             text = values.astype("str")
             digits = pd.Series(np.where(whole, number, 0).astype(np.int64), index=values.index).astype("str")
             return text.mask(whole, digits)
-        return (values.map(_said) if values.dtype == object else values).astype("str")
+        return (values.map(_value_as_text) if values.dtype == object else values).astype("str")
     except UnicodeEncodeError as error:
         raise DataError(
             "an id or answer holds a lone surrogate (half a character); read the data as UTF-8, replace what is invalid"
         ) from error
 
 
-def _said(value: object) -> str | None:
+def _value_as_text(value: object) -> str | None:
     """Return one value of a column of mixed types as text, None for a missing one."""
     match value:
         case None:
@@ -176,12 +187,8 @@ def _read(name: str) -> str:
     return unicodedata.normalize("NFC", seen).casefold()
 
 
-def check_columns(frame: pd.DataFrame) -> None:
-    """Raise `UsageError` where one of `COLUMNS` is missing."""
-    _need(frame, COLUMNS, "answers")
-
-
-def _need(frame: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
+def check_columns(frame: pd.DataFrame, columns: tuple[str, ...] = COLUMNS, what: str = "votes") -> None:
+    """Raise `UsageError` where one of the `columns` is missing, or is there twice."""
     for column in columns:
         if list(frame.columns).count(column) != 1:
             has = ", ".join(map(str, frame.columns)) or "none"

@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.errors import DataError
-from poison_guard.signals.sources import votes as module
-from poison_guard.signals.sources.votes import encode, lookalikes
+from poison_guard.signals import votes as module
+from poison_guard.signals.votes import encode, lookalikes
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 3)), max_size=30)
 
 
 def frame(triples):
-    return pd.DataFrame(triples, columns=["item_id", "source_id", "answer"]).astype("str")
+    return pd.DataFrame(triples, columns=["item_id", "source_id", "vote"]).astype("str")
 
 
 @settings(max_examples=60, deadline=None)
@@ -45,7 +45,7 @@ def test_known_answers_get_codes_of_their_own_and_those_given_keep_theirs():
 
 
 def test_half_a_character_is_an_error_that_says_what_to_do():
-    for column in ("item_id", "source_id", "answer"):
+    for column in ("item_id", "source_id", "vote"):
         broken = frame([("w", "a", "1")]).astype(object)
         broken.loc[0, column] = "x\ud800"
         with pytest.raises(DataError, match="replace what is invalid"):
