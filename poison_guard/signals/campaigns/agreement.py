@@ -107,7 +107,7 @@ def _disputed(votes: Votes, newcomer: np.ndarray) -> _Votes:
     used = votes.rows >= 0
     new = np.bincount(votes.source[votes.rows[used]], newcomer[used], minlength=len(votes.sources)) > 0
     old = ~new[votes.source]
-    if not np.median(np.bincount(item, old) / np.bincount(item)) > _JUDGED:
+    if len(item) and np.median(np.bincount(item, old) / np.bincount(item)) <= _JUDGED:
         old[:] = False
     alike, voters = np.bincount(pair, old)[pair], np.bincount(item, old)[item]
     known = (alike >= 2) & (alike == voters)
