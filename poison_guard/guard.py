@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poison_guard.config import Contract, Settings, load_contract, open_settings
+from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +35,11 @@ class Guard:
 
     @classmethod
     def open(cls, feed: str | Path, home: str | Path = "guard-home") -> Guard:
-        """Read contract and settings; `ConfigError` names the file and the key. The store is opened when used."""
-        return cls(load_contract(feed), open_settings(home))
+        """Read contract and settings; `feed` is a contract file, or a name as `find_contract` looks it up.
+
+        `ConfigError` names the file and the key. The store is opened when used.
+        """
+        return cls(load_contract(find_contract(feed, home)), open_settings(home))
 
     @property
     def home(self) -> Path:

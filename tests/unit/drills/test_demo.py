@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
-from poison_guard.config import load_contract
+from poison_guard.config import find_contract, load_contract
 from poison_guard.config.settings import find_path
-from poison_guard.drills.demo import demo_world, shipped, trusted_path, write_demo
+from poison_guard.drills.demo import demo_contracts, demo_world, shipped, trusted_path, write_demo
 from poison_guard.drills.worlds import WORLDS
 from poison_guard.errors import NotFoundError, StoreError, UsageError
 
@@ -99,3 +100,24 @@ def test_every_shipped_suite_is_plain_json_about_columns_of_its_world(home, name
     columns = set(demo_world(home, name).records.columns)
     assert suite["name"] == name
     assert {e["kwargs"]["column"] for e in suite["expectations"] if "column" in e["kwargs"]} <= columns
+
+
+def test_the_contracts_of_an_installed_package_are_copied_to_the_home(tmp_path, monkeypatch):
+    source = shipped("feeds")
+    assert demo_contracts(tmp_path)["chat"] == source / "chat.toml", "a checkout's stay where they are"
+    package = tmp_path / "package"
+    shutil.copytree(source, package / "shipped" / "feeds")
+    shutil.copytree(shipped("expectations"), package / "shipped" / "expectations")
+    monkeypatch.setattr("poison_guard.drills.demo.poison_guard.__file__", str(package / "__init__.py"))
+    home = tmp_path / "home"
+    (home / "feeds").mkdir(parents=True)
+    (home / "feeds" / "captcha.toml").write_text("mine")
+    assert demo_contracts(home)["chat"] == find_contract("chat", home) == home / "feeds" / "chat.toml"
+    assert (home / "feeds" / "captcha.toml").read_text() == "mine"
+    assert (home / "expectations" / "chat.json").is_file()
+
+
+def test_without_great_expectations_the_demo_comes_without_suites(tmp_path, monkeypatch):
+    monkeypatch.setattr("poison_guard.drills.demo.is_installed", lambda: False)
+    assert demo_contracts(tmp_path)["chat"] == tmp_path / "feeds" / "chat.toml"
+    assert not (tmp_path / "expectations").exists()
