@@ -268,7 +268,7 @@ def test_the_verifier_alone_ends_with_0_1_or_2(home, capsys, monkeypatch):
     fresh = make_home(home.path / "inner")
     arguments = [str(fresh.manifest), "--key", str(fresh.public), "--revocations", str(fresh.revocations)]
     whole = [*arguments, "--data", str(fresh.data)]
-    monkeypatch.setattr("poison_guard.gate.canonical_json.utc", lambda _: NOW)
+    monkeypatch.setattr("poison_guard.gate.verify.utc", lambda _: NOW)
     assert main(whole) == 0
     assert json.loads(capsys.readouterr().out)["snapshot_id"] == SNAPSHOT
     (fresh.data / "more").write_bytes(b"")
@@ -285,7 +285,7 @@ class Block:
         if name.partition(".")[0] not in {*sys.stdlib_module_names, "poison_guard", "cryptography", "_cffi_backend"}:
             raise ModuleNotFoundError(f"{name} is blocked", name=name)
 sys.meta_path.insert(0, Block())
-import poison_guard.gate.canonical_json as clock
+import poison_guard.gate.verify as clock
 from poison_guard.gate.verify import main
 """
 
