@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = ["character_name", "number_text", "p_value_text", "to_jsonable", "visible", "visible_pieces"]
 
-EXACT = 2**53
-"""The largest whole number up to which every whole number is a float."""
+_MAX_EXACT_INT = 2**53 - 1
+"""Largest whole number to which no other rounds in float64."""
 
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -82,7 +82,7 @@ def number_text(value: float) -> str:
     """
     if isinstance(value, int):
         return str(value)
-    return str(int(value)) if value.is_integer() and abs(value) <= EXACT else repr(float(value))
+    return str(int(value)) if value.is_integer() and abs(value) <= _MAX_EXACT_INT else repr(float(value))
 
 
 def to_jsonable(value: Any, *, max_text: int | None = None, max_items: int | None = None, max_depth: int = 32) -> Any:

@@ -1,4 +1,4 @@
-"""Read batches safely: find objects, read them within bounds, map columns to roles, give identities."""
+"""Read batches safely: find objects, read them within bounds, map columns to roles, give ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ _WHERE = {
     "collect_frames": "collect",
     "empty_batch": "collect",
     "frame_columns": "assemble",
-    "list_objects": "objects",
     "payload_schema": "parsing",
     "read_raw": "read",
     "read_table": "read",
@@ -23,7 +22,6 @@ __all__ = [
     "collect_frames",
     "empty_batch",
     "frame_columns",
-    "list_objects",
     "payload_schema",
     "read_raw",
     "read_table",

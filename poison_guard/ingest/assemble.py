@@ -1,11 +1,11 @@
-"""Map the columns of all objects to roles and make one batch: records, issues, and the rows that are no record."""
+"""Map the columns of all objects to roles and make one batch: records, issues, and the rows that are not records."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,31 +22,33 @@ from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
 from poison_guard.records import Batch, ObjectRef
 
-__all__ = [
-    "MappedBatch",
-    "MappedColumns",
-    "ObjectRows",
-    "assemble_batch",
-    "frame_columns",
-    "map_columns",
-    "map_objects",
-]
+__all__ = ["MappedRows", "Objects", "assemble_batch", "frame_columns", "map_rows"]
 
 
 _BOOKKEEPING = ("record_id", "content_hash", "object", "row", "received_at")
+_UNREADABLE_COLUMNS = ("record_id", "object", "row", "code", "args", "raw")
+_TIME_DTYPE = "datetime64[us, UTC]"
+_TYPED_ROLES = ("rating", "observed_at", "source_since", "image")
+_INFERRED_KINDS = ("number", "bool", "time", "empty")
+"""Kinds that the text of a small batch may have by chance."""
+_CLOCK_AHEAD = pd.Timedelta(hours=1)
+"""How far a sender's clock may be ahead of the time at which a record was received."""
+
+Objects = Sequence[tuple[ObjectRef, RawTable]]
+"""The objects of a batch with their rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class MappedColumns:
-    """Columns of the records frame, before identities are given.
-
-    `columns` maps frame column to its values. `canonical` holds, for the same columns, each cell's canonical bytes
-    (empty where missing): what identity is made of. `issues` are ``(position, code, args)``.
-    """
+class MappedRows:
+    """The readable rows of all objects under the columns of the records frame, before they have ids."""
 
     columns: Mapping[str, pd.Series]
-    canonical: Mapping[str, pa.Array]
-    issues: tuple[tuple[int, str, Mapping[str, Any]], ...]
+    hashes: np.ndarray
+    """``(n,)`` content hashes."""
+    issues: Sequence[tuple[int, str, Mapping[str, Any]]]
+    """``(position, code, args)``."""
+    schema: Mapping[str, str]
+    """Payload schema, as a batch stores it."""
 
 
 def frame_columns(contract: Contract) -> tuple[str, ...]:
@@ -55,204 +57,127 @@ def frame_columns(contract: Contract) -> tuple[str, ...]:
     return (*_BOOKKEEPING, *roles, *(f"feature.{name}" for name in contract.features))
 
 
-def map_columns(table: pa.Table, contract: Contract, limits: Limits, schema: Mapping[str, str]) -> MappedColumns:
-    """Bring a raw table (types of `cells.simple_type`, kinds of `payload_schema`) to the roles of `contract`.
+def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> MappedRows:
+    """Join the rows of `raws` and bring them to the roles of `contract`; a column has one kind in the whole batch.
 
-    Columns of the contract that the table lacks are all missing.
+    Columns of the contract that no object has are missing in every row.
     """
-    log = IssueLog(table.num_rows)
+    table = join_tables([raw.table for raw in raws if raw.table.num_columns] or [pa.table({})])
+    schema = payload_schema(table)
+    roles = [(role, contract.columns[role], role) for role in ROLES if role in contract.columns]
+    features = [(f"feature.{name}", name, "feature") for name in contract.features]
+    others = sorted(set(table.column_names) - {*contract.columns.values(), *contract.features})
+    extras = [(f"extra.{name}", name, "extra") for name in others]
+    log = IssueLog(np.zeros(table.num_rows, np.int8))
     columns: dict[str, pd.Series] = {}
     canonical: dict[str, pa.Array] = {}
-    for name, given, role in _column_plan(table, contract):
-        cells = table[given].combine_chunks() if given in schema else pa.nulls(table.num_rows)
-        column = RoleColumn(name, given, role, cells, schema.get(given, "empty"), limits.max_cell_chars)
+    for name, data_name, role in (*roles, *features, *extras):
+        cells = table[data_name].combine_chunks() if data_name in schema else pa.nulls(table.num_rows)
+        column = RoleColumn(name, data_name, role, cells, schema.get(data_name, "empty"), limits.max_cell_chars)
         columns[name], canonical[name] = coerce_column(column, log)
-    return MappedColumns(columns, canonical, tuple(log.listed))
+    issues = list(log.issues)
+    first = 0
+    for raw in raws:
+        issues += [(first + flag.position, flag.code, flag.args) for flag in raw.flags]
+        first += len(raw.row_numbers)
+    sparse = any(raw.sparse for raw in raws)
+    hashes = content_hashes(canonical, table.num_rows)
+    return MappedRows(columns, hashes, issues, _stored_schema(schema, contract, sparse=sparse))
 
 
-def _column_plan(table: pa.Table, contract: Contract) -> Iterator[tuple[str, str, str]]:
-    """Yield frame column, user's column and role of all columns, in the order of the records frame."""
-    for role in ROLES:
-        if role in contract.columns:
-            yield role, contract.columns[role], role
-    for column in contract.features:
-        yield f"feature.{column}", column, "feature"
-    mapped = {*contract.columns.values(), *contract.features}
-    for column in sorted(set(table.column_names) - mapped):
-        yield f"extra.{column}", column, "extra"
+def _stored_schema(schema: Mapping[str, str], contract: Contract, *, sparse: bool) -> dict[str, str]:
+    """Return the payload schema; if rows may lack columns (JSON), each kind ends in ``?``: it may be absent.
+
+    Columns of roles that hold text are text whatever they look like: a day whose answers are all digits is no drift.
+    """
+    texts = {column for role, column in contract.columns.items() if role not in _TYPED_ROLES}
+    kinds = {name: "text" if name in texts and kind in _INFERRED_KINDS else kind for name, kind in schema.items()}
+    return {name: f"{kind}?" if sparse else kind for name, kind in kinds.items()}
 
 
-_UNREADABLE_COLUMNS = ("record_id", "object", "row", "code", "args", "raw")
-_TIME_DTYPE = "datetime64[us, UTC]"
-_TYPED_ROLES = ("rating", "observed_at", "source_since", "image")
-_INFERRED_KINDS = ("number", "bool", "time", "empty")  # what text can look like in a small batch
-_CLOCK_AHEAD = pd.Timedelta(hours=1)
-"""How far a sender's clock may run ahead of the time a record was received."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectRows:
-    """One object of a batch: its rows, or why it has none."""
-
-    ref: ObjectRef
-    raw: RawTable | None
-    why: str = ""
-
-    @property
-    def rows(self) -> int:
-        """Rows of the object, unreadable ones included."""
-        return self.ref.rows
-
-
-@dataclass(frozen=True, slots=True)
-class MappedBatch:
-    """The readable rows of all objects, mapped to roles, with their content hashes."""
-
-    pieces: tuple[ObjectRows, ...]
-    mapped: MappedColumns
-    hashes: np.ndarray
-    schema: Mapping[str, str]
-
-
-def map_objects(pieces: Sequence[ObjectRows], contract: Contract, limits: Limits) -> MappedBatch:
-    """Join the rows of `pieces` and map them; a column's kind is judged over the whole batch."""
-    raws = [p.raw for p in pieces if p.raw is not None]
-    table = join_tables([raw.table for raw in raws]) if raws else pa.table({})
-    schema = payload_schema(table)
-    mapped = map_columns(table, contract, limits, schema)
-    return MappedBatch(tuple(pieces), mapped, content_hashes(mapped.canonical, table.num_rows), schema)
-
-
-def assemble_batch(gathered: MappedBatch, contract: Contract, received_at: dt.datetime) -> Batch:
-    """Return the batch: ids given or derived, repeats settled, times clamped, every row accounted for."""
-    received = _utc_timestamp(received_at)
-    pieces = [p for p in gathered.pieces if p.raw is not None]
-    places = _places(pieces)
-    ids = _ids(gathered, contract, pieces)
-    settled = _resolve(ids, gathered, places, contract)
-    columns = {
-        "record_id": settled.ids,
-        "content_hash": pd.Series(gathered.hashes, dtype="str"),
-        "object": places["object"],
-        "row": places["row"],
-        "received_at": pd.Series(
-            np.full(len(places), received.tz_localize(None).to_datetime64()), dtype="datetime64[us]"
-        ).dt.tz_localize("UTC"),
-        **{name: series for name, series in gathered.mapped.columns.items() if name != "record_id"},
-    }
-    records = pd.DataFrame(columns)
-    if "observed_at" in records:
-        records["observed_at"] = _clamp_times(records["observed_at"], received, contract.policy.lateness_days)
+def assemble_batch(objects: Objects, mapped: MappedRows, contract: Contract, received_at: dt.datetime) -> Batch:
+    """Return the batch: ids given or derived, repeats resolved, times clamped, every row of every object counted."""
+    received = pd.Timestamp(received_at).as_unit("us")
+    received = received.tz_localize("UTC") if received.tzinfo is None else received.tz_convert("UTC")
+    records = _identified_rows(objects, mapped, contract.name)
+    given_ids, places = records["record_id"], records[["object", "row"]]
+    if contract.data.revisions and "observed_at" in mapped.columns:
+        places = pd.concat([mapped.columns["observed_at"].rename("at"), places], axis=1)
+    resolved = resolve_repeats(given_ids, mapped.hashes, places, revisions=contract.data.revisions)
+    records["record_id"] = resolved.ids
+    now = np.full(len(records), received.tz_localize(None).to_datetime64())
+    records["received_at"] = pd.Series(now, dtype="datetime64[us]").dt.tz_localize("UTC")
+    roles = {name: column for name, column in mapped.columns.items() if name != "record_id"}
+    if "observed_at" in roles:
+        roles["observed_at"] = _clamp_times(roles["observed_at"], received, contract.policy.lateness_days)
+    records = pd.concat([records, pd.DataFrame(roles)], axis=1)
+    batch_id = hashlib.sha256("\n".join([contract.name, *sorted(ref.digest for ref, _ in objects)]).encode())
     return Batch(
         feed=contract.name,
-        batch_id=_batch_id(contract.name, gathered.pieces),
+        batch_id=batch_id.hexdigest(),
         received_at=received.to_pydatetime(),
-        objects=tuple(p.ref for p in gathered.pieces),
-        records=records[settled.keep].reset_index(drop=True),
-        issues=_issues(gathered.mapped, pieces, settled, ids),
-        unreadable=_unreadable(gathered.pieces, contract.name),
-        schema=_stored_schema(gathered.schema, pieces, contract),
-        duplicates=int((~settled.keep).sum()),
+        objects=tuple(ref for ref, _ in objects),
+        records=records[resolved.keep].reset_index(drop=True),
+        issues=_issues(mapped, resolved, given_ids),
+        unreadable=_unreadable(objects, contract.name),
+        schema=mapped.schema,
+        duplicates=int((~resolved.keep).sum()),
     )
 
 
-def _stored_schema(schema: Mapping[str, str], pieces: Sequence[ObjectRows], contract: Contract) -> dict[str, str]:
-    """Return the payload schema; where rows may lack columns (JSON), each kind ends in ``?``: it may be absent.
-
-    Columns that are read as text whatever they look like are text: a day whose answers are digits alone is no drift.
-    """
-    sparse = any(p.raw is not None and p.raw.sparse for p in pieces)
-    texts = {column for role, column in contract.columns.items() if role not in _TYPED_ROLES}
-    plain = {name: "text" if name in texts and kind in _INFERRED_KINDS else kind for name, kind in schema.items()}
-    return {name: f"{kind}?" if sparse else kind for name, kind in plain.items()}
-
-
-def _clamp_times(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Series:
-    """Return times held within the window before `received`; where most are older, the batch is history, not late.
-
-    A wrong clock is the exception. A file of last year's records would lose all its times, every account of it would
-    look old and no two records would act together.
-    """
-    earliest = received - pd.Timedelta(days=days)
-    given = observed.dropna()
-    history = len(given) > 0 and bool((given < earliest).mean() > 0.5)
-    return observed.clip(None if history else earliest, received + _CLOCK_AHEAD).astype(_TIME_DTYPE)
-
-
-def _utc_timestamp(value: dt.datetime) -> pd.Timestamp:
-    stamp = pd.Timestamp(value).as_unit("us")
-    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
-
-
-def _places(pieces: Sequence[ObjectRows]) -> pd.DataFrame:
-    """Object and row of every readable row, in the order the pieces were joined."""
-    counts = [len(p.raw.rows) for p in pieces if p.raw is not None]
-    uris = pa.array([p.ref.uri for p in pieces], pa.large_string())
-    index = np.repeat(np.arange(len(pieces)), counts)
-    rows = [p.raw.rows for p in pieces if p.raw is not None]
+def _identified_rows(objects: Objects, mapped: MappedRows, feed: str) -> pd.DataFrame:
+    """Return ``record_id, content_hash, object, row`` of all readable rows; an id is the given one, else derived."""
+    counts = [len(raw.row_numbers) for _, raw in objects]
+    index = np.repeat(np.arange(len(objects)), counts)
+    uris = pa.array([ref.uri for ref, _ in objects], pa.large_string()).take(pa.array(index, pa.int64()))
+    given = mapped.columns.get("record_id")
+    missing = np.ones(len(index), bool) if given is None else given.isna().to_numpy()
+    ids = np.empty(len(index), dtype=object) if given is None else given.to_numpy(dtype=object).copy()
+    if missing.any():
+        names = np.array([ref.uri + (f"@{ref.watermark}" if ref.watermark else "") for ref, _ in objects], dtype=object)
+        ids[missing] = derived_ids(feed, names[index[missing]].tolist(), mapped.hashes[missing].tolist())
     return pd.DataFrame(
         {
-            "object": pd.Series(uris.take(pa.array(index, pa.int64())).to_pandas(), dtype="str"),
-            "row": np.concatenate(rows) if rows else np.empty(0, np.int64),
+            "record_id": pd.Series(ids, dtype="str"),
+            "content_hash": pd.Series(mapped.hashes, dtype="str"),
+            "object": pd.Series(uris.to_pandas(), dtype="str"),
+            "row": np.concatenate([np.empty(0, np.int64), *(raw.row_numbers for _, raw in objects)]),
         }
     )
 
 
-def _ids(gathered: MappedBatch, contract: Contract, pieces: Sequence[ObjectRows]) -> pd.Series:
-    """Ids given where there are some, else derived."""
-    given = gathered.mapped.columns.get("record_id")
-    n = len(gathered.hashes)
-    missing = np.ones(n, bool) if given is None else given.isna().to_numpy()
-    ids = np.empty(n, dtype=object) if given is None else given.to_numpy(dtype=object).copy()
-    if missing.any():
-        names = [p.ref.uri + (f"@{p.ref.watermark}" if p.ref.watermark else "") for p in pieces]
-        counts = [len(p.raw.rows) for p in pieces if p.raw is not None]
-        objects = np.repeat(np.array(names, dtype=object), counts)[missing]
-        ids[missing] = derived_ids(contract.name, objects.tolist(), gathered.hashes[missing].tolist())
-    return pd.Series(ids, dtype="str")
+def _clamp_times(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Series:
+    """Return times held within the window before `received`; if most are older, the batch is history, not late.
+
+    A wrong clock is the exception. A file of last year's records would lose all its times: every account of it would
+    look old, and no two records would act together.
+    """
+    earliest = received - pd.Timedelta(days=days)
+    present = observed.dropna()
+    history = len(present) > 0 and bool((present < earliest).mean() > 0.5)
+    return observed.clip(None if history else earliest, received + _CLOCK_AHEAD).astype(_TIME_DTYPE)
 
 
-def _resolve(ids: pd.Series, gathered: MappedBatch, places: pd.DataFrame, contract: Contract) -> ResolvedIds:
-    revisions = contract.data.revisions
-    if revisions and "observed_at" in gathered.mapped.columns:
-        places = pd.concat([gathered.mapped.columns["observed_at"].rename("at"), places], axis=1)
-    return resolve_repeats(ids, gathered.hashes, places, revisions=revisions)
+def _issues(mapped: MappedRows, resolved: ResolvedIds, given_ids: pd.Series) -> pd.DataFrame:
+    """Return the issues of the records that are kept, under their final ids."""
+    conflicts = np.flatnonzero(resolved.conflict).tolist()
+    issues = [*mapped.issues, *((i, "id_conflict", {"record_id": given_ids.iloc[i]}) for i in conflicts)]
+    issues = [issue for issue in issues if resolved.keep[issue[0]]]
+    ids = resolved.ids.take([i for i, _, _ in issues]).reset_index(drop=True)
+    codes = pd.Series([code for _, code, _ in issues], dtype="str")
+    args = pd.Series([args for _, _, args in issues], dtype=object)
+    return pd.DataFrame({"record_id": ids, "code": codes, "args": args})
 
 
-def _issues(
-    mapped: MappedColumns, pieces: Sequence[ObjectRows], settled: ResolvedIds, given: pd.Series
-) -> pd.DataFrame:
-    """Issues of the records that are kept, under the ids they ended with."""
-    found: list[tuple[int, str, Mapping[str, Any]]] = list(mapped.issues)
-    first = 0
-    for piece in pieces:
-        if piece.raw is not None:
-            found += [(first + f.position, f.code, f.args) for f in piece.raw.flags]
-            first += len(piece.raw.rows)
-    found += [(int(i), "id_conflict", {"record_id": given.iloc[i]}) for i in np.flatnonzero(settled.conflict)]
-    kept = [(i, code, args) for i, code, args in found if settled.keep[i]]
-    ids = settled.ids.take([i for i, _, _ in kept]).reset_index(drop=True)
-    codes = pd.Series([code for _, code, _ in kept], dtype="str")
-    return pd.DataFrame({"record_id": ids, "code": codes, "args": pd.Series([a for _, _, a in kept], dtype=object)})
-
-
-def _unreadable(pieces: Sequence[ObjectRows], feed: str) -> pd.DataFrame:
+def _unreadable(objects: Objects, feed: str) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
-    for piece in pieces:
-        uri = piece.ref.uri
-        if piece.raw is None:
-            key = unreadable_id(feed, uri, piece.ref.digest, 0)
-            rows.append((key, uri, 0, "unreadable_object", {"why": piece.why}, ""))
-            continue
-        times: Counter[str] = Counter()
-        for bad in piece.raw.bad:
-            key = unreadable_id(feed, uri, bad.digest, times[bad.digest])
-            times[bad.digest] += 1
-            rows.append((key, uri, bad.row, "unreadable_row", {"line": bad.row, "why": bad.why}, bad.raw))
+    for ref, raw in objects:
+        occurrences: Counter[str] = Counter()
+        for bad in raw.bad:
+            key = unreadable_id(feed, ref.uri, bad.digest, occurrences[bad.digest])
+            occurrences[bad.digest] += 1
+            code = "unreadable_row" if bad.row else "unreadable_object"
+            args = {"line": bad.row, "why": bad.reason} if bad.row else {"why": bad.reason}
+            rows.append((key, ref.uri, bad.row, code, args, bad.text))
     frame = pd.DataFrame(rows, columns=list(_UNREADABLE_COLUMNS), dtype=object)
     return frame.astype({"record_id": "str", "object": "str", "row": "int64", "code": "str", "raw": "str"})
-
-
-def _batch_id(feed: str, pieces: Sequence[ObjectRows]) -> str:
-    """SHA-256 over the feed and the digests of all objects, in whatever order they came."""
-    return hashlib.sha256("\n".join([feed, *sorted(p.ref.digest for p in pieces)]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Turn whatever a cell may hold into one of few Arrow types, so that later rooms meet no other."""
+"""Convert whatever a cell may hold to one of few Arrow types; the rest of the package handles only these."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from poison_guard.text import number_text
+
 __all__ = [
     "BLOCK_CHARS",
     "BLOCK_ROWS",
@@ -22,8 +24,6 @@ __all__ = [
     "as_text",
     "join_columns",
     "join_tables",
-    "nesting_depth",
-    "number_text",
     "simple_type",
     "simplify",
 ]
@@ -33,7 +33,7 @@ TIME_TYPE = pa.timestamp("us", tz="UTC")
 LIST_METADATA = {b"kind": b"list"}
 """Field metadata of a column whose cells are JSON text of nested values."""
 MAX_EXACT_INT = 2**53 - 1
-"""Largest whole number that no other rounds to in float64."""
+"""Largest whole number to which no other rounds in float64."""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
 
@@ -76,7 +76,7 @@ def simplify(array: pa.Array) -> pa.Array:
 def array_from_values(values: Sequence[Any]) -> tuple[pa.Array, bool]:
     """Return Python `values` as one array of a simple type, and whether any was nested (then all are text).
 
-    Values of one kind keep it; values of several become text, numbers in their canonical form. Raises
+    Values of one kind keep it; values of several become text. Raises
     `UnicodeEncodeError` when a string holds half a surrogate pair.
     """
     kinds = set(map(type, values))
@@ -110,29 +110,12 @@ def as_text(array: pa.Array) -> pa.Array:
     if pa.types.is_large_string(kind):
         return array
     if pa.types.is_floating(kind):
-        return _floats_as_text(array)
+        unique, inverse = np.unique(array.to_numpy(zero_copy_only=False), return_inverse=True)
+        texts = pa.array([None if math.isnan(v) else number_text(float(v)) for v in unique], pa.large_string())
+        return texts.take(pa.array(inverse.astype(np.int64)))
     if pa.types.is_large_binary(kind):
         return pa.array([_utf8(v) for v in array.to_pylist()], pa.large_string())
     return array.cast(pa.string()).cast(pa.large_string())
-
-
-def number_text(value: float) -> str:
-    """Return the shortest text of a number; whole numbers carry no fraction (``4.0`` is ``4``)."""
-    if isinstance(value, int):
-        return str(value)
-    return str(int(value)) if value.is_integer() and abs(value) <= MAX_EXACT_INT else repr(value)
-
-
-def nesting_depth(value: Any, limit: int) -> int:
-    """Return how many containers of `value` lie inside one another, at most ``limit + 1``; never recursive."""
-    depth, layer = 0, [value]
-    while depth <= limit:
-        layer = [v for v in layer if isinstance(v, (dict, list))]
-        if not layer:
-            return depth
-        depth += 1
-        layer = [v for outer in layer for v in (outer.values() if isinstance(outer, dict) else outer)]
-    return depth
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -166,13 +149,6 @@ def _as_time(array: pa.Array) -> pa.Array:
         factor = 1_000_000 // _PER_SECOND[array.type.unit]
         values = np.clip(values, -(2**62) // factor, 2**62 // factor) * factor
     return pa.array(values, mask=np.asarray(array.is_null())).cast(pa.timestamp("us")).cast(TIME_TYPE)
-
-
-def _floats_as_text(array: pa.Array) -> pa.Array:
-    values = array.to_numpy(zero_copy_only=False)
-    unique, inverse = np.unique(values, return_inverse=True)
-    texts = pa.array([None if math.isnan(v) else number_text(float(v)) for v in unique], pa.large_string())
-    return texts.take(pa.array(inverse.astype(np.int64)))
 
 
 def _utf8(value: bytes | None) -> str | None:
@@ -229,12 +205,14 @@ BLOCK_CHARS = 32_000_000
 def join_columns(blocks: Mapping[str, Sequence[pa.Array]], lists: Collection[str] = ()) -> pa.Table:
     """Return one table from the blocks of each column; a column of several types becomes number or text."""
     fields: list[pa.Field] = []
-    arrays: list[pa.ChunkedArray] = []
+    columns: list[pa.ChunkedArray] = []
     for name, parts in blocks.items():
-        array = _join_blocks([p for p in parts if len(p)])
-        fields.append(pa.field(name, array.type, metadata=LIST_METADATA if name in lists else None))
-        arrays.append(array)
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+        filled = [p for p in parts if len(p)]
+        types = {p.type for p in filled} - {pa.null()}
+        goal = types.pop() if len(types) == 1 else _common_type(types, filled) if types else pa.null()
+        columns.append(pa.chunked_array([p if p.type == goal else _convert_block(p, goal) for p in filled], goal))
+        fields.append(pa.field(name, goal, metadata=LIST_METADATA if name in lists else None))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
@@ -248,15 +226,6 @@ def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
         for name in names
     }
     return join_columns(blocks, lists)
-
-
-def _join_blocks(parts: Sequence[pa.Array]) -> pa.ChunkedArray:
-    kinds = {p.type for p in parts if not pa.types.is_null(p.type)}
-    if not kinds:
-        return pa.chunked_array([pa.nulls(sum(map(len, parts)))], pa.null())
-    goal = kinds.pop() if len(kinds) == 1 else _common_type(kinds, parts)
-    same = [p if p.type == goal else _convert_block(p, goal) for p in parts]
-    return pa.chunked_array(same, goal)
 
 
 def _common_type(kinds: set[pa.DataType], parts: Sequence[pa.Array]) -> pa.DataType:

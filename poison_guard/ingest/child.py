@@ -1,7 +1,7 @@
 """The process that reads untrusted Parquet: bounded memory, no environment, one file a request, an Arrow file back.
 
 It is started by `poison_guard.ingest.parquet` as ``python -P -m poison_guard.ingest.child BYTES`` and answers each line
-of JSON on stdin by one on stdout: ``{"rows": n, "bad": [[row, why, raw], …]}`` or ``{"why": …}``.
+of JSON on stdin by one on stdout: ``{"rows": n, "bad": [[row, reason, text], …]}`` or ``{"refusal": …}``.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def _answer(request: dict[str, Any], memory: int) -> dict[str, Any]:
     try:
         return _convert(request)
     except Unreadable as refusal:
-        return {"why": str(refusal)}
+        return {"refusal": str(refusal)}
     except MemoryError:
-        return {"why": f"reading it takes more than {memory >> 20:,} MiB of memory"}
+        return {"refusal": f"reading it takes more than {memory >> 20:,} MiB of memory"}
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        return {"why": f"it is no readable Parquet file: {first[:300].rstrip('. ')}"}
+        return {"refusal": f"it is not a readable Parquet file: {first[:300].rstrip('. ')}"}
 
 
 def _convert(request: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,15 @@
-"""Bring the cells of one column to its role's type and to the canonical bytes that identity is made of.
+"""Convert the cells of one column to its role's type, and to the canonical bytes that a record's identity is made of.
 
-What does not fit is noted and left missing. A canonical cell is its column's name, a tag and its value, each with its
-length, so that no two rows share their bytes, whether they came from CSV, JSON or Parquet. A missing cell is no bytes
-at all, so that a new column without values changes no identity.
+A cell that does not fit becomes an issue and is missing. A canonical cell is its column's name, a tag and its value,
+each with its length: no two different rows share their bytes, and equal rows do, from CSV, JSON and Parquet alike. A
+missing cell has no bytes, so that a new column without values changes no identity.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,80 +24,67 @@ from poison_guard.ingest.raw_table import ID_CHARS, SHOWN_CHARS
 __all__ = [
     "IssueLog",
     "RoleColumn",
-    "canonical_numbers",
+    "canonical_cells",
     "canonical_text",
-    "canonical_times",
     "coerce_column",
     "plain_numbers",
 ]
 
 
 _MAX_PER_ROW = 5
-"""Issues kept of one row: one is enough to quarantine it, and a hostile row may have hundreds."""
+"""Issues listed per row: one is enough to quarantine it, and a hostile row may have hundreds."""
 
 
+@dataclass(frozen=True, slots=True)
 class IssueLog:
-    """Issues of the rows of one table, as ``(position, code, args)`` in `listed`."""
+    """Issues of the rows of one table."""
 
-    def __init__(self, rows: int) -> None:
-        self._counts = np.zeros(rows, np.int8)
-        self.listed: list[tuple[int, str, Mapping[str, Any]]] = []
+    counts: np.ndarray
+    """``(n,)`` int8, issues per row."""
+    issues: list[tuple[int, str, Mapping[str, Any]]] = field(default_factory=list)
+    """``(position, code, args)``."""
 
-    def add(self, code: str, where: np.ndarray, column: str, **args: Any) -> None:
-        """Note `code` for the rows where the mask `where`, ``(n,)``, is set.
+    def add(self, code: str, mask: np.ndarray, column: str, **args: Any) -> None:
+        """Add `code` for the rows where `mask`, ``(n,)``, is set.
 
         An argument that is an Arrow array gives each row its cell's text, cut; a NumPy array its number; others are the
-        same for all.
+        same for all rows.
         """
-        positions = np.flatnonzero(where & (self._counts < _MAX_PER_ROW))
-        self._counts[positions] += 1
-        each = {key: _value_each(value, positions) for key, value in args.items()}
+        positions = np.flatnonzero(mask & (self.counts < _MAX_PER_ROW))
+        self.counts[positions] += 1
+        by_row: dict[str, list[Any]] = {}
+        for key, value in args.items():
+            if isinstance(value, pa.Array):
+                shown = as_text(value.take(pa.array(positions))).fill_null("bytes that are not text")
+                by_row[key] = pc.utf8_slice_codeunits(shown, 0, SHOWN_CHARS).to_pylist()
+            else:
+                by_row[key] = value[positions].tolist() if isinstance(value, np.ndarray) else [value] * len(positions)
         for k, position in enumerate(positions.tolist()):
-            own = {key: values[k] for key, values in each.items()}
-            self.listed.append((position, code, {"column": column, **own}))
+            self.issues.append((position, code, {"column": column, **{key: by_row[key][k] for key in by_row}}))
 
 
-def _value_each(value: Any, positions: np.ndarray) -> list[Any]:
-    if isinstance(value, pa.Array):
-        shown = as_text(value.take(pa.array(positions))).fill_null("bytes that are not text")
-        return pc.utf8_slice_codeunits(shown, 0, SHOWN_CHARS).to_pylist()
-    return value[positions].tolist() if isinstance(value, np.ndarray) else [value] * len(positions)
+def canonical_cells(name: str, tag: bytes, values: np.ndarray, present: np.ndarray) -> pa.Array:
+    """Return ``(n,)`` large_binary of eight-byte values: name, tag and value; empty where not `present`.
 
-
-def canonical_numbers(name: str, values: np.ndarray, there: np.ndarray) -> pa.Array:
-    """Return ``(n,)`` large_binary: tag ``n`` and the float64, big-endian; minus zero is zero."""
-    plain = np.where(there, values + 0.0, 0.0)
-    return _fixed_width_cells(_cell_head(name, b"n"), plain.astype(">f8"), there)
-
-
-def canonical_times(name: str, micros: np.ndarray, there: np.ndarray) -> pa.Array:
-    """Return ``(n,)`` large_binary: tag ``d`` and the microseconds since 1970 as a big-endian int64."""
-    return _fixed_width_cells(_cell_head(name, b"d"), micros.astype(">i8"), there)
+    Tag ``n`` goes with float64 (minus zero is zero), ``d`` with microseconds since 1970 as int64; all big-endian.
+    """
+    text = name.encode("utf-8", "surrogatepass")
+    head = len(text).to_bytes(4, "big") + text + tag
+    eights = np.ascontiguousarray((values[present] + 0).astype(values.dtype.newbyteorder(">")))
+    data = np.empty((len(eights), len(head) + 8), np.uint8)
+    data[:, : len(head)] = np.frombuffer(head, np.uint8)
+    data[:, len(head) :] = eights.view(np.uint8).reshape(-1, 8)
+    offsets = np.zeros(len(present) + 1, np.int64)
+    np.cumsum(present * data.shape[1], out=offsets[1:])
+    return pa.Array.from_buffers(pa.large_binary(), len(present), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 def canonical_text(name: str, values: pa.Array) -> pa.Array:
-    """Return ``(n,)`` large_binary of a large_string or large_binary array: tag ``t``, the length and the bytes."""
-    there = np.asarray(values.is_valid())
+    """Return ``(n,)`` large_binary of a large_string or large_binary array: name, tag ``t``, length and bytes."""
     lengths = pc.fill_null(pc.cast(pc.binary_length(values), pa.int64()), 0).to_numpy(zero_copy_only=False)
-    heads = _fixed_width_cells(_cell_head(name, b"t"), lengths.astype(">i8"), there)
+    heads = canonical_cells(name, b"t", lengths, np.asarray(values.is_valid()))
     body = values.cast(pa.large_binary()).fill_null(b"")
     return pc.binary_join_element_wise(heads, body, pa.scalar(b"", pa.large_binary()))
-
-
-def _cell_head(name: str, tag: bytes) -> bytes:
-    text = name.encode("utf-8", "surrogatepass")
-    return len(text).to_bytes(4, "big") + text + tag
-
-
-def _fixed_width_cells(head: bytes, eights: np.ndarray, there: np.ndarray) -> pa.Array:
-    """Cells of a head and eight bytes each, laid out in one buffer; empty where not `there`."""
-    kept = np.ascontiguousarray(eights[there])
-    data = np.empty((len(kept), len(head) + 8), np.uint8)
-    data[:, : len(head)] = np.frombuffer(head, np.uint8)
-    data[:, len(head) :] = kept.view(np.uint8).reshape(-1, 8)
-    offsets = np.zeros(len(there) + 1, np.int64)
-    np.cumsum(there * data.shape[1], out=offsets[1:])
-    return pa.Array.from_buffers(pa.large_binary(), len(there), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 _IDENTITY_ROLES = ("record_id", "source_id", "author_id", "item_id", "answer", "label", "group")
@@ -107,7 +94,7 @@ _NEEDED_ROLES = ("record_id", "source_id", "item_id")
 _NO_TEXT = pa.scalar(None, pa.large_string())
 
 Coerced = tuple[pd.Series, pa.Array]
-"""Values for the records frame, and each cell's canonical bytes (of the cell as it came, where it does not fit)."""
+"""Values for the records frame, and each cell's canonical bytes (those of its text if it does not fit)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +103,8 @@ class RoleColumn:
 
     name: str
     """Its name in the records frame."""
-    given: str
-    """Its name in the user's data, which issues speak of."""
+    data_name: str
+    """Its name in the user's data, which issues use."""
     role: str
     """A role of the contract, ``feature``, or ``extra`` for a column without one."""
     cells: pa.Array
@@ -125,23 +112,22 @@ class RoleColumn:
     kind: str
     """Its kind in the payload schema."""
     max_chars: int
-    """Characters (bytes of an image) a cell may have."""
+    """Characters (bytes of an image) that a cell may have."""
 
 
 def coerce_column(column: RoleColumn, log: IssueLog) -> Coerced:
-    """Return the column in its role's type; cells that do not fit go to `log` and are missing in the values."""
-    is_time = pa.types.is_timestamp(column.cells.type)
+    """Return the column in its role's type; a cell that does not fit goes to `log` and is missing in the values."""
     match column.role:
         case "observed_at" | "source_since":
-            return _coerce_times(column, log)
+            return _coerce_parsed(column, parse_times(column.cells), log)
         case "rating":
-            return _coerce_numbers(column, parse_numbers(column.cells), log)
+            return _coerce_parsed(column, parse_numbers(column.cells), log)
         case "image" if pa.types.is_large_binary(column.cells.type):
             return _coerce_bytes(column, log)
-        case "extra" if is_time:
-            micros, there = column.cells.cast(pa.int64()), present_cells(column.cells)
-            values = micros.fill_null(0).to_numpy(zero_copy_only=False)
-            return _time_series(values, there), canonical_times(column.name, values, there)
+        case "extra" if pa.types.is_timestamp(column.cells.type):
+            micros = column.cells.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+            present = present_cells(column.cells)
+            return _coerce_parsed(column, ParsedCells(micros, present, present), log)
         case "feature" | "extra" if column.kind in ("number", "bool", "text", "empty"):
             return _number_or_text(column, log)
         case _:
@@ -149,7 +135,7 @@ def coerce_column(column: RoleColumn, log: IssueLog) -> Coerced:
 
 
 def plain_numbers(text: pa.Array) -> pa.Array:
-    """Write ``4.0`` as ``4``: the same column arrives with a fraction when a tool read its blanks as NaN."""
+    """Write ``4.0`` as ``4``: a tool that reads blanks as NaN writes whole numbers with a fraction."""
     pattern = r"^(-?(?:0|[1-9][0-9]{0,17}))\.0{1,3}$"
     if not pc.any(pc.ends_with(text, ".0")).as_py() and not pc.any(pc.ends_with(text, "00")).as_py():
         return text
@@ -157,50 +143,45 @@ def plain_numbers(text: pa.Array) -> pa.Array:
 
 
 def _number_or_text(column: RoleColumn, log: IssueLog) -> Coerced:
-    """A feature or a column without a role: numbers where the column's kind is, text else; one hash for both."""
+    """A feature or a column without a role: numbers if that is the column's kind, else text; one hash for both."""
     parsed = parse_numbers(column.cells)
     if column.kind in ("number", "bool") or (column.kind == "empty" and column.role == "feature"):
-        return _coerce_numbers(column, parsed, log)
+        return _coerce_parsed(column, parsed, log)
     values, cells = _coerce_text(replace(column, cells=as_text(column.cells)), log)
     if parsed.ok.any():
-        cells = pc.if_else(pa.array(parsed.ok), canonical_numbers(column.name, parsed.values, parsed.ok), cells)
+        numbers = canonical_cells(column.name, b"n", parsed.values, parsed.ok)
+        cells = pc.if_else(pa.array(parsed.ok), numbers, cells)
     return values, cells
 
 
-def _coerce_numbers(column: RoleColumn, parsed: ParsedCells, log: IssueLog) -> Coerced:
+def _coerce_parsed(column: RoleColumn, parsed: ParsedCells, log: IssueLog) -> Coerced:
+    """Return numbers (float64), or times if `parsed` holds microseconds (int64).
+
+    The canonical bytes of a wrong cell are its text: two wrong cells that differ stay different.
+    """
     wrong = parsed.present & ~parsed.ok
-    endless = parsed.ok & ~np.isfinite(parsed.values)
-    log.add("wrong_type", wrong, column.given, value=column.cells, expected="a number")
-    log.add("not_finite", endless, column.given, value=column.cells)
-    cells = _or_original_text(column, canonical_numbers(column.name, parsed.values, parsed.ok), wrong)
-    return pd.Series(np.where(endless, np.nan, parsed.values), dtype="float64"), cells
-
-
-def _coerce_times(column: RoleColumn, log: IssueLog) -> Coerced:
-    parsed = parse_times(column.cells)
-    wrong = parsed.present & ~parsed.ok
-    log.add("bad_time", wrong, column.given, value=column.cells)
-    cells = _or_original_text(column, canonical_times(column.name, parsed.values, parsed.ok), wrong)
-    return _time_series(parsed.values, parsed.ok), cells
-
-
-def _or_original_text(column: RoleColumn, cells: pa.Array, wrong: np.ndarray) -> pa.Array:
-    """Canonical cells, those that do not fit by their text: two wrong cells that differ stay different."""
-    if not wrong.any():
-        return cells
-    return pc.if_else(pa.array(wrong), canonical_text(column.name, as_text(column.cells)), cells)
-
-
-def _time_series(micros: np.ndarray, there: np.ndarray) -> pd.Series:
-    times = micros.astype("datetime64[us]")
-    times[~there] = np.datetime64("NaT")
-    return pd.Series(times).dt.tz_localize("UTC")
+    parsed_values = parsed.values  # noqa: PD011  a NumPy array
+    is_time = parsed_values.dtype == np.int64
+    if is_time:
+        log.add("bad_time", wrong, column.data_name, value=column.cells)
+        times = parsed_values.astype("datetime64[us]")
+        times[~parsed.ok] = np.datetime64("NaT")
+        values = pd.Series(times).dt.tz_localize("UTC")
+    else:
+        infinite = parsed.ok & ~np.isfinite(parsed_values)
+        log.add("wrong_type", wrong, column.data_name, value=column.cells, expected="a number")
+        log.add("not_finite", infinite, column.data_name, value=column.cells)
+        values = pd.Series(np.where(infinite, np.nan, parsed_values), dtype="float64")
+    cells = canonical_cells(column.name, b"d" if is_time else b"n", parsed_values, parsed.ok)
+    if wrong.any():
+        cells = pc.if_else(pa.array(wrong), canonical_text(column.name, as_text(column.cells)), cells)
+    return values, cells
 
 
 def _coerce_bytes(column: RoleColumn, log: IssueLog) -> Coerced:
     lengths = pc.fill_null(pc.binary_length(column.cells), 0).to_numpy(zero_copy_only=False)
     long = lengths > column.max_chars
-    log.add("cell_too_long", long, column.given, length=lengths, limit=column.max_chars)
+    log.add("cell_too_long", long, column.data_name, length=lengths, limit=column.max_chars)
     kept = pc.if_else(pa.array(long), pa.scalar(None, pa.large_binary()), column.cells)
     return pd.Series(kept.to_pylist(), dtype=object), canonical_text(column.name, column.cells)
 
@@ -208,30 +189,33 @@ def _coerce_bytes(column: RoleColumn, log: IssueLog) -> Coerced:
 def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
     present, text = present_cells(column.cells), as_text(column.cells)
     wrong = present & np.asarray(text.is_null()) & pa.types.is_large_binary(column.cells.type)
-    log.add("wrong_type", wrong, column.given, value="bytes that are not UTF-8", expected="text")
+    log.add("wrong_type", wrong, column.data_name, value="bytes that are not UTF-8", expected="text")
     text = pc.if_else(pa.array(present), text, _NO_TEXT)
     if column.role in _IDENTITY_ROLES:
         text = plain_numbers(text)
     if column.role in _NEEDED_ROLES:
-        log.add("missing_id", np.asarray(text.is_null()) & ~wrong, column.given)
+        log.add("missing_id", np.asarray(text.is_null()) & ~wrong, column.data_name)
     cells = canonical_text(column.name, text)
     if wrong.any():
         cells = pc.if_else(pa.array(wrong), canonical_text(column.name, column.cells), cells)
-    return pd.Series(_shorten(column, text, log).to_pandas(), dtype="str"), cells
+    if (pc.max(pc.binary_length(text)).as_py() or 0) > _max_chars(column):
+        text = _cut(column, text, log)
+    return pd.Series(text.to_pandas(), dtype="str"), cells
 
 
-def _shorten(column: RoleColumn, text: pa.Array, log: IssueLog) -> pa.Array:
-    """Cut cells beyond the limit; identities end in a hash of the whole, so that two stay two."""
-    identity = column.role in _IDENTITY_ROLES
-    is_key = identity and column.role not in ("answer", "label")  # a transcript is an answer, and long
-    limit = min(ID_CHARS, column.max_chars) if is_key else column.max_chars
-    if (pc.max(pc.binary_length(text)).as_py() or 0) <= limit:
-        return text
+def _max_chars(column: RoleColumn) -> int:
+    is_key = column.role in _IDENTITY_ROLES and column.role not in ("answer", "label")  # an answer may be a transcript
+    return min(ID_CHARS, column.max_chars) if is_key else column.max_chars
+
+
+def _cut(column: RoleColumn, text: pa.Array, log: IssueLog) -> pa.Array:
+    """Cut cells that are too long; an identity ends in a hash of its whole text, so that two stay two."""
+    limit = _max_chars(column)
     lengths = pc.fill_null(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False)
     long = lengths > limit
-    log.add("cell_too_long", long, column.given, length=lengths, limit=limit)
-    if not identity:
+    log.add("cell_too_long", long, column.data_name, length=lengths, limit=limit)
+    if column.role not in _IDENTITY_ROLES:
         return pc.utf8_slice_codeunits(text, 0, limit)
-    whole = text.filter(pa.array(long)).to_pylist()
-    ends = [f"{v[: max(0, limit - 33)]}~{hashlib.blake2b(v.encode(), digest_size=16).hexdigest()}" for v in whole]
+    full = text.filter(pa.array(long)).to_pylist()
+    ends = [f"{v[: max(0, limit - 33)]}~{hashlib.blake2b(v.encode(), digest_size=16).hexdigest()}" for v in full]
     return pc.replace_with_mask(text, pa.array(long), pa.array(ends, pa.large_string()))

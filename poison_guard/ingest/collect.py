@@ -1,10 +1,11 @@
-"""Take a batch in: objects or a frame become records with identities, and what is no record stays accounted for."""
+"""Collect a batch: the rows of objects or of a frame become records with ids; rows that are not records are counted."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,139 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.config import Contract
-from poison_guard.errors import DataError
-from poison_guard.ingest.assemble import ObjectRows, assemble_batch, map_objects
-from poison_guard.ingest.cells import LIST_METADATA, array_from_values, nesting_depth, simplify
-from poison_guard.ingest.objects import is_one_object, list_objects
+from poison_guard.config.settings import find_path
+from poison_guard.errors import DataError, UsageError
+from poison_guard.ingest.assemble import assemble_batch, map_rows
+from poison_guard.ingest.cells import LIST_METADATA, array_from_values, simplify
+from poison_guard.ingest.objects import is_pattern, resolve_paths
 from poison_guard.ingest.parquet import ParquetReader
-from poison_guard.ingest.raw_table import NAME_CHARS, Flag, Limits, RawTable, Unreadable
+from poison_guard.ingest.raw_table import (
+    NAME_CHARS,
+    Flag,
+    Limits,
+    RawTable,
+    Unreadable,
+    nesting_flags,
+    unreadable_object,
+)
 from poison_guard.ingest.read import ObjectChanged, read_object
 from poison_guard.records import Batch, ObjectRef
 
 __all__ = ["batch_from_frame", "collect_frames", "empty_batch", "read_frame"]
 
 
+def collect_frames(
+    contract: Contract,
+    source: pd.DataFrame | Sequence[str] | str | None,
+    *,
+    home: str | Path,
+    received_at: dt.datetime,
+    seen: Collection[str] = frozenset(),
+) -> Batch:
+    """Return the batch of all objects of `source` whose digests are not in `seen`.
+
+    `source` is a frame, paths or URLs or patterns, or None for the contract's ``data.path``. An object that cannot be
+    read is one row of ``unreadable``; one that changes while it is read is left for the next time. In
+    ``Batch.objects`` the rows of an object are all its rows (1 for an unreadable object), so that
+    ``sum(rows) == len(records) + duplicates + len(unreadable)``.
+
+    Raises `DataError` if a single object named without a pattern is missing, empty, or lacks a column of the contract.
+    """
+    if isinstance(source, pd.DataFrame):
+        batch = batch_from_frame(contract, source, object_uri=None, received_at=received_at)
+        return empty_batch(contract, received_at=received_at) if batch.objects[0].digest in seen else batch
+    paths = _paths_of(contract, source, Path(home))
+    single = len(paths) == 1 and not is_pattern(paths[0])
+    limits, digests = Limits.of(contract), set(seen)
+    objects: list[tuple[ObjectRef, RawTable]] = []
+    with closing(ParquetReader(limits)) as reader:
+        for ref in resolve_paths(paths, limits, by_hand=source is not None):
+            raw = None if ref.digest in digests else _read(ref, contract, limits, reader, single=single)
+            digests.add(ref.digest)
+            if raw is not None:
+                objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
+    if single and objects and not objects[0][0].rows:
+        raise DataError(f"{objects[0][0].uri} holds no records; there is nothing to read")
+    return assemble_batch(objects, map_rows([raw for _, raw in objects], contract, limits), contract, received_at)
+
+
+def _paths_of(contract: Contract, source: Sequence[str] | str | None, home: Path) -> list[str]:
+    if source is not None:
+        return [source] if isinstance(source, str) else [str(path) for path in source]
+    if contract.data.path is None:
+        raise UsageError(f"feed {contract.name} reads a query, not files; name files or set path in [data]")
+    return [find_path(contract.data.path, contract_file=contract.path, home=home)]
+
+
+def _read(
+    ref: ObjectRef, contract: Contract, limits: Limits, reader: ParquetReader, *, single: bool
+) -> RawTable | None:
+    """Read one object; None if it changed meanwhile. A `single` one that changed or lacks a column is an error."""
+    try:
+        raw = read_object(ref, limits, reader, [*contract.columns.values(), *contract.features])
+    except ObjectChanged as change:
+        if single:
+            raise DataError(f"{ref.uri} cannot be read: {change}; run again") from None
+        return None
+    except Unreadable as refusal:
+        return unreadable_object(ref.digest, str(refusal))
+    reason = _missing_column(raw, contract)
+    if reason and single:
+        raise DataError(f"{ref.uri} cannot be used: {reason}")
+    return unreadable_object(ref.digest, reason) if reason else raw
+
+
+def _missing_column(raw: RawTable, contract: Contract) -> str | None:
+    """Return why a table cannot be mapped: it lacks a column of the contract (if rows are sparse: all of them)."""
+    roles = {**contract.columns, **{f"features ({name})": name for name in contract.features}}
+    absent = {role: name for role, name in roles.items() if name not in raw.table.column_names}
+    if not absent or (raw.sparse and (len(absent) < len(roles) or not np.size(raw.row_numbers))):
+        return None
+    role, name = next(iter(absent.items()))
+    columns = ", ".join(raw.table.column_names[:20]) + (", …" if raw.table.num_columns > 20 else "")
+    return f"it has no column {name}, which [columns] maps to {role}; it has {columns}"
+
+
+def batch_from_frame(
+    contract: Contract,
+    frame: pd.DataFrame,
+    *,
+    object_uri: str | None,
+    received_at: dt.datetime,
+    watermark: str | None = None,
+) -> Batch:
+    """Return the batch of one frame under the user's column names.
+
+    `object_uri` names its origin (``query:NAME``); None: ``frame:DIGEST``. The digest does not depend on the order of
+    rows. Raises `DataError` if the frame has no rows, is past the bounds, or lacks a column of the contract.
+    """
+    limits = Limits.of(contract)
+    raw = read_frame(frame, limits)
+    reason = _missing_column(raw, contract)
+    if reason:
+        raise DataError(f"the frame cannot be used: {reason}")
+    mapped = map_rows([raw], contract, limits)
+    given_ids = mapped.columns.get("record_id")
+    ids = [""] * len(frame) if given_ids is None else given_ids.fillna("").tolist()
+    rows = sorted(f"{content}{record_id}" for content, record_id in zip(mapped.hashes, ids, strict=True))
+    digest = hashlib.sha256("\n".join([object_uri or "", watermark or "", *rows]).encode()).hexdigest()
+    ref = ObjectRef(object_uri or f"frame:{digest[:32]}", digest, 0, len(frame), watermark)
+    return assemble_batch([(ref, raw)], mapped, contract, received_at)
+
+
+def empty_batch(contract: Contract, *, received_at: dt.datetime) -> Batch:
+    """Return a batch of no objects, its frames with all their columns and types."""
+    return assemble_batch([], map_rows([], contract, Limits.of(contract)), contract, received_at)
+
+
 def read_frame(frame: pd.DataFrame, limits: Limits) -> RawTable:
-    """Return the rows of `frame`, in order, its index left out; `DataError` when it has none or is past the bounds."""
+    """Return the rows of `frame` in order, without its index; raise `DataError` if it has none or too many."""
     names = [str(name) for name in frame.columns]
     if not len(frame) or not names:
         raise DataError("the frame has no rows; there is nothing to read")
-    for found, key in ((len(frame), "max_rows"), (len(names), "max_columns")):
-        if found > getattr(limits, key):
-            raise DataError(f"the frame has {found:,} {key[4:]}, more than {key} = {getattr(limits, key):,} in [data]")
+    for size, key in ((len(frame), "max_rows"), (len(names), "max_columns")):
+        if size > getattr(limits, key):
+            raise DataError(f"the frame has {size:,} {key[4:]}, more than {key} = {getattr(limits, key):,} in [data]")
     if len(set(names)) < len(names):
         raise DataError(f"the frame names the column {next(n for n in names if names.count(n) > 1)} twice; rename one")
     if any(not n or len(n) > NAME_CHARS for n in names):
@@ -42,16 +156,17 @@ def read_frame(frame: pd.DataFrame, limits: Limits) -> RawTable:
     arrays: list[pa.Array] = []
     flags: list[Flag] = []
     for i, name in enumerate(names):
-        array, nested, values = _frame_column(frame.iloc[:, i])
+        array, nested, values = _series_to_array(frame.iloc[:, i])
         fields.append(pa.field(name, array.type, metadata=LIST_METADATA if nested else None))
         arrays.append(array)
         if nested:
-            flags += _nesting_flags(name, values, limits.max_depth)
+            flags += nesting_flags(name, values, limits.max_depth)
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
     return RawTable(table, np.arange(1, len(frame) + 1, dtype=np.int64), flags=tuple(flags))
 
 
-def _frame_column(series: pd.Series) -> tuple[pa.Array, bool, list[Any]]:
+def _series_to_array(series: pd.Series) -> tuple[pa.Array, bool, list[Any]]:
+    """Return an array of a simple type, whether the cells are nested, and their Python values if they were needed."""
     if series.dtype != object:
         try:
             array = pa.array(series, from_pandas=True)
@@ -71,108 +186,3 @@ def _frame_column(series: pd.Series) -> tuple[pa.Array, bool, list[Any]]:
 
 def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
-
-
-def _nesting_flags(name: str, values: list[Any], limit: int) -> list[Flag]:
-    args = {"column": name, "limit": limit}
-    deep = (i for i, v in enumerate(values) if isinstance(v, (dict, list)) and nesting_depth(v, limit) > limit)
-    return [Flag(i, "nested_too_deep", args) for i in deep]
-
-
-def collect_frames(
-    contract: Contract,
-    source: pd.DataFrame | Sequence[str] | str | None,
-    *,
-    home: str | Path,
-    received_at: dt.datetime,
-    seen: Collection[str] = frozenset(),
-) -> Batch:
-    """Return the batch of all objects of `source` whose digests are not in `seen`.
-
-    `source` is a frame, paths or URLs or patterns, or None for the contract's ``data.path``. An object that cannot be
-    read is one row of ``unreadable``; one that changes while it is read is left for the next time. In
-    ``Batch.objects`` an object's rows are all its rows (1 for an unreadable object), so that
-    ``sum(rows) == len(records) + duplicates + len(unreadable)``.
-
-    Raises `DataError` when a single object named by hand is missing, empty, or lacks a column of the contract.
-    """
-    if isinstance(source, pd.DataFrame):
-        batch = batch_from_frame(contract, source, object_uri=None, received_at=received_at)
-        return empty_batch(contract, received_at=received_at) if batch.objects[0].digest in seen else batch
-    limits, alone = Limits.of(contract), is_one_object(contract, source)
-    known = set(seen)
-    pieces: list[ObjectRows] = []
-    with ParquetReader(limits) as reader:
-        for ref in list_objects(contract, source, home=home):
-            if ref.digest not in known:
-                known.add(ref.digest)
-                piece = _read_object_rows(ref, contract, limits, reader, alone=alone)
-                pieces += [piece] if piece else []
-    if alone and pieces and not any(p.rows for p in pieces):
-        raise DataError(f"{pieces[0].ref.uri} holds no records; there is nothing to read")
-    return assemble_batch(map_objects(pieces, contract, limits), contract, received_at)
-
-
-def batch_from_frame(
-    contract: Contract,
-    frame: pd.DataFrame,
-    *,
-    object_uri: str | None,
-    received_at: dt.datetime,
-    watermark: str | None = None,
-) -> Batch:
-    """Return the batch of one frame under the user's column names.
-
-    `object_uri` names where it came from (``query:NAME``); None: ``frame:DIGEST``. The digest does not depend on the
-    order of rows. Raises `DataError` for a frame without rows, past the bounds, or lacking a column of the contract.
-    """
-    limits = Limits.of(contract)
-    raw = read_frame(frame, limits)
-    why = _missing_column(raw, contract)
-    if why:
-        raise DataError(f"the frame cannot be used: {why}")
-    blank = ObjectRef("", "", 0, len(frame), watermark)
-    gathered = map_objects([ObjectRows(blank, raw)], contract, limits)
-    given = gathered.mapped.columns.get("record_id")
-    ids = [""] * len(frame) if given is None else given.fillna("").tolist()
-    rows = sorted(f"{content}{record_id}" for content, record_id in zip(gathered.hashes, ids, strict=True))
-    digest = hashlib.sha256("\n".join([object_uri or "", watermark or "", *rows]).encode()).hexdigest()
-    ref = replace(blank, uri=object_uri or f"frame:{digest[:32]}", digest=digest)
-    return assemble_batch(replace(gathered, pieces=(ObjectRows(ref, raw),)), contract, received_at)
-
-
-def empty_batch(contract: Contract, *, received_at: dt.datetime) -> Batch:
-    """Return a batch of no objects, its frames with all their columns and types."""
-    return assemble_batch(map_objects([], contract, Limits.of(contract)), contract, received_at)
-
-
-def _read_object_rows(
-    ref: ObjectRef, contract: Contract, limits: Limits, reader: ParquetReader, *, alone: bool
-) -> ObjectRows | None:
-    """Read one object; None when it changed meanwhile."""
-    mapped = [*contract.columns.values(), *contract.features]
-    try:
-        raw = read_object(ref, limits, reader, mapped)
-    except ObjectChanged as refusal:
-        if alone:
-            raise DataError(f"{ref.uri} cannot be read: {refusal}; run again") from None
-        return None
-    except Unreadable as refusal:
-        return ObjectRows(replace(ref, rows=1), None, str(refusal))
-    why = _missing_column(raw, contract)
-    if why and alone:
-        raise DataError(f"{ref.uri} cannot be used: {why}")
-    if why:
-        return ObjectRows(replace(ref, rows=1), None, why)
-    return ObjectRows(replace(ref, rows=len(raw.rows) + len(raw.bad)), raw)
-
-
-def _missing_column(raw: RawTable, contract: Contract) -> str | None:
-    """Why a table cannot be mapped: it lacks a column of the contract (where rows are sparse: all of them)."""
-    roles = {**contract.columns, **{f"features ({name})": name for name in contract.features}}
-    absent = {role: name for role, name in roles.items() if name not in raw.table.column_names}
-    if not absent or (raw.sparse and (len(absent) < len(roles) or not np.size(raw.rows))):
-        return None
-    role, name = next(iter(absent.items()))
-    there = ", ".join(raw.table.column_names[:20]) + (", …" if raw.table.num_columns > 20 else "")
-    return f"it has no column {name}, which [columns] maps to {role}; it has {there}"

@@ -1,4 +1,4 @@
-"""Read a CSV object: every cell as text, every row that does not fit the header kept aside with its line."""
+"""Read a CSV object: every cell as text; a row that does not fit the header is listed with its line number."""
 
 from __future__ import annotations
 
@@ -15,35 +15,37 @@ from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Limits, RawTable,
 
 __all__ = ["read_csv"]
 
-_UNICODE = "it holds bytes that are not UTF-8"
+_NOT_UTF8 = "it holds bytes that are not UTF-8"
 
 
 def read_csv(path: Path, limits: Limits) -> RawTable:
     """Return the rows of a CSV file (comma, semicolon, tab or bar; RFC 4180 quotes; gzipped or not).
 
     A row with another number of fields than the header, or with quotes that do not match, is unreadable; the lines that
-    an unclosed quote swallowed are read again. Raises `Unreadable` when the whole file cannot be used.
+    an unclosed quote swallowed are read again. Raises `Unreadable` if the whole file cannot be used.
     """
     csv.field_size_limit(max(csv.field_size_limit(), limits.max_line_chars))
     with open_lines(path, limits) as lines:
         bad = BadRows()
-        reader, header = _open(lines, limits)
-        blocks: dict[str, list[pa.Array]] = {name: [] for name in header}
-        numbers: list[np.ndarray] = []
-        for rows, places in _blocks(_rows(reader, lines, len(header), bad), limits):
-            good, kept = _as_columns(rows, places, bad)
-            numbers.append(np.array(kept, np.int64))
-            for name, array in zip(header, good, strict=True):
-                blocks[name].append(array)
-        places_read = np.concatenate(numbers) if numbers else np.empty(0, np.int64)
-        return RawTable(join_columns(blocks), places_read, tuple(bad.found))
+        reader, header = _read_header(lines, limits)
+        columns: dict[str, list[pa.Array]] = {name: [] for name in header}
+        row_numbers = [np.empty(0, np.int64)]
+        for numbers, rows in _row_blocks(reader, lines, len(header), limits, bad):
+            try:
+                arrays = [pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)]
+            except UnicodeEncodeError:
+                arrays = _without_bad_bytes(numbers, rows, bad)
+            row_numbers.append(np.array(numbers, np.int64))
+            for name, array in zip(header, arrays, strict=True):
+                columns[name].append(array)
+        return RawTable(join_columns(columns), np.concatenate(row_numbers), tuple(bad.rows))
 
 
-def _open(lines: Lines, limits: Limits) -> tuple[Iterator[list[str]], list[str]]:
-    """Return the reader behind the header and the header's names."""
+def _read_header(lines: Lines, limits: Limits) -> tuple[Iterator[list[str]], list[str]]:
+    """Return a reader of the whole file whose next row is the first below the header, and the header's names."""
     lines.start()
     first = next(lines, "")
-    lines.keep_first()
+    lines.push_back_rest()
     counts = {d: first.count(d) for d in ",;\t|"}
     delimiter = max(counts, key=lambda d: (counts[d] > 0, d == ",", counts[d]))
     try:
@@ -65,58 +67,53 @@ def _open(lines: Lines, limits: Limits) -> tuple[Iterator[list[str]], list[str]]
     return csv.reader(lines, delimiter=delimiter, strict=True), names
 
 
-def _rows(reader: Iterator[list[str]], lines: Lines, width: int, bad: BadRows) -> Iterator[tuple[int, list[str]]]:
+def _row_blocks(
+    reader: Iterator[list[str]], lines: Lines, width: int, limits: Limits, bad: BadRows
+) -> Iterator[tuple[list[int], list[list[str]]]]:
+    """Yield line numbers and rows of `width` fields in bounded blocks; the first line of other rows goes to `bad`."""
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    chars = total = 0
     while True:
         number = lines.start()
         try:
-            row = next(reader)
-        except StopIteration:
-            return
+            row = next(reader, None)
         except (csv.Error, RecordTooLong) as error:
-            why = str(error) or "a quote is not closed"
-        else:
-            if len(row) == width:
-                yield number, row
+            bad.add(number, str(error) or "a quote is not closed", lines.push_back_rest().rstrip("\r\n"))
+            continue
+        if row and len(row) == width:
+            numbers.append(number)
+            rows.append(row)
+            chars += sum(map(len, row))
+            if len(rows) < BLOCK_ROWS and chars < BLOCK_CHARS:
                 continue
-            if not row:
-                continue
-            why = f"it has {len(row)} fields where the header has {width}"
-        bad.add(number, why, lines.keep_first().rstrip("\r\n"))
-
-
-def _blocks(rows: Iterator[tuple[int, list[str]]], limits: Limits) -> Iterator[tuple[list[list[str]], list[int]]]:
-    block: list[list[str]] = []
-    numbers: list[int] = []
-    chars = total = 0
-    for number, row in rows:
-        block.append(row)
-        numbers.append(number)
-        chars += sum(map(len, row))
-        if len(block) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
-            total += len(block)
-            if total > limits.max_rows:
-                raise Unreadable(f"it has more than max_rows = {limits.max_rows:,} rows")
-            yield block, numbers
-            block, numbers, chars = block[:0], numbers[:0], 0
-    if block:
-        if total + len(block) > limits.max_rows:
+        elif row:
+            reason = f"it has {len(row)} fields where the header has {width}"
+            bad.add(number, reason, lines.push_back_rest().rstrip("\r\n"))
+            continue
+        elif row is not None:  # a blank line
+            continue
+        total += len(rows)
+        if total > limits.max_rows:
             raise Unreadable(f"it has more than max_rows = {limits.max_rows:,} rows")
-        yield block, numbers
+        if rows:
+            yield numbers, rows
+        if row is None:
+            return
+        numbers = []
+        rows = []
+        chars = 0
 
 
-def _as_columns(rows: list[list[str]], numbers: list[int], bad: BadRows) -> tuple[list[pa.Array], list[int]]:
-    try:
-        return [pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)], numbers
-    except UnicodeEncodeError:
-        pass
-    good: list[list[str]] = []
-    kept: list[int] = []
+def _without_bad_bytes(numbers: list[int], rows: list[list[str]], bad: BadRows) -> list[pa.Array]:
+    """Move the rows that are not Unicode text from `rows` and `numbers` to `bad`; return the columns of the others."""
+    good: list[tuple[int, list[str]]] = []
     for number, row in zip(numbers, rows, strict=True):
         text = ",".join(row)
         if text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text):
-            good.append(row)
-            kept.append(number)
+            good.append((number, row))
         else:
-            bad.add(number, _UNICODE, text)
-    columns = zip(*good, strict=True) if good else ((),) * len(rows[0])
-    return [pa.array(column, pa.large_string()) for column in columns], kept
+            bad.add(number, _NOT_UTF8, text)
+    numbers[:] = [number for number, _ in good]
+    columns = zip(*(row for _, row in good), strict=True) if good else ((),) * len(rows[0])
+    return [pa.array(column, pa.large_string()) for column in columns]

@@ -1,4 +1,4 @@
-"""Give records their identity: a hash of their content, an id where none was given, a verdict on ids given twice."""
+"""Give records their identity: a hash of their content, an id if none was given, a rule for ids given twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ID_PREFIX_CHARS = 200
 def content_hashes(canonical: Mapping[str, pa.Array], rows: int) -> np.ndarray:
     """Return ``(n,)`` object array of BLAKE2b-128 hex over each row's canonical cells, columns by name.
 
-    The given id is no part of it: two records that say the same have the same content hash under two ids.
+    The given id is not part of it: two records with equal content have the same content hash under two ids.
     """
     cells = [canonical[name] for name in sorted(canonical) if name != "record_id"]
     out: list[str] = []
@@ -55,7 +55,7 @@ def derived_ids(feed: str, objects: Sequence[str], hashes: Sequence[str]) -> lis
 
 
 def unreadable_id(feed: str, uri: str, digest: str, occurrence: int) -> str:
-    """Return the id of a row (or object) that is no record, from the digest of its text."""
+    """Return the id of a row (or object) that is not a record, from the digest of its text."""
     state = _id_state(feed, uri)
     state.update(f"unreadable {digest} {occurrence}".encode())
     return state.hexdigest()
@@ -63,7 +63,7 @@ def unreadable_id(feed: str, uri: str, digest: str, occurrence: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedIds:
-    """What became of ids given more than once; all arrays are ``(n,)``."""
+    """The ids of a batch after ids given more than once are resolved; all arrays are ``(n,)``."""
 
     ids: pd.Series
     keep: np.ndarray
@@ -73,40 +73,41 @@ class ResolvedIds:
 
 
 def resolve_repeats(ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *, revisions: bool) -> ResolvedIds:
-    """Settle ids that came more than once in a batch, whatever the order of rows.
+    """Resolve ids that a batch has more than once; the order of its rows does not matter.
 
-    `places` ranks rows, first column first (time, object, row). Same id and content: the first stays. Same id, other
-    content: with `revisions` the last stays; else the smallest content hash keeps the id, the others get the id and a
-    part of their hash, and all are in conflict.
+    `places` ranks rows by its columns in order (time, object, row). Same id and content: the first row is kept. Same
+    id, other content: with `revisions` the last row is kept; else the row with the smallest content hash keeps the id,
+    the others get the id with a part of their hash, and all are in conflict.
     """
     n = len(ids)
     keep, conflict = np.ones(n, bool), np.zeros(n, bool)
     repeated = np.flatnonzero(ids.duplicated(keep=False).to_numpy())
     if not len(repeated):
         return ResolvedIds(ids, keep, conflict)
-    some = (
+    rows = (
         places.iloc[repeated].set_axis(repeated).sort_values(list(places.columns), na_position="first", kind="stable")
     )
-    some = some.assign(id=ids.to_numpy(dtype=object)[some.index], hash=hashes[some.index])
-    out = some.duplicated("id", keep="last") if revisions else some.duplicated(["id", "hash"])
-    keep[some.index[out]] = False
-    clash = some[~out & some[~out].duplicated("id", keep=False).reindex(some.index, fill_value=False)]
-    conflict[clash.index] = True
-    return ResolvedIds(_rename_conflicts(ids, clash.sort_values(["id", "hash"])), keep, conflict)
+    rows = rows.assign(id=ids.to_numpy(dtype=object)[rows.index], hash=hashes[rows.index])
+    dropped = rows.duplicated("id", keep="last") if revisions else rows.duplicated(["id", "hash"])
+    keep[rows.index[dropped]] = False
+    kept = rows[~dropped]
+    conflicts = kept[kept.duplicated("id", keep=False)]
+    conflict[conflicts.index] = True
+    return ResolvedIds(_rename_conflicts(ids, conflicts.sort_values(["id", "hash"])), keep, conflict)
 
 
-def _rename_conflicts(ids: pd.Series, clash: pd.DataFrame) -> pd.Series:
-    """Give all but the first row of each id in `clash` a name that nobody in the batch has."""
-    others = clash[clash.duplicated("id")]
+def _rename_conflicts(ids: pd.Series, conflicts: pd.DataFrame) -> pd.Series:
+    """Give all but the first row of each id in `conflicts` an id that no row of the batch has."""
+    others = conflicts[conflicts.duplicated("id")]
     if others.empty:
         return ids
-    taken, named = set(ids), ids.to_numpy(dtype=object).copy()
-    for position, given, content in zip(others.index, others["id"], others["hash"], strict=True):
-        base = given[:_ID_PREFIX_CHARS]
+    taken, renamed = set(ids), ids.to_numpy(dtype=object).copy()
+    for position, record_id, content in zip(others.index, others["id"], others["hash"], strict=True):
+        base = record_id[:_ID_PREFIX_CHARS]
         names = chain((f"{base}~{content[:8]}", f"{base}~{content}"), (f"{base}~{content}~{k}" for k in count(2)))
-        named[position] = next(name for name in names if name not in taken)
-        taken.add(named[position])
-    return pd.Series(named, dtype="str")
+        renamed[position] = next(name for name in names if name not in taken)
+        taken.add(renamed[position])
+    return pd.Series(renamed, dtype="str")
 
 
 def _id_state(feed: str, uri: str) -> hashlib.blake2b:

@@ -1,4 +1,4 @@
-"""Read the physical lines of a text object: decompressed, decoded, bounded, with push-back for rows that go wrong."""
+"""Read the lines of a text object: decompressed, decoded, bounded, with push-back of the lines of a broken record."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import zlib
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -16,73 +17,71 @@ from poison_guard.ingest.raw_table import Limits, Unreadable
 __all__ = ["Lines", "RecordTooLong", "open_lines"]
 
 _RECORD_LINES = 200
-"""Physical lines one quoted record may span; more is taken for a quote that was never closed."""
+"""Lines that one quoted record may span; if there are more, its quote was never closed."""
 _RECORD_CHARS = 1_000_000
-"""Characters after which a record may not go on to yet another line."""
+"""Characters after which a record may not continue on another line."""
 
 
-class RecordTooLong(Exception):  # noqa: N818  a signal between `Lines` and its reader, never seen outside
+class RecordTooLong(Exception):  # noqa: N818  a signal from `Lines` to its reader, never seen outside
     """A record spans more lines than a record may."""
 
 
+@dataclass(slots=True)
 class Lines:
-    """Iterator over lines, each with its line end, that remembers the lines of the record being read.
+    """Iterator over lines with their line ends; it remembers the lines of the record that is being read."""
 
-    `number` is the 1-based number of the last line given out; `taken` holds the lines since `start`.
-    """
-
-    def __init__(self, stream: IO[str], limits: Limits) -> None:
-        self._stream = stream
-        self._limits = limits
-        self._again: deque[str] = deque()
-        self._chars = 0
-        self._given_back = 0
-        self.number = 0
-        self.taken: list[str] = []
+    stream: IO[str]
+    limits: Limits
+    number: int = 0
+    """1-based number of the last line returned."""
+    record: list[str] = field(default_factory=list)
+    """Lines since `start`."""
+    _pushed_back: deque[str] = field(default_factory=deque)
+    _chars_read: int = 0
+    _chars_pushed_back: int = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        if len(self.taken) >= _RECORD_LINES or (self.taken and sum(map(len, self.taken)) > _RECORD_CHARS):
+        if len(self.record) >= _RECORD_LINES or (self.record and sum(map(len, self.record)) > _RECORD_CHARS):
             raise RecordTooLong
-        line = self._again.popleft() if self._again else self._read()
+        if self._pushed_back:
+            line = self._pushed_back.popleft()
+        else:
+            line = self.stream.readline(self.limits.max_line_chars)
+            if not line:
+                raise StopIteration
+            self._chars_read += len(line)
+            if len(line) >= self.limits.max_line_chars:
+                raise Unreadable(f"line {self.number + 1} is longer than {self.limits.max_line_chars:,} characters")
+            if self._chars_read > self.limits.max_bytes:
+                raise Unreadable(f"it unpacks to more than max_bytes = {self.limits.max_bytes:,}")
         self.number += 1
-        self.taken.append(line)
+        self.record.append(line)
         return line
 
     def start(self) -> int:
         """Begin a record; return the number of its first line."""
-        self.taken.clear()
+        self.record.clear()
         return self.number + 1
 
-    def keep_first(self) -> str:
-        """Give back all lines of the record but its first, which is returned: the others may be good records."""
-        first, *rest = self.taken or [""]
-        self._given_back += sum(map(len, rest))
-        if self._given_back > self._limits.max_bytes:
+    def push_back_rest(self) -> str:
+        """Push back all lines of the record except its first, which is returned: the others may be good records."""
+        first, *rest = self.record or [""]
+        self._chars_pushed_back += sum(map(len, rest))
+        if self._chars_pushed_back > self.limits.max_bytes:
             raise Unreadable("its quotes do not match")
-        self._again.extendleft(reversed(rest))
+        self._pushed_back.extendleft(reversed(rest))
         self.number -= len(rest)
         return first
-
-    def _read(self) -> str:
-        line = self._stream.readline(self._limits.max_line_chars)
-        if not line:
-            raise StopIteration
-        self._chars += len(line)
-        if len(line) >= self._limits.max_line_chars:
-            raise Unreadable(f"line {self.number + 1} is longer than {self._limits.max_line_chars:,} characters")
-        if self._chars > self._limits.max_bytes:
-            raise Unreadable(f"it unpacks to more than max_bytes = {self._limits.max_bytes:,}")
-        return line
 
 
 @contextlib.contextmanager
 def open_lines(path: Path, limits: Limits) -> Iterator[Lines]:
-    """Open a text file, gzipped or not; bytes that are no UTF-8 come out as lone surrogates.
+    """Open a text file, gzipped or not; bytes that are not UTF-8 become lone surrogates.
 
-    Raises `Unreadable` for a broken archive, one that unpacks past the bounds, or an empty object.
+    Raises `Unreadable` if the archive is broken or unpacks past the bounds, or the object is empty.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Read Parquet objects through a child process with bounded memory: a small hostile file can unpack to all there is."""
+"""Read Parquet objects in a child process with bounded memory: a small hostile file can unpack to any size."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -21,44 +20,52 @@ from poison_guard.ingest.raw_table import BadRows, Limits, RawTable, Unreadable
 __all__ = ["ParquetReader"]
 
 
+@dataclass
 class ParquetReader:
-    """Reads files one after another in one child process, which is started at the first and again after a crash.
+    """Reads files one after another in one child process, started at the first read and again after a crash.
 
-    Use it as a context manager; leaving it ends the child.
+    Use it with ``contextlib.closing``.
     """
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._child: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> ParquetReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
+    limits: Limits
+    _child: subprocess.Popen[str] | None = field(default=None, init=False)
 
     def read(self, path: Path) -> RawTable:
-        """Return the rows of a local Parquet file; `Unreadable` says why it cannot be read, whatever it holds."""
+        """Return the rows of a local Parquet file; raise `Unreadable` with the reason if it cannot be read."""
         with tempfile.TemporaryDirectory(prefix="poison-guard-") as folder:
             out = Path(folder) / "table.arrow"
-            answer = self._ask({"path": str(path), "out": str(out), **asdict(self._limits)})
-            if "why" in answer:
-                raise Unreadable(answer["why"])
+            answer = self._ask({"path": str(path), "out": str(out), **asdict(self.limits)})
+            if "refusal" in answer:
+                raise Unreadable(answer["refusal"])
             with pa.memory_map(str(out)) as source:
                 table = pa.ipc.open_file(source).read_all()
         bad = BadRows()
-        for row, why, raw in answer["bad"]:
-            bad.add(row, why, raw)
-        rows = np.arange(1, answer["rows"] + 1, dtype=np.int64)
-        return RawTable(table, np.delete(rows, [b.row - 1 for b in bad.found]), tuple(bad.found))
+        for row, reason, text in answer["bad"]:
+            bad.add(row, reason, text)
+        ordinals = np.arange(1, answer["rows"] + 1, dtype=np.int64)
+        return RawTable(table, np.delete(ordinals, [b.row - 1 for b in bad.rows]), tuple(bad.rows))
 
     def _ask(self, request: dict[str, object]) -> dict[str, Any]:
-        child = self._running()
+        """Return the child's answer; if it dies or takes too long, a refusal."""
+        if self._child is None:
+            self._child = subprocess.Popen(  # noqa: S603  our own interpreter and module, no shell
+                [sys.executable, "-P", "-m", "poison_guard.ingest.child", str(self.limits.memory_bytes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={
+                    "PATH": os.defpath,
+                    "PYTHONPATH": str(Path(__file__).parents[2]),
+                    "ARROW_DEFAULT_MEMORY_POOL": "system",
+                    "OMP_NUM_THREADS": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                },
+            )
+        child = self._child
         assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018  both are pipes
-        late = threading.Timer(self._limits.seconds, child.kill)
-        late.start()
+        timeout = threading.Timer(self.limits.seconds, child.kill)
+        timeout.start()
         try:
             child.stdin.write(json.dumps(request) + "\n")
             child.stdin.flush()
@@ -66,33 +73,15 @@ class ParquetReader:
         except BrokenPipeError:
             line = ""
         finally:
-            late.cancel()
+            timeout.cancel()
         if line:
             return json.loads(line)
         code = child.wait()
-        self._stop()
-        return {"why": f"the process that read it died (exit status {code}), within {self._limits.seconds:.0f} s"}
+        self.close()
+        return {"refusal": f"the process that read it died (exit status {code}), within {self.limits.seconds:.0f} s"}
 
-    def _running(self) -> subprocess.Popen[str]:
-        if self._child is None:
-            package = str(Path(__file__).parents[2])
-            self._child = subprocess.Popen(  # noqa: S603  our own interpreter and module, no shell
-                [sys.executable, "-P", "-m", "poison_guard.ingest.child", str(self._limits.memory_bytes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env={
-                    "PATH": os.defpath,
-                    "PYTHONPATH": package,
-                    "ARROW_DEFAULT_MEMORY_POOL": "system",
-                    "OMP_NUM_THREADS": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
-                },
-            )
-        return self._child
-
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """End the child process."""
         if self._child is not None:
             self._child.kill()
             self._child.communicate()

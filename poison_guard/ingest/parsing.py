@@ -1,7 +1,8 @@
-"""Read a column's cells as numbers or points in time, and tell what kind each column holds (the payload schema)."""
+"""Parse the cells of a column as numbers or times, and infer the kind of each column (the payload schema)."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ _NUMBER_CHARS = 40
 _TRUTH_PATTERN = r"^(?:true|false|True|False|TRUE|FALSE)$"
 _INFINITY_PATTERN = r"^[+-]?(?i:inf|infinity)$"
 _NAN_PATTERN = r"^[+-]?(?i:nan)$"
+_NO_TEXT = pa.scalar(None, pa.large_string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def present_cells(array: pa.Array) -> np.ndarray:
 def parse_numbers(array: pa.Array) -> ParsedCells:
     """Read an array of a simple type as float64; NaN is missing, infinity is a number (judged by the caller).
 
-    Text that is a number counts, except whole numbers beyond 2^53, which float64 would change. ``true`` is 1.
+    Text that is a number counts, except whole numbers above 2^53, which float64 would change. ``true`` is 1.
     """
     kind, n = array.type, len(array)
     if pa.types.is_large_string(kind):
@@ -81,35 +83,28 @@ def parse_numbers(array: pa.Array) -> ParsedCells:
 
 def _numbers_of_text(array: pa.Array) -> ParsedCells:
     present = present_cells(array)
-    text = pc.if_else(pa.array(present), array, pa.scalar(None, pa.large_string()))
-    whole = _cast_plain(text)
-    if whole is None:
+    text = pc.if_else(pa.array(present), array, _NO_TEXT)
+    values = None
+    if (pc.max(pc.binary_length(text)).as_py() or 0) <= _NUMBER_CHARS:
+        with contextlib.suppress(pa.ArrowInvalid):  # fast path: every cell is a plain number
+            values = pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False)
+    if values is None:
         text = pc.utf8_trim_whitespace(text)
-        whole = _parse_each(text)
+        values = _parse_each(text)
     missing = np.zeros(len(array), bool)
-    if bool(np.isnan(whole[present]).any()):
+    if bool(np.isnan(values[present]).any()):
         missing = _matches(text, _NAN_PATTERN)
-    ok = present & ~np.isnan(whole)
-    wide = ok & (np.abs(whole) > MAX_EXACT_INT) & np.isfinite(whole)
-    if wide.any():
-        digits = _matches(text, r"^[+-]?[0-9]+$") & wide
-        whole, ok = np.where(digits, np.nan, whole), ok & ~digits
-    return ParsedCells(whole, present & ~missing, ok)
-
-
-def _cast_plain(text: pa.Array) -> np.ndarray | None:
-    """Fast path: every cell is a plain number."""
-    if (pc.max(pc.binary_length(text)).as_py() or 0) > _NUMBER_CHARS:
-        return None
-    try:
-        return pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        return None
+    ok = present & ~np.isnan(values)
+    inexact = ok & (np.abs(values) > MAX_EXACT_INT) & np.isfinite(values)
+    if inexact.any():
+        inexact &= _matches(text, r"^[+-]?[0-9]+$")
+        values, ok = np.where(inexact, np.nan, values), ok & ~inexact
+    return ParsedCells(values, present & ~missing, ok)
 
 
 def _parse_each(text: pa.Array) -> np.ndarray:
     values = np.full(len(text), np.nan)
-    text = pc.if_else(pc.less_equal(pc.binary_length(text), _NUMBER_CHARS), text, pa.scalar(None, pa.large_string()))
+    text = pc.if_else(pc.less_equal(pc.binary_length(text), _NUMBER_CHARS), text, _NO_TEXT)
     plain = _matches(text, _NUMBER_PATTERN)
     if plain.any():
         # NumPy reads "1e999" as infinity, where Arrow refuses
@@ -139,7 +134,7 @@ def parse_times(array: pa.Array) -> ParsedCells:
     """Read an array of a simple type as int64 microseconds since 1970, UTC.
 
     A number from 1e8 (1973) is seconds, from 1e11 milliseconds, from 1e14 microseconds, from 1e17 nanoseconds; one
-    below is no time. Times outside 1970 to 2200 are not `ok`.
+    below is not a time. Times outside 1970 to 2200 are not `ok`.
     """
     kind, n = array.type, len(array)
     if pa.types.is_timestamp(kind):
@@ -162,7 +157,7 @@ def _within_years(micros: np.ndarray, present: np.ndarray, ok: np.ndarray) -> Pa
 
 
 def _epoch_micros(values: np.ndarray) -> np.ndarray:
-    """Microseconds of epoch numbers; what cannot be a time comes out as -1."""
+    """Return the microseconds of epoch numbers; -1 for a number that cannot be a time."""
     whole = values.dtype.kind == "i"
     values = np.where(np.isfinite(values), values, -1)
     size = np.abs(values.astype(np.float64))
@@ -185,7 +180,7 @@ def _epoch_micros(values: np.ndarray) -> np.ndarray:
 
 def _times_of_text(array: pa.Array) -> ParsedCells:
     present = present_cells(array)
-    text = pc.utf8_trim_whitespace(pc.if_else(pa.array(present), array, pa.scalar(None, pa.large_string())))
+    text = pc.utf8_trim_whitespace(pc.if_else(pa.array(present), array, _NO_TEXT))
     text = pc.replace_substring_regex(text, r" ?UTC$", "Z")
     micros, ok = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
     digits = _matches(text, _EPOCH_PATTERN)

@@ -1,6 +1,6 @@
-"""What reading one object gives, and the bounds it is read under.
+"""The rows of one object as they were read, and the bounds of one read.
 
-It gives its rows as an Arrow table, and the rows that are no record. What passes a bound is quarantined, never loaded.
+A reader returns the readable rows as an Arrow table and lists the others. What is past a bound is never loaded.
 """
 
 from __future__ import annotations
@@ -27,26 +27,29 @@ __all__ = [
     "Limits",
     "RawTable",
     "Unreadable",
+    "nesting_depth",
+    "nesting_flags",
+    "unreadable_object",
 ]
 
 
 ID_CHARS = 256
-"""Longest identity or group kept as it is; ids are keys of SQL tables."""
+"""Longest identity or group that is kept unchanged; ids are keys of SQL tables."""
 NAME_CHARS = 200
 """Longest column name."""
 RAW_CHARS = 2_000
-"""Characters of an unreadable row that are kept to be looked at."""
+"""Characters of an unreadable row that are kept for a person to look at."""
 SHOWN_CHARS = 120
-"""Characters of a bad value that go into an issue's arguments."""
+"""Characters of a bad value that go into the arguments of an issue."""
 MAX_UNREADABLE = 100_000
-"""Unreadable rows after which the whole object is given up as not being what its name says."""
+"""Unreadable rows after which the whole object is given up."""
 
 
 _DEFAULTS = Data()
 
 
-class Unreadable(Exception):  # noqa: N818  a finding about an object on its way to quarantine, not an error of the guard
-    """A whole object cannot be read; the message says why and ends in no full stop."""
+class Unreadable(Exception):  # noqa: N818  a finding about an object, not an error of the guard
+    """A whole object cannot be read; the message is the reason, without a full stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Limits:
     memory_bytes: int = 2 << 30
     """Address space of the process that reads Parquet."""
     seconds: float = 600.0
-    """Wall-clock time that reading one Parquet object may take."""
+    """Wall-clock time for reading one Parquet object."""
 
     @classmethod
     def of(cls, contract: Contract) -> Limits:
@@ -76,22 +79,46 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that is no record: where it is, why it cannot be read, and its text, cut."""
+    """A row that cannot be read."""
 
     row: int
-    why: str
-    raw: str
+    """Its 1-based place; 0 stands for the whole object."""
+    reason: str
+    text: str
+    """Its text, cut to `RAW_CHARS`."""
     digest: str
-    """BLAKE2b-128 of the whole text, hex: identity without keeping the text."""
+    """BLAKE2b-128 of its whole text, hex: identity without the text. Of a whole object, the object's digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Something wrong with one cell, seen while reading: `position` counts the readable rows of the object from 0."""
+    """A problem of one cell that a reader noticed; `position` counts the readable rows of the object from 0."""
 
     position: int
     code: str
     args: Mapping[str, Any]
+
+
+def nesting_flags(column: str, values: Sequence[Any], limit: int, first: int = 0) -> list[Flag]:
+    """Return a flag for each of `values` that is nested deeper than `limit`; `first` is the position of the first."""
+    args = {"column": column, "limit": limit}
+    return [
+        Flag(first + i, "nested_too_deep", args)
+        for i, value in enumerate(values)
+        if nesting_depth(value, limit) > limit
+    ]
+
+
+def nesting_depth(value: Any, limit: int) -> int:
+    """Return how many containers of `value` lie inside one another, at most ``limit + 1``; never recursive."""
+    depth, layer = 0, [value]
+    while depth <= limit:
+        layer = [v for v in layer if isinstance(v, (dict, list))]
+        if not layer:
+            return depth
+        depth += 1
+        layer = [v for outer in layer for v in (outer.values() if isinstance(outer, dict) else outer)]
+    return depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +130,32 @@ class RawTable:
     """
 
     table: pa.Table
-    rows: np.ndarray
-    """``(n,)`` int64, 1-based place of each readable row: the line for text formats, the ordinal for Parquet."""
+    row_numbers: np.ndarray
+    """``(n,)`` int64, 1-based place of each readable row: the line in text formats, the ordinal in Parquet."""
     bad: Sequence[BadRow] = ()
     flags: Sequence[Flag] = ()
     sparse: bool = False
-    """Whether rows may lack columns (JSON): then a column that is absent is missing, not an error."""
+    """Whether rows may lack columns (JSON): an absent column is then missing, not an error."""
+
+
+def unreadable_object(digest: str, reason: str) -> RawTable:
+    """Return the table of an object that cannot be used: no rows, and one bad row that stands for the object."""
+    return RawTable(pa.table({}), np.empty(0, np.int64), (BadRow(0, reason, "", digest),))
 
 
 @dataclass(slots=True)
 class BadRows:
-    """Unreadable rows collected while one object is read; bounded."""
+    """Unreadable rows, collected while one object is read; bounded."""
 
-    found: list[BadRow] = field(default_factory=list)
+    rows: list[BadRow] = field(default_factory=list)
 
-    def add(self, row: int, why: str, text: str) -> None:
-        """Keep one unreadable row; `Unreadable` when there are too many for the object to be what it claims."""
-        if len(self.found) >= MAX_UNREADABLE:
-            first = self.found[0]
+    def add(self, row: int, reason: str, text: str) -> None:
+        """Add one unreadable row; raise `Unreadable` if there are too many for an object of this format."""
+        if len(self.rows) >= MAX_UNREADABLE:
+            first = self.rows[0]
             raise Unreadable(
-                f"more than {MAX_UNREADABLE:,} of its rows cannot be read, the first is row {first.row}: {first.why}"
+                f"more than {MAX_UNREADABLE:,} of its rows cannot be read, the first is row {first.row}: {first.reason}"
             )
-        whole = text.encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(whole, digest_size=16).hexdigest()
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         shown = text[:RAW_CHARS].encode("utf-8", "backslashreplace").decode("utf-8")
-        self.found.append(BadRow(row, why, shown[:RAW_CHARS], digest))
+        self.rows.append(BadRow(row, reason, shown[:RAW_CHARS], digest))

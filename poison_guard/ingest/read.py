@@ -1,9 +1,10 @@
-"""Read one object by its format, and whole small tables that people keep beside a feed."""
+"""Read one object by its format, and small tables that people keep beside a feed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -35,14 +36,14 @@ _FORMATS = {
 
 
 class ObjectChanged(Unreadable):
-    """The object is not what it was when it was listed; somebody still writes it."""
+    """The object changed since it was listed: somebody is still writing it."""
 
 
-def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Sequence[str] = ()) -> RawTable:
+def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, columns: Sequence[str] = ()) -> RawTable:
     """Return the rows of an object as they are, under the user's column names.
 
-    `keep` names columns that a JSON object with too many keys keeps. Raises `Unreadable` when it cannot be read at all,
-    is past a bound, or changed since `ref` was made.
+    `columns` are kept in a JSON object with too many keys. Raises `Unreadable` if the object cannot be read at all, is
+    past a bound, or changed since `ref` was made.
     """
     if ref.size > limits.max_bytes:
         raise Unreadable(f"it has {ref.size:,} bytes, more than max_bytes = {limits.max_bytes:,}")
@@ -51,9 +52,11 @@ def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Seq
     try:
         with local_copy(ref, limits) as path:
             try:
-                raw = _read_format(path, ref, limits, reader, keep)
+                raw = _read_format(path, ref.uri, limits, reader, columns)
             finally:
-                _check_unchanged(path, ref)
+                with path.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
+                        raise ObjectChanged("it changed while it was being read")
     except OSError as error:
         raise Unreadable(f"it could not be opened again: {error.strerror or error}") from None
     if raw.table.num_columns == 0 and not raw.bad:
@@ -61,11 +64,30 @@ def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Seq
     return raw
 
 
-def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pd.DataFrame:
-    """Return the readable rows of files under the user's column names, in natural types; for people's own files.
+def _read_format(path: Path, uri: str, limits: Limits, reader: ParquetReader, columns: Sequence[str]) -> RawTable:
+    """Read a local file by its format: that of its name, or of its first bytes if the name has none."""
+    name = PurePosixPath(uri.partition("?")[0]).name.lower().removesuffix(".gz")
+    format_ = _FORMATS.get(PurePosixPath(name).suffix)
+    if format_ is None:
+        with path.open("rb") as file:
+            head = file.read(64).lstrip()
+        format_ = "parquet" if head.startswith(b"PAR1") else "jsonl" if head.startswith((b"{", b"[")) else None
+    match format_:
+        case "parquet":
+            return reader.read(path)
+        case "jsonl":
+            return read_jsonl(path, limits, columns)
+        case "csv":
+            return read_csv(path, limits)
+        case _:
+            raise Unreadable("it is neither csv, jsonl nor parquet by its name or its first bytes")
 
-    A text column of numbers (nine in ten cells; none written with a leading zero) is numeric. `sample_rows`: the first
-    so many. `DataError` where a file cannot be read or there is no row.
+
+def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pd.DataFrame:
+    """Return the readable rows of files under the user's column names, in natural types.
+
+    A text column of numbers (nine in ten cells; none written with a leading zero) is numeric. `sample_rows`: return
+    only so many rows. Raises `DataError` if a file cannot be read or there is no row.
     """
     table = _read_rows(paths, limits or Limits())
     if sample_rows is not None:
@@ -79,65 +101,34 @@ def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows:
 def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = None) -> pd.DataFrame:
     """Return the named columns of a small file that people keep beside a feed (controls, items, outcomes), as str.
 
-    Whole numbers carry no fraction, as in records. `DataError` names the file and what is missing or wrong in it.
+    Whole numbers carry no fraction, as in records. Raises `DataError` with the file and what is missing or wrong in it.
     """
     table = _read_rows([path], limits or Limits(), strict=True)
-    absent = next((c for c in columns if c not in table.column_names), None)
-    if absent is not None:
-        raise DataError(f"{path} has no column {absent}; it has {', '.join(table.column_names[:20])}")
+    missing = next((c for c in columns if c not in table.column_names), None)
+    if missing is not None:
+        raise DataError(f"{path} has no column {missing}; it has {', '.join(table.column_names[:20])}")
     texts = {c: plain_numbers(as_text(table[c].combine_chunks())) for c in columns}
     return pd.DataFrame({c: pd.Series(t.to_pandas(), dtype="str") for c, t in texts.items()})
 
 
 def _read_rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.Table:
     tables: list[pa.Table] = []
-    bad = ""
-    with ParquetReader(limits) as reader:
-        for ref in resolve_paths([paths] if isinstance(paths, str) else list(paths), limits, given=True):
+    fault = ""
+    with closing(ParquetReader(limits)) as reader:
+        for ref in resolve_paths([paths] if isinstance(paths, str) else list(paths), limits, by_hand=True):
             try:
                 raw = read_object(ref, limits, reader)
             except Unreadable as refusal:
                 raise DataError(f"{ref.uri} cannot be read: {refusal}") from None
             if strict and raw.bad:
-                raise DataError(f"row {raw.bad[0].row} of {ref.uri} cannot be read: {raw.bad[0].why}")
+                raise DataError(f"row {raw.bad[0].row} of {ref.uri} cannot be read: {raw.bad[0].reason}")
             tables.append(raw.table)
-            if raw.bad and not bad:
-                bad = f"; row {raw.bad[0].row} of {ref.uri}: {raw.bad[0].why}"
+            if raw.bad and not fault:
+                fault = f"; row {raw.bad[0].row} of {ref.uri}: {raw.bad[0].reason}"
     table = join_tables(tables)
     if table.num_rows == 0:
-        raise DataError(f"{', '.join(map(str, paths))} holds no rows that can be read{bad}")
+        raise DataError(f"{', '.join(map(str, paths))} holds no rows that can be read{fault}")
     return table
-
-
-def _read_format(path: Path, ref: ObjectRef, limits: Limits, reader: ParquetReader, keep: Sequence[str]) -> RawTable:
-    match _format_of(path, ref.uri):
-        case "parquet":
-            return reader.read(path)
-        case "jsonl":
-            return read_jsonl(path, limits, keep)
-        case "csv":
-            return read_csv(path, limits)
-        case _:
-            raise Unreadable("it is neither csv, jsonl nor parquet by its name or its first bytes")
-
-
-def _format_of(path: Path, uri: str) -> str | None:
-    """Format by the name; by the first bytes where the name says nothing."""
-    name = PurePosixPath(uri.partition("?")[0]).name.lower().removesuffix(".gz")
-    known = _FORMATS.get(PurePosixPath(name).suffix)
-    if known:
-        return known
-    with path.open("rb") as file:
-        head = file.read(64).lstrip()
-    if head.startswith(b"PAR1"):
-        return "parquet"
-    return "jsonl" if head.startswith((b"{", b"[")) else None
-
-
-def _check_unchanged(path: Path, ref: ObjectRef) -> None:
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
-            raise ObjectChanged("it changed while it was being read")
 
 
 def _natural_series(array: pa.Array, kind: str) -> pd.Series:

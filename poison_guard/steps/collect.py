@@ -203,7 +203,7 @@ def read_outcomes(feed: Feed, now: dt.datetime) -> OutcomesRead:
     limits = Limits.of(feed.contract)
     path = find_path(feed.contract.outcomes, contract_file=feed.contract.path, home=feed.settings.home)
     try:
-        files = resolve_paths([path], limits, given=False)
+        files = resolve_paths([path], limits, by_hand=False)
     except DataError as why:
         return OutcomesRead(notes=(Reason("outcomes_unread", {"why": str(why)}),))
     counts: Counter[str] = Counter()

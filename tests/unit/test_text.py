@@ -76,3 +76,8 @@ def test_bounds_cut_long_texts_long_lists_and_deep_nesting():
 @given(st.floats(allow_nan=False))
 def test_a_number_reads_back_from_its_text(value):
     assert float(number_text(value)) == value
+
+
+@pytest.mark.parametrize(("value", "text"), [(2.0**53 - 1, "9007199254740991"), (2.0**53, "9007199254740992.0")])
+def test_a_number_has_the_text_that_ids_were_made_of(value, text):
+    assert number_text(value) == text

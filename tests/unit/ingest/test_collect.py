@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.ingest import batch_from_frame, collect_frames, empty_batch, frame_columns, list_objects
+from poison_guard.ingest import batch_from_frame, collect_frames, empty_batch, frame_columns
+from poison_guard.ingest.objects import resolve_paths
+from poison_guard.ingest.raw_table import Limits
 from tests.unit.ingest.conftest import NOW, accounted, contract_of
 
 GOOD = "id,user,item,answer\n1,u,i,a\n2,v,i,b\n"
@@ -68,7 +70,7 @@ def test_a_batch_is_named_by_what_is_in_it(collect):
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("bad.parquet", b"PAR1 cut", "no readable Parquet"),
+        ("bad.parquet", b"PAR1 cut", "not a readable Parquet"),
         ("bad.csv.gz", b"\x1f\x8b\x08", "damaged or cut short"),
         ("bad.csv", b"", "empty"),
         ("bad.csv", ",".join(f"c{i}" for i in range(300)), "more than max_columns"),
@@ -118,7 +120,7 @@ def test_a_folder_and_a_pattern_without_files_are_errors(collect, tmp_path):
         collect(contract_of(), {}, source=[str(tmp_path)])
     with pytest.raises(DataError, match="matches no file"):
         collect(contract_of(), {}, source=[str(tmp_path / "*.csv")])
-    with pytest.raises(UsageError, match="holds a password"):
+    with pytest.raises(UsageError, match="contains a password"):
         collect(contract_of(), {}, source=["ftp://me:secret@host/a.csv"])
     with pytest.raises(DataError, match="cannot be opened"):
         collect(contract_of(), {}, source=["nosuch://x/a.csv"])
@@ -138,7 +140,7 @@ def test_objects_behind_a_url_are_read(tmp_path):
     fs = fsspec.filesystem("memory")
     for name, text in (("/box/a.csv", GOOD), ("/box/b.csv", GOOD.replace("1,u", "3,w"))):
         fs.pipe(name, text.encode())
-    refs = list_objects(contract_of(), ["memory://box/*.csv"], home=tmp_path)
+    refs = resolve_paths(["memory://box/*.csv"], Limits(), by_hand=True)
     assert [r.uri for r in refs] == ["memory:///box/a.csv", "memory:///box/b.csv"]
     batch = collect_frames(contract_of(), ["memory://box/*.csv"], home=tmp_path, received_at=NOW)
     assert sorted(batch.records["record_id"]) == ["1", "2", "3"]
@@ -152,9 +154,9 @@ def test_an_object_that_changed_since_it_was_listed_is_left_for_the_next_time(tm
     path.write_text(GOOD)
     from poison_guard.ingest import collect as module
 
-    listed = list_objects(contract_of(), [str(tmp_path / "*.csv")], home=tmp_path)
+    listed = resolve_paths([str(tmp_path / "*.csv")], Limits(), by_hand=True)
     path.write_text(GOOD + "3,w,i,c\n")
-    monkeypatch.setattr(module, "list_objects", lambda *_, **__: listed)
+    monkeypatch.setattr(module, "resolve_paths", lambda *_, **__: listed)
     batch = collect_frames(contract_of(), [str(tmp_path / "*.csv")], home=tmp_path, received_at=NOW)
     assert [o.uri for o in batch.objects] == [str(tmp_path / "b.csv")]
     with pytest.raises(DataError, match="changed while it was being read; run again"):

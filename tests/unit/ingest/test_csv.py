@@ -21,15 +21,15 @@ def read(tmp_path: Path, content: bytes | str, **limits: int) -> RawTable:
 
 def test_rows_keep_their_line_numbers(tmp_path):
     raw = read(tmp_path, 'a,b\n1,2\n\n"two\nlines",4\n5,6\n')
-    assert raw.rows.tolist() == [2, 4, 6]
+    assert raw.row_numbers.tolist() == [2, 4, 6]
     assert raw.table.to_pydict() == {"a": ["1", "two\nlines", "5"], "b": ["2", "4", "6"]}
 
 
 def test_ragged_rows_are_unreadable_with_line_and_text(tmp_path):
     raw = read(tmp_path, "a,b,c\n1,2,3\n4,5\n6,7,8,9\n10,11,12\n")
     assert raw.table["a"].to_pylist() == ["1", "10"]
-    assert [(b.row, b.raw) for b in raw.bad] == [(3, "4,5"), (4, "6,7,8,9")]
-    assert raw.bad[0].why == "it has 2 fields where the header has 3"
+    assert [(b.row, b.text) for b in raw.bad] == [(3, "4,5"), (4, "6,7,8,9")]
+    assert raw.bad[0].reason == "it has 2 fields where the header has 3"
 
 
 def test_a_300_column_file_with_ragged_rows_is_read_when_its_contract_allows_so_many(tmp_path):
@@ -48,20 +48,20 @@ def test_more_columns_than_the_bound_are_refused(tmp_path):
 def test_an_unclosed_quote_costs_its_own_line_only(tmp_path):
     raw = read(tmp_path, 'a,b\n1,2\n3,"open\n5,6\n7,8\n')
     assert raw.table["a"].to_pylist() == ["1", "5", "7"]
-    assert [(b.row, b.raw) for b in raw.bad] == [(3, '3,"open')]
+    assert [(b.row, b.text) for b in raw.bad] == [(3, '3,"open')]
 
 
 def test_an_unclosed_quote_far_from_the_end_costs_its_own_line_only(tmp_path):
     raw = read(tmp_path, 'a,b\n3,"open\n' + "1,2\n" * 5_000)
-    assert len(raw.rows) == 5_000
+    assert len(raw.row_numbers) == 5_000
     assert [b.row for b in raw.bad] == [2]
 
 
 def test_bytes_that_are_not_utf8_cost_their_row_only(tmp_path):
     raw = read(tmp_path, b"a,b\n1,2\n\xff\xfe,3\n4,5\n")
     assert raw.table["a"].to_pylist() == ["1", "4"]
-    assert [(b.row, b.why) for b in raw.bad] == [(3, "it holds bytes that are not UTF-8")]
-    assert raw.bad[0].raw.isprintable()
+    assert [(b.row, b.reason) for b in raw.bad] == [(3, "it holds bytes that are not UTF-8")]
+    assert raw.bad[0].text.isprintable()
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -123,6 +123,6 @@ def test_every_line_that_is_not_blank_is_a_row_or_unreadable(tmp_path_factory, l
     quoted = sum(v.count("\n") for column in raw.table.columns for v in column.to_pylist())
     blank_inside = quoted  # lines inside a quoted cell belong to the row they are in
     filled = sum(bool(line) for line in lines)
-    assert filled - blank_inside <= len(raw.rows) + len(raw.bad) <= filled
-    places = [*raw.rows.tolist(), *(b.row for b in raw.bad)]
+    assert filled - blank_inside <= len(raw.row_numbers) + len(raw.bad) <= filled
+    places = [*raw.row_numbers.tolist(), *(b.row for b in raw.bad)]
     assert len(set(places)) == len(places)

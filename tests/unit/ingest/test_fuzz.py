@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -87,7 +88,7 @@ def test_any_gzip(tmp_path, content):
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[ParquetReader]:
-    with ParquetReader(Limits()) as reader:
+    with closing(ParquetReader(Limits())) as reader:
         yield reader
 
 
@@ -100,7 +101,7 @@ def test_any_parquet(tmp_path, reader, content):
         raw = reader.read(path)
     except Unreadable:
         return
-    assert raw.table.num_rows == len(raw.rows)
+    assert raw.table.num_rows == len(raw.row_numbers)
     raw.table.validate(full=True)
 
 

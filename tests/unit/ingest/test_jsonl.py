@@ -28,10 +28,10 @@ def test_types_are_kept_and_absent_keys_are_missing(tmp_path):
 
 def test_lines_that_are_no_object_are_unreadable_with_the_reason(tmp_path):
     raw = read(tmp_path, '{"a": 1}\n[1]\n{"a": \nnull\n\n{"a": 2}\n')
-    assert raw.rows.tolist() == [1, 6]
+    assert raw.row_numbers.tolist() == [1, 6]
     assert [b.row for b in raw.bad] == [2, 3, 4]
-    assert "not valid JSON" in raw.bad[1].why
-    assert raw.bad[0].raw == "[1]"
+    assert "not valid JSON" in raw.bad[1].reason
+    assert raw.bad[0].text == "[1]"
 
 
 def test_a_column_of_several_types_becomes_text(tmp_path):
@@ -53,8 +53,8 @@ def test_nesting_past_the_bound_is_flagged(tmp_path):
 
 def test_nesting_that_would_break_the_parser_is_unreadable(tmp_path):
     raw = read(tmp_path, '{"a": ' + "[" * 100_000 + "\n" + '{"a": 1}\n')
-    assert raw.rows.tolist() == [2]
-    assert raw.bad[0].why == "it is nested too deeply"
+    assert raw.row_numbers.tolist() == [2]
+    assert raw.bad[0].reason == "it is nested too deeply"
 
 
 def test_half_a_surrogate_pair_costs_its_row_only(tmp_path):
@@ -65,7 +65,7 @@ def test_half_a_surrogate_pair_costs_its_row_only(tmp_path):
 
 def test_a_number_of_too_many_digits_costs_its_row_only(tmp_path):
     raw = read(tmp_path, '{"a": ' + "9" * 10_000 + '}\n{"a": 1}\n')
-    assert raw.rows.tolist() == [2]
+    assert raw.row_numbers.tolist() == [2]
 
 
 def test_a_json_array_of_objects_is_read(tmp_path):
@@ -79,20 +79,20 @@ def test_a_hostile_row_cannot_widen_the_table(tmp_path):
     rows = ['{"a": 1, "b": 2}'] * 5
     for lines in ([*rows, wide], [wide, *rows]):
         raw = read(tmp_path, "\n".join(lines), keep=("a", "b"), max_columns=10)
-        assert len(raw.rows) == 5
-        assert "max_columns = 10" in raw.bad[0].why
+        assert len(raw.row_numbers) == 5
+        assert "max_columns = 10" in raw.bad[0].reason
 
 
 def test_rows_that_each_bring_a_new_key_leave_the_frequent_ones_alone(tmp_path):
     lines = [json.dumps({"a": i, f"k{i}": 1}) for i in range(30)] + ['{"a": 1, "b": 1}'] * 5
     raw = read(tmp_path, "\n".join(lines), max_columns=2)
     assert raw.table.column_names == ["a", "b"]
-    assert (len(raw.rows), len(raw.bad)) == (5, 30)
+    assert (len(raw.row_numbers), len(raw.bad)) == (5, 30)
 
 
 def test_keys_that_cannot_be_shown_cost_their_row_only(tmp_path):
     raw = read(tmp_path, '{"a\\u202e": 1}\n{"": 1}\n{"a": 1}\n')
-    assert raw.rows.tolist() == [3]
+    assert raw.row_numbers.tolist() == [3]
 
 
 def test_an_empty_file_is_refused(tmp_path):

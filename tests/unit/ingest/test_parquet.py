@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import resource
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from poison_guard.ingest.raw_table import Limits, Unreadable
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[ParquetReader]:
-    with ParquetReader(Limits()) as reader:
+    with closing(ParquetReader(Limits())) as reader:
         yield reader
 
 
@@ -98,7 +99,7 @@ def test_a_deeply_nested_column_is_refused(reader, tmp_path):
 def test_a_truncated_file_is_refused_with_a_reason(reader, tmp_path, cut):
     path = write(tmp_path / "a.parquet", a=pa.array(range(1000)))
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(Unreadable, match="no readable Parquet file"):
+    with pytest.raises(Unreadable, match="not a readable Parquet file"):
         reader.read(path)
 
 
@@ -109,8 +110,8 @@ def test_text_that_is_not_utf8_costs_its_row_only(reader, tmp_path):
     for column in (broken, nested):
         raw = reader.read(write(tmp_path / "a.parquet", a=column, b=pa.array(range(len(cells)))))
         assert raw.table["b"].to_pylist() == [0, *range(2, 302)]
-        assert raw.rows.tolist() == [1, *range(3, 303)]
-        assert [(b.row, "not UTF-8" in b.why) for b in raw.bad] == [(2, True), (303, True)]
+        assert raw.row_numbers.tolist() == [1, *range(3, 303)]
+        assert [(b.row, "not UTF-8" in b.reason) for b in raw.bad] == [(2, True), (303, True)]
 
 
 def test_cells_of_10_mb_are_read(reader, tmp_path):
@@ -120,7 +121,7 @@ def test_cells_of_10_mb_are_read(reader, tmp_path):
 
 def test_a_reader_that_died_is_started_again(tmp_path):
     good = write(tmp_path / "a.parquet", a=pa.array([1]))
-    with ParquetReader(Limits()) as reader:
+    with closing(ParquetReader(Limits())) as reader:
         reader.read(good)
         reader._child.kill()
         reader._child.wait()
@@ -131,5 +132,5 @@ def test_a_reader_that_died_is_started_again(tmp_path):
 
 def test_a_read_that_takes_too_long_is_ended(tmp_path):
     path = write(tmp_path / "a.parquet", a=pa.array([1]))
-    with ParquetReader(Limits(seconds=0.0)) as reader, pytest.raises(Unreadable, match="died"):
+    with closing(ParquetReader(Limits(seconds=0.0))) as reader, pytest.raises(Unreadable, match="died"):
         reader.read(path)
