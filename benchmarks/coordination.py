@@ -19,8 +19,9 @@ from scipy.stats import binomtest
 from poison_guard.config import Contract, open_settings, parse_contract
 from poison_guard.drills.attacks.coordinated import make
 from poison_guard.drills.world import World
+from poison_guard.frames import FRAMES
 from poison_guard.pipeline.relabel import settle_labels
-from poison_guard.records import MEMORY, Batch, Decided, Place, State
+from poison_guard.records import Batch, Decided, Place, State
 from poison_guard.steps.handover import Handover, put_batch
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.run import judge
@@ -130,7 +131,7 @@ class SimulatedFeed:
             ),
             known=pd.DataFrame({k: pd.Series(dtype="str") for k in ("record_id", "content_hash", "place")}),
             schema={},
-            memory=memory[[*MEMORY, "place"]].reset_index(drop=True),
+            memory=memory[[*FRAMES["memory"].columns]].reset_index(drop=True),
         )
 
     def _earn(self, decided: Decided) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from poison_guard.frames import FRAMES, empty_frame
+
 if TYPE_CHECKING:
     import datetime as dt
 
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "MEMORY",
-    "RECALLS",
-    "VERIFIED",
     "Action",
     "Batch",
     "Campaign",
@@ -37,36 +36,10 @@ __all__ = [
 ]
 
 
-RECALLS = ("record_id", "campaign_id")
-VERIFIED = ("source_id", "at", "right")
-MEMORY = (
-    "record_id",
-    "speaker",
-    "source_id",
-    "author_id",
-    "item_id",
-    "vote",
-    "observed_at",
-    "source_since",
-    "received_at",
-    "group",
-)
-"""Columns of what is remembered of earlier records, before the traces that campaigns are found by."""
-_TRACES = ("sketch", "words.", "rating", "vector.")
-
-
 def memory_columns(names: Iterable[str]) -> list[str]:
-    """Return `MEMORY` and those of `names` that are traces: ``sketch, words.*, rating, vector.*``."""
-    return [*MEMORY, *(name for name in names if name.startswith(_TRACES))]
-
-
-def _nothing(columns: tuple[str, ...]) -> pd.DataFrame:
-    import pandas as pd
-
-    times = {"observed_at", "source_since", "received_at", "at"}
-    return pd.DataFrame(
-        {name: pd.Series([], dtype="datetime64[us, UTC]" if name in times else "str") for name in columns}
-    )
+    """Return the columns of ``remembered`` in `FRAMES`, and those of `names` that are traces: ``sketch``…."""
+    frame = FRAMES["remembered"]
+    return [*frame.columns, *(name for name in names if name.startswith(tuple(frame.prefixes)))]
 
 
 class Action(StrEnum):
@@ -224,9 +197,9 @@ class State:
     content_hash, place``."""
     schema: Mapping[str, str]
     """Payload schema the feed was last accepted with; empty on the first run."""
-    memory: pd.DataFrame = field(default_factory=lambda: _nothing((*MEMORY, "place")))
+    memory: pd.DataFrame = field(default_factory=lambda: empty_frame("memory"))
     """Newest records of earlier batches, bounded: ``place`` and `memory_columns` as scored."""
-    verified: pd.DataFrame = field(default_factory=lambda: _nothing(VERIFIED))
+    verified: pd.DataFrame = field(default_factory=lambda: empty_frame("verified"))
     """Newest verified answers of the batch's sources, oldest first, bounded a source: ``source_id, at, right``."""
 
 
@@ -249,11 +222,11 @@ class Decided:
     """What the guard says about itself: too few calibration rows, a signal that could not run, drift."""
     measurements: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able facts for the report: calibration curve, counts by level."""
-    recalls: pd.DataFrame = field(default_factory=lambda: _nothing(RECALLS))
+    recalls: pd.DataFrame = field(default_factory=lambda: empty_frame("recalls"))
     """Accepted records of earlier batches whose campaign shows only now: ``record_id, campaign_id``."""
-    memory: pd.DataFrame = field(default_factory=lambda: _nothing(MEMORY))
+    memory: pd.DataFrame = field(default_factory=lambda: empty_frame("remembered"))
     """What later batches remember of this one: `memory_columns` as scored."""
-    near_controls: pd.DataFrame = field(default_factory=lambda: _nothing(("item_id", "answer")))
+    near_controls: pd.DataFrame = field(default_factory=lambda: empty_frame("near_controls"))
     """Free-text answers that say nearly what the item's control says: ``item_id, answer``."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from poison_guard.airflow.run import dags_folder, point_airflow
 
+os.environ["POISON_GUARD_CHECK_FRAMES"] = "1"
 _HOME = Path(tempfile.mkdtemp(prefix="poison-guard-airflow-"))
 point_airflow(_HOME, dags_folder())
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.frames import empty_frame
 from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.records import Campaign, Place, Reason, State
@@ -22,7 +23,6 @@ __all__ = ["BatchEvidence", "find_batch_evidence"]
 
 _CONTEXT = 1000  # remembered votes that help to tell what kind of answers a feed has
 _T = TypeVar("_T")
-_NO_CONFLICTS = pd.DataFrame({"item_id": [], "established_answer": [], "new_answer": []})
 _VOTE = ["item_id", "source_id", "vote"]
 _ACCEPTED = ["record_id", "item_id", "source_id", "vote", "observed_at", "source_since"]
 
@@ -83,7 +83,7 @@ def find_batch_evidence(scored: pd.DataFrame, contract: Contract, state: State, 
         scores = run_isolated(lambda: score_history(scored["source_id"].dropna(), **known))
     sources = _or_failure(scores, "source", crashes, pd.DataFrame())
     alone = votes[new & ~(member.to_numpy() & ~old)]
-    conflicts = _conflicts(alone, accepted, campaigns, contract) if contract.vote else _NO_CONFLICTS
+    conflicts = _conflicts(alone, accepted, campaigns, contract) if contract.vote else empty_frame("conflicts")
     return BatchEvidence(sources, campaigns, conflicts, crashes, canonical, votes, accepted, recent)
 
 

@@ -17,8 +17,8 @@ from poison_guard.pipeline.batch_evidence import BatchEvidence
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_evidence
 from poison_guard.pipeline.validate import Validation
+from poison_guard.frames import FRAMES, empty_frame
 from poison_guard.records import (
-    RECALLS,
     Action,
     Campaign,
     Decided,
@@ -247,7 +247,7 @@ def _items(
 ) -> pd.DataFrame:
     """Return which labels are adopted, from this batch's accepted votes and those accepted before and not recalled."""
     if not contract.vote:
-        return pd.DataFrame({"item_id": [], "label": [], "probability": [], "adopted": [], "why": []})
+        return empty_frame("items")
     from poison_guard.signals.sources import agree
 
     decided = decisions.iloc[: len(scored)]
@@ -317,7 +317,7 @@ def recalled(campaigns: Iterable[Campaign], state: State, policy: Policy) -> pd.
     accepted |= set(state.answers.loc[state.answers["verdict"] <= 0, "record_id"])  # a person's word stands
     held = (c for c in campaigns if risk_of_p(pd.Series([c.p]).to_numpy(), policy.campaign_alpha)[0] >= HOLD)
     pairs = sorted((record, c.campaign_id) for c in held for record in c.earlier_ids if record in accepted)
-    return pd.DataFrame(pairs, columns=list(RECALLS), dtype="str")
+    return pd.DataFrame(pairs, columns=list(FRAMES["recalls"].columns), dtype="str")
 
 
 def remembered(scored: pd.DataFrame) -> pd.DataFrame:

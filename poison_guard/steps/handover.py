@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.frames import check_frame, check_frames, checking
 from poison_guard.pipeline import BatchEvidence, Validation
 from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.store import Lake
@@ -31,6 +32,7 @@ class Handover:
 
     def put(self, name: str, value: Any) -> None:
         """Keep a frame, a mapping of JSON values, or a value that flows between rooms."""
+        _check(name, value)
         self._values[name] = value
 
     def get(self, name: str) -> Any:
@@ -56,6 +58,7 @@ class LakeHandover(Handover):
 
     def put(self, name: str, value: Any) -> None:
         """Write the frames of a value, and then the file that says what it is."""
+        _check(name, value)
         kind, facts, frames = _pack(value)
         for part, frame in frames.items():
             self._lake.write_frame(_json_texts(frame), f"{self._folder}/{name}.{part}.parquet")
@@ -94,6 +97,13 @@ def get_batch(handover: Handover) -> Batch:
         handover.cache["batch"] = dataclasses.replace(handover.get("batch"), records=records)
     batch: Batch = handover.cache["batch"]
     return batch
+
+
+def _check(name: str, value: Any) -> None:
+    if checking():
+        check_frames(value)
+        if name.startswith("scored-"):
+            check_frame("scored", value)
 
 
 def _json_texts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from poison_guard.decide.decisions import audit_sample
 from poison_guard.decide.reasons import sentence
+from poison_guard.frames import FRAMES, empty_frame
 from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.steps.recall import Revocation, revoked_by
@@ -112,15 +113,9 @@ def result_of(feed: str, decided: Decided, batch: Batch) -> ScanResult:
 
 def nothing_new(feed: str, why: str = "nothing new: every object was taken in before") -> ScanResult:
     """Return the result of a batch without a record, and `why` there is none."""
-    columns = {
-        "decisions": _DECISIONS,
-        "items": ["item_id", "label", "probability", "adopted", "why"],
-        "sources": ["source_id"],
-        "evidence": ["record_id", "signal", "level", "p", "code", "args"],
-    }
-    frames = {name: pd.DataFrame({c: pd.Series(dtype=object) for c in names}) for name, names in columns.items()}
+    frames = {name: empty_frame(name) for name in ("decisions", "items", "sources", "evidence", "campaigns")}
     counts = dict.fromkeys(("received", "seen_before", "staged", "accepted", "quarantined", "rejected"), 0)
-    return ScanResult(**frames, campaigns=_campaign_rows(()), notes=(why,), counts=counts, feed=feed)
+    return ScanResult(**frames, notes=(why,), counts=counts, feed=feed)
 
 
 def stored_result(store: Store, run: Run) -> ScanResult:
@@ -184,8 +179,7 @@ def _campaign_rows(campaigns: tuple[Campaign, ...]) -> pd.DataFrame:
         }
         for campaign in campaigns
     ]
-    columns = ["campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "why"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=list(FRAMES["campaigns"].columns))
 
 
 def _args(args: str | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ import time
 import pandas as pd
 
 from poison_guard.errors import StaleStateError
+from poison_guard.frames import check_frames, checking
 from poison_guard.pipeline import (
     Prepared,
     choose_sample,
@@ -255,6 +256,8 @@ def _state(feed: Feed, handover: Handover, version: int) -> State:
     """Return all that the run may know as of `version`, read once a process."""
     if (name := f"state@{version}") not in handover.cache:
         handover.cache[name] = current_state(feed, get_batch(handover), version)
+        if checking():
+            check_frames(handover.cache[name])
     state: State = handover.cache[name]
     return state
 

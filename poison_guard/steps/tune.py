@@ -14,6 +14,7 @@ import pandas as pd
 
 from poison_guard.config import Contract, Mode, Policy
 from poison_guard.errors import UsageError
+from poison_guard.frames import empty_frame
 from poison_guard.numerics.intervals import proportion_bounds
 from poison_guard.pipeline import Prepared, decide_batch, find_batch_evidence, prepare, score_partition
 from poison_guard.pipeline.prepare import choose_sample
@@ -188,8 +189,8 @@ def batch_of(contract: Contract, records: pd.DataFrame) -> Batch:
     last = times.max() if times.notna().any() else records["received_at"].max()
     now: dt.datetime = (last + pd.Timedelta(hours=1)).to_pydatetime()
     received = pd.Series([now] * len(records)).astype(records["received_at"].dtype)
-    nothing = pd.DataFrame({"record_id": [], "code": [], "args": []})
-    unreadable = pd.DataFrame({n: [] for n in ("record_id", "object", "row", "code", "args", "raw")})
+    nothing = empty_frame("issues")
+    unreadable = empty_frame("unreadable")
     return Batch(contract.name, "tune", now, (), records.assign(received_at=received), nothing, unreadable)
 
 

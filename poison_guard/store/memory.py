@@ -15,16 +15,16 @@ import sqlalchemy as sa
 
 from poison_guard import __version__
 from poison_guard.config import Contract
-from poison_guard.records import MEMORY, Place, memory_columns
+from poison_guard.frames import empty_frame
+from poison_guard.records import Place, memory_columns
 from poison_guard.store import bulk, status, tables
 from poison_guard.store.engine import Store
 
-__all__ = ["LANE", "empty_memory", "load_memory", "memory_rows", "vector_space"]
+__all__ = ["LANE", "load_memory", "memory_rows", "vector_space"]
 
 LANE = "memory"
 _REMEMBERED_PLACES = (Place.ACCEPTED.value, Place.QUARANTINED.value, Place.REJECTED.value, Place.RECALLED.value)
 _VECTOR_PREFIX = "vector."
-_TIMES = ("observed_at", "source_since", "received_at")
 
 
 def vector_space(contract: Contract, trusted_hash: str) -> str:
@@ -76,7 +76,7 @@ def load_memory(
         left -= len(part)
         parts.append(part)
     if not parts:
-        return empty_memory()
+        return empty_frame("memory")
     whole = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
     whole = whole[~whole["record_id"].isin(set(without))]
     with store.read() as conn:
@@ -86,13 +86,6 @@ def load_memory(
     where = found.loc[found["verdict"] <= 0].set_index("record_id")["place"]
     whole = whole.assign(place=whole["record_id"].map(where).astype("str"))
     return whole[whole["place"].isin(_REMEMBERED_PLACES)].sort_values("record_id", ignore_index=True)
-
-
-def empty_memory() -> pd.DataFrame:
-    """Return the memory of a feed that has none."""
-    return pd.DataFrame(
-        {name: pd.Series([], dtype="datetime64[us, UTC]" if name in _TIMES else "str") for name in (*MEMORY, "place")}
-    )
 
 
 def _memory_files(store: Store, contract: Contract, version: int, received_at: dt.datetime) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
+from poison_guard.frames import empty_frame
 from poison_guard.records import Place, State
 from poison_guard.store import bulk, ground_truth, memory, status, tables, trusted
 from poison_guard.store.bulk import bounded_key
@@ -44,7 +45,7 @@ def load_state(
         schema = load_schema(conn, contract.name, version)
         proven = load_verified(conn, contract.namespace, version=version, source_ids=wanted)
     frozen = trusted.load_trusted(store, contract.name, version=version)
-    remembered = memory.empty_memory()
+    remembered = empty_frame("memory")
     if received_at is not None:
         at = {"version": version, "received_at": received_at, "trusted_hash": frozen.hash}
         remembered = memory.load_memory(store, contract, **at, without=[bounded_key(name) for name in record_ids])

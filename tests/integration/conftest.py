@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import Contract, Settings, parse_contract
-from poison_guard.records import MEMORY, Campaign, Decided, ObjectRef, Phase, Reason
+from poison_guard.frames import FRAMES
+from poison_guard.records import Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.store import Run, Store, begin_run, commit_run, open_store
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -141,8 +142,10 @@ class Made:
         )
 
     def scored(self, records: pd.DataFrame) -> pd.DataFrame:
-        """Return what is remembered of records: the columns of `MEMORY`, a sketch and one vector."""
-        frame = records.assign(speaker=records["source_id"], vote=records["answer"]).reindex(columns=MEMORY)
+        """Return what is remembered of records: the keys, a sketch and one vector."""
+        frame = records.assign(speaker=records["source_id"], vote=records["answer"]).reindex(
+            columns=[*FRAMES["remembered"].columns]
+        )
         return frame.assign(
             sketch=[name.encode() for name in records["record_id"]], **{"vector.0": records["feature.speed"]}
         )

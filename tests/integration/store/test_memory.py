@@ -8,11 +8,13 @@ import shutil
 import pandas as pd
 import pytest
 
-from poison_guard.records import MEMORY
+from poison_guard.frames import FRAMES
 from poison_guard.steps.review import recall, reject, release
 from poison_guard.store import add_trusted, load_state, memory, open_store
 
 NO_CONTROLS = pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")})
+
+KEYS = [*FRAMES["remembered"].columns]
 
 
 def take_in(store, made, batch, *ids, places=None, **changed):
@@ -39,12 +41,12 @@ def test_records_of_earlier_batches_come_back_as_they_were_scored(trusting, made
     records = made.records("a1", "a2", "a3")
     made.ingest(trusting, "b1", records, {"a2": "quarantined", "a3": "rejected"}, remember=True)
     found = remembered(trusting, made)
-    assert list(found.columns) == [*MEMORY, "sketch", "vector.0", "place"]
+    assert list(found.columns) == [*KEYS, "sketch", "vector.0", "place"]
     assert dict(zip(found["record_id"], found["place"], strict=True)) == {
         "a1": "accepted", "a2": "quarantined", "a3": "rejected",
     }  # fmt: skip
     expected = made.scored(records)
-    pd.testing.assert_frame_equal(found[[*MEMORY]], expected[[*MEMORY]], check_dtype=False)
+    pd.testing.assert_frame_equal(found[[*KEYS]], expected[[*KEYS]], check_dtype=False)
     assert found["sketch"].tolist() == expected["sketch"].tolist()
     assert found["vector.0"].tolist() == expected["vector.0"].tolist()
 
@@ -87,7 +89,7 @@ def test_days_and_rows_bound_what_is_remembered(store, make_made):
     assert {"b1", "b2"} < set(found["record_id"])  # the newest batch whole
     assert len(remembered(store, made, at=made.now + dt.timedelta(days=2))) == 3
     assert remembered(store, made, at=made.now + dt.timedelta(days=2, seconds=1)).empty
-    assert list(remembered(store, made, at=made.now + dt.timedelta(days=3)).columns) == [*MEMORY, "place"]
+    assert list(remembered(store, made, at=made.now + dt.timedelta(days=3)).columns) == [*KEYS, "place"]
 
 
 def test_what_a_large_batch_is_remembered_by_depends_on_the_key_and_not_on_the_order(

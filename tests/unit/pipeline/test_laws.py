@@ -112,7 +112,9 @@ def test_an_unreadable_row_is_a_decision_too(contract, trusted_state, records):
         "code": "unreadable_row",
         "args": {"line": 3, "why": "ragged"},
     }
-    unreadable = pd.concat([NO_UNREADABLE, pd.DataFrame([row | {"raw": "a,b"}])], ignore_index=True)
+    unreadable = pd.concat([NO_UNREADABLE, pd.DataFrame([row | {"raw": "a,b"}])], ignore_index=True).astype(
+        {"row": int}
+    )
     decided = decide(records, contract, trusted_state, unreadable=unreadable)
     assert len(decided.decisions) == len(records) + 1
     told = decided.decisions.set_index("record_id").loc["u1"]

@@ -1,0 +1,283 @@
+"""The columns of every frame that goes from one room to another: name, dtype, and what a column is.
+
+A frame is made empty from here, checked at the borders of the stages where ``POISON_GUARD_CHECK_FRAMES`` is set (the
+tests set it), and listed in ``docs/reference.md`` from here.
+
+Marks say what a column is: ``id`` names something, ``vote`` is an answer, a label or a rating, ``private`` may show a
+person, ``from_feed`` is text that a sender wrote and that is escaped wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from poison_guard.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FRAMES", "Column", "Frame", "check_frame", "check_frames", "checking", "empty_frame"]
+
+TIME = "datetime64[us, UTC]"
+_KINDS = {"str": "O", "object": "OMTU", "int64": "iu", "float64": "fiu", "float32": "f", "bool": "b", TIME: "M"}
+"""dtype to the NumPy kinds that stand for it; an empty or all-missing column may have any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its pandas dtype (``object`` holds lists, mappings or bytes) and its marks."""
+
+    dtype: str
+    marks: frozenset[str] = frozenset()
+    optional: bool = False
+    """Whether a frame may lack it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame: what a row is, its columns in order, and the prefixes of further columns."""
+
+    row: str
+    columns: Mapping[str, Column]
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    """Beginning of the names of further columns, to their dtype."""
+
+
+def _text(*marks: str, optional: bool = False) -> Column:
+    return Column("str", frozenset(marks), optional)
+
+
+_ID = _text("id", "from_feed")
+_SOURCE = _text("id", "from_feed", "private")
+_VOTE = _text("vote", "from_feed")
+_CODE = _text()
+_NUMBER, _COUNT, _YES, _TIME, _VALUE = (Column(dtype) for dtype in ("float64", "int64", "bool", TIME, "object"))
+_ARGS = Column("object", frozenset({"from_feed"}))
+_REASON = {"code": _CODE, "args": _ARGS}
+_MEMORY = {
+    "record_id": _ID,
+    "speaker": _SOURCE,
+    "source_id": _SOURCE,
+    "author_id": _SOURCE,
+    "item_id": _ID,
+    "vote": _VOTE,
+    "observed_at": _TIME,
+    "source_since": _TIME,
+    "received_at": _TIME,
+    "group": _text("from_feed"),
+}
+_TRACES = {"sketch": "object", "words.": "object", "rating": "float64", "vector.": "float32"}
+_CONTROLS_SO_FAR = dict.fromkeys(("controls_right", "controls_wrong", "agreed", "disagreed"), _NUMBER)
+_VOTES = {"item_id": _ID, "source_id": _SOURCE}
+
+FRAMES: Mapping[str, Frame] = {
+    "records": Frame(
+        "a readable record of a batch, or a trusted one; further columns are the roles that the contract maps",
+        {
+            "record_id": _ID,
+            "content_hash": _text("id"),
+            "object": _text("from_feed"),
+            "row": _COUNT,
+            "received_at": _TIME,
+            "source_id": Column("str", _SOURCE.marks, optional=True),
+            "item_id": Column("str", _ID.marks, optional=True),
+            "observed_at": Column(TIME, optional=True),
+            "source_since": Column(TIME, optional=True),
+        },
+        {"feature.": "object", "": "object"},
+    ),
+    "issues": Frame("something wrong with a readable record", {"record_id": _ID, **_REASON}),
+    "unreadable": Frame(
+        "a row that could not be read",
+        {
+            "record_id": _ID,
+            "object": _text("from_feed"),
+            "row": _COUNT,
+            **_REASON,
+            "raw": _text("from_feed", "private"),
+        },
+    ),
+    "failures": Frame("a rule that a record breaks", {"record_id": _ID, **_REASON}),
+    "scored": Frame(
+        "a record as the later stages see it: keys, p-values of record signals, traces to compare it by",
+        {"record_id": _ID, "content_hash": _text("id"), **{k: v for k, v in _MEMORY.items() if k != "record_id"}},
+        {"p.": "float64", "why.": "str", "crash.": "str", **_TRACES},
+    ),
+    "batch_sources": Frame(
+        "a source of the batch and what its votes say of it",
+        {
+            "source_id": _SOURCE,
+            "n": _NUMBER,
+            **_CONTROLS_SO_FAR,
+            "reliability": _NUMBER,
+            "lower_bound": _NUMBER,
+            "p": _NUMBER,
+            **_REASON,
+        },
+        {"": "object"},
+    ),
+    "votes": Frame(
+        "a vote of the batch, free text as its cluster writes it",
+        {"item_id": _ID, "source_id": _SOURCE, "vote": _VOTE, "observed_at": _TIME, "established": _YES},
+    ),
+    "accepted": Frame(
+        "a vote accepted before about an item of the batch",
+        {
+            "record_id": _ID,
+            "item_id": _ID,
+            "source_id": _SOURCE,
+            "vote": _VOTE,
+            "observed_at": _TIME,
+            "source_since": _TIME,
+            "established": _YES,
+        },
+    ),
+    "recent": Frame(
+        "a vote of an earlier batch that is remembered and that no person rejected", {"item_id": _ID, "vote": _VOTE}
+    ),
+    "conflicts": Frame(
+        "an item where newcomers contradict established sources",
+        {"item_id": _ID, "established_answer": _VOTE, "new_answer": _VOTE},
+    ),
+    "decisions": Frame(
+        "a record or unreadable row, decided",
+        {
+            "record_id": _ID,
+            "action": _CODE,
+            "risk": _NUMBER,
+            "campaign_id": Column("object", frozenset({"id"})),
+            "reasons": _VALUE,
+            "place": _text(optional=True),
+        },
+    ),
+    "evidence": Frame(
+        "a reason that a signal gives against a record",
+        {"record_id": _ID, "signal": _CODE, "level": _CODE, "p": _NUMBER, **_REASON},
+    ),
+    "items": Frame(
+        "an item and the label adopted for it, or why none is",
+        {"item_id": _ID, "label": _VOTE, "probability": _NUMBER, "adopted": _YES, "why": Column("object")},
+    ),
+    "sources": Frame(
+        "a source of the batch with what this batch adds to its ledger",
+        {
+            "source_id": _SOURCE,
+            "n": _NUMBER,
+            **_CONTROLS_SO_FAR,
+            "reliability": _NUMBER,
+            "lower_bound": _NUMBER,
+            "p": _NUMBER,
+            "first_seen": Column(TIME, optional=True),
+        },
+        {"": "object"},
+    ),
+    "campaigns": Frame(
+        "a campaign",
+        {
+            "campaign_id": _text("id"),
+            "kind": _CODE,
+            "p": _NUMBER,
+            "strength": _NUMBER,
+            "n_records": _COUNT,
+            "n_sources": _COUNT,
+            "first_at": _TIME,
+            "last_at": _TIME,
+            "why": _text("from_feed"),
+        },
+    ),
+    "recalls": Frame(
+        "an accepted record of an earlier batch whose campaign shows only now",
+        {"record_id": _ID, "campaign_id": _text("id")},
+    ),
+    "remembered": Frame("what later batches may see of a record of this one", _MEMORY, _TRACES),
+    "memory": Frame("a record of an earlier batch as this one sees it", {**_MEMORY, "place": _CODE}, _TRACES),
+    "controls": Frame("an item whose answer is known", {"item_id": _ID, "answer": _VOTE}),
+    "near_controls": Frame("a free-text answer that agrees with the item's control", {"item_id": _ID, "answer": _VOTE}),
+    "ledger": Frame(
+        "a source and the sums of what it did, up to the state version",
+        {
+            "source_id": _SOURCE,
+            "n": _NUMBER,
+            **_CONTROLS_SO_FAR,
+            "outcomes_right": _NUMBER,
+            "outcomes_wrong": _NUMBER,
+            "blocked": _YES,
+            "first_seen": _TIME,
+        },
+    ),
+    "answers": Frame(
+        "an answer accepted before, about an item of this batch; `verdict` 1: a person said that it is right",
+        {
+            "record_id": _ID,
+            **_VOTES,
+            "answer": _VOTE,
+            "observed_at": _TIME,
+            "source_since": Column(TIME, optional=True),
+            "verdict": _COUNT,
+        },
+    ),
+    "known": Frame(
+        "a record of this batch that the store has", {"record_id": _ID, "content_hash": _text("id"), "place": _CODE}
+    ),
+    "verified": Frame("a verified answer of a source", {"source_id": _SOURCE, "at": _TIME, "right": _YES}),
+}
+
+
+BORDERS: Mapping[str, Mapping[str, str]] = {
+    "Batch": {"records": "records", "issues": "issues", "unreadable": "unreadable"},
+    "Validation": {"failures": "failures"},
+    "BatchEvidence": {
+        "sources": "batch_sources",
+        **{name: name for name in ("votes", "accepted", "recent", "conflicts")},
+    },
+    "Decided": {
+        **{name: name for name in ("decisions", "evidence", "items", "sources", "recalls", "near_controls")},
+        "memory": "remembered",
+    },
+    "State": {
+        **{name: name for name in ("ledger", "controls", "answers", "known", "memory", "verified")},
+        **dict.fromkeys(("reference", "calibration"), "records"),
+    },
+    "ScanResult": {name: name for name in ("decisions", "items", "campaigns", "evidence")},
+}
+"""Class of a value that crosses a border, to the frame that each of its fields holds."""
+
+
+def checking() -> bool:
+    """Return whether frames are checked at the borders: the environment has ``POISON_GUARD_CHECK_FRAMES``."""
+    return bool(os.environ.get("POISON_GUARD_CHECK_FRAMES"))
+
+
+def empty_frame(name: str) -> pd.DataFrame:
+    """Return the frame `name` of `FRAMES` without a row, its optional columns left out."""
+    import pandas as pd
+
+    columns = {key: column for key, column in FRAMES[name].columns.items() if not column.optional}
+    return pd.DataFrame({key: pd.Series([], dtype=column.dtype) for key, column in columns.items()})
+
+
+def check_frame(name: str, frame: pd.DataFrame) -> None:
+    """Raise `StoreError` for a frame with a column missing, unknown, or of another kind than `FRAMES` says."""
+    spec = FRAMES[name]
+    lacking = [key for key, column in spec.columns.items() if key not in frame and not column.optional]
+    unknown = [key for key in frame if key not in spec.columns and not any(map(str(key).startswith, spec.prefixes))]
+    if lacking or unknown:
+        raise StoreError(f"the frame {name} lacks {lacking} and has the unknown columns {unknown}; see frames.py")
+    for key, column in spec.columns.items():
+        if key in frame and not _fits(frame[key], column.dtype):
+            raise StoreError(f"{key} of the frame {name} is {frame[key].dtype}, expected {column.dtype}; see frames.py")
+
+
+def check_frames(value: object) -> None:
+    """Check the frames of a value that goes from one room to another; a frame without a row need not be shaped."""
+    for name, frame in BORDERS.get(type(value).__name__, {}).items():
+        cells = getattr(value, name)
+        if len(cells):
+            check_frame(frame, cells)
+
+
+def _fits(cells: pd.Series, dtype: str) -> bool:
+    return dtype == "object" or cells.dtype.kind in _KINDS[dtype] or not cells.notna().any()

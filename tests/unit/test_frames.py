@@ -1,0 +1,40 @@
+"""Frames are what `FRAMES` says, and who hands on another one hears of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from poison_guard.errors import StoreError
+from poison_guard.frames import BORDERS, FRAMES, check_frame, empty_frame
+
+
+@pytest.mark.parametrize("name", list(FRAMES))
+def test_an_empty_frame_is_a_frame(name):
+    frame = empty_frame(name)
+    check_frame(name, frame)
+    assert [*frame] == [key for key, column in FRAMES[name].columns.items() if not column.optional]
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (pd.DataFrame({"item_id": ["a"]}), r"lacks \['answer'\]"),
+        (pd.DataFrame({"item_id": ["a"], "answer": ["b"], "anser": ["c"]}), r"unknown columns \['anser'\]"),
+        (pd.DataFrame({"item_id": ["a"], "answer": [1.5]}), "answer of the frame controls is float64, expected str"),
+    ],
+)
+def test_a_column_missing_unknown_or_of_another_kind_is_named(frame, told):
+    with pytest.raises(StoreError, match=told):
+        check_frame("controls", frame)
+
+
+def test_every_frame_at_a_border_is_described_and_every_description_is_used():
+    named = {frame for fields in BORDERS.values() for frame in fields.values()}
+    assert named | {"scored", "sources"} == set(FRAMES)
+
+
+def test_what_a_sender_wrote_is_marked():
+    texts = ("source_id", "item_id", "vote", "answer", "label", "raw")
+    marked = [column.marks for frame in FRAMES.values() for name, column in frame.columns.items() if name in texts]
+    assert all("from_feed" in marks for marks in marked)
