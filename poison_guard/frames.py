@@ -213,7 +213,7 @@ FRAMES: Mapping[str, Frame] = {
         {
             "record_id": _ID,
             **_VOTES,
-            "answer": _VOTE,
+            "vote": _VOTE,
             "observed_at": _TIME,
             "source_since": Column(TIME, optional=True),
             "verdict": _COUNT,

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.frames import empty_frame
 from poison_guard.errors import SignalFailure, run_isolated
+from poison_guard.frames import empty_frame
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.records import Campaign, Place, Reason, State
 

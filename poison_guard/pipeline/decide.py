@@ -13,11 +13,11 @@ import pandas as pd
 from poison_guard.config import Contract, Mode, Policy
 from poison_guard.decide.adopt import adopt
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
+from poison_guard.frames import FRAMES, empty_frame
 from poison_guard.pipeline.batch_evidence import BatchEvidence
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_evidence
 from poison_guard.pipeline.validate import Validation
-from poison_guard.frames import FRAMES, empty_frame
 from poison_guard.records import (
     Action,
     Campaign,
