@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.conformal import conformal_p, held_share
 from poison_guard.signals.anomaly.calibrate import Calibration, label_trim, suspects
 from poison_guard.signals.anomaly.model import AnomalyModel
-from poison_guard.signals.campaigns.pvalues import benjamini_hochberg
+from poison_guard.signals.conformal import conformal_p, held_share
+from poison_guard.signals.pvalues import benjamini_hochberg
 
 RESULTS = Path(__file__).parent / "results" / "calibration.md"
 RATES = (0.01, 0.05)

@@ -23,11 +23,11 @@ from poison_guard.drills.registry import DRILLS
 from poison_guard.drills.trial import run_trial
 from poison_guard.drills.world import World
 from poison_guard.drills.worlds import make_world
-from poison_guard.numerics.conformal import conformal_p
-from poison_guard.numerics.pvalues import e_value
 from poison_guard.records import Level, SignalEvidence
 from poison_guard.signals.anomaly import DETECTORS
 from poison_guard.signals.anomaly.features import FeatureMap
+from poison_guard.signals.conformal import conformal_p
+from poison_guard.signals.pvalues import e_value
 
 RESULTS = Path(__file__).parent / "results" / "fusion.md"
 FUSED = (Level.RECORD, Level.SOURCE, Level.CAMPAIGN)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
-from poison_guard.numerics.pvalues import beta_low
+from poison_guard.signals.pvalues import beta_low
 from poison_guard.signals.sources.honest_sources import detect_changes
 
 RESULTS = Path(__file__).parent / "results" / "onoff.md"

@@ -12,8 +12,8 @@ import pandas as pd
 
 from poison_guard.config import Contract
 from poison_guard.errors import SignalFailure, run_isolated
-from poison_guard.numerics.conformal import rows_needed
 from poison_guard.records import Phase, Reason, State
+from poison_guard.signals.conformal import rows_needed
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from poison_guard.numerics.conformal import excess_p
-from poison_guard.numerics.pvalues import e_lond, e_value
 from poison_guard.pipeline import prepare
 from poison_guard.records import Level, State
+from poison_guard.signals.conformal import excess_p
+from poison_guard.signals.pvalues import e_lond, e_value
 from poison_guard.steps.collect import current_state
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.tune import batch_of

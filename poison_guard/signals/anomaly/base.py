@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.numerics.sampling import hash_subsample, hash_subsample_of_blocks
 from poison_guard.numerics.tensors import limited_threads
 from poison_guard.signals.anomaly.columnwise import StepFunctions, block_rows, evaluate
+from poison_guard.signals.sampling import hash_subsample, hash_subsample_of_blocks
 
 __all__ = [
     "HUGE",

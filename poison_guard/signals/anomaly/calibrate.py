@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from poison_guard.numerics.conformal import attainable_p, conformal_p, held_bounds, held_share, rows_needed
 from poison_guard.numerics.intervals import normal_quantile
 from poison_guard.records import Reason
+from poison_guard.signals.conformal import attainable_p, conformal_p, held_bounds, held_share, rows_needed
 
 __all__ = ["ALL", "Calibration", "Drift", "Tail", "drift", "label_trim", "suspects"]
 

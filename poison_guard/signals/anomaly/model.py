@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.numerics.sampling import hash_order
 from poison_guard.records import Level, Reason, SignalEvidence
 from poison_guard.signals.anomaly.base import MAX_REFERENCE
 from poison_guard.signals.anomaly.calibrate import ALL, Calibration, Drift, drift, suspects
 from poison_guard.signals.anomaly.ensemble import Ensemble
 from poison_guard.signals.anomaly.features import FEATURE, FeatureMap, as_numbers, as_words
 from poison_guard.signals.anomaly.mahalanobis import trimmed_covariance
+from poison_guard.signals.sampling import hash_order
 
 __all__ = ["AnomalyModel", "Explainer"]
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.sampling import mix_bits
+from poison_guard.signals.sampling import mix_bits
 
 __all__ = [
     "SearchRows",

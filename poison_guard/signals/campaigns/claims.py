@@ -8,12 +8,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import components, make_campaign
 from poison_guard.signals.campaigns.new_accounts import new_sources
-from poison_guard.signals.campaigns.pvalues import binomial_high
 from poison_guard.signals.campaigns.words import WORDS, read_words
+from poison_guard.signals.pvalues import SMALLEST_P, binomial_high
 
 __all__ = ["COHORTS", "MIN_CROWD", "CountTail", "endorsements", "rare_claims"]
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import by_consistent_pushers, components, event_times, make_campaign
-from poison_guard.signals.campaigns.pvalues import benjamini_hochberg, binomial_sum_high
+from poison_guard.signals.pvalues import SMALLEST_P, benjamini_hochberg, binomial_sum_high
 from poison_guard.signals.votes import encode
 
 __all__ = ["WINDOWS", "lockstep"]

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.pvalues import beta_low
 from poison_guard.signals.campaigns.findings import event_times
-from poison_guard.signals.campaigns.pvalues import binomial_high
+from poison_guard.signals.pvalues import beta_low, binomial_high
 
 __all__ = ["NEW_ACCOUNT_AGE", "Background", "densest_span", "from_new_accounts", "new_sources"]
 

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 from poison_guard.numerics.robust import column_scale
-from poison_guard.numerics.sampling import mix_bits
 from poison_guard.signals.campaigns.neighbour_ratio import MIN_SHARED_FEATURES
+from poison_guard.signals.sampling import mix_bits
 
 __all__ = ["PointCloud", "Points"]
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.pvalues import SMALLEST_P
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import event_times, make_campaign
 from poison_guard.signals.campaigns.minhash import EMPTY, WIDTH, band_pairs, feature_count, row_keys, similarity, sketch
 from poison_guard.signals.campaigns.new_accounts import Background, densest_span, from_new_accounts
-from poison_guard.signals.campaigns.pvalues import combine_fisher
+from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
 
 __all__ = ["group_similar", "grow_groups", "mean_similarity", "near_duplicate_text", "sketch_text"]
 

@@ -13,8 +13,8 @@ import pandas as pd
 
 from poison_guard.errors import MissingExtraError
 from poison_guard.numerics.characters import BREAK, fold, skeletons
-from poison_guard.numerics.conformal import conformal_p, rows_needed
 from poison_guard.records import Level, Reason, SignalEvidence
+from poison_guard.signals.conformal import conformal_p, rows_needed
 
 __all__ = ["ContentModel", "asks_to_repeat", "copied_share", "toxicity"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.errors import UsageError
-from poison_guard.numerics.pvalues import beta_low
+from poison_guard.signals.pvalues import beta_low
 from poison_guard.signals.sources.aggregators import OPEN_ANSWERS, Candidates, Fit, Prior, SettledCounts, cell_table
 from poison_guard.signals.sources.consensus import COLD_PRIOR, MAX_CELLS, Consensus, fit_consensus, prior_of
 from poison_guard.signals.sources.consensus_output import items_table, sources_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.pvalues import beta_low
+from poison_guard.signals.pvalues import beta_low
 from poison_guard.signals.sources.aggregators import OPEN_ANSWERS, Candidates, Fit
 from poison_guard.signals.votes import Votes
 

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.pvalues import SMALLEST_P
+from poison_guard.signals.pvalues import SMALLEST_P, beta_binomial_low
 from poison_guard.signals.sources.consensus import COLD_PRIOR
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-__all__ = ["beta_binomial_low", "detect_changes", "fit_honest_prior"]
+__all__ = ["detect_changes", "fit_honest_prior"]
 
 
 _MEAN = (0.5, 0.85)  # range of the crowd's mean accuracy; above it weak but honest sources would look like attackers
 _CONCENTRATION = (5.0, 14.0)  # range of a + b: never narrower than a crowd of .85 in which 1.5 % are below .6
 _TRIM = 0.01  # sources less likely than this do not shape the null they are tested against
 _ROUNDS = 8
-
-
-def beta_binomial_low(successes: ArrayLike, trials: ArrayLike, a: float, b: float) -> np.ndarray:
-    """Return P(X <= successes) for X successes in `trials` at a rate drawn from Beta(a, b); 1 for no trials."""
-    from scipy import stats
-
-    pairs = np.stack(np.broadcast_arrays(np.asarray(successes, float), np.asarray(trials, float)))
-    distinct, at = np.unique(pairs.reshape(2, -1), axis=1, return_inverse=True)
-    chance = stats.betabinom.cdf(*distinct, a, b)[at.ravel()].reshape(pairs.shape[1:])
-    return np.clip(chance, SMALLEST_P, 1.0)
 
 
 def fit_honest_prior(right: np.ndarray, n: np.ndarray) -> tuple[float, float]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from poison_guard.numerics.pvalues import beta_low
+from poison_guard.signals.pvalues import beta_binomial_low, beta_low
 from poison_guard.signals.sources.consensus import COLD_PRIOR
-from poison_guard.signals.sources.honest_sources import beta_binomial_low, detect_changes, fit_honest_prior
+from poison_guard.signals.sources.honest_sources import detect_changes, fit_honest_prior
 from poison_guard.signals.votes import Votes, control_codes, encode, known_answers
 
 __all__ = ["score_history", "score_sources"]

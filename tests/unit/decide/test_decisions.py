@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from poison_guard.config import Policy
 from poison_guard.decide.decisions import HOLD, audit_sample, decide_records, evidence_table
-from poison_guard.numerics.conformal import conformal_p, rows_needed
 from poison_guard.records import Level, Reason, SignalEvidence
+from poison_guard.signals.conformal import conformal_p, rows_needed
 
 
 def evidence(signal, level, p, **codes):

@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from poison_guard.signals.sources import score_sources
-from poison_guard.signals.sources.honest_sources import beta_binomial_low, detect_changes
+from poison_guard.signals.sources.honest_sources import detect_changes
 from poison_guard.signals.sources.reliability import score_history
 
 ALPHA = 0.001
@@ -138,9 +137,3 @@ def test_history_alone_speaks_for_sources_without_votes():
     assert scored.loc[["good", "new"], "p"].min() > 0.05
     assert scored.loc["bad", "code"] == "outcomes_wrong"
     assert (scored["n"] == 0).all()
-
-
-def test_beta_binomial_agrees_with_scipy_and_says_nothing_without_trials():
-    right, n = np.array([[0, 3], [2, 3]]), np.array([[0, 9], [2, 9]])
-    expected = [[1.0, stats.betabinom.cdf(3, 9, 8, 2)], [1.0, stats.betabinom.cdf(3, 9, 8, 2)]]
-    assert beta_binomial_low(right, n, 8, 2) == pytest.approx(np.array(expected))

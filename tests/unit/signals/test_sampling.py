@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poison_guard.numerics.sampling import hash_order, hash_subsample, hash_subsample_of_blocks, row_hash
+from poison_guard.signals.sampling import hash_order, hash_subsample, hash_subsample_of_blocks, row_hash
 
 X = np.round(np.random.default_rng(0).standard_normal((500, 3)), 1)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, betabinom, binom
 
-from poison_guard.numerics.conformal import (
+from poison_guard.signals.conformal import (
     attainable_p,
     conformal_p,
     excess_p,
