@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -47,42 +47,33 @@ class BatchEvidence:
 
 def find_batch_evidence(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> BatchEvidence:
     """Return the batch evidence of a scored frame that is sorted by ``record_id`` (so that order cannot matter)."""
-    from poison_guard.signals.sources import canonicalise, established, score_history, score_sources
+    from poison_guard.signals.campaigns import BatchView, find_campaigns
+    from poison_guard.signals.sources import canonicalise, established
 
-    crashes: dict[str, Reason] = {}
-    new, earlier, accepted = (
-        ~_seen_before(scored, state),
-        _earlier_records(scored, state),
-        _accepted_before(scored, state),
-    )
+    new, earlier = ~_seen_before(scored, state), _earlier_records(scored, state)
+    accepted = _accepted_before(scored, state)
     old = established(scored, state.ledger, scored["received_at"], state.memory).to_numpy(bool)
-    since = established(accepted, state.ledger, scored["received_at"].max(), state.memory)
-    accepted = accepted.assign(established=since)
-    votes = scored[["item_id", "source_id", "vote", "observed_at"]].assign(established=old)
+    before = established(accepted, state.ledger, scored["received_at"].max(), state.memory)
+    accepted = accepted.assign(established=before)
+    votes = scored[[*_VOTE, "observed_at"]].assign(established=old)
+    crashes: dict[str, Reason] = {}
     canonical = _clusters(votes, accepted, contract, state, crashes)
-    campaigns = _campaigns(scored, earlier, old, contract, state, prepared, canonical, crashes)
-    member = scored["record_id"].isin([record for campaign in campaigns for record in campaign.record_ids])
+    campaigns: tuple[Campaign, ...] = ()
+    if "campaign" in contract.signals:
+        newcomer = ~np.r_[old, established(earlier, state.ledger, earlier["received_at"]).to_numpy(bool)]
+        trusted = None if prepared.anomaly is None else prepared.anomaly.reference_vectors()
+        view = BatchView(scored, contract, earlier, newcomer, trusted)
+        alike = replace(view, scored=canonicalise(scored, canonical), earlier=canonicalise(earlier, canonical))
+        campaigns = _isolated(
+            "campaign", crashes, campaigns, lambda: find_campaigns(view, alike if canonical else None)
+        )
+    member = scored["record_id"].isin([record for campaign in campaigns for record in campaign.record_ids]).to_numpy()
     if canonical and campaigns:  # campaign members do not vote on the canonical wording
         canonical = _clusters(votes.assign(established=old & ~member), accepted, contract, state, crashes)
     recent = earlier.loc[earlier["place"] != Place.REJECTED.value, ["item_id", "vote"]].dropna()
     votes, accepted, recent = (canonicalise(frame, canonical) for frame in (votes, accepted, recent))
-    policy = contract.policy
-    known = {
-        "ledger": state.ledger,
-        "alpha": policy.source_alpha,
-        "verified": state.verified,
-        "half_life": policy.half_life,
-    }
-    given = votes[new].dropna(subset=_VOTE)
-    if contract.vote:
-        established_votes = given["established"]
-        scores = run_isolated(
-            lambda: score_sources(given, controls=state.controls, established=established_votes, **known)
-        )
-    else:
-        scores = run_isolated(lambda: score_history(scored["source_id"].dropna(), **known))
-    sources = _or_failure(scores, "source", crashes, pd.DataFrame())
-    alone = votes[new & ~(member.to_numpy() & ~old)]
+    sources = _sources(votes[new], scored, contract, state, crashes)
+    alone = votes[new & ~(member & ~old)]
     conflicts = _conflicts(alone, accepted, campaigns, contract) if contract.vote else empty_frame("conflicts")
     return BatchEvidence(sources, campaigns, conflicts, crashes, canonical, votes, accepted, recent)
 
@@ -92,9 +83,7 @@ def _seen_before(scored: pd.DataFrame, state: State) -> np.ndarray:
     known = state.known[state.known["place"] != Place.STAGED.value]
     settled = set(zip(known["record_id"], known["content_hash"], strict=True))
     pairs = zip(scored["record_id"], scored["content_hash"], strict=True)
-    return (
-        np.fromiter((pair in settled for pair in pairs), bool, len(scored)) if settled else np.zeros(len(scored), bool)
-    )
+    return np.fromiter((pair in settled for pair in pairs), bool, len(scored))
 
 
 def _earlier_records(scored: pd.DataFrame, state: State) -> pd.DataFrame:
@@ -131,10 +120,8 @@ def _clusters(
     if not contract.vote:
         return nothing
     both, context = _complete(votes, accepted), state.memory[_VOTE].dropna().tail(_CONTEXT)
-    clusters = run_isolated(
-        lambda: cluster_answers(both, controls=state.controls, trusted=both["established"], context=context)
-    )
-    return _or_failure(clusters, "source", crashes, nothing)
+    options = {"controls": state.controls, "trusted": both["established"], "context": context}
+    return _isolated("source", crashes, nothing, lambda: cluster_answers(both, **options))
 
 
 def _complete(*votes: pd.DataFrame) -> pd.DataFrame:
@@ -142,43 +129,31 @@ def _complete(*votes: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame[[*_VOTE, "established"]].dropna() for frame in votes], ignore_index=True)
 
 
-def _or_failure(result: _T | SignalFailure, signal: str, crashes: dict[str, Reason], empty: _T) -> _T:
+def _isolated(signal: str, crashes: dict[str, Reason], empty: _T, find: Callable[[], _T]) -> _T:
+    """Return what `find` returns; where it fails, note the failure of the signal in `crashes` and return `empty`."""
+    result = run_isolated(find)
     if isinstance(result, SignalFailure):
         crashes[signal] = Reason("signal_missing", {"signal": signal, "why": str(result)})
         return empty
     return result
 
 
-def _campaigns(
-    scored: pd.DataFrame,
-    earlier: pd.DataFrame,
-    established_rows: np.ndarray,
-    contract: Contract,
-    state: State,
-    prepared: Prepared,
-    canonical: CanonicalAnswers,
-    crashes: dict[str, Reason],
-) -> tuple[Campaign, ...]:
-    """Return the campaigns; of free text those that paste it, and those that push one thing in other words."""
-    from poison_guard.signals.campaigns import find_campaigns
-    from poison_guard.signals.sources import canonicalise, established
+def _sources(
+    votes: pd.DataFrame, scored: pd.DataFrame, contract: Contract, state: State, crashes: dict[str, Reason]
+) -> pd.DataFrame:
+    """Return how far the batch's sources can be believed: by their new votes, or where there are none by history."""
+    from poison_guard.signals.sources import score_history, score_sources
 
-    if "campaign" not in contract.signals:
-        return ()
-    alike = (canonicalise(scored, canonical), canonicalise(earlier, canonical)) if canonical else None
-    before = established(earlier, state.ledger, earlier["received_at"])
-    newcomer = ~np.r_[established_rows, before.to_numpy(bool)]
-    found = run_isolated(
-        lambda: find_campaigns(
-            scored,
-            earlier,
-            contract,
-            newcomer=newcomer,
-            trusted=None if prepared.anomaly is None else prepared.anomaly.reference_vectors(),
-            alike=alike,
+    policy = contract.policy
+    options = {"ledger": state.ledger, "alpha": policy.source_alpha, "verified": state.verified}
+    options["half_life"] = policy.half_life
+    if not contract.vote:
+        return _isolated(
+            "source", crashes, pd.DataFrame(), lambda: score_history(scored["source_id"].dropna(), **options)
         )
-    )
-    return _or_failure(found, "campaign", crashes, ())
+    complete = votes.dropna(subset=_VOTE)
+    by = {"controls": state.controls, "established": complete["established"]}
+    return _isolated("source", crashes, pd.DataFrame(), lambda: score_sources(complete, **by, **options))
 
 
 def _conflicts(

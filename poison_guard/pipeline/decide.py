@@ -31,7 +31,7 @@ from poison_guard.records import (
     memory_columns,
 )
 
-__all__ = ["decide_batch", "recalled", "remembered"]
+__all__ = ["decide_batch", "recalled"]
 
 
 _RULE_P = 1e-6
@@ -51,13 +51,14 @@ def decide_batch(
     """Return the batch decided; `scored` is sorted by ``record_id``, `unreadable` rows are quarantined as such."""
     ids = scored["record_id"].to_numpy(object)
     missing = _missing(scored, contract, prepared, found)
+    campaign_ids = _campaign_of(ids, found.campaigns)
     evidence = [
         _validation_evidence(ids, pd.concat([validation.failures, _contested(scored, state, contract)])),
-        *read_evidence(scored),
         *_source_evidence(scored, found, state),
         _campaign_evidence(ids, found.campaigns),
+        *read_evidence(scored),
     ]
-    decisions, risks = decide_records(ids, evidence, _campaign_of(ids, found.campaigns), contract.policy)
+    decisions, risks = decide_records(ids, evidence, campaign_ids, contract.policy)
     table = evidence_table(ids, evidence)
     decisions["place"] = decisions["action"].map({a.value: p.value for a, p in _PLACES.items()}).astype("str")
     decisions = _stage(decisions, missing, validation.batch)
@@ -77,8 +78,8 @@ def decide_batch(
         notes=_notes(prepared, validation, found, missing),
         measurements=measurements,
         recalls=recalls,
-        memory=remembered(scored),
         near_controls=_near_controls(found, state),
+        memory=scored[memory_columns(scored.columns)],
     )
 
 
@@ -318,8 +319,3 @@ def recalled(campaigns: Iterable[Campaign], state: State, policy: Policy) -> pd.
     held = (c for c in campaigns if risk_of_p(pd.Series([c.p]).to_numpy(), policy.campaign_alpha)[0] >= HOLD)
     pairs = sorted((record, c.campaign_id) for c in held for record in c.earlier_ids if record in accepted)
     return pd.DataFrame(pairs, columns=list(FRAMES["recalls"].columns), dtype="str")
-
-
-def remembered(scored: pd.DataFrame) -> pd.DataFrame:
-    """Return what later batches may see of a scored frame."""
-    return scored[memory_columns(scored.columns)]

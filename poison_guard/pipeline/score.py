@@ -145,15 +145,12 @@ def _words(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
 
 def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:
     """Return the record-level evidence that scored frames carry (the inverse of what `score_partition` wrote)."""
-    return [_read(scored, signal) for signal in _RECORD_SIGNALS if f"p.{signal}" in scored]
-
-
-def _read(scored: pd.DataFrame, signal: str) -> SignalEvidence:
-    p = scored[f"p.{signal}"].to_numpy(float, na_value=1.0)
-    why = scored[f"why.{signal}"]
-    texts = why.to_numpy(object)
-    reasons = {int(row): reason_from_json(texts[row]) for row in np.flatnonzero(why.notna().to_numpy())}
-    return SignalEvidence(signal, Level.RECORD, p, reasons)
+    found = []
+    for signal in (name for name in _RECORD_SIGNALS if f"p.{name}" in scored):
+        texts = scored[f"why.{signal}"].dropna()
+        reasons = {int(row): reason_from_json(text) for row, text in texts.items()}
+        found.append(SignalEvidence(signal, Level.RECORD, scored[f"p.{signal}"].to_numpy(float, na_value=1.0), reasons))
+    return found
 
 
 def split(records: pd.DataFrame, rows: int) -> list[pd.DataFrame]:

@@ -151,29 +151,20 @@ FINDERS: Mapping[str, Finder] = {
 }
 
 
-def find_campaigns(
-    scored: pd.DataFrame,
-    earlier: pd.DataFrame,
-    contract: Contract,
-    *,
-    newcomer: np.ndarray,
-    trusted: np.ndarray | None = None,
-    alike: tuple[pd.DataFrame, pd.DataFrame] | None = None,
-) -> tuple[Campaign, ...]:
-    """Return the campaigns that all finders find; those that share records are one.
+def find_campaigns(view: BatchView, alike: BatchView | None = None) -> tuple[Campaign, ...]:
+    """Return the campaigns that all finders find in the batch; those that share records are one.
 
-    `scored` and `earlier` are as in `BatchView`; `alike` are both with free text written alike, which the finders that
-    compare votes look at too. Each finder may spend an equal share of the policy's `campaign_alpha`. `SignalError`
-    where a partition lacks what campaigns are found by: its records would pass unlooked at.
+    `alike` is the view with free text written alike: finders that compare votes look at it as well. Each finder may
+    spend an equal share of the policy's `campaign_alpha`. `SignalError` where a partition lacks what campaigns are
+    found by: its records would pass unlooked at.
     """
-    _check_complete(scored, contract)
-    views = [(BatchView(scored, contract, earlier, newcomer, trusted), list(FINDERS.values()))]
+    _check_complete(view.scored, view.contract)
+    pairs = [(view, finder) for finder in FINDERS.values()]
     if alike is not None:
-        by_vote = [finder for finder in FINDERS.values() if finder.votes]
-        views.append((BatchView(alike[0], contract, alike[1], newcomer, trusted), by_vote))
-    able = [(view, finder) for view, finders in views for finder in finders if finder.able(view)]
-    share = contract.policy.campaign_alpha / max(1, len(able))
-    return merge_campaigns([campaign for view, finder in able for campaign in finder.find(view, share)])
+        pairs += [(alike, finder) for finder in FINDERS.values() if finder.votes]
+    able = [(seen, finder) for seen, finder in pairs if finder.able(seen)]
+    share = view.contract.policy.campaign_alpha / max(1, len(able))
+    return merge_campaigns([campaign for seen, finder in able for campaign in finder.find(seen, share)])
 
 
 def _check_complete(scored: pd.DataFrame, contract: Contract) -> None:
