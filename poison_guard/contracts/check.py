@@ -23,11 +23,11 @@ __all__ = ["MAX_REASONS", "BatchReport", "check_batch", "failing_rows", "raw_vie
 
 
 def raw_view(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Return the columns of `records` (`Batch.records`, any row labels) named as in the user's data, rows as they are.
+    """Return the columns of `records` (`Batch.records`, any row labels) under the names of the user's data.
 
-    ``feature.NAME`` and ``extra.NAME`` become NAME, a role the column its contract maps it to; bookkeeping
-    (``content_hash``, ``object``, ``row``, ``received_at``, a derived ``record_id``) is left out. Where one column
-    plays several parts, its feature (typed as a number) is shown, else its first role. No cell is copied.
+    ``feature.NAME`` and ``extra.NAME`` become NAME, a role becomes the column that the contract maps to it; bookkeeping
+    (``content_hash``, ``object``, ``row``, ``received_at``, a derived ``record_id``) is left out. Of a column that is
+    both, the feature (a number) is used, of one with several roles the first. No cell is copied.
     """
     source: dict[str, str] = {}
     for role, name in contract.columns.items():
@@ -43,7 +43,7 @@ def raw_view(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
 
 _UNKNOWN_KINDS = ("", "empty", "null")
-"""Kinds of a column without a single value: they fit every other kind."""
+"""Kinds of a column without a value: they agree with every other kind."""
 
 
 def schema_hash(schema: Mapping[str, str]) -> str:
@@ -57,11 +57,11 @@ def schema_hash(schema: Mapping[str, str]) -> str:
 
 
 def schema_drift(old: Mapping[str, str], new: Mapping[str, str]) -> Reason | None:
-    """Return why a payload of schema `new` is held in a feed last accepted with `old`; None where it passes.
+    """Return why a payload of schema `new` is held in a feed last accepted with `old`; None if it passes.
 
-    Added columns alone pass: earlier records lack them, so they are nullable by nature. A column that is gone or of
-    another kind is held; one whose kind ended in ``?`` (JSON, whose rows may lack it) may be gone. On a feed's first
-    run (`old` empty) everything passes.
+    Added columns alone pass: earlier records lack them, so they are nullable. A payload without a column of `old`, or
+    with one of another kind, is held; a column whose kind ends in ``?`` (JSON, whose rows may lack it) may be missing.
+    On a feed's first run (`old` is empty) everything passes.
 
     >>> schema_drift({"a": "text"}, {"a": "text", "b": "number"}) is None
     True
@@ -82,10 +82,10 @@ def schema_drift(old: Mapping[str, str], new: Mapping[str, str]) -> Reason | Non
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """Whether a batch keeps its contract.
+    """Whether a batch meets its contract.
 
-    `failed` holds a ``batch_contract`` reason for each critical expectation that failed; `warnings` for the others.
-    `outcomes` says for each expectation of the suite, in its order, whether the batch as a whole met it.
+    `failed` holds a ``batch_contract`` reason for each critical expectation that failed, `warnings` for the others.
+    `outcomes` is, for each expectation of the suite in its order, whether the batch as a whole met it.
     """
 
     success: bool
@@ -96,11 +96,11 @@ class BatchReport:
 
 
 def check_batch(frame: pd.DataFrame, suite: Suite) -> BatchReport:
-    """Return the verdict on `frame` (the raw view, one row a record) of every expectation of `suite`.
+    """Return whether `frame` (the raw view, one row per record) meets every expectation of `suite`.
 
-    A row expectation is met when a share of at least its ``mostly`` of the non-null rows meets it. An expectation that
-    cannot be computed, say for want of its column, is not met. `ConfigError` where the suite itself is wrong,
-    `MissingExtraError` where Great Expectations is not installed.
+    A row expectation is met if at least its ``mostly`` share of the non-null rows meets it. An expectation that cannot
+    be computed, for example because its column is missing, is not met. Raises `ConfigError` if the suite itself is
+    wrong, `MissingExtraError` if Great Expectations is not installed.
     """
     check_suite(suite)
     rules = [make_comparable(frame, expectation) for expectation in suite.expectations]
@@ -113,7 +113,7 @@ def check_batch(frame: pd.DataFrame, suite: Suite) -> BatchReport:
     warned: list[Reason] = []
     for i in broken:
         reason = _contract_reason(rules[i], details.get(i, outcomes[i]))
-        (failed if rules[i].expectation.holds else warned).append(reason)
+        (failed if rules[i].expectation.severity == "critical" else warned).append(reason)
     return BatchReport(not failed, tuple(failed), len(rules), tuple(warned), tuple(o.success for o in outcomes))
 
 
@@ -122,7 +122,7 @@ def _run_grouped(
 ) -> list[ExpectationOutcome]:
     """Run the expectations in groups that read the same columns.
 
-    Great Expectations copies every row of every column it is given, for each rule: narrow frames keep that small.
+    Great Expectations copies its whole frame for each rule: narrow frames keep that small.
     """
     groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for i, rule in enumerate(rules):
@@ -130,19 +130,19 @@ def _run_grouped(
     outcomes: list[ExpectationOutcome] = [ExpectationOutcome(False, {})] * len(rules)
     for positions in groups.values():
         columns = rules[positions[0]].columns
-        whole = not columns or any("row_condition" in rules[i].expectation.kwargs for i in positions)
-        part = frame if whole else pd.DataFrame(dict(columns), index=frame.index, copy=False)
-        found = run_expectations(part, [rules[i].expectation for i in positions], result_format=result_format)
-        for i, outcome in zip(positions, found, strict=True):
+        all_columns = not columns or any("row_condition" in rules[i].expectation.kwargs for i in positions)
+        part = frame if all_columns else pd.DataFrame(dict(columns), index=frame.index, copy=False)
+        results = run_expectations(part, [rules[i].expectation for i in positions], result_format=result_format)
+        for i, outcome in zip(positions, results, strict=True):
             outcomes[i] = outcome
     return outcomes
 
 
 def _contract_reason(rule: Comparable, outcome: ExpectationOutcome) -> Reason:
     expectation = rule.expectation
-    lacking = [str(c) for c in expectation.columns if c not in rule.columns]
-    if lacking:
-        observed = f"the batch has no column {', '.join(lacking)}"
+    missing = [str(c) for c in expectation.columns if c not in rule.columns]
+    if missing:
+        observed = f"the batch has no column {', '.join(missing)}"
     elif outcome.error is not None:
         observed = f"it could not be computed: {shown_value(outcome.error)}"
     elif "observed_value" in outcome.result:
@@ -158,7 +158,7 @@ def _contract_reason(rule: Comparable, outcome: ExpectationOutcome) -> Reason:
         "batch_contract",
         {
             "expectation": expectation.type,
-            "column": expectation.column or "the table",
+            "column": ", ".join(map(str, expectation.columns)) or "the table",
             "observed": observed,
             "expected": expected_phrase(expectation) + share,
         },
@@ -170,65 +170,69 @@ def _failing_share(failing: int, rows: int) -> str:
 
 
 MAX_REASONS = 3
-"""Failures told of one row, in the suite's order: a hostile batch must not multiply rows by rules in memory."""
+"""Failures listed per row, in the suite's order: a hostile batch must not multiply rows by rules in memory."""
 _CHUNK_ROWS = 100_000
 _POSITION_COLUMN = "poison_guard_position"
 
 
 def failing_rows(frame: pd.DataFrame, suite: Suite, *, report: BatchReport | None = None) -> pd.DataFrame:
-    """Return ``position, code, args``: one row a failure, by position in `frame` (0-based), then in the suite's order.
+    """Return ``position, code, args``: one row per failure, by position in `frame` (0-based), then in suite order.
 
-    Rows that fail are listed whatever ``mostly`` says, which governs the batch only; ``warning`` and ``info``
-    expectations hold no row. With the batch's `report`, expectations that all rows met are not run a second time where
-    there is no mask for them.
+    Rows that fail are listed whatever ``mostly`` is, which is about the batch; ``warning`` and ``info`` expectations
+    hold no row. With the batch's `report`, an expectation without a mask that all rows met is not run a second time.
     """
     positions: list[np.ndarray] = []
     args: list[Any] = []
-    told = np.zeros(len(frame), dtype=np.uint8)
+    counts = np.zeros(len(frame), dtype=np.uint8)
     for number, expectation in enumerate(suite.expectations):
-        if not expectation.holds or expectation.type in BATCH_ONLY or not is_row_expectation(expectation.type):
+        by_row = expectation.type in MASKS or is_row_expectation(expectation.type)
+        if expectation.severity != "critical" or expectation.type in BATCH_ONLY or not by_row:
             continue
         rule = make_comparable(frame, expectation)
         if len(rule.columns) < len(expectation.columns):
-            continue  # a column that is not there fails the batch
+            continue  # a missing column fails the whole batch
         met = report is not None and report.outcomes[number] and expectation.kwargs.get("mostly", 1) == 1
         failing = failing_mask(rule)
-        found = np.flatnonzero(failing) if failing is not None else np.empty(0, int) if met else _by_chunks(frame, rule)
-        found = found[told[found] < MAX_REASONS]
-        told[found] += 1
-        positions.append(found)
-        args.extend(_reason_args(frame, rule, found))
+        if failing is not None:
+            rows = np.flatnonzero(failing)
+        else:
+            rows = np.empty(0, np.int64) if met else _failing_by_chunks(frame, rule)
+        rows = rows[counts[rows] < MAX_REASONS]
+        counts[rows] += 1
+        positions.append(rows)
+        args.extend(_reason_args(frame, rule, rows))
     position = np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
     order = np.argsort(position, kind="stable")
-    told_args = np.empty(len(args), dtype=object)
-    told_args[:] = args
+    row_args = np.empty(len(args), dtype=object)
+    row_args[:] = args
     return pd.DataFrame(
-        {"position": position[order].astype(np.int64), "code": "expectation", "args": told_args[order]},
+        {"position": position[order].astype(np.int64), "code": "expectation", "args": row_args[order]},
     ).astype({"code": "str"})
 
 
-def _by_chunks(frame: pd.DataFrame, rule: Comparable) -> np.ndarray:
-    """Positions that fail, asked of Great Expectations itself in chunks of 100,000 rows (its lists cost memory)."""
-    whole = frame if "row_condition" in rule.expectation.kwargs else frame[[]]
-    wide = whole.assign(**rule.columns, **{_POSITION_COLUMN: np.arange(len(frame))}).reset_index(drop=True)
-    wanted = {
+def _failing_by_chunks(frame: pd.DataFrame, rule: Comparable) -> np.ndarray:
+    """Return the positions that fail by Great Expectations itself, in chunks of rows (its lists cost memory)."""
+    others = frame if "row_condition" in rule.expectation.kwargs else frame[[]]
+    wide = others.assign(**rule.columns, **{_POSITION_COLUMN: np.arange(len(frame))}).reset_index(drop=True)
+    result_format = {
         "result_format": "COMPLETE",
         "unexpected_index_column_names": [_POSITION_COLUMN],
         "return_unexpected_index_query": False,
     }
-    found: list[int] = []
+    positions: list[int] = []
     for start in range(0, len(frame), _CHUNK_ROWS):
         chunk = wide.iloc[start : start + _CHUNK_ROWS]
-        (outcome,) = run_expectations(chunk, [rule.expectation], result_format=wanted)
-        found.extend(int(row[_POSITION_COLUMN]) for row in outcome.result.get("unexpected_index_list") or ())
-    return np.array(found, dtype=np.int64)
+        (outcome,) = run_expectations(chunk, [rule.expectation], result_format=result_format)
+        positions.extend(int(row[_POSITION_COLUMN]) for row in outcome.result.get("unexpected_index_list") or ())
+    return np.array(positions, dtype=np.int64)
 
 
-def _reason_args(frame: pd.DataFrame, rule: Comparable, found: np.ndarray) -> list[dict[str, Any]]:
-    """Arguments of the failures; rows with equal cells share one dict."""
+def _reason_args(frame: pd.DataFrame, rule: Comparable, rows: np.ndarray) -> list[dict[str, Any]]:
+    """Return the arguments of the failures; rows with equal cells share one dict."""
     expectation = rule.expectation
-    fixed = {"expectation": expectation.type, "column": expectation.column, "expected": expected_phrase(expectation)}
-    cells = [frame[c].iloc[found].tolist() for c in expectation.columns]
+    column = ", ".join(map(str, expectation.columns))
+    fixed = {"expectation": expectation.type, "column": column, "expected": expected_phrase(expectation)}
+    cells = [frame[c].iloc[rows].tolist() for c in expectation.columns]
     shared: dict[Hashable, dict[str, Any]] = {}
     args: list[dict[str, Any]] = []
     for row in zip(*cells, strict=True):

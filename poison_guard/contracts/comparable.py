@@ -1,12 +1,11 @@
-"""Make cells and bounds comparable: text columns with numeric rules, times with ISO bounds, ids given as numbers.
+"""Make cells and bounds comparable: text columns with numeric rules, times with ISO bounds, ids written as numbers.
 
-Roles such as `answer` are kept as text ("4"), while people write ``value_set: [4]`` or ``max_value: 9`` in a suite.
-Both sides are brought to one type here, once, for Great Expectations and for the masks alike.
+Roles such as `answer` are stored as text ("4"), but people write ``value_set: [4]`` or ``max_value: 9`` in a suite.
+Both sides are converted to one type here, once, for Great Expectations and for the masks.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.contracts.expectation import Expectation
+from poison_guard.text import number_text
 
 __all__ = ["Comparable", "make_comparable", "scalar_text"]
 
@@ -36,17 +36,20 @@ _NUMERIC = (
 
 @dataclass(frozen=True, slots=True)
 class Comparable:
-    """One expectation with the columns it reads, brought to one type."""
+    """One expectation with the columns it reads, converted to one type."""
 
     expectation: Expectation
     columns: Mapping[str, pd.Series]
     misfits: np.ndarray | None = None
-    """Rows whose cell could not be brought to the type (text where a number is due); they fail, whatever the bounds."""
+    """Rows whose cell could not be converted (text instead of a number); they fail, whatever the bounds."""
 
 
 def make_comparable(frame: pd.DataFrame, expectation: Expectation) -> Comparable:
-    """Return `expectation` and its columns of `frame` in comparable types; columns the frame lacks are left out."""
-    columns = {c: _nested_as_text(frame[c]) for c in expectation.columns if c in frame.columns}
+    """Return `expectation` and its columns of `frame` in comparable types, without columns that the frame lacks."""
+    columns = {c: frame[c] for c in expectation.columns if c in frame.columns}
+    for name, cells in columns.items():
+        if cells.dtype == object and cells.map(lambda v: isinstance(v, (list, tuple, dict, set, np.ndarray))).any():
+            columns[name] = cells.map(str, na_action="ignore").astype("str")  # nested: neither hashable nor ordered
     column = expectation.kwargs.get("column")
     if column not in columns or "row_condition" in expectation.kwargs:
         return Comparable(expectation, columns)
@@ -67,30 +70,22 @@ def make_comparable(frame: pd.DataFrame, expectation: Expectation) -> Comparable
 
 
 def scalar_text(value: Any) -> str:
-    """Return a scalar as ids and answers are written: 4.0 as "4", True as "true", text as it is.
+    """Return a scalar as records hold it in ids and answers: 4.0 as "4", True as "true", text as it is.
 
     >>> scalar_text(4.0), scalar_text(0.5), scalar_text(True), scalar_text("x")
     ('4', '0.5', 'true', 'x')
     """
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
-    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
-        return str(int(value))
-    return str(value)
+    return number_text(float(value)) if isinstance(value, float | np.floating) else str(value)
 
 
 def _number(bound: Any) -> float | None:
-    """A bound as a number; Great Expectations takes "5" for 5, too."""
+    """Return a bound as a number; Great Expectations reads "5" as 5, too."""
     try:
         return None if isinstance(bound, bool) else float(bound)
     except (TypeError, ValueError):
         return None
-
-
-def _nested_as_text(cells: pd.Series) -> pd.Series:
-    """Nested cells as text: they can be neither hashed nor ordered."""
-    nested = cells.dtype == object and cells.map(lambda v: isinstance(v, (list, tuple, dict, set, np.ndarray))).any()
-    return cells.map(str, na_action="ignore").astype("str") if nested else cells
 
 
 def _as_numbers(cells: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
@@ -98,7 +93,7 @@ def _as_numbers(cells: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
         return cells, None
     if pd.api.types.is_numeric_dtype(cells.dtype):  # Great Expectations loops over nullable, narrow and Boolean types
         return pd.Series(cells.to_numpy("float64", na_value=np.nan), index=cells.index, name=cells.name), None
-    return _converted(cells, pd.to_numeric(cells, errors="coerce").astype("float64"))
+    return _with_misfits(cells, pd.to_numeric(cells, errors="coerce").astype("float64"))
 
 
 def _as_times(cells: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
@@ -106,17 +101,17 @@ def _as_times(cells: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
         return cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells, None
     if pd.api.types.is_numeric_dtype(cells.dtype):
         return cells, None
-    return _converted(cells, pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True))
+    return _with_misfits(cells, pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True))
 
 
-def _converted(cells: pd.Series, made: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
-    """The converted cells, and the rows whose cell was there but could not be converted."""
-    misfits = (made.isna() & cells.notna()).to_numpy()
-    return made, misfits if misfits.any() else None
+def _with_misfits(cells: pd.Series, converted: pd.Series) -> tuple[pd.Series, np.ndarray | None]:
+    """Return the converted cells, and the rows whose cell is present but could not be converted."""
+    misfits = (converted.isna() & cells.notna()).to_numpy()
+    return converted, misfits if misfits.any() else None
 
 
 def _utc(bound: Any) -> Any:
-    """A bound on times as ISO text with its zone; what is no time is left for Great Expectations to refuse."""
+    """Return a bound on times as ISO text with its zone; what is not a time is left to Great Expectations to refuse."""
     try:
         stamp = pd.Timestamp(bound)
     except (TypeError, ValueError):
@@ -125,7 +120,7 @@ def _utc(bound: Any) -> Any:
 
 
 def _value_set_like(cells: pd.Series, values: list[Any]) -> list[Any]:
-    """The value set in the type of the cells: numbers as text for text columns, text as numbers for number columns."""
+    """Return the values in the type of the cells: numbers as text for a text column, text as numbers for numbers."""
     if pd.api.types.is_string_dtype(cells.dtype):
         return [v if v is None else scalar_text(v) for v in values]
     if pd.api.types.is_numeric_dtype(cells.dtype) and any(isinstance(v, str) for v in values):

@@ -1,4 +1,4 @@
-"""One expectation of a suite, and what a reviewer reads of it: what was expected, and the cell that failed it."""
+"""One expectation of a suite, and the texts that a reviewer reads: what was expected, and the cell that failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Expectation", "expected_phrase", "shown_value"]
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One rule; only ``critical`` ones hold a batch or a row back."""
+    """One rule; only a failure of a ``critical`` one holds back a batch or a row."""
 
     type: str
     kwargs: Mapping[str, Any]
@@ -22,21 +22,11 @@ class Expectation:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def holds(self) -> bool:
-        """Whether a failure holds something back (``warning`` and ``info`` are told, no more)."""
-        return self.severity == "critical"
-
-    @property
     def columns(self) -> tuple[str, ...]:
-        """Columns it reads; none for expectations about the whole table."""
-        listed = self.kwargs.get("column_list") or ()
-        single = (self.kwargs.get(k) for k in ("column", "column_A", "column_B"))
-        return tuple(dict.fromkeys([*(c for c in single if c is not None), *listed]))
-
-    @property
-    def column(self) -> str:
-        """The columns as one text for reasons; empty for expectations about the whole table."""
-        return ", ".join(str(c) for c in self.columns)
+        """Columns it reads; none for an expectation about the whole table."""
+        names = [self.kwargs.get(key) for key in ("column", "column_A", "column_B")]
+        names += self.kwargs.get("column_list") or ()
+        return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 _MAX_TEXT = 200
@@ -52,7 +42,7 @@ _FIXED_PHRASES = {
 
 
 def expected_phrase(expectation: Expectation) -> str:
-    """Return what the expectation asks of a value: "between 1 and 5", "one of ham, spam", "a value".
+    """Return what the expectation requires of a value: "between 1 and 5", "one of ham, spam", "a value".
 
     >>> expected_phrase(Expectation("expect_column_values_to_be_between", {"column": "stars", "max_value": 5}))
     'at most 5'
@@ -72,7 +62,8 @@ def expected_phrase(expectation: Expectation) -> str:
         case "expect_column_pair_values_a_to_be_greater_than_b":
             return f"the first {'at least' if kwargs.get('or_equal') else 'greater than'} the second"
     if "regex" in expectation.type:
-        return _pattern(expectation.type, kwargs)
+        verb = "no match of" if "_not_" in expectation.type else "a match of"
+        return f"{verb} {_listed(kwargs.get('regex_list') or [kwargs.get('regex')])}"
     if "min_value" in kwargs or "max_value" in kwargs:
         return _range(kwargs)
     return expectation.type.removeprefix("expect_column_values_").removeprefix("expect_").replace("_", " ")
@@ -117,9 +108,3 @@ def _number_phrase(value: Any) -> str:
         value = int(value)
     thousands = isinstance(value, int) and abs(value) >= 10_000
     return f"{value:,}" if thousands else str(value)[:40]
-
-
-def _pattern(type_: str, kwargs: Mapping[str, Any]) -> str:
-    patterns = kwargs.get("regex_list") or [kwargs.get("regex")]
-    verb = "no match of" if "_not_" in type_ else "a match of"
-    return f"{verb} {_listed(patterns)}"

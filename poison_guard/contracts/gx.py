@@ -1,4 +1,4 @@
-"""The one door to Great Expectations: imported late, quiet, offline, in memory."""
+"""The only importer of Great Expectations: imported on first use, quiet, offline, in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import MissingExtraError
@@ -21,20 +22,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ExpectationOutcome",
-    "check_kwargs",
-    "expectation_types",
     "is_installed",
     "is_row_expectation",
+    "refusal_of",
     "run_expectations",
 ]
 
 
 _POSITION_COLUMN = "poison_guard_position"
+_SQL_ONLY = ("like_pattern", "query_results", "other_table", "unexpected_rows")
+"""Words in the names of expectations that need a database."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectationOutcome:
-    """What Great Expectations says of one expectation; `error` is the first line of what it raised while computing."""
+    """The result of one expectation; `error` is the first line of the exception raised while it was computed."""
 
     success: bool
     result: dict[str, Any]
@@ -49,10 +51,10 @@ def is_installed() -> bool:
 def run_expectations(
     frame: pd.DataFrame, expectations: Sequence[Expectation], *, result_format: dict[str, Any]
 ) -> list[ExpectationOutcome]:
-    """Return one `ExpectationOutcome` an expectation, in the order given; one that cannot be computed did not succeed.
+    """Return one `ExpectationOutcome` per expectation, in their order; one that cannot be computed is no success.
 
-    The engine is handed the frame itself: a batch of a data source would be fingerprinted twice first, which takes
-    six times as long as the check of a million rows.
+    The engine gets the frame itself: a batch of a data source would first be fingerprinted twice, which takes six times
+    as long as the check of a million rows.
     """
     context = _context()
     from great_expectations.execution_engine import PandasExecutionEngine
@@ -66,51 +68,53 @@ def run_expectations(
     with _quiet():
         engine = PandasExecutionEngine(batch_data_dict={"batch": frame})
         validator = Validator(execution_engine=engine, data_context=context)
-        found = validator.graph_validate(rules, runtime_configuration={"result_format": result_format})
-    # Great Expectations puts failures first: the tag in `meta` says which expectation each result belongs to.
-    outcomes = {r.expectation_config.meta[_POSITION_COLUMN]: _outcome(r) for r in found}
+        results = validator.graph_validate(rules, runtime_configuration={"result_format": result_format})
+    outcomes: dict[int, ExpectationOutcome] = {}
+    for result in results:
+        info = result.exception_info or {}
+        raised = [i for i in (info, *info.values()) if isinstance(i, dict) and i.get("raised_exception") is True]
+        error = str(raised[0].get("exception_message") or "failed").strip().splitlines()[0] if raised else None
+        # Great Expectations puts failures first: the tag in `meta` names the expectation of each result.
+        position = result.expectation_config.meta[_POSITION_COLUMN]
+        outcomes[position] = ExpectationOutcome(bool(result.success) and not raised, dict(result.result or {}), error)
     return [outcomes.get(i, ExpectationOutcome(False, {}, "was not run")) for i in range(len(rules))]
 
 
-def expectation_types() -> tuple[str, ...]:
-    """Return the names of all expectations that Great Expectations knows, ``expect_column_to_exist`` and so on."""
+def refusal_of(type_: str, kwargs: Mapping[str, Any]) -> str | None:
+    """Return why Great Expectations cannot run an expectation on a frame; None if it can."""
     _great_expectations()
-    from great_expectations.expectations.registry import list_registered_expectation_implementations
+    from great_expectations.expectations.registry import (
+        get_expectation_impl,
+        list_registered_expectation_implementations,
+    )
 
-    return tuple(list_registered_expectation_implementations())
-
-
-def check_kwargs(type_: str, kwargs: Mapping[str, Any]) -> None:
-    """Raise a `ValueError` or `TypeError` (pydantic's are among them) where `kwargs` do not fit the expectation."""
-    with _quiet():
-        _expectation_class(type_)(**kwargs)
+    types = list_registered_expectation_implementations()
+    if type_ not in types:
+        near = get_close_matches(type_, types, n=1, cutoff=0.5)
+        return "is not an expectation of Great Expectations" + (f"; did you mean `{near[0]}`?" if near else "")
+    if any(word in type_ for word in _SQL_ONLY):
+        return "needs a SQL database; batches are checked as frames, so choose another expectation"
+    try:
+        with _quiet():
+            get_expectation_impl(type_)(**kwargs)
+    except (ValueError, TypeError) as error:  # pydantic's errors are among them
+        lines = [line.strip() for line in str(error).splitlines()[1:3]] or [str(error)]
+        return f"has wrong kwargs: {': '.join(lines)}"
+    return None
 
 
 def is_row_expectation(type_: str) -> bool:
-    """Whether the expectation judges rows one by one (column map, column pair map and multicolumn map expectations)."""
+    """Return whether the expectation judges rows one by one."""
     _great_expectations()
     from great_expectations.expectations.expectation import (
         ColumnMapExpectation,
         ColumnPairMapExpectation,
         MulticolumnMapExpectation,
     )
-
-    bases = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
-    return issubclass(_expectation_class(type_), bases)
-
-
-def _expectation_class(type_: str) -> type:
-    _great_expectations()
     from great_expectations.expectations.registry import get_expectation_impl
 
-    return get_expectation_impl(type_)
-
-
-def _outcome(result: Any) -> ExpectationOutcome:
-    info = result.exception_info or {}
-    raised = [i for i in (info, *info.values()) if isinstance(i, dict) and i.get("raised_exception") is True]
-    error = str(raised[0].get("exception_message") or "failed").strip().splitlines()[0] if raised else None
-    return ExpectationOutcome(bool(result.success) and not raised, dict(result.result or {}), error)
+    bases = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
+    return issubclass(get_expectation_impl(type_), bases)
 
 
 @functools.cache
@@ -135,7 +139,7 @@ def _context() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence its deprecation warnings and its log lines, which quote cells of the data."""
+    """Silence its deprecation warnings, and its log lines, which quote cells of the data."""
     log = logging.getLogger("great_expectations")
     before = log.level
     log.setLevel(logging.CRITICAL)
