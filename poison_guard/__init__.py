@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from poison_guard.guard import Guard
+    from poison_guard.guard import Guard, Home, propose
     from poison_guard.signals.anomaly import DETECTORS
     from poison_guard.signals.sources import consensus
 
-__all__ = ["DETECTORS", "Guard", "__version__", "consensus"]
+__all__ = ["DETECTORS", "Guard", "Home", "__version__", "consensus", "propose"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Guard": "poison_guard.guard",
+    "Home": "poison_guard.guard",
+    "propose": "poison_guard.guard",
     "DETECTORS": "poison_guard.signals.anomaly",
     "consensus": "poison_guard.signals.sources",
 }

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["create_atomic", "temporary_beside", "write_atomic"]
+from poison_guard.errors import StoreError, UsageError
+from poison_guard.text import to_jsonable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "FRAME_ENDINGS",
+    "check_ending",
+    "create_atomic",
+    "defused",
+    "temporary_beside",
+    "write_atomic",
+    "write_frame",
+    "write_text",
+]
 
 
-def write_atomic(path: Path, body: bytes | str, *, mode: int = 0o600) -> None:
+def write_atomic(path: Path, body: bytes | str, *, mode: int | None = 0o600) -> None:
     """Replace the file `path` by one with `body`, on disk before it is visible; its folder is made if needed.
 
     Text is written as UTF-8. Raises `OSError`; nothing is left beside `path` then.
@@ -35,17 +52,97 @@ def create_atomic(path: Path, body: bytes, *, mode: int = 0o600) -> bool:
 
 
 @contextmanager
-def temporary_beside(path: Path, *, mode: int = 0o600) -> Iterator[Path]:
-    """Yield a new empty file in the folder of `path`, with its ending; what is left of it on leaving is removed."""
+def temporary_beside(path: Path, *, mode: int | None = 0o600) -> Iterator[Path]:
+    """Yield a new empty file in the folder of `path`, with its ending; what is left of it on leaving is removed.
+
+    `mode` None: what the process's umask leaves.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.fchmod(descriptor, mode)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+    if mode is not None:
+        os.fchmod(descriptor, mode)
     os.close(descriptor)
     try:
-        yield Path(name)
+        yield temporary
     finally:
         with suppress(FileNotFoundError):
-            Path(name).unlink()
+            temporary.unlink()
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file for the user; `StoreError` says why it cannot be written."""
+    with _named_errors(path):
+        write_atomic(path, text.encode(errors="backslashreplace"), mode=None)
+
+
+FRAME_ENDINGS = (".parquet", ".csv", ".jsonl")
+
+
+def check_ending(path: Path) -> None:
+    """Raise `UsageError` unless `path` ends in a format that a frame can be written in."""
+    if path.suffix.lower() not in FRAME_ENDINGS:
+        *most, last = FRAME_ENDINGS
+        raise UsageError(f"{path} must end in {', '.join(most)} or {last}, which says its format")
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a frame for the user, in the format that the ending of `path` names.
+
+    CSV cells that a spreadsheet takes for a formula are defused. `StoreError` says why the file cannot be written.
+    """
+    check_ending(path)
+    with _named_errors(path), temporary_beside(path, mode=None) as temporary:
+        match path.suffix.lower():
+            case ".parquet":
+                _with_text_for_mappings(frame).to_parquet(temporary, index=False)
+            case ".csv":
+                _defuse_frame(frame).to_csv(temporary, index=False)
+            case _:
+                lines = (json.dumps(to_jsonable(row), ensure_ascii=False) for row in frame.to_dict("records"))
+                text = "".join(f"{line}\n" for line in lines)
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters that spreadsheets take for a formula (OWASP, CSV Injection), full-width forms included."""
+
+
+def defused(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula: text that could be one gets a leading ``'``."""
+    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _defuse_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    safe = frame.copy()
+    for name in safe.columns:
+        if safe[name].dtype.kind not in "biufcmM":
+            safe[name] = [defused(_nested_as_text(value)) for value in safe[name].astype(object)]
+    return safe.rename(columns=defused)
+
+
+def _with_text_for_mappings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with mappings as JSON text, which every Parquet reader understands."""
+    nested = [name for name in frame.columns if any(isinstance(value, dict) for value in frame[name].head(100))]
+    return frame.assign(**{name: [_nested_as_text(value) for value in frame[name]] for name in nested})
+
+
+_NESTED = (list, tuple, dict)
+
+
+def _nested_as_text(value: Any) -> Any:
+    return json.dumps(to_jsonable(value), ensure_ascii=False) if isinstance(value, _NESTED) else value
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _write_synced(path: Path, body: bytes | str) -> None:

@@ -9,17 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
+from poison_guard.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from poison_guard.steps.collect import OutcomesRead, Source
+    from poison_guard.steps.doctor import DoctorResult
+    from poison_guard.steps.export import ExportResult
     from poison_guard.steps.facing import GateResult, RecallResult, RetrainResult, SealResult
     from poison_guard.steps.opening import Feed
+    from poison_guard.steps.propose import ProposalResult
+    from poison_guard.steps.report import ReportResult
     from poison_guard.steps.results import ScanResult
-    from poison_guard.store import TrustedSummary
+    from poison_guard.steps.status import FeedsResult, StatusResult
+    from poison_guard.steps.tune import TuneResult
+    from poison_guard.store import AuditResult, Store, TrustedSummary
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "Home", "propose"]
 
 
 class Guard:
@@ -201,6 +208,49 @@ class Guard:
         with self._feed() as feed:
             return stage_commit(feed, run_id)
 
+    # -- looking ----------------------------------------------------------------------------------------------------
+
+    def export(
+        self, out: str | Path | None = None, *, places: Sequence[str] = ("accepted",), decisions: bool = False
+    ) -> ExportResult:
+        """Return the payloads (or the decisions) of the records in `places`, and write them to the file `out`.
+
+        The ending of `out` says the format: ``.parquet``, ``.csv`` or ``.jsonl``.
+        """
+        from poison_guard.steps.export import export
+        from poison_guard.steps.status import open_home
+
+        with open_home(self.settings) as store:
+            file = None if out is None else Path(out)
+            return export(store, self.contract.name, file, places=places, decisions=decisions)
+
+    def report(self, run_id: str | None = None) -> ReportResult:
+        """Return the facts of a run of this feed; of the last committed one without `run_id`."""
+        from poison_guard.steps.report import report
+        from poison_guard.steps.status import open_home
+
+        with open_home(self.settings) as store:
+            return report(store, self.contract.name, run_id)
+
+    def tune(
+        self,
+        *,
+        rates: Sequence[float] = (0.002, 0.005, 0.01, 0.02, 0.05),
+        alphas: Sequence[float] = (0.0001, 0.01),
+        minutes: float = 1.0,
+        per_day: float | None = None,
+        seed: int = 0,
+    ) -> TuneResult:
+        """Try thresholds on the trusted records, and on attacks made of them; nothing is changed.
+
+        `rates` are values of ``false_quarantine_rate``, `alphas` of ``source_alpha`` and ``campaign_alpha``; a record
+        takes a person `minutes`, and `per_day` records come (None: as the feed's runs say).
+        """
+        from poison_guard.steps.tune import tune
+
+        with self._feed(create_store=False) as feed:
+            return tune(feed, rates=rates, alphas=alphas, minutes=minutes, per_day=per_day, seed=seed)
+
     @contextmanager
     def _feed(self, *, create_store: bool = True) -> Iterator[Feed]:
         from poison_guard.steps.opening import open_feed
@@ -209,5 +259,130 @@ class Guard:
             yield feed
 
 
+class Home:
+    """All feeds of one home.
+
+    >>> Home.open("guard-home").status()  # doctest: +SKIP
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @classmethod
+    def open(cls, home: str | Path = "guard-home") -> Home:
+        """Read the settings of a home; the store is opened when used, and never made."""
+        return cls(open_settings(home))
+
+    @property
+    def home(self) -> Path:
+        """The folder of store, lake and key."""
+        return self.settings.home
+
+    def feeds(self) -> FeedsResult:
+        """Return the names of the feeds that the store knows."""
+        from poison_guard.steps.status import list_known_feeds
+
+        with self._store() as store:
+            return list_known_feeds(store, self.home)
+
+    def status(self, feed: str | Path | None = None) -> StatusResult:
+        """Return phase, places, queue, snapshot and champion of each feed, or of `feed` (a contract or a name)."""
+        from poison_guard.steps.status import status
+
+        name = None if feed is None else self._name(feed)
+        with self._store() as store:
+            return status(store, self.home, name, lambda each: self._contract(feed or each), _now())
+
+    def doctor(self, feeds: Sequence[str | Path] = ()) -> DoctorResult:
+        """Check the installation, this home and the contracts of `feeds`; without, those of its and ``./feeds``."""
+        from poison_guard.steps.doctor import doctor
+
+        folders = (self.home / "feeds", Path("feeds"))
+        named = [find_contract(feed, self.home) for feed in feeds]
+        return doctor(self.settings, named or [file for folder in folders for file in sorted(folder.glob("*.toml"))])
+
+    def audit(self) -> AuditResult:
+        """Check every event of the audit chain against the one before it, and the rows it speaks of."""
+        from poison_guard.store import verify
+
+        with self._store() as store:
+            return verify(store)
+
+    def report(self, run_id: str | None = None, *, feed: str | Path | None = None) -> ReportResult:
+        """Return the facts of a run of any feed; of the last committed one, of `feed` if given, without `run_id`."""
+        from poison_guard.steps.report import report
+
+        name = None if feed is None else self._name(feed)
+        with self._store() as store:
+            return report(store, name, run_id)
+
+    @contextmanager
+    def _store(self) -> Iterator[Store]:
+        from poison_guard.steps.status import open_home
+
+        with open_home(self.settings) as store:
+            yield store
+
+    def _name(self, feed: str | Path) -> str:
+        """Return the name of a feed, given as contract file or as the bare name that it has in the store."""
+        contract = self._contract(feed)
+        if contract is None and Path(feed).name == str(feed) and not Path(feed).suffix:
+            return str(feed)
+        return contract.name if contract else load_contract(feed).name
+
+    def _contract(self, feed: str | Path) -> Contract | None:
+        """Return the contract of a feed; None where there is no such file."""
+        try:
+            file = find_contract(feed, self.home)
+        except ConfigError:
+            return None
+        return load_contract(file) if file.is_file() else None
+
+
+def propose(
+    data: str | Path,
+    *,
+    name: str | None = None,
+    out: str | Path = ".",
+    force: bool = False,
+    dry_run: bool = False,
+    home: str | Path = "guard-home",
+) -> ProposalResult:
+    """Look at a data file (csv, jsonl or parquet), and write a contract and expectations that the file itself passes.
+
+    They are written to ``feeds/NAME.toml`` and ``expectations/NAME.json`` in the folder `out`, unless `dry_run`.
+    """
+    from poison_guard.steps.propose import propose
+
+    settings = open_settings(home)
+    return propose(str(data), name=name, out=Path(out), force=force, dry_run=dry_run, settings=settings, now=_now())
+
+
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
+
+
+_RESULTS = {
+    "AuditResult": "store",
+    "DoctorResult": "steps.doctor",
+    "ExportResult": "steps.export",
+    "FeedsResult": "steps.status",
+    "ProposalResult": "steps.propose",
+    "ReportResult": "steps.report",
+    "TrainingStatus": "steps.status",
+    "RunStatus": "steps.status",
+    "FeedStatus": "steps.status",
+    "Line": "steps.tune",
+    "ScanResult": "steps.results",
+    "StatusResult": "steps.status",
+    "TuneResult": "steps.tune",
+}
+"""What verbs return, by the module that defines it: shells name these types without knowing the rooms."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _RESULTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"poison_guard.{_RESULTS[name]}"), name)

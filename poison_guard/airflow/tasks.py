@@ -97,10 +97,11 @@ def opened(contract: str) -> Guard:
 
 def report(contract: str) -> str:
     """Write the page of the feed's newest run into the home, with the gate and the models as they are now."""
-    from poison_guard.web.report import write_newest_report
+    from poison_guard.web.report import write_report
 
     with final_errors():
-        return str(write_newest_report(guard_home(), contract))
+        guard = opened(contract)
+        return str(write_report(guard.report(), home=guard.home))
 
 
 def report_changes(contract: str, ti: Any = None) -> str:

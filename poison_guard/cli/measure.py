@@ -11,29 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.options import common_options, contract_file, feed_option, out_option
+from poison_guard.cli.options import common_options, feed_option, out_option
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
-from poison_guard.errors import StoreError, UsageError
+from poison_guard.errors import UsageError
+from poison_guard.files import write_text
 
 if TYPE_CHECKING:
     from poison_guard.drills.registry import Drill
     from poison_guard.drills.report import DrillSummary
-    from poison_guard.records import Reason
-    from poison_guard.signals.anomaly.calibrate import Drift
-    from poison_guard.steps.drift import RunAlarm
-    from poison_guard.steps.tune import Line, Tuned
+    from poison_guard.guard import Line, TuneResult
 
 __all__ = ["drill_command", "tune_command"]
-
-
-_RUNS, _TUNE_SHOWN = 10_000, 5  # runs looked at for alarms, alarms told
-_MOST = 20  # values of an option: each is a table row and a whole trial
-_VOLUMES = {"runs": "as its runs took in", "given": "as given", "assumed": "assumed; give --per-day"}
-_WATCHED = {
-    "holdout": "the holdout, by today's model",
-    "anchor": "what was entered first, by today's model",
-    "entered": "what was entered since, by a model of the first",
-}
 
 
 @click.command("tune")
@@ -75,57 +63,30 @@ def tune_command(
     Honest records are the holdout split, which no model is fitted on. The attacks are yours only in part: real ones may
     be easier or harder. What a threshold is set to stands in the feed's contract, [policy].
     """
-    from poison_guard.drills.own_attacks import own_attacks
-    from poison_guard.steps.drift import calibration_drift, run_alarms
-    from poison_guard.steps.opening import open_feed
-    from poison_guard.steps.tune import tune
-    from poison_guard.store import list_runs
+    from poison_guard.guard import Guard
 
-    asked = {"rates": _numbers(rates, "--rates", 0.5), "alphas": _numbers(alphas, "--alphas", 0.1)}
-    with open_feed(contract_file(feed, home), home, create_store=False) as opened, progress("trying thresholds"):
-        found = tune(
-            opened,
-            **asked,
-            make_attacks=lambda contract, records: own_attacks(contract, records, seed=seed),
-            minutes=minutes,
-            per_day=per_day,
-        )
-        watched = calibration_drift(opened)
-        alarms = run_alarms(list_runs(opened.store, opened.contract.name, limit=_RUNS)[::-1])
+    guard = Guard.open(feed, home=home)
+    rates_tried, alphas_tried = _numbers(rates, "--rates"), _numbers(alphas, "--alphas")
+    with progress("trying thresholds"):
+        result = guard.tune(rates=rates_tried, alphas=alphas_tried, minutes=minutes, per_day=per_day, seed=seed)
     if as_json:
-        print_json(_tuning_document(found, watched, alarms))
+        print_json(result.to_dict())
     else:
-        _print_tuning(found, watched, alarms)
+        _print_tuning(result)
 
 
-def _numbers(text: str, option: str, most: float) -> list[float]:
-    """Return the numbers of a comma-separated list; `UsageError` names what is none, or says how many may be."""
-    found: list[float] = []
+def _numbers(text: str, option: str) -> list[float]:
+    """Return the numbers of a comma-separated list; `UsageError` names what is none."""
+    numbers: list[float] = []
     for part in filter(None, (word.strip() for word in text.split(","))):
         try:
-            value = float(part)
+            numbers.append(float(part))
         except ValueError:
             raise UsageError(f"{option} takes numbers with commas between, got {part!r}") from None
-        if not 0 < value <= most:
-            raise UsageError(f"{option} takes numbers in (0, {most:g}], got {part}")
-        found.append(value)
-    if len(found) > _MOST:
-        raise UsageError(f"{option} takes at most {_MOST} numbers, got {len(found)}")
-    return found
+    return numbers
 
 
-def _tuning_document(found: Tuned, watched: Mapping[str, Drift], alarms: Sequence[RunAlarm]) -> dict[str, Any]:
-    document: dict[str, Any] = dataclasses.asdict(found)
-    document["watch"] = {name: {**dataclasses.asdict(drift), "parted": drift.parted} for name, drift in watched.items()}
-    document["runs"] = [dataclasses.asdict(alarm) for alarm in alarms]
-    for line, one in zip(document["lines"], found.lines, strict=True):
-        line["share"] = one.share
-        line["unjudged"] = None if one.unjudged is None else _sentence(one.unjudged)
-    return document
-
-
-def _print_tuning(found: Tuned, watched: Mapping[str, Drift], alarms: Sequence[RunAlarm]) -> None:
-    names = list(found.attacks)
+def _print_tuning(result: TuneResult) -> None:
     columns: dict[str, Callable[[Line], object]] = {
         "": lambda line: "now" if line.present else "",
         ">own content\nrate": lambda line: f"{line.rate:g}",
@@ -135,52 +96,19 @@ def _print_tuning(found: Tuned, watched: Mapping[str, Drift], alarms: Sequence[R
         ">95 %\ninterval": lambda line: f"{line.lost_low:.1%} – {line.lost_high:.1%}",
         ">by own\ncontent": lambda line: f"{line.lost_by.get('record', 0) / line.honest:.1%}",
     }
-    columns |= {f">{name}\nmissed": lambda line, name=name: _missed(line, name) for name in names}
+    columns |= {f">{name}\nmissed": lambda line, name=name: _missed(line, name) for name in result.attacks}
     columns |= {
         ">to look at\na day": lambda line: f"{line.held_a_day:,.1f}",
         ">hours\na day": lambda line: f"{line.hours_a_day:,.1f}",
     }
-    rows = [[cell(line) for cell in columns.values()] for line in found.lines]
-    print_table(f"Thresholds of {found.feed}, tried on its trusted records", list(columns), rows)
-    for remark in _remarks(found):
+    rows = [[cell(line) for cell in columns.values()] for line in result.lines]
+    print_table(f"Thresholds of {result.feed}, tried on its trusted records", list(columns), rows)
+    for remark in result.remarks():
         print_result(remark)
-    for name, drift in watched.items():
-        for note in drift.notes():
-            print_result(f"{_WATCHED[name]}: {_sentence(note)}")
-    for alarm in [alarm for alarm in alarms if alarm.raised][-_TUNE_SHOWN:]:
-        print_result(
-            f"run {alarm.run_id} held {alarm.held:,} of {alarm.records:,} for their own content, of honest ones "
-            f"{alarm.expected:,.0f} are expected: more than chance"
-        )
 
 
 def _missed(line: Line, name: str) -> str:
     return "waits" if line.unjudged else f"{line.missed[name]:.0%}"
-
-
-def _remarks(found: Tuned) -> list[str]:
-    volume = _VOLUMES[found.per_day_from]
-    attacks = ", ".join(f"{n:,} {name}" for name, n in found.attacks.items()) or "none that its columns allow"
-    said = [
-        f"honest: {found.holdout:,} trusted records of the holdout; attacks made of half of them: {attacks}",
-        f"hours: {found.per_day:,.0f} records a day ({volume}), {found.minutes:g} min a record, "
-        f"audits of {found.audit_rate:.1%} of the accepted included; real attacks come on top",
-    ]
-    over = [line for line in found.lines if line.held_a_day > found.review_budget]
-    if over:
-        least = min(line.rate for line in over)
-        said.append(
-            f"from rate {least:g} on there is more to look at than review_budget = {found.review_budget:,} a day"
-        )
-    waits = [(line.rate, _sentence(line.unjudged)) for line in found.lines if line.unjudged]
-    said += [f"at rate {rate:g} every record would wait: {why}" for rate, why in waits]
-    return list(dict.fromkeys(said))
-
-
-def _sentence(why: Reason) -> str:
-    from poison_guard.decide.reasons import sentence
-
-    return sentence(why.code, why.args)
 
 
 _ON = ("synthetic", "duck", "product", "rte", "speech", "tweets")
@@ -250,7 +178,7 @@ def drill_command(
         raise UsageError(f"none of {', '.join(d.name for d in drills)} runs on {on}; see `poison-guard drill --list`")
     lines = summarise(sweep(wanted, range(seeds), data=data, jobs=jobs, tell=print_progress))
     if out is not None:
-        _write_table(out, markdown(lines, command=_command(names, seeds, on, params)))
+        write_text(markdown(lines, command=_command(names, seeds, on, params)), out)
     if as_json:
         print_json({"lines": [_as_json(line) for line in lines]})
     else:
@@ -286,14 +214,6 @@ def _parse_value(text: str) -> Any:
 def _command(names: Sequence[str], seeds: int, on: str, params: Sequence[str]) -> str:
     words = ["poison-guard", "drill", *names, f"--seeds {seeds}", f"--on {on}", *(f"--param {p}" for p in params)]
     return " ".join(words)
-
-
-def _write_table(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"the table cannot be written to {file}: {error.strerror or error}") from None
 
 
 def _list_drills(drills: Sequence[Drill], as_json: bool) -> None:

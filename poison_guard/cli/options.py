@@ -23,7 +23,6 @@ __all__ = [
     "feed_name",
     "feed_of_record",
     "feed_option",
-    "known_feed",
     "opened_store",
     "out_option",
     "person_options",
@@ -122,16 +121,6 @@ def sqlite_file(settings: Settings) -> Path | None:
 
     file = engine.sqlite_file(settings.store_url)
     return None if file is None else file.absolute()
-
-
-def known_feed(store: Store, name: str) -> str:
-    """Return `name` if the store has that feed; `NotFoundError` names those it has."""
-    from poison_guard.store.reading import list_feeds
-
-    feeds = list_feeds(store)
-    if name not in feeds:
-        raise NotFoundError(f"the store has no feed {name!r}; it has {', '.join(feeds) or 'none yet'}")
-    return name
 
 
 def feed_of_record(store: Store, record_id: str) -> str:

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from poison_guard.cli.options import (
     common_options,
-    contract_file,
     feed_name,
     feed_of_record,
     feed_option,
-    known_feed,
     opened_store,
     out_option,
 )
-from poison_guard.cli.output import (
-    check_ending,
-    print_json,
-    print_progress,
-    print_result,
-    print_table,
-    progress,
-    write_frame,
-)
+from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.files import check_ending, write_frame
 from poison_guard.records import Place
 from poison_guard.text import p_value_text
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from poison_guard.store import Store
 
 __all__ = ["explain_command", "export_command", "print_record", "report_command"]
 
@@ -93,9 +79,6 @@ def _status_change(h: dict[str, Any]) -> str | None:
     return f"{h['from_place']} → {h['to_place']}" if h["from_place"] else None
 
 
-_DECISION = ["record_id", "place", "action", "risk", "campaign_id", "source_id", "item_id", "run_id", "received_at"]
-
-
 @click.command("export")
 @feed_option(required=True)
 @click.option(
@@ -119,29 +102,28 @@ def export_command(
     feed: str, places: tuple[str, ...], decisions: bool, trusted: str | None, out: Path, home: Path, as_json: bool
 ) -> None:
     """Write the records of a feed that are in a place; by default the accepted ones, released ones included."""
+    from poison_guard.guard import Guard
+
     check_ending(out)
     if trusted:
         if decisions or places != ("accepted",):
             raise UsageError("--trusted writes questions for a model; give it without --place and --decisions")
         _write_questions(feed, out, home, as_json)
         return
-    wanted = [Place(p) for p in places]
-    with opened_store(home) as store:
-        name = known_feed(store, feed_name(feed, home))
-        with progress(f"reading {', '.join(places)} records of {name}"):
-            frame = _decisions(store, name, wanted) if decisions else _payloads(store, name, wanted)
-    write_frame(frame, out)
+    guard = Guard.open(feed, home=home)
+    with progress(f"reading {', '.join(places)} records of {guard.contract.name}"):
+        result = guard.export(out, places=places, decisions=decisions)
     if as_json:
-        print_json({"feed": name, "places": list(places), "records": len(frame), "file": str(out)})
+        print_json(result.to_dict())
     else:
-        print_result(f"wrote {len(frame):,} {'decisions' if decisions else 'records'} to {out}")
+        print_result(f"wrote {len(result.frame):,} {'decisions' if decisions else 'records'} to {out}")
 
 
 def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
     """Write what a candidate is asked: ``example_id`` and payload of the trusted examples kept for judging."""
     from poison_guard.guard import Guard
 
-    guard = Guard.open(contract_file(feed, home), home=home)
+    guard = Guard.open(feed, home=home)
     name = guard.contract.name
     with progress(f"reading the trusted examples of {name}"):
         frame = guard.candidate_inputs()
@@ -160,21 +142,6 @@ def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
     )
 
 
-def _decisions(store: Store, feed: str, places: list[Place]) -> pd.DataFrame:
-    from poison_guard.store.reading import find_records
-
-    return find_records(store, feed, places=places)[_DECISION]
-
-
-def _payloads(store: Store, feed: str, places: list[Place]) -> pd.DataFrame:
-    import pandas as pd
-
-    from poison_guard.store.reading import frames_in
-
-    parts = list(frames_in(store, feed, places))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"record_id": pd.Series(dtype="str")})
-
-
 @click.command("report")
 @feed_option(required=False)
 @click.option("--run", "run_id", metavar="RUN", help="Run to report. Default: the last committed one.")
@@ -182,23 +149,15 @@ def _payloads(store: Store, feed: str, places: list[Place]) -> pd.DataFrame:
 @common_options
 def report_command(feed: str | None, run_id: str | None, out: Path | None, home: Path, as_json: bool) -> None:
     """Write the report of a run: counts, reasons, risk, sources, campaigns, calibration, limits, cost."""
+    from poison_guard.guard import Home
     from poison_guard.web.report import write_report
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{out} must end in .html")
-    run = run_id or _last_run(home, feed_name(feed, home) if feed else None)
-    page = write_report(home, run, out)
+    opened = Home.open(home)
+    result = opened.report(run_id, feed=feed)
+    page = write_report(result, home=opened.home, path=out)
     if as_json:
-        print_json({"run_id": run, "page": str(page), "bytes": page.stat().st_size})
+        print_json({"run_id": result.run_id, "page": str(page), "bytes": page.stat().st_size})
     else:
         print_result(str(page))
-
-
-def _last_run(home: Path, feed: str | None) -> str:
-    from poison_guard.store import list_runs
-
-    with opened_store(home) as store:
-        done = [run.run_id for run in list_runs(store, feed) if run.status == "committed"]
-    if not done:
-        raise NotFoundError("no run was committed yet; `poison-guard run --feed FEED.toml` makes one")
-    return done[0]

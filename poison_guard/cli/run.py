@@ -8,22 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.options import common_options, contract_file, dry_run, feed_option, out_option
-from poison_guard.cli.output import (
-    check_ending,
-    print_json,
-    print_progress,
-    print_result,
-    print_table,
-    progress,
-    write_frame,
-)
+from poison_guard.cli.options import common_options, dry_run, feed_option, out_option
+from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
 from poison_guard.cli.recall import print_revoked
 from poison_guard.errors import UsageError
+from poison_guard.files import check_ending, write_frame
 from poison_guard.text import p_value_text
 
 if TYPE_CHECKING:
-    from poison_guard.steps.results import ScanResult
+    from poison_guard.guard import ScanResult
 
 __all__ = ["print_scan_result", "run_command", "scan_command"]
 
@@ -98,7 +91,7 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
     if out is not None:
         check_ending(out)
         _refuse_input_as_output(out, data)
-    guard = Guard.open(contract_file(feed, home), home=home)
+    guard = Guard.open(feed, home=home)
     with progress(f"scanning {guard.contract.name}"):
         result = guard.scan(list(data) or None)
     if out is not None:
@@ -138,7 +131,7 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
     """
     from poison_guard.guard import Guard
 
-    guard = Guard.open(contract_file(feed, home), home=home)
+    guard = Guard.open(feed, home=home)
     with progress(f"{'scanning' if dry_run else 'running'} {guard.contract.name}"):
         result = guard.scan(list(data) or None) if dry_run else guard.ingest(list(data) or None)
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,14 @@ import pandas as pd
 from poison_guard.config import Contract
 from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.records import Phase, Reason, State
-from poison_guard.signals.conformal import rows_needed
+from poison_guard.signals.conformal import labels_needed, rows_needed
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
     from poison_guard.signals.content.model import ContentModel
 
-__all__ = ["Prepared", "labels_needed", "prepare"]
+__all__ = ["Prepared", "prepare"]
 
-CALIBRATION_SHARE = 0.3
-"""Share of a trusted set that calibrates (`store.trusted` splits it so)."""
 SAMPLE_ROWS = 8192
 """Rows of the batch that an unsupervised model is fitted on when there is no trusted set."""
 
@@ -38,20 +35,6 @@ class Prepared:
     content: ContentModel | None = None
     calibration: Mapping[str, Any] | None = None
     """JSON-able facts of the anomaly model's calibration, for reports."""
-
-
-def labels_needed(rate: float) -> int:
-    """Return how many vetted records a feed needs before its tail at `rate` can be controlled and the claim supported.
-
-    Their calibration split must hold ``1 / rate - 1`` rows (a fifth to spare: splits are drawn by hash), and all
-    of them together at least the n of ``(1 - rate)^n <= 0.05``: so many honest records, none of them held, support "at
-    most `rate`" at 95 % confidence (the rule of three, Hanley & Lippman-Hand 1983).
-
-    >>> labels_needed(0.01)
-    396
-    """
-    calibration = 1.2 * (1 / rate - 1) / CALIBRATION_SHARE
-    return math.ceil(max(calibration, math.log(0.05) / math.log1p(-rate)))
 
 
 def choose_sample(records: pd.DataFrame, rows: int = SAMPLE_ROWS) -> pd.DataFrame:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-__all__ = ["attainable_p", "conformal_p", "excess_p", "held_bounds", "held_share", "rows_needed"]
+__all__ = ["attainable_p", "conformal_p", "excess_p", "held_bounds", "held_share", "labels_needed", "rows_needed"]
 
 
 def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -36,6 +38,24 @@ def rows_needed(rate: float) -> int:
     99
     """
     return max(1, int(np.ceil(1.0 / rate - 1e-9)) - 1)
+
+
+CALIBRATION_SHARE = 0.3
+"""Share of a trusted set that calibrates (`store.trusted` splits it so)."""
+
+
+def labels_needed(rate: float) -> int:
+    """Return how many vetted records a feed needs before its tail at `rate` can be controlled and the claim supported.
+
+    Their calibration split must hold ``1 / rate - 1`` rows (a fifth to spare: splits are drawn by hash), and all
+    of them together at least the n of ``(1 - rate)^n <= 0.05``: so many honest records, none of them held, support "at
+    most `rate`" at 95 % confidence (the rule of three, Hanley & Lippman-Hand 1983).
+
+    >>> labels_needed(0.01)
+    396
+    """
+    calibration = 1.2 * (1 / rate - 1) / CALIBRATION_SHARE
+    return math.ceil(max(calibration, math.log(0.05) / math.log1p(-rate)))
 
 
 def _rank(rows: int, rate: float) -> int:

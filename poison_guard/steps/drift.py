@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from poison_guard.config import Contract
+from poison_guard.decide.reasons import sentence
+from poison_guard.frames import empty_frame
 from poison_guard.pipeline import prepare
-from poison_guard.records import Level, State
+from poison_guard.records import Batch, Level, State
+from poison_guard.results import Result
 from poison_guard.signals.conformal import excess_p
 from poison_guard.signals.pvalues import e_lond, e_value
 from poison_guard.steps.collect import current_state
 from poison_guard.steps.opening import Feed, torch_threads
-from poison_guard.steps.tune import batch_of
 from poison_guard.store import Run, load_trusted
 from poison_guard.store.trusted import first_trusted_ids
 
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from poison_guard.signals.anomaly.calibrate import Drift
     from poison_guard.signals.anomaly.model import AnomalyModel
 
-__all__ = ["LEVEL", "RunAlarm", "calibration_drift", "run_alarms"]
+__all__ = ["LEVEL", "DriftWatch", "RunAlarm", "batch_of", "calibration_drift", "run_alarms"]
 
 
 LEVEL = 0.05
@@ -46,6 +50,28 @@ class RunAlarm:
     needed: float
     """e-value from which this run would raise an alarm; grows with the runs, falls with alarms before."""
     raised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DriftWatch(Result):
+    """How some trusted records lie among the calibration rows, by one model."""
+
+    figures: Mapping[str, Any]
+    """``n, auc, low, high, ks_p, tails``."""
+    parted: bool
+    """Whether one of the tests says that something has changed."""
+    notes: tuple[str, ...]
+    """A sentence where they have parted."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures and whether the records have parted."""
+        return {**self.figures, "parted": self.parted}
+
+    @classmethod
+    def of(cls, drift: Drift) -> DriftWatch:
+        """Return what a model's comparison says."""
+        notes = tuple(sentence(note.code, note.args) for note in drift.notes())
+        return cls(dataclasses.asdict(drift), drift.parted, notes)
 
 
 def run_alarms(runs: Sequence[Run], level: float = LEVEL) -> tuple[RunAlarm, ...]:
@@ -84,7 +110,7 @@ def _run_facts(run: Run) -> tuple[int, int, int, float] | None:
     return records, held, min(int(group["n"]) for group in groups.values()), float(calibration["rate"])
 
 
-def calibration_drift(feed: Feed) -> dict[str, Drift]:
+def calibration_drift(feed: Feed) -> dict[str, DriftWatch]:
     """Return what was compared, by name; empty where the feed has no features or too few trusted records.
 
     ``holdout``: the holdout by today's model, which parts where calibration rows were judged wrong that are right, or
@@ -110,7 +136,7 @@ def calibration_drift(feed: Feed) -> dict[str, Drift]:
             begun = dataclasses.replace(state, **sides)
             found["anchor"] = _compare(feed, model, unseen[unseen["first"]])
             found["entered"] = _compare(feed, _fit_model(feed, begun), later)
-    return {name: drift for name, drift in found.items() if drift is not None}
+    return {name: DriftWatch.of(drift) for name, drift in found.items() if drift is not None}
 
 
 def _with_ids(records: pd.DataFrame, ids: set[str]) -> pd.DataFrame:
@@ -128,3 +154,13 @@ def _fit_model(feed: Feed, state: State) -> AnomalyModel | None:
     settings = feed.settings
     prepared = prepare(feed.contract, state, state.reference, device=settings.device, threads=settings.threads)
     return prepared.anomaly if prepared.anomaly is not None and "anomaly" not in prepared.missing else None
+
+
+def batch_of(contract: Contract, records: pd.DataFrame) -> Batch:
+    """Return trusted records as one batch, received an hour after the last of them was made."""
+    times = records["observed_at"] if "observed_at" in records else records["received_at"]
+    last = times.max() if times.notna().any() else records["received_at"].max()
+    now: dt.datetime = (last + pd.Timedelta(hours=1)).to_pydatetime()
+    received = pd.Series([now] * len(records)).astype(records["received_at"].dtype)
+    records = records.assign(received_at=received)
+    return Batch(contract.name, "tune", now, (), records, empty_frame("issues"), empty_frame("unreadable"))

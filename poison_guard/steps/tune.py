@@ -1,11 +1,10 @@
-"""What each threshold would cost and catch, tried on a feed's own trusted records; nothing is stored."""
+"""Tune: what each threshold would cost and catch, tried on a feed's own trusted records; nothing is stored."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,26 +12,28 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract, Mode, Policy
+from poison_guard.decide.reasons import sentence
 from poison_guard.errors import UsageError
-from poison_guard.frames import empty_frame
 from poison_guard.numerics.intervals import proportion_bounds
 from poison_guard.pipeline import Prepared, decide_batch, find_batch_evidence, prepare, score_partition
 from poison_guard.pipeline.prepare import choose_sample
 from poison_guard.pipeline.score import join_partitions, split
 from poison_guard.pipeline.validate import Validation
-from poison_guard.records import Batch, Decided, Place, Reason, State
+from poison_guard.records import Batch, Decided, Place, State
+from poison_guard.results import Result, html_table, text_table
 from poison_guard.steps.collect import current_state
+from poison_guard.steps.drift import DriftWatch, RunAlarm, batch_of, calibration_drift, run_alarms
 from poison_guard.steps.opening import Feed, torch_threads
+from poison_guard.steps.own_attacks import own_attacks
 from poison_guard.store import list_runs, load_trusted
 
-__all__ = ["Attacks", "Line", "Tuned", "batch_of", "records_a_day", "tune"]
+__all__ = ["Line", "TuneResult", "tune"]
 
-
-Attacks = Callable[[Contract, pd.DataFrame], Mapping[str, pd.DataFrame]]
-"""Honest records to attack name and its records, both with the columns of `Batch.records`."""
 
 _HELD = (Place.QUARANTINED.value, Place.REJECTED.value)
 _LEAST = 20  # holdout records without which nothing can be said
+_MOST = 20  # values of a threshold: each is a row and a whole trial
+_RUNS = 10_000  # runs looked at for alarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Line:
     held_a_day: float
     """Honest records a day for people to look at, those drawn for audit included."""
     hours_a_day: float
-    unjudged: Reason | None
+    unjudged: str | None
     """Why no record could be accepted at this rate; None where they can."""
 
     @property
@@ -68,8 +69,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
-    """The table, and what it was made with."""
+class TuneResult(Result):
+    """What `Guard.tune` returns: the table, and what it was made with."""
 
     feed: str
     reference: int
@@ -84,6 +85,69 @@ class Tuned:
     audit_rate: float
     review_budget: int
     lines: tuple[Line, ...]
+    watch: Mapping[str, DriftWatch]
+    """``holdout``, ``anchor``, ``entered``: how those trusted records lie among the calibration rows."""
+    runs: tuple[RunAlarm, ...]
+    """Committed and calibrated runs, oldest first, with those that held more than chance explains."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, with the share of honest records lost in every line."""
+        document = Result.to_dict(self)
+        document["lines"] = [
+            {**line, "share": one.share} for line, one in zip(document["lines"], self.lines, strict=True)
+        ]
+        document["watch"] = {name: watch.to_dict() for name, watch in self.watch.items()}
+        return document
+
+    def __str__(self) -> str:
+        return "\n".join([text_table(*self._table()), *self.remarks()])
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table())
+
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        columns = ("rate", "source alpha", "campaign alpha", "honest lost", *(f"{n} missed" for n in self.attacks))
+        rows: list[tuple[object, ...]] = [
+            (
+                f"{line.rate:g}{' (now)' if line.present else ''}",
+                f"{line.source_alpha:g}",
+                f"{line.campaign_alpha:g}",
+                f"{line.share:.1%}",
+                *("waits" if line.unjudged else f"{line.missed[name]:.0%}" for name in self.attacks),
+            )
+            for line in self.lines
+        ]
+        return columns, rows
+
+    def remarks(self) -> list[str]:
+        """Return what the table was made with, and what it says that a reader should not miss, a sentence each."""
+        attacks = ", ".join(f"{n:,} {name}" for name, n in self.attacks.items()) or "none that its columns allow"
+        remarks = [
+            f"honest: {self.holdout:,} trusted records of the holdout; attacks made of half of them: {attacks}",
+            f"hours: {self.per_day:,.0f} records a day ({_VOLUMES[self.per_day_from]}), {self.minutes:g} min a record, "
+            f"audits of {self.audit_rate:.1%} of the accepted included; real attacks come on top",
+        ]
+        over = [line.rate for line in self.lines if line.held_a_day > self.review_budget]
+        if over:
+            budget = f"review_budget = {self.review_budget:,} a day"
+            remarks.append(f"from rate {min(over):g} on there is more to look at than {budget}")
+        waits = [f"at rate {x.rate:g} every record would wait: {x.unjudged}" for x in self.lines if x.unjudged]
+        drifts = [f"{_WATCHED[name]}: {note}" for name, watch in self.watch.items() for note in watch.notes]
+        alarms = [
+            f"run {run.run_id} held {run.held:,} of {run.records:,} for their own content, of honest ones "
+            f"{run.expected:,.0f} are expected: more than chance"
+            for run in [run for run in self.runs if run.raised][-_ALARMS:]
+        ]
+        return list(dict.fromkeys([*remarks, *waits, *drifts, *alarms]))
+
+
+_ALARMS = 5  # the newest runs named
+_VOLUMES = {"runs": "as its runs took in", "given": "as given", "assumed": "assumed; give --per-day"}
+_WATCHED = {
+    "holdout": "the holdout, by today's model",
+    "anchor": "what was entered first, by today's model",
+    "entered": "what was entered since, by a model of the first",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +170,27 @@ def tune(
     *,
     rates: Sequence[float],
     alphas: Sequence[float],
-    make_attacks: Attacks,
     minutes: float,
-    per_day: float | None = None,
-) -> Tuned:
+    per_day: float | None,
+    seed: int,
+) -> TuneResult:
     """Decide the trusted holdout, and attacks made of it, at each of `rates` and at each of `alphas`.
 
     The models are fitted as in a run, on reference and calibration, which hold none of these records. Half of the
     holdout becomes what attackers have seen. A record's own expectations are not asked: they do not depend on
     thresholds. `minutes` a record; `per_day` records a day (None: as the feed's runs say, else 1,000). `UsageError`
-    without a trusted set, with fewer than 20 holdout records, or where these two are no positive numbers.
+    without a trusted set, with fewer than 20 holdout records, and for a number out of range.
     """
     contract = feed.contract
+    _check_range("rates", rates, 0.5)
+    _check_range("alphas", alphas, 0.1)
     held_out = _held_out(feed)
     volume, whence = _volume(feed, per_day)
-    trial = _trial(feed, held_out, make_attacks, volume, _positive("minutes", minutes))
+    trial = _trial(feed, held_out, seed, volume, _positive("minutes", minutes))
     policy = contract.policy
     with torch_threads(feed):
         lines = tuple(_lines(trial, _settings(contract, rates, alphas)))
-    return Tuned(
+    return TuneResult(
         feed=contract.name,
         reference=len(trial.state.reference),
         calibration=len(trial.state.calibration),
@@ -136,7 +202,17 @@ def tune(
         audit_rate=policy.audit_rate,
         review_budget=policy.review_budget,
         lines=lines,
+        watch=calibration_drift(feed),
+        runs=run_alarms(list_runs(feed.store, contract.name, limit=_RUNS)[::-1]),
     )
+
+
+def _check_range(name: str, values: Sequence[float], most: float) -> None:
+    wrong = next((value for value in values if not 0 < value <= most), None)
+    if wrong is not None:
+        raise UsageError(f"{name} takes numbers in (0, {most:g}], got {wrong:g}")
+    if len(values) > _MOST:
+        raise UsageError(f"{name} takes at most {_MOST} numbers, got {len(values)}")
 
 
 def _held_out(feed: Feed) -> pd.DataFrame:
@@ -153,7 +229,7 @@ def _held_out(feed: Feed) -> pd.DataFrame:
 def _volume(feed: Feed, per_day: float | None) -> tuple[float, str]:
     if per_day is not None:
         return _positive("per_day", per_day), "given"
-    seen = records_a_day(feed)
+    seen = _records_a_day(feed)
     return (1000.0, "assumed") if seen is None else (seen, "runs")
 
 
@@ -163,7 +239,7 @@ def _positive(name: str, value: float) -> float:
     return value
 
 
-def records_a_day(feed: Feed) -> float | None:
+def _records_a_day(feed: Feed) -> float | None:
     """Return how many records a day the feed's last runs took in; None before there are two of them."""
     runs = [run for run in list_runs(feed.store, feed.contract.name, limit=100) if run.status == "committed"]
     if len(runs) < 2:
@@ -173,25 +249,14 @@ def records_a_day(feed: Feed) -> float | None:
     return taken / span if span > 1 / 24 and taken else None
 
 
-def _trial(feed: Feed, held_out: pd.DataFrame, make: Attacks, per_day: float, minutes: float) -> _Trial:
+def _trial(feed: Feed, held_out: pd.DataFrame, seed: int, per_day: float, minutes: float) -> _Trial:
     ids = pd.Series([f"honest-{row:06d}" for row in range(len(held_out))], dtype="str")
     honest = held_out.assign(record_id=ids, content_hash=ids)
-    attacks = make(feed.contract, honest.iloc[1::2].reset_index(drop=True))
+    attacks = own_attacks(feed.contract, honest.iloc[1::2].reset_index(drop=True), seed=seed)
     alone = batch_of(feed.contract, honest)
     attacked = batch_of(feed.contract, pd.concat([honest.iloc[::2], *attacks.values()], ignore_index=True))
     state = current_state(feed, attacked, remember=False)
     return _Trial(feed, state, alone, attacked, attacks, per_day, minutes)
-
-
-def batch_of(contract: Contract, records: pd.DataFrame) -> Batch:
-    """Return trusted records as one batch, received an hour after the last of them was made."""
-    times = records["observed_at"] if "observed_at" in records else records["received_at"]
-    last = times.max() if times.notna().any() else records["received_at"].max()
-    now: dt.datetime = (last + pd.Timedelta(hours=1)).to_pydatetime()
-    received = pd.Series([now] * len(records)).astype(records["received_at"].dtype)
-    nothing = empty_frame("issues")
-    unreadable = empty_frame("unreadable")
-    return Batch(contract.name, "tune", now, (), records.assign(received_at=received), nothing, unreadable)
 
 
 def _settings(contract: Contract, rates: Sequence[float], alphas: Sequence[float]) -> list[Policy]:
@@ -222,6 +287,7 @@ def _line(trial: _Trial, contract: Contract, prepared: Prepared) -> Line:
     n, lost = len(alone.decisions), int(alone.decisions["place"].isin(_HELD).sum())
     low, high = proportion_bounds(lost, n, low_tail=0.025, high_tail=0.025)
     queue = trial.per_day * (lost / n + (1 - lost / n) * policy.audit_rate)
+    missing = next(iter(prepared.missing.values()), None)
     return Line(
         rate=policy.false_quarantine_rate,
         source_alpha=policy.source_alpha,
@@ -235,7 +301,7 @@ def _line(trial: _Trial, contract: Contract, prepared: Prepared) -> Line:
         missed={name: _missed(attacked, frame, contract) for name, frame in trial.attacks.items()},
         held_a_day=queue,
         hours_a_day=queue * trial.minutes / 60,
-        unjudged=next(iter(prepared.missing.values()), None),
+        unjudged=None if missing is None else sentence(missing.code, missing.args),
     )
 
 

@@ -211,8 +211,10 @@ def add_admission(
         )
 
 
-def list_admissions(store: Store, feed: str, limit: int = 50) -> list[dict[str, Any]]:
-    """Return the last admissions of a feed, newest first.
+def list_admissions(
+    store: Store, feed: str, limit: int = 50, *, snapshot_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Return the last admissions of a feed, or of one of its snapshots, newest first.
 
     Keys ``snapshot_id, verdict_seq, envelope, digest, issued, expires, revoked, seq``; `revoked_snapshots` is that of
     the
@@ -223,7 +225,7 @@ def list_admissions(store: Store, feed: str, limit: int = 50) -> list[dict[str, 
     query = (
         sa.select(*shown, s.revoked_seq.is_not(None).label("revoked"), a.seq)
         .join_from(t.admissions, t.snapshots, a.snapshot_id == s.snapshot_id)
-        .where(a.feed == feed)
+        .where(a.feed == feed, a.snapshot_id == snapshot_id if snapshot_id is not None else sa.true())
         .order_by(a.seq.desc())
         .limit(limit)
     )

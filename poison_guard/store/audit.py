@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from poison_guard.results import Result
 from poison_guard.store import bulk, chain, tables
 from poison_guard.store.chain import head
 from poison_guard.store.engine import Store
@@ -21,8 +22,8 @@ _GENESIS_HASH = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
-class AuditResult:
-    """What `verify` found."""
+class AuditResult(Result):
+    """What `verify` found; its JSON has these keys."""
 
     ok: bool
     events: int
@@ -31,6 +32,11 @@ class AuditResult:
     """Sequence number of the first event that does not fit; None when all fit."""
     why: str
     """One sentence; empty when all fit."""
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"the audit chain is whole: {self.events:,} events"
+        return f"the audit chain is broken: {self.why}"
 
 
 def verify(store: Store) -> AuditResult:

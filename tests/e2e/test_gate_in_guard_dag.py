@@ -70,7 +70,8 @@ class Gate:
 
 @pytest.fixture
 def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    from poison_guard.web.report import write
+    from poison_guard.guard import Guard
+    from poison_guard.web import report
 
     gate, steps = Gate(), ModuleType("poison_guard.steps")
     for name in ("seal", "check_admission", "gate", "approve", "admit", "due"):
@@ -80,7 +81,8 @@ def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setattr(poison_guard, "steps", steps, raising=False)
     monkeypatch.setattr(tasks, "what_it_lacks", lambda *_: None)
     monkeypatch.setattr(tasks, "is_judged", lambda *_: gate.judged)
-    monkeypatch.setattr(write, "write_newest_report", lambda *_: "page.html")
+    monkeypatch.setattr(Guard, "report", lambda *_: None)
+    monkeypatch.setattr(report, "write_report", lambda *_, **__: "page.html")
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "sessions.toml").write_text(CONTRACT)
     monkeypatch.setenv("POISON_GUARD_FEEDS", str(tmp_path / "feeds"))

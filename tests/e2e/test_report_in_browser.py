@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from poison_guard.steps.report import ReportResult
 from poison_guard.web.report import render_report
 from tests.unit.web.facts_of_a_run import make_facts
 
@@ -61,7 +62,7 @@ def browser():
 @pytest.fixture(scope="module")
 def url(tmp_path_factory) -> str:
     page = Path(tmp_path_factory.mktemp("report")) / "report.html"
-    page.write_text(render_report(make_facts()), encoding="utf-8")
+    page.write_text(render_report(ReportResult(**make_facts())), encoding="utf-8")
     return page.as_uri()
 
 

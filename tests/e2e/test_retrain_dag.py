@@ -61,14 +61,16 @@ class Trainer:
 
 @pytest.fixture
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    from poison_guard.web.report import write
+    from poison_guard.guard import Guard
+    from poison_guard.web import report
 
     held, steps = Trainer(), ModuleType("poison_guard.steps")
     for name in ("due", "check_admission", "train", "evaluate", "promote"):
         setattr(steps, name, getattr(held, name))
     monkeypatch.setitem(sys.modules, "poison_guard.steps", steps)
     monkeypatch.setattr(poison_guard, "steps", steps, raising=False)
-    monkeypatch.setattr(write, "write_newest_report", lambda *_: "page.html")
+    monkeypatch.setattr(Guard, "report", lambda *_: None)
+    monkeypatch.setattr(report, "write_report", lambda *_, **__: "page.html")
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "sessions.toml").write_text(CONTRACT)
     monkeypatch.setenv("POISON_GUARD_FEEDS", str(tmp_path / "feeds"))

@@ -5,31 +5,44 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
-from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from poison_guard.files import write_text
 from poison_guard.text import character_name, p_value_text, visible_pieces
 from poison_guard.web.report import plots
 from poison_guard.web.report.view import view
 
-__all__ = ["render_report"]
+if TYPE_CHECKING:
+    from poison_guard.guard import ReportResult
+
+__all__ = ["render_report", "write_report"]
 
 
-def render_report(facts: Mapping[str, Any]) -> str:
-    """Return the HTML page of a run.
+def write_report(report: ReportResult, *, home: Path, path: Path | None = None) -> Path:
+    """Write the page of a run and return its path: ``reports/RUN.html`` in the home, unless `path` says otherwise.
 
-    `facts` is what `gather` gives: ``run, counts, levels, reasons, risk, sources, n_sources, campaigns, calibration,
-    items, gate, models, notes, cost, objects, policy, runs``; parts that are absent are left out. The page needs no
-    network and no script; its content security policy allows nothing but its own style sheet, named by hash.
+    `StoreError` where it cannot be written.
+    """
+    page = path or home / "reports" / f"{report.run_id}.html"
+    write_text(render_report(report), page)
+    return page
+
+
+def render_report(report: ReportResult) -> str:
+    """Return the HTML page of a run; parts of it that are empty are left out.
+
+    The page needs no network and no script; its content security policy allows nothing but its own style sheet, named
+    by hash.
     """
     css = _read("report.css")
     page = _environment().get_template("report.html.j2")
-    return page.render(**view(facts), css=Markup(css), csp=_policy(css), plots=plots)  # noqa: S704  our own file
+    return page.render(**view(report), css=Markup(css), csp=_policy(css), plots=plots)  # noqa: S704  our own file
 
 
 def shown(text: object, limit: int = 300, *, lines: bool = False) -> Markup:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from poison_guard.decide.reasons import sentence
 from poison_guard.text import visible
 
-__all__ = ["view", "view_gate", "view_models"]
+if TYPE_CHECKING:
+    from poison_guard.guard import ReportResult
+
+__all__ = ["view"]
 
 
 _TILES = (
@@ -38,36 +40,33 @@ _MORE = (("unreadable", "unreadable rows"), ("deferred_items", "labels deferred"
 _WORST, _MEMBERS, _LISTED = 12, 24, 40
 
 
-def view(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values `report.html.j2` shows; what `facts` lacks is left out of the page, and said there."""
-    run = dict(facts.get("run") or {})
-    counts = {k: int(v) for k, v in (facts.get("counts") or {}).items()}
-    campaigns = [_campaign(c) for c in facts.get("campaigns") or ()]
-    policy = facts.get("policy") or {}
-    risk = facts.get("risk") or {}
+def view(report: ReportResult) -> dict[str, Any]:
+    """Return the values `report.html.j2` shows; what the report lacks is left out of the page, and said there."""
+    run, counts, risk, policy = dict(report.run), report.counts, report.risk, report.policy
+    campaigns = [_campaign(c) for c in report.campaigns]
     return {
         "run": run,
         "lead": _leading_sentence(counts, campaigns),
         "tiles": [(k, title, counts.get(k, 0), _share(counts, k) or told) for k, title, told in _TILES],
         "places": [(k, title, counts[k]) for k, title in _PLACES if counts.get(k)],
         "more": [(title, counts[k]) for k, title in _MORE if counts.get(k)],
-        "levels": [(told, int(n)) for k, told in _LEVELS if (n := (facts.get("levels") or {}).get(k))],
-        "reasons": _reasons(facts.get("reasons") or ()),
+        "levels": [(told, int(n)) for k, told in _LEVELS if (n := report.levels.get(k))],
+        "reasons": _reasons(report.reasons),
         "risk": [(dict(_PLACES).get(k, k), k, risk[k]) for k in _RISK if sum(risk.get(k, ()))],
         "marks": {"hold": 0.5},
-        "sources": _sources(facts.get("sources") or (), facts.get("n_sources")),
+        "sources": _sources(report.sources, report.n_sources),
         "campaigns": sorted(campaigns, key=lambda c: (-c["n_records"], c["campaign_id"]))[:_LISTED],
         "more_campaigns": max(0, len(campaigns) - _LISTED),
-        "calibration": _calibration(facts.get("calibration") or {}),
+        "calibration": _calibration(report.calibration),
         "rate": float(policy.get("false_quarantine_rate") or 0.01),
-        "items": _items(facts.get("items") or {}),
-        "gate": view_gate(facts.get("gate") or {}),
-        "models": view_models(facts.get("models") or ()),
-        "notes": [sentence(n["code"], n.get("args") or {}) for n in facts.get("notes") or ()],
-        "cost": _cost(facts.get("cost") or {}),
-        "objects": list(facts.get("objects") or ()),
+        "items": _items(report.items),
+        "gate": _gate(report.gate),
+        "models": _models(report.models),
+        "notes": report.notes,
+        "cost": _cost(report.cost),
+        "objects": list(report.objects),
         "policy": sorted(policy.items()),
-        "runs": _runs(facts.get("runs") or (), run.get("run_id")),
+        "runs": _runs(report.runs, run.get("run_id")),
     }
 
 
@@ -119,18 +118,18 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "signal": r.get("signal") or r.get("level") or "",
             "n": int(r["n"]),
             "most": most,
-            "examples": _distinct(r),
+            "examples": _distinct(r["examples"]),
         }
         for r in sorted(rows, key=lambda r: (-int(r["n"]), str(r["code"])))
     ]
 
 
-def _distinct(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _distinct(examples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return one example for each different sentence of a reason."""
-    told: dict[str, Any] = {}
-    for example in row.get("examples") or ():
-        told.setdefault(sentence(row["code"], example.get("args") or {}), example.get("record_id"))
-    return [{"sentence": text, "record_id": record_id} for text, record_id in told.items()]
+    first: dict[str, Mapping[str, Any]] = {}
+    for example in examples:
+        first.setdefault(example["sentence"], example)
+    return list(first.values())
 
 
 def _sources(rows: Sequence[Mapping[str, Any]], total: int | None) -> dict[str, Any]:
@@ -181,7 +180,7 @@ def _campaign(c: Mapping[str, Any]) -> dict[str, Any]:
         "first": _time(c.get("first_at")),
         "last": _time(c.get("last_at")),
         "times": [t for t in map(_time, c.get("times") or ()) if t],
-        "sentence": sentence(c["code"], c.get("args") or {}) if c.get("code") else "",
+        "sentence": c.get("sentence", ""),
         "records": records[:_MEMBERS],
         "sources": sources[:_MEMBERS],
         "sample": [str(s) for s in c.get("sample") or ()][:2],
@@ -244,7 +243,7 @@ _LEADS = {
 _UNJUDGED = "This snapshot was not judged yet: nothing trains on it."
 
 
-def view_gate(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _gate(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the section on the gate shows; empty without a snapshot."""
     if not facts:
         return {}
@@ -286,7 +285,7 @@ def _figure(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def view_models(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _models(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the champion and the newest models as the table shows them; empty without any."""
     if not rows:
         return {}

@@ -57,9 +57,9 @@ def test_the_table_shows_what_is_now_and_what_was_assumed(hand, told):
     ("words", "sentence"),
     [
         (("--rates", "0.01,many"), "--rates takes numbers with commas between, got 'many'"),
-        (("--rates", "0.7"), "--rates takes numbers in (0, 0.5], got 0.7"),
-        (("--alphas", "0"), "--alphas takes numbers in (0, 0.1], got 0"),
-        (("--rates", ",".join(["0.01"] * 21)), "--rates takes at most 20 numbers, got 21"),
+        (("--rates", "0.7"), "rates takes numbers in (0, 0.5], got 0.7"),
+        (("--alphas", "0"), "alphas takes numbers in (0, 0.1], got 0"),
+        (("--rates", ",".join(["0.01"] * 21)), "rates takes at most 20 numbers, got 21"),
         (("--minutes", "nan"), "minutes must be a positive number, got nan"),
         (("--per-day", "inf"), "per_day must be a positive number, got inf"),
     ],

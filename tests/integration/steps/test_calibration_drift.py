@@ -27,8 +27,8 @@ def test_one_entry_is_compared_with_its_holdout_only(guard, contract, tmp_path):
     found = watched(contract, tmp_path / "home")
     assert set(found) == {"holdout"}
     assert not found["holdout"].parted
-    assert found["holdout"].low < 0.6
-    assert found["holdout"].high > 0.4
+    assert found["holdout"].figures["low"] < 0.6
+    assert found["holdout"].figures["high"] > 0.4
 
 
 def test_an_honest_second_entry_looks_like_the_first(guard, contract, tmp_path):
@@ -44,7 +44,7 @@ def test_wrong_records_among_a_second_entry_show_to_the_model_of_the_first(guard
     guard.trust(mixed, by="mal", reason="trust me")
     entered = watched(contract, tmp_path / "home")["entered"]
     assert entered.parted
-    assert entered.tails[0].held > entered.tails[0].high
+    assert entered.figures["tails"][0]["held"] > entered.figures["tails"][0]["high"]
 
 
 def test_a_feed_without_trusted_records_has_nothing_to_compare(contract, tmp_path):

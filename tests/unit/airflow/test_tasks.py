@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -79,14 +80,18 @@ class Held:
 
 
 def test_the_page_is_written_when_a_batch_was_stored_or_a_snapshot_was_there_to_judge(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from poison_guard.web.report import write
+    from poison_guard.guard import ReportResult
 
-    monkeypatch.setattr(write, "write_newest_report", lambda home, contract: f"{home}/{contract}.html")
-    assert tasks.report_changes("c.toml", Held(store={"received": 3})) == "the-home/c.toml.html"
-    assert tasks.report_changes("c.toml", Held(seal="s-1")) == "the-home/c.toml.html"
+    guard = SimpleNamespace(report=lambda: ReportResult(run={"run_id": "c-7", "feed": "c"}), home=tmp_path)
+    monkeypatch.setattr(tasks, "opened", lambda contract: guard)
+    page = tmp_path / "reports" / "c-7.html"
+    assert tasks.report_changes("c.toml", Held(store={"received": 3})) == str(page)
+    page.unlink()
+    assert tasks.report_changes("c.toml", Held(seal="s-1")) == str(page)
+    assert "c-7" in page.read_text()
     with pytest.raises(AirflowSkipException, match=r"nothing changed for c\.toml"):
         tasks.report_changes("c.toml", Held())

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from poison_guard.cli.gate import gate_code
-from poison_guard.cli.status import admission_state
 from poison_guard.errors import ClosedError
+from poison_guard.steps.status import admission_state
 
 WHO = ("--by", "ann", "--reason", "looked at it")
 NOW = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)

@@ -10,7 +10,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.cli.output import SCHEMA_VERSION, ago, jsonable, print_json, print_result, print_table
+from poison_guard.cli.output import SCHEMA_VERSION, ago, print_json, print_result, print_table
+from poison_guard.text import to_jsonable
 
 _NOW = dt.datetime(2026, 11, 14, tzinfo=dt.UTC)
 
@@ -40,7 +41,7 @@ _JSON = st.recursive(
 
 @given(_JSON)
 def test_whatever_comes_is_strict_json(value):
-    json.dumps(jsonable(value), allow_nan=False)
+    json.dumps(to_jsonable(value), allow_nan=False)
 
 
 def test_terminal_controls_of_a_feed_never_reach_the_terminal(capsys):

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poison_guard.config import Mode, Policy, parse_contract
-from poison_guard.pipeline.prepare import labels_needed
 from poison_guard.records import Phase
 from poison_guard.signals.campaigns import sketch_text
+from poison_guard.signals.conformal import labels_needed
 from tests.unit.pipeline.conftest import NO_UNREADABLE, make_batch, make_state, sessions
 from tests.unit.pipeline.conftest import decide as decide_batch
 

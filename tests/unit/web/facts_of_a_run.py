@@ -7,6 +7,8 @@ import math
 import random
 from typing import Any
 
+from poison_guard.decide.reasons import sentence
+
 HOSTILE = '"><script>alert(1)</script>\u202etxt.exe\u200b\x1b[31m{{7*7}}'
 _START = dt.datetime(2026, 11, 14, 9, 0, tzinfo=dt.UTC)
 
@@ -54,7 +56,7 @@ def make_facts(seed: int = 3) -> dict[str, Any]:
         },
         "gate": _gate(),
         "models": _models(),
-        "notes": [{"code": "few_calibration_rows", "args": {"n": 74, "needed": 100, "group": "android"}}],
+        "notes": (sentence("few_calibration_rows", {"n": 74, "needed": 100, "group": "android"}),),
         "cost": {
             step: {"wall_s": wall, "cpu_s": wall * 0.93, "peak_mb": 410 + 30 * wall}
             for step, wall in (("collect", 1.2), ("validate", 4.9), ("score", 11.4), ("decide", 3.3), ("store", 2.1))
@@ -126,7 +128,7 @@ def _models() -> list[dict[str, Any]]:
 
 
 def _reasons() -> list[dict[str, Any]]:
-    return [
+    rows = [
         {
             "code": "lockstep",
             "signal": "campaign",
@@ -167,6 +169,10 @@ def _reasons() -> list[dict[str, Any]]:
             ],
         },
     ]
+    for row in rows:
+        for example in row["examples"]:
+            example["sentence"] = sentence(row["code"], example.pop("args"))
+    return rows
 
 
 def _risk(rng: random.Random) -> dict[str, list[int]]:
@@ -217,8 +223,7 @@ def _campaigns(rng: random.Random) -> list[dict[str, Any]]:
                 "first_at": first.isoformat(),
                 "last_at": (first + dt.timedelta(minutes=minutes)).isoformat(),
                 "times": [(first + dt.timedelta(minutes=rng.random() * minutes)).isoformat() for _ in range(60)],
-                "code": kind,
-                "args": args,
+                "sentence": sentence(kind, args),
                 "record_ids": [f"a-{k}{j:04d}" for j in range(30)],
                 "source_ids": [f"user-{j:04d}" for j in range(30)],
                 "sample": [f"repeat after me: {HOSTILE}"] if kind == "near_duplicate_text" else [],

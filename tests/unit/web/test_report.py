@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from poison_guard.steps.report import ReportResult
 from poison_guard.web.report import render_report
 from tests.unit.web.facts_of_a_run import make_facts
 
@@ -49,7 +50,7 @@ def said(page: _Page) -> str:
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return render_report(make_facts())
+    return render_report(ReportResult(**make_facts()))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_the_models_show_the_champion_and_why_another_was_refused(page):
 def test_the_gate_s_sentence_follows_its_outcome(changes, told):
     facts = make_facts()
     facts["gate"] |= {**changes, "admission": None}
-    text = said(_Page(render_report(facts)))
+    text = said(_Page(render_report(ReportResult(**facts))))
     assert told in text
     assert "Admitted no" in text
 
@@ -155,7 +156,7 @@ def test_a_revoked_snapshot_says_so_and_its_admission_is_not_shown():
     facts = make_facts()
     facts["gate"]["snapshot"]["revoked_why"] = "recall: forged by a solver farm"
     facts["gate"]["admission"]["revoked"] = True
-    text = said(_Page(render_report(facts)))
+    text = said(_Page(render_report(ReportResult(**facts))))
     assert "Revoked: recall: forged by a solver farm." in text
     assert "Admitted no" in text
 
@@ -163,15 +164,15 @@ def test_a_revoked_snapshot_says_so_and_its_admission_is_not_shown():
 @pytest.mark.parametrize("part", ["gate", "models"])
 def test_a_feed_without_snapshots_or_models_has_no_section_and_no_link_to_it(part):
     facts = make_facts()
-    assert f'href="#{part}"' in render_report(facts)
+    assert f'href="#{part}"' in render_report(ReportResult(**facts))
     facts[part] = type(facts[part])()
-    html = render_report(facts)
+    html = render_report(ReportResult(**facts))
     assert f"#{part}" not in html
     assert f'id="{part}"' not in html
 
 
 def test_a_run_of_which_nothing_is_known_still_gives_a_page():
-    page = _Page(render_report(_EMPTY))
+    page = _Page(render_report(ReportResult(**_EMPTY)))
     assert "No new record came in." in "".join(page.text)
     assert page.open == []
 
@@ -180,11 +181,11 @@ def test_a_run_of_which_nothing_is_known_still_gives_a_page():
 def test_any_part_may_be_missing(part):
     facts = make_facts()
     del facts[part]
-    assert _Page(render_report(facts)).open == []
+    assert _Page(render_report(ReportResult(**facts))).open == []
 
 
 def test_the_same_facts_give_the_same_page():
-    assert render_report(make_facts()) == render_report(make_facts())
+    assert render_report(ReportResult(**make_facts())) == render_report(ReportResult(**make_facts()))
 
 
 def test_a_campaign_of_one_moment_is_drawn():
@@ -192,4 +193,4 @@ def test_a_campaign_of_one_moment_is_drawn():
     for campaign in facts["campaigns"]:
         campaign["first_at"] = campaign["last_at"] = "2026-11-14T09:00:00+00:00"
         campaign["times"] = []
-    assert "Campaigns in time" in render_report(facts)
+    assert "Campaigns in time" in render_report(ReportResult(**facts))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.cli.output import defused, write_frame, write_text
 from poison_guard.errors import StoreError, UsageError
+from poison_guard.files import defused, write_frame, write_text
 
 _FRAME = pd.DataFrame(
     {

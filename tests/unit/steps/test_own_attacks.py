@@ -6,7 +6,7 @@ import pytest
 
 from poison_guard.config import Contract
 from poison_guard.config.contract import Data, Kind
-from poison_guard.drills.own_attacks import own_attacks
+from poison_guard.steps.own_attacks import own_attacks
 
 
 def honest(n: int = 60) -> pd.DataFrame:

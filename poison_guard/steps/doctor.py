@@ -1,0 +1,269 @@
+"""Doctor: whether packages, home, key, store, lake, hosts, extras, device and contracts let the guard work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from poison_guard.config import Settings, load_contract
+from poison_guard.errors import GuardError, MissingExtraError
+from poison_guard.results import Result, html_table, text_table
+
+__all__ = ["Check", "DoctorResult", "doctor"]
+
+
+OK, WARNING, PROBLEM = "ok", "warning", "problem"
+_MIN_FREE = 1_000_000_000
+"""Bytes."""
+_PATIENCE = 120
+"""Seconds that importing Airflow may take."""
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "ceph",
+    "glusterfs",
+    "lustre",
+    "fuse.sshfs",
+    "fuse.s3fs",
+    "9p",
+    "afs",
+}
+"""File systems whose locks SQLite cannot rely on (SQLite, *File Locking And Concurrency*)."""
+_MANY_HOSTS = ("Celery", "Kubernetes", "Edge", "Ecs", "Batch")
+"""Words in the names of Airflow executors that run tasks on other hosts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check; `state` is ``ok``, ``warning`` or ``problem``."""
+
+    name: str
+    state: str
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorResult(Result):
+    """What `Home.doctor` returns."""
+
+    checks: tuple[Check, ...]
+    """In the order in which problems should be mended."""
+
+    @property
+    def problems(self) -> int:
+        """How many checks found something that must be mended."""
+        return sum(check.state == PROBLEM for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the number of problems and every check."""
+        return {"problems": self.problems, "checks": Result.to_dict(self)["checks"]}
+
+    def __str__(self) -> str:
+        return text_table(_COLUMNS, self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(_COLUMNS, self._rows())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(check.name, check.state, check.told) for check in self.checks]
+
+
+_COLUMNS = ("check", "state", "what was found")
+
+
+def doctor(settings: Settings, contracts: Iterable[Path]) -> DoctorResult:
+    """Check this installation, a home and the contracts in files; nothing is written but a probe in a remote lake."""
+    contracts_checked = (_contract(path) for path in contracts)
+    return DoctorResult((*_all_checks(settings), *contracts_checked))
+
+
+def _all_checks(settings: Settings) -> Iterator[Check]:
+    yield _python()
+    yield _packages()
+    yield _home(settings.home)
+    yield _key(settings)
+    yield _store(settings)
+    yield _lake(settings)
+    yield _hosts(settings)
+    yield _expectations()
+    yield _airflow()
+    yield _device(settings)
+
+
+def _python() -> Check:
+    return Check("python", OK, ".".join(map(str, sys.version_info[:3])))
+
+
+def _packages() -> Check:
+    from packaging.requirements import Requirement
+
+    wrong = []
+    for line in metadata.requires("poison-guard") or ():
+        need = Requirement(line)
+        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            have = metadata.version(need.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{need.name} is missing")
+            continue
+        if not need.specifier.contains(have, prereleases=True):
+            wrong.append(f"{need.name} {have} is not {need.specifier}")
+    if wrong:
+        return Check("packages", PROBLEM, f"{'; '.join(wrong)}: install poison-guard with its constraints again")
+    return Check("packages", OK, "all at their floors or above")
+
+
+def _home(home: Path) -> Check:
+    folder = next(p for p in (home, *home.parents) if p.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Check("home", PROBLEM, f"{folder} cannot be written: {error.strerror}; name another with --home")
+    told = f"{home}{'' if folder == home else ' (made at first use)'}, {free / 1e9:.1f} GB free"
+    return Check("home", OK if free >= _MIN_FREE else WARNING, told)
+
+
+def _key(settings: Settings) -> Check:
+    if os.environ.get("POISON_GUARD_KEY"):
+        return Check("key", OK, "from the environment variable POISON_GUARD_KEY")
+    if not settings.key_file.exists():
+        return Check("key", OK, f"{settings.key_file} is made at first use")
+    mode = stat.S_IMODE(settings.key_file.stat().st_mode)
+    try:
+        settings.key()
+    except GuardError as error:
+        return Check("key", PROBLEM, str(error))
+    return Check("key", OK, f"{settings.key_file}, mode {mode:04o}")
+
+
+def _store(settings: Settings) -> Check:
+    from poison_guard.store import open_store
+
+    file = _sqlite_file(settings)
+    if file is not None and not file.exists():
+        return Check("store", OK, f"SQLite at {file}, made at first use")
+    try:
+        with open_store(settings) as store:
+            return Check("store", OK, f"{store.shown}, reachable and at this version's tables")
+    except GuardError as error:
+        return Check("store", PROBLEM, str(error))
+
+
+def _lake(settings: Settings) -> Check:
+    import fsspec
+
+    try:
+        system, root = fsspec.core.url_to_fs(settings.lake_url)
+        if system.protocol in ("file", "local") or "file" in system.protocol:
+            return _local_lake(Path(root))
+        probe = f"{root.rstrip('/')}/.doctor"
+        system.pipe_file(probe, b"")
+        system.rm_file(probe)
+    except (OSError, ImportError, ValueError) as error:
+        return Check("lake", PROBLEM, f"it cannot be written: {error}")
+    return Check("lake", OK, f"{settings.lake_url.split('://')[0]}:// URL, writable")
+
+
+def _local_lake(root: Path) -> Check:
+    folder = next(p for p in (root, *root.parents) if p.exists())
+    if not os.access(folder, os.W_OK):
+        return Check("lake", PROBLEM, f"{folder} cannot be written; set POISON_GUARD_LAKE to a folder or URL that can")
+    return Check("lake", OK, str(root))
+
+
+def _hosts(settings: Settings) -> Check:
+    file = _sqlite_file(settings)
+    if file is None:
+        return Check("hosts", OK, "a database server: any number of hosts")
+    executor = os.environ.get("AIRFLOW__CORE__EXECUTOR", "")
+    if any(word in executor for word in _MANY_HOSTS):
+        told = f"{executor} runs tasks on several hosts and SQLite is for one; set POISON_GUARD_STORE to a Postgres URL"
+        return Check("hosts", PROBLEM, f"{told} and POISON_GUARD_LAKE to a shared URL")
+    kind = _file_system(file)
+    if kind in _NETWORK:
+        return Check(
+            "hosts", PROBLEM, f"SQLite at {file} lies on {kind}, whose locks fail; set POISON_GUARD_STORE to Postgres"
+        )
+    return Check("hosts", OK, "SQLite on a local disk: for one host; several need Postgres and a shared lake URL")
+
+
+def _sqlite_file(settings: Settings) -> Path | None:
+    """Return the file of a SQLite store; None for a database server."""
+    from poison_guard.store.engine import sqlite_file
+
+    file = sqlite_file(settings.store_url)
+    return None if file is None else file.absolute()
+
+
+def _file_system(path: Path) -> str:
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return ""
+    best, kind = "", ""
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, point, name, *_ = line.split(" ")
+        if len(point) >= len(best) and path.is_relative_to(point.replace("\\040", " ")):
+            best, kind = point, name
+    return kind
+
+
+def _expectations() -> Check:
+    if find_spec("great_expectations") is None:
+        missing = MissingExtraError.of("Great Expectations", "gx")
+        return Check("expectations", WARNING, f"feeds with a suite of expectations are held: {missing}")
+    return Check("expectations", OK, f"Great Expectations {metadata.version('great-expectations')}")
+
+
+def _airflow() -> Check:
+    """Import Airflow in a child with a home of its own: importing it writes files."""
+    if find_spec("airflow") is None:
+        return Check("airflow", OK, str(MissingExtraError.of("Airflow", "airflow")))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            child = subprocess.run(
+                [sys.executable, "-c", "import airflow.sdk, airflow; print(airflow.__version__)"],
+                env={**os.environ, "AIRFLOW_HOME": folder},
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Check("airflow", PROBLEM, f"importing it took longer than {_PATIENCE} s")
+    if child.returncode:
+        last = next(iter(child.stderr.strip().splitlines()[-1:]), "no message")
+        return Check("airflow", PROBLEM, f"it cannot be imported: {last}")
+    return Check("airflow", OK, child.stdout.strip().splitlines()[-1])
+
+
+def _device(settings: Settings) -> Check:
+    from poison_guard.numerics.tensors import pick_device
+
+    try:
+        device = pick_device(settings.device)
+    except GuardError as error:
+        return Check("device", PROBLEM, str(error))
+    return Check("device", OK, f"{settings.device}: {device.type}")
+
+
+def _contract(path: Path) -> Check:
+    try:
+        contract = load_contract(path)
+    except GuardError as error:
+        return Check("contract", PROBLEM, str(error))
+    return Check("contract", OK, f"{path}: {contract.kind} feed, signals {', '.join(contract.signals)}")

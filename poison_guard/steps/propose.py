@@ -1,0 +1,108 @@
+"""Propose: look at a data file and write a contract and expectations that the file itself passes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from poison_guard.config import Contract, Settings, parse_contract
+from poison_guard.contracts.suite import Suite, check_suite, parse_suite
+from poison_guard.errors import UsageError
+from poison_guard.files import write_text
+from poison_guard.ingest import collect_frames, read_raw
+from poison_guard.onboard import propose_contract, propose_suite
+from poison_guard.pipeline import validate_records
+from poison_guard.results import Result
+
+__all__ = ["ProposalResult", "propose"]
+
+_SAMPLE = 200_000
+"""Rows looked at; a proposal needs no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalResult(Result):
+    """What `propose` returns."""
+
+    feed: str
+    dry_run: bool
+    signals: tuple[str, ...]
+    """Signals that the columns found allow."""
+    rows_failing: int
+    """Rows of the file that the proposal itself would hold."""
+    contract: str
+    """File of the contract."""
+    suite: str
+    """File of the expectations."""
+    toml: str
+    """Text of the contract."""
+    expectations: int
+
+    def __str__(self) -> str:
+        verb = "would write" if self.dry_run else "wrote"
+        return (
+            f"{verb} {self.contract} and {self.suite} ({self.expectations} expectations)\n"
+            f"signals that can run: {', '.join(self.signals)}; rows of the file that fail: {self.rows_failing:,}"
+        )
+
+
+def propose(
+    data: str, *, name: str | None, out: Path, force: bool, dry_run: bool, settings: Settings, now: dt.datetime
+) -> ProposalResult:
+    """Propose a contract and a suite for `data` and write them below `out`.
+
+    `UsageError` where one of the files is there already, unless `force`, and where no name can be made of `data`.
+    """
+    feed = name or _feed_name(data)
+    contract_file, suite_file = out / "feeds" / f"{feed}.toml", out / "expectations" / f"{feed}.json"
+    existing = next((file for file in (contract_file, suite_file) if file.exists()), None)
+    if existing is not None and not force and not dry_run:
+        raise UsageError(f"{existing} exists already; give another --name or --out, or --force to replace it")
+    frame = read_raw([data], sample_rows=_SAMPLE)
+    toml = propose_contract(frame, name=feed, data_path=_seen_from(contract_file, data))
+    contract = parse_contract(tomllib.loads(toml), path=contract_file)
+    suite = propose_suite(frame, contract)
+    rules = parse_suite(suite)
+    check_suite(rules)
+    rows_failing = _count_failing(contract, rules, data, settings.home, now)
+    if not dry_run:
+        write_text(toml, contract_file)
+        write_text(json.dumps(suite, indent=2) + "\n", suite_file)
+    return ProposalResult(
+        feed=feed,
+        dry_run=dry_run,
+        signals=contract.signals,
+        rows_failing=rows_failing,
+        contract=str(contract_file),
+        suite=str(suite_file),
+        toml=toml,
+        expectations=len(suite["expectations"]),
+    )
+
+
+def _count_failing(contract: Contract, suite: Suite, data: str, home: Path, now: dt.datetime) -> int:
+    """Return how many rows of `data` are unreadable or break a rule of the contract or the suite."""
+    batch = collect_frames(contract, [data], home=home, received_at=now)
+    validation = validate_records(contract, suite, batch.records, batch.issues, schema=batch.schema, accepted_schema={})
+    return int(validation.failures["record_id"].nunique()) + len(batch.unreadable)
+
+
+def _feed_name(data: str) -> str:
+    """Return a feed name made of the file's name: lower case, words joined by ``_``."""
+    stem = Path(data.rstrip("/").rsplit("/", 1)[-1]).name.split(".")[0].lower()
+    word = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")[:48]
+    if not re.match(r"[a-z]", word):
+        raise UsageError(f"no feed name can be made of {data}; give one with --name")
+    return word
+
+
+def _seen_from(contract_file: Path, data: str) -> str:
+    """Return the path of `data` as the contract file sees it; URLs and absolute paths stay."""
+    if "://" in data or Path(data).is_absolute():
+        return data
+    return Path(os.path.relpath(data, contract_file.parent)).as_posix()
