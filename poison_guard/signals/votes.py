@@ -118,13 +118,13 @@ def control_codes(votes: Votes, controls: pd.DataFrame | None) -> np.ndarray:
     codes = np.full(len(votes.items), -1, np.int64)
     if controls is None or controls.empty:
         return codes
-    known = pd.DataFrame({"item": as_text(controls["item_id"]), "answer": as_text(controls["answer"])}).dropna()
-    known = known.drop_duplicates()
-    twice = known["item"].duplicated()
+    answers = pd.DataFrame({"item": as_text(controls["item_id"]), "answer": as_text(controls["answer"])}).dropna()
+    answers = answers.drop_duplicates()
+    twice = answers["item"].duplicated()
     if twice.any():
-        raise DataError(f"the controls give two answers for item {known['item'][twice].iloc[0]!r}; keep one")
-    at = _names_as_text(votes.items).get_indexer(pd.Index(known["item"]))
-    label = votes.answers.get_indexer(pd.Index(known["answer"]))
+        raise DataError(f"the controls give two answers for item {answers['item'][twice].iloc[0]!r}; keep one")
+    at = _names_as_text(votes.items).get_indexer(pd.Index(answers["item"]))
+    label = votes.answers.get_indexer(pd.Index(answers["answer"]))
     if (label[at >= 0] < 0).any():
         raise UsageError("a control's answer is not among the known answers of these votes; pass it to `encode`")
     codes[at[at >= 0]] = label[at >= 0]

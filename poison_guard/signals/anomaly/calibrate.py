@@ -185,20 +185,20 @@ def drift(calibration: np.ndarray, others: np.ndarray, rate: float) -> Drift | N
     m, n = len(calibration), len(others)
     if not m or not n:
         return None
-    known, seen = np.sort(calibration), np.sort(others)
-    auc, error = _auc(known, seen)
+    calibration_scores, others_sorted = np.sort(calibration), np.sort(others)
+    auc, error = _auc(calibration_scores, others_sorted)
     width = normal_quantile(0.025) * error
-    p = conformal_p(known, seen)
+    p = conformal_p(calibration_scores, others_sorted)
     rates = (rate, *(wide for wide in _TAILS if wide > rate))
     each = _PARTED / (1 + len(rates))
     tails = tuple(Tail(q, int((p <= q).sum()), *held_bounds(m, q, n, tail=each / 2)) for q in rates)
-    return Drift(n, auc, max(0.0, auc - width), min(1.0, auc + width), _ks_p(known, seen), tails)
+    return Drift(n, auc, max(0.0, auc - width), min(1.0, auc + width), _ks_p(calibration_scores, others_sorted), tails)
 
 
-def _auc(known: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
-    """Return the AUC of `seen` over `known`, both ascending, and its standard error."""
-    above = _placed(known, seen)
-    below = 1.0 - _placed(seen, known)
+def _auc(calibration: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """Return the AUC of `others` over `calibration`, both ascending, and its standard error."""
+    above = _placed(calibration, others)
+    below = 1.0 - _placed(others, calibration)
     parts = [float(side.var(ddof=1)) / len(side) if len(side) > 1 else 0.25 for side in (above, below)]
     return float(above.mean()), float(np.sqrt(sum(parts)))
 
@@ -209,11 +209,11 @@ def _placed(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.asarray((left + right) / (2.0 * len(ordered)))
 
 
-def _ks_p(known: np.ndarray, seen: np.ndarray) -> float:
+def _ks_p(calibration: np.ndarray, others: np.ndarray) -> float:
     """Return the asymptotic p-value of the two-sample Kolmogorov-Smirnov test."""
     from scipy import special
 
-    at = np.concatenate([known, seen])
-    steps = [np.searchsorted(side, at, side="right") / len(side) for side in (known, seen)]
-    size = len(known) * len(seen) / (len(known) + len(seen))
+    at = np.concatenate([calibration, others])
+    steps = [np.searchsorted(side, at, side="right") / len(side) for side in (calibration, others)]
+    size = len(calibration) * len(others) / (len(calibration) + len(others))
     return float(special.kolmogorov(np.sqrt(size) * np.abs(steps[0] - steps[1]).max()))

@@ -228,16 +228,16 @@ class AnomalyModel:
         names = _names(frame, groups)
         scores = self.score(frame)
         p = self.calibration.p(scores, names)
-        told = np.flatnonzero(p <= _REPORTED_P)
-        return SignalEvidence("anomaly", Level.RECORD, p, self._reasons(frame, p, told))
+        reported = np.flatnonzero(p <= _REPORTED_P)
+        return SignalEvidence("anomaly", Level.RECORD, p, self._reasons(frame, p, reported))
 
-    def _reasons(self, frame: pd.DataFrame, p: np.ndarray, told: np.ndarray) -> dict[int, Reason]:
+    def _reasons(self, frame: pd.DataFrame, p: np.ndarray, reported: np.ndarray) -> dict[int, Reason]:
         n = self.calibration.n
         if not self.supervised:
             rank = np.rint(p * (n + 1)).astype(int)  # among the calibration rows, so that partitions do not matter
-            return {int(row): Reason("strange_in_batch", {"rank": int(rank[row]), "n": n}) for row in told}
-        reasons = self.explainer.reasons(frame.iloc[told], p[told], n)
-        return {int(told[row]): why for row, why in reasons.items()}
+            return {int(row): Reason("strange_in_batch", {"rank": int(rank[row]), "n": n}) for row in reported}
+        reasons = self.explainer.reasons(frame.iloc[reported], p[reported], n)
+        return {int(reported[row]): why for row, why in reasons.items()}
 
     def suspects(
         self, trusted: pd.DataFrame, verdicts: np.ndarray, budget: int, *, groups: pd.Series | None = None
@@ -250,8 +250,8 @@ class AnomalyModel:
         evidence = self.evidence(trusted, groups)
         rank = np.empty(len(trusted))
         rank[np.lexsort((-self.score(trusted), evidence.p))] = np.arange(len(trusted))  # the score where p-values tie
-        asked = suspects(rank, verdicts, budget)
-        return [(int(row), float(evidence.p[row]), evidence.reasons.get(int(row))) for row in asked]
+        rows = suspects(rank, verdicts, budget)
+        return [(int(row), float(evidence.p[row]), evidence.reasons.get(int(row))) for row in rows]
 
     def drift(self, others: pd.DataFrame) -> Drift | None:
         """Return how trusted rows that nothing was fitted on lie among the calibration rows; None without either."""

@@ -40,7 +40,7 @@ class _Votes:
     """Code of the (item, answer) pair."""
     row: np.ndarray
     """Position in the frame."""
-    known: np.ndarray
+    of_all_established: np.ndarray
     """Whether all established sources gave this answer: sharing it is then no evidence of collusion."""
 
 
@@ -79,20 +79,20 @@ def agreement(
     links = _links(votes)
     if not len(links.p) or links.p.min() > alpha:
         return []
-    kept = links.p <= max(alpha, _COMPANION)
-    left, right, p = links.left[kept], links.right[kept], links.p[kept]
+    close = links.p <= max(alpha, _COMPANION)
+    left, right, p = links.left[close], links.right[close], links.p[close]
     group = components(np.r_[left, right], np.tile(np.arange(len(left)), 2))[: len(left)]
-    found = []
+    campaigns = []
     for g in np.unique(group):
         sources = np.unique(np.r_[left[group == g], right[group == g]])
         best = float(p[group == g].min())
         if len(sources) < _MIN_SOURCES or best > alpha:
             continue
-        mine = np.isin(votes.source, sources) & ~votes.known
+        mine = np.isin(votes.source, sources) & ~votes.of_all_established
         rows = votes.row[mine & (np.bincount(votes.pair, mine)[votes.pair] >= 2)]
         if (rows < len(frame)).any():
-            found.append(_campaign(both, len(frame), rows, int(mine.sum()), best))
-    return found
+            campaigns.append(_campaign(both, len(frame), rows, int(mine.sum()), best))
+    return campaigns
 
 
 def _disputed(votes: Votes, newcomer: np.ndarray) -> _Votes:
@@ -109,9 +109,9 @@ def _disputed(votes: Votes, newcomer: np.ndarray) -> _Votes:
     if len(item) and np.median(np.bincount(item, old) / np.bincount(item)) <= _JUDGED:
         old[:] = False
     alike, voters = np.bincount(pair, old)[pair], np.bincount(item, old)[item]
-    known = (alike >= 2) & (alike == voters)
+    of_all_established = (alike >= 2) & (alike == voters)
     pairs = pd.factorize(pair[open_])[0]
-    return _Votes(item[open_], votes.source[open_], pairs, votes.first_rows()[open_], known[open_])
+    return _Votes(item[open_], votes.source[open_], pairs, votes.first_rows()[open_], of_all_established[open_])
 
 
 def _affordable(item: np.ndarray, total: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -130,18 +130,18 @@ def _links(votes: _Votes) -> _Links:
     if not len(votes.item):
         return _Links(nothing, nothing, np.zeros(0))
     a, b = _pairs(votes.item)
-    told = (votes.source[a] != votes.source[b]) & ~(votes.known[a] & votes.known[b])
-    a, b = a[told], b[told]
+    informative = (votes.source[a] != votes.source[b]) & ~(votes.of_all_established[a] & votes.of_all_established[b])
+    a, b = a[informative], b[informative]
     agree = votes.pair[a] == votes.pair[b]
     rate = pd.Series(agree).groupby(votes.item[a]).transform("mean").to_numpy()
     low, high = np.minimum(votes.source[a], votes.source[b]), np.maximum(votes.source[a], votes.source[b])
     code, names = pd.factorize(low * (votes.source.max() + 1) + high)
-    told = (rate > 0) & (rate < 1)
-    shared = np.bincount(code, told, minlength=len(names))
+    informative = (rate > 0) & (rate < 1)
+    shared = np.bincount(code, informative, minlength=len(names))
     enough = shared >= _SHARED
-    agreed = np.bincount(code, agree & told, minlength=len(names))
-    used = told & enough[code]
-    weight = -np.log(np.where(told, rate, 0.5))
+    agreed = np.bincount(code, agree & informative, minlength=len(names))
+    used = informative & enough[code]
+    weight = -np.log(np.where(informative, rate, 0.5))
     p = binomial_sum_high(
         code[used], agree[used].astype(float), np.ones(used.sum()), rate[used], weight[used], len(names)
     )
@@ -163,14 +163,14 @@ def _pairs(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(left), np.concatenate(right)
 
 
-def _campaign(both: pd.DataFrame, n_own: int, rows: np.ndarray, told: int, p: float) -> Campaign:
+def _campaign(both: pd.DataFrame, n_own: int, rows: np.ndarray, n_votes: int, p: float) -> Campaign:
     members = both.iloc[rows]
     return make_campaign(
         both,
         rows,
         kind="agreement",
         p=max(p, SMALLEST_P),
-        strength=len(rows) / told,
+        strength=len(rows) / n_votes,
         who="source_id",
         args={
             "n_records": len(rows),

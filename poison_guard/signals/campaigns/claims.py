@@ -313,6 +313,6 @@ def _prompted(frame: pd.DataFrame, members: np.ndarray) -> int:
     return sum(_copied(asked, reply) >= 0.5 for asked, reply in pairs)
 
 
-def _copied(asked: bytes, reply: bytes) -> float:
-    said = np.frombuffer(reply, np.uint32)
-    return float(np.isin(said, np.frombuffer(asked, np.uint32)).mean()) if len(said) else 0.0
+def _copied(prompt: bytes, reply: bytes) -> float:
+    words = np.frombuffer(reply, np.uint32)
+    return float(np.isin(words, np.frombuffer(prompt, np.uint32)).mean()) if len(words) else 0.0

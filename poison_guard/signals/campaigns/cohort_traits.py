@@ -111,19 +111,19 @@ def _cohorts(votes: _Votes) -> list[np.ndarray]:
     Cohorts with fewer than four sources are none, nor those with more than half of the established ones: one that has
     no equal rest cannot be told from it.
     """
-    known = np.isfinite(votes.born)
-    born = np.where(known, votes.born, 0)
+    dated = np.isfinite(votes.born)
+    born = np.where(dated, votes.born, 0)
     windows = [np.floor(born / width + shift) for width in BIRTHS for shift in (0.0, 0.5)]
-    ways = [np.where(votes.new, 0, -1), *(np.where(known, window, -1).astype(np.int64) for window in windows)]
+    ways = [np.where(votes.new, 0, -1), *(np.where(dated, window, -1).astype(np.int64) for window in windows)]
     everyone = len(np.unique(votes.source[~votes.new]))
-    kept = []
+    cohorts = []
     for way in ways:
         pairs = np.unique(np.stack([way, votes.source, votes.new.astype(int)]), axis=1)
         name, of = np.unique(pairs[0], return_inverse=True)
         size, old = np.bincount(of), np.bincount(of, 1 - pairs[2])
         enough = name[(size >= _MIN_SOURCES) & (old <= everyone / 2)]
-        kept.append(np.where(np.isin(way, enough), way, -1))
-    return kept
+        cohorts.append(np.where(np.isin(way, enough), way, -1))
+    return cohorts
 
 
 def _tested(votes: _Votes, cohort: np.ndarray) -> pd.DataFrame:
@@ -152,13 +152,13 @@ def _against_rest(votes: _Votes, cohort: np.ndarray) -> pd.DataFrame:
     of the rest for it, for its most given answer, and in all.
     """
     table = pd.DataFrame({"cohort": cohort, "item": votes.item, "pair": votes.pair, "old": ~votes.new})
-    said = table[cohort >= 0].groupby(["cohort", "item", "pair"], sort=True)["old"].agg(n="size", n_old="sum")
-    said = said.reset_index()
-    said["of"] = said.groupby(["cohort", "item"])["n"].transform("sum")
-    said = said[said["of"] >= _MIN_VOTES]
+    counts = table[cohort >= 0].groupby(["cohort", "item", "pair"], sort=True)["old"].agg(n="size", n_old="sum")
+    counts = counts.reset_index()
+    counts["of"] = counts.groupby(["cohort", "item"])["n"].transform("sum")
+    counts = counts[counts["of"] >= _MIN_VOTES]
     all_old = table.groupby(["item", "pair"])["old"].sum().rename("all_old").reset_index()
-    wide = said[["cohort", "item", "of"]].drop_duplicates().merge(all_old, on="item")
-    wide = wide.merge(said[["cohort", "pair", "n", "n_old"]], on=["cohort", "pair"], how="left")
+    wide = counts[["cohort", "item", "of"]].drop_duplicates().merge(all_old, on="item")
+    wide = wide.merge(counts[["cohort", "pair", "n", "n_old"]], on=["cohort", "pair"], how="left")
     wide = wide.fillna({"n": 0, "n_old": 0})
     wide["rest"] = wide["all_old"] - wide["n_old"]
     by = wide.groupby(["cohort", "item"])["rest"]
@@ -222,7 +222,7 @@ def _rest_says_other(votes: _Votes, pusher: np.ndarray) -> np.ndarray:
 
 def _campaign(both: pd.DataFrame, n_own: int, votes: _Votes, pushed: np.ndarray, p: float) -> Campaign:
     sources, items = np.unique(votes.source[pushed]), np.unique(votes.item[pushed])
-    told = np.isin(votes.source, sources) & np.isin(votes.item, items)
+    of_group = np.isin(votes.source, sources) & np.isin(votes.item, items)
     born = votes.born[pushed]
     spread = np.nanmax(born) - np.nanmin(born) if np.isfinite(born).any() else np.nan
     return make_campaign(
@@ -230,7 +230,7 @@ def _campaign(both: pd.DataFrame, n_own: int, votes: _Votes, pushed: np.ndarray,
         votes.row[pushed],
         kind="cohort_traits",
         p=max(p, SMALLEST_P),
-        strength=len(pushed) / told.sum(),
+        strength=len(pushed) / of_group.sum(),
         who="source_id",
         args={
             "n_records": len(pushed),

@@ -73,9 +73,9 @@ def _text(view: BatchView, alpha: float) -> list[Campaign]:
     sketches = read_sketches(view.scored)
     if sketches is None:
         return []
-    known = view.remembered("sketch")
-    old = read_sketches(known) if len(known) else None
-    earlier = None if old is None else (known, old)
+    records = view.remembered("sketch")
+    sketches_before = read_sketches(records) if len(records) else None
+    earlier = None if sketches_before is None else (records, sketches_before)
     return near_duplicate_text(view.scored, sketches, alpha=alpha, seed=view.contract.policy.seed, earlier=earlier)
 
 
@@ -85,9 +85,11 @@ def _vectors(view: BatchView, alpha: float) -> list[Campaign]:
     vectors = read_vectors(view.scored)
     if vectors is None:
         return []
-    known = view.earlier[view.counted].reset_index(drop=True)
-    old = read_vectors(known) if len(known) else None
-    earlier = None if old is None or old.shape[1] != vectors.shape[1] else (known, old)
+    records = view.earlier[view.counted].reset_index(drop=True)
+    vectors_before = read_vectors(records) if len(records) else None
+    earlier = (
+        None if vectors_before is None or vectors_before.shape[1] != vectors.shape[1] else (records, vectors_before)
+    )
     seed, trusted = view.contract.policy.seed, view.trusted_vectors
     return near_duplicate_vectors(view.scored, vectors, trusted=trusted, earlier=earlier, alpha=alpha, seed=seed)
 

@@ -41,13 +41,13 @@ def campaign_id(record_ids: Iterable[str]) -> str:
     return f"c-{digest.hexdigest()}"
 
 
-def merge_campaigns(found: Iterable[Campaign]) -> tuple[Campaign, ...]:
-    """Return campaigns that share no record, earlier ones included, smallest p first; order of `found` without effect.
+def merge_campaigns(campaigns: Iterable[Campaign]) -> tuple[Campaign, ...]:
+    """Return campaigns that share no record, earlier ones included, smallest p first; their order has no effect.
 
     Findings connected through shared records become one, with all their records and sources, the whole time span, the
     kind, p and reason of the most significant and the strength of the tightest.
     """
-    ordered = sorted(found, key=lambda c: (c.p, c.kind, tuple(sorted(c.record_ids))))
+    ordered = sorted(campaigns, key=lambda c: (c.p, c.kind, tuple(sorted(c.record_ids))))
     if not ordered:
         return ()
     group = _sharing_records(ordered)
@@ -147,5 +147,5 @@ def by_consistent_pushers(item: np.ndarray, source: np.ndarray, pushed: np.ndarr
     if not pushed.any():
         return pushed
     at_stake = np.isin(item, np.unique(item[pushed]))
-    asked, given = np.bincount(source, at_stake), np.bincount(source, pushed)
-    return ((given > 0) & (given >= _PUSHER_SHARE * asked))[source]
+    n_votes, n_pushed = np.bincount(source, at_stake), np.bincount(source, pushed)
+    return ((n_pushed > 0) & (n_pushed >= _PUSHER_SHARE * n_votes))[source]

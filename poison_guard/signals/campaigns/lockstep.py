@@ -100,11 +100,13 @@ def _sources_in_step(rows: _Rows, width: float) -> np.ndarray:
     near = _within(rows.item, rows.seconds, width) - 1
     hits = _within(rows.vote, rows.seconds, width) - 1
     share = like / np.maximum(others, 1)
-    told = near > 0
+    has_company = near > 0
     size = int(rows.source.max()) + 1
     tests = [
-        binomial_sum_high(rows.source[told], hits[told], near[told], share[told], weight, size)
-        for weight in ((1 - share[told]) ** 2, (share[told] < 0.5).astype(float))
+        binomial_sum_high(
+            rows.source[has_company], hits[has_company], near[has_company], share[has_company], weight, size
+        )
+        for weight in ((1 - share[has_company]) ** 2, (share[has_company] < 0.5).astype(float))
     ]
     return benjamini_hochberg(np.minimum(1.0, len(tests) * np.minimum(*tests)))
 
@@ -166,14 +168,14 @@ def _join(pushes: list[_Push]) -> list[_Push]:
 
 def _campaign(both: pd.DataFrame, n_own: int, rows: _Rows, push: _Push) -> Campaign:
     items, sources = np.unique(rows.item[push.rows]), np.unique(rows.source[push.rows])
-    told = np.isin(rows.item, items) & np.isin(rows.source, sources)
+    of_group = np.isin(rows.item, items) & np.isin(rows.source, sources)
     row = rows.row[push.rows]
     return make_campaign(
         both,
         row,
         kind="lockstep",
         p=max(push.p, SMALLEST_P),
-        strength=len(push.rows) / told.sum(),
+        strength=len(push.rows) / of_group.sum(),
         who="source_id",
         args={
             "n_records": len(row),

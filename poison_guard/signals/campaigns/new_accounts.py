@@ -74,7 +74,7 @@ class Background:
         until = np.r_[0, np.cumsum(new[order][once])]
         return cls(seconds[order], seconds[order][once], until, speaker[order][once], float(rate))
 
-    def newness(self, new: np.ndarray, first: float, last: float) -> float:
+    def new_accounts_p(self, new: np.ndarray, first: float, last: float) -> float:
         """Return the chance that so many of a group's speakers, ``(k,)`` bool, are new.
 
         By the share of new ones among all, or among those who spoke between `first` and `last` where it is higher. 1
@@ -95,10 +95,10 @@ class Background:
         come, fresh = len(first) + _RATE_WEIGHT, np.diff(self.new_until)[a:b][first].sum() + self.rate * _RATE_WEIGHT
         return float(come * (beta_low(fresh, come - fresh, _LOW_QUANTILE) - self.rate))
 
-    def haste(self, at: np.ndarray) -> float:
+    def burst_p(self, at: np.ndarray) -> float:
         """Return a bound of the chance that half of a group falls into as short a time as its densest half did.
 
-        The busiest window of the rest, at least as long, gives the rate, so a busy hour of everybody is no haste.
+        The busiest window of the rest, at least as long, gives the rate, so a busy hour of everybody is no burst.
         """
         at = np.sort(at[np.isfinite(at)])
         if len(at) < _MIN_MESSAGES or len(self.times) < _MIN_MESSAGES:

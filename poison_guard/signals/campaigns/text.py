@@ -161,8 +161,8 @@ def _likeness(sketches: np.ndarray, texts: np.ndarray) -> np.ndarray:
 
 
 _MIN_MESSAGES, _MIN_SPEAKERS = 5, 3
-_LEAST_HASTE = 0.01  # memes are hasty too: haste supports newness, it never replaces it
-_SUSPECT = 0.05  # chance from which a group is looked at closely: haste counts beside newness, and it may grow
+_LEAST_BURST_P = 0.01  # memes come in bursts too: a burst supports the evidence of new accounts, it never replaces it
+_SUSPECT = 0.05  # chance from which a group is looked at closely: a burst counts beside new accounts, and it may grow
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +209,9 @@ def near_duplicate_text(
     A group is connected through similar pairs and has at least five distinct messages (rows of one item and speaker are
     one message) of at least three speakers. Copies alone prove nothing: a joke spreads, too. A group is a campaign when
     its speakers are newer than the rest's (binomial, the rest's share of accounts under 30 days, at any time or at the
-    group's own; for new ones haste counts beside it, by a scan statistic of the timeline) with a chance, times the
-    number of groups, of at most `alpha`. Where ages tell nothing, because none is known or nearly all accounts are new,
-    haste alone decides. A group that looks like a campaign takes in whatever fits its text before it is judged. `seed`
+    group's own; for new ones a burst counts too, by a scan statistic of the timeline) with a chance, times the
+    number of groups, of at most `alpha`. Where ages show nothing (none is known, or nearly all accounts are new),
+    a burst alone decides. A group that looks like a campaign takes in whatever fits its text before it is judged. `seed`
     chooses the bands.
 
     References: Broder (1997); Cao et al. (2014), "Uncovering Large Groups of Active Malicious Accounts" (SynchroTrap).
@@ -288,18 +288,18 @@ def _large(group: np.ndarray, speaker: np.ndarray) -> np.ndarray:
 
 
 def _chance(messages: _Messages, members: np.ndarray, rest: Background) -> float:
-    """Return how likely speakers drawn from the rest of the batch are as new, and in as much haste, as these."""
+    """Return the chance that speakers drawn from the rest are as new, and in as dense a burst, as these."""
     at = messages.seconds[members]
     if not messages.aged:
-        return rest.haste(at)
+        return rest.burst_p(at)
     _, mine = np.unique(messages.speaker[members], return_index=True)
-    newness = rest.newness(messages.new[members][mine], *densest_span(at))
-    if newness > _SUSPECT and not messages.new[members].all():
-        return newness
-    haste = rest.haste(at)
-    if newness > _SUSPECT:  # a group of nothing but new accounts, and no wonder: ages tell nothing here
-        return haste
-    return float(min(newness, combine_fisher(newness, max(haste, _LEAST_HASTE))))
+    new_p = rest.new_accounts_p(messages.new[members][mine], *densest_span(at))
+    if new_p > _SUSPECT and not messages.new[members].all():
+        return new_p
+    burst = rest.burst_p(at)
+    if new_p > _SUSPECT:  # all accounts are new, as in the rest: ages are no evidence here
+        return burst
+    return float(min(new_p, combine_fisher(new_p, max(burst, _LEAST_BURST_P))))
 
 
 def _campaign(

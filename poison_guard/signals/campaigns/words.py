@@ -33,11 +33,11 @@ def word_columns(records: pd.DataFrame) -> pd.DataFrame:
     """
     nothing = pd.Series("", index=records.index, dtype="str")
     reply = next((records[role] for role in ("chosen", "response", "text") if role in records), nothing)
-    asked, other = records.get("prompt", nothing), records.get("rejected", nothing)
+    prompt, other = records.get("prompt", nothing), records.get("rejected", nothing)
     rating = records["rating"] if "rating" in records else pd.Series(np.nan, index=records.index)
     columns: dict[str, pd.Series] = {
         name: pd.Series(words(text.astype("str").where(text.notna(), "").tolist()), dtype=object)
-        for name, text in zip(WORDS, (asked, reply, other), strict=True)
+        for name, text in zip(WORDS, (prompt, reply, other), strict=True)
     }
     columns["rating"] = pd.to_numeric(rating, errors="coerce").astype("float64").reset_index(drop=True)
     return pd.DataFrame(columns)
@@ -71,8 +71,8 @@ def _hashed(texts: list[str]) -> list[bytes]:
     word, begin = _words(code)
     at = owner[begin]
     nth = np.arange(len(at)) - np.searchsorted(at, np.arange(len(texts)))[at]
-    kept = nth < _MAX_WORDS
-    word, at = word[kept], at[kept]
+    used = nth < _MAX_WORDS
+    word, at = word[used], at[used]
     near = at[1:] == at[:-1]
     pairs = _scramble(word[:-1] * _PAIR + word[1:])[near]
     key = np.concatenate([at, at[1:][near]]).astype(np.uint64) << np.uint64(32) | np.concatenate([word, pairs])

@@ -168,15 +168,15 @@ class ContentModel:
         }
         return SignalEvidence("content", Level.RECORD, p, reasons)
 
-    def _rank(self, known: Mapping[str, np.ndarray], scores: np.ndarray, groups: pd.Series | None) -> np.ndarray:
+    def _rank(self, calibration: Mapping[str, np.ndarray], scores: np.ndarray, groups: pd.Series | None) -> np.ndarray:
         least = rows_needed(self.rate / 2)
         p = np.ones(len(scores))
-        told = np.full(len(scores), "", object) if groups is None else groups.astype("str").to_numpy(object)
-        told = np.array([g if len(known.get(g, ())) >= least else "" for g in told], dtype=object)
-        for name in set(told):
-            rows = told == name
-            if len(known[name]) >= least:
-                p[rows] = conformal_p(known[name], scores[rows])
+        group_of = np.full(len(scores), "", object) if groups is None else groups.astype("str").to_numpy(object)
+        group_of = np.array([g if len(calibration.get(g, ())) >= least else "" for g in group_of], dtype=object)
+        for name in set(group_of):
+            rows = group_of == name
+            if len(calibration[name]) >= least:
+                p[rows] = conformal_p(calibration[name], scores[rows])
         return p
 
 

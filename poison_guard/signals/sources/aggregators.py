@@ -18,10 +18,10 @@ __all__ = [
     "Prior",
     "SettledCounts",
     "blend",
-    "candidates",
     "cell_table",
     "confusion_weight",
     "dawid_skene",
+    "list_candidates",
     "log_odds_gain",
     "majority",
     "one_coin",
@@ -44,7 +44,7 @@ class Candidates:
 
     item: np.ndarray
     answer: np.ndarray
-    of: np.ndarray
+    of_vote: np.ndarray
     """``(votes,)`` candidate of each vote."""
     start: np.ndarray
     """``(items,)`` first candidate of each item."""
@@ -70,7 +70,7 @@ class Prior:
 
     a: np.ndarray
     b: np.ndarray
-    past: SettledCounts | None = None
+    settled: SettledCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Fit:
     """``(items,)`` where the model says itself what disputes an item."""
 
 
-def candidates(votes: Votes) -> Candidates:
+def list_candidates(votes: Votes) -> Candidates:
     """Return the candidates of `votes`."""
     width, items = max(len(votes.answers), 1), len(votes.items)
     key = votes.item * width + votes.answer
@@ -103,16 +103,16 @@ def candidates(votes: Votes) -> Candidates:
     return Candidates(item, keys - item * width, of, np.searchsorted(item, np.arange(items)))
 
 
-def majority(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:
+def majority(votes: Votes, candidates: Candidates, control_code: np.ndarray, prior: Prior) -> Fit:
     """Return shares of votes as probabilities, and sources judged against them."""
-    counts = np.bincount(found.of, votes.weight, minlength=len(found.item))
-    total = np.add.reduceat(counts, found.start) if len(counts) else counts
-    q = counts / np.maximum(total, 1e-12)[found.item]
-    q = _clamp(q, found, control)
-    return Fit(q, *update_reliability(votes, q[found.of], prior))
+    counts = np.bincount(candidates.of_vote, votes.weight, minlength=len(candidates.item))
+    total = np.add.reduceat(counts, candidates.start) if len(counts) else counts
+    q = counts / np.maximum(total, 1e-12)[candidates.item]
+    q = _clamp(q, candidates, control_code)
+    return Fit(q, *update_reliability(votes, q[candidates.of_vote], prior))
 
 
-def one_coin(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:
+def one_coin(votes: Votes, candidates: Candidates, control_code: np.ndarray, prior: Prior) -> Fit:
     """Return the posterior under one accuracy a source, wrong answers equally likely, no answer likelier beforehand.
 
     An accuracy below chance counts as chance: no vote is ever turned upside down, or a hostile majority would turn the
@@ -122,20 +122,20 @@ def one_coin(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior)
     Zheng et al. (2017), "Truth Inference in Crowdsourcing: Is the Problem Solved?" (the one-parameter form, ZenCrowd).
     """
     k = min(max(len(votes.answers), 2), OPEN_ANSWERS)
-    q = majority(votes, found, control, prior).q
-    table = _table(votes, found)
+    q = majority(votes, candidates, control_code, prior).q
+    table = _table(votes, candidates)
     n, (a0, b0) = table.T @ np.ones(len(q)), _prior_counts(prior)
-    unseen = np.maximum(k - np.diff(np.r_[found.start, len(found.item)]), len(votes.answers) > OPEN_ANSWERS)
+    unseen = np.maximum(k - np.diff(np.r_[candidates.start, len(candidates.item)]), len(votes.answers) > OPEN_ANSWERS)
     raw = q
     for _ in range(ROUNDS):
         right = table.T @ q
         gain = log_odds_gain(a0 + right, b0 + np.maximum(n - right, 0), k)
-        raw = _normalise(table @ gain, found, unseen)
-        after = _clamp(raw, found, control)
+        raw = _normalise(table @ gain, candidates, unseen)
+        after = _clamp(raw, candidates, control_code)
         moved, q = np.abs(after - q).mean() if len(q) else 0.0, after
         if moved < TOLERANCE:
             break
-    return Fit(q, *update_reliability(votes, q[found.of], prior), raw=raw)
+    return Fit(q, *update_reliability(votes, q[candidates.of_vote], prior), raw=raw)
 
 
 def log_odds_gain(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
@@ -158,33 +158,35 @@ def update_reliability(votes: Votes, right: np.ndarray, prior: Prior) -> tuple[n
 
 
 def _prior_counts(prior: Prior) -> tuple[np.ndarray, np.ndarray]:
-    past = prior.past
-    return (prior.a, prior.b) if past is None else (prior.a + past.right, prior.b + past.n - past.right)
+    settled = prior.settled
+    return (prior.a, prior.b) if settled is None else (prior.a + settled.right, prior.b + settled.n - settled.right)
 
 
-def _table(votes: Votes, found: Candidates) -> Any:
+def _table(votes: Votes, candidates: Candidates) -> Any:
     """Return the sparse matrix of vote weights, candidates by sources."""
     from scipy.sparse import coo_matrix
 
-    shape = (len(found.item), len(votes.sources))
-    return coo_matrix((votes.weight, (found.of.astype(np.int32), votes.source.astype(np.int32))), shape=shape).tocsr()
+    shape = (len(candidates.item), len(votes.sources))
+    return coo_matrix(
+        (votes.weight, (candidates.of_vote.astype(np.int32), votes.source.astype(np.int32))), shape=shape
+    ).tocsr()
 
 
-def _normalise(score: np.ndarray, found: Candidates, unseen: np.ndarray) -> np.ndarray:
+def _normalise(score: np.ndarray, candidates: Candidates, unseen: np.ndarray) -> np.ndarray:
     """Return probabilities of the candidates from log scores; each of the `unseen` answers of an item scores 0."""
     if not len(score):
         return score
-    top = np.maximum(np.maximum.reduceat(score, found.start), 0.0)
-    mass = np.exp(score - top[found.item])
-    total = np.add.reduceat(mass, found.start) + unseen * np.exp(-top)
-    return mass / total[found.item]
+    top = np.maximum(np.maximum.reduceat(score, candidates.start), 0.0)
+    mass = np.exp(score - top[candidates.item])
+    total = np.add.reduceat(mass, candidates.start) + unseen * np.exp(-top)
+    return mass / total[candidates.item]
 
 
-def _clamp(q: np.ndarray, found: Candidates, control: np.ndarray) -> np.ndarray:
-    if not (control >= 0).any():
+def _clamp(q: np.ndarray, candidates: Candidates, control_code: np.ndarray) -> np.ndarray:
+    if not (control_code >= 0).any():
         return q
-    truth = control[found.item]
-    return np.where(truth >= 0, truth == found.answer, q)
+    truth = control_code[candidates.item]
+    return np.where(truth >= 0, truth == candidates.answer, q)
 
 
 _CELL_PRIOR = 1.0  # pseudo-answers a class that pull a source's confusion rows to the pooled ones
@@ -193,59 +195,67 @@ _HALF = 5.0  # answers for each way to be wrong at which a source's confusion co
 _NONE = 1e-12  # keeps an item whose answers weigh nothing from having no answer
 
 
-def dawid_skene(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:
+def dawid_skene(votes: Votes, candidates: Candidates, control_code: np.ndarray, prior: Prior) -> Fit:
     """Return the MAP of one confusion matrix a source, each row shrunk to the pooled row.
 
     A vote for an answer never speaks more for another one: a hostile majority cannot turn honest votes upside down.
     Time and memory grow with sources x answers^2. References: Dawid & Skene (1979); Kim & Ghahramani (2012), "Bayesian
     Classifier Combination" (Dirichlet priors on the rows).
     """
-    return _fit(votes, found, control, prior, np.ones(len(votes.sources)))
+    return _fit(votes, candidates, control_code, prior, np.ones(len(votes.sources)))
 
 
-def blend(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:
+def blend(votes: Votes, candidates: Candidates, control_code: np.ndarray, prior: Prior) -> Fit:
     """Return the MAP with each source's log likelihood between one-coin's and full confusion's, by `confusion_weight`.
 
     A source that has answered little is believed by one number; its confusion matrix speaks as it fills.
     """
-    return _fit(votes, found, control, prior, confusion_weight(votes, prior))
+    return _fit(votes, candidates, control_code, prior, confusion_weight(votes, prior))
 
 
 def confusion_weight(votes: Votes, prior: Prior) -> np.ndarray:
     """Return ``(sources,)`` how far each source's answers carry a confusion matrix, from 0 to 1."""
     k = max(len(votes.answers), 2)
     n = np.bincount(votes.source, votes.share, minlength=len(votes.sources))
-    if prior.past is not None and prior.past.cells is not None:
-        n = n + prior.past.n
+    if prior.settled is not None and prior.settled.cells is not None:
+        n = n + prior.settled.n
     cells = n / (k * (k - 1))
     return cells**2 / (cells**2 + _HALF**2)
 
 
-def _fit(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior, trust: np.ndarray) -> Fit:
-    items, k, past = len(votes.items), max(len(votes.answers), 1), prior.past
+def _fit(votes: Votes, candidates: Candidates, control_code: np.ndarray, prior: Prior, trust: np.ndarray) -> Fit:
+    items, k, settled = len(votes.items), max(len(votes.answers), 1), prior.settled
     q = np.zeros((items, k))
-    q[found.item, found.answer] = majority(votes, found, control, prior).q
-    q = _clamp_rows(q + _NONE, control)
+    q[candidates.item, candidates.answer] = majority(votes, candidates, control_code, prior).q
+    q = _clamp_rows(q + _NONE, control_code)
     table = cell_table(votes, k)
-    cells0 = None if past is None else past.cells
-    classes0 = 1.0 if past is None or cells0 is None else 1.0 + past.classes
-    given = np.bincount(votes.source, minlength=len(votes.sources)) + (0 if past is None or cells0 is None else past.n)
-    known = float((trust * given).sum() / max(given.sum(), 1e-12))
+    cells0 = None if settled is None else settled.cells
+    classes0 = 1.0 if settled is None or cells0 is None else 1.0 + settled.classes
+    answered = np.bincount(votes.source, minlength=len(votes.sources)) + (
+        0 if settled is None or cells0 is None else settled.n
+    )
+    share_known = float((trust * answered).sum() / max(answered.sum(), 1e-12))
     raw = q
     for _ in range(ROUNDS):
         counts = (table.T @ q).reshape(len(votes.sources), k, k)
         logs = _logs(counts if cells0 is None else counts + cells0, prior, trust)
         share = q.sum(0) + classes0
         score = table @ logs.reshape(-1, k)
-        score += known * np.log(share / share.sum())
+        score += share_known * np.log(share / share.sum())
         raw = np.exp(score - score.max(1, keepdims=True))
         raw /= raw.sum(1, keepdims=True)
-        after = _clamp_rows(raw, control)
+        after = _clamp_rows(raw, control_code)
         moved, q = np.abs(after - q).mean() if q.size else 0.0, after
         if moved < TOLERANCE / max(k / 2, 1):
             break
     a, b = update_reliability(votes, q[votes.item, votes.answer], prior)
-    return Fit(q[found.item, found.answer], a, b, unvoted=_unvoted(q, found), raw=raw[found.item, found.answer])
+    return Fit(
+        q[candidates.item, candidates.answer],
+        a,
+        b,
+        unvoted=_unvoted(q, candidates),
+        raw=raw[candidates.item, candidates.answer],
+    )
 
 
 def cell_table(votes: Votes, k: int) -> Any:
@@ -282,17 +292,17 @@ def _coin(counts: np.ndarray, prior: Prior, k: int) -> np.ndarray:
     return (gain - np.log(np.exp(gain) + ways - 1))[:, None, None] - gain[:, None, None] * (1 - np.eye(k))
 
 
-def _unvoted(q: np.ndarray, found: Candidates) -> tuple[np.ndarray, np.ndarray]:
+def _unvoted(q: np.ndarray, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
     """Return ``(items,)`` the most probable answer that nobody gave, and its probability."""
     left = q.copy()
-    left[found.item, found.answer] = 0.0
+    left[candidates.item, candidates.answer] = 0.0
     code = left.argmax(1)
     return code, left[np.arange(len(left)), code]
 
 
-def _clamp_rows(q: np.ndarray, control: np.ndarray) -> np.ndarray:
+def _clamp_rows(q: np.ndarray, control_code: np.ndarray) -> np.ndarray:
     q = q / q.sum(1, keepdims=True)
-    known = np.flatnonzero(control >= 0)
-    q[known] = 0.0
-    q[known, control[known]] = 1.0
+    is_control = np.flatnonzero(control_code >= 0)
+    q[is_control] = 0.0
+    q[is_control, control_code[is_control]] = 1.0
     return q

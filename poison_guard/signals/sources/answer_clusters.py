@@ -67,20 +67,20 @@ def cluster_answers(
     around = coded if context is None or context.empty else encode(pd.concat([votes, context], ignore_index=True))
     if not is_free_text(around):
         return {}
-    control = control_codes(coded, controls)
+    control_code = control_codes(coded, controls)
     believed = np.zeros(len(coded.item))
     if trusted is not None:
         rows = coded.rows[np.asarray(trusted, bool)]
         believed[rows[rows >= 0]] = 1.0
-    asked = np.bincount(coded.item, believed, minlength=len(control))[coded.item] >= _TRUSTED
-    weight = np.where(asked, believed, 1.0) * coded.share
-    found = _candidates(coded.item, coded.answer, weight, coded.share, control)
-    leader = _leaders(found, *_close_pairs(found, coded.answers))
+    by_trusted = np.bincount(coded.item, believed, minlength=len(control_code))[coded.item] >= _TRUSTED
+    weight = np.where(by_trusted, believed, 1.0) * coded.share
+    candidates = _candidates(coded.item, coded.answer, weight, coded.share, control_code)
+    leader = _leaders(candidates, *_close_pairs(candidates, coded.answers))
     moved = np.flatnonzero(leader != np.arange(len(leader)))
     names = as_text(pd.Series(coded.items)).to_numpy(object)
-    said = coded.answers.to_numpy(object)
-    pairs = zip(found.item[moved], found.answer[moved], found.answer[leader[moved]], strict=True)
-    return {(names[item], said[given]): said[wording] for item, given, wording in pairs}
+    answers = coded.answers.to_numpy(object)
+    pairs = zip(candidates.item[moved], candidates.answer[moved], candidates.answer[leader[moved]], strict=True)
+    return {(names[item], answers[answer]): answers[wording] for item, answer, wording in pairs}
 
 
 def canonicalise(votes: pd.DataFrame, table: CanonicalAnswers) -> pd.DataFrame:
@@ -93,17 +93,17 @@ def canonicalise(votes: pd.DataFrame, table: CanonicalAnswers) -> pd.DataFrame:
 
 
 def _candidates(
-    item: np.ndarray, answer: np.ndarray, weight: np.ndarray, share: np.ndarray, control: np.ndarray
+    item: np.ndarray, answer: np.ndarray, weight: np.ndarray, share: np.ndarray, control_code: np.ndarray
 ) -> _Candidates:
     """Return at most `_MOST` different answers an item."""
-    known = np.flatnonzero(control >= 0)
+    items = np.flatnonzero(control_code >= 0)
     table = pd.DataFrame(
         {
-            "item": np.r_[item, known],
-            "answer": np.r_[answer, control[known]],
-            "weight": np.r_[weight, np.zeros(len(known))],
-            "votes": np.r_[share, np.zeros(len(known))],
-            "first": np.r_[np.zeros(len(item), bool), np.ones(len(known), bool)],
+            "item": np.r_[item, items],
+            "answer": np.r_[answer, control_code[items]],
+            "weight": np.r_[weight, np.zeros(len(items))],
+            "votes": np.r_[share, np.zeros(len(items))],
+            "first": np.r_[np.zeros(len(item), bool), np.ones(len(items), bool)],
         }
     )
     sums = {"weight": "sum", "votes": "sum", "first": "any"}
@@ -114,13 +114,13 @@ def _candidates(
     return _Candidates(*(table[c].to_numpy() for c in ("item", "answer", "weight", "votes", "first")))
 
 
-def _close_pairs(found: _Candidates, answers: pd.Index) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _close_pairs(candidates: _Candidates, answers: pd.Index) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the pairs ``(m,)`` of candidates that say nearly the same, both ways round and with themselves.
 
     The second of a pair is one of the first `MAX_CANDIDATES` of the item. Third: their distances.
     """
-    texts, size, kind = _word_codes(answers, found.answer)
-    item = found.item
+    texts, size, kind = _word_codes(answers, candidates.answer)
+    item = candidates.item
     opens = np.flatnonzero(np.r_[True, item[1:] != item[:-1]])
     many = np.diff(np.r_[opens, len(item)])
     begin = np.repeat(opens, many)
@@ -147,31 +147,33 @@ def _word_codes(answers: pd.Index, wanted: np.ndarray) -> tuple[list[np.ndarray]
     texts: list[np.ndarray] = []
     kind = np.zeros(len(used), np.int64)
     for k, text in enumerate(map(str, answers[used])):
-        told = split_words(text)
-        whole = 0 < len(told) < MAX_WORDS
-        kind[k] = kinds.setdefault(tuple(_NUMBER.findall(text)), len(kinds)) if whole else -1 - k
-        texts.append(np.array([codes.setdefault(w, len(codes)) for w in told], np.int32))
+        words = split_words(text)
+        comparable = 0 < len(words) < MAX_WORDS
+        kind[k] = kinds.setdefault(tuple(_NUMBER.findall(text)), len(kinds)) if comparable else -1 - k
+        texts.append(np.array([codes.setdefault(w, len(codes)) for w in words], np.int32))
     size = np.array([len(text) for text in texts])
     return [texts[i] for i in at], size[at], kind[at]
 
 
-def _leaders(found: _Candidates, first: np.ndarray, second: np.ndarray, away: np.ndarray) -> np.ndarray:
+def _leaders(candidates: _Candidates, first: np.ndarray, second: np.ndarray, away: np.ndarray) -> np.ndarray:
     """Return ``(c,)`` the candidate whose wording each takes, its own where it says something of its own.
 
-    Who does not choose has a wording of its own where nobody who does says anything near.
+    An untrusted answer with no trusted answer near it keeps its own wording.
     """
-    n = len(found.item)
+    n = len(candidates.item)
     leader, free = np.arange(n), np.ones(n, bool)
     able = np.flatnonzero(np.bincount(second, minlength=n) > 0)
-    rank = np.where(found.first, 0, np.where(found.weight > 0, 1, 2))
+    rank = np.where(candidates.first, 0, np.where(candidates.weight > 0, 1, 2))
     while len(able):
         live = free[first] & free[second]
-        mass, size = (np.bincount(second[live], by[first[live]], minlength=n) for by in (found.weight, found.votes))
-        cost = np.bincount(second[live], (np.minimum(found.weight, 1)[first] * away)[live], minlength=n)
-        keys = (found.answer, -size, cost, -mass, rank, found.item)
+        mass, size = (
+            np.bincount(second[live], by[first[live]], minlength=n) for by in (candidates.weight, candidates.votes)
+        )
+        cost = np.bincount(second[live], (np.minimum(candidates.weight, 1)[first] * away)[live], minlength=n)
+        keys = (candidates.answer, -size, cost, -mass, rank, candidates.item)
         order = able[np.lexsort([key[able] for key in keys])]
         chosen = np.zeros(n, bool)
-        chosen[order[np.unique(found.item[order], return_index=True)[1]]] = True
+        chosen[order[np.unique(candidates.item[order], return_index=True)[1]]] = True
         takes = live & chosen[second]
         leader[first[takes]] = second[takes]
         free[first[takes]] = False

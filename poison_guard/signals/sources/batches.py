@@ -57,7 +57,7 @@ class Statistics:
     sources: pd.Index = field(default_factory=lambda: _NAMES)
     answers: pd.Index = field(default_factory=lambda: _NAMES)
     """All answers so far, while they are few (a closed set)."""
-    past: SettledCounts = field(
+    settled_counts: SettledCounts = field(
         default_factory=lambda: SettledCounts(np.zeros(0), np.zeros(0), np.zeros((0, 0, 0)), np.zeros(0))
     )
     """What settled items say, in the order of `sources` and `answers`."""
@@ -91,11 +91,11 @@ def update(
     if (keep is not None and keep < 0) or (half_life is not None and not half_life > 0):
         raise UsageError(f"keep must be 0 or more answers and half_life positive, got {keep} and {half_life}")
     batch, missing = _complete(answers, weights, stats.batches)
-    known = pd.concat([stats.open, batch], ignore_index=True) if len(stats.open) else batch
-    votes = _encode(stats, known, controls)
+    open_votes = pd.concat([stats.open, batch], ignore_index=True) if len(stats.open) else batch
+    votes = _encode(stats, open_votes, controls)
     stats = replace(
         _faded(stats, half_life),
-        open=known,
+        open=open_votes,
         settled=_no_items(votes.items),
         batches=stats.batches + 1,
         missing=stats.missing + missing,
@@ -104,13 +104,13 @@ def update(
     stats = _widened(stats, votes)
     if votes.repeated:
         first = np.unique(votes.rows, return_index=True)[1]
-        kept = known.iloc[first].assign(weight=votes.weight / votes.share).reset_index(drop=True)
-        stats, votes = replace(stats, open=kept), replace(votes, rows=np.arange(len(first)))
+        distinct = open_votes.iloc[first].assign(weight=votes.weight / votes.share).reset_index(drop=True)
+        stats, votes = replace(stats, open=distinct), replace(votes, rows=np.arange(len(first)))
     if keep is None or len(stats.open) <= keep:
         return stats
-    control = control_codes(votes, controls)
-    _, found, fit = fit_consensus(votes, control, model, _prior(stats, votes, prior))
-    return _settle(stats, votes, found, fit, control, keep)
+    control_code = control_codes(votes, controls)
+    _, candidates, fit = fit_consensus(votes, control_code, model, _prior(stats, votes, prior))
+    return _settle(stats, votes, candidates, fit, control_code, keep)
 
 
 def consensus_of(
@@ -122,10 +122,10 @@ def consensus_of(
 ) -> Consensus:
     """Return the consensus of the open items, and all sources, those without an open answer too."""
     votes = _encode(stats, stats.open, controls)
-    control = control_codes(votes, controls)
-    name, found, fit = fit_consensus(votes, control, model, _prior(stats, votes, prior))
+    control_code = control_codes(votes, controls)
+    name, candidates, fit = fit_consensus(votes, control_code, model, _prior(stats, votes, prior))
     return Consensus(
-        items=items_table(votes, found, fit, control),
+        items=items_table(votes, candidates, fit, control_code),
         sources=_all_sources(stats, votes, fit, prior),
         model=name,
         missing=stats.missing,
@@ -154,63 +154,76 @@ def _encode(stats: Statistics, votes: pd.DataFrame, controls: pd.DataFrame | Non
 def _faded(stats: Statistics, half_life: float | None) -> Statistics:
     if half_life is None or not len(stats.sources):
         return stats
-    left, past = 0.5 ** (1 / half_life), stats.past
-    cells = None if past.cells is None else past.cells * left
-    return replace(stats, past=SettledCounts(past.right * left, past.n * left, cells, past.classes * left))
+    left, settled_counts = 0.5 ** (1 / half_life), stats.settled_counts
+    cells = None if settled_counts.cells is None else settled_counts.cells * left
+    return replace(
+        stats,
+        settled_counts=SettledCounts(
+            settled_counts.right * left, settled_counts.n * left, cells, settled_counts.classes * left
+        ),
+    )
 
 
 def _widened(stats: Statistics, votes: Votes) -> Statistics:
     """Return `stats` with room for the sources and answers of `votes`; cells are given up when there are too many."""
     new = votes.sources[stats.sources.get_indexer(votes.sources) < 0] if len(stats.sources) else votes.sources
     sources = stats.sources.append(new) if len(stats.sources) else new
-    right, n = (np.r_[x, np.zeros(len(new))] for x in (stats.past.right, stats.past.n))
+    right, n = (np.r_[x, np.zeros(len(new))] for x in (stats.settled_counts.right, stats.settled_counts.n))
     k = len(votes.answers)
-    if stats.past.cells is None or k > OPEN_ANSWERS or len(sources) * k * k > MAX_CELLS:
+    if stats.settled_counts.cells is None or k > OPEN_ANSWERS or len(sources) * k * k > MAX_CELLS:
         nothing = SettledCounts(right, n, None, np.zeros(0))
-        return replace(stats, sources=sources, answers=stats.answers[:0], past=nothing)
+        return replace(stats, sources=sources, answers=stats.answers[:0], settled_counts=nothing)
     cells, classes = np.zeros((len(sources), k, k)), np.zeros(k)
     at = votes.answers.get_indexer(stats.answers)
-    cells[: len(stats.sources), at[:, None], at[None, :]] = stats.past.cells
-    classes[at] = stats.past.classes
-    return replace(stats, sources=sources, answers=votes.answers, past=SettledCounts(right, n, cells, classes))
+    cells[: len(stats.sources), at[:, None], at[None, :]] = stats.settled_counts.cells
+    classes[at] = stats.settled_counts.classes
+    return replace(
+        stats, sources=sources, answers=votes.answers, settled_counts=SettledCounts(right, n, cells, classes)
+    )
 
 
 def _prior(stats: Statistics, votes: Votes, prior: Mapping[str, tuple[float, float]] | None) -> Prior:
-    at, past = stats.sources.get_indexer(votes.sources), stats.past
-    classes = past.classes if past.cells is not None else np.zeros(len(votes.answers))
-    cells = None if past.cells is None else past.cells[at]
-    return prior_of(votes, prior, SettledCounts(past.right[at], past.n[at], cells, classes))
+    at, settled_counts = stats.sources.get_indexer(votes.sources), stats.settled_counts
+    classes = settled_counts.classes if settled_counts.cells is not None else np.zeros(len(votes.answers))
+    cells = None if settled_counts.cells is None else settled_counts.cells[at]
+    return prior_of(votes, prior, SettledCounts(settled_counts.right[at], settled_counts.n[at], cells, classes))
 
 
-def _settle(stats: Statistics, votes: Votes, found: Candidates, fit: Fit, control: np.ndarray, keep: int) -> Statistics:
+def _settle(
+    stats: Statistics, votes: Votes, candidates: Candidates, fit: Fit, control_code: np.ndarray, keep: int
+) -> Statistics:
     """Return `stats` without the items longest unanswered, as many as it takes to keep at most `keep` answers."""
     batch = np.zeros(len(votes.items), np.int64)
     item = votes.item[votes.rows]
     np.maximum.at(batch, item, stats.open["batch"].to_numpy(np.int64))
     order = np.argsort(batch, kind="stable")
     left = len(item) - np.cumsum(np.bincount(item, minlength=len(batch))[order])
-    gone = np.zeros(len(batch), bool)
-    gone[order[: int(np.searchsorted(-left, -keep)) + 1]] = True
-    table = items_table(votes, found, fit, control)[gone].reset_index(drop=True)
-    past = _remembered(stats, votes, found, fit, gone)
-    return replace(stats, open=stats.open[~gone[item]].reset_index(drop=True), settled=table, past=past)
+    settled = np.zeros(len(batch), bool)
+    settled[order[: int(np.searchsorted(-left, -keep)) + 1]] = True
+    table = items_table(votes, candidates, fit, control_code)[settled].reset_index(drop=True)
+    settled_counts = _remembered(stats, votes, candidates, fit, settled)
+    return replace(
+        stats, open=stats.open[~settled[item]].reset_index(drop=True), settled=table, settled_counts=settled_counts
+    )
 
 
-def _remembered(stats: Statistics, votes: Votes, found: Candidates, fit: Fit, gone: np.ndarray) -> SettledCounts:
-    """Return what the items settled so far, and now the `gone` ones, say of the sources."""
-    at, past, size = stats.sources.get_indexer(votes.sources), stats.past, len(votes.sources)
-    weight = votes.weight * gone[votes.item]
-    right, n = past.right.copy(), past.n.copy()
-    right[at] += np.bincount(votes.source, weight * fit.q[found.of], minlength=size)
+def _remembered(
+    stats: Statistics, votes: Votes, candidates: Candidates, fit: Fit, settled: np.ndarray
+) -> SettledCounts:
+    """Return what the items settled so far, and now the `settled` ones, say of the sources."""
+    at, settled_counts, size = stats.sources.get_indexer(votes.sources), stats.settled_counts, len(votes.sources)
+    weight = votes.weight * settled[votes.item]
+    right, n = settled_counts.right.copy(), settled_counts.n.copy()
+    right[at] += np.bincount(votes.source, weight * fit.q[candidates.of_vote], minlength=size)
     n[at] += np.bincount(votes.source, weight, minlength=size)
-    if past.cells is None:
-        return SettledCounts(right, n, None, past.classes)
+    if settled_counts.cells is None:
+        return SettledCounts(right, n, None, settled_counts.classes)
     k = len(votes.answers)
     q = np.zeros((len(votes.items), k))
-    q[found.item, found.answer] = fit.q * gone[found.item]
-    cells = past.cells.copy()
+    q[candidates.item, candidates.answer] = fit.q * settled[candidates.item]
+    cells = settled_counts.cells.copy()
     cells[at] += (cell_table(votes, k).T @ q).reshape(size, k, k)
-    return SettledCounts(right, n, cells, past.classes + q.sum(0))
+    return SettledCounts(right, n, cells, settled_counts.classes + q.sum(0))
 
 
 def _all_sources(
@@ -219,13 +232,13 @@ def _all_sources(
     """Return the table of the sources with open answers and of those whose items are all settled, sorted by id."""
     at = stats.sources.get_indexer(votes.sources)
     table = sources_table(votes, fit)
-    table["n"] += np.rint(stats.past.n[at]).astype(np.int64)
+    table["n"] += np.rint(stats.settled_counts.n[at]).astype(np.int64)
     silent = np.setdiff1d(np.arange(len(stats.sources)), at)
     if not len(silent):
         return table
     names = stats.sources[silent]
     a, b = np.transpose([(prior or {}).get(name, COLD_PRIOR) for name in names])
-    right, n = stats.past.right[silent], stats.past.n[silent]
+    right, n = stats.settled_counts.right[silent], stats.settled_counts.n[silent]
     a, b = a + right, b + n - right
     rest = pd.DataFrame(
         {

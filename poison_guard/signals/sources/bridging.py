@@ -114,11 +114,11 @@ def _bridged(items: pd.Index, sources: pd.Index, per_item: np.ndarray, per_sourc
     )
 
 
-def _likeness(given: _Ratings, items: int, sources: int, seed: int) -> np.ndarray:
+def _likeness(ratings: _Ratings, items: int, sources: int, seed: int) -> np.ndarray:
     """Return ``(sources,)`` sums, over other sources, of the squared cosine with each, where it is positive."""
-    counts = np.bincount(given.source, minlength=sources)
-    cell = (2 * given.value - 1) / np.sqrt(counts[given.source])
-    votes = csr_matrix((cell, (given.source, given.item)), shape=(sources, items))
+    counts = np.bincount(ratings.source, minlength=sources)
+    cell = (2 * ratings.value - 1) / np.sqrt(counts[ratings.source])
+    votes = csr_matrix((cell, (ratings.source, ratings.item)), shape=(sources, items))
     some = np.arange(sources)
     if sources > _COMPANIONS:
         some = np.sort(np.random.default_rng(seed).choice(sources, _COMPANIONS, replace=False))
@@ -133,17 +133,17 @@ def _likeness(given: _Ratings, items: int, sources: int, seed: int) -> np.ndarra
     return np.maximum(total, 0) * (sources / len(some))
 
 
-def _fit(given: _Ratings, weight: np.ndarray, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
+def _fit(ratings: _Ratings, weight: np.ndarray, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
     """Return mu, and the sources' kindness and factor."""
     import torch
 
-    item, source = torch.from_numpy(given.item), torch.from_numpy(given.source)
+    item, source = torch.from_numpy(ratings.item), torch.from_numpy(ratings.source)
     y, w, one = (
-        torch.from_numpy(given.value),
+        torch.from_numpy(ratings.value),
         torch.from_numpy(weight + 1e-3),
-        torch.ones(len(given.value), dtype=torch.float64),
+        torch.ones(len(ratings.value), dtype=torch.float64),
     )
-    items, sources = int(given.item.max()) + 1, int(given.source.max()) + 1
+    items, sources = int(ratings.item.max()) + 1, int(ratings.source.max()) + 1
     mu = float((w * y).sum() / w.sum())
     start = torch.Generator().manual_seed(seed)
     factor = 0.3 * torch.randn(sources, generator=start, dtype=torch.float64)
@@ -159,16 +159,18 @@ def _fit(given: _Ratings, weight: np.ndarray, seed: int) -> tuple[float, np.ndar
     return mu, kind.numpy(), factor.numpy()
 
 
-def _score(given: _Ratings, weight: np.ndarray, left: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _score(
+    ratings: _Ratings, weight: np.ndarray, left: np.ndarray, factor: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return each item's liking above mu and its standard error, from what kindness has `left` of the ratings."""
     import torch
 
-    items = int(given.item.max()) + 1
-    side = (factor[given.source] > 0).astype(np.int64)
-    total = np.bincount(2 * given.item + side, weight, minlength=2 * items).reshape(items, 2)
+    items = int(ratings.item.max()) + 1
+    side = (factor[ratings.source] > 0).astype(np.int64)
+    total = np.bincount(2 * ratings.item + side, weight, minlength=2 * items).reshape(items, 2)
     most = total.min(1) + _SLACK
-    capped = weight * np.minimum(1, most[given.item] / np.maximum(total[given.item, side], 1e-12))
-    at, x, y, w = (torch.from_numpy(a) for a in (given.item, factor[given.source], left, capped))
+    capped = weight * np.minimum(1, most[ratings.item] / np.maximum(total[ratings.item, side], 1e-12))
+    at, x, y, w = (torch.from_numpy(a) for a in (ratings.item, factor[ratings.source], left, capped))
     liked, lean, inverse = _ridge(at, items, x, y, w)
     wrong = y - liked[at] - lean[at] * x
     noise = (w * wrong**2).sum() / w.sum().clamp_min(1e-12)

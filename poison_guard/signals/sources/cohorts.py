@@ -39,8 +39,8 @@ def established(
         before = _made(earlier, earlier["received_at"]).groupby(earlier["source_id"].to_numpy()).min()
         first = pd.concat([first, before]).groupby(level=0).min()
     began = first.reindex(votes["source_id"]).set_axis(votes.index)
-    known = (right + wrong >= MIN_VERIFIED) & ~_young(votes, at)
-    trusty = (_aged(votes, began) | known) & (right >= wrong) & (blocked == 0)
+    verified = (right + wrong >= MIN_VERIFIED) & ~_young(votes, at)
+    trusty = (_aged(votes, began) | verified) & (right >= wrong) & (blocked == 0)
     return pd.Series(trusty, index=votes.index, name="established")
 
 

@@ -16,9 +16,9 @@ from poison_guard.signals.sources.aggregators import (
     Prior,
     SettledCounts,
     blend,
-    candidates,
     confusion_weight,
     dawid_skene,
+    list_candidates,
     majority,
     one_coin,
 )
@@ -99,10 +99,10 @@ def agree(
 ) -> Consensus:
     """Return `consensus` of `votes` (``item_id, source_id, vote``), the name that the rooms have for answers."""
     coded = encode(votes, weights=weights, known=known_answers(controls))
-    control = control_codes(coded, controls)
-    name, found, fit = fit_consensus(coded, control, model, prior_of(coded, prior))
+    control_code = control_codes(coded, controls)
+    name, candidates, fit = fit_consensus(coded, control_code, model, prior_of(coded, prior))
     return Consensus(
-        items=items_table(coded, found, fit, control),
+        items=items_table(coded, candidates, fit, control_code),
         sources=sources_table(coded, fit),
         model=name,
         missing=coded.missing,
@@ -112,7 +112,7 @@ def agree(
     )
 
 
-def fit_consensus(votes: Votes, control: np.ndarray, model: str, prior: Prior) -> tuple[str, Candidates, Fit]:
+def fit_consensus(votes: Votes, control_code: np.ndarray, model: str, prior: Prior) -> tuple[str, Candidates, Fit]:
     """Return the model used, the candidates and the fit; `UsageError` for an unknown model or one too large."""
     if model != "auto" and model not in MODELS:
         raise UsageError(f"model must be auto, {', '.join(MODELS)}, got {model!r}")
@@ -122,8 +122,8 @@ def fit_consensus(votes: Votes, control: np.ndarray, model: str, prior: Prior) -
             f"{name} over {len(votes.items):,} items, {len(votes.sources):,} sources and {len(votes.answers):,} "
             "answers is too large; use one_coin or auto"
         )
-    found = candidates(votes)
-    return name, found, MODELS[name](votes, found, control, prior)
+    candidates = list_candidates(votes)
+    return name, candidates, MODELS[name](votes, candidates, control_code, prior)
 
 
 def _cells(votes: Votes) -> int:
@@ -142,7 +142,9 @@ def _choose(votes: Votes, prior: Prior) -> str:
     return "blend" if (confusion_weight(votes, prior) * n).sum() > _FULL_FROM * n.sum() else "one_coin"
 
 
-def prior_of(votes: Votes, prior: Mapping[str, tuple[float, float]] | None, past: SettledCounts | None = None) -> Prior:
+def prior_of(
+    votes: Votes, prior: Mapping[str, tuple[float, float]] | None, settled: SettledCounts | None = None
+) -> Prior:
     """Return the Beta prior of each source of `votes`, `COLD_PRIOR` where `prior` does not name it."""
     table = np.tile(np.asarray(COLD_PRIOR), (len(votes.sources), 1))
     wrong = UsageError("a source's prior must be two positive finite numbers (a, b)")
@@ -154,4 +156,4 @@ def prior_of(votes: Votes, prior: Mapping[str, tuple[float, float]] | None, past
         raise wrong from None
     if not np.isfinite(table).all() or (table <= 0).any():
         raise wrong
-    return Prior(table[:, 0], table[:, 1], past)
+    return Prior(table[:, 0], table[:, 1], settled)

@@ -26,7 +26,7 @@ _LEAST_LOG_LIKELIHOOD = -5.0  # of one control: no single one decides
 
 
 def calibrate_probabilities(
-    votes: Votes, found: Candidates, fit: Fit, control: np.ndarray
+    votes: Votes, candidates: Candidates, fit: Fit, control_code: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
     """Return the probability of each candidate ``(c,)`` and of the best answer nobody gave (code and probability).
 
@@ -42,42 +42,42 @@ def calibrate_probabilities(
         return fit.q, fit.unvoted
     answered = np.bincount(votes.item, votes.weight, minlength=len(votes.items))
     excess = np.maximum(answered - 1, 0)
-    r = _correlation(votes, found, fit, control, excess)
-    known = control[found.item] >= 0
-    q, rest = _tempered(votes, found, fit, 1 / (1 + excess * r))
+    r = _correlation(votes, candidates, fit, control_code, excess)
+    is_control = control_code[candidates.item] >= 0
+    q, rest = _tempered(votes, candidates, fit, 1 / (1 + excess * r))
     code = None if fit.unvoted is None else fit.unvoted[0]
-    return np.where(known, fit.q, q), None if code is None else (code, np.where(control >= 0, 0.0, rest))
+    return np.where(is_control, fit.q, q), None if code is None else (code, np.where(control_code >= 0, 0.0, rest))
 
 
-def _tempered(votes: Votes, found: Candidates, fit: Fit, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _tempered(votes: Votes, candidates: Candidates, fit: Fit, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the candidates' probabilities raised to ``power`` (items,), and that of the best unvoted answer."""
     raw = np.zeros(0) if fit.raw is None else fit.raw
-    size = np.diff(np.r_[found.start, len(found.item)])
+    size = np.diff(np.r_[candidates.start, len(candidates.item)])
     k = max(len(votes.answers), 2)
     others = np.maximum(k - size if k <= OPEN_ANSWERS else OPEN_ANSWERS - size, 0)
-    rest = np.clip(1 - np.bincount(found.item, raw, minlength=len(size)), 1e-12, 1)
+    rest = np.clip(1 - np.bincount(candidates.item, raw, minlength=len(size)), 1e-12, 1)
     top = np.zeros(len(size)) if fit.unvoted is None else np.minimum(fit.unvoted[1], rest)
     split = np.maximum(others - (top > 0), 0)
-    mass = np.maximum(raw, 1e-300) ** power[found.item]
+    mass = np.maximum(raw, 1e-300) ** power[candidates.item]
     best = np.where(top > 0, np.maximum(top, 1e-300) ** power, 0.0)
     tail = split * (np.maximum(rest - top, 1e-12) / np.maximum(split, 1)) ** power
-    total = np.bincount(found.item, mass, minlength=len(size)) + best + tail
-    return mass / total[found.item], best / total
+    total = np.bincount(candidates.item, mass, minlength=len(size)) + best + tail
+    return mass / total[candidates.item], best / total
 
 
-def _correlation(votes: Votes, found: Candidates, fit: Fit, control: np.ndarray, excess: np.ndarray) -> float:
+def _correlation(votes: Votes, candidates: Candidates, fit: Fit, control_code: np.ndarray, excess: np.ndarray) -> float:
     """Return the correlation that the controls make likeliest, never less than `CORRELATION`."""
-    asked = np.flatnonzero((control >= 0) & (excess > 0))
-    right = np.flatnonzero(control[found.item] == found.answer)
-    if not len(asked):
+    controls = np.flatnonzero((control_code >= 0) & (excess > 0))
+    right = np.flatnonzero(control_code[candidates.item] == candidates.answer)
+    if not len(controls):
         return CORRELATION
     best, reached = CORRELATION, -np.inf
     for step, r in enumerate((CORRELATION, *_LARGER_CORRELATIONS)):
-        q, _ = _tempered(votes, found, fit, 1 / (1 + excess * r))
-        said = np.zeros(len(control))
-        said[found.item[right]] = q[right]
-        never = np.clip(1 - np.bincount(found.item, q, minlength=len(control)), 0, 1)
-        truth = np.where(said > 0, said, never)[asked]
+        q, _ = _tempered(votes, candidates, fit, 1 / (1 + excess * r))
+        probability = np.zeros(len(control_code))
+        probability[candidates.item[right]] = q[right]
+        never = np.clip(1 - np.bincount(candidates.item, q, minlength=len(control_code)), 0, 1)
+        truth = np.where(probability > 0, probability, never)[controls]
         gained = float(np.maximum(np.log(np.maximum(truth, 1e-9)), _LEAST_LOG_LIKELIHOOD).sum()) - _STEP_PENALTY * step
         if gained > reached:
             best, reached = r, gained
@@ -87,17 +87,17 @@ def _correlation(votes: Votes, found: Candidates, fit: Fit, control: np.ndarray,
 _RUNNER_UP = 0.3  # share of the votes at which a second answer disputes an item
 
 
-def items_table(votes: Votes, found: Candidates, fit: Fit, control: np.ndarray) -> pd.DataFrame:
-    """Return ``item_id, answer, probability, disputed``; `control` is the known answer's code, or -1."""
-    counts = np.bincount(found.of, votes.share, minlength=len(found.item))
-    first, most = _best(found, counts)
-    best = _best(found, fit.q, counts)[0] if fit.choice is None else fit.choice
-    belief, unvoted = calibrate_probabilities(votes, found, fit, control)
+def items_table(votes: Votes, candidates: Candidates, fit: Fit, control_code: np.ndarray) -> pd.DataFrame:
+    """Return ``item_id, answer, probability, disputed``; `control_code` is the known answer's code, or -1."""
+    counts = np.bincount(candidates.of_vote, votes.share, minlength=len(candidates.item))
+    first, most = _best(candidates, counts)
+    best = _best(candidates, fit.q, counts)[0] if fit.choice is None else fit.choice
+    belief, unvoted = calibrate_probabilities(votes, candidates, fit, control_code)
     probability = belief[best]
-    runner = _best(found, np.where(np.arange(len(counts)) == first[found.item], 0.0, counts))[1]
-    total = np.add.reduceat(counts, found.start) if len(counts) else counts
+    runner = _best(candidates, np.where(np.arange(len(counts)) == first[candidates.item], 0.0, counts))[1]
+    total = np.add.reduceat(counts, candidates.start) if len(counts) else counts
     overruled = counts[best] < most - 1e-9
-    code = found.answer[best]
+    code = candidates.answer[best]
     if fit.unvoted is not None and unvoted is not None:  # where the model thinks that all are wrong
         guessed = fit.unvoted[1] > fit.q[best]
         code, overruled = np.where(guessed, fit.unvoted[0], code), overruled | guessed
@@ -105,29 +105,29 @@ def items_table(votes: Votes, found: Candidates, fit: Fit, control: np.ndarray) 
     disputed = overruled | ((runner >= 2) & (runner >= _RUNNER_UP * total))
     if fit.disputed is not None:
         disputed = fit.disputed
-    known = control >= 0
-    code = np.where(known, control, code)
+    is_control = control_code >= 0
+    code = np.where(is_control, control_code, code)
     return pd.DataFrame(
         {
             "item_id": votes.items,
             "answer": votes.answers[code],
-            "probability": np.where(known, 1.0, probability),
-            "disputed": ~known & disputed,
+            "probability": np.where(is_control, 1.0, probability),
+            "disputed": ~is_control & disputed,
         }
     )
 
 
-def _best(found: Candidates, *by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best(candidates: Candidates, *by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ``(items,)`` the largest candidate `by` the values in turn, then by answer, and its first value."""
-    if not len(found.item):
+    if not len(candidates.item):
         return np.zeros(0, np.int64), np.zeros(0)
-    left, value = np.ones(len(found.item), bool), np.zeros(0)
+    left, value = np.ones(len(candidates.item), bool), np.zeros(0)
     for values in by:
-        top = np.maximum.reduceat(np.where(left, values, -np.inf), found.start)
-        left &= values == top[found.item]
+        top = np.maximum.reduceat(np.where(left, values, -np.inf), candidates.start)
+        left &= values == top[candidates.item]
         value = value if len(value) else top
     at = np.flatnonzero(left)
-    return at[np.searchsorted(found.item[at], np.arange(len(found.start)))], value
+    return at[np.searchsorted(candidates.item[at], np.arange(len(candidates.start)))], value
 
 
 def sources_table(votes: Votes, fit: Fit) -> pd.DataFrame:

@@ -100,14 +100,14 @@ def _cusum(
     a, b = COLD_PRIOR
     for step in range(int(size.max(initial=0))):
         live = int(np.searchsorted(-size, -step))
-        said = right[start[:live] + step]
+        answer = right[start[:live] + step]
         rate = np.minimum(_MOST_ACCURATE, (a + hits[:live]) / (a + b + step))
         calm = total[:live] <= 0
         before[:live] = np.where(calm, rate, before[:live])
-        change = np.where(said, math.log(_CHANGED_SHARE), np.log((1 - _CHANGED_SHARE * rate) / (1 - rate)))
+        change = np.where(answer, math.log(_CHANGED_SHARE), np.log((1 - _CHANGED_SHARE * rate) / (1 - rate)))
         total[:live] = np.maximum(total[:live] + change, 0)
         rising = total[:live] > 0
-        wrong[:live] = np.where(rising, np.where(calm, 0, wrong[:live]) + ~said, 0)
+        wrong[:live] = np.where(rising, np.where(calm, 0, wrong[:live]) + ~answer, 0)
         n[:live] = np.where(rising, np.where(calm, 0, n[:live]) + 1, 0)
-        hits[:live] += said
+        hits[:live] += answer
     return total, wrong, n, before

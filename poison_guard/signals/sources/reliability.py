@@ -81,19 +81,19 @@ def score_sources(
     References: Josang & Ismail (2002), "The Beta Reputation System"; Resnick & Sami (2007), "The Influence Limiter".
     """
     coded = encode(votes, known=known_answers(controls))
-    control = control_codes(coded, controls)
+    control_code = control_codes(coded, controls)
     history = _history(ledger, coded.sources)
-    checked = _on_controls(coded, control)
+    checked = _on_controls(coded, control_code)
     jury, backed = _jury(coded, established)
-    agreement, against = _agreement(coded, control, jury)
+    agreement, against = _agreement(coded, control_code, jury)
     counted, peers = _counted(agreement)
     in_doubt = _in_doubt(coded, jury, against, counted, peers)
     floor = max(0.0 if backed else min(1.0, _CAP * alpha), _REASON_FROM if in_doubt else 0.0)
     p, tests = _p_values(checked, agreement, counted, peers, history, ledger, floor=floor)
-    turned = _changes(coded, control, votes, verified)
+    turned = _changes(coded, control_code, votes, verified)
     p = np.minimum(p, turned["p"].to_numpy())
-    kept = history if half_life <= 0 else history | _faded(verified, coded.sources, checked.n, half_life)
-    a, b = _posterior(checked, agreement, kept)
+    faded = history if half_life <= 0 else history | _faded(verified, coded.sources, checked.n, half_life)
+    a, b = _posterior(checked, agreement, faded)
     table = pd.DataFrame(
         {
             "source_id": coded.sources,
@@ -107,9 +107,11 @@ def score_sources(
             "p": p,
         }
     )
-    told = [_told(tests, history, turned, row) if p[row] <= _REASON_FROM else (None, None) for row in range(len(p))]
-    table["code"] = pd.Series([code for code, _ in told], dtype=object)
-    table["args"] = pd.Series([args for _, args in told], dtype=object)
+    reasons = [
+        _reason_of(tests, history, turned, row) if p[row] <= _REASON_FROM else (None, None) for row in range(len(p))
+    ]
+    table["code"] = pd.Series([code for code, _ in reasons], dtype=object)
+    table["args"] = pd.Series([args for _, args in reasons], dtype=object)
     return table
 
 
@@ -121,13 +123,13 @@ def _history(ledger: pd.DataFrame, sources: pd.Index) -> dict[str, np.ndarray]:
     return {name: rows[name].fillna(0).to_numpy(float) for name in _HISTORY}
 
 
-def _on_controls(votes: Votes, control: np.ndarray) -> _Counts:
+def _on_controls(votes: Votes, control_code: np.ndarray) -> _Counts:
     """Return controls right and wrong; several answers to one control are one wrong answer."""
-    truth = control[votes.item]
-    asked = truth >= 0
+    truth = control_code[votes.item]
+    is_control = truth >= 0
     sources = len(votes.sources)
-    right = np.bincount(votes.source, asked & (votes.answer == truth) & (votes.share == 1), minlength=sources)
-    total = np.bincount(votes.source, asked * votes.share, minlength=sources)
+    right = np.bincount(votes.source, is_control & (votes.answer == truth) & (votes.share == 1), minlength=sources)
+    total = np.bincount(votes.source, is_control * votes.share, minlength=sources)
     return _whole(right, total - right)
 
 
@@ -142,7 +144,7 @@ def _jury(votes: Votes, established: pd.Series | None) -> tuple[np.ndarray, bool
     return (jury, True) if jury.any() else (everyone, False)
 
 
-def _agreement(votes: Votes, control: np.ndarray, jury: np.ndarray) -> tuple[_Counts, np.ndarray]:
+def _agreement(votes: Votes, control_code: np.ndarray, jury: np.ndarray) -> tuple[_Counts, np.ndarray]:
     """Return agreement with the undisputed answers of the others, and which votes ``(n,)`` are against them.
 
     One's own vote is left out; controls do not count.
@@ -158,7 +160,7 @@ def _agreement(votes: Votes, control: np.ndarray, jury: np.ndarray) -> tuple[_Co
     own = jury * votes.share
     others = total[votes.item] - own
     backing = counts[top[votes.item]] - own * agrees
-    firm = (control[votes.item] < 0) & (backing >= _JURY) & (backing >= 2 / 3 * others - 1e-9)
+    firm = (control_code[votes.item] < 0) & (backing >= _JURY) & (backing >= 2 / 3 * others - 1e-9)
     sources = len(votes.sources)
     right = np.bincount(votes.source, firm * agrees * votes.share, minlength=sources)
     against = firm & ~agrees
@@ -179,9 +181,9 @@ def _in_doubt(
 
     Random answers scatter, however many they are; a suppressed truth is one answer an item.
     """
-    asked = (counted.n >= _ASKED) & (np.bincount(votes.source, jury, minlength=len(votes.sources)) > 0)
-    odd = asked & (beta_binomial_low(counted.right, counted.n, *peers) <= _ODD)
-    if odd.sum() <= _ODD_MOST * asked.sum():
+    judges = (counted.n >= _ASKED) & (np.bincount(votes.source, jury, minlength=len(votes.sources)) > 0)
+    odd = judges & (beta_binomial_low(counted.right, counted.n, *peers) <= _ODD)
+    if odd.sum() <= _ODD_MOST * judges.sum():
         return False
     voices = against & odd[votes.source]
     item, answer = votes.item[voices], votes.answer[voices]
@@ -239,16 +241,20 @@ def _posterior(checked: _Counts, agreement: _Counts, history: dict[str, np.ndarr
     return a, b
 
 
-def _changes(coded: Votes, control: np.ndarray, votes: pd.DataFrame, verified: pd.DataFrame | None) -> pd.DataFrame:
+def _changes(
+    coded: Votes, control_code: np.ndarray, votes: pd.DataFrame, verified: pd.DataFrame | None
+) -> pd.DataFrame:
     """Return `detect_changes` of the sources, in order of code: verified answers first, then this batch's."""
-    truth = control[coded.item]
-    asked = np.flatnonzero(truth >= 0)
+    truth = control_code[coded.item]
+    on_control = np.flatnonzero(truth >= 0)
     right = (coded.answer == truth) & (coded.share == 1)
-    fresh = pd.DataFrame({"source_id": coded.source[asked], "item": coded.item[asked], "right": right[asked]})
+    fresh = pd.DataFrame(
+        {"source_id": coded.source[on_control], "item": coded.item[on_control], "right": right[on_control]}
+    )
     if "observed_at" in votes.columns:
         used = coded.rows >= 0
         first = votes["observed_at"][used].groupby(coded.rows[used]).min()
-        fresh = fresh.assign(at=first.reindex(asked).to_numpy()).sort_values("at", kind="stable")
+        fresh = fresh.assign(at=first.reindex(on_control).to_numpy()).sort_values("at", kind="stable")
     fresh = fresh.drop_duplicates(["source_id", "item"])  # several answers to one control are one wrong answer
     line = fresh[["source_id", "right"]]
     if verified is not None and len(verified):
@@ -273,7 +279,7 @@ def _faded(
     return {"controls_right": nothing, "controls_wrong": nothing, "outcomes_right": left[0], "outcomes_wrong": left[1]}
 
 
-def _told(
+def _reason_of(
     tests: list[_Test], history: dict[str, np.ndarray], turned: pd.DataFrame, row: int
 ) -> tuple[str, dict[str, Any]]:
     """Return code and arguments of what speaks loudest against a source: a change, or its record as a whole."""

@@ -111,8 +111,8 @@ def is_free_text(votes: Votes) -> bool:
     if len(votes.answers) <= OPEN_ANSWERS:
         return False
     size = np.bincount(votes.item, minlength=len(votes.items))
-    asked = np.flatnonzero(size >= (2 if (size >= 2).sum() >= _SHARED else 1))
-    some = np.unique(asked[np.linspace(0, len(asked) - 1, min(len(asked), _LOOKED_AT)).astype(int)])
+    several = np.flatnonzero(size >= (2 if (size >= 2).sum() >= _SHARED else 1))
+    some = np.unique(several[np.linspace(0, len(several) - 1, min(len(several), _LOOKED_AT)).astype(int)])
     looked = np.isin(votes.item, some)
     keys, counts = np.unique(votes.item[looked] * len(votes.answers) + votes.answer[looked], return_counts=True)
     item, answer = np.divmod(keys, len(votes.answers))
@@ -122,11 +122,11 @@ def is_free_text(votes: Votes) -> bool:
         return False
     if np.median([len(split_words(str(text))) for text in votes.answers[answer[top]]]) < _WORDS:
         return False
-    given = np.unique(votes.item * len(votes.answers) + votes.answer) % len(votes.answers)
-    return bool(np.median(np.bincount(given, minlength=len(votes.answers))[answer[top]]) <= _ELSEWHERE)
+    answers = np.unique(votes.item * len(votes.answers) + votes.answer) % len(votes.answers)
+    return bool(np.median(np.bincount(answers, minlength=len(votes.answers))[answer[top]]) <= _ELSEWHERE)
 
 
-def closest(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) -> Fit:
+def closest(votes: Votes, candidates: Candidates, control_code: np.ndarray, prior: Prior) -> Fit:
     """Return as each item's choice the answer with the least weighted distance to the other answers.
 
     Distance is in words (`edit_distances`). A source weighs by the inverse square of its mean distance to the others'
@@ -137,60 +137,63 @@ def closest(votes: Votes, found: Candidates, control: np.ndarray, prior: Prior) 
     References: Li et al. (2014), "Resolving Conflicts in Heterogeneous Data by Truth Discovery" (weights from
     distances, CRH); Kobayashi (2018), "Frustratingly Easy Model Ensemble for Abstractive Summarization" (the medoid).
     """
-    counts = np.bincount(found.of, votes.share, minlength=len(found.item))
-    kept, pairs = _compared(votes, found, counts)
-    weight = votes.weight * kept[found.of]
+    counts = np.bincount(candidates.of_vote, votes.share, minlength=len(candidates.item))
+    compared, pairs = _compared(votes, candidates, counts)
+    weight = votes.weight * compared[candidates.of_vote]
     trust, cost, mass = np.ones(len(votes.sources)), np.zeros(len(counts)), np.zeros(len(counts))
     for _ in range(_ROUNDS):
-        mass = np.bincount(found.of, weight * trust[votes.source], minlength=len(counts))
+        mass = np.bincount(candidates.of_vote, weight * trust[votes.source], minlength=len(counts))
         cost = np.bincount(pairs.left, mass[pairs.right] * pairs.distance, minlength=len(counts))
-        total = _total(mass, found)[found.item]
+        total = _total(mass, candidates)[candidates.item]
         own = weight * trust[votes.source]
-        error = cost[found.of] / np.maximum(total[found.of] - own, 1e-12)
-        trust = _trust(votes, weight * (total[found.of] - own > 1e-12), np.minimum(error, 1.0), prior)
-    cost = np.where(kept, cost, np.inf)
-    cost[control[found.item] == found.answer] = -1.0
-    choice = _first(found, np.lexsort((found.answer, -counts, cost, found.item)))
+        error = cost[candidates.of_vote] / np.maximum(total[candidates.of_vote] - own, 1e-12)
+        trust = _trust(votes, weight * (total[candidates.of_vote] - own > 1e-12), np.minimum(error, 1.0), prior)
+    cost = np.where(compared, cost, np.inf)
+    cost[control_code[candidates.item] == candidates.answer] = -1.0
+    choice = _first(candidates, np.lexsort((candidates.answer, -counts, cost, candidates.item)))
     near = _near(mass, pairs)
-    q = near / np.maximum(_total(mass, found) + _OTHER * mass.sum() / max(weight.sum(), 1e-12), 1e-12)[found.item]
-    a, b = update_reliability(votes, 1 - _from_choice(votes, found, pairs, choice), prior)
-    return Fit(np.minimum(q, 1.0), a, b, choice=choice, disputed=_rivalled(found, counts, pairs, choice))
+    q = (
+        near
+        / np.maximum(_total(mass, candidates) + _OTHER * mass.sum() / max(weight.sum(), 1e-12), 1e-12)[candidates.item]
+    )
+    a, b = update_reliability(votes, 1 - _from_choice(votes, candidates, pairs, choice), prior)
+    return Fit(np.minimum(q, 1.0), a, b, choice=choice, disputed=_rivalled(candidates, counts, pairs, choice))
 
 
-def _compared(votes: Votes, found: Candidates, counts: np.ndarray) -> tuple[np.ndarray, _Pairs]:
+def _compared(votes: Votes, candidates: Candidates, counts: np.ndarray) -> tuple[np.ndarray, _Pairs]:
     """Return which candidates ``(c,)`` are compared, and their pairs."""
     codes: dict[str, int] = {}
-    used, of = np.unique(found.answer, return_inverse=True)
+    used, of = np.unique(candidates.answer, return_inverse=True)
     texts = [
         np.array([codes.setdefault(word, len(codes)) for word in split_words(str(text))], np.int32)
         for text in votes.answers[used]
     ]
-    rank = np.lexsort((found.answer, -_popularity(found, of, texts, len(codes)), -counts, found.item))
+    rank = np.lexsort((candidates.answer, -_popularity(candidates, of, texts, len(codes)), -counts, candidates.item))
     place = np.empty(len(rank), np.int64)
-    place[rank] = np.arange(len(rank)) - found.start[found.item[rank]]
-    kept = place < MAX_CANDIDATES
-    at = np.flatnonzero(kept)
-    size = np.bincount(found.item[at], minlength=len(found.start))
+    place[rank] = np.arange(len(rank)) - candidates.start[candidates.item[rank]]
+    compared = place < MAX_CANDIDATES
+    at = np.flatnonzero(compared)
+    size = np.bincount(candidates.item[at], minlength=len(candidates.start))
     first = np.cumsum(size) - size
-    others = size[found.item[at]]
+    others = size[candidates.item[at]]
     left = np.repeat(np.arange(len(at)), others)
-    right = np.arange(len(left)) - np.repeat(np.cumsum(others) - others, others) + first[found.item[at[left]]]
+    right = np.arange(len(left)) - np.repeat(np.cumsum(others) - others, others) + first[candidates.item[at[left]]]
     upper = left < right
     left, right = at[left[upper]], at[right[upper]]
     distance = edit_distances(texts, of[left], of[right])
-    return kept, _Pairs(np.r_[left, right], np.r_[right, left], np.r_[distance, distance])
+    return compared, _Pairs(np.r_[left, right], np.r_[right, left], np.r_[distance, distance])
 
 
-def _popularity(found: Candidates, of: np.ndarray, texts: list[np.ndarray], vocabulary: int) -> np.ndarray:
+def _popularity(candidates: Candidates, of: np.ndarray, texts: list[np.ndarray], vocabulary: int) -> np.ndarray:
     """Return ``(c,)`` how many answers of the item use an answer's words, on average; only where that is needed."""
-    crowded = np.bincount(found.item, minlength=len(found.start))[found.item] > MAX_CANDIDATES
-    popular = np.zeros(len(found.item))
+    crowded = np.bincount(candidates.item, minlength=len(candidates.start))[candidates.item] > MAX_CANDIDATES
+    popular = np.zeros(len(candidates.item))
     at = np.flatnonzero(crowded)
     if not len(at):
         return popular
     bags = [np.unique(texts[of[c]]) for c in at]
     owner = np.repeat(at, [len(bag) for bag in bags])
-    key = found.item[owner] * max(vocabulary, 1) + np.concatenate(bags)
+    key = candidates.item[owner] * max(vocabulary, 1) + np.concatenate(bags)
     _, which, count = np.unique(key, return_inverse=True, return_counts=True)
     used = np.bincount(owner, count[which], minlength=len(popular))
     return used / np.maximum(np.bincount(owner, minlength=len(popular)), 1)
@@ -204,19 +207,19 @@ def _trust(votes: Votes, weight: np.ndarray, error: np.ndarray, prior: Prior) ->
         np.bincount(votes.source, weight * error, minlength=size),
     )
     mean = max(float(far.sum() / max(n.sum(), 1e-12)), 1e-3)
-    known = np.maximum(prior.a + prior.b - _COLD, 0)  # the ledger's answers, beyond a stranger's
+    history = np.maximum(prior.a + prior.b - _COLD, 0)  # the ledger's answers, beyond a stranger's
     wrong = prior.b / (prior.a + prior.b)
-    before = _COLD * mean + known * wrong
-    return np.clip(((n + _COLD + known) * mean / (far + before)) ** 2, 1 / _MOST, _MOST)
+    before = _COLD * mean + history * wrong
+    return np.clip(((n + _COLD + history) * mean / (far + before)) ** 2, 1 / _MOST, _MOST)
 
 
-def _total(mass: np.ndarray, found: Candidates) -> np.ndarray:
-    return np.bincount(found.item, mass, minlength=len(found.start))
+def _total(mass: np.ndarray, candidates: Candidates) -> np.ndarray:
+    return np.bincount(candidates.item, mass, minlength=len(candidates.start))
 
 
-def _first(found: Candidates, order: np.ndarray) -> np.ndarray:
+def _first(candidates: Candidates, order: np.ndarray) -> np.ndarray:
     """Return ``(items,)`` the first candidate of each item in an order by item."""
-    return order[found.start] if len(order) else order
+    return order[candidates.start] if len(order) else order
 
 
 def _near(mass: np.ndarray, pairs: _Pairs) -> np.ndarray:
@@ -224,20 +227,20 @@ def _near(mass: np.ndarray, pairs: _Pairs) -> np.ndarray:
     return mass + np.bincount(pairs.left, mass[pairs.right] * (pairs.distance <= _NEAR), minlength=len(mass))
 
 
-def _from_choice(votes: Votes, found: Candidates, pairs: _Pairs, choice: np.ndarray) -> np.ndarray:
+def _from_choice(votes: Votes, candidates: Candidates, pairs: _Pairs, choice: np.ndarray) -> np.ndarray:
     """Return ``(votes,)`` the distance of each answer from the chosen one; what was not compared is all wrong."""
-    away = np.ones(len(found.item))
+    away = np.ones(len(candidates.item))
     away[choice] = 0.0
-    chosen = choice[found.item[pairs.left]] == pairs.right
+    chosen = choice[candidates.item[pairs.left]] == pairs.right
     away[pairs.left[chosen]] = pairs.distance[chosen]
-    return away[found.of]
+    return away[candidates.of_vote]
 
 
-def _rivalled(found: Candidates, counts: np.ndarray, pairs: _Pairs, choice: np.ndarray) -> np.ndarray:
+def _rivalled(candidates: Candidates, counts: np.ndarray, pairs: _Pairs, choice: np.ndarray) -> np.ndarray:
     """Return ``(items,)`` whether an answer far from the chosen one has too many votes to pass over."""
     far = np.zeros(len(counts), bool)
-    far[pairs.left[(choice[found.item[pairs.left]] == pairs.right) & (pairs.distance >= _FAR)]] = True
+    far[pairs.left[(choice[candidates.item[pairs.left]] == pairs.right) & (pairs.distance >= _FAR)]] = True
     near = _near(counts, pairs)
-    rival = np.maximum.reduceat(np.where(far, near, 0.0), found.start) if len(near) else near
-    total = _total(counts, found)
+    rival = np.maximum.reduceat(np.where(far, near, 0.0), candidates.start) if len(near) else near
+    total = _total(counts, candidates)
     return ((rival >= 2) & (rival >= _RUNNER_UP * total)) | (rival > near[choice])

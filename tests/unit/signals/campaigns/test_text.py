@@ -149,7 +149,7 @@ def test_one_speaker_who_repeats_himself_is_no_campaign():
     assert not held(frame)[0].any()
 
 
-def test_without_ages_haste_decides():
+def test_without_ages_a_burst_decides():
     rng = np.random.default_rng(6)
     text = " ".join(WORDS[:14])
     fast = with_campaign([text] * 40, rng).assign(source_since=pd.NaT)
@@ -158,7 +158,7 @@ def test_without_ages_haste_decides():
     assert not held(slow)[0].any()
 
 
-def test_where_every_account_is_new_haste_decides():
+def test_where_every_account_is_new_a_burst_decides():
     rng = np.random.default_rng(7)
     text = "one two three four five six seven eight nine ten"
     fast = with_campaign([text] * 40, rng)

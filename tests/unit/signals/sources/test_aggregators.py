@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.signals.sources import consensus
-from poison_guard.signals.sources.aggregators import Prior, _logs, blend, candidates, confusion_weight
+from poison_guard.signals.sources.aggregators import Prior, _logs, blend, confusion_weight, list_candidates
 from poison_guard.signals.sources.consensus import prior_of
 from poison_guard.signals.votes import control_codes, encode
 
@@ -72,5 +72,5 @@ def test_an_answer_that_all_gave_is_given_and_disputed_where_the_model_thinks_al
 
 def test_one_answer_and_one_source_leave_nothing_to_confuse():
     coded = encode(pd.DataFrame({"item_id": ["w"], "source_id": ["a"], "vote": ["x"]}))
-    fit = blend(coded, candidates(coded), control_codes(coded, None), prior_of(coded, None))
+    fit = blend(coded, list_candidates(coded), control_codes(coded, None), prior_of(coded, None))
     assert list(fit.q) == [1.0]

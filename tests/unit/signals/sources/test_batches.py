@@ -106,10 +106,10 @@ def test_a_repeated_answer_counts_once_over_batches_and_is_reported():
 def test_an_answer_set_that_opens_gives_up_confusion_and_goes_on():
     rows = [(f"i{k}", s, str(k % 2)) for k in range(60) for s in "abc"]
     stats = update(Statistics(), pd.DataFrame(rows, columns=["item_id", "source_id", "answer"]), keep=0)
-    assert stats.past.cells is not None
+    assert stats.settled_counts.cells is not None
     rows = [(f"j{k}", s, f"word{k}") for k in range(60) for s in "abc"]
     stats = update(stats, pd.DataFrame(rows, columns=["item_id", "source_id", "answer"]), keep=0)
-    assert stats.past.cells is None
+    assert stats.settled_counts.cells is None
     assert (stats.settled["answer"].str[4:] == stats.settled["item_id"].str[1:]).all()
     assert consensus_of(stats).sources["n"].eq(120).all()
 
@@ -130,5 +130,5 @@ def test_memory_does_not_grow_with_the_items_that_have_passed():
         item = np.repeat(np.arange(2000), 5) + 2000 * k
         batch = pd.DataFrame({"item_id": item, "source_id": r.integers(0, 200, len(item)), "answer": item % 3})
         stats = update(stats, batch, keep=5000)
-        sizes.append(len(stats.open) + stats.past.n.size + stats.past.cells.size)
+        sizes.append(len(stats.open) + stats.settled_counts.n.size + stats.settled_counts.cells.size)
     assert max(sizes[1:]) - min(sizes[1:]) <= 400
