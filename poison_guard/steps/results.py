@@ -15,7 +15,7 @@ from poison_guard.frames import FRAMES, empty_frame
 from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.steps.recall import Revocation, revoked_by
-from poison_guard.store import Run, Store, run_facts
+from poison_guard.store import Run, Store
 from poison_guard.store.runs import load_run_result
 
 __all__ = [
@@ -126,7 +126,7 @@ def stored_result(store: Store, run: Run) -> ScanResult:
     return ScanResult(
         decisions=frames["decisions"][_DECISIONS],
         items=frames["items"],
-        sources=run_facts(store, run.run_id)["sources"],
+        sources=frames["sources"],
         campaigns=campaigns.drop(columns=["code", "args"]).assign(why=sentences),
         evidence=frames["evidence"],
         notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),

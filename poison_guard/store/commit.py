@@ -134,23 +134,15 @@ def _decide_again(conn: sa.Connection, feed: str, run_id: str, again: pd.DataFra
         .reset_index()
     )
     status.move_records(conn, feed, old.assign(to_place=moved["place"].to_numpy(), to_verdict=0), seq=seq)
-    c = tables.records.c
-    values = {name: sa.bindparam(f"new_{name}") for name in ("action", "risk", "campaign_id")}
+    c, columns = tables.records.c, ("action", "risk", "reasons", "campaign_id")
     statement = (
         sa.update(tables.records)
         .where(c.feed == feed, c.record_id == sa.bindparam("which"))
-        .values(run_id=run_id, **values)
+        .values(run_id=run_id, **{name: sa.bindparam(f"new_{name}") for name in columns})
     )
-    campaign = [None if pd.isna(group) else group for group in moved["campaign_id"]]
-    conn.execute(
-        statement,
-        [
-            {"which": name, "new_action": action, "new_risk": risk, "new_campaign_id": group}
-            for name, action, risk, group in zip(
-                moved["record_id"], moved["action"], moved["risk"], campaign, strict=True
-            )
-        ],
-    )
+    rows = moved[["record_id", *columns]].astype(object)
+    rows = rows.where(rows.notna(), None).rename(columns={"record_id": "which"} | {n: f"new_{n}" for n in columns})
+    conn.execute(statement, rows.to_dict("records"))
 
 
 def _hold_contested(conn: sa.Connection, feed: str, plan: CommitPlan, *, seq: int) -> pd.DataFrame:
@@ -233,7 +225,7 @@ def _recall_late(
     if decided.recalls.empty:
         return decided.recalls
     if contract.mode is Mode.OBSERVE:
-        status.mark_late(conn, contract.name, run.run_id, decided, seq=seq)
+        status.mark_late(conn, contract.name, run.run_id, decided)
         return decided.recalls.iloc[:0]
     return status.recall_late(conn, contract.name, run.run_id, decided, seq=seq, at=at)
 

@@ -18,7 +18,7 @@ from poison_guard.store import memory, quarantine, trusted
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.lake import LakeFile
-from poison_guard.store.rows import AUDIT, evidence_rows
+from poison_guard.store.rows import AUDIT, evidence_rows, reasons_text
 from poison_guard.store.runs import Run
 
 __all__ = ["CommitPlan", "Lookup", "RowClasses", "classify_rows", "plan_commit"]
@@ -156,7 +156,7 @@ def plan_commit(
         again=again,
         revised=frozenset(intake.revised["record_id"]),
         contested=contested,
-        evidence=evidence_rows(told, unreadable, both.loc[looked_at, "record_id"], conflicts),
+        evidence=evidence_rows(told, both.loc[looked_at, "record_id"], conflicts),
         queue=quarantine.entries(both, samples),
         counts=counts,
         files=files,
@@ -164,7 +164,7 @@ def plan_commit(
 
 
 def _hold_clashes(rows: pd.DataFrame, contested: set[str]) -> pd.DataFrame:
-    """Return rows with those whose id was given to different contents held."""
+    """Return rows with those whose id was given to different contents held: what contradicts is never accepted."""
     hit = rows["record_id"].isin(contested) & rows["place"].isin([Place.ACCEPTED.value, Place.STAGED.value])
     if not hit.any():
         return rows
@@ -172,6 +172,7 @@ def _hold_clashes(rows: pd.DataFrame, contested: set[str]) -> pd.DataFrame:
         place=rows["place"].mask(hit, Place.QUARANTINED.value),
         action=rows["action"].mask(hit, Action.QUARANTINE.value),
         risk=rows["risk"].mask(hit, 1.0),
+        reasons=rows["reasons"].mask(hit, reasons_text(["id_conflict"])),
     )
 
 

@@ -16,7 +16,7 @@ from poison_guard.store.bulk import bounded_key, from_json
 from poison_guard.store.engine import Store
 from poison_guard.store.lake import file_rows
 from poison_guard.store.reading import count_places
-from poison_guard.store.runs import list_runs, load_run
+from poison_guard.store.runs import list_runs, load_run, run_sources
 
 __all__ = ["evidence_of", "explain", "feed_facts", "list_campaigns", "load_campaign", "load_policy", "run_facts"]
 
@@ -135,6 +135,8 @@ def run_facts(store: Store, run_id: str, *, sources: int = 200) -> dict[str, Any
     ``measurements``, ``notes``, ``policy`` (thresholds) and ``runs`` (the feed's last 30, oldest first).
     """
     run = load_run(store, run_id)
+    found = run_sources(store, run_id)
+    found = found.sort_values([name for name in ("p", "source_id") if name in found], ignore_index=True)
     return {
         "run": dataclasses.asdict(run),
         "counts": dict(run.counts),
@@ -142,7 +144,7 @@ def run_facts(store: Store, run_id: str, *, sources: int = 200) -> dict[str, Any
         "reasons": _run_reasons(store, run_id),
         "risk": _risk_histogram(store, run_id),
         "campaigns": list_campaigns(store, run.feed, run_id=run_id),
-        "sources": _run_sources(store, run_id, sources),
+        "sources": found.head(sources),
         "trusted": trusted.count_trusted(store, run.feed),
         "measurements": dict(run.measurements),
         "notes": list(run.notes),
@@ -215,14 +217,3 @@ def _risk_histogram(store: Store, run_id: str) -> pd.DataFrame:
     edges = np.linspace(0.0, 1.0, _RISK_BINS + 1)
     counts = {str(place): np.histogram(part, edges)[0] for place, part in rows.groupby("place")["risk"]}
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], **counts})
-
-
-def _run_sources(store: Store, run_id: str, limit: int) -> pd.DataFrame:
-    c = tables.manifests.c
-    with store.read() as conn:
-        file = conn.execute(sa.select(c.path, c.sha256).where(c.run_id == run_id, c.lane == "sources")).first()
-    if file is None:
-        return pd.DataFrame({"source_id": pd.Series(dtype="str")})
-    frame = store.lake.read_frame(file.path, sha256=file.sha256)
-    by = [name for name in ("p", "source_id") if name in frame.columns]
-    return frame.sort_values(by, ignore_index=True).head(limit)

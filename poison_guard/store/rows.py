@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
 from poison_guard.config import Contract
 from poison_guard.numerics.characters import number_text
-from poison_guard.records import Action, Campaign, Decided, Place, Reason
-from poison_guard.store.bulk import bounded_key, bounded_keys, to_json
+from poison_guard.records import Campaign, Decided, Reason
+from poison_guard.store.bulk import bounded_keys, to_json
 
-__all__ = ["AUDIT", "campaign_rows", "evidence_rows", "item_rows", "record_rows"]
+__all__ = ["AUDIT", "campaign_rows", "evidence_rows", "item_rows", "reasons_text", "record_rows"]
 
 AUDIT = "audit_sample"
 """Reason code of a record that a reviewer sees though nothing speaks against it."""
@@ -30,7 +31,7 @@ def record_rows(
     decisions: pd.DataFrame,
     received_at: dt.datetime,
 ) -> pd.DataFrame:
-    """Return one row a record or unreadable row, with its decision; `place` is missing where there is none.
+    """Return one row per record or unreadable row, with its decision; `place` is missing where there is none.
 
     `payload` is the row's position in `records`, or in `unreadable` where `readable` is false.
     """
@@ -39,37 +40,40 @@ def record_rows(
     )
     made = decisions.assign(record_id=bounded_keys(decisions["record_id"])).set_index("record_id")
     made = made[~made.index.duplicated()].reindex(rows["record_id"]).set_axis(rows.index)
-    lost = ~rows["readable"]
     return rows.assign(
-        place=made["place"].astype("str").mask(lost, Place.QUARANTINED.value),
-        action=made["action"].astype("str").mask(lost, Action.QUARANTINE.value),
-        risk=made["risk"].astype(float).mask(lost, 1.0),
+        place=made["place"].astype("str"),
+        action=made["action"].astype("str"),
+        risk=made["risk"].astype(float),
+        reasons=pd.Series([reasons_text(codes) for codes in made["reasons"]], index=rows.index, dtype="str"),
         campaign_id=made["campaign_id"].astype("str"),
     )
 
 
-def evidence_rows(
-    decided: Decided, unreadable: pd.DataFrame, wanted: Iterable[str], conflicts: Iterable[str]
-) -> pd.DataFrame:
+def reasons_text(codes: object) -> str | None:
+    """Return the codes of a decision as the records table keeps them: None where there are none."""
+    return json.dumps([str(code) for code in codes]) if isinstance(codes, Collection) and len(codes) else None
+
+
+def evidence_rows(decided: Decided, wanted: Iterable[str], conflicts: Iterable[str]) -> pd.DataFrame:
     """Return the evidence of `wanted` records, with the reasons of their decisions that no signal tells.
 
     `conflicts` are records held because their id came with different contents.
     """
     keep = set(wanted)
-    given = decided.evidence.reindex(columns=_EVIDENCE)
-    given = given.assign(record_id=bounded_keys(given["record_id"]))
-    given = given[given["record_id"].isin(keep)]
+    evidence = decided.evidence.reindex(columns=_EVIDENCE)
+    evidence = evidence.assign(record_id=bounded_keys(evidence["record_id"]))
+    evidence = evidence[evidence["record_id"].isin(keep)]
     made = decided.decisions.assign(record_id=bounded_keys(decided.decisions["record_id"]))
-    told = _decision_reasons(made[made["record_id"].isin(keep)], given, decided.notes)
-    told += [(name, "validation", "rule", 1e-9, "id_conflict", {"record_id": name}) for name in conflicts]
-    there = set(zip(given["record_id"], given["code"], strict=True)) | {(row[0], row[4]) for row in told}
-    lost = unreadable.drop_duplicates("record_id")
-    told += [
-        (bounded_key(name), "ingest", "rule", 1e-9, code, args)
-        for name, code, args in zip(lost["record_id"], lost["code"], lost["args"], strict=True)
-        if bounded_key(name) in keep and (bounded_key(name), code) not in there
+    made = made.loc[made["record_id"].isin(keep), ["record_id", "reasons"]].explode("reasons").dropna()
+    known = set(zip(evidence["record_id"], evidence["code"], strict=True))
+    notes = {note.code: note.args for note in decided.notes}
+    more: list[tuple[object, ...]] = [
+        (name, "decide", "rule", 1.0, code, notes.get(code, {}))
+        for name, code in zip(made["record_id"], made["reasons"], strict=True)
+        if (name, code) not in known
     ]
-    rows = pd.concat([given, pd.DataFrame(told, columns=_EVIDENCE)], ignore_index=True) if told else given
+    more += [(name, "validation", "rule", 1e-9, "id_conflict", {"record_id": name}) for name in conflicts]
+    rows = pd.concat([evidence, pd.DataFrame(more, columns=_EVIDENCE)], ignore_index=True) if more else evidence
     return rows.assign(
         args=[a if isinstance(a, str) else to_json({} if a is None else a) for a in rows["args"]],
         signal=rows["signal"].astype("str"),
@@ -164,19 +168,6 @@ def _as_text(votes: pd.Series) -> pd.Series:
 
 def _utc(times: pd.Series) -> pd.Series:
     return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]")
-
-
-def _decision_reasons(made: pd.DataFrame, given: pd.DataFrame, notes: Iterable[Reason]) -> list[tuple[object, ...]]:
-    """Return rows for the reasons of decisions that no evidence tells, with the arguments of the guard's notes."""
-    noted = {note.code: note.args for note in notes}
-    each = made[["record_id", "reasons"]].explode("reasons").dropna()
-    there = set(zip(given["record_id"], given["code"], strict=True))
-    rows: list[tuple[object, ...]] = []
-    for name, reason in zip(each["record_id"], each["reasons"], strict=True):
-        told = reason if isinstance(reason, Reason) else Reason(str(reason), noted.get(str(reason), {}))
-        if (name, told.code) not in there:
-            rows.append((name, "decide", "rule", 1.0, told.code, told.args))
-    return rows
 
 
 def _why_text(value: object) -> str:

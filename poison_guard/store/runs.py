@@ -32,8 +32,12 @@ __all__ = [
     "load_run_result",
     "register_feed",
     "repin",
+    "run_sources",
     "seen_objects",
 ]
+
+
+_CAMPAIGN = ("campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "code", "args")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,38 +183,46 @@ def _run_of_row(row: sa.Row[Any]) -> Run:
 
 
 def load_run_result(store: Store, run: Run) -> dict[str, pd.DataFrame]:
-    """Return the frames ``decisions, evidence, items, campaigns`` of a committed run.
+    """Return the frames ``decisions, evidence, items, campaigns, sources`` of a committed run, ordered as when decided.
 
-    `decisions` are ``record_id, action, risk, campaign_id, reasons`` as decided then, whatever reviewers moved since;
-    codes are those of the evidence kept, which is that of held records.
+    `decisions` are ``record_id, action, risk, campaign_id, reasons`` of the records that the run stored, whatever
+    reviewers moved since; a later run that decides one of them again, or recalls it, writes its own decision instead.
+    `evidence` is that of held records and audits alone.
     """
     r, e, c, i = (t.c for t in (tables.records, tables.evidence, tables.campaigns, tables.items))
+    queries = {
+        "decisions": sa.select(r.record_id, r.action, r.risk, r.campaign_id, r.reasons).where(r.run_id == run.run_id),
+        "evidence": sa.select(e.record_id, e.signal, e.level, e.p, e.code, e.args).where(e.run_id == run.run_id),
+        "campaigns": sa.select(*(c[name] for name in _CAMPAIGN)).where(c.run_id == run.run_id),
+        "items": sa.select(i.item_id, i.label, i.probability, i.adopted, i.why).where(
+            i.feed == run.feed, i.seq == run.commit_seq
+        ),
+    }
+    order = {  # not in SQL: databases sort text in their own ways
+        "decisions": ["record_id"],
+        "evidence": ["record_id", "p", "signal", "code", "args"],
+        "campaigns": ["p", "campaign_id"],
+        "items": ["item_id"],
+    }
     with store.read() as conn:
-        records = bulk.fetch_frame(
-            conn,
-            sa.select(r.record_id, r.action, r.risk, r.campaign_id).where(r.run_id == run.run_id).order_by(r.record_id),
-        )
-        evidence = bulk.fetch_frame(
-            conn,
-            sa.select(e.record_id, e.signal, e.level, e.p, e.code, e.args)
-            .where(e.run_id == run.run_id)
-            .order_by(e.record_id, e.p, e.signal),
-        )
-        campaigns = bulk.fetch_frame(conn, sa.select(tables.campaigns).where(c.run_id == run.run_id))
-        items = bulk.fetch_frame(
-            conn,
-            sa.select(i.item_id, i.label, i.probability, i.adopted, i.why)
-            .where(i.feed == run.feed, i.seq == run.commit_seq)
-            .order_by(i.item_id),
-        )
-    codes = evidence.groupby("record_id")["code"].agg(lambda s: list(dict.fromkeys(s)))
-    reasons = records["record_id"].map(codes)
-    records["reasons"] = [v if isinstance(v, list) else [] for v in reasons]
-    return {"decisions": records, "evidence": evidence, "items": items, "campaigns": _run_campaigns(campaigns)}
+        frames = {
+            name: bulk.fetch_frame(conn, query).sort_values(order[name], ignore_index=True)
+            for name, query in queries.items()
+        }
+    decisions, campaigns = frames["decisions"], frames["campaigns"]
+    frames["decisions"] = decisions.assign(
+        campaign_id=pd.Series([v if isinstance(v, str) else None for v in decisions["campaign_id"]], dtype=object),
+        reasons=pd.Series([json.loads(v) if isinstance(v, str) else [] for v in decisions["reasons"]], dtype=object),
+    )
+    frames["campaigns"] = campaigns.assign(args=pd.Series([json.loads(v) for v in campaigns["args"]], dtype=object))
+    return {**frames, "sources": run_sources(store, run.run_id)}
 
 
-def _run_campaigns(stored: pd.DataFrame) -> pd.DataFrame:
-    columns = ["campaign_id", "kind", "p", "strength", "n_records", "n_sources", "first_at", "last_at", "code", "args"]
-    frame = stored[columns].copy()
-    frame["args"] = pd.Series([json.loads(text) for text in frame["args"]], dtype=object, index=frame.index)
-    return frame
+def run_sources(store: Store, run_id: str) -> pd.DataFrame:
+    """Return what a run found out about its sources, as it was decided."""
+    c = tables.manifests.c
+    with store.read() as conn:
+        file = conn.execute(sa.select(c.path, c.sha256).where(c.run_id == run_id, c.lane == "sources")).first()
+    if file is None:
+        return pd.DataFrame({"source_id": pd.Series(dtype="str")})
+    return store.lake.read_frame(file.path, sha256=file.sha256)

@@ -12,9 +12,10 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.errors import BusyError
-from poison_guard.records import Action, Decided, Place
+from poison_guard.records import Action, Campaign, Decided, Place
 from poison_guard.store import bulk, quarantine, tables
 from poison_guard.store.bulk import bounded_keys, to_json
+from poison_guard.store.rows import reasons_text
 
 __all__ = ["find_status", "mark_late", "move_records", "recall_late", "status_as_of"]
 
@@ -27,6 +28,7 @@ _STATUS_COLUMNS = (
     "verdict",
     "file_id",
     "seq",
+    "run_id",
     "source_id",
     "risk",
     "readable",
@@ -100,53 +102,65 @@ def recall_late(
 ) -> pd.DataFrame:
     """Move the accepted records of ``decided.recalls`` to recalled, into the queue; return ``record_id, campaign_id``.
 
-    Left where they are: records moved since the run looked, those that came with this very run, and those that a
+    Left where they are: records moved since the run looked, those that this very run decided, and those that a
     reviewer released or confirmed; a person's word stands. So the same recall again changes nothing.
     """
-    rows = _recallable(conn, feed, decided, seq=seq)
+    rows = _recallable(conn, feed, run_id, decided)
     if rows.empty:
         return rows[["record_id", "campaign_id"]]
     move_records(conn, feed, rows.assign(to_place=Place.RECALLED.value, to_verdict=rows["verdict"]), seq=seq)
-    _mark_recalled(conn, feed, rows)
+    _mark_recalled(conn, feed, rows, decided.campaigns)
     _write_recall_evidence(conn, feed, run_id, rows, decided)
     entries = rows.assign(kind=quarantine.RECALLED)[["record_id", "kind", "risk"]]
     quarantine.open_entries(conn, feed, entries, seq=seq, at=at)
     return rows[["record_id", "campaign_id"]].reset_index(drop=True)
 
 
-def mark_late(conn: sa.Connection, feed: str, run_id: str, decided: Decided, *, seq: int) -> None:
+def mark_late(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -> None:
     """Note on the accepted records of ``decided.recalls`` that they would be held now, and leave them where they are.
 
     For a feed that only observes: they count among what it let pass. Those noted before are not noted again.
     """
-    rows = _recallable(conn, feed, decided, seq=seq)
+    rows = _recallable(conn, feed, run_id, decided)
     rows = rows[rows["action"] == Action.ACCEPT.value]
     if len(rows):
-        _mark_recalled(conn, feed, rows)
+        _mark_recalled(conn, feed, rows, decided.campaigns)
         _write_recall_evidence(conn, feed, run_id, rows, decided)
 
 
-def _recallable(conn: sa.Connection, feed: str, decided: Decided, *, seq: int) -> pd.DataFrame:
+def _recallable(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -> pd.DataFrame:
     """Return the records that may be taken back, with the campaign and risk they get."""
     asked = decided.recalls.assign(record_id=bounded_keys(decided.recalls["record_id"])).drop_duplicates("record_id")
     rows = find_status(conn, feed, asked["record_id"])
-    stand = (rows["place"] == Place.ACCEPTED.value) & (rows["verdict"] <= 0) & (rows["seq"] < seq)
-    rows = rows[stand].sort_values("record_id")
+    earlier = rows["run_id"] != run_id
+    rows = rows[earlier & (rows["place"] == Place.ACCEPTED.value) & (rows["verdict"] <= 0)].sort_values("record_id")
     rows = rows.assign(campaign_id=rows["record_id"].map(asked.set_index("record_id")["campaign_id"]))
     worst = decided.decisions.groupby("campaign_id")["risk"].max()
     return rows.assign(risk=rows["campaign_id"].map(worst).fillna(_RECALL_RISK).clip(lower=rows["risk"]))
 
 
-def _mark_recalled(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> None:
-    """Write decision, campaign and risk on the records, so that reviewers see them as one with the rest."""
+def _mark_recalled(conn: sa.Connection, feed: str, rows: pd.DataFrame, campaigns: Iterable[Campaign]) -> None:
+    """Write the new decision on the records, so that reviewers see them as one with the rest of the campaign."""
     c = tables.records.c
+    codes = {campaign.campaign_id: reasons_text([campaign.reason.code]) for campaign in campaigns}
     statement = (
         sa.update(tables.records)
         .where(c.feed == feed, c.record_id == sa.bindparam("which"))
-        .values(action=Action.QUARANTINE.value, campaign_id=sa.bindparam("new_group"), risk=sa.bindparam("new_risk"))
+        .values(
+            action=Action.QUARANTINE.value,
+            campaign_id=sa.bindparam("new_campaign"),
+            risk=sa.bindparam("new_risk"),
+            reasons=sa.bindparam("new_reasons"),
+        )
     )
     values = zip(rows["record_id"], rows["campaign_id"], rows["risk"], strict=True)
-    conn.execute(statement, [{"which": name, "new_group": group, "new_risk": risk} for name, group, risk in values])
+    conn.execute(
+        statement,
+        [
+            {"which": name, "new_campaign": group, "new_risk": risk, "new_reasons": codes.get(group)}
+            for name, group, risk in values
+        ],
+    )
 
 
 def _write_recall_evidence(conn: sa.Connection, feed: str, run_id: str, rows: pd.DataFrame, decided: Decided) -> None:

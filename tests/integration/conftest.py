@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import shutil
@@ -172,14 +173,23 @@ class Made:
         lost: tuple[str, ...] = (),
         controls: pd.DataFrame | None = None,
     ) -> Mapping[str, int]:
-        """Commit a run."""
+        """Commit a run; `lost` are rows that could not be read, held as such."""
+        unreadable, decided = self.unreadable(*lost), decided or self.decided(records)
+        held = self.decided(unreadable.assign(source_id="nobody"), dict.fromkeys(lost, "quarantined")).decisions
+        held = held.assign(risk=0.98, reasons=[["unreadable_row"]] * len(lost))
+        why = unreadable[["record_id", "code", "args"]].assign(signal="validation", level="rule", p=1e-6)
+        decided = dataclasses.replace(
+            decided,
+            decisions=pd.concat([decided.decisions, held], ignore_index=True),
+            evidence=pd.concat([decided.evidence, why], ignore_index=True),
+        )
         return commit_run(
             store,
             run,
             self.contract,
             records=records,
-            unreadable=self.unreadable(*lost),
-            decided=decided or self.decided(records),
+            unreadable=unreadable,
+            decided=decided,
             objects=run.objects,
             cost={"wall_s": 1.0},
             controls=controls,

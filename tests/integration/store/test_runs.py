@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
@@ -10,6 +12,7 @@ from poison_guard.records import Place, Reason
 from poison_guard.store import (
     accepted_frames,
     begin_run,
+    commit_run,
     count_places,
     find_open_run,
     find_records,
@@ -160,6 +163,60 @@ def test_staged_records_are_decided_by_a_later_run(store, made):
     }
     assert pd.concat(accepted_frames(store, "captcha"))["record_id"].tolist() == ["a1"]
     assert verify(store).ok
+
+
+def test_a_staged_record_that_this_very_run_decides_is_not_recalled_by_it(store, made):
+    made.ingest(store, "b1", made.records("a1"), {"a1": "staged"})
+    counts = made.ingest(store, "b2", load_staged(store, "captcha"), recalls=("a1",))
+    assert (counts["accepted"], counts["recalled"]) == (1, 0)
+    assert verify(store).ok
+
+
+def decided_frames(made, records):
+    """Return a batch decided by the test, every kind of row in it, and an unreadable row's decision."""
+    decided = made.decided(records, PLACES, campaign=("a2", "a3"))
+    reasons = [
+        [] if place == "accepted" else ["unusual_combination", "lockstep"] for place in decided.decisions["place"]
+    ]
+    return dataclasses.replace(decided, decisions=decided.decisions.assign(reasons=reasons))
+
+
+def test_a_stored_run_reads_back_as_it_was_decided(store, made):
+    records = made.records(*PLACES)
+    decided = decided_frames(made, records)
+    run = made.begin(store, "b1")
+    made.commit(store, run, records, decided, lost=("Z9",))
+    frames = load_run_result(store, load_run(store, run.run_id))
+    lost = {"record_id": "Z9", "action": "quarantine", "risk": 0.98, "campaign_id": None, "reasons": ["unreadable_row"]}
+    expected = pd.concat([decided.decisions, pd.DataFrame([lost])], ignore_index=True)
+    columns = ["record_id", "action", "risk", "campaign_id", "reasons"]
+    pd.testing.assert_frame_equal(
+        frames["decisions"], expected.sort_values("record_id", ignore_index=True)[columns], check_exact=True
+    )
+    assert [value is None for value in frames["decisions"]["campaign_id"]].count(True) == 3
+    pd.testing.assert_frame_equal(frames["items"], decided.items)
+    pd.testing.assert_frame_equal(frames["sources"], decided.sources)
+    evidence = frames["evidence"].set_index("record_id")
+    assert evidence.loc["Z9", ["signal", "p", "code"]].tolist() == ["validation", 1e-6, "unreadable_row"]
+    assert list(frames["campaigns"]["campaign_id"]) == [campaign.campaign_id for campaign in decided.campaigns]
+
+
+def test_a_held_id_that_came_with_other_content_says_so_in_its_reasons(store, made):
+    made.ingest(store, "b1", made.records("a1"))
+    made.ingest(store, "b2", made.records("a1", answer="one"))
+    decisions = load_run_result(store, load_run(store, "captcha-b2"))["decisions"]
+    assert decisions[["action", "reasons"]].to_numpy().tolist() == [["quarantine", ["id_conflict"]]]
+
+
+def test_an_unreadable_row_without_a_decision_stores_nothing(store, made, dump):
+    run, records = made.begin(store, "b1"), made.records("a1")
+    before = dump(store)
+    with pytest.raises(StoreError, match="no decision, the first is 'x1'"):
+        commit_run(
+            store, run, made.contract, records=records, unreadable=made.unreadable("x1"), decided=made.decided(records),
+            objects=(), cost={}, now=made.now,
+        )  # fmt: skip
+    assert dump(store) == before
 
 
 def test_a_record_without_a_decision_stores_nothing(store, made, dump):
