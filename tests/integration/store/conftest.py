@@ -90,7 +90,7 @@ class Sealing:
 
 def label_rows(item_ids: Iterable[str], votes: pd.DataFrame | None) -> pd.DataFrame:
     """Return the label of each item by its highest answer."""
-    best = {} if votes is None else votes.groupby("item_id")["answer"].max().to_dict()
+    best = {} if votes is None else votes.groupby("item_id")["vote"].max().to_dict()
     rows = [(i, best.get(i), 0.9 if i in best else 0.0, i in best, "clear" if i in best else "none") for i in item_ids]
     frame = pd.DataFrame(rows, columns=["item_id", "label", "probability", "adopted", "why"])
     return frame.astype({"item_id": "str", "label": "str", "adopted": bool, "why": "str"})

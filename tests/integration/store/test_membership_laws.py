@@ -87,8 +87,9 @@ class History:
         if contract.data.revisions:
             gone = new.loc[there.notna() & ~settled, "record_id"]
             before = before[~before["record_id"].isin(gone)]
-        votes = pd.concat([before[["item_id", "answer"]], mine[["item_id", "answer"]]], ignore_index=True)
-        best = votes.groupby("item_id")["answer"].max()
+        mine = mine.rename(columns={"answer": "vote"})
+        votes = pd.concat([before[["item_id", "vote"]], mine[["item_id", "vote"]]], ignore_index=True)
+        best = votes.groupby("item_id")["vote"].max()
         label = pd.Series([best.get(item) for item in items], dtype="str")
         return pd.DataFrame(
             {"item_id": items, "label": label, "probability": 0.9, "adopted": label.notna(), "why": "clear"}

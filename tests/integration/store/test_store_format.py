@@ -61,7 +61,7 @@ def test_the_refusal_does_not_show_the_password(postgres_settings):
     with open_store(postgres_settings) as store, store.write() as conn:
         newer_number(conn)
     url = sa.make_url(postgres_settings.store_url).set(password="hunter2")
-    named = dataclasses.replace(postgres_settings, store_url_=url.render_as_string(hide_password=False))
+    named = dataclasses.replace(postgres_settings, store_url=url.render_as_string(hide_password=False))
     with pytest.raises(StoreError) as refusal:
         open_store(named)
     assert "hunter2" not in str(refusal.value)
