@@ -17,16 +17,20 @@ if TYPE_CHECKING:
     from poison_guard.steps.collect import OutcomesRead, Source
     from poison_guard.steps.doctor import DoctorResult
     from poison_guard.steps.export import ExportResult
-    from poison_guard.steps.facing import GateResult, RecallResult, RetrainResult, SealResult
+    from poison_guard.steps.gate import GateResult, GateStatus
     from poison_guard.steps.opening import Feed
     from poison_guard.steps.propose import ProposalResult
+    from poison_guard.steps.recall import RecallResult
     from poison_guard.steps.report import ReportResult
     from poison_guard.steps.results import ScanResult
+    from poison_guard.steps.retrain import ModelList, RetrainResult, RollbackResult
+    from poison_guard.steps.seal import SealResult
     from poison_guard.steps.status import FeedsResult, StatusResult
     from poison_guard.steps.tune import TuneResult
+    from poison_guard.steps.verify import Verified
     from poison_guard.store import AuditResult, Store, TrustedSummary
 
-__all__ = ["Guard", "Home", "propose"]
+__all__ = ["Guard", "Home", "propose", "verify"]
 
 
 class Guard:
@@ -103,7 +107,7 @@ class Guard:
         `observed` are those that the guard would have held but accepted in observe mode. Every snapshot that holds one
         of the records is revoked; the result names these snapshots and the models trained on them.
         """
-        from poison_guard.steps.facing import recall
+        from poison_guard.steps.recall import recall
 
         with self._feed() as feed:
             return recall(
@@ -121,7 +125,7 @@ class Guard:
 
     def seal(self) -> SealResult:
         """Seal a snapshot of all that is accepted now; the last one again where nothing changed."""
-        from poison_guard.steps.facing import seal
+        from poison_guard.steps.seal import seal
 
         with self._feed() as feed:
             return seal(feed)
@@ -131,23 +135,30 @@ class Guard:
 
         `candidate`: a file of predictions (``example_id, label``) of `candidate_inputs` by any model, judged with it.
         """
-        from poison_guard.steps.facing import gate
+        from poison_guard.steps.gate import gate
 
         with self._feed() as feed:
             return gate(feed, snapshot_id, _now(), candidate=None if candidate is None else str(candidate))
+
+    def gate_status(self, snapshot_id: str | None = None) -> GateStatus:
+        """Return the last verdict on a snapshot (the last one), its approvals and its admission as of now."""
+        from poison_guard.steps.gate import gate_status
+
+        with self._feed(create_store=False) as feed:
+            return gate_status(feed, snapshot_id, _now())
 
     def approve(
         self, *, by: str, reason: str, expires: dt.datetime | None = None, snapshot_id: str | None = None
     ) -> GateResult:
         """Approve a snapshot that did not pass, in the name of a person, and admit it where that is enough."""
-        from poison_guard.steps.facing import approve
+        from poison_guard.steps.gate import approve
 
         with self._feed() as feed:
             return approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=_now())
 
     def candidate_inputs(self) -> pd.DataFrame:
         """Return the trusted examples a candidate has to predict: ``example_id`` and content, without labels."""
-        from poison_guard.steps.facing import candidate_inputs
+        from poison_guard.steps.examples import candidate_inputs
 
         with self._feed(create_store=False) as feed:
             return candidate_inputs(feed)
@@ -158,17 +169,24 @@ class Guard:
         With `measure_only` the last snapshot is trained on without one; that model can never be promoted. With
         `from_scratch` training does not start from the champion.
         """
-        from poison_guard.steps.facing import retrain
+        from poison_guard.steps.retrain import retrain
 
         with self._feed() as feed:
             return retrain(feed, _now(), measure_only=measure_only, from_scratch=from_scratch)
 
-    def rollback(self, *, to: str, by: str, reason: str, force: bool = False) -> RetrainResult:
-        """Make an earlier champion the champion again; `force` even where its snapshot was revoked."""
-        from poison_guard.steps.facing import rollback
+    def models(self) -> ModelList:
+        """List the models of the feed, the newest first: the champion, earlier ones, refused ones, measurements."""
+        from poison_guard.steps.retrain import models
 
-        with self._feed() as feed:
-            return rollback(feed, to=to, by=by, reason=reason, force=force)
+        with self._feed(create_store=False) as feed:
+            return models(feed)
+
+    def rollback(self, *, to: str, by: str, reason: str, force: bool = False, dry_run: bool = False) -> RollbackResult:
+        """Make an earlier champion the champion again; `force` even where its snapshot was revoked."""
+        from poison_guard.steps.retrain import rollback
+
+        with self._feed(create_store=not dry_run) as feed:
+            return rollback(feed, to=to, by=by, reason=reason, force=force, dry_run=dry_run)
 
     # -- stages: what a scheduler calls, ids in and plain values out, each safe to run again --------------------------
 
@@ -207,6 +225,93 @@ class Guard:
 
         with self._feed() as feed:
             return stage_commit(feed, run_id)
+
+    def what_a_model_lacks(self) -> str | None:
+        """Return what the contract does not map that a model needs to learn from the feed; None for nothing."""
+        from poison_guard.steps.examples import what_a_model_lacks
+
+        return what_a_model_lacks(self.contract)
+
+    def stage_seal(self) -> dict[str, Any]:
+        """Seal; return ``snapshot_id, new, judged, counts``, without an id where nothing is accepted yet."""
+        from poison_guard.steps.seal import stage_seal
+
+        with self._feed() as feed:
+            return stage_seal(feed)
+
+    def newest_snapshot(self) -> str | None:
+        """Return the id of the newest snapshot that is not revoked."""
+        from poison_guard.steps.gate import newest_snapshot
+
+        with self._feed(create_store=False) as feed:
+            return newest_snapshot(feed)
+
+    def stage_gate(self, snapshot_id: str) -> dict[str, Any]:
+        """Judge a snapshot; return ``outcome, verdict_seq, why``: a sentence for each check that did not pass."""
+        from poison_guard.steps.gate import stage_gate
+
+        with self._feed() as feed:
+            return stage_gate(feed, snapshot_id, _now())
+
+    def stage_approve(
+        self,
+        snapshot_id: str,
+        *,
+        by: str,
+        reason: str,
+        expires: dt.datetime | None = None,
+        verdict_seq: int | None = None,
+    ) -> int:
+        """Store one person's approval of the verdict they saw (None: the last one); return how many it has."""
+        from poison_guard.steps.gate import record_approval
+
+        with self._feed() as feed:
+            return record_approval(
+                feed, snapshot_id, by=by, reason=reason, expires=expires, verdict_seq=verdict_seq, now=_now()
+            )
+
+    def stage_admit(self, snapshot_id: str) -> dict[str, Any]:
+        """Sign the admission; return ``snapshot_id, manifest, digest, expires``. `ClosedError` says why not."""
+        from poison_guard.steps.gate import admit
+
+        with self._feed() as feed:
+            return admit(feed, snapshot_id, _now())
+
+    def check_admission(self, snapshot_id: str) -> dict[str, Any]:
+        """Verify an admission against key, revocations and data; return ``snapshot_id, digest, seq``."""
+        from poison_guard.steps.gate import check_admission
+
+        with self._feed() as feed:
+            return check_admission(feed, snapshot_id, _now())
+
+    def due(self) -> str | None:
+        """Return the snapshot that is admitted and no model was trained on yet; None where nothing is due."""
+        from poison_guard.steps.retrain import due
+
+        with self._feed() as feed:
+            return due(feed, _now())
+
+    def stage_train(self, snapshot_id: str) -> str:
+        """Train on an admitted snapshot; return the model's id."""
+        from poison_guard.steps.retrain import train_model
+
+        with self._feed() as feed:
+            return train_model(feed, snapshot_id, _now()).model_id
+
+    def stage_evaluate(self, model_id: str) -> dict[str, Any]:
+        """Evaluate a model on trusted examples no training saw; return its metrics without single predictions."""
+        from poison_guard.steps.retrain import evaluate_model
+
+        with self._feed() as feed:
+            metrics = evaluate_model(feed, model_id)
+            return {key: value for key, value in metrics.items() if key != "predictions"}
+
+    def stage_promote(self, model_id: str) -> dict[str, Any]:
+        """Make a model the champion if the rule lets it, else refuse it; return ``promoted, why, checks``."""
+        from poison_guard.steps.retrain import promote_model
+
+        with self._feed() as feed:
+            return promote_model(feed, model_id)
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -356,6 +461,36 @@ def propose(
 
     settings = open_settings(home)
     return propose(str(data), name=name, out=Path(out), force=force, dry_run=dry_run, settings=settings, now=_now())
+
+
+def verify(
+    manifest: str | Path,
+    *,
+    home: str | Path = "guard-home",
+    key: str | Path | None = None,
+    revocations: str | Path | None = None,
+    data: str | Path | None = None,
+    no_data: bool = False,
+    snapshot_id: str | None = None,
+    feed: str | None = None,
+) -> Verified:
+    """Verify that a manifest admits its data for training, now; `ClosedError` or `TamperError` says why it does not.
+
+    Public key, revocation list and data are those of `home` where none are named; `no_data` compares no data. Manifests
+    of another snapshot or feed than those named are refused. `poison_guard.gate.verify` does the same without a home.
+    """
+    from poison_guard.steps.verify import verify
+
+    return verify(
+        Path(manifest),
+        open_settings(home),
+        key=key,
+        revocations=revocations,
+        data=data,
+        no_data=no_data,
+        snapshot_id=snapshot_id,
+        feed=feed,
+    )
 
 
 def _now() -> dt.datetime:

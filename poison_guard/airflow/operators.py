@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from poison_guard.airflow.feeds import guard_home
 from poison_guard.airflow.tasks import final_errors
 from poison_guard.errors import ClosedError
+from poison_guard.guard import Guard
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,8 +74,6 @@ class PoisonScanOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Scan, write the decisions, push ``counts`` and ``decisions``; raises `AirflowFailException` on findings."""
-        from poison_guard import Guard
-
         with final_errors():
             decisions = Guard.open(self.contract, home=self.home or guard_home()).scan(self.data).decisions
         if "://" not in self.out:
@@ -131,22 +130,20 @@ class PoisonGateOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Judge and push; raises `AirflowFailException` while the gate is closed: no retry opens it."""
-        from poison_guard import Guard
-
         with final_errors():
             guard = Guard.open(self.contract, home=self.home or guard_home())
-            found = guard.gate(candidate=self.candidate, snapshot_id=self.snapshot_id)
+            result = guard.gate(candidate=self.candidate, snapshot_id=self.snapshot_id)
         pushed: dict[str, Any] = {
-            "outcome": str(found.outcome),
-            "snapshot_id": found.snapshot_id,
-            "manifest": None if found.manifest is None else str(found.manifest),
-            "why": list(found.why),
+            "outcome": result.outcome,
+            "snapshot_id": result.snapshot_id,
+            "manifest": None if result.manifest is None else str(result.manifest),
+            "why": list(result.why),
         }
         for key, value in pushed.items():
             context["ti"].xcom_push(key=key, value=value)
-        if not found.admitted:
-            closed = f"the gate is closed for {found.snapshot_id} ({found.outcome}): {'; '.join(found.why)}"
-            skips = self.skip_inconclusive and found.outcome == "inconclusive"
+        if not result.admitted:
+            closed = f"the gate is closed for {result.snapshot_id} ({result.outcome}): {'; '.join(result.why)}"
+            skips = self.skip_inconclusive and result.outcome == "inconclusive"
             raise (AirflowSkipException if skips else AirflowFailException)(closed)
         return pushed
 
@@ -185,25 +182,14 @@ class PoisonGateSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; not done while the gate is closed."""
-        from poison_guard.steps import tasks as steps
-
-        home = self.home or guard_home()
         with final_errors():
-            snapshot = self.snapshot_id or _newest(self.contract, home)
+            guard = Guard.open(self.contract, home=self.home or guard_home())
+            snapshot = self.snapshot_id or guard.newest_snapshot()
             if snapshot is None:
                 return PokeReturnValue(is_done=False)
             try:
-                found = steps.check_admission(self.contract, home, snapshot)
+                admission = guard.check_admission(snapshot)
             except ClosedError as error:
                 self.log.info("not admitted: %s", error)
                 return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value={key: str(found[key]) for key in ("snapshot_id", "digest")})
-
-
-def _newest(contract: str, home: str) -> str | None:
-    from poison_guard.steps.opening import open_feed
-    from poison_guard.store.snapshots import last_snapshot
-
-    with open_feed(contract, home, create_store=False) as feed:
-        snapshot = last_snapshot(feed.store, feed.contract.name)
-    return None if snapshot is None else snapshot.snapshot_id
+        return PokeReturnValue(is_done=True, xcom_value={key: admission[key] for key in ("snapshot_id", "digest")})

@@ -1,4 +1,4 @@
-"""Bodies of the tasks of the DAGs guard_<feed> and retrain_<feed>: each calls one step and hands on ids alone."""
+"""Bodies of the tasks of the DAGs guard_<feed> and retrain_<feed>: each calls the guard and returns ids alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from poison_guard.airflow.feeds import guard_home
 from poison_guard.errors import ClosedError, TamperError, UsageError
+from poison_guard.guard import Guard
+from poison_guard.text import visible
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
-
-    from poison_guard.guard import Guard
 
 __all__ = [
     "admit",
@@ -26,7 +26,6 @@ __all__ = [
     "evaluate",
     "final_errors",
     "gate",
-    "is_judged",
     "promote",
     "report",
     "report_changes",
@@ -37,7 +36,6 @@ __all__ = [
     "train",
     "validate",
     "verify",
-    "what_it_lacks",
 ]
 
 
@@ -50,6 +48,11 @@ def final_errors() -> Iterator[None]:
         yield
     except (UsageError, TamperError, ClosedError) as error:
         raise AirflowFailException(str(error)) from error
+
+
+def opened(contract: str) -> Guard:
+    """Return the guard of a contract in the home that the DAGs work in."""
+    return Guard.open(contract, guard_home())
 
 
 def collect(contract: str) -> dict[str, Any]:
@@ -88,13 +91,6 @@ def store(contract: str, guard_run: str) -> dict[str, int]:
         return opened(contract).stage_commit(guard_run)
 
 
-def opened(contract: str) -> Guard:
-    """Return the guard of a contract in the home that the DAGs work in."""
-    from poison_guard.guard import Guard
-
-    return Guard.open(contract, guard_home())
-
-
 def report(contract: str) -> str:
     """Write the page of the feed's newest run into the home, with the gate and the models as they are now."""
     from poison_guard.web.report import write_report
@@ -115,7 +111,6 @@ def report_changes(contract: str, ti: Any = None) -> str:
 
 _TESTING = "dag_test"
 """Who `DAG.test` says has triggered a run (Airflow 3.1 and later)."""
-_LABELS = ("label", "answer", "rating")
 _NOBODY = "anonymous"
 """Name of whoever uses an Airflow without accounts (``simple_auth_manager_all_admins``)."""
 _UNSCHEDULED = dt.timedelta(hours=12)
@@ -133,40 +128,19 @@ def seal(contract: str) -> str:
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        if (lack := what_it_lacks(contract)) is not None:
+        guard = opened(contract)
+        if (lack := guard.what_a_model_lacks()) is not None:
             raise AirflowSkipException(f"no model can learn from {contract}: it maps no {lack}")
-        found = steps.seal(contract, guard_home())
-        snapshot = found["snapshot_id"]
+        sealed = guard.stage_seal()
+        snapshot = sealed["snapshot_id"]
         if snapshot is None:
             raise AirflowSkipException(f"nothing was accepted yet for {contract}")
-        if found["new"] or not is_judged(contract, snapshot):
+        if sealed["new"] or not sealed["judged"]:
             return str(snapshot)
-        if (due := steps.due(contract, guard_home())["snapshot_id"]) is not None:
-            return str(due)
+        if (due := guard.due()) is not None:
+            return due
     raise AirflowSkipException(f"nothing changed since {snapshot} was judged")
-
-
-def what_it_lacks(contract: str) -> str | None:
-    """Return what a feed does not map that a model needs to learn from it; None when there is nothing."""
-    from poison_guard.config import load_contract
-    from poison_guard.steps.examples import content_of
-
-    feed = load_contract(contract)
-    if not any(feed.has(role) for role in _LABELS):
-        return "label, answer or rating"
-    return None if content_of(feed).kind else "image, text or features"
-
-
-def is_judged(contract: str, snapshot_id: str) -> bool:
-    """Whether the store holds a verdict on a snapshot; false after a crash between sealing and judging."""
-    from poison_guard.steps.opening import open_feed
-    from poison_guard.store.admissions import last_verdict
-
-    with open_feed(contract, guard_home()) as feed:
-        return last_verdict(feed.store, snapshot_id) is not None
 
 
 def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
@@ -176,30 +150,22 @@ def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
     """
     from airflow.sdk.exceptions import AirflowFailException
 
+    verdict: dict[str, Any] = {"outcome": "admitted", "verdict_seq": None, "why": []}
     with final_errors():
-        outcome, seq, why = _judged(contract, snapshot_id)
+        guard = opened(contract)
+        try:
+            guard.check_admission(snapshot_id)
+        except ClosedError:
+            verdict = guard.stage_gate(snapshot_id)
+    outcome, why = verdict["outcome"], verdict["why"]
     if outcome not in ("pass", "inconclusive", "admitted"):
         raise AirflowFailException(f"the gate is closed for {snapshot_id} ({outcome}): {'; '.join(why)}")
     return {
-        "outcome": outcome,
+        **verdict,
         "snapshot_id": snapshot_id,
-        "verdict_seq": seq,
-        "why": why,
         "subject": f"Train on {snapshot_id}? The gate could not judge it",
         "body": _question(why),
     }
-
-
-def _judged(contract: str, snapshot_id: str) -> tuple[str, int | None, list[str]]:
-    """Return outcome, number of the verdict (None where it is admitted already) and what did not pass."""
-    from poison_guard.steps import tasks as steps
-
-    try:
-        steps.check_admission(contract, guard_home(), snapshot_id)
-    except ClosedError:
-        found = steps.gate(contract, guard_home(), snapshot_id)
-        return str(found["outcome"]), int(found["verdict_seq"]), [str(sentence) for sentence in found["why"]]
-    return "admitted", None, []
 
 
 def route(verdict: Mapping[str, Any], dag_run: DagRunProtocol) -> str:
@@ -228,11 +194,9 @@ def approve(contract: str, snapshot_id: str, answer: Mapping[str, Any] | None, v
     `answer` is what `ApprovalOperator` returns. Fails for good when no person answered, when they wrote no note, and on
     anything but an approval: a default that a timeout filled in, or a task marked a success, is nobody's word.
     """
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
         by, reason = _person(snapshot_id, answer or {})
-        return int(steps.approve(contract, guard_home(), snapshot_id, by, reason, verdict_seq=verdict_seq)["approvals"])
+        return opened(contract).stage_approve(snapshot_id, by=by, reason=reason, verdict_seq=verdict_seq)
 
 
 def _person(snapshot_id: str, answer: Mapping[str, Any]) -> tuple[str, str]:
@@ -249,11 +213,9 @@ def _person(snapshot_id: str, answer: Mapping[str, Any]) -> tuple[str, str]:
 
 def admit(contract: str, snapshot_id: str) -> dict[str, str]:
     """Sign the admission; returns ``snapshot_id`` and the ``digest`` of its manifest. Fails for good while closed."""
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        found = steps.admit(contract, guard_home(), snapshot_id)
-    return {"snapshot_id": str(found["snapshot_id"]), "digest": str(found["digest"])}
+        admission = opened(contract).stage_admit(snapshot_id)
+    return {key: admission[key] for key in ("snapshot_id", "digest")}
 
 
 def answer_within(schedule: str | None) -> dt.timedelta:
@@ -275,8 +237,6 @@ def answer_within(schedule: str | None) -> dt.timedelta:
 
 def _question(why: list[str]) -> str:
     """Return the checks that could not be judged as Markdown; what they quote from a feed stays text."""
-    from poison_guard.text import visible
-
     shown = [f"- `{visible(sentence, limit=_CUT).replace('`', chr(39))}`" for sentence in why[:_SHOWN]]
     more = [f"- and {len(why) - _SHOWN} more"] if len(why) > _SHOWN else []
     rule = "Approving signs the admission in your name, with your note as the reason. Without an answer it is rejected."
@@ -290,43 +250,33 @@ def due(contract: str) -> str:
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        snapshot = steps.due(contract, guard_home())["snapshot_id"]
+        snapshot = opened(contract).due()
     if snapshot is None:
         raise AirflowSkipException(f"nothing is due for {contract}")
-    return str(snapshot)
+    return snapshot
 
 
 def verify(contract: str, snapshot_id: str) -> str:
-    """Hold the stored manifest against the data and the revocations; returns the snapshot, fails for good if closed."""
-    from poison_guard.steps import tasks as steps
-
+    """Check the stored manifest against data and revocations; returns the snapshot, fails for good if closed."""
     with final_errors():
-        return str(steps.check_admission(contract, guard_home(), snapshot_id)["snapshot_id"])
+        return str(opened(contract).check_admission(snapshot_id)["snapshot_id"])
 
 
 def train(contract: str, snapshot_id: str) -> str:
     """Train on an admitted snapshot; returns the model's id. A retry goes on where a killed training stopped."""
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        return str(steps.train(contract, guard_home(), snapshot_id)["model_id"])
+        return opened(contract).stage_train(snapshot_id)
 
 
 def evaluate(contract: str, model_id: str) -> dict[str, Any]:
     """Measure a model on what it was not trained on; returns its figures."""
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        return dict(steps.evaluate(contract, guard_home(), model_id))
+        return opened(contract).stage_evaluate(model_id)
 
 
 def promote(contract: str, model_id: str) -> dict[str, Any]:
     """Make a model the feed's champion, or refuse it; returns ``promoted`` and ``why``. A refusal is no failure."""
-    from poison_guard.steps import tasks as steps
-
     with final_errors():
-        found = steps.promote(contract, guard_home(), model_id)
-    return {"model_id": model_id, "promoted": bool(found["promoted"]), "why": str(found["why"])}
+        decision = opened(contract).stage_promote(model_id)
+    return {"model_id": model_id, **{key: decision[key] for key in ("promoted", "why")}}

@@ -11,13 +11,10 @@ import click
 
 from poison_guard.cli.options import common_options, contract_file, feed_name, feed_option, person_options
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table, progress
-from poison_guard.cli.recall import contract_and_store
-from poison_guard.config import open_settings
-from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.guard import Guard, verify
 
 if TYPE_CHECKING:
-    from poison_guard.gate.verify import Admission
-    from poison_guard.steps.facing import GateResult
+    from poison_guard.guard import GateResult
 
 __all__ = ["gate_code", "gate_command", "print_verdict", "seal_command", "verify_command"]
 
@@ -31,23 +28,16 @@ def seal_command(feed: str, home: Path, as_json: bool) -> None:
     Sealing again when nothing changed returns the same snapshot; when little changed, only that is written. A snapshot
     is no permission to train: `gate check` gives that.
     """
-    from poison_guard.guard import Guard
-
     guard = Guard.open(contract_file(feed, home), home=home)
-    name = guard.contract.name
-    with progress(f"sealing {name}"):
-        sealed = guard.seal()
+    with progress(f"sealing {guard.contract.name}"):
+        result = guard.seal()
     if as_json:
-        print_json({"feed": name, "snapshot_id": sealed.snapshot_id, "new": sealed.new, "counts": dict(sealed.counts)})
+        print_json(result.to_dict())
         return
-    what = "sealed" if sealed.new else "nothing changed since"
-    print_result(f"{what} {sealed.snapshot_id}: {_counts_text(sealed.counts)}")
-    if sealed.counts.get("examples"):
-        print_progress(f"next: poison-guard gate check --feed {feed}")
-    else:
-        print_progress(
-            f"nothing of {name} is accepted with a label yet: poison-guard run --feed {feed}, then review what is held"
-        )
+    print_result(
+        f"{'sealed' if result.new else 'nothing changed since'} {result.snapshot_id}: {_counts_text(result.counts)}"
+    )
+    print_progress(f"next: poison-guard gate check --feed {feed}")
 
 
 def _counts_text(counts: Mapping[str, int]) -> str:
@@ -69,22 +59,18 @@ def gate_code(outcome: str, admitted: bool) -> int:
     return INCONCLUSIVE if outcome == "inconclusive" else CLOSED
 
 
-def print_verdict(facts: Mapping[str, Any], *, feed: str) -> None:
-    """Print the checks of a verdict and why it is not a pass on stdout, and the next command on stderr.
-
-    `facts`: ``snapshot_id, outcome, admitted, checks`` (mappings), ``why`` (sentences), ``manifest`` (path or None),
-    ``candidate`` where a model was judged with the snapshot, ``revoked`` where the snapshot was.
-    """
-    state = "admitted" if facts["admitted"] else "closed"
-    if facts.get("candidate") or facts.get("revoked"):
-        state = "judged with the candidate" if facts.get("candidate") else "revoked since"
-    rows = [_check_row(check) for check in facts["checks"]]
-    print_table(f"{facts['snapshot_id']}: {facts['outcome']}, {state}", _COLUMNS, rows, empty="no check was made")
-    for sentence in facts["why"]:
+def print_verdict(result: GateResult, *, feed: str, revoked: str | None = None) -> None:
+    """Print the checks of a verdict and why it is not a pass on stdout, and the next command on stderr."""
+    state = "admitted" if result.admitted else "closed"
+    if result.candidate or revoked:
+        state = "judged with the candidate" if result.candidate else "revoked since"
+    rows = [_check_row(check) for check in result.checks.to_dict("records")]
+    print_table(f"{result.snapshot_id}: {result.outcome}, {state}", _COLUMNS, rows, empty="no check was made")
+    for sentence in result.why:
         print_result(f"why: {sentence}")
-    if facts.get("manifest"):
-        print_result(f"manifest: {facts['manifest']}")
-    print_progress(f"next: {_next_command(facts, feed)}")
+    if result.manifest:
+        print_result(f"manifest: {result.manifest}")
+    print_progress(f"next: {_next_command(result, feed, revoked)}")
 
 
 def _check_row(check: Mapping[str, Any]) -> tuple[object, ...]:
@@ -120,19 +106,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and value == value  # NaN differs from itself
 
 
-def _next_command(facts: Mapping[str, Any], feed: str) -> str:
+def _next_command(result: GateResult, feed: str, revoked: str | None) -> str:
     """Return what opens the gate, or what an open gate is for."""
-    snapshot = facts["snapshot_id"]
-    approve = f"poison-guard gate approve --feed {feed} --by NAME --reason WHY {snapshot}"
-    if facts.get("candidate"):
-        how = "the candidate passed" if facts["outcome"] == "pass" else "mend the candidate and predict again"
+    approve = f"poison-guard gate approve --feed {feed} --by NAME --reason WHY {result.snapshot_id}"
+    if result.candidate:
+        how = "the candidate passed" if result.outcome == "pass" else "mend the candidate and predict again"
         return f"{how}; whether the data may be trained on says poison-guard gate show --feed {feed}"
-    if facts.get("revoked"):
+    if revoked:
         return f"seal what is left: poison-guard seal --feed {feed}"
-    if facts["admitted"]:
-        verify = f"poison-guard verify {facts['manifest']}   |   " if facts.get("manifest") else ""
+    if result.admitted:
+        verify = f"poison-guard verify {result.manifest}   |   " if result.manifest else ""
         return f"{verify}poison-guard retrain --feed {feed}"
-    match facts["outcome"]:
+    match result.outcome:
         case "inconclusive":
             return f"one named person may approve: {approve}"
         case "fail":
@@ -164,13 +149,10 @@ def check_command(feed: str, candidate: Path | None, snapshot_id: str | None, ho
     With --candidate the snapshot is judged first; where it is admitted, the exit code is that of the model.
     Exit code 0: admitted. 1: closed. 3: inconclusive, one named person may approve.
     """
-    from poison_guard.guard import Guard
-
     guard = Guard.open(contract_file(feed, home), home=home)
     with progress(f"judging {snapshot_id or guard.contract.name}"):
         result = guard.gate(candidate=candidate, snapshot_id=snapshot_id)
-    facts = {**_gate_facts(result), "candidate": str(candidate) if candidate else None}
-    return _print_gate(guard.contract.name, feed, facts, as_json)
+    return _print_gate(result, feed, as_json)
 
 
 @gate_command.command("approve")
@@ -187,12 +169,10 @@ def approve_command(
     One person opens an inconclusive verdict; two different people, each with --expires, a failed one; nobody an error.
     Exit codes are those of `gate check`, so the first of two approvals ends with 1: the gate is still closed.
     """
-    from poison_guard.guard import Guard
-
     guard = Guard.open(contract_file(feed, home), home=home)
     lapses = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None
     result = guard.approve(by=by, reason=reason, expires=lapses, snapshot_id=snapshot)
-    return _print_gate(guard.contract.name, feed, _gate_facts(result), as_json)
+    return _print_gate(result, feed, as_json)
 
 
 @gate_command.command("show")
@@ -204,43 +184,22 @@ def show_command(snapshot: str | None, feed: str, home: Path, as_json: bool) -> 
 
     Exit codes are those of `gate check`, as of now: an admission that lapsed or was revoked is closed.
     """
-    from poison_guard.cli.status import gate_facts
-
-    with contract_and_store(feed, home) as (contract, store):
-        facts = gate_facts(store, contract.name, snapshot, now=dt.datetime.now(dt.UTC))
-        if facts is None:
-            raise NotFoundError(
-                f"{snapshot or contract.name} was not judged yet; poison-guard gate check --feed {feed} does it"
-            )
-    manifest = open_settings(home).home / "manifests" / f"{facts['snapshot_id']}.json"
-    facts["manifest"] = str(manifest) if facts["admitted"] and manifest.is_file() else None
-    code = _print_gate(contract.name, feed, facts, as_json)
+    result = Guard.open(contract_file(feed, home), home=home).gate_status(snapshot)
+    code = _print_gate(result, feed, as_json, revoked=result.revoked)
     if not as_json:
-        rows = [(a["by"], a["at"], a["expires"], a["reason"]) for a in facts["approvals"]]
+        rows = [(a["by"], a["at"], a["expires"], a["reason"]) for a in result.approvals]
         print_table("Approvals", ("by", "at", "lapses", "reason"), rows, empty="no approval")
-        print_result(f"judged {facts['judged_at']:%Y-%m-%d %H:%M} UTC; {facts['state']}")
+        print_result(f"judged {result.judged_at:%Y-%m-%d %H:%M} UTC; {result.state}")
     return code
 
 
-def _gate_facts(result: GateResult) -> dict[str, Any]:
-    """Return a result of the guard as what is printed of it."""
-    return {
-        "snapshot_id": result.snapshot_id,
-        "outcome": str(result.outcome),
-        "admitted": bool(result.admitted),
-        "manifest": str(result.manifest) if result.manifest else None,
-        "why": list(result.why),
-        "checks": result.checks.to_dict("records"),
-    }
-
-
-def _print_gate(name: str, feed: str, facts: dict[str, Any], as_json: bool) -> int:
+def _print_gate(result: GateResult, feed: str, as_json: bool, *, revoked: str | None = None) -> int:
     if as_json:
-        print_json({"feed": name, **facts})
+        print_json(result.to_dict())
     else:
-        print_verdict(facts, feed=feed)
-    passed = bool(facts.get("candidate")) and facts["outcome"] == "pass"
-    return gate_code(facts["outcome"], facts["admitted"] or passed)
+        print_verdict(result, feed=feed, revoked=revoked)
+    passed = bool(result.candidate) and result.outcome == "pass"
+    return gate_code(result.outcome, result.admitted or passed)
 
 
 _FILE = click.Path(path_type=Path)
@@ -269,53 +228,27 @@ def verify_command(
     as_json: bool,
 ) -> int:
     """Verify that MANIFEST admits its data for training, now. Exit code 1: it does not, and says why."""
-    from poison_guard.gate.keys import PUBLIC_FILE
-    from poison_guard.gate.revocations import REVOCATIONS_FILE
-    from poison_guard.gate.verify import verify_manifest
-
-    if data is not None and no_data:
-        raise UsageError("--data and --no-data exclude each other; give one")
-    settings = open_settings(home)
-    lake = None if no_data else _local_folder(settings.lake_url)
-    folder = None if no_data else data or lake
-    if folder is None and not no_data:
-        raise UsageError(f"{home} has no lake in a folder; name the data with --data, or pass --no-data")
-    found = verify_manifest(
+    result = verify(
         manifest,
-        public_key=key or settings.home / PUBLIC_FILE,
-        revocations=revocations or settings.home / REVOCATIONS_FILE,
-        data=folder,
+        home=home,
+        key=key,
+        revocations=revocations,
+        data=data,
+        no_data=no_data,
         snapshot_id=snapshot,
         feed=feed_name(feed, home) if feed else None,
-        only=data is not None and not (lake is not None and data.exists() and data.samefile(lake)),
     )
-    _print_admission(found, folder, as_json=as_json)
-    return 0
-
-
-def _print_admission(found: Admission, folder: Path | None, *, as_json: bool) -> None:
-    files: list[str] = [] if folder is None else [str(folder / name) for name in found.subjects]
     if as_json:
-        keys = ("snapshot_id", "feed", "hash", "outcome", "approvals", "issued", "expires", "digest", "key_id")
-        known = {name: getattr(found, name) for name in (*keys, "subjects", "data_checked")}
-        print_json({"admitted": True, **known, "files": files})
-        return
+        print_json(result.to_dict())
+        return 0
     print_result(
-        f"admitted: {found.snapshot_id}, verdict {found.outcome.upper()}, until {found.expires:%Y-%m-%d %H:%M} UTC"
+        f"admitted: {result.snapshot_id}, verdict {result.outcome.upper()}, until {result.expires:%Y-%m-%d %H:%M} UTC"
     )
-    for approval in found.approvals:
+    for approval in result.approvals:
         print_result(f"approved by {approval['by']}: {approval['reason']}")
-    if found.data_checked:
-        print_result(
-            f"data: {len(found.subjects):,} files in {folder} are the ones admitted; train on these and no others"
-        )
+    n = f"{len(result.subjects):,} files"
+    if result.data_checked:
+        print_result(f"data: {n} in {result.folder} are the ones admitted; train on these and no others")
     else:
-        print_result(
-            f"data: NOT compared ({len(found.subjects):,} files named); compare them with --data before you train"
-        )
-
-
-def _local_folder(url: str) -> Path | None:
-    """Return the folder of a lake; None where there is none, or it is not on this machine."""
-    path = url.removeprefix("file://")
-    return Path(path) if "://" not in path and Path(path).is_dir() else None
+        print_result(f"data: NOT compared ({n} named); compare them with --data before you train")
+    return 0

@@ -75,13 +75,12 @@ def print_revoked(facts: Mapping[str, Any], *, feed: str, dry_run: bool) -> None
         )
 
 
-def renew_revocation_list(store: Store, contract: Contract, home: Path) -> None:
+def renew_revocation_list(store: Store, home: Path) -> None:
     """Sign the home's list of revoked snapshots anew, so that whoever verifies a manifest sees it revoked at once."""
     from poison_guard.config import open_settings
-    from poison_guard.steps.gate import renew_revocations
-    from poison_guard.steps.opening import Feed
+    from poison_guard.steps.outbox import renew_revocations
 
-    renew_revocations(Feed(contract, open_settings(home), store, suite=None), dt.datetime.now(dt.UTC))
+    renew_revocations(store, open_settings(home), dt.datetime.now(dt.UTC))
 
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -142,7 +141,7 @@ def decide_selected(
             verb, done.seq if done else None, {**facts, "record_ids": chosen.record_ids}, contract, feed, as_json
         )
         if done and lost["revoked"]:
-            renew_revocation_list(store, contract, home)
+            renew_revocation_list(store, home)
 
 
 def _newly_revoked(store: Store, feed: str, chosen: Selection, before: list[str], dry_run: bool) -> list[str]:

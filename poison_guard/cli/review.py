@@ -172,7 +172,7 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
             after = set(unrevoked_snapshots(store, contract.name))
             lost = revoked_facts(store, contract.name, [name for name in before if name not in after])
             if lost["revoked"]:  # they hold what a release had let in
-                renew_revocation_list(store, contract, home)
+                renew_revocation_list(store, home)
     if as_json:
         print_json({"feed": contract.name, "dry_run": dry_run, "undoes": event, "event": number, "records": n, **lost})
     elif dry_run:

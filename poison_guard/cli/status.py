@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,11 @@ import click
 
 from poison_guard.cli.options import common_options, feed_option
 from poison_guard.cli.output import ago, print_json, print_result, print_table
-from poison_guard.errors import NotFoundError
 
 if TYPE_CHECKING:
     from poison_guard.guard import FeedStatus, RunStatus, TrainingStatus
-    from poison_guard.store import Store
-    from poison_guard.store.snapshots import Snapshot
 
-__all__ = ["audit_command", "gate_facts", "status_command"]
+__all__ = ["audit_command", "status_command"]
 
 _PLACES = ("accepted", "quarantined", "rejected", "staged")
 
@@ -86,60 +82,3 @@ def verify_command(home: Path, as_json: bool) -> int:
     else:
         print_result(str(result))
     return 0 if result.ok else 1
-
-
-def gate_facts(store: Store, feed: str, snapshot_id: str | None, *, now: dt.datetime) -> dict[str, Any] | None:
-    """Return the last verdict on a snapshot with its approvals and admission; None where it was not judged.
-
-    Keys are those that `print_verdict` takes but for ``manifest``, and ``judged_at, candidate, policy_hash, approvals,
-    state, revoked, expires``.
-    `NotFoundError` where the feed has no such snapshot.
-    """
-    from poison_guard.gate.admission import decide_admission
-    from poison_guard.gate.outcomes import Verdict
-    from poison_guard.steps.status import admission_state
-    from poison_guard.store.admissions import last_verdict, list_approvals
-
-    snapshot = _find_snapshot(store, feed, snapshot_id)
-    verdict = last_verdict(store, snapshot.snapshot_id)
-    if verdict is None:
-        return None
-    state = admission_state(snapshot, _newest_admission(store, snapshot), verdict["seq"], now=now)
-    whole, given = Verdict.from_json(verdict["verdict"]), list_approvals(store, verdict["seq"])
-    allowed = decide_admission(verdict["outcome"], given, now=now)
-    closed = () if state["admitted"] or allowed.admitted or snapshot.revoked_why else (allowed.why,)
-    return {
-        "snapshot_id": snapshot.snapshot_id,
-        "outcome": verdict["outcome"],
-        "admitted": state["admitted"],
-        "why": [*whole.why, *closed],
-        "checks": [check.to_json() for check in whole.checks],
-        "judged_at": verdict["at"],
-        "candidate": verdict["candidate"],
-        "policy_hash": verdict["policy_hash"],
-        "approvals": given,
-        "state": state["admission"],
-        "revoked": snapshot.revoked_why,
-        "expires": state["expires"],
-    }
-
-
-def _newest_admission(store: Store, snapshot: Snapshot) -> Mapping[str, Any] | None:
-    """Return the newest admission of the snapshot."""
-    from poison_guard.store.admissions import list_admissions
-
-    return next(iter(list_admissions(store, snapshot.feed, 1, snapshot_id=snapshot.snapshot_id)), None)
-
-
-def _find_snapshot(store: Store, feed: str, snapshot_id: str | None) -> Snapshot:
-    from poison_guard.store.snapshots import last_snapshot, load_snapshot
-
-    if snapshot_id is None:
-        last = last_snapshot(store, feed, revoked=True)
-        if last is None:
-            raise NotFoundError(f"{feed} has no snapshot yet; poison-guard seal --feed {feed} makes one")
-        return last
-    snapshot = load_snapshot(store, snapshot_id)
-    if snapshot.feed != feed:
-        raise NotFoundError(f"snapshot {snapshot_id} is of feed {snapshot.feed}, not of {feed}; name it with --feed")
-    return snapshot

@@ -28,6 +28,7 @@ from poison_guard.steps.run import ingest
 from poison_guard.steps.seal import NothingToSealError, seal
 from poison_guard.steps.trust import trust
 from poison_guard.store.reading import find_records
+from poison_guard.store.snapshots import load_snapshot
 
 __all__ = ["By", "Trial", "run_trial", "target_figures", "target_items", "write_contract"]
 
@@ -229,7 +230,8 @@ def _sealed_labels(feed: Feed) -> pd.Series:
         sealed = seal(feed)
     except NothingToSealError:
         return pd.Series([], index=pd.Index([], dtype="str"), dtype="str")
-    rows = read_parts(feed, sealed.snapshot.parts, columns=["example_id", "label"])
+    parts = load_snapshot(feed.store, sealed.snapshot_id).parts
+    rows = read_parts(feed, parts, columns=["example_id", "label"])
     return rows.set_index("example_id")["label"].astype("str")
 
 

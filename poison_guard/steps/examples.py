@@ -27,6 +27,7 @@ from poison_guard.store.trusted import split_of
 __all__ = [
     "Content",
     "TrustedExamples",
+    "candidate_inputs",
     "content_of",
     "count_labels",
     "for_training",
@@ -36,6 +37,7 @@ __all__ = [
     "load_trusted_examples",
     "read_parts",
     "record_content",
+    "what_a_model_lacks",
 ]
 
 
@@ -250,6 +252,23 @@ def load_trusted_examples(feed: Feed) -> TrustedExamples:
     frame = frame.rename(columns={"item_id": "example_id"})
     split = np.array([split_of(hashlib.sha256(f"item:{name}".encode()).hexdigest()) for name in frame["example_id"]])
     return TrustedExamples(_examples(frame, content, np.zeros(len(frame), bool)), split.astype(object))
+
+
+def candidate_inputs(feed: Feed) -> pd.DataFrame:
+    """Return the held-out trusted examples as a candidate's user sees them: ``example_id`` and content, no labels."""
+    held = load_trusted_examples(feed).held_out()
+    ids = held.frame[["example_id"]]
+    if held.kind == "table":
+        return pd.concat([ids, pd.DataFrame(held.inputs, columns=list(held.features))], axis=1)
+    cells = list(held.inputs) if held.kind == "text" else [image.tolist() for image in held.inputs]
+    return ids.assign(**{held.kind: pd.Series(cells, dtype=object)})
+
+
+def what_a_model_lacks(contract: Contract) -> str | None:
+    """Return what a feed does not map that a model needs to learn from it; None when there is nothing."""
+    if not any(contract.has(role) for role in ("label", "answer", "rating")):
+        return "label, answer or rating"
+    return None if content_of(contract).kind else "image, text or features"
 
 
 def for_training(snapshot: Examples, trusted: TrustedExamples) -> Examples:

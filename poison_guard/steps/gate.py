@@ -1,4 +1,4 @@
-"""Gate: judge a snapshot, approve and admit it, and verify an admission against the data."""
+"""Gate: judge a snapshot, take approvals, admit it, verify an admission against the data, show how it stands."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
+
 from poison_guard import __version__
 from poison_guard.errors import ClosedError, InconclusiveError, NotFoundError, TamperError, UsageError
+from poison_guard.files import write_atomic
 from poison_guard.gate.admission import decide_admission, same_person
-from poison_guard.gate.keys import key_id, signing_key
+from poison_guard.gate.keys import PUBLIC_FILE, key_id, signing_key
 from poison_guard.gate.outcomes import Outcome, Verdict
-from poison_guard.gate.revocations import REVOCATIONS_FILE, write_revocations
 from poison_guard.gate.statement import admission_statement, sign_statement
-from poison_guard.gate.verdict import evaluate_checks
 from poison_guard.gate.verify import verify_manifest
+from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.rules import check_person
-from poison_guard.steps.measure import measure
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.outbox import renew_revocations
+from poison_guard.steps.status import admission_state
 from poison_guard.store.admissions import (
     add_admission,
     add_approval,
@@ -31,26 +34,76 @@ from poison_guard.store.admissions import (
     last_verdict,
     list_admissions,
     list_approvals,
-    revoked_snapshots,
 )
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot, revoke_snapshot
 
 __all__ = [
-    "Judged",
+    "GateResult",
+    "GateStatus",
     "admit",
     "approve",
     "check_admission",
-    "chosen_snapshot",
-    "judge",
-    "judged_before",
-    "manifest_path",
-    "renew_revocations",
+    "find_snapshot",
+    "gate",
+    "gate_status",
+    "newest_snapshot",
+    "record_approval",
+    "stage_gate",
     "standing_admission",
 ]
 
+_CHECKS_FORMAT = 1
+"""Grows when checks or measurements change, so that a verdict of before is not given again."""
+_COLUMNS = ("name", "outcome", "value", "limit", "low", "high", "n", "why")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GateResult(Result):
+    """What `Guard.gate` and `Guard.approve` return."""
+
+    feed: str
+    snapshot_id: str
+    outcome: str
+    """``pass``, ``fail``, ``inconclusive`` or ``error``."""
+    admitted: bool
+    checks: pd.DataFrame
+    """``name, outcome, value, limit, low, high, n, needs, why, blocking, atlas, nist``, one row a check."""
+    why: tuple[str, ...]
+    """A sentence for each check that keeps the gate closed, and how it can be opened."""
+    manifest: Path | None = None
+    """The signed admission, where there is one."""
+    candidate: str | None = None
+    """The file of the candidate's predictions, or their hash, where a candidate was judged with the snapshot."""
+
+    def __str__(self) -> str:
+        """Return the checks as a table, then why the gate is closed."""
+        title = f"{self.snapshot_id}: {self.outcome}, {'admitted' if self.admitted else 'closed'}"
+        return "\n".join([title, text_table(_COLUMNS, self._rows()), *(f"why: {sentence}" for sentence in self.why)])
+
+    def _repr_html_(self) -> str:
+        return html_table(_COLUMNS, self._rows())
+
+    def _rows(self) -> list[tuple[object, ...]]:
+        return list(self.checks.reindex(columns=list(_COLUMNS)).itertuples(index=False, name=None))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GateStatus(GateResult):
+    """What `Guard.gate_status` returns: the last verdict on a snapshot, its approvals and its admission as of now."""
+
+    judged_at: dt.datetime
+    policy_hash: str
+    approvals: tuple[Mapping[str, Any], ...]
+    """``by, reason, at, expires, seq`` of each, the first one first."""
+    state: str
+    """How the admission stands, as a phrase."""
+    revoked: str | None
+    """Why the snapshot was revoked, where it was."""
+    expires: dt.datetime | None
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Judged:
+class _Judged:
     """A snapshot's verdict and the number of its event."""
 
     snapshot: Snapshot
@@ -58,24 +111,131 @@ class Judged:
     verdict_seq: int
 
 
-def judge(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> Judged:
-    """Judge a snapshot and write the verdict down; a snapshot that was admitted and now fails is revoked.
+def gate(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> GateResult:
+    """Judge a snapshot and admit it where it may pass; the last one, sealed first where there is none.
+
+    With a candidate the snapshot is judged and admitted first; what is left to judge then is the candidate.
+    """
+    from poison_guard.steps.measure import read_predictions
+    from poison_guard.steps.seal import seal
+
+    if candidate is not None:
+        read_predictions(candidate)  # a file that cannot be used is refused before anything is judged and signed
+    if snapshot_id is None and last_snapshot(feed.store, feed.contract.name) is None:
+        snapshot_id = seal(feed).snapshot_id
+    result = _admit_judged(feed, _judge(feed, find_snapshot(feed, snapshot_id), now), now)
+    if candidate is None:
+        return result
+    judged = _judge(feed, find_snapshot(feed, result.snapshot_id), now, candidate=candidate)
+    both = dataclasses.replace(_result(feed, judged, None, judged.verdict.why), candidate=candidate)
+    if not result.admitted:
+        return both
+    mine = next(check for check in judged.verdict.checks if check.name == "candidate")
+    if mine.outcome is Outcome.PASS:
+        return dataclasses.replace(both, outcome="pass", admitted=True, manifest=result.manifest, why=())
+    return dataclasses.replace(both, outcome=mine.outcome.value, why=(f"{mine.name}: {mine.why}",))
+
+
+def approve(
+    feed: Feed, snapshot_id: str | None, *, by: str, reason: str, expires: dt.datetime | None, now: dt.datetime
+) -> GateResult:
+    """Store an approval and admit the snapshot where that is enough."""
+    record_approval(feed, snapshot_id, by=by, reason=reason, expires=expires, now=now)
+    snapshot = find_snapshot(feed, snapshot_id)
+    row = _require_verdict(feed, snapshot)
+    return _admit_judged(feed, _Judged(snapshot, Verdict.from_json(row["verdict"]), row["seq"]), now)
+
+
+def _admit_judged(feed: Feed, judged: _Judged, now: dt.datetime) -> GateResult:
+    """Admit a judged snapshot where it may pass, and give the reasons where it may not."""
+    try:
+        admission = admit(feed, judged.snapshot.snapshot_id, now)
+    except ClosedError as closed:
+        return _result(feed, judged, None, (*judged.verdict.why, str(closed)))
+    return _result(feed, judged, Path(admission["manifest"]), judged.verdict.why)
+
+
+def _result(feed: Feed, judged: _Judged, manifest: Path | None, why: tuple[str, ...]) -> GateResult:
+    return GateResult(
+        feed=feed.contract.name,
+        snapshot_id=judged.snapshot.snapshot_id,
+        outcome=judged.verdict.outcome.value,
+        admitted=manifest is not None,
+        checks=_check_rows(judged.verdict),
+        why=why,
+        manifest=manifest,
+    )
+
+
+def _check_rows(verdict: Verdict) -> pd.DataFrame:
+    rows = pd.DataFrame([check.to_json() for check in verdict.checks])
+    return rows.astype({"needs": "Int64"}) if len(rows) else rows
+
+
+def gate_status(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> GateStatus:
+    """Return the last verdict on a snapshot (None: the last one, revoked or not) and how its admission stands.
+
+    `NotFoundError` where the feed has no such snapshot, or it was not judged.
+    """
+    store, name = feed.store, feed.contract.name
+    snapshot = last_snapshot(store, name, revoked=True) if snapshot_id is None else load_snapshot(store, snapshot_id)
+    if snapshot is None:
+        raise NotFoundError(f"{name} has no snapshot yet; poison-guard seal --feed {name} makes one")
+    if snapshot.feed != name:
+        raise NotFoundError(f"snapshot {snapshot_id} is of feed {snapshot.feed}, not of {name}; name it with --feed")
+    row = last_verdict(store, snapshot.snapshot_id)
+    if row is None:
+        raise NotFoundError(f"{snapshot.snapshot_id} was not judged yet; poison-guard gate check --feed {name} does it")
+    verdict, approvals = Verdict.from_json(row["verdict"]), list_approvals(store, row["seq"])
+    admission = next(iter(list_admissions(store, name, snapshot_id=snapshot.snapshot_id, limit=1)), None)
+    state = admission_state(snapshot, admission, row["seq"], now=now)
+    rule = decide_admission(row["outcome"], approvals, now=now)
+    closed = () if state["admitted"] or rule.admitted or snapshot.revoked_why else (rule.why,)
+    manifest = _manifest_path(feed, snapshot.snapshot_id)
+    return GateStatus(
+        feed=name,
+        snapshot_id=snapshot.snapshot_id,
+        outcome=row["outcome"],
+        admitted=state["admitted"],
+        checks=_check_rows(verdict),
+        why=(*verdict.why, *closed),
+        manifest=manifest if state["admitted"] and manifest.is_file() else None,
+        candidate=row["candidate"],
+        judged_at=row["at"],
+        policy_hash=row["policy_hash"],
+        approvals=tuple(approvals),
+        state=state["admission"],
+        revoked=snapshot.revoked_why,
+        expires=state["expires"],
+    )
+
+
+def stage_gate(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str, Any]:
+    """Judge a snapshot for a scheduler; return ``outcome, verdict_seq, why``: a sentence for each check not passed."""
+    judged = _judge(feed, find_snapshot(feed, snapshot_id), now)
+    verdict = judged.verdict
+    return {"outcome": verdict.outcome.value, "verdict_seq": judged.verdict_seq, "why": list(verdict.why)}
+
+
+def _judge(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str | None = None) -> _Judged:
+    """Judge a snapshot and store the verdict; a snapshot that was admitted and now fails is revoked.
 
     Where every check ends as it ended before, the last verdict is given again, so that what people approved stays
     approved. `candidate` is a file of predictions of the trusted inputs: then the snapshot is judged with that model.
     """
-    snapshot = chosen_snapshot(feed, snapshot_id)
-    if snapshot.revoked_seq is not None:
-        raise ClosedError(f"{snapshot.snapshot_id} was revoked ({snapshot.revoked_why}); seal a new snapshot")
-    renew_revocations(feed, now)  # trainers elsewhere need a fresh list, whatever the verdict will be
+    from poison_guard.gate.verdict import evaluate_checks
+    from poison_guard.steps.measure import measure
+
+    _refuse_revoked(snapshot)
+    renew_revocations(feed.store, feed.settings, now)  # trainers elsewhere need a fresh list, whatever the verdict
     measured = measure(feed, snapshot, now, candidate=candidate)
     verdict = evaluate_checks(measured.measurements, feed.contract.gate)
     key = _verdict_key(feed, verdict)
-    held = last_verdict(feed.store, snapshot.snapshot_id, candidate=measured.candidate)
-    age = now - held["at"] if held else dt.timedelta.max
-    same = held is not None and held["verdict"].get("judged_by") == key
-    if held and same and dt.timedelta(0) <= age < _lasts(feed, held["outcome"]):
-        return Judged(snapshot, Verdict.from_json(held["verdict"]), held["seq"])
+    last = last_verdict(feed.store, snapshot.snapshot_id, candidate=measured.candidate)
+    if last and last["verdict"].get("judged_by") == key:
+        age = now - last["at"]
+        if dt.timedelta(0) <= age < _lifetime(feed, last["outcome"]):
+            return _Judged(snapshot, Verdict.from_json(last["verdict"]), last["seq"])
     seq = add_verdict(
         feed.store,
         feed.contract.name,
@@ -87,67 +247,57 @@ def judge(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: s
         candidate=measured.candidate,
         now=now,
     )
-    if candidate is None and verdict.outcome is Outcome.FAIL and held and held["outcome"] != Outcome.FAIL:
-        snapshot = _closed_again(feed, snapshot, verdict, now)
-    return Judged(snapshot, verdict, seq)
+    if candidate is None and verdict.outcome is Outcome.FAIL and last and last["outcome"] != Outcome.FAIL:
+        snapshot = _revoke_failed(feed, snapshot, verdict, now)
+    return _Judged(snapshot, verdict, seq)
 
 
-def _closed_again(feed: Feed, snapshot: Snapshot, verdict: Verdict, now: dt.datetime) -> Snapshot:
-    """Revoke a snapshot that fails after all: a manifest that is out there must not outlive what is known by now."""
+def _revoke_failed(feed: Feed, snapshot: Snapshot, verdict: Verdict, now: dt.datetime) -> Snapshot:
+    """Revoke an admitted snapshot that fails when it is judged again, unless only the trusted set is at fault."""
     failed = {check.name for check in verdict.checks if check.outcome is Outcome.FAIL}
-    if failed <= {"trusted_set"} or not _was_admitted(feed, snapshot, now):
-        return snapshot  # what is wrong with the trusted set says nothing new about the snapshot
+    admissions = list_admissions(feed.store, snapshot.feed, snapshot_id=snapshot.snapshot_id, limit=None)
+    if failed <= {"trusted_set"} or not any(admission["expires"] > now for admission in admissions):
+        return snapshot
     why = f"judged again, it fails: {verdict.why[0]}"[:2000]
     revoked = revoke_snapshot(feed.store, snapshot.snapshot_id, by="poison-guard", reason=why, now=now)
-    renew_revocations(feed, now)
+    renew_revocations(feed.store, feed.settings, now)
     return revoked
 
 
-def _was_admitted(feed: Feed, snapshot: Snapshot, now: dt.datetime) -> bool:
-    every = list_admissions(feed.store, feed.contract.name, limit=1_000_000)
-    return any(each["snapshot_id"] == snapshot.snapshot_id and each["expires"] > now for each in every)
-
-
-def _lasts(feed: Feed, outcome: str) -> dt.timedelta:
+def _lifetime(feed: Feed, outcome: str) -> dt.timedelta:
     """Return how long a verdict is given again: a pass for half as long as its admission holds, then it is renewed."""
-    whole = dt.timedelta(days=feed.contract.gate.admission_days)
-    return whole / 2 if outcome == Outcome.PASS else whole
-
-
-def judged_before(feed: Feed, snapshot_id: str | None) -> Judged:
-    """Return the verdict a snapshot was given last; `ClosedError` where it has none."""
-    snapshot = chosen_snapshot(feed, snapshot_id)
-    held = last_verdict(feed.store, snapshot.snapshot_id)
-    if held is None:
-        raise ClosedError(f"{snapshot.snapshot_id} was not judged yet; run `poison-guard gate check`")
-    return Judged(snapshot, Verdict.from_json(held["verdict"]), held["seq"])
+    days = dt.timedelta(days=feed.contract.gate.admission_days)
+    return days / 2 if outcome == Outcome.PASS else days
 
 
 def _verdict_key(feed: Feed, verdict: Verdict) -> str:
-    """Return a hash of all that makes a verdict another one: how its checks end, policy, version and signing key."""
+    """Return a hash of all that makes a verdict another one: how its checks end, policy, format and signing key."""
     signer = key_id(signing_key(feed.settings.home).public_key())
     ends = [[check.name, check.outcome.value] for check in verdict.checks if check.blocking]
-    body = [ends, feed.contract.gate.hash, __version__, signer]
+    body = [ends, feed.contract.gate.hash, _CHECKS_FORMAT, signer]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
-_ALL = 1_000_000
-
-
-def chosen_snapshot(feed: Feed, snapshot_id: str | None) -> Snapshot:
+def find_snapshot(feed: Feed, snapshot_id: str | None) -> Snapshot:
     """Return the named snapshot of the feed, or its last one; `NotFoundError` where there is none."""
     if snapshot_id is not None:
-        found = load_snapshot(feed.store, snapshot_id)
-        if found.feed != feed.contract.name:
-            raise UsageError(f"{snapshot_id} is a snapshot of {found.feed}, not of {feed.contract.name}")
-        return found
+        snapshot = load_snapshot(feed.store, snapshot_id)
+        if snapshot.feed != feed.contract.name:
+            raise UsageError(f"{snapshot_id} is a snapshot of {snapshot.feed}, not of {feed.contract.name}")
+        return snapshot
     last = last_snapshot(feed.store, feed.contract.name)
     if last is None:
         raise NotFoundError(f"{feed.contract.name} has no snapshot yet; `poison-guard seal` makes one")
     return last
 
 
-def approve(
+def newest_snapshot(feed: Feed) -> str | None:
+    """Return the id of the newest snapshot of the feed that is not revoked; None where there is none."""
+    last = last_snapshot(feed.store, feed.contract.name)
+    return None if last is None else last.snapshot_id
+
+
+def record_approval(
     feed: Feed,
     snapshot_id: str | None,
     *,
@@ -157,16 +307,16 @@ def approve(
     now: dt.datetime,
     verdict_seq: int | None = None,
 ) -> int:
-    """Write down that a named person lets a snapshot pass its verdict; return how many approvals hold.
+    """Store that a named person approves of a snapshot despite its verdict; return how many approvals it has.
 
     `verdict_seq` is the verdict that the person saw (None: the last one). `ClosedError` where the snapshot was judged
     again since, for a verdict that nobody can approve (ERROR, or none yet) and for a revoked snapshot; `UsageError`
     where approving a FAIL names no expiry, where nothing is to be approved, or the same person approves twice.
     """
     name, why = check_person(by, reason)
-    snapshot = chosen_snapshot(feed, snapshot_id)
+    snapshot = find_snapshot(feed, snapshot_id)
     _refuse_revoked(snapshot)
-    verdict = _verdict(feed, snapshot)
+    verdict = _require_verdict(feed, snapshot)
     _check_approvable(snapshot.snapshot_id, verdict, verdict_seq, expires)
     add_approval(
         feed.store,
@@ -202,11 +352,11 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, An
     `InconclusiveError` where one named person may still approve, `ClosedError` wherever else the gate is closed; both
     give the reason.
     """
-    snapshot = chosen_snapshot(feed, snapshot_id)
+    snapshot = find_snapshot(feed, snapshot_id)
     _refuse_revoked(snapshot)
-    verdict = _verdict(feed, snapshot)
-    given = list_approvals(feed.store, verdict["seq"])
-    decision = decide_admission(verdict["outcome"], given, now=now)
+    verdict = _require_verdict(feed, snapshot)
+    approvals = list_approvals(feed.store, verdict["seq"])
+    decision = decide_admission(verdict["outcome"], approvals, now=now)
     if not decision.admitted:
         kind = InconclusiveError if verdict["outcome"] == "inconclusive" else ClosedError
         raise kind(f"{snapshot.snapshot_id} is not admitted: {decision.why}")
@@ -214,30 +364,30 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, An
     expires = min(latest, decision.expires) if decision.expires else latest
     if expires <= now:
         raise ClosedError(f"the verdict on {snapshot.snapshot_id} is stale; run `poison-guard gate check` again")
-    made = _standing(feed, snapshot, verdict["seq"], now)
-    if made is None:
-        envelope = _envelope(feed, snapshot, verdict, given, now, expires)
-        digest = hashlib.sha256(envelope.encode()).hexdigest()
+    admission = _valid_admission(feed, snapshot, verdict["seq"], now)
+    if admission is None:
+        envelope = _envelope(feed, snapshot, verdict, approvals, now, expires)
         add_admission(
             feed.store,
             feed.contract.name,
             snapshot_id=snapshot.snapshot_id,
             verdict_seq=verdict["seq"],
             envelope=envelope,
-            digest=digest,
+            digest=hashlib.sha256(envelope.encode()).hexdigest(),
             issued=now,
             expires=expires,
         )
-        made = _standing(feed, snapshot, verdict["seq"], now)
-        if made is None:
+        admission = _valid_admission(feed, snapshot, verdict["seq"], now)
+        if admission is None:
             raise ClosedError(f"the admission of {snapshot.snapshot_id} was revoked while it was issued; gate again")
-    path = _write(feed, snapshot.snapshot_id, made["envelope"])
-    renew_revocations(feed, now)
+    path = _manifest_path(feed, snapshot.snapshot_id)
+    write_atomic(path, admission["envelope"], mode=0o644)
+    renew_revocations(feed.store, feed.settings, now)
     return {
         "snapshot_id": snapshot.snapshot_id,
         "manifest": str(path),
-        "digest": made["digest"],
-        "expires": made["expires"].isoformat(),
+        "digest": admission["digest"],
+        "expires": admission["expires"].isoformat(),
     }
 
 
@@ -248,16 +398,16 @@ def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str,
     """
     snapshot = load_snapshot(feed.store, snapshot_id)
     _refuse_revoked(snapshot)
-    held = standing_admission(feed, snapshot_id)
-    rows = {"snapshot_id": snapshot_id, "verdict_seq": held["verdict_seq"], "admission_seq": held["seq"]}
+    admission = standing_admission(feed, snapshot_id)
+    rows = {"snapshot_id": snapshot_id, "verdict_seq": admission["verdict_seq"], "admission_seq": admission["seq"]}
     check_admission_rows(feed.store, feed.contract.name, **rows)
-    revocations = renew_revocations(feed, now)
+    revocations = renew_revocations(feed.store, feed.settings, now)
     with TemporaryDirectory(prefix="poison-guard-") as folder:
         manifest = Path(folder) / "manifest.json"
-        manifest.write_text(held["envelope"], encoding="utf-8")
+        manifest.write_text(admission["envelope"], encoding="utf-8")
         signed = verify_manifest(
             manifest,
-            public_key=feed.settings.home / "signing.pub",
+            public_key=feed.settings.home / PUBLIC_FILE,
             revocations=revocations,
             now=now,
             snapshot_id=snapshot_id,
@@ -267,35 +417,28 @@ def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str,
         raise TamperError(f"the store says that {snapshot_id} is made of other files than were admitted; audit it")
     for path, digest in signed.subjects.items():
         feed.store.lake.read_frame(path, columns=["example_id"], sha256=digest)
-    return {"snapshot_id": snapshot_id, "digest": held["digest"], "seq": held["seq"]}
+    return {"snapshot_id": snapshot_id, "digest": admission["digest"], "seq": admission["seq"]}
 
 
 def standing_admission(feed: Feed, snapshot_id: str) -> dict[str, Any]:
     """Return the admission that follows from the last verdict; one that followed from an earlier verdict is void."""
     verdict = last_verdict(feed.store, snapshot_id)
-    found = [a for a in list_admissions(feed.store, feed.contract.name, limit=_ALL) if a["snapshot_id"] == snapshot_id]
-    held = next((a for a in found if verdict is not None and a["verdict_seq"] == verdict["seq"]), None)
-    if held is None:
-        later = f" since it was judged again ({verdict['outcome']})" if found and verdict is not None else ""
+    admissions = list_admissions(feed.store, feed.contract.name, snapshot_id=snapshot_id, limit=None)
+    standing = next((a for a in admissions if verdict is not None and a["verdict_seq"] == verdict["seq"]), None)
+    if standing is None:
+        later = f" since it was judged again ({verdict['outcome']})" if admissions and verdict is not None else ""
         raise ClosedError(
             f"{snapshot_id} has no admission{later}; `poison-guard gate check` opens the gate, or says why not"
         )
-    return held
+    return standing
 
 
-def renew_revocations(feed: Feed, now: dt.datetime) -> Path:
-    """Write the home's signed list of revoked snapshots anew, so that verifiers find a fresh one; return its path."""
-    home = feed.settings.home
-    write_revocations(home / REVOCATIONS_FILE, revoked_snapshots(feed.store), signing_key(home), issued=now)
-    return home / REVOCATIONS_FILE
-
-
-def manifest_path(feed: Feed, snapshot_id: str) -> Path:
+def _manifest_path(feed: Feed, snapshot_id: str) -> Path:
     """Return where the manifest of a snapshot lies in the home."""
     return feed.settings.home / "manifests" / f"{snapshot_id}.json"
 
 
-def _verdict(feed: Feed, snapshot: Snapshot) -> dict[str, Any]:
+def _require_verdict(feed: Feed, snapshot: Snapshot) -> dict[str, Any]:
     verdict = last_verdict(feed.store, snapshot.snapshot_id)
     if verdict is None:
         raise ClosedError(f"{snapshot.snapshot_id} was not judged yet; run `poison-guard gate check`")
@@ -307,20 +450,20 @@ def _refuse_revoked(snapshot: Snapshot) -> None:
         raise ClosedError(f"{snapshot.snapshot_id} was revoked ({snapshot.revoked_why}); seal a new snapshot")
 
 
-def _standing(feed: Feed, snapshot: Snapshot, verdict_seq: int, now: dt.datetime) -> dict[str, Any] | None:
+def _valid_admission(feed: Feed, snapshot: Snapshot, verdict_seq: int, now: dt.datetime) -> dict[str, Any] | None:
     """Return the admission issued for this verdict, if it still holds."""
-    for held in list_admissions(feed.store, feed.contract.name, limit=_ALL):
-        if held["verdict_seq"] == verdict_seq and held["snapshot_id"] == snapshot.snapshot_id:
-            holds = not held["revoked"] and held["issued"] <= now < held["expires"]
-            return held if holds else None
-    return None
+    admissions = list_admissions(feed.store, feed.contract.name, snapshot_id=snapshot.snapshot_id, limit=None)
+    newest = next((admission for admission in admissions if admission["verdict_seq"] == verdict_seq), None)
+    if newest is None or newest["revoked"] or not newest["issued"] <= now < newest["expires"]:
+        return None
+    return newest
 
 
 def _envelope(
     feed: Feed,
     snapshot: Snapshot,
     verdict: dict[str, Any],
-    given: Sequence[dict[str, Any]],
+    approvals: Sequence[dict[str, Any]],
     issued: dt.datetime,
     expires: dt.datetime,
 ) -> str:
@@ -336,18 +479,9 @@ def _envelope(
         policy_hash=feed.contract.policy.hash,
         gate_hash=verdict["policy_hash"],
         verdict={key: verdict["verdict"][key] for key in ("outcome", "checks")},
-        approvals=given,
+        approvals=approvals,
         issued=issued,
         expires=expires,
         version=__version__,
     )
     return sign_statement(statement, signing_key(feed.settings.home))
-
-
-def _write(feed: Feed, snapshot_id: str, envelope: str) -> Path:
-    path = manifest_path(feed, snapshot_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(envelope, encoding="utf-8")
-    temporary.replace(path)
-    return path

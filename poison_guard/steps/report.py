@@ -147,7 +147,7 @@ def _gate(store: Store, feed: str) -> Facts:
     verdict = last_verdict(store, snapshot.snapshot_id)
     if verdict is None:
         return facts
-    admission = next(iter(list_admissions(store, feed, 1, snapshot_id=snapshot.snapshot_id)), None)
+    admission = next(iter(list_admissions(store, feed, snapshot_id=snapshot.snapshot_id, limit=1)), None)
     return {
         **facts,
         "outcome": verdict["outcome"],

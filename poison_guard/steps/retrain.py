@@ -7,18 +7,20 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from poison_guard import __version__
-from poison_guard.errors import ClosedError, DataError, NotFoundError, TamperError
+from poison_guard.errors import ClosedError, DataError, NotFoundError, TamperError, UsageError
 from poison_guard.records import Examples
+from poison_guard.results import Result, html_table, text_table
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
-from poison_guard.steps.gate import check_admission, standing_admission
+from poison_guard.steps.gate import check_admission, find_snapshot, standing_admission
 from poison_guard.steps.opening import Feed
-from poison_guard.store import load_trusted
+from poison_guard.store import audit
 from poison_guard.store.admissions import due_snapshot as store_due
 from poison_guard.store.admissions import list_admissions
 from poison_guard.store.models import (
@@ -34,23 +36,236 @@ from poison_guard.store.models import (
 )
 from poison_guard.store.models import rollback as store_rollback
 from poison_guard.store.snapshots import load_snapshot
+from poison_guard.store.trusted import trusted_hash
 
 __all__ = [
-    "admitted_now",
+    "ModelFacts",
+    "ModelList",
+    "RetrainResult",
+    "RollbackResult",
     "due",
     "evaluate_model",
-    "load_trained",
-    "measure_model",
+    "metric_rows",
+    "models",
     "promote_model",
+    "retrain",
     "rollback",
-    "settings_of",
     "train_model",
-    "trusted_hash",
-    "unfinished",
 ]
 
+_EVALUATION_FORMAT = 1
+"""Grows when evaluations change, so that one written down before does not count."""
+_PER_EXAMPLE = ("predictions", "labels", "slices", "attacked")
+"""What metrics hold one entry an example of."""
 
-_ALL = 1_000_000
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RetrainResult(Result):
+    """What `Guard.retrain` returns: a model, whether it is the champion now, and why."""
+
+    feed: str
+    model_id: str
+    promoted: bool
+    measure_only: bool
+    why: str
+    metrics: Mapping[str, Any]
+    """What it did on trusted examples that no training saw, with the single predictions."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON holds them, metrics without what they say of single examples."""
+        return {**Result.to_dict(self), "metrics": _summary(self.metrics)}
+
+    def __str__(self) -> str:
+        """Return the metrics as a table, then what became of the model."""
+        return "\n".join([text_table(("measured", "value", "n"), self.rows()), f"{self.state}: {self.why}"])
+
+    def _repr_html_(self) -> str:
+        return html_table(("measured", "value", "n"), [*self.rows(), (self.state, self.why, "")])
+
+    @property
+    def state(self) -> str:
+        """``champion``, ``refused`` or ``measured only``."""
+        return "measured only" if self.measure_only else ("champion" if self.promoted else "refused")
+
+    def rows(self) -> list[tuple[str, float | None, int | None]]:
+        """Return what people compare, as ``(name, value, n)``."""
+        return metric_rows(self.metrics)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A model as `models` lists it."""
+
+    model_id: str
+    snapshot_id: str
+    admission_seq: int | None
+    status: str
+    why: str | None
+    path: str
+    sha256: str
+    config: Mapping[str, Any]
+    made_at: dt.datetime
+    metrics: Mapping[str, Any]
+    """Without what they say of single examples."""
+    snapshot_revoked: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelList(Result):
+    """What `Guard.models` returns: the models of a feed, the newest first."""
+
+    feed: str
+    models: tuple[ModelFacts, ...]
+
+    def __str__(self) -> str:
+        """Return a line a model."""
+        return text_table(("model", "status", "made", "accuracy", "worst class", "robust"), self.rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(("model", "status", "made", "accuracy", "worst class", "robust"), self.rows())
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Return ``model, status, made, accuracy, worst class, robust`` of each."""
+        rows = []
+        for model in self.models:
+            figures = {name.partition(":")[0]: value for name, value, _ in metric_rows(model.metrics)}
+            status = f"{model.status}, snapshot revoked" if model.snapshot_revoked else model.status
+            shown = (figures.get(name) for name in ("accuracy", "worst class", "robust"))
+            rows.append((model.model_id, status, f"{model.made_at:%Y-%m-%d %H:%M}", *shown))
+        return rows
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RollbackResult(Result):
+    """What `Guard.rollback` returns: the champion that was chosen and the one before it."""
+
+    feed: str
+    dry_run: bool
+    champion: str
+    before: str | None
+
+
+def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics without what they say of single examples."""
+    attacks = metrics.get("attacks", {})
+    return {
+        **{key: value for key, value in metrics.items() if key not in _PER_EXAMPLE},
+        "attacks": {name: {k: v for k, v in cell.items() if k != "wrong"} for name, cell in attacks.items()},
+    }
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, float | None, int | None]]:
+    """Return what people compare, as ``(name, value, n)``.
+
+    That is accuracy, the worst class and slice, robust accuracy (whichever attack works), each attack, calibration.
+    """
+    rows: list[tuple[str, float | None, int | None]] = []
+    if "accuracy" in metrics:
+        rows.append(("accuracy", metrics["accuracy"], metrics.get("n")))
+    for what in ("class", "slice"):
+        known = [(*_share(cell), name) for name, cell in metrics.get(f"per_{what}", {}).items() if cell["n"]]
+        if known:
+            share, n, name = min(known)
+            rows.append((f"worst {what}: {name}", share, n))
+    if "robust" in metrics:
+        rows.append(("robust", *_share(metrics["robust"])))
+    rows += [(f"under {name}", *_share(cell)) for name, cell in metrics.get("attacks", {}).items()]
+    rows += [(name, value, None) for name, value in metrics.get("calibration", {}).items()]
+    return rows
+
+
+def _share(cell: Mapping[str, Any]) -> tuple[float, int]:
+    n = int(cell["n"])
+    return (cell["right"] / n if n else math.nan), n
+
+
+def retrain(feed: Feed, now: dt.datetime, *, measure_only: bool, from_scratch: bool = False) -> RetrainResult:
+    """Train on what is due, evaluate and promote; with `measure_only` on the last snapshot, never promoted.
+
+    `from_scratch` trains on the newest snapshot whose admission holds, whatever was trained on it, and starts from
+    nothing. `UsageError` for both.
+    """
+    if measure_only and from_scratch:
+        raise UsageError("a model is trained from scratch to be promoted, or measured only; choose one")
+    name = feed.contract.name
+    if measure_only:
+        model = _measure_model(feed, find_snapshot(feed, None).snapshot_id, now)
+        metrics = evaluate_model(feed, model.model_id)
+        return RetrainResult(
+            name, model.model_id, False, True, "trained for measurement; it can never be promoted", metrics
+        )
+    left = _unfinished(feed)
+    snapshot_id = _admitted_now(feed, now) if from_scratch else due(feed, now)
+    if snapshot_id is not None:
+        left = train_model(feed, snapshot_id, now, from_scratch=from_scratch)
+    if left is None:
+        return _standing_champion(feed)
+    metrics = evaluate_model(feed, left.model_id)
+    decision = promote_model(feed, left.model_id)
+    return RetrainResult(name, left.model_id, decision["promoted"], False, decision["why"], metrics)
+
+
+def _standing_champion(feed: Feed) -> RetrainResult:
+    """Return the champion where nothing new is admitted; `ClosedError` where there is none that may stay."""
+    name = feed.contract.name
+    newest = next((model for model in list_models(feed.store, name) if model.admission_seq is not None), None)
+    best = champion(feed.store, name)
+    if newest is not None and newest.status == "refused":
+        raise ClosedError(
+            f"{newest.model_id} was refused, and nothing has changed since: add trusted examples, mend [retrain] or "
+            f"seal new data. {newest.why}"
+        )
+    if best is None:
+        raise ClosedError(
+            f"nothing of {name} is admitted that a model could learn from; `poison-guard gate check` opens the gate, "
+            "or says why not"
+        )
+    root = find_revoked_ancestor(feed.store, best.model_id)
+    if root is not None:
+        raise ClosedError(
+            f"the champion {best.model_id} learned from {root[1]}, which was revoked ({root[2]}), and nothing new is "
+            "admitted; roll back, or seal and judge again"
+        )
+    _load_trained(feed, best)
+    why = "nothing new is admitted; it is the champion already"
+    return RetrainResult(name, best.model_id, True, False, why, best.metrics)
+
+
+def models(feed: Feed) -> ModelList:
+    """Return the models of a feed, the newest first: the champion, earlier ones, refused ones, measurements."""
+    name = feed.contract.name
+    listed = list_models(feed.store, name)
+    snapshots = {name: load_snapshot(feed.store, name) for name in {model.snapshot_id for model in listed}}
+    fields = [field.name for field in dataclasses.fields(ModelFacts)][:-2]
+    facts = (
+        ModelFacts(
+            **{field: getattr(model, field) for field in fields},
+            metrics=_summary(model.metrics),
+            snapshot_revoked=snapshots[model.snapshot_id].revoked_seq is not None,
+        )
+        for model in listed
+    )
+    return ModelList(name, tuple(facts))
+
+
+def rollback(
+    feed: Feed, *, to: str, by: str, reason: str, force: bool = False, dry_run: bool = False
+) -> RollbackResult:
+    """Make an earlier champion the champion again; `ClosedError` where its snapshot was revoked and not `force`."""
+    name = feed.contract.name
+    known = {model.model_id: model for model in list_models(feed.store, name)}
+    if to not in known:
+        raise NotFoundError(f"{name} has no model {to!r}; poison-guard models --feed {name} lists them")
+    if known[to].status != "retired":
+        raise UsageError(f"{to} is {known[to].status}; only an earlier champion, called retired, can be rolled back to")
+    root = find_revoked_ancestor(feed.store, to)
+    if root is not None and not force:
+        raise ClosedError(f"{to} learned from {root[1]}, which was revoked ({root[2]}); choose another, or --force it")
+    best = champion(feed.store, name)
+    if not dry_run:
+        _load_trained(feed, known[to])
+        store_rollback(feed.store, name, to=to, by=by, reason=reason, force=force)
+    return RollbackResult(name, dry_run, to, best.model_id if best else None)
 
 
 def due(feed: Feed, now: dt.datetime) -> str | None:
@@ -62,8 +277,8 @@ def due(feed: Feed, now: dt.datetime) -> str | None:
     fresh = store_due(feed.store, name, now=now)
     newest = next(iter(list_admissions(feed.store, name, limit=1)), None)
     if fresh is None and newest is not None and newest["issued"] <= now < newest["expires"] and not newest["revoked"]:
-        made = _made_of(feed, newest["snapshot_id"])
-        if made and all(model.status == "refused" for model in made) and not _same_as_now(feed, made):
+        trained = _admitted_models(feed, newest["snapshot_id"])
+        if trained and all(model.status == "refused" for model in trained) and not _same_as_now(feed, trained):
             fresh = newest["snapshot_id"]
     if fresh is None or load_snapshot(feed.store, fresh).revoked_seq is not None:
         return None
@@ -74,19 +289,18 @@ def due(feed: Feed, now: dt.datetime) -> str | None:
     return fresh
 
 
-def admitted_now(feed: Feed, now: dt.datetime) -> str:
+def _admitted_now(feed: Feed, now: dt.datetime) -> str:
     """Return the newest snapshot whose admission holds, whatever was trained on it; `ClosedError` without one."""
-    for held in list_admissions(feed.store, feed.contract.name, limit=_ALL):
-        if held["issued"] <= now < held["expires"] and not held["revoked"]:
-            with contextlib.suppress(ClosedError):  # judged again since: its admission is void
-                if standing_admission(feed, held["snapshot_id"])["seq"] == held["seq"]:
-                    return str(held["snapshot_id"])
+    for admission in list_admissions(feed.store, feed.contract.name, valid_at=now, limit=None):
+        with contextlib.suppress(ClosedError):  # judged again since: its admission is void
+            if standing_admission(feed, admission["snapshot_id"])["seq"] == admission["seq"]:
+                return str(admission["snapshot_id"])
     raise ClosedError(
         f"no admission of {feed.contract.name} holds now; `poison-guard seal`, then `poison-guard gate check`, make one"
     )
 
 
-def unfinished(feed: Feed) -> Model | None:
+def _unfinished(feed: Feed) -> Model | None:
     """Return the newest admitted model that was trained and neither promoted nor refused: a run died before that."""
     best = next((m for m in list_models(feed.store, feed.contract.name) if m.admission_seq is not None), None)
     if best is None or best.status not in ("trained", "evaluated"):
@@ -94,14 +308,15 @@ def unfinished(feed: Feed) -> Model | None:
     return best if load_snapshot(feed.store, best.snapshot_id).revoked_seq is None else None
 
 
-def _made_of(feed: Feed, snapshot_id: str) -> list[Model]:
-    every = list_models(feed.store, feed.contract.name)
-    return [model for model in every if model.snapshot_id == snapshot_id and model.admission_seq is not None]
+def _admitted_models(feed: Feed, snapshot_id: str) -> list[Model]:
+    """Return the models that were trained on a snapshot under an admission."""
+    models = list_models(feed.store, feed.contract.name)
+    return [model for model in models if model.snapshot_id == snapshot_id and model.admission_seq is not None]
 
 
 def _same_as_now(feed: Feed, models: list[Model]) -> Model | None:
     """Return the model that was trained with the settings and trusted examples of now."""
-    now = {**settings_of(feed), "trusted": trusted_hash(feed)}
+    now = {**_settings_of(feed), "trusted": _trusted_hash(feed)}
     return next((m for m in models if all(m.config.get(key) == value for key, value in now.items())), None)
 
 
@@ -115,7 +330,7 @@ def train_model(feed: Feed, snapshot_id: str, now: dt.datetime, *, from_scratch:
     """
     begun = time.monotonic()
     admission = check_admission(feed, snapshot_id, now)
-    done = None if from_scratch else _same_as_now(feed, _made_of(feed, snapshot_id))
+    done = None if from_scratch else _same_as_now(feed, _admitted_models(feed, snapshot_id))
     if done is not None:
         return done
     made, config = _train(feed, snapshot_id, from_scratch=from_scratch)
@@ -124,7 +339,7 @@ def train_model(feed: Feed, snapshot_id: str, now: dt.datetime, *, from_scratch:
     return _keep(feed, made, config, snapshot_id=snapshot_id, admission_seq=admission["seq"], now=later)
 
 
-def measure_model(feed: Feed, snapshot_id: str, now: dt.datetime) -> Model:
+def _measure_model(feed: Feed, snapshot_id: str, now: dt.datetime) -> Model:
     """Train on a snapshot without an admission, for measurement: the model can never be promoted."""
     made, config = _train(feed, snapshot_id)
     return _keep(feed, made, {**config, "purpose": "measurement"}, snapshot_id=snapshot_id, admission_seq=None, now=now)
@@ -141,7 +356,7 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
     fits = _fits(feed, examples)
     before = champion(feed.store, feed.contract.name)
     may_warm = before is not None and not from_scratch and _may_warm(feed, before, fits)
-    warm = load_trained(feed, before) if before is not None and may_warm else None
+    warm = _load_trained(feed, before) if before is not None and may_warm else None
     made = train_classifier(
         examples,
         feed.contract.retrain,
@@ -151,8 +366,8 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
         threads=feed.settings.threads,
     )
     config = {
-        **settings_of(feed),
-        "trusted": trusted_hash(feed),
+        **_settings_of(feed),
+        "trusted": _trusted_hash(feed),
         "fits": fits,
         "examples": len(examples),
         "data": snapshot.hash,
@@ -196,7 +411,7 @@ def _checkpoint(feed: Feed, snapshot_id: str) -> Path:
 def _may_warm(feed: Feed, best: Model, fits: str) -> bool:
     """Whether a training may start from the champion: it fits, owes nothing to a revoked snapshot, knows no judge."""
     clean = find_revoked_ancestor(feed.store, best.model_id) is None
-    return clean and best.config.get("fits") == fits and best.config.get("trusted") == trusted_hash(feed)
+    return clean and best.config.get("fits") == fits and best.config.get("trusted") == _trusted_hash(feed)
 
 
 def _fits(feed: Feed, examples: Examples) -> str:
@@ -205,17 +420,18 @@ def _fits(feed: Feed, examples: Examples) -> str:
     return json.dumps([feed.contract.retrain.model, examples.kind, list(shape)])
 
 
-def settings_of(feed: Feed) -> dict[str, Any]:
+def _settings_of(feed: Feed) -> dict[str, Any]:
     """Return the contract's settings of training as plain values."""
     return dict(json.loads(json.dumps(dataclasses.asdict(feed.contract.retrain))))
 
 
-def trusted_hash(feed: Feed) -> str:
+def _trusted_hash(feed: Feed) -> str:
     """Return the hash of the feed's trusted set of now."""
-    return load_trusted(feed.store, feed.contract.name).hash
+    with feed.store.read() as conn:
+        return trusted_hash(conn, feed.contract.name, audit.head(conn))
 
 
-def load_trained(feed: Feed, model: Model) -> Any:
+def _load_trained(feed: Feed, model: Model) -> Any:
     """Return the stored model, checked against its hash; `TamperError` or `DataError` where the file is another."""
     from poison_guard.retrain.trained_model import read_model
 
@@ -232,14 +448,14 @@ def evaluate_model(feed: Feed, model_id: str) -> dict[str, Any]:
 
 def _metrics_of_now(feed: Feed, model: Model) -> dict[str, Any]:
     """Return what a stored model does on the trusted examples of now, evaluated where that is not written down."""
-    trained = load_trained(feed, model)
+    trained = _load_trained(feed, model)
     known = dict(model.metrics or {})
     return known if known.get("judged_by") == _evaluation_key(feed) else _evaluated(feed, trained)
 
 
 def _evaluation_key(feed: Feed) -> str:
     """Return a digest of all that an evaluation follows from beside the model."""
-    parts = [trusted_hash(feed), settings_of(feed), __version__]
+    parts = [_trusted_hash(feed), _settings_of(feed), _EVALUATION_FORMAT]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -290,16 +506,6 @@ def _metrics_of_rival(feed: Feed, best: Model, model: Model) -> dict[str, Any] |
             raise
         known = dict(best.metrics or {})
         return known if known.get("judged_by") == _evaluation_key(feed) else None
-
-
-def rollback(feed: Feed, *, to: str, by: str, reason: str, force: bool = False) -> Model:
-    """Make an earlier champion the champion again; `ClosedError` where its snapshot was revoked and not `force`."""
-    model = load_model(feed.store, to)
-    if model.feed != feed.contract.name:
-        raise NotFoundError(f"{to} is a model of {model.feed}, not of {feed.contract.name}")
-    load_trained(feed, model)
-    store_rollback(feed.store, feed.contract.name, to=to, by=by, reason=reason, force=force)
-    return load_model(feed.store, to)
 
 
 def _baseline_metrics(feed: Feed) -> dict[str, Any] | None:

@@ -36,9 +36,9 @@ from poison_guard.steps.collect import (
     read_outcomes,
     readable_objects,
 )
-from poison_guard.steps.gate import renew_revocations
 from poison_guard.steps.handover import Handover, LakeHandover, get_batch, put_batch
 from poison_guard.steps.opening import Feed, load_controls, torch_threads
+from poison_guard.steps.outbox import renew_revocations
 from poison_guard.steps.results import (
     ScanResult,
     committed_result,
@@ -248,7 +248,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Run:
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
     )
     if counts.get("recalled"):
-        renew_revocations(feed, dt.datetime.now(dt.UTC))
+        renew_revocations(feed.store, feed.settings, dt.datetime.now(dt.UTC))
     return load_run(feed.store, run.run_id)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,11 @@ import pyarrow as pa
 
 from poison_guard.errors import DataError, StaleStateError
 from poison_guard.pipeline.relabel import settle_labels
+from poison_guard.results import Result
 from poison_guard.steps.examples import Content, content_of, load_item_content, record_content
 from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import audit, load_sources
+from poison_guard.store.admissions import last_verdict
 from poison_guard.store.membership import (
     accepted_votes,
     find_changes,
@@ -24,10 +27,10 @@ from poison_guard.store.membership import (
     record_members,
 )
 from poison_guard.store.reading import load_payloads
-from poison_guard.store.snapshots import Part, Snapshot, last_snapshot
+from poison_guard.store.snapshots import Part, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
 
-__all__ = ["NothingToSealError", "Sealed", "seal"]
+__all__ = ["NothingToSealError", "SealResult", "seal", "stage_seal"]
 
 
 _ATTEMPTS = 5
@@ -38,29 +41,44 @@ class NothingToSealError(DataError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
-    """A snapshot, and whether this call made it."""
+class SealResult(Result):
+    """What `Guard.seal` returns: a snapshot, and whether this call made it."""
 
-    snapshot: Snapshot
+    feed: str
+    snapshot_id: str
     new: bool
+    """False: nothing changed since the last snapshot, which this is."""
+    counts: Mapping[str, int]
 
 
-def seal(feed: Feed) -> Sealed:
+def seal(feed: Feed) -> SealResult:
     """Seal what is accepted now; the last snapshot again where nothing has changed since.
 
     Only parts whose members may have changed are looked at again. Raises `NothingToSealError` for nothing accepted,
     `StaleStateError` when runs or reviews keep being committed meanwhile.
     """
-    for attempt in range(_ATTEMPTS):
+    for _ in range(_ATTEMPTS - 1):
         try:
             return _seal(feed)
         except StaleStateError:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-    raise AssertionError("unreachable: the last attempt returns or raises")
+            continue
+    return _seal(feed)
 
 
-def _seal(feed: Feed) -> Sealed:
+def stage_seal(feed: Feed) -> dict[str, Any]:
+    """Seal for a scheduler; return ``snapshot_id, new, judged, counts``, without an id where nothing can be sealed.
+
+    ``judged`` is false for a snapshot without a verdict: it is new, or a crash came between sealing and judging.
+    """
+    try:
+        sealed = seal(feed)
+    except NothingToSealError:
+        return {"snapshot_id": None, "new": False, "judged": False, "counts": {}}
+    judged = last_verdict(feed.store, sealed.snapshot_id) is not None
+    return {"snapshot_id": sealed.snapshot_id, "new": sealed.new, "judged": judged, "counts": dict(sealed.counts)}
+
+
+def _seal(feed: Feed) -> SealResult:
     store, contract = feed.store, feed.contract
     before = last_snapshot(store, contract.name)
     with store.read() as conn:
@@ -82,7 +100,8 @@ def _seal(feed: Feed) -> Sealed:
         raise NothingToSealError(f"nothing of {contract.name} is accepted with a label yet: nothing to seal")
     counts = {"examples": sum(part.rows for part in parts), "parts": len(parts), "items_file": mark}
     sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts)
-    return Sealed(sealed, new=before is None or sealed.snapshot_id != before.snapshot_id)
+    new = before is None or sealed.snapshot_id != before.snapshot_id
+    return SealResult(contract.name, sealed.snapshot_id, new, dict(sealed.counts))
 
 
 def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:

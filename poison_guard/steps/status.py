@@ -178,7 +178,7 @@ def _training_status(store: Store, feed: str, now: dt.datetime) -> TrainingStatu
         return None
     verdict = last_verdict(store, snapshot.snapshot_id)
     model = champion(store, feed)
-    admission = next(iter(list_admissions(store, feed, 1, snapshot_id=snapshot.snapshot_id)), None)
+    admission = next(iter(list_admissions(store, feed, snapshot_id=snapshot.snapshot_id, limit=1)), None)
     return TrainingStatus(
         snapshot_id=snapshot.snapshot_id,
         sealed_at=snapshot.sealed_at,

@@ -212,20 +212,28 @@ def add_admission(
 
 
 def list_admissions(
-    store: Store, feed: str, limit: int = 50, *, snapshot_id: str | None = None
+    store: Store,
+    feed: str,
+    *,
+    snapshot_id: str | None = None,
+    valid_at: dt.datetime | None = None,
+    limit: int | None = 50,
 ) -> list[dict[str, Any]]:
-    """Return the last admissions of a feed, or of one of its snapshots, newest first.
+    """Return the last `limit` admissions of a feed (of one snapshot; valid at a time), newest first.
 
-    Keys ``snapshot_id, verdict_seq, envelope, digest, issued, expires, revoked, seq``; `revoked_snapshots` is that of
-    the
-    snapshot.
+    Keys ``snapshot_id, verdict_seq, envelope, digest, issued, expires, revoked, seq``; ``revoked``: its snapshot was.
     """
     a, s = t.admissions.c, t.snapshots.c
+    asked = [a.feed == feed]
+    if snapshot_id is not None:
+        asked.append(a.snapshot_id == snapshot_id)
+    if valid_at is not None:
+        asked += [a.issued <= utc_or_now(valid_at), a.expires > utc_or_now(valid_at), s.revoked_seq.is_(None)]
     shown = (a.snapshot_id, a.verdict_seq, a.envelope, a.digest, a.issued, a.expires)
     query = (
         sa.select(*shown, s.revoked_seq.is_not(None).label("revoked"), a.seq)
         .join_from(t.admissions, t.snapshots, a.snapshot_id == s.snapshot_id)
-        .where(a.feed == feed, a.snapshot_id == snapshot_id if snapshot_id is not None else sa.true())
+        .where(*asked)
         .order_by(a.seq.desc())
         .limit(limit)
     )

@@ -1,25 +1,23 @@
 """The second half of the guard DAG in a real Airflow: who is asked, what an answer does, when the Asset is sent.
 
-The steps are stood in for, so that a test chooses the verdict; `test_guard_dag.py` runs the real ones.
+The verbs of the guard are stood in for, so that a test chooses the verdict; `test_guard_dag.py` runs the real ones.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-import poison_guard
 from poison_guard.airflow import tasks
 from poison_guard.airflow.run import dags_folder
 from poison_guard.errors import ClosedError, InconclusiveError
+from poison_guard.guard import Guard
 from tests.e2e.airflow_rows import events_of, states
 from tests.e2e.conftest import CONTRACT
 
@@ -39,48 +37,46 @@ class Gate:
         self.approvals: list[tuple[str, str]] = []
         self.asked_to_judge = 0
 
-    def seal(self, *_: str) -> dict[str, Any]:
-        return {"snapshot_id": "sessions-1-ab", "new": self.new, "counts": {}}
+    def what_a_model_lacks(self) -> None:
+        return None
 
-    def check_admission(self, *_: str) -> dict[str, Any]:
+    def stage_collect(self) -> dict[str, Any]:
+        return {"run_id": None, "partitions": []}
+
+    def stage_seal(self) -> dict[str, Any]:
+        return {"snapshot_id": "sessions-1-ab", "new": self.new, "judged": self.judged, "counts": {}}
+
+    def check_admission(self, _: str) -> dict[str, Any]:
         if not self.admitted:
             raise ClosedError("sessions-1-ab has no admission")
         return {"snapshot_id": "sessions-1-ab", "digest": "d" * 64}
 
-    def gate(self, *_: str) -> dict[str, Any]:
+    def stage_gate(self, _: str) -> dict[str, Any]:
         self.judged, self.asked_to_judge = True, self.asked_to_judge + 1
         return {"outcome": self.outcome, "verdict_seq": 5, "why": [] if self.outcome == "pass" else self.why}
 
-    def approve(
-        self, _contract: str, _home: str, _snapshot: str, by: str, reason: str, *, verdict_seq: int
-    ) -> dict[str, int]:
+    def stage_approve(self, _: str, *, by: str, reason: str, verdict_seq: int) -> int:
         assert verdict_seq == 5, "the approval is of the verdict that was shown"
         self.approvals.append((by, reason))
-        return {"approvals": len(self.approvals)}
+        return len(self.approvals)
 
-    def admit(self, *_: str) -> dict[str, Any]:
+    def stage_admit(self, _: str) -> dict[str, Any]:
         if self.outcome != "pass" and not self.approvals:
             raise InconclusiveError("sessions-1-ab needs an approval")
         self.admitted = True
         return {"snapshot_id": "sessions-1-ab", "manifest": "m.json", "digest": "d" * 64, "expires": "2026-12-01"}
 
-    def due(self, *_: str) -> dict[str, Any]:
-        return {"snapshot_id": "sessions-1-ab" if self.admitted and not self.trained else None}
+    def due(self) -> str | None:
+        return "sessions-1-ab" if self.admitted and not self.trained else None
 
 
 @pytest.fixture
 def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    from poison_guard.guard import Guard
     from poison_guard.web import report
 
-    gate, steps = Gate(), ModuleType("poison_guard.steps")
-    for name in ("seal", "check_admission", "gate", "approve", "admit", "due"):
-        setattr(steps, name, getattr(gate, name))
-    steps.collect = lambda *_: {"run_id": None, "partitions": []}
-    monkeypatch.setitem(sys.modules, "poison_guard.steps", steps)
-    monkeypatch.setattr(poison_guard, "steps", steps, raising=False)
-    monkeypatch.setattr(tasks, "what_it_lacks", lambda *_: None)
-    monkeypatch.setattr(tasks, "is_judged", lambda *_: gate.judged)
+    gate = Gate()
+    for name in (name for name in vars(Gate) if not name.startswith("_")):
+        monkeypatch.setattr(Guard, name, getattr(gate, name))
     monkeypatch.setattr(Guard, "report", lambda *_: None)
     monkeypatch.setattr(report, "write_report", lambda *_, **__: "page.html")
     (tmp_path / "feeds").mkdir()

@@ -12,6 +12,7 @@ import pytest
 from poison_guard.airflow import tasks
 from poison_guard.airflow.run import dags_folder
 from poison_guard.errors import StoreError
+from poison_guard.guard import Guard
 from tests.e2e.airflow_rows import events_of, states
 from tests.e2e.conftest import sessions
 
@@ -96,17 +97,15 @@ def test_a_batch_goes_through_once_and_what_is_cleared_or_run_again_changes_noth
 
 
 def test_a_store_task_that_dies_once_is_retried_and_stores_everything_once(feed: Path, monkeypatch: pytest.MonkeyPatch):
-    from poison_guard.steps import tasks as steps
+    commit, calls = Guard.stage_commit, []
 
-    real, calls = steps.store, []
-
-    def flaky(*args: str) -> dict[str, int]:
-        calls.append(args)
+    def flaky(guard: Guard, run_id: str) -> dict[str, int]:
+        calls.append(run_id)
         if len(calls) == 1:
             raise StoreError("the disk is full")
-        return real(*args)
+        return commit(guard, run_id)
 
-    monkeypatch.setattr(steps, "store", flaky)
+    monkeypatch.setattr(Guard, "stage_commit", flaky)
     run = guard_dag().test()
     assert str(run.state) == "success"
     assert len(calls) == 2

@@ -1,18 +1,16 @@
-"""The retrain DAG in a real Airflow, with a stand-in for the steps: woken twice or together, it trains once."""
+"""The retrain DAG in a real Airflow, with a stand-in for the guard: woken twice or together, it trains once."""
 
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-import poison_guard
 from poison_guard.airflow.run import dags_folder
 from poison_guard.errors import ClosedError
+from poison_guard.guard import Guard
 from tests.e2e.airflow_rows import states
 from tests.e2e.conftest import CONTRACT
 
@@ -34,26 +32,26 @@ class Trainer:
         self.kills = 0
         self.better = True
 
-    def due(self, *_: str) -> dict[str, Any]:
+    def due(self) -> str | None:
         newest = self.admitted[-1] if self.admitted else None
-        return {"snapshot_id": None if newest in self.trained else newest}
+        return None if newest in self.trained else newest
 
-    def check_admission(self, _contract: str, _home: str, snapshot: str) -> dict[str, Any]:
+    def check_admission(self, snapshot: str) -> dict[str, Any]:
         if snapshot in self.revoked:
             raise ClosedError(f"{snapshot} was revoked")
         return {"snapshot_id": snapshot, "digest": "ab"}
 
-    def train(self, _contract: str, _home: str, snapshot: str) -> dict[str, str]:
+    def stage_train(self, snapshot: str) -> str:
         if self.kills:
             self.kills -= 1
             raise OSError("the machine went away")
         self.trained.append(snapshot)
-        return {"model_id": f"model-of-{snapshot}"}
+        return f"model-of-{snapshot}"
 
-    def evaluate(self, *_: str) -> dict[str, Any]:
+    def stage_evaluate(self, _: str) -> dict[str, Any]:
         return {"accuracy": 0.98}
 
-    def promote(self, _contract: str, _home: str, model: str) -> dict[str, Any]:
+    def stage_promote(self, model: str) -> dict[str, Any]:
         if self.better:
             self.promoted.append(model)
         return {"promoted": self.better, "why": "better" if self.better else "it lost 4 points", "checks": []}
@@ -61,21 +59,18 @@ class Trainer:
 
 @pytest.fixture
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    from poison_guard.guard import Guard
     from poison_guard.web import report
 
-    held, steps = Trainer(), ModuleType("poison_guard.steps")
-    for name in ("due", "check_admission", "train", "evaluate", "promote"):
-        setattr(steps, name, getattr(held, name))
-    monkeypatch.setitem(sys.modules, "poison_guard.steps", steps)
-    monkeypatch.setattr(poison_guard, "steps", steps, raising=False)
+    trainer = Trainer()
+    for name in (name for name in vars(Trainer) if not name.startswith("_")):
+        monkeypatch.setattr(Guard, name, getattr(trainer, name))
     monkeypatch.setattr(Guard, "report", lambda *_: None)
     monkeypatch.setattr(report, "write_report", lambda *_, **__: "page.html")
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "sessions.toml").write_text(CONTRACT)
     monkeypatch.setenv("POISON_GUARD_FEEDS", str(tmp_path / "feeds"))
     monkeypatch.setenv("POISON_GUARD_HOME", str(tmp_path / "home"))
-    return held
+    return trainer
 
 
 def retrain_dag() -> Any:

@@ -13,9 +13,9 @@ import pytest
 from poison_guard import Guard
 from poison_guard.errors import ClosedError, DataError, TamperError, UsageError
 from poison_guard.gate.verify import verify_manifest
-from poison_guard.steps.facing import retrain
-from poison_guard.steps.gate import approve, judged_before
+from poison_guard.steps.gate import record_approval
 from poison_guard.steps.opening import open_feed
+from poison_guard.steps.retrain import retrain
 from poison_guard.steps.review import recall, reject, release
 from poison_guard.store import accepted_frames, find_records
 
@@ -223,7 +223,7 @@ def test_a_later_champion_can_be_rolled_back(filled: Guard) -> None:
     assert second.promoted, second.why
     assert second.model_id != first
     back = filled.rollback(to=first, by="ops-1", reason="latency")
-    assert back.model_id == first
+    assert back.champion == first
 
 
 def test_a_damaged_champion_is_no_dead_end(filled: Guard) -> None:
@@ -250,9 +250,9 @@ def test_an_approval_is_of_the_verdict_that_was_seen(guard: Guard) -> None:
     who = {"by": "ann", "reason": "looked", "expires": None, "now": dt.datetime.now(dt.UTC)}
     with open_feed(guard.contract_path, guard.home) as feed:
         with pytest.raises(ClosedError, match="was judged again since verdict 1 was shown"):
-            approve(feed, None, **who, verdict_seq=1)
+            record_approval(feed, None, **who, verdict_seq=1)
         with pytest.raises(UsageError, match="needs an expiry"):
-            approve(feed, None, **who, verdict_seq=judged_before(feed, None).verdict_seq)
+            record_approval(feed, None, **who)
 
 
 def test_training_from_scratch_needs_an_admission_that_holds(filled: Guard) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import poison_guard
 from poison_guard.errors import ConfigError
+from poison_guard.guard import Guard
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
@@ -32,7 +32,8 @@ class Pushed:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Return what a guard that decides as `DECISIONS` was opened and asked with."""
     calls: list[tuple[Any, ...]] = []
 
     def open_guard(contract: str, home: str) -> SimpleNamespace:
@@ -41,7 +42,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append((contract, home))
         return SimpleNamespace(scan=lambda data: calls.append((data,)) or SimpleNamespace(decisions=DECISIONS))
 
-    monkeypatch.setattr(poison_guard, "Guard", SimpleNamespace(open=open_guard), raising=False)
+    monkeypatch.setattr(Guard, "open", open_guard)
     return calls
 
 
@@ -51,15 +52,15 @@ def operator(**kwargs: Any) -> Any:
     return PoisonScanOperator(task_id="scan", **{"contract": "chat.toml", "home": "h", **kwargs})
 
 
-def test_it_writes_the_decisions_and_pushes_their_counts_and_path(tmp_path: Path, opened: list[Any]):
+def test_it_writes_the_decisions_and_pushes_their_counts_and_path(tmp_path: Path, calls: list[Any]):
     out, ti = tmp_path / "new" / "decisions.parquet", Pushed()
     result = operator(data=["a.csv", "b.csv"], out=str(out)).execute({"ti": ti})
-    assert opened == [("chat.toml", "h"), (["a.csv", "b.csv"],)]
+    assert calls == [("chat.toml", "h"), (["a.csv", "b.csv"],)]
     assert result == ti.pushed == {"counts": {"accept": 2, "quarantine": 1}, "decisions": str(out)}
     pd.testing.assert_frame_equal(pd.read_parquet(out), DECISIONS, check_dtype=False)
 
 
-def test_findings_fail_the_task_for_good_when_asked_but_are_pushed_first(tmp_path: Path, opened: list[Any]):
+def test_findings_fail_the_task_for_good_when_asked_but_are_pushed_first(tmp_path: Path, calls: list[Any]):
     from airflow.sdk.exceptions import AirflowFailException
 
     out, ti = tmp_path / "decisions.parquet", Pushed()
@@ -69,7 +70,7 @@ def test_findings_fail_the_task_for_good_when_asked_but_are_pushed_first(tmp_pat
     assert out.exists()
 
 
-def test_a_broken_contract_fails_for_good_with_its_sentence(tmp_path: Path, opened: list[Any]):
+def test_a_broken_contract_fails_for_good_with_its_sentence(tmp_path: Path, calls: list[Any]):
     from airflow.sdk.exceptions import AirflowFailException
 
     with pytest.raises(AirflowFailException, match="unknown key `knd`"):
@@ -88,14 +89,12 @@ def gate_result(**changes: Any) -> SimpleNamespace:
 
 
 @pytest.fixture
-def gated(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let a test choose what the gate says; returns the calls."""
+def gated(guard: Any) -> Any:
+    """Let a test choose what the gate returns; returns the calls."""
     calls: list[Any] = []
 
-    def choose(found: SimpleNamespace) -> list[Any]:
-        guard = SimpleNamespace(gate=lambda **kwargs: calls.append(kwargs) or found)
-        opened = SimpleNamespace(open=lambda contract, home: calls.append((contract, home)) or guard)
-        monkeypatch.setattr(poison_guard, "Guard", opened, raising=False)
+    def choose(result: SimpleNamespace) -> list[Any]:
+        guard.gate = lambda **kwargs: calls.append((*guard.opened, kwargs)) or result
         return calls
 
     return choose
@@ -110,7 +109,7 @@ def gate(**kwargs: Any) -> Any:
 def test_an_open_gate_hands_on_the_manifest(gated: Any):
     calls, ti = gated(gate_result()), Pushed()
     result = gate(candidate="predictions.parquet").execute({"ti": ti})
-    assert calls == [("chat.toml", "h"), {"candidate": "predictions.parquet", "snapshot_id": None}]
+    assert calls == [(("chat.toml", "h"), {"candidate": "predictions.parquet", "snapshot_id": None})]
     assert result == ti.pushed == {"outcome": "pass", "snapshot_id": "s-1", "manifest": "m/s-1.json", "why": []}
 
 

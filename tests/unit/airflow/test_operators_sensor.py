@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,43 +14,44 @@ def sensor(**kwargs: Any) -> Any:
     return operators.PoisonGateSensor(task_id="wait", **{"contract": "chat.toml", "home": "h", **kwargs})
 
 
-def test_it_waits_while_the_gate_is_closed_and_hands_on_the_digest_when_it_opens(steps: ModuleType):
-    asked: list[tuple[str, ...]] = []
+def test_it_waits_while_the_gate_is_closed_and_hands_on_the_digest_when_it_opens(guard: Any):
+    asked: list[str] = []
 
-    def check(*args: str) -> dict[str, Any]:
-        asked.append(args)
+    def check(snapshot: str) -> dict[str, Any]:
+        asked.append(snapshot)
         if len(asked) == 1:
             raise ClosedError("s-1 has no admission")
         return {"snapshot_id": "s-1", "digest": "ab", "seq": 9}
 
-    steps.check_admission = check
+    guard.check_admission = check
     wait = sensor(snapshot_id="s-1")
     assert not wait.poke({}).is_done
     found = wait.poke({})
     assert (found.is_done, found.xcom_value) == (True, {"snapshot_id": "s-1", "digest": "ab"})
-    assert asked == [("chat.toml", "h", "s-1")] * 2
+    assert asked == ["s-1"] * 2
+    assert guard.opened == [("chat.toml", "h")] * 2
 
 
-def test_without_an_id_it_looks_at_the_newest_snapshot_each_time(steps: ModuleType, monkeypatch: pytest.MonkeyPatch):
+def test_without_an_id_it_looks_at_the_newest_snapshot_each_time(guard: Any):
     newest = iter([None, "s-1", "s-2"])
-    monkeypatch.setattr(operators, "_newest", lambda *_: next(newest))
+    guard.newest_snapshot = lambda: next(newest)
 
-    def check(_contract: str, _home: str, snapshot: str) -> dict[str, Any]:
+    def check(snapshot: str) -> dict[str, Any]:
         if snapshot == "s-1":
             raise ClosedError("s-1 has no admission")
         return {"snapshot_id": snapshot, "digest": "ab"}
 
-    steps.check_admission = check
+    guard.check_admission = check
     assert [sensor().poke({}).is_done for _ in range(3)] == [False, False, True]
 
 
-def test_a_manifest_that_was_tampered_with_fails_for_good(steps: ModuleType):
+def test_a_manifest_that_was_tampered_with_fails_for_good(guard: Any):
     from airflow.sdk.exceptions import AirflowFailException
 
     def torn(*_: object) -> None:
         raise TamperError("the manifest of s-1 was edited")
 
-    steps.check_admission = torn
+    guard.check_admission = torn
     with pytest.raises(AirflowFailException, match="was edited"):
         sensor(snapshot_id="s-1").poke({})
 

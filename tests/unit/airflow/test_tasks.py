@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,52 +20,54 @@ def home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POISON_GUARD_HOME", "the-home")
 
 
-def test_collect_hands_on_the_run_and_its_partitions(steps: ModuleType):
-    steps.collect = lambda *args: {"run_id": f"run of {args}", "partitions": [0, 1]}
-    assert tasks.collect("chat.toml") == {"guard_run": "run of ('chat.toml', 'the-home')", "partitions": [0, 1]}
+def test_collect_hands_on_the_run_and_its_partitions(guard: Any):
+    guard.stage_collect = lambda: {"run_id": "run-1", "partitions": [0, 1]}
+    assert tasks.collect("chat.toml") == {"guard_run": "run-1", "partitions": [0, 1]}
+    assert guard.opened == [("chat.toml", "the-home")]
 
 
-def test_collect_skips_the_rest_when_nothing_is_new(steps: ModuleType):
+def test_collect_skips_the_rest_when_nothing_is_new(guard: Any):
     from airflow.sdk.exceptions import AirflowSkipException
 
-    steps.collect = lambda *_: {"run_id": None, "partitions": []}
+    guard.stage_collect = lambda: {"run_id": None, "partitions": []}
     with pytest.raises(AirflowSkipException, match="nothing new"):
         tasks.collect("chat.toml")
 
 
-def test_each_task_calls_its_step_with_ids_only(steps: ModuleType):
+def test_each_task_calls_its_stage_with_ids_only(guard: Any):
     called: list[tuple[object, ...]] = []
     for name in ("validate", "score", "decide"):
-        setattr(steps, name, lambda *args, name=name: called.append((name, *args)))
-    steps.store = lambda *_: {"received": 3}
+        setattr(guard, f"stage_{name}", lambda *args, name=name: called.append((name, *args)))
+    guard.stage_commit = lambda _: {"received": 3}
     assert tasks.validate("c.toml", "run-1", [0, 1]) == [0, 1]
     tasks.score("c.toml", "run-1", 1)
     tasks.decide("c.toml", "run-1")
     assert tasks.store("c.toml", "run-1") == {"received": 3}
     assert called == [
-        ("validate", "c.toml", "the-home", "run-1"),
-        ("score", "c.toml", "the-home", "run-1", 1),
-        ("decide", "c.toml", "the-home", "run-1"),
+        ("validate", "run-1"),
+        ("score", "run-1", 1),
+        ("decide", "run-1"),
     ]
+    assert guard.opened == [("c.toml", "the-home")] * 4
 
 
 @pytest.mark.parametrize("error", [DataError("inbox/chat.csv is empty"), TamperError("the chain is broken at 7")])
-def test_what_a_retry_cannot_mend_fails_for_good(steps: ModuleType, error: Exception):
+def test_what_a_retry_cannot_mend_fails_for_good(guard: Any, error: Exception):
     from airflow.sdk.exceptions import AirflowFailException
 
     def fail(*_: object) -> None:
         raise error
 
-    steps.decide = fail
+    guard.stage_decide = fail
     with pytest.raises(AirflowFailException, match=str(error)):
         tasks.decide("c.toml", "run-1")
 
 
-def test_what_a_retry_may_mend_is_retried(steps: ModuleType):
+def test_what_a_retry_may_mend_is_retried(guard: Any):
     def fail(*_: object) -> None:
         raise StaleStateError("another run came first")
 
-    steps.store = fail
+    guard.stage_commit = fail
     with pytest.raises(StaleStateError):
         tasks.store("c.toml", "run-1")
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from poison_guard.airflow import tasks
 from poison_guard.errors import ClosedError, InconclusiveError, StoreError, TamperError
+from poison_guard.guard import Guard
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
@@ -22,28 +23,32 @@ ANSWER = {
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POISON_GUARD_HOME", "the-home")
-    monkeypatch.setattr(tasks, "what_it_lacks", lambda *_: None)
+
+
+@pytest.fixture
+def guard(guard: Any) -> Any:
+    """Return the guard of a feed that a model can learn from."""
+    guard.what_a_model_lacks = lambda: None
+    return guard
 
 
 def closed(*_: object) -> None:
     raise ClosedError("no admission")
 
 
-def judged(steps: ModuleType, outcome: str, *why: str) -> None:
-    steps.check_admission = closed
-    steps.gate = lambda *_: {"outcome": outcome, "verdict_seq": 3, "why": list(why)}
+def judged(guard: Any, outcome: str, *why: str) -> None:
+    guard.check_admission = closed
+    guard.stage_gate = lambda *_: {"outcome": outcome, "verdict_seq": 3, "why": list(why)}
 
 
-def test_a_new_snapshot_goes_on_to_the_gate(steps: ModuleType):
-    steps.seal = lambda *args: {"snapshot_id": f"of {args}", "new": True, "counts": {}}
-    assert tasks.seal("chat.toml") == "of ('chat.toml', 'the-home')"
+def test_a_new_snapshot_goes_on_to_the_gate(guard: Any):
+    guard.stage_seal = lambda: {"snapshot_id": "s-1", "new": True, "judged": False, "counts": {}}
+    assert tasks.seal("chat.toml") == "s-1"
+    assert guard.opened == [("chat.toml", "the-home")]
 
 
-def test_a_snapshot_that_a_crash_left_unjudged_is_judged_though_it_is_not_new(
-    steps: ModuleType, monkeypatch: pytest.MonkeyPatch
-):
-    steps.seal = lambda *_: {"snapshot_id": "s-1", "new": False, "counts": {}}
-    monkeypatch.setattr(tasks, "is_judged", lambda *_: False)
+def test_a_snapshot_that_a_crash_left_unjudged_is_judged_though_it_is_not_new(guard: Any):
+    guard.stage_seal = lambda: {"snapshot_id": "s-1", "new": False, "judged": False, "counts": {}}
     assert tasks.seal("chat.toml") == "s-1"
 
 
@@ -61,59 +66,54 @@ def test_a_feed_without_labels_or_content_has_nothing_to_gate(
 ):
     from airflow.sdk.exceptions import AirflowSkipException
 
-    monkeypatch.undo()
     monkeypatch.setenv("POISON_GUARD_HOME", str(tmp_path / "home"))
     file = tmp_path / "feed.toml"
     file.write_text(
         f'name = "feed"\nkind = "examples"\n[data]\npath = "x.csv"\n[columns]\nsource_id = "user"\n{columns}\n'
     )
-    assert tasks.what_it_lacks(str(file)) == lacks
+    assert Guard.open(file, home=tmp_path / "home").what_a_model_lacks() == lacks
     if lacks:
         with pytest.raises(AirflowSkipException, match=f"no model can learn from .*: it maps no {lacks}"):
             tasks.seal(str(file))
 
 
-def test_a_feed_that_accepted_nothing_yet_has_nothing_to_judge(steps: ModuleType):
+def test_a_feed_that_accepted_nothing_yet_has_nothing_to_judge(guard: Any):
     from airflow.sdk.exceptions import AirflowSkipException
 
-    steps.seal = lambda *_: {"snapshot_id": None, "new": False, "counts": {}}
+    guard.stage_seal = lambda: {"snapshot_id": None, "new": False, "judged": False, "counts": {}}
     with pytest.raises(AirflowSkipException, match=r"nothing was accepted yet for c\.toml"):
         tasks.seal("c.toml")
 
 
-def test_nothing_new_and_nothing_due_skips_the_rest(steps: ModuleType, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_new_and_nothing_due_skips_the_rest(guard: Any):
     from airflow.sdk.exceptions import AirflowSkipException
 
-    steps.seal = lambda *_: {"snapshot_id": "s-1", "new": False, "counts": {}}
-    steps.due = lambda *_: {"snapshot_id": None}
-    monkeypatch.setattr(tasks, "is_judged", lambda *_: True)
+    guard.stage_seal = lambda: {"snapshot_id": "s-1", "new": False, "judged": True, "counts": {}}
+    guard.due = lambda: None
     with pytest.raises(AirflowSkipException, match="nothing changed since s-1 was judged"):
         tasks.seal("chat.toml")
 
 
-def test_what_people_admitted_by_hand_since_is_announced_by_the_next_run(
-    steps: ModuleType, monkeypatch: pytest.MonkeyPatch
-):
-    steps.seal = lambda *_: {"snapshot_id": "s-2", "new": False, "counts": {}}
-    steps.due = lambda *_: {"snapshot_id": "s-1"}
-    steps.check_admission = lambda *_: {"snapshot_id": "s-1", "digest": "d"}
-    monkeypatch.setattr(tasks, "is_judged", lambda *_: True)
+def test_what_people_admitted_by_hand_since_is_announced_by_the_next_run(guard: Any):
+    guard.stage_seal = lambda: {"snapshot_id": "s-2", "new": False, "judged": True, "counts": {}}
+    guard.due = lambda: "s-1"
+    guard.check_admission = lambda _: {"snapshot_id": "s-1", "digest": "d"}
     assert tasks.seal("chat.toml") == "s-1"
     assert tasks.gate("chat.toml", "s-1")["outcome"] == "admitted"  # and it is not judged again
 
 
-def test_a_passed_snapshot_goes_on_and_an_inconclusive_one_is_asked_about(steps: ModuleType):
-    judged(steps, "pass")
+def test_a_passed_snapshot_goes_on_and_an_inconclusive_one_is_asked_about(guard: Any):
+    judged(guard, "pass")
     assert tasks.route(tasks.gate("c.toml", "s-1"), scheduled()) == "passed"
-    judged(steps, "inconclusive", "canary: 41 examples, needs 300")
+    judged(guard, "inconclusive", "canary: 41 examples, needs 300")
     assert tasks.route(tasks.gate("c.toml", "s-1"), scheduled()) == "ask"
 
 
 @pytest.mark.parametrize("outcome", ["fail", "error", "anything else"])
-def test_a_closed_gate_fails_for_good_and_says_why(steps: ModuleType, outcome: str):
+def test_a_closed_gate_fails_for_good_and_says_why(guard: Any, outcome: str):
     from airflow.sdk.exceptions import AirflowFailException
 
-    judged(steps, outcome, "canary: class 7 lost 31 %", "audits: 9 of 80 were wrong")
+    judged(guard, outcome, "canary: class 7 lost 31 %", "audits: 9 of 80 were wrong")
     with pytest.raises(AirflowFailException) as error:
         tasks.gate("c.toml", "s-1")
     assert str(error.value) == (
@@ -121,23 +121,23 @@ def test_a_closed_gate_fails_for_good_and_says_why(steps: ModuleType, outcome: s
     )
 
 
-def test_a_manifest_that_was_tampered_with_is_not_judged_away(steps: ModuleType):
+def test_a_manifest_that_was_tampered_with_is_not_judged_away(guard: Any):
     from airflow.sdk.exceptions import AirflowFailException
 
     def torn(*_: object) -> None:
         raise TamperError("the manifest was edited")
 
-    judged(steps, "pass")
-    steps.check_admission = torn
+    judged(guard, "pass")
+    guard.check_admission = torn
     with pytest.raises(AirflowFailException, match="the manifest was edited"):
         tasks.gate("c.toml", "s-1")
 
 
-def test_a_store_that_cannot_be_reached_is_retried(steps: ModuleType):
+def test_a_store_that_cannot_be_reached_is_retried(guard: Any):
     def down(*_: object) -> None:
         raise StoreError("no connection")
 
-    steps.seal = down
+    guard.stage_seal = down
     with pytest.raises(StoreError):
         tasks.seal("c.toml")
 
@@ -156,11 +156,11 @@ def scheduled() -> Any:
     return SimpleNamespace(triggering_user_name=None)
 
 
-def test_an_approval_carries_the_name_and_the_note_of_the_reviewer(steps: ModuleType):
+def test_an_approval_carries_the_name_and_the_note_of_the_reviewer(guard: Any):
     called: list[tuple[object, ...]] = []
-    steps.approve = lambda *args, verdict_seq: called.append((*args, verdict_seq)) or {"approvals": 1}
+    guard.stage_approve = lambda snapshot_id, **words: called.append((snapshot_id, words)) or 1
     assert tasks.approve("c.toml", "s-1", ANSWER, 3) == 1
-    assert called == [("c.toml", "the-home", "s-1", "dana", "looked at all 40", 3)]
+    assert called == [("s-1", {"by": "dana", "reason": "looked at all 40", "verdict_seq": 3})]
 
 
 @pytest.mark.parametrize(
@@ -177,31 +177,31 @@ def test_an_approval_carries_the_name_and_the_note_of_the_reviewer(steps: Module
     ],
     ids=["marked a success", "a default", "nobody", "rejected", "both", "blank note", "no note", "no form"],
 )
-def test_what_is_no_person_s_reasoned_word_approves_nothing(steps: ModuleType, answer: Any, said: str):
+def test_what_is_no_person_s_reasoned_word_approves_nothing(guard: Any, answer: Any, said: str):
     from airflow.sdk.exceptions import AirflowFailException
 
-    steps.approve = lambda *_, **__: pytest.fail("recorded")
+    guard.stage_approve = lambda *_, **__: pytest.fail("recorded")
     with pytest.raises(AirflowFailException, match=said):
         tasks.approve("c.toml", "s-1", answer)
 
 
-def test_admission_hands_on_ids_and_fails_for_good_while_the_store_says_closed(steps: ModuleType):
+def test_admission_hands_on_ids_and_fails_for_good_while_the_store_says_closed(guard: Any):
     from airflow.sdk.exceptions import AirflowFailException
 
-    steps.admit = lambda *_: {"snapshot_id": "s-1", "manifest": "m.json", "digest": "ab", "expires": "2026"}
+    guard.stage_admit = lambda _: {"snapshot_id": "s-1", "manifest": "m.json", "digest": "ab", "expires": "2026"}
     assert tasks.admit("c.toml", "s-1") == {"snapshot_id": "s-1", "digest": "ab"}
 
     def unapproved(*_: object) -> None:
         raise InconclusiveError("s-1 needs an approval")
 
-    steps.admit = unapproved
+    guard.stage_admit = unapproved
     with pytest.raises(AirflowFailException, match="s-1 needs an approval"):
         tasks.admit("c.toml", "s-1")
 
 
-def test_what_a_feed_wrote_stays_text_in_the_question(steps: ModuleType):
+def test_what_a_feed_wrote_stays_text_in_the_question(guard: Any):
     hostile = "source_share: `![x](http://evil/a.png)`\n# Approve this\u202e<script>alert(1)</script>"
-    judged(steps, "inconclusive", hostile, *[f"check {i}: unsure" for i in range(30)])
+    judged(guard, "inconclusive", hostile, *[f"check {i}: unsure" for i in range(30)])
     body = tasks.gate("c.toml", "s-1")["body"]
     (line,) = [line for line in body.splitlines() if "evil" in line]
     assert line.startswith("- `")

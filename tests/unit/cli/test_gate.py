@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from poison_guard.cli.gate import gate_code
 from poison_guard.errors import ClosedError
+from poison_guard.steps.gate import GateResult
+from poison_guard.steps.seal import SealResult
 from poison_guard.steps.status import admission_state
 
 WHO = ("--by", "ann", "--reason", "looked at it")
@@ -37,16 +40,18 @@ def check(name: str, outcome: str, **changed):
     return whole | changed
 
 
-def judged(outcome: str, *, admitted: bool = False, checks=None, why=()):
+def judged(outcome: str, *, admitted: bool = False, checks=None, why=(), candidate=None):
     """Return what the guard gives back from its gate."""
     rows = [check("label_neighbours", outcome)] if checks is None else checks
-    return SimpleNamespace(
+    return GateResult(
+        feed="sessions",
         outcome=outcome,
         admitted=admitted,
         checks=pd.DataFrame(rows),
         snapshot_id="sessions-412-ab12cd34",
         manifest=Path("home/manifests/sessions-412-ab12cd34.json") if admitted else None,
         why=tuple(why),
+        candidate=candidate,
     )
 
 
@@ -168,29 +173,22 @@ def test_a_closed_gate_that_raises_is_one_sentence(hand):
 
 
 def test_sealing_tells_the_snapshot_and_the_next_command(hand):
-    hand.result = SimpleNamespace(snapshot_id="sessions-412-ab12cd34", new=True, counts={"examples": 1203, "parts": 2})
+    hand.result = SealResult("sessions", "sessions-412-ab12cd34", new=True, counts={"examples": 1203, "parts": 2})
     result = hand.call("seal")
     assert result.exit_code == 0
     assert "sealed sessions-412-ab12cd34: 1,203 examples, 2 parts" in result.stdout
     assert "gate check" in result.stderr
-    hand.result.new = False
+    hand.result = dataclasses.replace(hand.result, new=False)
     assert "nothing changed since sessions-412-ab12cd34" in hand.call("seal").stdout
     document = json.loads(hand.call("seal", "--json").stdout)
     assert document["counts"] == {"examples": 1203, "parts": 2}
     assert (document["schema_version"], document["new"]) == (1, False)
 
 
-def test_a_feed_without_examples_says_how_to_get_some(hand):
-    hand.result = SimpleNamespace(snapshot_id="sessions-0-e3b0c442", new=True, counts={"examples": 0, "parts": 0})
-    result = hand.call("seal")
-    assert "0 examples" in result.stdout
-    assert "poison-guard run" in result.stderr
-
-
 @pytest.mark.parametrize(("outcome", "code"), [("pass", 0), ("fail", 1), ("inconclusive", 3), ("error", 1)])
 def test_a_candidate_is_told_by_the_verdict_since_it_gets_no_admission(hand, outcome, code):
     (hand.folder / "p.csv").write_text("example_id,label\n")
-    hand.result = judged(outcome)
+    hand.result = judged(outcome, candidate=str(hand.folder / "p.csv"))
     result = hand.call("gate", "check", "--candidate", hand.folder / "p.csv")
     assert result.exit_code == code
     assert "with the candidate" in result.stdout

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
-from poison_guard.cli.models import metric_rows
 from poison_guard.errors import ClosedError
+from poison_guard.steps.retrain import RetrainResult, metric_rows
 
 METRICS = {
     "accuracy": 0.98,
@@ -23,8 +22,8 @@ METRICS = {
 
 
 def trained(**changed):
-    whole = {"model_id": "m-1", "promoted": True, "why": "better than m-0 on all counts", "metrics": METRICS}
-    return SimpleNamespace(**whole | changed)
+    fields = {"feed": "sessions", "model_id": "m-1", "promoted": True, "measure_only": False, "metrics": METRICS}
+    return RetrainResult(**fields | {"why": "better than m-0 on all counts"} | changed)
 
 
 def test_metrics_are_told_with_the_worst_class_that_has_examples():
@@ -43,7 +42,12 @@ def test_metrics_are_told_with_the_worst_class_that_has_examples():
         ({}, (), 0, "champion: better than m-0"),
         ({}, ("--from-scratch",), 0, "champion: better than m-0"),
         ({"promoted": False, "why": "bot lost 0.2"}, (), 1, "refused: bot lost 0.2"),
-        ({"promoted": False, "why": "it can never be promoted"}, ("--measure-only",), 0, "measured only: it can never"),
+        (
+            {"promoted": False, "measure_only": True, "why": "it can never"},
+            ("--measure-only",),
+            0,
+            "measured only: it can never",
+        ),
     ],
 )
 def test_a_retraining_ends_with_what_came_of_it(hand, changed, arguments, code, word):
