@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from poison_guard.drills.world import World
-    from poison_guard.records import Examples
-
 __all__ = ["demo_tables", "gate_table", "gate_tables", "models_table", "next_steps", "why_closed"]
 
 
@@ -34,38 +31,16 @@ _FIGURES = {
 
 def demo_tables(contracts: Sequence[Contract], home: Path) -> Iterator[Any]:
     """Yield a rich table for each feed of the demo that `home` holds, the naive baseline beside the guard."""
-    from poison_guard.drills.demo import NOTE, demo_world
-    from poison_guard.drills.scoreboard import score_baseline, table
+    from poison_guard.drills.demo import demo_seed, demo_world
+    from poison_guard.drills.scoreboard import score_baseline, score_home, table
     from poison_guard.drills.worlds import WORLDS
 
-    if not (home / NOTE).is_file():
+    if demo_seed(home) is None:
         return
     for contract in contracts:
         if contract.name in WORLDS:
             world = demo_world(home, contract.name)
-            yield table(_score(contract, home, world), score_baseline(world))
-
-
-def _score(contract: Contract, home: Path, world: World) -> dict[str, Any]:
-    """Score all that was stored of a feed, run upon run; the newest word on an item or a source counts."""
-    import pandas as pd
-
-    from poison_guard.drills.scoreboard import score
-    from poison_guard.steps.opening import open_feed
-    from poison_guard.steps.results import stored_result
-    from poison_guard.store import list_runs
-
-    with open_feed(str(contract.path), home) as feed:
-        done = [run for run in list_runs(feed.store, contract.name, limit=1000) if run.status == "committed"]
-        stored = [stored_result(feed.store, run) for run in reversed(done)]
-    return score(
-        world,
-        pd.concat([result.decisions for result in stored]),
-        pd.concat([result.items for result in stored]).drop_duplicates("item_id", keep="last"),
-        pd.concat([result.sources for result in stored]).drop_duplicates("source_id", keep="last"),
-        pd.concat([result.evidence for result in stored]),
-        policy=contract.policy,
-    )
+            yield table(score_home(world, contract, home), score_baseline(world))
 
 
 def gate_table(verdicts: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -157,8 +132,6 @@ def _command() -> str:
 
 _BY_HAND = "by-hand"
 """Folder of the demo's home with the homes of the two cases."""
-_ATTACKED = 100
-"""Examples attacked for the table of models: it shows the difference of three, it promotes none."""
 
 
 def gate_tables(contracts: Sequence[Contract], home: Path, *, seed: int | None) -> Iterator[Any]:
@@ -173,8 +146,12 @@ def gate_tables(contracts: Sequence[Contract], home: Path, *, seed: int | None) 
         if told := why_closed(rows):
             yield told
     if seed is not None:
+        from poison_guard.drills.training_effect import compare_admitted
+
         for contract in contracts:
-            yield from _learned(contract, home)
+            learned = compare_admitted(contract, home)
+            if learned is not None:
+                yield models_table(contract.name, learned)
 
 
 def _last_verdict_of(contract: Contract, home: Path) -> dict[str, Any] | None:
@@ -194,33 +171,3 @@ def _last_verdict_of(contract: Contract, home: Path) -> dict[str, Any] | None:
     why = [f"{c['name']}: {c['why']}" for c in checks if c["blocking"] and c["outcome"] != "pass"]
     told = {"outcome": held["outcome"], "admitted": stands, "snapshot_id": snapshot.snapshot_id, "why": why}
     return {**told, "checks": checks, "examples": snapshot.counts["examples"]}
-
-
-def _learned(contract: Contract, home: Path) -> Iterator[Any]:
-    """Yield the table of the models of one feed of the demo, if anything of it was admitted."""
-    from poison_guard.drills.demo import demo_world
-    from poison_guard.drills.training_effect import compare
-    from poison_guard.drills.worlds import WORLDS
-    from poison_guard.retrain.attacks import Budget
-
-    if contract.name not in WORLDS:
-        return
-    admitted = _admitted(contract, home)
-    if admitted is not None:
-        world, budget = demo_world(home, contract.name), Budget(attacked=_ATTACKED)
-        yield models_table(contract.name, compare(world, admitted, config=contract.retrain, budget=budget))
-
-
-def _admitted(contract: Contract, home: Path) -> Examples | None:
-    """Return what was admitted last, as a model may learn from it."""
-    from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
-    from poison_guard.steps.opening import open_feed
-    from poison_guard.store.admissions import list_admissions
-    from poison_guard.store.snapshots import load_snapshot
-
-    with open_feed(str(contract.path), home, create_store=False) as feed:
-        given = list_admissions(feed.store, contract.name, limit=1)
-        if not given:
-            return None
-        snapshot = load_snapshot(feed.store, given[0]["snapshot_id"])
-        return for_training(load_examples(feed, snapshot), load_trusted_examples(feed))

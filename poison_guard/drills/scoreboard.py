@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from poison_guard.config import Contract
 from poison_guard.config.policies import Policy
 from poison_guard.drills.world import Origin, World
 from poison_guard.errors import DataError
@@ -21,7 +23,7 @@ from poison_guard.records import Action, Level
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Baseline", "majority_labels", "run_baseline", "score", "score_baseline", "table"]
+__all__ = ["Baseline", "majority_labels", "run_baseline", "score", "score_baseline", "score_home", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,25 @@ def score(
         out |= _false_holds(world, facts, evidence, sources, limits)
     out |= _labels(world, items)
     return out
+
+
+def score_home(world: World, contract: Contract, home: Path) -> dict[str, Any]:
+    """Return the figures of all that a home stored of a feed, run upon run; the newest result for an item counts."""
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.steps.results import stored_result
+    from poison_guard.store import list_runs
+
+    with open_feed(contract, home, create_store=False) as feed:
+        runs = [run for run in list_runs(feed.store, contract.name, limit=1000) if run.status == "committed"]
+        stored = [stored_result(feed.store, run) for run in reversed(runs)]
+    return score(
+        world,
+        pd.concat([result.decisions for result in stored]),
+        pd.concat([result.items for result in stored]).drop_duplicates("item_id", keep="last"),
+        pd.concat([result.sources for result in stored]).drop_duplicates("source_id", keep="last"),
+        pd.concat([result.evidence for result in stored]),
+        policy=contract.policy,
+    )
 
 
 def score_baseline(world: World, *, seed: int = 0) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from poison_guard.config import Contract
 from poison_guard.config.policies import RetrainConfig
-from poison_guard.drills.demo import shipped, trusted_path, write_world
+from poison_guard.drills.demo import demo_world, shipped, trusted_path, write_world
 from poison_guard.drills.scoreboard import majority_labels
 from poison_guard.drills.world import World
-from poison_guard.drills.worlds import make_world
+from poison_guard.drills.worlds import WORLDS, make_world
 from poison_guard.errors import DataError
 from poison_guard.guard import Guard
 from poison_guard.records import Action, Examples
@@ -32,6 +33,7 @@ __all__ = [
     "ROWS",
     "collected_examples",
     "compare",
+    "compare_admitted",
     "fresh_examples",
     "gate_by_hand",
     "input_kind",
@@ -160,6 +162,30 @@ def compare(
     parts = dict(zip(ROWS, (told.take(free), admitted, truth.take(free)), strict=True))
     rows = [{"row": name, **_judge(world, part, config, budget, threads)} for name, part in parts.items()]
     return pd.DataFrame(rows)
+
+
+_ATTACKED = 100
+"""Examples attacked to compare what was admitted: it shows the difference of three models and promotes none."""
+
+
+def compare_admitted(contract: Contract, home: Path) -> pd.DataFrame | None:
+    """Return `compare` of what was last admitted of a demo's feed; None for other feeds, and where nothing was."""
+    from poison_guard.retrain.attacks import Budget
+    from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
+    from poison_guard.steps.opening import open_feed
+    from poison_guard.store.admissions import list_admissions
+    from poison_guard.store.snapshots import load_snapshot
+
+    if contract.name not in WORLDS:
+        return None
+    with open_feed(contract, home, create_store=False) as feed:
+        admissions = list_admissions(feed.store, contract.name, limit=1)
+        if not admissions:
+            return None
+        snapshot = load_snapshot(feed.store, admissions[0]["snapshot_id"])
+        admitted = for_training(load_examples(feed, snapshot), load_trusted_examples(feed))
+    world, budget = demo_world(home, contract.name), Budget(attacked=_ATTACKED)
+    return compare(world, admitted, config=contract.retrain, budget=budget)
 
 
 def _trainable(world: World, told: Examples, admitted: Examples) -> np.ndarray:
