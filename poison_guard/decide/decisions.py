@@ -107,13 +107,13 @@ def decide_records(
 
 
 def _reason_codes(n: int, evidence: Sequence[SignalEvidence], risks: Mapping[Level, np.ndarray]) -> list[list[str]]:
-    found: list[list[tuple[float, str]]] = [[] for _ in range(n)]
+    codes: list[list[tuple[float, str]]] = [[] for _ in range(n)]
     for one in evidence:
         level = risks[one.level]
         for row, reason in one.reasons.items():
             if level[row] >= HOLD:
-                found[row].append((float(one.p[row]), reason.code))
-    return [list(dict.fromkeys(code for _, code in sorted(pairs))) for pairs in found]
+                codes[row].append((float(one.p[row]), reason.code))
+    return [list(dict.fromkeys(code for _, code in sorted(pairs))) for pairs in codes]
 
 
 def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]) -> pd.DataFrame:

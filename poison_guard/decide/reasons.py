@@ -114,19 +114,22 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "wrong_type": lambda a: f"{a.words('column')} is '{a.value}', not {a.expected}",
     "cell_too_long": lambda a: f"{a.words('column')} has {a.length} characters; the limit is {a.limit}",
     "missing_id": lambda a: f"{a.words('column')} is empty",
-    "bad_time": lambda a: f"{a.words('column')} '{a.value}' is no usable time",
+    "bad_time": lambda a: f"{a.words('column')} '{a.value}' is not a usable time",
     "not_finite": lambda a: f"{a.words('column')} is {a.value}, not a finite number",
     "nested_too_deep": lambda a: f"{a.words('column')} is nested deeper than {a.limit} levels",
     "unreadable_row": lambda a: f"line {a.line} cannot be read: {a.why}",
     "unreadable_object": lambda a: f"the file cannot be read: {a.why}",
-    "id_conflict": lambda a: f"id {a.record_id} came with other content before",
+    "id_conflict": lambda a: f"id {a.record_id} was seen before with other content",
     # validate
     "expectation": lambda a: f"{a.words('column')} is '{a.value}'; expected {a.expected}",
     "schema_drift": _drift,
     "batch_contract": lambda a: f"the batch breaks {a.expectation} on {a.words('column')}: {a.observed}",
     # sources
     "controls_wrong": lambda a: f"answered {a.wrong} of {a.answered} controls wrong",
-    "disagrees": lambda a: f"disagrees with settled items {a.disagreed} of {a.answered} times; {a.expected} expected",
+    "disagrees": lambda a: (
+        f"disagrees with a clear majority on {a.disagreed} of {a.answered} items; "
+        f"{a.expected} expected of an honest source"
+    ),
     "outcomes_wrong": lambda a: f"{a.wrong} of {a.n} records turned out wrong later",
     "changed": lambda a: (
         f"{a.wrong} of its last {a.n} verified answers were wrong; before, {float(a.raw('before')):.0%} were right"
@@ -138,18 +141,19 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"one of {a.count('n_records', 'near-identical session')} from {a.count('n_sources', 'source')}"
     ),
     "agreement": lambda a: (
-        f"one of {a.count('n_sources', 'source')} that all but always agree on {a.count('n_items', 'disputed item')}"
+        f"one of {a.count('n_sources', 'source')} that nearly always agree on {a.count('n_items', 'disputed item')}"
     ),
     "cohort_traits": lambda a: (
-        f"one of {a.count('n_sources', 'source')} alike in age pushing answers on {a.count('n_items', 'item')} "
-        "against established ones"
+        f"one of {a.count('n_sources', 'source')} of similar age that push an answer on {a.count('n_items', 'item')} "
+        "against established sources"
     ),
     "rare_claim": lambda a: (
-        f"one of {a.count('n_records', 'endorsement')} of a claim that hardly anybody but "
-        f"{a.count('n_sources', 'source')} makes{_duration(a.raw('minutes'))}"
+        f"one of {a.count('n_records', 'endorsement')} of a claim that hardly anyone makes except "
+        f"{a.count('n_sources', 'source')}{_duration(a.raw('minutes'))}"
     ),
     "patient_rater": lambda a: (
-        f"one of {a.count('n_records', 'endorsement')} of one thing by one source, of {a.count('of', 'record')} it sent"
+        f"one of {a.count('n_records', 'endorsement')} of the same thing by one source, "
+        f"out of {a.count('of', 'record')} it sent"
     ),
     "lockstep": lambda a: (
         f"one of {a.count('n_sources', 'source')} giving the same answers to {a.count('n_items', 'item')}"
@@ -157,10 +161,10 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     ),
     # anomaly
     "beyond_trusted": _beyond,
-    "never_missing": lambda a: f"{a.words('feature')} is missing; no trusted record misses it",
+    "never_missing": lambda a: f"{a.words('feature')} is missing; every trusted record has it",
     "unseen_value": lambda a: f"{a.words('feature')} is '{a.value}', which no trusted record has",
     "unusual_combination": lambda a: f"unusual combination of {a.words('features')}",
-    "far_from_trusted": lambda a: f"stranger than {a.n} trusted records (p = {a.p})",
+    "far_from_trusted": lambda a: f"as strange as the strangest {float(a.raw('p')):.2%} of {a.n} trusted records",
     "strange_in_batch": lambda a: (
         f"among the strangest of this batch (rank {a.rank} of {a.n}); no trusted set to judge by"
     ),
@@ -175,11 +179,11 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
     "no_trusted_set": lambda a: f"too few trusted records to judge by; {a.needed} vetted ones are needed",
     "few_calibration_rows": _few_calibration_rows,
-    "took_back": lambda a: f"took back {a.count('n_records', 'accepted record')}: campaign {a.campaign_id}",
+    "took_back": lambda a: f"recalled {a.count('n_records', 'accepted record')}: campaign {a.campaign_id}",
     "outcomes_read": lambda a: (
         f"read {a.count('files', 'file')} of outcomes: {a.right} right, {a.wrong} wrong ({a.revised} revised), "
         f"{a.late} too late, {a.unknown} of unknown records, {a.bad} unusable rows"
     ),
     "outcomes_unread": lambda a: f"outcomes: {safe(a.raw('why'), 300)}",
-    "audit_sample": lambda _: "drawn at random from the accepted, so that misses are measured",
+    "audit_sample": lambda _: "drawn at random from the accepted records, so that misses can be counted",
 }

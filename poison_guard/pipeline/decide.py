@@ -43,19 +43,19 @@ def decide_batch(
     scored: pd.DataFrame,
     unreadable: pd.DataFrame,
     validation: Validation,
-    found: BatchEvidence,
+    batch_evidence: BatchEvidence,
     contract: Contract,
     state: State,
     prepared: Prepared,
 ) -> Decided:
     """Return the batch decided; `scored` is sorted by ``record_id``, `unreadable` rows are quarantined as such."""
     ids = scored["record_id"].to_numpy(object)
-    missing = _missing(scored, contract, prepared, found)
-    campaign_ids = _campaign_of(ids, found.campaigns)
+    missing = _missing(scored, contract, prepared, batch_evidence)
+    campaign_ids = _campaign_of(ids, batch_evidence.campaigns)
     evidence = [
         _validation_evidence(ids, pd.concat([validation.failures, _contested(scored, state, contract)])),
-        *_source_evidence(scored, found, state),
-        _campaign_evidence(ids, found.campaigns),
+        *_source_evidence(scored, batch_evidence, state),
+        _campaign_evidence(ids, batch_evidence.campaigns),
         *read_evidence(scored),
     ]
     decisions, risks = decide_records(ids, evidence, campaign_ids, contract.policy)
@@ -63,8 +63,8 @@ def decide_batch(
     decisions["place"] = decisions["action"].map({a.value: p.value for a, p in _PLACES.items()}).astype("str")
     decisions = _stage(decisions, missing, validation.batch)
     decisions = pd.concat([decisions, _unreadable_decisions(unreadable)], ignore_index=True)
-    recalls = recalled(found.campaigns, state, contract.policy)
-    items = _items(scored, decisions, risks, found, contract, state, recalls)
+    recalls = recalled(batch_evidence.campaigns, state, contract.policy)
+    items = _items(scored, decisions, risks, batch_evidence, contract, state, recalls)
     measurements = _measure(decisions, risks, prepared)
     if contract.mode is Mode.OBSERVE:
         decisions = _let_pass(decisions, unreadable)
@@ -72,33 +72,33 @@ def decide_batch(
         decisions=decisions,
         evidence=pd.concat([table, _unreadable_evidence(unreadable)], ignore_index=True),
         items=items,
-        sources=_ledger(scored, decisions, found),
-        campaigns=found.campaigns,
+        sources=_ledger(scored, decisions, batch_evidence),
+        campaigns=batch_evidence.campaigns,
         phase=prepared.phase,
-        notes=_notes(prepared, validation, found, missing),
+        notes=_notes(prepared, validation, batch_evidence, missing),
         measurements=measurements,
         recalls=recalls,
-        near_controls=_near_controls(found, state),
+        near_controls=_near_controls(batch_evidence, state),
         memory=scored[memory_columns(scored.columns)],
     )
 
 
-def _near_controls(found: BatchEvidence, state: State) -> pd.DataFrame:
+def _near_controls(batch_evidence: BatchEvidence, state: State) -> pd.DataFrame:
     """Return ``item_id, answer`` of the answers that are written otherwise than their control and say the same."""
     known = dict(zip(state.controls["item_id"].astype("str"), state.controls["answer"].astype("str"), strict=True))
-    near = [pair for pair, wording in found.canonical.items() if known.get(pair[0]) == wording]
+    near = [pair for pair, wording in batch_evidence.canonical.items() if known.get(pair[0]) == wording]
     return pd.DataFrame(near, columns=["item_id", "answer"], dtype="str")
 
 
 def _missing(
-    scored: pd.DataFrame, contract: Contract, prepared: Prepared, found: BatchEvidence
+    scored: pd.DataFrame, contract: Contract, prepared: Prepared, batch_evidence: BatchEvidence
 ) -> dict[str, tuple[np.ndarray, Reason]]:
     """Return, per required signal that could not judge, the rows it failed for and why."""
     everywhere = np.ones(len(scored), bool)
     missing: dict[str, tuple[np.ndarray, Reason]] = {}
     for signal in contract.required:
         crash = scored.get(f"crash.{signal}")
-        why = prepared.missing.get(signal) or found.crashes.get(signal)
+        why = prepared.missing.get(signal) or batch_evidence.crashes.get(signal)
         if why is not None:
             missing[signal] = (everywhere, why)
         elif crash is not None and crash.notna().any():
@@ -108,11 +108,14 @@ def _missing(
 
 
 def _notes(
-    prepared: Prepared, validation: Validation, found: BatchEvidence, missing: Mapping[str, tuple[np.ndarray, Reason]]
+    prepared: Prepared,
+    validation: Validation,
+    batch_evidence: BatchEvidence,
+    missing: Mapping[str, tuple[np.ndarray, Reason]],
 ) -> tuple[Reason, ...]:
-    crashed = (*found.crashes.values(), *(why for _, why in missing.values()))
-    told = [*prepared.notes, *validation.batch, *validation.warnings, *crashed]
-    return tuple(reason for at, reason in enumerate(told) if reason not in told[:at])
+    crashed = (*batch_evidence.crashes.values(), *(why for _, why in missing.values()))
+    reasons = [*prepared.notes, *validation.batch, *validation.warnings, *crashed]
+    return tuple(reason for at, reason in enumerate(reasons) if reason not in reasons[:at])
 
 
 def _stage(
@@ -133,8 +136,8 @@ def _stage(
     staged.loc[rows, "place"] = Place.STAGED.value
     staged.loc[rows, "action"] = Action.QUARANTINE.value
     staged.loc[rows, "risk"] = np.maximum(staged.loc[rows, "risk"], HOLD)
-    kept = list(dict.fromkeys(codes))
-    staged["reasons"] = [kept if row else own for row, own in zip(rows, staged["reasons"], strict=True)]
+    staged_codes = list(dict.fromkeys(codes))
+    staged["reasons"] = [staged_codes if row else own for row, own in zip(rows, staged["reasons"], strict=True)]
     return staged
 
 
@@ -152,8 +155,8 @@ def _contested(scored: pd.DataFrame, state: State, contract: Contract) -> pd.Dat
     before = scored["record_id"].map(known)
     other = before.notna() & (before != scored["content_hash"])
     ids = [] if contract.data.revisions else scored.loc[other, "record_id"].tolist()
-    told = {"record_id": ids, "code": ["id_conflict"] * len(ids), "args": [{"record_id": name} for name in ids]}
-    return pd.DataFrame(told, dtype=object)
+    failures = {"record_id": ids, "code": ["id_conflict"] * len(ids), "args": [{"record_id": name} for name in ids]}
+    return pd.DataFrame(failures, dtype=object)
 
 
 def _validation_evidence(ids: np.ndarray, failures: pd.DataFrame) -> SignalEvidence:
@@ -167,19 +170,19 @@ def _validation_evidence(ids: np.ndarray, failures: pd.DataFrame) -> SignalEvide
     return SignalEvidence("validation", Level.RULE, p, reasons)
 
 
-def _source_evidence(scored: pd.DataFrame, found: BatchEvidence, state: State) -> list[SignalEvidence]:
+def _source_evidence(scored: pd.DataFrame, batch_evidence: BatchEvidence, state: State) -> list[SignalEvidence]:
     """Return what is known of each record's sources: the statistics of its source, and blocks by reviewers."""
     p = np.ones(len(scored))
     reasons: dict[int, Reason] = {}
-    if len(found.sources):
-        suspects = found.sources[found.sources["p"] <= 0.05]
-        told = {
+    if len(batch_evidence.sources):
+        suspects = batch_evidence.sources[batch_evidence.sources["p"] <= 0.05]
+        reason_of = {
             row.source_id: (row.p, Reason(row.code, row.args))
             for row in suspects[["source_id", "p", "code", "args"]].itertuples(index=False)
         }
         for row, source in enumerate(scored["source_id"].to_numpy(object)):
-            if source in told:
-                p[row], reasons[row] = told[source]
+            if source in reason_of:
+                p[row], reasons[row] = reason_of[source]
     blocked = set(state.ledger.loc[state.ledger["blocked"].astype(bool), "source_id"])
     if blocked:
         hit = scored["source_id"].isin(blocked) | scored["author_id"].isin(blocked)
@@ -241,7 +244,7 @@ def _items(
     scored: pd.DataFrame,
     decisions: pd.DataFrame,
     risks: Mapping[Level, np.ndarray],
-    found: BatchEvidence,
+    batch_evidence: BatchEvidence,
     contract: Contract,
     state: State,
     recalls: pd.DataFrame,
@@ -252,38 +255,37 @@ def _items(
     from poison_guard.signals.sources import agree
 
     decided = decisions.iloc[: len(scored)]
-    complete = found.votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
+    complete = batch_evidence.votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
     passed = complete & (decided["place"] == Place.ACCEPTED.value).to_numpy()
     together = complete & (np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD)
-    votes = found.votes[["item_id", "source_id", "vote", "established"]].assign(
+    votes = batch_evidence.votes[["item_id", "source_id", "vote", "established"]].assign(
         campaign_id=decided["campaign_id"].to_numpy(object)
     )
-    late = found.accepted["record_id"].isin(recalls["record_id"]).to_numpy()
-    before = found.accepted[["item_id", "source_id", "vote", "established"]].assign(
-        campaign_id=found.accepted["record_id"].map(recalls.set_index("record_id")["campaign_id"])
+    late = batch_evidence.accepted["record_id"].isin(recalls["record_id"]).to_numpy()
+    before = batch_evidence.accepted[["item_id", "source_id", "vote", "established"]].assign(
+        campaign_id=batch_evidence.accepted["record_id"].map(recalls.set_index("record_id")["campaign_id"])
     )
     accepted = pd.concat([votes[passed], before[~late]], ignore_index=True).drop(columns="campaign_id")
     accepted = accepted.drop_duplicates(["item_id", "source_id", "vote"], ignore_index=True)
     held = pd.concat([votes[together], before[late]], ignore_index=True)
     held = held.drop_duplicates(["item_id", "source_id", "vote", "campaign_id"], ignore_index=True)
-    lately = pd.concat([votes.loc[complete, ["item_id", "vote"]], found.recent], ignore_index=True)
-    model = "one_coin" if found.canonical else "auto"  # texts written alike are counted
+    lately = pd.concat([votes.loc[complete, ["item_id", "vote"]], batch_evidence.recent], ignore_index=True)
+    model = "one_coin" if batch_evidence.canonical else "auto"  # texts written alike are counted
     posterior = agree(accepted, controls=state.controls, model=model).items
-    return adopt(posterior, accepted, held, found.conflicts, state.controls, contract.policy, lately)
+    return adopt(posterior, accepted, held, batch_evidence.conflicts, state.controls, contract.policy, lately)
 
 
-def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, found: BatchEvidence) -> pd.DataFrame:
+def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, batch_evidence: BatchEvidence) -> pd.DataFrame:
     """Return the sources with this batch's ledger deltas.
 
-    Agreement earned while held together earns nothing, and sources with staged records none yet: those are decided
-    again, and would count twice.
+    Sources in a campaign get no credit for agreement; sources with staged records get it when those are decided.
     """
-    if not len(found.sources):
-        return found.sources
-    sources = found.sources.drop(columns=["code", "args"])
-    told = decisions.iloc[: len(scored)]
-    in_campaign = set(scored.loc[told["campaign_id"].notna().to_numpy(), "source_id"])
-    undecided = set(scored.loc[(told["place"] == Place.STAGED.value).to_numpy(), "source_id"])
+    if not len(batch_evidence.sources):
+        return batch_evidence.sources
+    sources = batch_evidence.sources.drop(columns=["code", "args"])
+    decided = decisions.iloc[: len(scored)]
+    in_campaign = set(scored.loc[decided["campaign_id"].notna().to_numpy(), "source_id"])
+    undecided = set(scored.loc[(decided["place"] == Place.STAGED.value).to_numpy(), "source_id"])
     sources.loc[sources["source_id"].isin(in_campaign), "agreed"] = 0
     counted = ["controls_right", "controls_wrong", "agreed", "disagreed"]
     sources.loc[sources["source_id"].isin(undecided), counted] = 0

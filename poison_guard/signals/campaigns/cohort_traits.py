@@ -73,15 +73,15 @@ def cohort_traits(
     ways = _cohorts(votes)
     tests = [_tested(votes, way) for way in ways]
     tried = sum(test["cohort"].nunique() for test in tests)
-    found = []
+    campaigns = []
     for way, test in zip(ways, tests, strict=True):
         for name, items in test.groupby("cohort", sort=True):
             p = min(1.0, _chance(items) * tried)
             if p <= alpha:
                 pushed = _pushes(votes, way == name, items)
                 if (votes.row[pushed] < len(frame)).any():
-                    found.append(_campaign(both, len(frame), votes, pushed, p))
-    return found
+                    campaigns.append(_campaign(both, len(frame), votes, pushed, p))
+    return campaigns
 
 
 def _votes(both: pd.DataFrame, newcomer: pd.Series) -> _Votes:

@@ -68,8 +68,8 @@ def lockstep(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None 
     for width in WINDOWS:
         p = np.minimum(_sources_in_step(rows, width) * len(WINDOWS), 1.0)
         pushes += _groups(rows, p, width, alpha)
-    found = [push for push in _join(pushes) if (rows.row[push.rows] < len(frame)).any()]
-    return [_campaign(both, len(frame), rows, push) for push in found]
+    joined = [push for push in _join(pushes) if (rows.row[push.rows] < len(frame)).any()]
+    return [_campaign(both, len(frame), rows, push) for push in joined]
 
 
 def _rows(frame: pd.DataFrame) -> _Rows:

@@ -211,30 +211,30 @@ def near_duplicate_text(
     its speakers are newer than the rest's (binomial, the rest's share of accounts under 30 days, at any time or at the
     group's own; for new ones a burst counts too, by a scan statistic of the timeline) with a chance, times the
     number of groups, of at most `alpha`. Where ages show nothing (none is known, or nearly all accounts are new),
-    a burst alone decides. A group that looks like a campaign takes in whatever fits its text before it is judged. `seed`
-    chooses the bands.
+    a burst alone decides. A group that looks like a campaign takes in whatever fits its text before it is judged.
+    `seed` chooses the bands.
 
     References: Broder (1997); Cao et al. (2014), "Uncovering Large Groups of Active Malicious Accounts" (SynchroTrap).
     """
     n_own = len(frame)
     frame, sketches = _with_earlier(frame, sketches, earlier)
     messages = _messages(frame, sketches, n_own)
-    told = sketches[messages.first]
-    group = group_similar(told, seed)
+    distinct = sketches[messages.first]
+    group = group_similar(distinct, seed)
     wanted = _large(group, messages.speaker)
     parts = _by_group(group, wanted)
     rest = messages.others(np.isin(group, wanted))
     first = np.array([_chance(messages, members, rest) for members in parts])
     suspects = np.lexsort((wanted, first))[: int((first <= _SUSPECT).sum())]
-    grown = grow_groups(told, group, wanted[suspects])
+    grown = grow_groups(distinct, group, wanted[suspects])
     names = np.unique(grown[np.isin(group, wanted[suspects])])
     rest = messages.others(np.isin(grown, names))
-    found = []
+    campaigns = []
     for members in _by_group(grown, names):
         p = min(1.0, _chance(messages, members, rest) * len(wanted))
         if p <= alpha and messages.own[members].any():
-            found.append(_campaign(frame, told, messages, members, max(p, SMALLEST_P), n_own))
-    return found
+            campaigns.append(_campaign(frame, distinct, messages, members, max(p, SMALLEST_P), n_own))
+    return campaigns
 
 
 def _by_group(group: np.ndarray, wanted: np.ndarray) -> list[np.ndarray]:
@@ -303,7 +303,7 @@ def _chance(messages: _Messages, members: np.ndarray, rest: Background) -> float
 
 
 def _campaign(
-    frame: pd.DataFrame, told: np.ndarray, messages: _Messages, members: np.ndarray, p: float, n_own: int
+    frame: pd.DataFrame, distinct: np.ndarray, messages: _Messages, members: np.ndarray, p: float, n_own: int
 ) -> Campaign:
     rows = np.flatnonzero(np.isin(messages.of, members))
     speakers, mine = np.unique(messages.speaker[members], return_index=True)
@@ -312,7 +312,7 @@ def _campaign(
         rows,
         kind="near_duplicate_text",
         p=p,
-        strength=mean_similarity(told[members]),
+        strength=mean_similarity(distinct[members]),
         who="speaker" if "speaker" in frame.columns else "source_id",
         args={
             "n_records": len(members),

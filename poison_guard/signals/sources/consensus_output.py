@@ -28,9 +28,10 @@ _LEAST_LOG_LIKELIHOOD = -5.0  # of one control: no single one decides
 def calibrate_probabilities(
     votes: Votes, candidates: Candidates, fit: Fit, control_code: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
-    """Return the probability of each candidate ``(c,)`` and of the best answer nobody gave (code and probability).
+    """Calibrate label probabilities for errors that are correlated within an item.
 
-    A model that takes the n answers to an item as independent is too sure when all find it hard or err the same way.
+    Returns the probability of each candidate ``(c,)`` and of the best answer nobody gave (code and probability). A
+    model that takes the n answers to an item as independent is too sure when all find it hard or err the same way.
     With correlation r they are worth n / (1 + (n - 1) r) independent ones: the posterior is raised to that power's
     share and normalised, which changes no choice. r is `CORRELATION`, or more where controls ask for it. A fit without
     `raw` (shares of votes, free text) is returned as it is.
