@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from poison_guard.config import Contract
 from poison_guard.errors import NotFoundError, StaleStateError, UsageError
 from poison_guard.records import Place
-from poison_guard.store import bulk, chain, tables
+from poison_guard.store import bulk, chain, outbox, tables
 from poison_guard.store.bulk import bounded_key, to_json
 from poison_guard.store.engine import Store, utc_or_now
 from poison_guard.store.lake import LakeFile, add_files
@@ -311,6 +311,7 @@ def _write_revocation(
     for start in range(0, len(snapshot_ids), 500):
         some = c.snapshot_id.in_(snapshot_ids[start : start + 500])
         conn.execute(sa.update(snapshots).where(some).values(revoked_seq=seq, revoked_why=why))
+    outbox.add(conn, outbox.REVOCATIONS, {}, at)  # outsiders learn of it by the signed list
     body = {"n": len(snapshot_ids), "reason": chain.keyed_hash(key, why)}
     chain.append_with_row_hashes(
         conn, key, kind="snapshot.revoked", at=at, feed=feed, table=snapshots, ids=snapshot_ids, body=body, actor=by

@@ -1,0 +1,101 @@
+"""Do outside the store what a transaction calls for: the task is written in it, and the next writer carries it out.
+
+A task is done at least once: a drainer that dies between doing it and saying so leaves it to be done again, so handlers
+must give the same result twice. Readers never drain.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from poison_guard.store import chain
+from poison_guard.store.bulk import from_json, to_json
+from poison_guard.store.engine import Store
+from poison_guard.store.tables import outbox
+
+__all__ = ["REVOCATIONS", "Drained", "Handler", "Task", "add", "drain", "pending"]
+
+REVOCATIONS = "revocations"
+"""Kind of task: write the signed list of revoked snapshots anew."""
+_FIRST_WAIT, _LONGEST_WAIT = dt.timedelta(minutes=1), dt.timedelta(hours=6)
+
+Handler = Callable[[Mapping[str, Any]], object]
+"""Does the tasks of one kind; is given a payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One row of the outbox."""
+
+    seq: int
+    kind: str
+    payload: Mapping[str, Any]
+    due: dt.datetime
+    """When it may be tried; while it is tried, and after it failed, when it may be tried again."""
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What `drain` did."""
+
+    done: int
+    failed: tuple[str, ...] = ()
+    """``KIND: error`` of each task whose handler failed; they stay, and are tried again later."""
+
+
+def add(conn: sa.Connection, kind: str, payload: Mapping[str, Any], due: dt.datetime) -> None:
+    """Add a task in the transaction of `conn`, unless the same one is there and was not tried yet."""
+    chain.next_seq(conn)  # takes the writers' lock: numbers are in the order of commits
+    c, body = outbox.c, to_json(payload, bounded=False)
+    same = sa.select(c.seq).where(c.kind == kind, c.payload == body, c.tries == 0, c.done.is_(False), c.due <= due)
+    if conn.execute(same.limit(1)).first() is None:
+        last = conn.execute(sa.select(sa.func.max(c.seq))).scalar() or 0
+        conn.execute(sa.insert(outbox), [{"seq": last + 1, "kind": kind, "payload": body, "due": due}])
+
+
+def drain(store: Store, handlers: Mapping[str, Handler], now: dt.datetime) -> Drained:
+    """Do the tasks that are due at `now` and have a handler, oldest first.
+
+    No two drainers do one task at a time: each is claimed first, by putting its next try off. That grows from a minute
+    to six hours, and is also how long a task rests whose handler failed or whose drainer died. A task that is done
+    settles the same ones added before it.
+    """
+    done, failed = 0, list[str]()
+    for task in pending(store):
+        if task.kind not in handlers or task.due > now or not _claim(store, task, now):
+            continue
+        try:
+            handlers[task.kind](task.payload)
+        except Exception as error:  # noqa: BLE001  whatever fails is tried again, and what was committed stays
+            failed.append(f"{task.kind}: {error}")
+            continue
+        c = outbox.c
+        same = (c.kind == task.kind, c.payload == to_json(task.payload, bounded=False), c.seq <= task.seq)
+        with store.write() as conn:
+            conn.execute(sa.update(outbox).where(*same, c.done.is_(False)).values(done=True))
+        done += 1
+    return Drained(done, tuple(failed))
+
+
+def pending(store: Store) -> list[Task]:
+    """Return the tasks that are not done, oldest first."""
+    c = outbox.c
+    query = sa.select(c.seq, c.kind, c.payload, c.due, c.tries).where(c.done.is_(False)).order_by(c.seq)
+    with store.read() as conn:
+        return [Task(seq, kind, from_json(body), due, tries) for seq, kind, body, due, tries in conn.execute(query)]
+
+
+def _claim(store: Store, task: Task, now: dt.datetime) -> bool:
+    """Put the next try of a task off; false where another drainer did so since it was read, or it is done."""
+    c = outbox.c
+    unchanged = sa.and_(c.seq == task.seq, c.tries == task.tries, c.done.is_(False))
+    wait = min(_FIRST_WAIT * 2 ** min(task.tries, 16), _LONGEST_WAIT)
+    with store.write() as conn:
+        done = conn.execute(sa.update(outbox).where(unchanged).values(tries=task.tries + 1, due=now + wait))
+        return done.rowcount == 1
