@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import shlex
 import shutil
@@ -12,6 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.config import Contract
+from poison_guard.errors import NotFoundError
+from poison_guard.guard import Guard
+from poison_guard.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,8 +103,6 @@ def _plain(text: object) -> str:
     """Return text that a terminal shows as it stands: no control characters, no markup of rich."""
     from rich.markup import escape
 
-    from poison_guard.text import visible
-
     return escape(visible(text))
 
 
@@ -136,15 +136,15 @@ _BY_HAND = "by-hand"
 
 def gate_tables(contracts: Sequence[Contract], home: Path, *, seed: int | None) -> Iterator[Any]:
     """Yield the gate's table and, for the feeds of a demo (drawn from `seed`), one of the models trained after it."""
-    rows = {contract.name: found for contract in contracts if (found := _last_verdict_of(contract, home)) is not None}
+    rows = {contract.name: row for contract in contracts if (row := _last_verdict(contract, home)) is not None}
     if seed is not None and rows:
         from poison_guard.drills.training_effect import gate_by_hand
 
         rows |= {case.pop("case"): case for case in gate_by_hand(home / _BY_HAND, seed)}
     if rows:
         yield gate_table(rows)
-        if told := why_closed(rows):
-            yield told
+        if sentences := why_closed(rows):
+            yield sentences
     if seed is not None:
         from poison_guard.drills.training_effect import compare_admitted
 
@@ -154,20 +154,13 @@ def gate_tables(contracts: Sequence[Contract], home: Path, *, seed: int | None) 
                 yield models_table(contract.name, learned)
 
 
-def _last_verdict_of(contract: Contract, home: Path) -> dict[str, Any] | None:
-    """Return the last verdict on a feed, as `gate_table` takes it."""
-    from poison_guard.steps.opening import open_feed
-    from poison_guard.store.admissions import last_verdict, list_admissions
-    from poison_guard.store.snapshots import last_snapshot
-
-    with open_feed(str(contract.path), home, create_store=False) as feed:
-        snapshot = last_snapshot(feed.store, contract.name)
-        held = last_verdict(feed.store, snapshot.snapshot_id) if snapshot is not None else None
-        if snapshot is None or held is None:
-            return None
-        given = [a for a in list_admissions(feed.store, contract.name) if a["verdict_seq"] == held["seq"]]
-    checks = held["verdict"]["checks"]
-    stands = any(a["expires"] > dt.datetime.now(dt.UTC) and not a["revoked"] for a in given)
-    why = [f"{c['name']}: {c['why']}" for c in checks if c["blocking"] and c["outcome"] != "pass"]
-    told = {"outcome": held["outcome"], "admitted": stands, "snapshot_id": snapshot.snapshot_id, "why": why}
-    return {**told, "checks": checks, "examples": snapshot.counts["examples"]}
+def _last_verdict(contract: Contract, home: Path) -> dict[str, Any] | None:
+    """Return the last verdict on a feed, as `gate_table` takes it; None where nothing was judged yet."""
+    try:
+        status = Guard.open(str(contract.path), home=home).gate_status()
+    except NotFoundError:
+        return None
+    checks = status.checks.to_dict("records")
+    why = [f"{check['name']}: {check['why']}" for check in checks if check["blocking"] and check["outcome"] != "pass"]
+    facts = {"outcome": status.outcome, "admitted": status.admitted, "snapshot_id": status.snapshot_id, "why": why}
+    return {**facts, "checks": checks, "examples": status.examples}

@@ -91,6 +91,8 @@ class GateResult(Result):
 class GateStatus(GateResult):
     """What `Guard.gate_status` returns: the last verdict on a snapshot, its approvals and its admission as of now."""
 
+    examples: int
+    """Of the snapshot."""
     judged_at: dt.datetime
     policy_hash: str
     approvals: tuple[Mapping[str, Any], ...]
@@ -201,6 +203,7 @@ def gate_status(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> GateSt
         why=(*verdict.why, *closed),
         manifest=manifest if state["admitted"] and manifest.is_file() else None,
         candidate=row["candidate"],
+        examples=int(snapshot.counts["examples"]),
         judged_at=row["at"],
         policy_hash=row["policy_hash"],
         approvals=tuple(approvals),

@@ -15,17 +15,11 @@ ROOT = Path(poison_guard.__file__).parent
 SHELLS = sorted(file for shell in ("airflow", "cli", "web") for file in (ROOT / shell).rglob("*.py"))
 MAY_IMPORT = {"airflow", "cli", "config", "drills", "errors", "files", "guard", "records", "results", "text", "web"}
 LEFT = {
-    "airflow/operators.py",
-    "airflow/tables.py",
-    "airflow/tasks.py",
-    "cli/gate.py",
-    "cli/models.py",
     "cli/options.py",
     "cli/recall.py",
     "cli/records.py",
     "cli/review.py",
     "cli/sources.py",
-    "cli/status.py",
     "cli/trust.py",
 }
 """Shells that still reach below; the list only gets shorter."""
