@@ -22,6 +22,7 @@ from poison_guard.steps.collect import current_state
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.store import Run, load_trusted
 from poison_guard.store.trusted import first_trusted_ids
+from poison_guard.text import to_jsonable
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.calibrate import Drift
@@ -71,7 +72,7 @@ class DriftWatch(Result):
     def of(cls, drift: Drift) -> DriftWatch:
         """Return what a model's comparison says."""
         notes = tuple(sentence(note.code, note.args) for note in drift.notes())
-        return cls(dataclasses.asdict(drift), drift.parted, notes)
+        return cls(to_jsonable(dataclasses.asdict(drift)), drift.parted, notes)
 
 
 def run_alarms(runs: Sequence[Run], level: float = LEVEL) -> tuple[RunAlarm, ...]:
