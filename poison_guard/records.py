@@ -121,7 +121,7 @@ class ObjectRef:
 class Batch:
     """Records taken in together.
 
-    `records` has one row a readable record: the columns of ``ingest.assemble.frame_columns``. `issues` lists what is
+    `records` has one row per readable record: the frame ``records`` of `frames.FRAMES`. `issues` lists what is
     wrong with single rows (``record_id, code, args``), `unreadable` the rows that could not be read at all
     (``record_id, object, row, code, args, raw``).
     """

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from poison_guard.config import Contract
 from poison_guard.config.contract import ROLES
+from poison_guard.frames import FRAMES
 from poison_guard.ingest.cells import join_tables
 from poison_guard.ingest.coerce import IssueLog, RoleColumn, coerce_column
 from poison_guard.ingest.identity import ResolvedIds, content_hashes, derived_ids, resolve_repeats, unreadable_id
@@ -22,11 +23,9 @@ from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
 from poison_guard.records import Batch, ObjectRef
 
-__all__ = ["MappedRows", "Objects", "assemble_batch", "frame_columns", "map_rows"]
+__all__ = ["MappedRows", "Objects", "assemble_batch", "map_rows"]
 
 
-_BOOKKEEPING = ("record_id", "content_hash", "object", "row", "received_at")
-_UNREADABLE_COLUMNS = ("record_id", "object", "row", "code", "args", "raw")
 _TIME_DTYPE = "datetime64[us, UTC]"
 _TYPED_ROLES = ("rating", "observed_at", "source_since", "image")
 _INFERRED_KINDS = ("number", "bool", "time", "empty")
@@ -49,12 +48,6 @@ class MappedRows:
     """``(position, code, args)``."""
     schema: Mapping[str, str]
     """Payload schema, as a batch stores it."""
-
-
-def frame_columns(contract: Contract) -> tuple[str, ...]:
-    """Return the columns of ``Batch.records`` in order, without the ``extra.NAME`` of columns that play no role."""
-    roles = [role for role in ROLES if role in contract.columns and role != "record_id"]
-    return (*_BOOKKEEPING, *roles, *(f"feature.{name}" for name in contract.features))
 
 
 def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> MappedRows:
@@ -179,5 +172,6 @@ def _unreadable(objects: Objects, feed: str) -> pd.DataFrame:
             code = "unreadable_row" if bad.row else "unreadable_object"
             args = {"line": bad.row, "why": bad.reason} if bad.row else {"why": bad.reason}
             rows.append((key, ref.uri, bad.row, code, args, bad.text))
-    frame = pd.DataFrame(rows, columns=list(_UNREADABLE_COLUMNS), dtype=object)
-    return frame.astype({"record_id": "str", "object": "str", "row": "int64", "code": "str", "raw": "str"})
+    columns = FRAMES["unreadable"].columns
+    frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
+    return frame.astype({name: column.dtype for name, column in columns.items()})

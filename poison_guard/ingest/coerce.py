@@ -198,19 +198,15 @@ def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
     cells = canonical_text(column.name, text)
     if wrong.any():
         cells = pc.if_else(pa.array(wrong), canonical_text(column.name, column.cells), cells)
-    if (pc.max(pc.binary_length(text)).as_py() or 0) > _max_chars(column):
-        text = _cut(column, text, log)
+    is_key = column.role in _IDENTITY_ROLES and column.role not in ("answer", "label")  # an answer may be a transcript
+    limit = min(ID_CHARS, column.max_chars) if is_key else column.max_chars
+    if (pc.max(pc.binary_length(text)).as_py() or 0) > limit:
+        text = _cut(column, text, limit, log)
     return pd.Series(text.to_pandas(), dtype="str"), cells
 
 
-def _max_chars(column: RoleColumn) -> int:
-    is_key = column.role in _IDENTITY_ROLES and column.role not in ("answer", "label")  # an answer may be a transcript
-    return min(ID_CHARS, column.max_chars) if is_key else column.max_chars
-
-
-def _cut(column: RoleColumn, text: pa.Array, log: IssueLog) -> pa.Array:
+def _cut(column: RoleColumn, text: pa.Array, limit: int, log: IssueLog) -> pa.Array:
     """Cut cells that are too long; an identity ends in a hash of its whole text, so that two stay two."""
-    limit = _max_chars(column)
     lengths = pc.fill_null(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False)
     long = lengths > limit
     log.add("cell_too_long", long, column.data_name, length=lengths, limit=limit)

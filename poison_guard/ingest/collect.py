@@ -33,7 +33,7 @@ from poison_guard.ingest.raw_table import (
 from poison_guard.ingest.read import ObjectChanged, read_object
 from poison_guard.records import Batch, ObjectRef
 
-__all__ = ["batch_from_frame", "collect_frames", "empty_batch", "read_frame"]
+__all__ = ["batch_from_frame", "collect_frames", "empty_batch", "read_frame", "series_to_array"]
 
 
 def collect_frames(
@@ -156,7 +156,7 @@ def read_frame(frame: pd.DataFrame, limits: Limits) -> RawTable:
     arrays: list[pa.Array] = []
     flags: list[Flag] = []
     for i, name in enumerate(names):
-        array, nested, values = _series_to_array(frame.iloc[:, i])
+        array, nested, values = series_to_array(frame.iloc[:, i])
         fields.append(pa.field(name, array.type, metadata=LIST_METADATA if nested else None))
         arrays.append(array)
         if nested:
@@ -165,7 +165,7 @@ def read_frame(frame: pd.DataFrame, limits: Limits) -> RawTable:
     return RawTable(table, np.arange(1, len(frame) + 1, dtype=np.int64), flags=tuple(flags))
 
 
-def _series_to_array(series: pd.Series) -> tuple[pa.Array, bool, list[Any]]:
+def series_to_array(series: pd.Series) -> tuple[pa.Array, bool, list[Any]]:
     """Return an array of a simple type, whether the cells are nested, and their Python values if they were needed."""
     if series.dtype != object:
         try:

@@ -45,12 +45,6 @@ class ParsedCells:
     ok: np.ndarray
     """bool: what it holds was understood."""
 
-    @property
-    def share(self) -> float:
-        """Share of the cells present that were understood; 0 when none is present."""
-        n = int(self.present.sum())
-        return float(self.ok.sum()) / n if n else 0.0
-
 
 def present_cells(array: pa.Array) -> np.ndarray:
     """Return ``(n,)`` bool: cells that are neither null nor empty text."""
@@ -136,24 +130,21 @@ def parse_times(array: pa.Array) -> ParsedCells:
     A number from 1e8 (1973) is seconds, from 1e11 milliseconds, from 1e14 microseconds, from 1e17 nanoseconds; one
     below is not a time. Times outside 1970 to 2200 are not `ok`.
     """
-    kind, n = array.type, len(array)
+    kind, present = array.type, present_cells(array)
+    ok = present
     if pa.types.is_timestamp(kind):
         micros = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-        return _within_years(micros, present_cells(array), np.ones(n, bool))
-    if pa.types.is_integer(kind):
-        values = array.fill_null(0).to_numpy(zero_copy_only=False)
-        return _within_years(_epoch_micros(values), present_cells(array), np.ones(n, bool))
-    if pa.types.is_floating(kind):
+    elif pa.types.is_integer(kind):
+        micros = _epoch_micros(array.fill_null(0).to_numpy(zero_copy_only=False))
+    elif pa.types.is_floating(kind):
         numbers = parse_numbers(array)
-        return _within_years(_epoch_micros(numbers.values), numbers.present, numbers.ok)
-    if pa.types.is_large_string(kind):
-        return _times_of_text(array)
-    return ParsedCells(np.zeros(n, np.int64), present_cells(array), np.zeros(n, bool))
-
-
-def _within_years(micros: np.ndarray, present: np.ndarray, ok: np.ndarray) -> ParsedCells:
-    inside = ok & present & (micros >= EARLIEST) & (micros < LATEST)
-    return ParsedCells(np.where(inside, micros, 0), present, inside)
+        micros, present, ok = _epoch_micros(numbers.values), numbers.present, numbers.ok
+    elif pa.types.is_large_string(kind):
+        micros, ok = _micros_of_text(array, present)
+    else:
+        micros, ok = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
+    ok = ok & present & (micros >= EARLIEST) & (micros < LATEST)
+    return ParsedCells(np.where(ok, micros, 0), present, ok)
 
 
 def _epoch_micros(values: np.ndarray) -> np.ndarray:
@@ -178,8 +169,8 @@ def _epoch_micros(values: np.ndarray) -> np.ndarray:
     return micros
 
 
-def _times_of_text(array: pa.Array) -> ParsedCells:
-    present = present_cells(array)
+def _micros_of_text(array: pa.Array, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return microseconds since 1970, and which cells were understood."""
     text = pc.utf8_trim_whitespace(pc.if_else(pa.array(present), array, _NO_TEXT))
     text = pc.replace_substring_regex(text, r" ?UTC$", "Z")
     micros, ok = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
@@ -195,7 +186,7 @@ def _times_of_text(array: pa.Array) -> ParsedCells:
         good = times.notna().to_numpy()
         micros[iso] = np.where(good, times.astype("int64").to_numpy(), 0)
         ok[iso] = good
-    return _within_years(micros, present, ok)
+    return micros, ok
 
 
 def _epoch_micros_of_text(text: pa.Array) -> np.ndarray:
@@ -216,15 +207,19 @@ def payload_schema(table: pa.Table) -> dict[str, str]:
 
     ``empty`` is a column without a single value: it agrees with every kind.
     """
-    return {field.name: _column_kind(field, table[field.name].combine_chunks()) for field in table.schema}
+    return {
+        field.name: column_kind(table[field.name].combine_chunks(), nested=field.metadata == LIST_METADATA)
+        for field in table.schema
+    }
 
 
-def _column_kind(field: pa.Field, array: pa.Array) -> str:
-    types, kind = pa.types, field.type
+def column_kind(array: pa.Array, *, nested: bool = False) -> str:
+    """Return the kind of a column of a simple type; `nested`: some cells are JSON text of nested values."""
+    types, kind = pa.types, array.type
     if array.null_count == len(array):
         return "empty"
-    if field.metadata == LIST_METADATA:
-        return _nested_kind(array)
+    if nested and not types.is_large_string(kind):
+        return "list"
     if types.is_boolean(kind):
         return "bool"
     if types.is_integer(kind):
@@ -234,15 +229,13 @@ def _column_kind(field: pa.Field, array: pa.Array) -> str:
         return "number"
     if types.is_timestamp(kind):
         return "time"
-    return "binary" if types.is_large_binary(kind) else _text_kind(array)
-
-
-def _nested_kind(array: pa.Array) -> str:
-    """Return the kind of a column with nested cells: one of them in a column of text makes it no column of lists."""
-    if not pa.types.is_large_string(array.type):
-        return "list"
-    nested = pc.sum(pc.match_substring_regex(array, r"^[\[{]")).as_py() or 0
-    return "list" if nested >= NUMBER_SHARE * (len(array) - array.null_count) else _text_kind(array)
+    if types.is_large_binary(kind):
+        return "binary"
+    if nested:
+        lists = pc.sum(pc.match_substring_regex(array, r"^[\[{]")).as_py() or 0
+        if lists >= NUMBER_SHARE * (len(array) - array.null_count):
+            return "list"
+    return _text_kind(array)
 
 
 def _text_kind(array: pa.Array) -> str:
@@ -254,8 +247,9 @@ def _text_kind(array: pa.Array) -> str:
     if len(short) < NUMBER_SHARE * len(full):
         return "text"
     numbers = parse_numbers(full)
-    if numbers.share >= NUMBER_SHARE:
+    if numbers.ok.sum() / max(1, numbers.present.sum()) >= NUMBER_SHARE:
         binary = np.isin(numbers.values, (0.0, 1.0)).mean() >= NUMBER_SHARE
         words = (pc.sum(pc.match_substring_regex(full, _TRUTH_PATTERN)).as_py() or 0) if binary else 0
         return "bool" if words >= NUMBER_SHARE * len(full) else "number"
-    return "time" if parse_times(full).share >= NUMBER_SHARE else "text"
+    times = parse_times(full)
+    return "time" if times.ok.sum() / max(1, times.present.sum()) >= NUMBER_SHARE else "text"

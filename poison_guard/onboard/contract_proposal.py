@@ -51,12 +51,14 @@ def guess_features(columns: Sequence[ColumnProfile], kind: Kind, *, prose: bool)
     speak of behaviour (times taken, speeds, counts); the rest may be parts of the vote itself.
     """
     wide = kind is Kind.TELEMETRY or (kind is Kind.EXAMPLES and not prose)
-    chosen = [c for c in columns if _usable(c) and (wide or (c.kind == "number" and _speaks_of_behaviour(c.words)))]
+    chosen = [
+        c for c in columns if _usable(c) and (wide or (c.kind == "number" and _speaks_of_behaviour(c.snake_name)))
+    ]
     return chosen[:_MAX_FEATURES]
 
 
 def _usable(c: ColumnProfile) -> bool:
-    if c.constant or _INDEX.fullmatch(c.words) or re.search(r"(^|_)(id|uuid|guid)$", c.words):
+    if c.constant or _INDEX.fullmatch(c.snake_name) or re.search(r"(^|_)(id|uuid|guid)$", c.snake_name):
         return False
     if c.kind == "number":
         return c.epoch is None

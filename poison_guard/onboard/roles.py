@@ -56,12 +56,12 @@ ROLE_ORDER = (
 
 def is_prose(c: ColumnProfile) -> bool:
     """Whether the cells are written text rather than a choice from a short list."""
-    return c.kind == "list" or (c.kind == "text" and not c.few)
+    return c.kind == "list" or (c.kind == "text" and not c.is_closed_list)
 
 
 def repeats(c: ColumnProfile) -> bool:
     """Whether the values can be names that several rows share."""
-    return c.idlike and not c.unique
+    return c.may_be_id and not c.unique
 
 
 def _is_text(c: ColumnProfile) -> bool:
@@ -69,7 +69,7 @@ def _is_text(c: ColumnProfile) -> bool:
 
 
 def _is_name(c: ColumnProfile) -> bool:
-    return c.idlike or c.kind == "text"
+    return c.may_be_id or c.kind == "text"
 
 
 def _is_choice(c: ColumnProfile) -> bool:
@@ -89,16 +89,16 @@ def _is_time(c: ColumnProfile) -> bool:
 
 
 def _is_picture(c: ColumnProfile) -> bool:
-    return c.kind in ("text", "binary") and not c.few
+    return c.kind in ("text", "binary") and not c.is_closed_list
 
 
 def _is_group(c: ColumnProfile) -> bool:
-    return c.few and c.kind in ("text", "number") and not c.constant
+    return c.is_closed_list and c.kind in ("text", "number") and not c.constant
 
 
 def _is_unique(c: ColumnProfile) -> bool:
     """All but one in a hundred differ: a few repeated ids are deliveries made twice."""
-    return c.idlike and c.rows > 0 and c.nulls == 0 and c.distinct >= 0.99 * c.rows
+    return c.may_be_id and c.rows > 0 and c.nulls == 0 and c.distinct >= 0.99 * c.rows
 
 
 ROLE_HINTS = (
@@ -146,7 +146,7 @@ ROLE_HINTS = (
     RoleHint(
         "item_id",
         (f"item{ID_SUFFIX}?", f"({ITEM_WORDS}){ID_SUFFIX}", "task|unit|hit|question_no|orig_id"),
-        lambda c: c.idlike,
+        lambda c: c.may_be_id,
     ),
     RoleHint(
         "source_since",
@@ -253,7 +253,7 @@ def _by_name(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:
         for place, hint in enumerate(ROLE_HINTS)
         for position, column in enumerate(columns)
         for rank, pattern in enumerate(hint.names)
-        if re.fullmatch(pattern, column.words) and hint.allows(column)
+        if re.fullmatch(pattern, column.snake_name) and hint.allows(column)
     ]
     taken: dict[str, ColumnProfile] = {}
     for _, _, _, role, column in sorted(claims, key=lambda claim: claim[:3]):
@@ -282,7 +282,7 @@ def _settle_rating(taken: dict[str, ColumnProfile]) -> None:
     """A thumb given as text is a label; numbers are a rating."""
     if "rating" not in taken and "label" in taken:
         label = taken["label"]
-        if label.kind == "number" and re.fullmatch(r"(thumbs?(_up)?|feedback)", label.words):
+        if label.kind == "number" and re.fullmatch(r"(thumbs?(_up)?|feedback)", label.snake_name):
             taken["rating"] = taken.pop("label")
 
 
@@ -291,10 +291,10 @@ def _fill_source(taken: dict[str, ColumnProfile], free: list[ColumnProfile], dou
         return
     for c in free:
         if (
-            c.words.endswith("_id")
+            c.snake_name.endswith("_id")
             and repeats(c)
             and not c.constant
-            and not re.fullmatch(rf"({ITEM_WORDS}){ID_SUFFIX}", c.words)
+            and not re.fullmatch(rf"({ITEM_WORDS}){ID_SUFFIX}", c.snake_name)
         ):
             taken["source_id"] = c
             doubts["source_id"] = "guess: the id that repeats; is it who sent the record?"
@@ -307,7 +307,7 @@ def _fill_item(taken: dict[str, ColumnProfile], free: list[ColumnProfile], doubt
     if "item_id" in taken or "source_id" not in taken or not {"answer", "label", "rating"} & taken.keys():
         return
     for c in free:
-        if re.search(rf"{ID_SUFFIX}$", c.words) and repeats(c) and not c.constant:
+        if re.search(rf"{ID_SUFFIX}$", c.snake_name) and repeats(c) and not c.constant:
             taken["item_id"] = c
             doubts["item_id"] = "guess: the id that repeats; is it what the record is about?"
             free.remove(c)
@@ -329,7 +329,7 @@ def _doubt(role: str, c: ColumnProfile) -> str:
     repeats = c.rows - c.nulls - c.distinct
     if role == "record_id" and repeats:
         return f"guess: {repeats:,} of {c.rows:,} ids repeat; records that share an id but not their content are held"
-    if role == "source_id" and re.fullmatch(r"session(_id)?", c.words):
+    if role == "source_id" and re.fullmatch(r"session(_id)?", c.snake_name):
         return "guess: nobody steadier is named, so each session counts as a source of its own"
     if role in ("source_id", "author_id") and c.unique:
         return "guess: no value repeats, so no source can earn trust"
@@ -341,8 +341,8 @@ def _doubt(role: str, c: ColumnProfile) -> str:
         return "a list of turns; read as its JSON text"
     if role == "observed_at" and c.epoch:
         return f"numbers: {_UNITS[c.epoch]} since 1970"
-    if role == "rating" and c.words in ("score", "quality", "reward", "helpful", "helpfulness"):
-        return f"guess: is {c.words.replace('_', ' ')} what the source said, not something computed?"
+    if role == "rating" and c.snake_name in ("score", "quality", "reward", "helpful", "helpfulness"):
+        return f"guess: is {c.snake_name.replace('_', ' ')} what the source said, not something computed?"
     return ""
 
 

@@ -1,87 +1,27 @@
-"""Propose a Great Expectations suite from data: what ids, answers, texts and measurements looked like, with slack."""
+"""Propose a Great Expectations suite from data: bounds around the ids, answers, texts and measurements seen."""
 
 from __future__ import annotations
 
-import json
+import datetime as dt
 import math
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.contracts.check import check_batch, failing_rows
-from poison_guard.contracts.comparable import scalar_text
+from poison_guard.contracts.check import check_batch, failing_rows, raw_view
 from poison_guard.contracts.suite import parse_suite
 from poison_guard.errors import DataError
-from poison_guard.onboard.columns import ColumnProfile, blank_as_missing, describe_columns, epoch_unit
+from poison_guard.ingest.collect import batch_from_frame
+from poison_guard.onboard.columns import ColumnProfile, describe_columns
 
-__all__ = ["propose_suite", "typed_view"]
-
-
-_TIME_ROLES = ("observed_at", "source_since")
+__all__ = ["propose_suite"]
 
 
-def typed_view(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Return `frame` under its own column names with ids, answers and texts as text, times in UTC, numbers as float64.
-
-    A raw view of records comes back as it is: typing twice changes nothing.
-    """
-    kinds = {c.name: c.kind for c in describe_columns(frame)}
-    role_of: dict[str, str] = {}
-    for role, column in contract.columns.items():
-        role_of.setdefault(column, role)
-    return pd.DataFrame(
-        {name: _typed_cells(frame[name], role_of.get(str(name)), kinds[str(name)]) for name in frame.columns},
-        copy=False,
-    )
-
-
-def _typed_cells(cells: pd.Series, role: str | None, kind: str) -> pd.Series:
-    cells = blank_as_missing(cells)
-    if role in _TIME_ROLES:
-        return _as_times(cells)
-    if role == "rating" or (role is None and kind in ("number", "bool", "empty")):
-        return _as_numbers(cells)
-    if role is None and kind in ("time", "binary"):
-        return cells
-    return _as_text(cells)
-
-
-def _as_numbers(cells: pd.Series) -> pd.Series:
-    """Numbers, and truth values as 1 and 0."""
-    if cells.dtype == object or pd.api.types.is_string_dtype(cells.dtype):
-        cells = cells.astype("str").str.lower().replace({"true": "1", "false": "0"})
-    return pd.to_numeric(cells, errors="coerce").astype("float64")
-
-
-def _as_text(cells: pd.Series) -> pd.Series:
-    plain = cells.dtype != object and pd.api.types.is_string_dtype(cells.dtype)
-    if plain or pd.api.types.is_integer_dtype(cells.dtype):
-        return cells.astype("str")
-    return cells.map(_cell_text, na_action="ignore").astype("str")
-
-
-def _cell_text(cell: object) -> str | float:
-    if isinstance(cell, np.ndarray):
-        cell = cell.tolist()
-    if isinstance(cell, (list, tuple, dict)):
-        return json.dumps(cell, ensure_ascii=False, default=str)
-    return scalar_text(cell)
-
-
-def _as_times(cells: pd.Series) -> pd.Series:
-    if pd.api.types.is_datetime64_any_dtype(cells.dtype):
-        return cells.dt.tz_localize("UTC") if cells.dt.tz is None else cells.dt.tz_convert("UTC")
-    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
-    unit = epoch_unit(numbers.dropna().to_numpy())
-    if unit is not None:
-        return pd.to_datetime(numbers, unit=unit, errors="coerce", utc=True)
-    return pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True)
-
-
+_RECEIVED_AT = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
+"""After all times: the sender's are kept, and no rule depends on when the records were received."""
 _MOSTLY = 0.95
-"""A batch keeps the contract while 95 % of its rows do; rows that fail are held one by one in any case."""
+"""A batch meets the contract if 95 % of its rows do; rows that fail are held one by one in any case."""
 _IDS = ("record_id", "source_id", "author_id", "item_id")
 _VOTES = ("answer", "label", "rating")
 _TEXTS = ("text", "prompt", "response", "chosen", "rejected")
@@ -95,15 +35,16 @@ Rule = dict[str, Any]
 def propose_suite(frame: pd.DataFrame, contract: Contract) -> Rule:
     """Return a suite, JSON-able in the shape Great Expectations 1.x reads, that every row of `frame` passes.
 
-    `frame` holds one row a record under the user's column names, raw or typed. Raises `DataError` when it lacks rows or
-    a column that `contract` maps.
+    `frame` has one row per record under the user's column names, raw or as records show them. Raises `DataError` if it
+    has no rows, or lacks a column that `contract` maps.
     """
     wanted = {*contract.columns.values(), *contract.features}
-    lacking = sorted(wanted - {str(c) for c in frame.columns})
-    if lacking or frame.empty:
-        fault = f"has no column {', '.join(lacking)}" if lacking else "has no records"
+    missing = sorted(wanted - {str(c) for c in frame.columns})
+    if missing or frame.empty:
+        fault = f"has no column {', '.join(missing)}" if missing else "has no records"
         raise DataError(f"the data of feed {contract.name} {fault}; a suite is proposed from data its contract fits")
-    view = typed_view(frame, contract)
+    batch = batch_from_frame(contract, frame, object_uri=None, received_at=_RECEIVED_AT)
+    view = raw_view(batch.records, contract)
     described = {c.name: c for c in describe_columns(view)}
     rules = [_rule("expect_table_row_count_to_be_between", {"min_value": 1})]
     done: set[str] = set()
@@ -144,7 +85,7 @@ def _role_rules(role: str, c: ColumnProfile, cells: pd.Series) -> list[Rule]:
         return [*rules, _scale(c, cells)]
     if role in _VOTES or role == "group":
         severity = "warning" if role == "group" else "critical"
-        return [*rules, _value_set(c, cells, severity) if c.few else _lengths(c, cells, least=200)]
+        return [*rules, _value_set(c, cells, severity) if c.is_closed_list else _lengths(c, cells, least=200)]
     return rules
 
 
@@ -152,7 +93,7 @@ def _feature_rules(c: ColumnProfile, cells: pd.Series) -> list[Rule]:
     rules = [] if c.nulls else [_not_null(c, "warning")]
     if c.kind == "number":
         rules += _range(c, cells)
-    elif c.kind == "text" and c.few:
+    elif c.kind == "text" and c.is_closed_list:
         rules.append(_value_set(c, cells, "warning"))
     return rules
 

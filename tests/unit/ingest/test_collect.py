@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.ingest import batch_from_frame, collect_frames, empty_batch, frame_columns
+from poison_guard.frames import check_frame, check_frames
+from poison_guard.ingest import batch_from_frame, collect_frames, empty_batch
 from poison_guard.ingest.objects import resolve_paths
 from poison_guard.ingest.raw_table import Limits
 from tests.unit.ingest.conftest import NOW, accounted, contract_of
@@ -26,7 +27,9 @@ def codes(batch) -> dict[str, list[str]]:
 def test_a_batch_has_the_columns_its_contract_promises(collect):
     contract = contract_of()
     batch = collect(contract, {"a.csv": GOOD})
-    assert tuple(batch.records.columns) == frame_columns(contract)
+    bookkeeping = ["record_id", "content_hash", "object", "row", "received_at"]
+    assert list(batch.records.columns) == [*bookkeeping, "source_id", "item_id", "answer"]
+    check_frame("records", batch.records)
     assert batch.records[["record_id", "object", "row"]].to_numpy().tolist() == [
         ["1", batch.objects[0].uri, 2],
         ["2", batch.objects[0].uri, 3],
@@ -83,6 +86,7 @@ def test_one_bad_object_among_many_is_quarantined_and_the_others_go_on(collect, 
     collect(contract_of(), {"a.csv": GOOD})
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     batch = collect(contract_of(), {}, source=[str(tmp_path / "*")])
+    check_frames(batch)
     assert len(batch.records) == 2
     (row,) = batch.unreadable.to_dict("records")
     assert (row["code"], row["row"], row["object"]) == ("unreadable_object", 0, str(tmp_path / name))

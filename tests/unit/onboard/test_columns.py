@@ -1,4 +1,4 @@
-"""Descriptions of columns: the kind is told from the cells, not from the storage type."""
+"""Descriptions of columns: the kind comes from the cells, not from the storage type."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TURNS = [[{"role": "user", "content": "hi"}]]
         (pd.to_datetime(["2026-01-01"]), "time"),
         (["a", "b"], "text"),
         (TURNS, "list"),
-        (['[{"role": "user"}]'], "list"),
+        (['[{"role": "user"}]'], "text"),
         ([b"\x89PNG"], "binary"),
         ([None, None], "empty"),
         (["", "  "], "empty"),
     ],
 )
-def test_the_kind_is_told_from_the_cells(cells, kind):
+def test_the_kind_comes_from_the_cells(cells, kind):
     (column,) = describe_columns(pd.DataFrame({"c": cells}))
     assert column.kind == kind
 
@@ -47,7 +47,7 @@ def test_infinite_numbers_do_not_stretch_the_range():
     assert (column.low, column.high) == (1.0, 2.0)
 
 
-def test_a_closed_list_needs_five_rows_a_value():
+def test_a_closed_list_needs_five_rows_per_value():
     few, many = describe_columns(pd.DataFrame({"few": ["a", "b"] * 5, "many": list("abcdefghij")}))
-    assert few.few
-    assert not many.few
+    assert few.is_closed_list
+    assert not many.is_closed_list
