@@ -32,16 +32,15 @@ __all__ = [
 ]
 
 
-_ALL = 1_000_000
 NOTHING_REVOKED: Mapping[str, Any] = {"revoked": [], "models": [], "champion": None, "rollback_to": None}
 """What `revoked_facts` says where no snapshot was revoked."""
 
 
 def unrevoked_snapshots(store: Store, feed: str) -> list[str]:
     """Return the snapshots of a feed that are not revoked."""
-    from poison_guard.store.snapshots import list_snapshots
+    from poison_guard.store.snapshots import standing_snapshots
 
-    return [s.snapshot_id for s in list_snapshots(store, feed, limit=_ALL) if s.revoked_seq is None]
+    return standing_snapshots(store, feed)
 
 
 def revoked_facts(store: Store, feed: str, snapshots: Sequence[str]) -> dict[str, Any]:

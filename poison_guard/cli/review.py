@@ -158,8 +158,7 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
 
     with contract_and_store(feed, home) as (contract, store):
         if dry_run:
-            made = list_reviews(store, contract.name, limit=1_000_000)
-            made = made[made["seq"] == event]
+            made = list_reviews(store, contract.name, seq=event)
             if made.empty:
                 raise NotFoundError(
                     f"there is no decision {event} in {contract.name}; `review list --decided` lists them"

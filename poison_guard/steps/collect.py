@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from poison_guard import __version__
 from poison_guard.config.settings import find_path
 from poison_guard.contracts.check import schema_drift, schema_hash
 from poison_guard.contracts.gx import is_installed
@@ -132,12 +131,16 @@ def _accepted_schema(feed: Feed) -> dict[str, str]:
         return load_schema(conn, feed.contract.name)
 
 
+_STAGED_FORMAT = 1
+"""Raise it when the guard judges otherwise than before: then staged records are looked at again."""
+
+
 def _staged_key(feed: Feed, now: dt.datetime) -> str:
     """Return a digest of all that staged records would be judged by."""
     trusted = load_trusted(feed.store, feed.contract.name).hash
     day = now.date().isoformat() if trusted else ""
     schema = schema_hash(_accepted_schema(feed))
-    parts = ["staged", feed.contract.name, trusted, feed.contract.policy.hash, __version__, day, schema]
+    parts = ["staged", feed.contract.name, trusted, feed.contract.policy.hash, str(_STAGED_FORMAT), day, schema]
     if feed.suite is not None and not is_installed():
         parts.append("suite not checked")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

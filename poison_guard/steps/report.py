@@ -93,7 +93,7 @@ class ReportResult(Result):
 
 def report(store: Store, feed: str | None, run_id: str | None) -> ReportResult:
     """Return the facts of a run; of the last committed one, of `feed` if given, where `run_id` is None."""
-    stored = run_facts(store, run_id or _last_committed(store, feed), sources=1_000_000)
+    stored = run_facts(store, run_id or _last_committed(store, feed), sources=None)
     run, measured, policy = stored["run"], stored["measurements"], stored["policy"]
     found = stored["campaigns"].to_dict("records")
     campaigns = [_campaign(store, run["feed"], campaign, rank) for rank, campaign in enumerate(found)]

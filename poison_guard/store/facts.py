@@ -126,12 +126,12 @@ _RISK_BINS = 20
 _EXAMPLES = 3
 
 
-def run_facts(store: Store, run_id: str, *, sources: int = 200) -> dict[str, Any]:
+def run_facts(store: Store, run_id: str, *, sources: int | None = 200) -> dict[str, Any]:
     """Return what the report of a run shows.
 
     Keys: ``run`` (mapping of `Run`), ``counts``, ``places`` (of the feed, now), ``reasons`` (frame: ``code, signal,
     level, records, examples``), ``risk`` (frame: ``low, high`` and one column of counts a place), ``campaigns``
-    (frame), ``sources`` (frame: the most suspicious of the run, at most `sources`), ``trusted`` (counts),
+    (frame), ``sources`` (frame: the most suspicious of the run, at most `sources`; None: all), ``trusted`` (counts),
     ``measurements``, ``notes``, ``policy`` (thresholds) and ``runs`` (the feed's last 30, oldest first).
     """
     run = load_run(store, run_id)
@@ -144,7 +144,7 @@ def run_facts(store: Store, run_id: str, *, sources: int = 200) -> dict[str, Any
         "reasons": _run_reasons(store, run_id),
         "risk": _risk_histogram(store, run_id),
         "campaigns": list_campaigns(store, run.feed, run_id=run_id),
-        "sources": found.head(sources),
+        "sources": found.iloc[:sources],
         "trusted": trusted.count_trusted(store, run.feed),
         "measurements": dict(run.measurements),
         "notes": list(run.notes),

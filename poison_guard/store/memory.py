@@ -13,16 +13,18 @@ from collections.abc import Iterable
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard import __version__
 from poison_guard.config import Contract
 from poison_guard.frames import empty_frame
 from poison_guard.records import Place, memory_columns
 from poison_guard.store import bulk, status, tables
 from poison_guard.store.engine import Store
 
-__all__ = ["LANE", "load_memory", "memory_rows", "vector_space"]
+__all__ = ["LANE", "MEMORY_FORMAT", "load_memory", "memory_rows", "vector_space"]
 
 LANE = "memory"
+MEMORY_FORMAT = 1
+"""Raise it when a remembered column means something else (a sketch, how vectors are scaled): then older files are not
+compared with newer ones."""
 _REMEMBERED_PLACES = (Place.ACCEPTED.value, Place.QUARANTINED.value, Place.REJECTED.value, Place.RECALLED.value)
 _VECTOR_PREFIX = "vector."
 
@@ -31,7 +33,7 @@ def vector_space(contract: Contract, trusted_hash: str) -> str:
     """Return the name of what vectors are scaled by; empty without a trusted set: then no two batches are alike."""
     if not trusted_hash:
         return ""
-    parts = (trusted_hash, *contract.features, __version__)
+    parts = (trusted_hash, *contract.features, str(MEMORY_FORMAT))
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -45,7 +47,7 @@ def memory_rows(scored: pd.DataFrame, ids: pd.Series, contract: Contract, *, spa
     secret = hashlib.blake2b(b"memory", key=key[:64], digest_size=8).hexdigest()
     drawn = pd.util.hash_array(kept["record_id"].to_numpy(object), hash_key=secret, categorize=False)
     kept = kept.assign(drawn=drawn).sort_values(["drawn", "record_id"]).drop(columns="drawn")
-    return kept.head(contract.policy.memory_rows).assign(space=space, version=__version__).reset_index(drop=True)
+    return kept.head(contract.policy.memory_rows).assign(space=space, version=MEMORY_FORMAT).reset_index(drop=True)
 
 
 def load_memory(
@@ -70,7 +72,7 @@ def load_memory(
         if left <= 0:
             break
         part = store.lake.read_frame(path, sha256=digest)
-        if (part["version"] != __version__).any():
+        if (part["version"] != MEMORY_FORMAT).any():
             continue  # its sketches may mean something else
         part = _comparable(part.head(left), space)
         left -= len(part)

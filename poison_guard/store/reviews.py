@@ -101,8 +101,11 @@ def set_blocked(
         return append_review(conn, store.key, feed, verb, by, reason, at, n=1, selector={"source_id": source_id})
 
 
-def list_reviews(store: Store, feed: str, *, limit: int = 50) -> pd.DataFrame:
-    """Return what people decided, last first: ``seq, verb, actor, reason, at, n, selector, undoes, undone_by``."""
+def list_reviews(store: Store, feed: str, *, seq: int | None = None, limit: int = 50) -> pd.DataFrame:
+    """Return what people decided, last first: ``seq, verb, actor, reason, at, n, selector, undoes, undone_by``.
+
+    `seq` names one decision.
+    """
     query = (
         sa.select(tables.reviews)
         .where(tables.reviews.c.feed == feed)
@@ -110,7 +113,7 @@ def list_reviews(store: Store, feed: str, *, limit: int = 50) -> pd.DataFrame:
         .limit(limit)
     )
     with store.read() as conn:
-        frame = bulk.fetch_frame(conn, query)
+        frame = bulk.fetch_frame(conn, query if seq is None else query.where(tables.reviews.c.seq == seq))
     return frame.assign(selector=[from_json(text) for text in frame["selector"]])
 
 

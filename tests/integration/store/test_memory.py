@@ -126,7 +126,7 @@ def test_without_a_trusted_set_no_vectors_are_kept(store, made):
 
 def test_what_another_version_wrote_is_not_read(store, made, monkeypatch):
     take_in(store, made, "b1", "a1")
-    monkeypatch.setattr(memory, "__version__", "99")
+    monkeypatch.setattr(memory, "MEMORY_FORMAT", 99)
     assert remembered(store, made).empty
 
 
