@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +21,12 @@ __all__ = [
     "Action",
     "Batch",
     "Campaign",
+    "Check",
     "Decided",
     "Examples",
     "Level",
     "ObjectRef",
+    "Outcome",
     "Phase",
     "Place",
     "Reason",
@@ -48,6 +51,20 @@ class Action(StrEnum):
     ACCEPT = "accept"
     QUARANTINE = "quarantine"
     REJECT = "reject"
+
+
+class Outcome(StrEnum):
+    """How a check or a verdict ends; only `PASS` opens the gate by itself."""
+
+    PASS = "pass"  # noqa: S105 (an outcome, no password)
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+
+    @property
+    def severity(self) -> int:
+        """Order of the outcomes, 0 = best: PASS, INCONCLUSIVE, FAIL, ERROR."""
+        return (Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.ERROR).index(self)
 
 
 class Place(StrEnum):
@@ -255,3 +272,41 @@ class Examples:
         at = rows.nonzero()[0] if rows.dtype == bool else rows
         frame = self.frame.iloc[at].reset_index(drop=True)
         return Examples(self.kind, frame, self.inputs[at], self.features)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one check of a snapshot or a model measured; None stands for what could not be measured."""
+
+    name: str
+    outcome: Outcome
+    value: float | None = None
+    """What was measured, in the unit of `limit`; larger is worse."""
+    limit: float | None = None
+    """The policy's limit on `value`."""
+    n: int = 0
+    """Examples, records or trusted examples behind `value`."""
+    low: float | None = None
+    """Below this the value does not lie, at the error the check may make (one-sided)."""
+    high: float | None = None
+    """Above this the value does not lie, at 95 % (one-sided): harm beyond it is excluded, harm below it is not."""
+    why: str = ""
+    """One sentence for people."""
+    needs: int | None = None
+    """How many of what `n` counts would decide an inconclusive check, or let a passing one exclude its limit."""
+    atlas: str = ""
+    """MITRE ATLAS id of the attack that the check is about; empty for checks of a promotion."""
+    nist: str = ""
+    """Class of attack in NIST AI 100-2 (2025)."""
+    blocking: bool = True
+    """False: the check alerts, and the verdict does not depend on it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check as a JSON-able dict."""
+        return {**dataclasses.asdict(self), "outcome": self.outcome.value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Check:
+        """Return the check of `to_json`; `TypeError` or `ValueError` for anything else."""
+        fields: dict[str, Any] = {**value, "outcome": Outcome(value["outcome"])}
+        return cls(**fields)

@@ -7,13 +7,12 @@ import binascii
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poison_guard.errors import ConfigError, StoreError
+from poison_guard.files import create_atomic
 from poison_guard.gate.canonical_json import open_regular, quoted
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ def signing_key(home: Path, environ: Mapping[str, str] | None = None) -> Ed25519
     belongs to another key, when others can read the private key, or when it is no Ed25519 key. No error shows the key.
     """
     env = os.environ if environ is None else environ
-    if given := env.get("POISON_GUARD_SIGNING_KEY"):
-        key = _private(given.strip().encode(), "POISON_GUARD_SIGNING_KEY")
+    if text := env.get("POISON_GUARD_SIGNING_KEY"):
+        key = _private(text.strip().encode(), "POISON_GUARD_SIGNING_KEY")
     else:
         named = env.get("POISON_GUARD_SIGNING_KEY_FILE")
         path = Path(named) if named else home / PRIVATE_FILE
@@ -82,7 +81,7 @@ def _private(body: bytes, where: str) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    told = (
+    fault = (
         f"the signing key in {where} must be an unencrypted Ed25519 key: PEM (PKCS #8), or its 32-byte seed in base64"
     )
     try:
@@ -90,9 +89,9 @@ def _private(body: bytes, where: str) -> Ed25519PrivateKey:
             return Ed25519PrivateKey.from_private_bytes(base64.b64decode(body.strip(), validate=True))
         key = load_pem_private_key(body, password=None)
     except (ValueError, TypeError, binascii.Error, UnsupportedAlgorithm):
-        raise ConfigError(told) from None
+        raise ConfigError(fault) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(told)
+        raise ConfigError(fault)
     return key
 
 
@@ -132,19 +131,8 @@ def _keep_public(path: Path, key: Ed25519PrivateKey) -> None:
 
 
 def _create(path: Path, body: bytes, mode: int) -> None:
-    """Write a file whole and only if there is none: two processes that start together end with the same key."""
+    """Write a key file only if there is none: two processes that start together end with the same key."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(body)
-                file.flush()
-                os.fchmod(descriptor, mode)
-                os.fsync(descriptor)
-            with suppress(FileExistsError):
-                os.link(temporary, path)
-        finally:
-            Path(temporary).unlink()
+        create_atomic(path, body, mode=mode)
     except OSError as error:
         raise StoreError(f"the key file {path} cannot be written: {error.strerror}") from None

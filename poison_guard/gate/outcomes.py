@@ -1,22 +1,20 @@
-"""The outcome of a check: its values, and one rule and one error budget that turn a measured harm into an outcome."""
+"""Judge a measured harm by one rule and one error budget; the verdict over all checks, and what each is about."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from poison_guard.config.policies import GatePolicy
+from poison_guard.records import Check, Outcome
 
 __all__ = [
     "ERROR_BUDGET",
     "EXCLUSION_ALPHA",
     "PASS_FACTOR",
     "THREATS",
-    "Check",
-    "Outcome",
     "Threat",
     "Verdict",
     "check_alpha",
@@ -24,58 +22,6 @@ __all__ = [
     "make_check",
     "not_applicable",
 ]
-
-
-class Outcome(StrEnum):
-    """How a check or a verdict ends; only `PASS` opens the gate by itself."""
-
-    PASS = "pass"  # noqa: S105 (an outcome, no password)
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-    ERROR = "error"
-
-    @property
-    def severity(self) -> int:
-        """Order of the outcomes, 0 = best: PASS, INCONCLUSIVE, FAIL, ERROR."""
-        return (Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL, Outcome.ERROR).index(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What one check found; `low` and `high` bound `value`, and None stands for what could not be measured."""
-
-    name: str
-    outcome: Outcome
-    value: float | None
-    """What was measured, in the unit of `limit`; larger is worse."""
-    limit: float | None
-    """The policy's limit on `value`."""
-    n: int
-    """Examples, records or trusted examples behind `value`."""
-    low: float | None
-    """Below this the value does not lie, at the check's share of the false alarm rate (one-sided)."""
-    high: float | None
-    """Above this the value does not lie, at 95 % (one-sided): harm beyond it is excluded, harm below it is not."""
-    why: str
-    """One sentence for people."""
-    needs: int | None
-    """How many of what `n` counts would decide an inconclusive check, or let a passing one exclude its limit."""
-    atlas: str
-    """MITRE ATLAS id of the attack that the check is about."""
-    nist: str
-    """Class of attack in NIST AI 100-2 (2025)."""
-    blocking: bool = True
-    """False: the check alerts, and the verdict does not depend on it."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the check as a JSON-able dict."""
-        return {**dataclasses.asdict(self), "outcome": self.outcome.value}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Check:
-        """Return the check of `to_json`; `TypeError` or `ValueError` for anything else."""
-        fields: dict[str, Any] = {**value, "outcome": Outcome(value["outcome"])}
-        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +125,8 @@ def make_check(
     blocking: bool = True,
 ) -> Check:
     """Return the `Check` with the ids of its threat."""
-    atlas, nist = THREATS[name].atlas, THREATS[name].nist
-    return Check(name, outcome, value, limit, n, *bounds, why, needs, atlas, nist, blocking)
+    threat = THREATS[name]
+    return Check(name, outcome, value, limit, n, *bounds, why, needs, threat.atlas, threat.nist, blocking)
 
 
 def judge_without_copies(

@@ -6,13 +6,13 @@ import dataclasses
 import datetime as dt
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import ClosedError, DataError, StoreError, TamperError
+from poison_guard.files import write_atomic
 from poison_guard.gate.canonical_json import (
     CLOCK_SKEW,
     parse_time,
@@ -104,7 +104,8 @@ def write_revocations(
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             every = _merged(fresh, _written(path, key.public_key()))
-            _replace(path, sign_revocations(revocation_statement(every, issued=issued, valid_for=valid_for), key))
+            statement = revocation_statement(every, issued=issued, valid_for=valid_for)
+            write_atomic(path, sign_revocations(statement, key), mode=0o644)
         finally:
             os.close(folder)
     except OSError as error:
@@ -145,20 +146,6 @@ def _merged(fresh: Sequence[Mapping[str, Any]], old: Iterable[Revocation]) -> li
         known = found.get(entry.snapshot_id, dataclasses.asdict(entry))
         found[entry.snapshot_id] = {**known, "admissions": sorted({*known["admissions"], *entry.admissions})}
     return [found[name] for name in sorted(found)]
-
-
-def _replace(path: Path, body: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(body)
-            file.flush()
-            os.fchmod(descriptor, 0o644)
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _read(said: Any) -> tuple[dt.datetime, dt.datetime, tuple[Revocation, ...]]:

@@ -10,7 +10,8 @@ from poison_guard.gate.checks.canary import canary, candidate
 from poison_guard.gate.checks.counts import audits, backlog, new_cohort, observed, source_share, trusted_set
 from poison_guard.gate.checks.labels import label_neighbours, label_shift
 from poison_guard.gate.checks.triggers import triggers
-from poison_guard.gate.outcomes import Check, Outcome, Verdict, make_check
+from poison_guard.gate.outcomes import Verdict, make_check
+from poison_guard.records import Check, Outcome
 
 __all__ = ["ALERTS", "CHECKS", "evaluate_checks"]
 

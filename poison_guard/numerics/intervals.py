@@ -9,10 +9,14 @@ import numpy as np
 __all__ = [
     "normal_quantile",
     "paired_drop",
+    "pairs_to_decide",
+    "pairs_to_exclude",
     "proportion_bounds",
     "rows_to_exclude",
     "sooner_elsewhere",
 ]
+
+_MOST_PAIRS = 10_000_000
 
 
 def normal_quantile(tail: float) -> float:
@@ -68,6 +72,38 @@ def paired_drop(lost: int, gained: int, n: int, *, low_tail: float, high_tail: f
     high = min(1.0, a - b + normal_quantile(high_tail) * width)
     value = (lost - gained) / n
     return value, min(low, value), max(high, value)
+
+
+def pairs_to_exclude(lost: int, gained: int, n: int, limit: float, *, tail: float) -> int:
+    """Return how many pairs exclude a drop of `limit` at one-sided `tail` if nothing is lost on balance.
+
+    As large a share of the pairs changes as did in these `n`; one standard error more is allowed for chance.
+    """
+    changed = (lost + gained + 2) / (n + 2)
+    return max(n + 1, math.ceil(changed * ((normal_quantile(tail) + 1) / limit) ** 2))
+
+
+def pairs_to_decide(lost: int, gained: int, n: int, limit: float, *, tail: float) -> int | None:
+    """Return how many pairs would tell, at the shares seen in these `n`, whether the drop is beyond `limit`.
+
+    None where that takes more than ten million: the drop lies at the limit.
+    """
+    value = (lost - gained) / n
+
+    def decides(size: int) -> bool:
+        counts = (round(lost * size / n), round(gained * size / n), size)
+        _, low, high = paired_drop(*counts, low_tail=tail, high_tail=tail)
+        return high <= limit if value <= limit else low > limit
+
+    low, high = n, n + 1
+    while not decides(high):
+        low, high = high, 2 * high
+        if high > _MOST_PAIRS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decides(middle) else (middle, high)
+    return high
 
 
 def sooner_elsewhere(here: np.ndarray, there: np.ndarray, share: float) -> np.ndarray:

@@ -24,7 +24,6 @@ __all__ = [
     "parse_tensors",
     "pick_device",
     "read_bounded",
-    "write_whole",
 ]
 
 
@@ -116,14 +115,3 @@ def read_bounded(path: Path, most: int = MAX_BYTES) -> bytes:
             f"{path} has more than {most >> 20} MiB, the most that is read; name one that poison-guard wrote"
         )
     return data
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path` on a local disk; readers, and whoever comes after a kill, see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from poison_guard.config.policies import RetrainConfig
 from poison_guard.config.tables import parse
 from poison_guard.errors import ConfigError, DataError, TamperError
-from poison_guard.numerics.tensors import limited_threads, pack_tensors, parse_tensors, read_bounded, write_whole
+from poison_guard.files import write_atomic
+from poison_guard.numerics.tensors import limited_threads, pack_tensors, parse_tensors, read_bounded
 from poison_guard.records import Examples
 from poison_guard.retrain.inputs import INPUTS, Inputs, to_dense
 from poison_guard.retrain.models import build_module, is_import_path, model_kind
@@ -105,7 +106,7 @@ def write_model(model: TrainedModel, folder: Path) -> tuple[Path, str]:
     tensors |= {f"inputs.{name}": torch.from_numpy(array) for name, array in model.inputs.arrays().items()}
     data = pack_tensors(description, tensors)
     path = Path(folder) / MODEL_FILE
-    write_whole(path, data)
+    write_atomic(path, data, mode=None)
     return path, hashlib.sha256(data).hexdigest()
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from poison_guard.config.policies import RetrainConfig
-from poison_guard.numerics.tensors import pack_tensors, parse_tensors, read_bounded, write_whole
+from poison_guard.files import write_atomic
+from poison_guard.numerics.tensors import pack_tensors, parse_tensors, read_bounded
 from poison_guard.records import Examples
 from poison_guard.retrain.inputs import to_dense
 from poison_guard.retrain.perturb import Space
@@ -123,7 +124,7 @@ def write_checkpoint(path: Path, course: TrainingState, identity: str) -> None:
     for i, state in course.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
     description = {"format": _FORMAT, "identity": identity} | {name: getattr(course, name) for name in _JSON_FIELDS}
-    write_whole(path, pack_tensors(description, tensors))
+    write_atomic(path, pack_tensors(description, tensors), mode=None)
 
 
 def read_checkpoint(path: Path, course: TrainingState, identity: str) -> bool:

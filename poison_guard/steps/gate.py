@@ -18,9 +18,10 @@ from poison_guard.errors import ClosedError, InconclusiveError, NotFoundError, T
 from poison_guard.files import write_atomic
 from poison_guard.gate.admission import decide_admission, same_person
 from poison_guard.gate.keys import PUBLIC_FILE, key_id, signing_key
-from poison_guard.gate.outcomes import Outcome, Verdict
+from poison_guard.gate.outcomes import Verdict
 from poison_guard.gate.statement import admission_statement, sign_statement
 from poison_guard.gate.verify import verify_manifest
+from poison_guard.records import Outcome
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.rules import check_person
 from poison_guard.steps.opening import Feed

@@ -490,7 +490,11 @@ def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
         promote(feed.store, model_id, why=decision.why)
     else:
         refuse_model(feed.store, model_id, why=decision.why)
-    return {"promoted": decision.promoted, "why": decision.why, "checks": [dict(check) for check in decision.checks]}
+    return {
+        "promoted": decision.promoted,
+        "why": decision.why,
+        "checks": [check.to_json() for check in decision.checks],
+    }
 
 
 def _metrics_of_rival(feed: Feed, best: Model, model: Model) -> dict[str, Any] | None:

@@ -12,14 +12,13 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.outcomes import (
     EXCLUSION_ALPHA,
     PASS_FACTOR,
-    Check,
-    Outcome,
     check_alpha,
     judge_harm,
     make_check,
     not_applicable,
 )
-from poison_guard.numerics.intervals import normal_quantile, paired_drop
+from poison_guard.numerics.intervals import normal_quantile, paired_drop, pairs_to_exclude
+from poison_guard.records import Check, Outcome
 
 __all__ = ["canary", "candidate"]
 
@@ -98,7 +97,10 @@ def _judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, 
         drops.append(_shrink_to_overall(drop, usual, policy.min_trusted))
     worst = max(drops, key=lambda drop: drop.rank)
     why = f"{who} gets {worst.lost} of {worst.n} of {worst.group} newly wrong and {worst.gained} newly right"
-    needs = _needs(worst) if worst.outcome is Outcome.INCONCLUSIVE else None
+    needs = None
+    if worst.outcome is Outcome.INCONCLUSIVE:
+        counts = (worst.lost, worst.gained, worst.n)
+        needs = pairs_to_exclude(*counts, PASS_FACTOR * worst.limit, tail=EXCLUSION_ALPHA)
     return make_check(
         name, worst.outcome, why, n=worst.n, value=worst.value, limit=worst.limit, bounds=worst.bounds, needs=needs
     )
@@ -115,8 +117,7 @@ def _shrink_to_overall(drop: _Drop, usual: float, least: int) -> _Drop:
 
     With many small groups one of them always loses a few by chance. Its drop, shrunk towards the `usual` one as far as
     groups of honest data differ (`_GROUP_SPREAD` limits, standard deviation), must then exclude the limit. A group of
-    fewer
-    than `least` cannot hold back.
+    fewer than `least` cannot hold back.
     """
     if drop.outcome is not Outcome.INCONCLUSIVE or drop.bounds[0] > 0:
         return drop
@@ -125,11 +126,3 @@ def _shrink_to_overall(drop: _Drop, usual: float, least: int) -> _Drop:
     shrunk = usual + kept * (drop.value - usual) + normal_quantile(EXCLUSION_ALPHA) * math.sqrt(kept * noise)
     passes = drop.n < least or shrunk <= drop.limit
     return dataclasses.replace(drop, outcome=Outcome.PASS) if passes else drop
-
-
-def _needs(drop: _Drop) -> int:
-    """Return how many examples of the group would exclude ``PASS_FACTOR`` limits, had nothing been lost."""
-    changed = (drop.lost + drop.gained + 2) / (drop.n + 2)
-    return max(
-        drop.n + 1, math.ceil(changed * ((normal_quantile(EXCLUSION_ALPHA) + 1) / (PASS_FACTOR * drop.limit)) ** 2)
-    )

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from poison_guard.config.policies import GatePolicy
-from poison_guard.gate.outcomes import EXCLUSION_ALPHA, Check, Outcome, check_alpha, make_check, not_applicable
+from poison_guard.gate.outcomes import EXCLUSION_ALPHA, check_alpha, make_check, not_applicable
 from poison_guard.numerics.intervals import proportion_bounds, rows_to_exclude
+from poison_guard.records import Check, Outcome
 
 __all__ = ["audits", "backlog", "new_cohort", "observed", "source_share", "trusted_set"]
 

@@ -15,14 +15,13 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.outcomes import (
     EXCLUSION_ALPHA,
     PASS_FACTOR,
-    Check,
-    Outcome,
     check_alpha,
     judge_harm,
     judge_without_copies,
     make_check,
 )
 from poison_guard.numerics.intervals import normal_quantile
+from poison_guard.records import Check, Outcome
 
 __all__ = ["label_neighbours", "label_shift"]
 

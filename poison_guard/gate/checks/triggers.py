@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from poison_guard.config.policies import GatePolicy
-from poison_guard.gate.outcomes import Check, Outcome, check_alpha, judge_without_copies, make_check
+from poison_guard.gate.outcomes import check_alpha, judge_without_copies, make_check
 from poison_guard.numerics.intervals import sooner_elsewhere
+from poison_guard.records import Check, Outcome
 
 __all__ = ["triggers"]
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.numerics.tensors import pack_tensors, parse_tensors, pick_device, read_bounded, write_whole
+from poison_guard.files import write_atomic
+from poison_guard.numerics.tensors import pack_tensors, parse_tensors, pick_device, read_bounded
 from poison_guard.signals.anomaly.base import Columns, Detector, TailRank
 
 __all__ = ["FORMAT", "load", "save"]
@@ -31,7 +32,7 @@ def save(detector: Detector, path: str | Path) -> None:
     tree = _taken_apart(detector, "", tensors)
     if not tree["fitted"]:
         raise DataError(f"{detector.name} was not fitted; call fit before save")
-    write_whole(Path(path), pack_tensors({"format": FORMAT, "tree": tree}, tensors))
+    write_atomic(Path(path), pack_tensors({"format": FORMAT, "tree": tree}, tensors), mode=None)
 
 
 def load(path: str | Path, kinds: Mapping[str, type[Detector]], *, device: str = "auto") -> Detector:

@@ -8,9 +8,8 @@ import pytest
 
 from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.measure import measure_canary, measure_examples, trusted_only
-from poison_guard.gate.outcomes import Outcome
 from poison_guard.gate.verdict import CHECKS
-from poison_guard.records import Examples
+from poison_guard.records import Examples, Outcome
 
 POLICY = GatePolicy()
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from poison_guard.config.policies import GatePolicy
 from poison_guard.gate import measure
-from poison_guard.gate.outcomes import ERROR_BUDGET, THREATS, Outcome, Verdict, judge_harm
+from poison_guard.gate.outcomes import ERROR_BUDGET, THREATS, Verdict, judge_harm
 from poison_guard.gate.verdict import ALERTS, CHECKS, evaluate_checks
+from poison_guard.records import Outcome
 
 POLICY = GatePolicy()
 EQUAL = {"a": 2500, "b": 2500}

@@ -8,6 +8,8 @@ from scipy import stats
 
 from poison_guard.numerics.intervals import (
     paired_drop,
+    pairs_to_decide,
+    pairs_to_exclude,
     proportion_bounds,
     rows_to_exclude,
     sooner_elsewhere,
@@ -59,3 +61,26 @@ def test_hits_that_split_by_size_are_no_surprise_and_hits_on_one_side_are():
     p = sooner_elsewhere(np.array([50, 50]), np.array([10, 0]), 1 / 6)
     assert p[0] > 0.3
     assert p[1] == pytest.approx((5 / 6) ** 50)
+
+
+def test_the_pairs_that_decide_decide_and_one_fewer_does_not():
+    n = pairs_to_decide(2, 2, 60, 0.03, tail=0.05)
+    assert n is not None
+    bounds = [
+        paired_drop(round(2 * size / 60), round(2 * size / 60), size, low_tail=0.05, high_tail=0.05)
+        for size in (n, n - 1)
+    ]
+    assert bounds[0][2] <= 0.03 < bounds[1][2]
+
+
+def test_no_number_of_pairs_decides_at_the_limit_itself():
+    assert pairs_to_decide(3, 0, 100, 0.03, tail=0.05) is None
+
+
+@given(n=st.integers(20, 500), data=st.data())
+def test_pairs_that_exclude_do_so_where_gains_make_up_for_losses(n, data):
+    lost = data.draw(st.integers(0, n // 4))
+    size = pairs_to_exclude(lost, lost, n, 0.05, tail=0.05)
+    changed = round(lost * size / n)
+    assert size > n
+    assert paired_drop(changed, changed, size, low_tail=0.05, high_tail=0.05)[2] <= 0.05

@@ -41,15 +41,16 @@ def evaluation(wrong: set[int] = frozenset(), n: int = 300, fooled: set[int] = f
 
 
 def check(promotion, name: str) -> dict:
-    (found,) = [one for one in promotion.checks if one["name"] == name]
-    return found
+    (found,) = [one for one in promotion.checks if one.name == name]
+    return found.to_json()
 
 
 def test_a_candidate_that_lost_nothing_is_promoted_and_every_check_can_be_read():
     promotion = decide_promotion(evaluation(), evaluation(), None, POLICY)
     assert promotion.promoted
-    assert json.loads(json.dumps(promotion.checks, allow_nan=False)) == promotion.checks
-    for one in promotion.checks:
+    checks = [one.to_json() for one in promotion.checks]
+    assert json.loads(json.dumps(checks, allow_nan=False)) == checks
+    for one in checks:
         assert one["why"].endswith(".")
         assert one["outcome"] == "pass"
     accuracy = check(promotion, "accuracy against the champion")
