@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from poison_guard.steps.doctor import DoctorResult
     from poison_guard.steps.export import ExportResult
     from poison_guard.steps.gate import GateResult, GateStatus
+    from poison_guard.steps.look import Campaigns, Queue, RecordFacts
     from poison_guard.steps.opening import Feed
     from poison_guard.steps.propose import ProposalResult
-    from poison_guard.steps.recall import RecallResult
     from poison_guard.steps.report import ReportResult
     from poison_guard.steps.results import ScanResult
     from poison_guard.steps.retrain import ModelList, RetrainResult, RollbackResult
+    from poison_guard.steps.review import Claim, ReviewResult
     from poison_guard.steps.seal import SealResult
+    from poison_guard.steps.sources import BlockResult, Sources
     from poison_guard.steps.status import FeedsResult, StatusResult
+    from poison_guard.steps.trust import Suspects, TrustedVerdict, TrustResult
     from poison_guard.steps.tune import TuneResult
     from poison_guard.steps.verify import Verified
-    from poison_guard.store import AuditResult, Store, TrustedSummary
+    from poison_guard.store import AuditResult, Store
 
 __all__ = ["Guard", "Home", "propose", "verify"]
 
@@ -78,12 +81,31 @@ class Guard:
         with self._feed() as feed:
             return ingest(feed, source, _now())
 
-    def trust(self, source: Source, *, by: str, reason: str) -> TrustedSummary:
-        """Add vetted records (frame or path) to the trusted set; `DataError` where one of them is not whole."""
+    def trust(self, source: Source, *, by: str, reason: str, dry_run: bool = False) -> TrustResult:
+        """Add vetted records (frame or path) to the trusted set; `DataError` where one of them is flawed.
+
+        A dry run counts the flaws and enters nothing.
+        """
         from poison_guard.steps.trust import trust
 
-        with self._feed() as feed:
-            return trust(feed, source, by=by, reason=reason, now=_now())
+        with self._feed(create_store=not dry_run) as feed:
+            return trust(feed, source, by=by, reason=reason, now=_now(), dry_run=dry_run)
+
+    def suspects(self, limit: int = 50) -> Suspects:
+        """Return the trusted records to look at again, strangest first; those that were looked at are left out."""
+        from poison_guard.steps.trust import find_suspects
+
+        with self._feed(create_store=False) as feed:
+            return find_suspects(feed, limit)
+
+    def judge_trusted(
+        self, record_ids: str | Sequence[str], *, wrong: bool, by: str, reason: str, dry_run: bool = False
+    ) -> TrustedVerdict:
+        """Note in a person's name that trusted records are wrong, and are judged by no more; or right after all."""
+        from poison_guard.steps.trust import judge
+
+        with self._feed(create_store=not dry_run) as feed:
+            return judge(feed, record_ids, wrong=wrong, by=by, reason=reason, now=_now(), dry_run=dry_run)
 
     def outcomes(self) -> OutcomesRead:
         """Read new files of outcomes into the ledger; `ingest` does so first, by itself."""
@@ -92,34 +114,214 @@ class Guard:
         with self._feed() as feed:
             return read_outcomes(feed, _now())
 
+    # -- review -----------------------------------------------------------------------------------------------------
+
+    def queue(
+        self,
+        *,
+        limit: int | None = None,
+        campaign_id: str | None = None,
+        source_id: str | None = None,
+        kind: str | None = None,
+        expired: bool = False,
+        groups: str | None = None,
+        decided: bool = False,
+    ) -> Queue:
+        """Return what waits for review, riskiest first, at most `limit` entries (None: the policy's `review_budget`).
+
+        `kind` is ``held``, ``audit`` or ``recalled``; `expired` adds the entries that nobody read in time. With
+        `groups` (``campaign`` or ``source``) a row is a group, the largest first; with `decided` a decision, the last
+        first.
+        """
+        from poison_guard.steps.look import list_queue
+
+        with self._stored_feed() as feed:
+            return list_queue(
+                feed,
+                groups=groups,
+                decided=decided,
+                limit=limit,
+                campaign_id=campaign_id,
+                source_id=source_id,
+                kind=kind,
+                expired=expired,
+                now=_now(),
+            )
+
+    def bootstrap(self, n: int) -> Queue:
+        """Draw `n` staged records to vet for a first trusted set: every group alike, each source once before twice."""
+        from poison_guard.steps.look import bootstrap
+
+        with self._stored_feed() as feed:
+            return bootstrap(feed, n)
+
+    def campaigns(self, *, limit: int | None = None) -> Campaigns:
+        """Return the campaigns that were found, largest first, with where their records are."""
+        from poison_guard.steps.look import campaigns
+
+        with self._stored_feed() as feed:
+            return campaigns(feed, limit=limit)
+
+    def explain(self, record_id: str) -> RecordFacts:
+        """Return all that is known of a record: payload, decision, evidence, campaign, source, history, queue entry."""
+        from poison_guard.steps.look import show
+
+        with self._stored_feed() as feed:
+            return show(feed.store, feed.contract.name, record_id)
+
+    show = explain
+    """What a reviewer needs to know of a record is all that is known of it."""
+
+    def claim(
+        self,
+        *,
+        by: str,
+        limit: int = 1,
+        record_ids: str | Sequence[str] | None = None,
+        lease_seconds: float = 600,
+    ) -> Claim:
+        """Hold the riskiest free entries of the queue, or those of `record_ids`, for one reviewer, for ten minutes.
+
+        Nobody else can decide them meanwhile; `release` and `reject` take the claim's token.
+        """
+        from poison_guard.steps.review import claim
+
+        with self._stored_feed() as feed:
+            return claim(feed, by=by, limit=limit, record_ids=record_ids, lease_seconds=lease_seconds, now=_now())
+
+    def unclaim(self, token: str) -> int:
+        """Give the entries of a claim back to the queue; return how many there were."""
+        from poison_guard.steps.review import unclaim
+
+        with self._stored_feed() as feed:
+            return unclaim(feed, token)
+
+    def release(
+        self,
+        *,
+        by: str,
+        reason: str,
+        record_ids: str | Sequence[str] | None = None,
+        campaign_id: str | None = None,
+        source_id: str | None = None,
+        run_id: str | None = None,
+        right: bool = True,
+        trust: bool = False,
+        token: str | None = None,
+        dry_run: bool = False,
+    ) -> ReviewResult:
+        """Accept held records: by id, of a campaign, a source or a run (name one). They speak for their sources.
+
+        With `right` false they are accepted without saying that they are right; with `trust` they enter the trusted
+        set. `BusyError` when another reviewer decided or claimed one of them; then nothing changes.
+        """
+        from poison_guard.steps.review import release
+
+        with self._stored_feed() as feed:
+            return release(
+                feed,
+                record_ids=record_ids,
+                campaign_id=campaign_id,
+                source_id=source_id,
+                run_id=run_id,
+                right=right,
+                trust=trust,
+                token=token,
+                by=by,
+                reason=reason,
+                dry_run=dry_run,
+                now=_now(),
+            )
+
+    def reject(
+        self,
+        *,
+        by: str,
+        reason: str,
+        record_ids: str | Sequence[str] | None = None,
+        campaign_id: str | None = None,
+        source_id: str | None = None,
+        run_id: str | None = None,
+        token: str | None = None,
+        dry_run: bool = False,
+    ) -> ReviewResult:
+        """Reject held records: by id, of a campaign, a source or a run (name one). They speak against their sources."""
+        from poison_guard.steps.review import reject
+
+        with self._stored_feed() as feed:
+            return reject(
+                feed,
+                record_ids=record_ids,
+                campaign_id=campaign_id,
+                source_id=source_id,
+                run_id=run_id,
+                token=token,
+                by=by,
+                reason=reason,
+                dry_run=dry_run,
+                now=_now(),
+            )
+
     def recall(
         self,
         *,
         by: str,
         reason: str,
+        record_ids: str | Sequence[str] | None = None,
         campaign_id: str | None = None,
         source_id: str | None = None,
-        record_ids: str | Sequence[str] | None = None,
+        run_id: str | None = None,
         observed: bool = False,
-    ) -> RecallResult:
-        """Take accepted records back to quarantine: of a campaign, of a source, by id, or `observed` (name one).
+        dry_run: bool = False,
+    ) -> ReviewResult:
+        """Take accepted records back to the queue: by id, of a campaign, a source or a run, or `observed` (name one).
 
         `observed` are those that the guard would have held but accepted in observe mode. Every snapshot that holds one
-        of the records is revoked; the result names these snapshots and the models trained on them.
+        of the records is revoked; the result's `revocation` names these snapshots and the models trained on them.
         """
-        from poison_guard.steps.recall import recall
+        from poison_guard.steps.review import recall
 
-        with self._feed() as feed:
+        with self._stored_feed() as feed:
             return recall(
                 feed,
+                record_ids=record_ids,
                 campaign_id=campaign_id,
                 source_id=source_id,
-                record_ids=[record_ids] if isinstance(record_ids, str) else record_ids,
+                run_id=run_id,
                 observed=observed,
                 by=by,
                 reason=reason,
+                dry_run=dry_run,
                 now=_now(),
             )
+
+    def undo(self, event: int, *, by: str, reason: str, dry_run: bool = False) -> ReviewResult:
+        """Take decision `event` back: every record returns to where it was. Undoing an undo makes it again."""
+        from poison_guard.steps.review import undo
+
+        with self._stored_feed() as feed:
+            return undo(feed, event, by=by, reason=reason, dry_run=dry_run, now=_now())
+
+    def sources(self, *, limit: int | None = None, blocked: bool = False) -> Sources:
+        """Return the feed's sources, alarming and least reliable first; with `blocked` only blocked ones."""
+        from poison_guard.steps.sources import list_sources
+
+        with self._stored_feed() as feed:
+            return list_sources(feed, limit=limit, blocked=blocked)
+
+    def block(self, source_id: str, *, by: str, reason: str, dry_run: bool = False) -> BlockResult:
+        """Hold whatever a source sends from now on; what it sent before stays where it is."""
+        from poison_guard.steps.sources import block
+
+        with self._stored_feed() as feed:
+            return block(feed, source_id, by=by, reason=reason, dry_run=dry_run, now=_now())
+
+    def unblock(self, source_id: str, *, by: str, reason: str, dry_run: bool = False) -> BlockResult:
+        """Take a block back."""
+        from poison_guard.steps.sources import unblock
+
+        with self._stored_feed() as feed:
+            return unblock(feed, source_id, by=by, reason=reason, dry_run=dry_run, now=_now())
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -356,6 +558,13 @@ class Guard:
         with self._feed(create_store=False) as feed:
             return tune(feed, rates=rates, alphas=alphas, minutes=minutes, per_day=per_day, seed=seed)
 
+    def _stored_feed(self) -> AbstractContextManager[Feed]:
+        """Open the feed of a home that has a store; `NotFoundError` where there is none: a typo makes no empty one."""
+        from poison_guard.steps.opening import refuse_no_store
+
+        refuse_no_store(self.settings)
+        return self._feed()
+
     @contextmanager
     def _feed(self, *, create_store: bool = True) -> Iterator[Feed]:
         from poison_guard.steps.opening import open_feed
@@ -420,6 +629,21 @@ class Home:
         name = None if feed is None else self._name(feed)
         with self._store() as store:
             return report(store, name, run_id)
+
+    def explain(self, record_id: str, *, feed: str | Path | None = None) -> RecordFacts:
+        """Return all that is known of a record of any feed; `UsageError` where several feeds have one of that id."""
+        from poison_guard.steps.look import feed_of_record, show
+
+        name = None if feed is None else self._name(feed)
+        with self._store() as store:
+            return show(store, name or feed_of_record(store, record_id), record_id)
+
+    def feed_of_record(self, record_id: str) -> str:
+        """Return the name of the one feed that has a record of that id."""
+        from poison_guard.steps.look import feed_of_record
+
+        with self._store() as store:
+            return feed_of_record(store, record_id)
 
     @contextmanager
     def _store(self) -> Iterator[Store]:
@@ -499,25 +723,34 @@ def _now() -> dt.datetime:
 
 _RESULTS = {
     "AuditResult": "store",
+    "BlockResult": "steps.sources",
+    "Campaigns": "steps.look",
+    "Claim": "steps.review",
     "DoctorResult": "steps.doctor",
     "ExportResult": "steps.export",
+    "FeedStatus": "steps.status",
     "FeedsResult": "steps.status",
     "GateResult": "steps.gate",
     "GateStatus": "steps.gate",
+    "Line": "steps.tune",
     "ModelFacts": "steps.retrain",
     "ModelList": "steps.retrain",
     "ProposalResult": "steps.propose",
-    "RecallResult": "steps.recall",
+    "Queue": "steps.look",
+    "RecordFacts": "steps.look",
     "ReportResult": "steps.report",
     "RetrainResult": "steps.retrain",
+    "ReviewResult": "steps.review",
     "RollbackResult": "steps.retrain",
-    "TrainingStatus": "steps.status",
     "RunStatus": "steps.status",
-    "FeedStatus": "steps.status",
-    "Line": "steps.tune",
     "ScanResult": "steps.results",
     "SealResult": "steps.seal",
+    "Sources": "steps.sources",
     "StatusResult": "steps.status",
+    "Suspects": "steps.trust",
+    "TrainingStatus": "steps.status",
+    "TrustResult": "steps.trust",
+    "TrustedVerdict": "steps.trust",
     "TuneResult": "steps.tune",
     "Verified": "steps.verify",
 }

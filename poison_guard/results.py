@@ -8,7 +8,7 @@ from typing import Any
 
 from poison_guard.text import to_jsonable, visible
 
-__all__ = ["Result", "html_table", "text_table"]
+__all__ = ["Result", "TableResult", "html_table", "text_table"]
 
 _ROWS = 20
 _CELL = 60
@@ -33,6 +33,25 @@ class Result:
         """Return the fields as an HTML table; all text is escaped."""
         rows = [(name, _in_a_line(value)) for name, value in self.to_dict().items()]
         return html_table((type(self).__name__, ""), rows)
+
+
+class TableResult(Result):
+    """Base of results that a person reads as one table."""
+
+    __slots__ = ()
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        """Return the columns a person reads (``>NAME``: numbers, to the right) and their rows."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        columns, rows = self.table()
+        return text_table([name.removeprefix(">") for name in columns], rows)
+
+    def _repr_html_(self) -> str:
+        columns, rows = self.table()
+        return html_table([name.removeprefix(">") for name in columns], rows)
 
 
 def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

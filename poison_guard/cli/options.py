@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
-from poison_guard.errors import ConfigError, NotFoundError, UsageError
+from poison_guard.errors import ConfigError, NotFoundError
 
 if TYPE_CHECKING:
     from poison_guard.store import Store
@@ -21,7 +21,6 @@ __all__ = [
     "contract_of",
     "dry_run",
     "feed_name",
-    "feed_of_record",
     "feed_option",
     "opened_store",
     "out_option",
@@ -121,15 +120,3 @@ def sqlite_file(settings: Settings) -> Path | None:
 
     file = engine.sqlite_file(settings.store_url)
     return None if file is None else file.absolute()
-
-
-def feed_of_record(store: Store, record_id: str) -> str:
-    """Return the one feed that has a record of that id; `NotFoundError` for none, `UsageError` for several."""
-    from poison_guard.store.reading import find_records, list_feeds
-
-    holders = [name for name in list_feeds(store) if len(find_records(store, name, record_ids=[record_id], limit=1))]
-    if not holders:
-        raise NotFoundError(f"no feed has a record {record_id!r}")
-    if len(holders) > 1:
-        raise UsageError(f"several feeds have a record {record_id!r}: {', '.join(holders)}; name one with --feed")
-    return holders[0]

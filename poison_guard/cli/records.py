@@ -1,82 +1,22 @@
-"""The commands `explain`, `export` and `report`: read what was stored of a record, a feed or a run."""
+"""The commands `export` and `report`: write what was stored of a feed or a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from poison_guard.cli.options import (
     common_options,
-    feed_name,
-    feed_of_record,
     feed_option,
-    opened_store,
     out_option,
 )
-from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
-from poison_guard.decide.reasons import sentence
+from poison_guard.cli.output import print_json, print_progress, print_result, progress
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.files import check_ending, write_frame
 from poison_guard.records import Place
-from poison_guard.text import p_value_text
 
-__all__ = ["explain_command", "export_command", "print_record", "report_command"]
-
-
-_OTHERS = 8
-
-
-@click.command("explain")
-@click.argument("record")
-@feed_option(required=False)
-@common_options
-def explain_command(record: str, feed: str | None, home: Path, as_json: bool) -> None:
-    """Tell all that is known of RECORD: payload, decision, each signal's evidence, its campaign, its history."""
-    from poison_guard.store.facts import explain
-    from poison_guard.store.reading import find_records
-
-    with opened_store(home) as store:
-        name = feed_name(feed, home) if feed else feed_of_record(store, record)
-        facts = explain(store, name, record)
-        campaign = facts["campaign"]
-        if campaign:
-            others = find_records(store, name, campaign_id=campaign["campaign_id"], limit=_OTHERS + 1)
-            keep = others["record_id"] != facts["record"]["record_id"]
-            campaign["examples"] = others.loc[keep, ["record_id", "source_id", "place", "answer"]].to_dict("records")
-    facts["evidence"] = [{**e, "sentence": sentence(e["code"], e["args"])} for e in facts["evidence"]]
-    if as_json:
-        print_json(facts)
-    else:
-        print_record(facts)
-
-
-def print_record(facts: dict[str, Any]) -> None:
-    """Print the facts of a record as tables."""
-    record = facts["record"]
-    action = f"{record['action']}, risk {record['risk']:.3f}"
-    print_result(
-        f"{record['record_id']} of {record['feed']}: {record['place']} (decided: {action}) in run {record['run_id']}"
-    )
-    payload = [(k, v) for k, v in facts["payload"].items() if v is not None]
-    print_table("Payload", ("column", "value"), payload)
-    evidence = [(e["signal"], e["level"], p_value_text(e["p"]), e["sentence"]) for e in facts["evidence"]]
-    print_table(
-        "Evidence", ("signal", "level", ">p", "what it says"), evidence, empty="Nothing speaks against this record."
-    )
-    campaign = facts["campaign"]
-    if campaign:
-        told_by = sentence(campaign["code"], campaign["args"])
-        print_result(f"Campaign {campaign['campaign_id']}: {told_by}; {campaign['others']:,} other records")
-        rows = [(e["record_id"], e["source_id"], e["place"], e["answer"]) for e in campaign["examples"]]
-        print_table("Others of the campaign", ("record", "source", "place", "answer"), rows)
-    history = [(h["seq"], h["at"], h["kind"], h["actor"], _status_change(h), h["reason"]) for h in facts["history"]]
-    print_table("History", (">event", "at", "what", "by", "moved", "reason"), history)
-
-
-def _status_change(h: dict[str, Any]) -> str | None:
-    return f"{h['from_place']} → {h['to_place']}" if h["from_place"] else None
+__all__ = ["export_command", "report_command"]
 
 
 @click.command("export")

@@ -79,7 +79,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show feeds, phases, what is where and what waits."),
     "sources": ("sources", "Show who speaks and how reliable they are; block or unblock."),
     "review": ("review", "Work through the queue: list, show, release, reject, undo."),
-    "explain": ("records", "Tell all that is known of one record."),
+    "explain": ("review", "Tell all that is known of one record."),
     "seal": ("gate", "Seal what was accepted into a snapshot."),
     "gate": ("gate", "Judge a snapshot before training: check, approve, show."),
     "verify": ("gate", "Verify the manifest of an admission, offline."),

@@ -10,7 +10,6 @@ honest records.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,7 +18,7 @@ import pandas as pd
 from poison_guard.config import Policy
 from poison_guard.records import Action, Level, SignalEvidence, args_json
 
-__all__ = ["HOLD", "audit_sample", "decide_records", "evidence_table", "risk_by_level", "risk_of_p", "simes_p"]
+__all__ = ["HOLD", "decide_records", "evidence_table", "risk_by_level", "risk_of_p", "simes_p"]
 
 
 HOLD = 0.5
@@ -133,14 +132,3 @@ def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]
     ]
     table = pd.DataFrame(rows, columns=["record_id", "signal", "level", "p", "code", "args"])
     return table.sort_values(["record_id", "p", "signal"], ignore_index=True, kind="stable")
-
-
-def audit_sample(accepted_ids: Sequence[str], key: bytes, rate: float) -> list[str]:
-    """Return the ids that reviewers see although they were accepted: the `rate` share with the lowest keyed hash.
-
-    `key` must not be known to who sends records (it is the store's secret), or they could choose ids that are never
-    drawn.
-    """
-    limit = int(rate * 2**64)
-    hashes = (hashlib.blake2b(i.encode(), digest_size=8, key=key[:64]).digest() for i in accepted_ids)
-    return [i for i, value in zip(accepted_ids, hashes, strict=True) if int.from_bytes(value, "big") < limit]

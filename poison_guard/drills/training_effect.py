@@ -254,16 +254,9 @@ def _ingested(world: World, home: Path) -> Guard:
 
 
 def _release_campaigns(guard: Guard) -> None:
-    from poison_guard.steps.opening import open_feed
-    from poison_guard.steps.review import release
-    from poison_guard.store import list_campaigns
-
-    with open_feed(guard.contract_path, guard.home) as feed:
-        campaigns = list_campaigns(feed.store, guard.contract.name)
-        for campaign_id in campaigns.loc[campaigns["held"] > 0, "campaign_id"]:
-            release(
-                feed.store, feed.contract, by="hurried-reviewer", reason="they all look human", campaign_id=campaign_id
-            )
+    campaigns = guard.campaigns().campaigns
+    for campaign_id in campaigns.loc[campaigns["held"] > 0, "campaign_id"]:
+        guard.release(by="hurried-reviewer", reason="they all look human", campaign_id=campaign_id)
 
 
 def _gated(guard: Guard) -> dict[str, Any]:

@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
 from poison_guard.errors import UsageError
+from poison_guard.records import Place
 
-__all__ = ["check_person"]
+__all__ = ["VERBS", "Selection", "Verb", "allowed_places", "check_person", "one_selector", "select_rows"]
 
 
-_MAX_NAME = 200
-_MAX_REASON = 2000
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What a decision does with records: where it moves them, what it says of their sources, where it takes them."""
+
+    destination: Place
+    verdict: int | None
+    """1: they were right, -1: they were wrong, None: nothing is said about their sources."""
+    places: tuple[Place, ...]
+    """From where those of a campaign or a source are taken."""
+    places_of_run: tuple[Place, ...]
+    """From where those of a run are taken: a release takes staged ones too, of a batch that was held whole."""
+    places_of_ids: tuple[Place, ...]
+    """From where those named by id are taken; an accepted one is released only where it waits in the queue."""
+
+
+_HELD = (Place.QUARANTINED, Place.RECALLED)
+_WITH_STAGED = (*_HELD, Place.STAGED)
+_ACCEPTED = (Place.ACCEPTED,)
+
+VERBS: Mapping[str, Verb] = {
+    "release": Verb(Place.ACCEPTED, 1, _HELD, _WITH_STAGED, (*_WITH_STAGED, Place.REJECTED, Place.ACCEPTED)),
+    "reject": Verb(Place.REJECTED, -1, _WITH_STAGED, _WITH_STAGED, (*_WITH_STAGED, Place.ACCEPTED)),
+    "recall": Verb(Place.RECALLED, None, _ACCEPTED, _ACCEPTED, _ACCEPTED),
+}
+"""The state machine of a review; `undo` returns records to where they were and needs no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A frozen set of records for one verb."""
+
+    verb: str
+    record_ids: tuple[str, ...]
+    selector: Mapping[str, Any]
+    """How it was chosen: ``record_ids`` (their number), ``campaign_id``, ``source_id``, ``run_id`` or ``observed``."""
+    places: Mapping[str, int]
+    """How many of the records are where."""
+    sources: int
+    """How many sources sent them."""
 
 
 def check_person(by: str, reason: str) -> tuple[str, str]:
@@ -21,3 +65,38 @@ def check_person(by: str, reason: str) -> tuple[str, str]:
     if len(name) > _MAX_NAME or len(why) > _MAX_REASON or "\0" in name + why:
         raise UsageError(f"a name has at most {_MAX_NAME} and a reason at most {_MAX_REASON} characters, without NUL")
     return name, why
+
+
+_MAX_NAME = 200
+_MAX_REASON = 2000
+
+
+def one_selector(verb: str, selectors: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return the one selector that is given, as name and value; `UsageError` for none, several, or a wrong one.
+
+    `observed` chooses for a recall alone.
+    """
+    chosen = {key: value for key, value in selectors.items() if value is not None and value is not False}
+    if "observed" in chosen and verb != "recall":
+        raise UsageError(f"`observed` chooses for a recall; {verb} takes record ids, a campaign, a source or a run")
+    if len(chosen) != 1:
+        last = "a source, a run or `observed`" if verb == "recall" else "a source or a run"
+        raise UsageError(f"{verb} needs record ids, a campaign, {last}: exactly one of them, got {len(chosen)}")
+    return next(iter(chosen.items()))
+
+
+def allowed_places(verb: str, selector: str) -> tuple[Place, ...]:
+    """Return the places from which a verb takes records that were chosen by the key `selector`."""
+    rule = VERBS[verb]
+    return {"record_ids": rule.places_of_ids, "run_id": rule.places_of_run}.get(selector, rule.places)
+
+
+def select_rows(verb: str, rows: pd.DataFrame, selector: Mapping[str, Any]) -> Selection:
+    """Return the selection of `rows` (``record_id, place, source_id``)."""
+    return Selection(
+        verb=verb,
+        record_ids=tuple(sorted(rows["record_id"])),
+        selector=selector,
+        places={str(place): int(n) for place, n in rows["place"].value_counts().items()},
+        sources=int(rows["source_id"].nunique()),
+    )

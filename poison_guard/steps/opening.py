@@ -13,12 +13,12 @@ import pandas as pd
 from poison_guard.config import Contract, Settings, load_contract, open_settings
 from poison_guard.config.settings import find_path
 from poison_guard.contracts.suite import Suite, load_suite
-from poison_guard.errors import DataError
+from poison_guard.errors import DataError, NotFoundError
 from poison_guard.ingest import read_table
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import sqlite_file
 
-__all__ = ["Feed", "find_suite", "has_store", "load_controls", "open_feed", "torch_threads"]
+__all__ = ["Feed", "find_suite", "has_store", "load_controls", "open_feed", "refuse_no_store", "torch_threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,16 @@ def has_store(settings: Settings) -> bool:
     """Whether there is a store to look at: a database server, or an SQLite file that exists."""
     file = sqlite_file(settings.store_url)
     return file is None or file.is_file()
+
+
+def refuse_no_store(settings: Settings) -> None:
+    """Raise `NotFoundError` where a home has no store yet: a typo in its name then makes no empty one."""
+    if not has_store(settings):
+        home = settings.home
+        typed = home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home
+        raise NotFoundError(
+            f"there is no store in {typed} yet; `poison-guard run --feed FEED.toml` makes one, or name --home"
+        )
 
 
 @contextmanager

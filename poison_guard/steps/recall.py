@@ -1,75 +1,16 @@
-"""Recall: take accepted records back, and the effects: revoked snapshots, their models, the rollback target."""
+"""Revocation: the snapshots that a decision or a run revoked, the models trained on them, the rollback target."""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poison_guard.results import Result
-from poison_guard.steps import review
-from poison_guard.steps.opening import Feed
-from poison_guard.steps.outbox import renew_revocations
 from poison_guard.store import Store
 from poison_guard.store.models import champion, find_revoked_ancestor, list_models, models_of
 from poison_guard.store.snapshots import snapshots_revoked_with
 
-__all__ = ["ModelUse", "RecallResult", "Revocation", "effects_of_revoking", "recall", "revoked_by"]
-
-
-@dataclass(frozen=True, slots=True)
-class RecallResult(Result):
-    """What `Guard.recall` returns: the decision, the snapshots it revoked and the models trained on them."""
-
-    seq: int
-    """Number of its event; `undo` takes it."""
-    verb: str
-    record_ids: tuple[str, ...]
-    places: Mapping[str, int]
-    """How many of the records came from where."""
-    revoked: tuple[str, ...]
-    """Snapshots that held one of them."""
-    models: tuple[str, ...]
-    """Models trained on those snapshots."""
-    champion: str | None
-    """The champion, where it is among `models`."""
-    rollback_to: str | None
-    """The newest earlier champion whose snapshot still stands: what `rollback` can go to."""
-
-
-def recall(
-    feed: Feed,
-    *,
-    campaign_id: str | None,
-    source_id: str | None,
-    record_ids: Sequence[str] | None,
-    by: str,
-    reason: str,
-    now: dt.datetime,
-    observed: bool = False,
-) -> RecallResult:
-    """Take records back; return which snapshots that revoked and which models were trained on them."""
-    decision = review.recall(
-        feed.store,
-        feed.contract,
-        campaign_id=campaign_id,
-        source_id=source_id,
-        record_ids=record_ids,
-        by=by,
-        reason=reason,
-        now=now,
-        observed=observed,
-    )
-    effects = revoked_by(feed.store, feed.contract.name, decision.seq)
-    renew_revocations(feed.store, feed.settings, now)
-    return RecallResult(
-        **dataclasses.asdict(decision),
-        revoked=effects.revoked,
-        models=tuple(model.model_id for model in effects.models),
-        champion=effects.champion,
-        rollback_to=effects.rollback_to,
-    )
+__all__ = ["ModelUse", "Revocation", "effects_of_revoking", "revoked_by"]
 
 
 @dataclass(frozen=True, slots=True)

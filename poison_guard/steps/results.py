@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from poison_guard.decide.decisions import audit_sample
 from poison_guard.decide.reasons import sentence
 from poison_guard.frames import FRAMES, empty_frame
 from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
 from poison_guard.results import Result, html_table, text_table
+from poison_guard.review.sampling import audit_sample
 from poison_guard.steps.recall import Revocation, revoked_by
 from poison_guard.store import Run, Store
 from poison_guard.store.runs import load_run_result

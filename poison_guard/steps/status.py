@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from poison_guard.config import Contract, Policy, Settings
-from poison_guard.errors import NotFoundError
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.signals.conformal import labels_needed
+from poison_guard.steps.opening import refuse_no_store
 from poison_guard.store import Run, Store, champion, feed_facts, last_snapshot, list_feeds, list_runs, open_store
 from poison_guard.store.admissions import last_verdict, list_admissions
-from poison_guard.store.engine import sqlite_file
 from poison_guard.store.models import find_revoked_ancestor
 from poison_guard.store.snapshots import Snapshot
 
@@ -129,12 +128,7 @@ _COLUMNS = ("feed", "phase", *_PLACES, "in queue")
 @contextmanager
 def open_home(settings: Settings) -> Iterator[Store]:
     """Open the store of a home; `NotFoundError` where there is none yet, so that a typo makes no empty store."""
-    file = sqlite_file(settings.store_url)
-    if file is not None and not file.absolute().exists():
-        home = _as_typed(settings.home)
-        raise NotFoundError(
-            f"there is no store in {home} yet; `poison-guard run --feed FEED.toml` makes one, or name --home"
-        )
+    refuse_no_store(settings)
     with open_store(settings) as store:
         yield store
 
@@ -214,8 +208,3 @@ def _run_status(run: Run) -> RunStatus:
     return RunStatus(
         run.run_id, run.feed, run.status, run.state_version, run.received_at, run.finished_at, dict(run.counts)
     )
-
-
-def _as_typed(folder: Path) -> Path:
-    """Return a folder as it is typed from here, where it lies below."""
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder

@@ -158,10 +158,11 @@ def pending(
     source_id: str | None = None,
     kind: str | None = None,
     limit: int | None = None,
-) -> pd.DataFrame:
-    """Return open entries, riskiest first: the queue's columns with ``source_id, item_id, answer, campaign_id, place``.
+) -> tuple[pd.DataFrame, int]:
+    """Return open entries, riskiest first and at most `limit`, and how many there are in all.
 
-    Entries made before `since` have expired and are left out.
+    Columns: the queue's with ``source_id, item_id, answer, campaign_id, place``. Entries made before `since` have
+    expired and are left out.
     """
     q, r = tables.queue.c, tables.records.c
     shown = (q.feed, q.record_id, q.kind, q.risk, q.created_at, q.claimed_by, q.lease_until)
@@ -171,7 +172,6 @@ def pending(
         )
         .join_from(tables.queue, tables.records, sa.and_(q.feed == r.feed, q.record_id == r.record_id))
         .where(q.state == "open")
-        .order_by(q.risk.desc(), q.created_at, q.record_id)
     )
     wanted = ((q.feed, feed), (r.campaign_id, campaign_id), (r.source_id, source_id), (q.kind, kind))
     for column, value in wanted:
@@ -179,7 +179,8 @@ def pending(
             query = query.where(column == value)
     if since is not None:
         query = query.where(q.created_at >= since)
-    return bulk.fetch_frame(conn, query if limit is None else query.limit(limit))
+    total = conn.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
+    return bulk.fetch_frame(conn, query.order_by(q.risk.desc(), q.created_at, q.record_id).limit(limit)), int(total)
 
 
 def count_open(conn: sa.Connection, feed: str, *, since: dt.datetime) -> dict[str, object]:

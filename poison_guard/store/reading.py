@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ __all__ = [
     "accepted_frames",
     "count_places",
     "find_records",
+    "find_source",
     "frames_in",
     "list_feeds",
     "load_items",
@@ -101,6 +103,18 @@ def load_sources(store: Store, contract: Contract, *, version: int | None = None
     """Return the ledger of a feed's sources, summed up to `version`: the columns of `State.ledger`."""
     with store.read() as conn:
         return ground_truth.ledger_sums(conn, contract.namespace, version=version)
+
+
+def find_source(store: Store, feed: str, source_id: str) -> dict[str, Any] | None:
+    """Return the ledger of one source as the feed's runs see it, without a contract; None when they never saw it."""
+    c = tables.ledger.c
+    namespace = sa.select(c.namespace).where(c.feed == feed).order_by(c.seq.desc()).limit(1)
+    with store.read() as conn:
+        name = conn.execute(namespace).scalar()
+        if name is None:
+            return None
+        rows = ground_truth.ledger_sums(conn, name, source_ids=[bounded_key(source_id)])
+    return rows.iloc[0].to_dict() if len(rows) else None
 
 
 def load_verified_answers(store: Store, contract: Contract, *, version: int | None = None) -> pd.DataFrame:

@@ -25,7 +25,10 @@ __all__ = [
     "Undone",
     "append_review",
     "apply_decision",
+    "check_block_changes",
+    "count_reviews",
     "list_reviews",
+    "preview_undo",
     "revoke_stale_snapshots",
     "set_blocked",
     "undo",
@@ -91,21 +94,27 @@ def set_blocked(
     """Block a source, or let it speak again, and return the event's number; `UsageError` when that is so already."""
     with store.write() as conn:
         seq = chain.next_seq(conn)
-        now = ground_truth.ledger_sums(conn, namespace, source_ids=[bounded_key(source_id)])
-        is_blocked = bool(now["blocked"].any())
-        if is_blocked == blocked:
-            raise UsageError(f"source {source_id!r} is {'blocked already' if blocked else 'not blocked'}")
+        _check_block_changes(conn, namespace, source_id, blocked=blocked)
         delta = pd.DataFrame({"source_id": [source_id], "first_seen": [at], "blocked": [1 if blocked else -1]})
         ground_truth.add_ledger_deltas(conn, _with_utc_times(delta), namespace=namespace, feed=feed, seq=seq)
         verb = "block" if blocked else "unblock"
         return append_review(conn, store.key, feed, verb, by, reason, at, n=1, selector={"source_id": source_id})
 
 
-def list_reviews(store: Store, feed: str, *, seq: int | None = None, limit: int = 50) -> pd.DataFrame:
-    """Return what people decided, last first: ``seq, verb, actor, reason, at, n, selector, undoes, undone_by``.
+def check_block_changes(store: Store, *, namespace: str, source_id: str, blocked: bool) -> None:
+    """Raise what `set_blocked` would raise for a source that is blocked already, or not blocked."""
+    with store.read() as conn:
+        _check_block_changes(conn, namespace, source_id, blocked=blocked)
 
-    `seq` names one decision.
-    """
+
+def _check_block_changes(conn: sa.Connection, namespace: str, source_id: str, *, blocked: bool) -> None:
+    now = ground_truth.ledger_sums(conn, namespace, source_ids=[bounded_key(source_id)])
+    if bool(now["blocked"].any()) == blocked:
+        raise UsageError(f"source {source_id!r} is {'blocked already' if blocked else 'not blocked'}")
+
+
+def list_reviews(store: Store, feed: str, *, limit: int = 50) -> pd.DataFrame:
+    """Return what people decided, last first: ``seq, verb, actor, reason, at, n, selector, undoes, undone_by``."""
     query = (
         sa.select(tables.reviews)
         .where(tables.reviews.c.feed == feed)
@@ -113,8 +122,15 @@ def list_reviews(store: Store, feed: str, *, seq: int | None = None, limit: int 
         .limit(limit)
     )
     with store.read() as conn:
-        frame = bulk.fetch_frame(conn, query if seq is None else query.where(tables.reviews.c.seq == seq))
+        frame = bulk.fetch_frame(conn, query)
     return frame.assign(selector=[from_json(text) for text in frame["selector"]])
+
+
+def count_reviews(store: Store, feed: str) -> int:
+    """Return how many decisions people made about a feed."""
+    query = sa.select(sa.func.count()).where(tables.reviews.c.feed == feed)
+    with store.read() as conn:
+        return int(conn.execute(query).scalar_one())
 
 
 def _check_movable(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str]) -> None:
@@ -203,10 +219,15 @@ def revoke_stale_snapshots(
     conn: sa.Connection, key: bytes, feed: str, rows: pd.DataFrame, why: str, by: str, at: dt.datetime
 ) -> None:
     """Take back the snapshots that hold records which are not accepted any more; the event follows the decision's."""
-    accepted = Place.ACCEPTED.value
-    lost = rows.loc[(rows["place"] == accepted) & (rows["to_place"] != accepted), "record_id"]
+    lost = _lost(rows)
     if len(lost):
         snapshots.revoke_holding(conn, key, feed, lost, by=by, why=why, at=at)
+
+
+def _lost(rows: pd.DataFrame) -> pd.Series:
+    """Return the ids of records that leave the accepted ones."""
+    accepted = Place.ACCEPTED.value
+    return rows.loc[(rows["place"] == accepted) & (rows["to_place"] != accepted), "record_id"]
 
 
 def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
@@ -223,13 +244,19 @@ def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *,
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What `undo` did."""
+    """What `undo` did, or would do."""
 
-    seq: int
-    """Number of the event; undoing that one restores the decision."""
+    seq: int | None
+    """Number of the event, which can be undone itself; None when nothing was undone."""
+    verb: str
+    """Of the decision that is undone."""
     record_ids: tuple[str, ...]
     places: Mapping[str, int]
     """How many of the records came from where."""
+    sources: int
+    """How many sources sent them."""
+    no_longer_accepted: tuple[str, ...]
+    """Those that a release had accepted."""
 
 
 def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.datetime) -> Undone:
@@ -241,14 +268,10 @@ def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.date
     with store.write() as conn:
         new = chain.next_seq(conn)
         event = _find_undoable(conn, feed, seq)
-        moved = _moves_of(conn, feed, seq)
-        void = {other for other in _void_events(conn, feed) if other > seq}
-        _check_not_moved_since(conn, feed, moved, seq, void)
-        rows = status.find_status(conn, feed, moved["record_id"]).sort_values("record_id", ignore_index=True)
-        back = {"to_place": moved["from_place"].to_numpy(), "to_verdict": moved["from_verdict"].to_numpy()}
+        rows, void = _rows_to_restore(conn, feed, seq)
         if len(rows):
-            status.move_records(conn, feed, rows.assign(**back), seq=new)
-            _restore_queue(conn, feed, rows.assign(place=back["to_place"]), old={seq, *void}, seq=new)
+            status.move_records(conn, feed, rows, seq=new)
+            _restore_queue(conn, feed, rows.assign(place=rows["to_place"]), old={seq, *void}, seq=new)
         _negate_blocks(conn, seq, new=new)
         ground_truth.retract_verdicts(conn, feed, seq, seq=new, at=at)
         _restore_schema(conn, feed, seq, new=new)
@@ -256,9 +279,31 @@ def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.date
         conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
         selector = {"event": seq, "verb": event.verb}
         append_review(conn, store.key, feed, "undo", by, reason, at, n=len(rows), selector=selector, undoes=seq)
-        revoke_stale_snapshots(conn, store.key, feed, rows.assign(to_place=back["to_place"]), f"undo: {reason}", by, at)
+        revoke_stale_snapshots(conn, store.key, feed, rows, f"undo: {reason}", by, at)
+    return _undone(new, event.verb, rows)
+
+
+def preview_undo(store: Store, feed: str, seq: int) -> Undone:
+    """Return what `undo` would do, and raise what it would raise."""
+    with store.read() as conn:
+        event = _find_undoable(conn, feed, seq)
+        rows, _ = _rows_to_restore(conn, feed, seq)
+    return _undone(None, event.verb, rows)
+
+
+def _rows_to_restore(conn: sa.Connection, feed: str, seq: int) -> tuple[pd.DataFrame, set[int]]:
+    """Return the records that event `seq` moved, with ``to_place, to_verdict`` of before, and the void events since."""
+    moved = _moves_of(conn, feed, seq)
+    void = {other for other in _void_events(conn, feed) if other > seq}
+    _check_not_moved_since(conn, feed, moved, seq, void)
+    rows = status.find_status(conn, feed, moved["record_id"]).sort_values("record_id", ignore_index=True)
+    back = {"to_place": moved["from_place"].to_numpy(), "to_verdict": moved["from_verdict"].to_numpy()}
+    return rows.assign(**back), void
+
+
+def _undone(seq: int | None, verb: str, rows: pd.DataFrame) -> Undone:
     counts = {str(place): int(n) for place, n in rows["place"].value_counts().items()}
-    return Undone(new, tuple(rows["record_id"]), counts)
+    return Undone(seq, verb, tuple(rows["record_id"]), counts, int(rows["source_id"].nunique()), tuple(_lost(rows)))
 
 
 def _restore_queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, old: set[int], seq: int) -> None:

@@ -38,7 +38,6 @@ __all__ = [
     "snapshot_hash",
     "snapshots_holding",
     "snapshots_revoked_with",
-    "standing_snapshots",
 ]
 
 
@@ -188,14 +187,6 @@ def list_snapshots(store: Store, feed: str, limit: int = 50) -> list[Snapshot]:
     query = sa.select(snapshots).where(c.feed == feed).order_by(c.sealed_seq.desc()).limit(limit)
     with store.read() as conn:
         return [_snapshot_of_row(row, ()) for row in conn.execute(query)]
-
-
-def standing_snapshots(store: Store, feed: str) -> list[str]:
-    """Return the ids of a feed's snapshots that are not revoked, newest first."""
-    c = snapshots.c
-    query = sa.select(c.snapshot_id).where(c.feed == feed, c.revoked_seq.is_(None)).order_by(c.sealed_seq.desc())
-    with store.read() as conn:
-        return list(conn.execute(query).scalars())
 
 
 def revoke_snapshot(

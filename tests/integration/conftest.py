@@ -18,6 +18,7 @@ import pytest
 from poison_guard.config import Contract, Settings, parse_contract
 from poison_guard.frames import FRAMES
 from poison_guard.records import Campaign, Decided, ObjectRef, Phase, Reason
+from poison_guard.steps.opening import Feed
 from poison_guard.store import Run, Store, begin_run, commit_run, open_store
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -235,6 +236,11 @@ def make_made(make_contract: Callable[..., Contract]) -> Callable[..., Made]:
 def settings_at() -> Callable[[Path], Settings]:
     """Return the settings of an SQLite home at a path."""
     return sqlite_settings
+
+
+def feed_of(store: Store, contract: Contract) -> Feed:
+    """Return an open store and a contract as the feed that verbs take."""
+    return Feed(contract, sqlite_settings(Path(store.lake.url).parent), store, suite=None)
 
 
 def sqlite_settings(home: Path) -> Settings:

@@ -10,19 +10,21 @@ import pytest
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.records import Reason
-from poison_guard.steps.queue import claim, list_groups, list_pending, show, unclaim
+from poison_guard.steps.look import list_groups, list_pending
 from poison_guard.steps.review import (
-    block_source,
+    claim,
     decide_selection,
     recall,
     reject,
     release,
     select,
-    unblock_source,
+    unclaim,
     undo,
 )
+from poison_guard.steps.sources import block, unblock
 from poison_guard.store import accepted_frames, explain, feed_facts, find_records, load_sources, load_state, verify
 from poison_guard.store.reviews import list_reviews
+from tests.integration.conftest import feed_of
 
 HELD = ("q1", "q2", "q3")
 GROUP = "c-q1-q2"
@@ -52,7 +54,7 @@ def places(store):
 
 
 def queue(store, made):
-    frame = list_pending(store, made.contract, now=made.now)
+    frame = list_pending(feed_of(store, made.contract), now=made.now).entries
     return dict(zip(frame["record_id"], frame["kind"], strict=True))
 
 
@@ -65,30 +67,32 @@ def snapshot(store, made):
 
 
 def test_the_queue_tells_why_riskiest_first(full, made):
-    frame = list_pending(full, made.contract, now=made.now)
+    frame = list_pending(feed_of(full, made.contract), now=made.now).entries
     assert frame["record_id"].tolist()[:3] == ["q1", "q2", "q3"]
     assert frame["reasons"].iloc[0][0]["code"] == "unusual_combination"
     assert queue(full, made) == {**dict.fromkeys(HELD, "held"), "s1": "audit"}
-    assert list_pending(full, made.contract, campaign_id=GROUP, now=made.now)["record_id"].tolist() == ["q1", "q2"]
-    assert list_pending(full, made.contract, limit=1, now=made.now)["record_id"].tolist() == ["q1"]
-    groups = list_groups(full, made.contract, now=made.now)
+    assert list_pending(feed_of(full, made.contract), campaign_id=GROUP, now=made.now).entries[
+        "record_id"
+    ].tolist() == ["q1", "q2"]
+    assert list_pending(feed_of(full, made.contract), limit=1, now=made.now).entries["record_id"].tolist() == ["q1"]
+    groups = list_groups(feed_of(full, made.contract), "campaign", now=made.now).entries
     assert groups[["campaign_id", "records"]].to_numpy().tolist() == [[GROUP, 2]]
-    assert list_groups(full, made.contract, by="source_id", now=made.now)["records"].sum() == 4
+    assert list_groups(feed_of(full, made.contract), "source", now=made.now).entries["records"].sum() == 4
 
 
 def test_unread_entries_expire_and_stay_recoverable(full, made):
     late = made.now + dt.timedelta(days=31)
-    assert list_pending(full, made.contract, now=late).empty
-    assert len(list_pending(full, made.contract, now=late, expired=True)) == 4
+    assert list_pending(feed_of(full, made.contract), now=late).entries.empty
+    assert len(list_pending(feed_of(full, made.contract), now=late, expired=True).entries) == 4
     facts = feed_facts(full, "captcha", now=late, expire_days=30)
     assert (facts["open"], facts["expired"], facts["oldest"]) == (0, 4, None)
     assert feed_facts(full, "captcha", now=made.now, expire_days=30)["oldest"] == made.now
-    release(full, made.contract, by="ann", reason="found it", record_ids=["q1"], now=late)
+    release(feed_of(full, made.contract), by="ann", reason="found it", record_ids=["q1"], now=late)
     assert places(full)["q1"] == "accepted"
 
 
 def test_a_release_accepts_and_speaks_for_the_source(full, made, person):
-    result = release(full, made.contract, campaign_id=GROUP, **person)
+    result = release(feed_of(full, made.contract), campaign_id=GROUP, **person)
     assert result.record_ids == ("q1", "q2")
     assert {places(full)[i] for i in ("q1", "q2")} == {"accepted"}
     assert {"q1", "q2"} <= set(pd.concat(accepted_frames(full, "captcha"))["record_id"])
@@ -97,26 +101,26 @@ def test_a_release_accepts_and_speaks_for_the_source(full, made, person):
 
 
 def test_a_rejection_speaks_against_and_a_changed_mind_counts_once(full, made, person):
-    reject(full, made.contract, record_ids=["q1"], **person)
+    reject(feed_of(full, made.contract), record_ids=["q1"], **person)
     assert load_sources(full, made.contract)["outcomes_wrong"].sum() == 1
-    release(full, made.contract, record_ids=["q1"], **person)
+    release(feed_of(full, made.contract), record_ids=["q1"], **person)
     sums = load_sources(full, made.contract)
     assert (sums["outcomes_right"].sum(), sums["outcomes_wrong"].sum()) == (1, 0)
 
 
 def test_an_audit_sample_is_confirmed_or_rejected(full, made, person):
-    release(full, made.contract, record_ids=["s1"], **person)
+    release(feed_of(full, made.contract), record_ids=["s1"], **person)
     assert places(full)["s1"] == "accepted"
     assert "s1" not in queue(full, made)
     assert load_sources(full, made.contract)["outcomes_right"].sum() == 1
     with pytest.raises(BusyError, match="'s1' is already accepted"):
-        release(full, made.contract, record_ids=["s1"], **person)
+        release(feed_of(full, made.contract), record_ids=["s1"], **person)
 
 
 @pytest.mark.parametrize("chosen", [{"record_ids": ["a1", "a2"]}, {"source_id": "user-0"}, {"source_id": "user-2"}])
 def test_a_recall_takes_accepted_records_back_into_the_queue(full, made, person, chosen):
     before = places(full)
-    result = recall(full, made.contract, **chosen, **person)
+    result = recall(feed_of(full, made.contract), **chosen, **person)
     assert {before[i] for i in result.record_ids} == {"accepted"}
     assert {places(full)[i] for i in result.record_ids} == {"recalled"}
     assert {queue(full, made)[i] for i in result.record_ids} == {"recalled"}
@@ -137,65 +141,92 @@ def test_a_recall_takes_accepted_records_back_into_the_queue(full, made, person,
 )
 def test_undo_restores_exactly_what_was_and_undoing_that_redoes_it(full, made, person, verb, chosen):
     before = snapshot(full, made)
-    done = verb(full, made.contract, **chosen, **person)
+    done = verb(feed_of(full, made.contract), **chosen, **person)
     after = snapshot(full, made)
     assert after != before
-    undone = undo(full, made.contract, done.seq, **person)
+    undone = undo(feed_of(full, made.contract), done.seq, **person)
     assert snapshot(full, made) == before
     assert undone.record_ids == done.record_ids
     with pytest.raises(UsageError, match=f"undone already, by {undone.seq}"):
-        undo(full, made.contract, done.seq, **person)
-    undo(full, made.contract, undone.seq, **person)
+        undo(feed_of(full, made.contract), done.seq, **person)
+    undo(feed_of(full, made.contract), undone.seq, **person)
     assert snapshot(full, made) == after
     assert verify(full).ok
 
 
+@pytest.mark.parametrize("verb", [release, reject])
+def test_a_dry_run_says_what_the_decision_would_do_and_changes_nothing(full, made, person, verb):
+    feed, before = feed_of(full, made.contract), snapshot(full, made)
+    dry = verb(feed, campaign_id=GROUP, dry_run=True, **person)
+    assert snapshot(full, made) == before
+    done = verb(feed, campaign_id=GROUP, **person)
+    assert dry.to_dict() | {"dry_run": False, "event": done.seq} == done.to_dict()
+    dry_undo = undo(feed, done.seq, dry_run=True, **person)
+    assert (dry_undo.seq, dry_undo.record_ids, dry_undo.undone_verb) == (None, ("q1", "q2"), verb.__name__)
+    undone = undo(feed, done.seq, **person)
+    assert dry_undo.to_dict() | {"dry_run": False, "event": undone.seq} == undone.to_dict()
+    with pytest.raises(UsageError, match="undone already"):
+        undo(feed, done.seq, dry_run=True, **person)
+    with pytest.raises(UsageError, match="needs a reason"):
+        verb(feed, campaign_id=GROUP, by="ann", reason=" ", dry_run=True)
+
+
+def test_trust_is_for_released_ids_that_were_vetted(full, made, person):
+    feed = feed_of(full, made.contract)
+    with pytest.raises(UsageError, match="needs record ids"):
+        release(feed, campaign_id=GROUP, trust=True, **person)
+    with pytest.raises(UsageError, match="choose one of them"):
+        release(feed, record_ids=["q1"], trust=True, right=False, **person)
+    assert release(feed, record_ids=["q1"], trust=True, dry_run=True, **person).trusted is None
+    assert release(feed, record_ids=["q1"], trust=True, **person).trusted.n == 1
+
+
 def test_what_was_decided_again_is_undone_in_turn(full, made, person):
     start = snapshot(full, made)
-    first = release(full, made.contract, record_ids=["q1", "q2"], **person)
-    second = recall(full, made.contract, record_ids=["q1"], **person)
+    first = release(feed_of(full, made.contract), record_ids=["q1", "q2"], **person)
+    second = recall(feed_of(full, made.contract), record_ids=["q1"], **person)
     with pytest.raises(UsageError, match=f"decided again since, last by {second.seq}"):
-        undo(full, made.contract, first.seq, **person)
-    undo(full, made.contract, second.seq, **person)
-    undo(full, made.contract, first.seq, **person)
+        undo(feed_of(full, made.contract), first.seq, **person)
+    undo(feed_of(full, made.contract), second.seq, **person)
+    undo(feed_of(full, made.contract), first.seq, **person)
     assert snapshot(full, made) == start
     assert verify(full).ok
 
 
 def test_an_unknown_or_undoable_event_is_named(full, made, person):
     with pytest.raises(NotFoundError, match="no decision 1 in captcha"):
-        undo(full, made.contract, 1, **person)
+        undo(feed_of(full, made.contract), 1, **person)
 
 
 def test_a_decision_is_all_or_nothing(full, made, person):
-    reject(full, made.contract, record_ids=["q2"], **person)
+    reject(feed_of(full, made.contract), record_ids=["q2"], **person)
     before = snapshot(full, made)
     with pytest.raises(BusyError, match="1 of 3 records cannot be moved by reject: 'q2' is already rejected"):
-        reject(full, made.contract, record_ids=list(HELD), **person)
+        reject(feed_of(full, made.contract), record_ids=list(HELD), **person)
     with pytest.raises(NotFoundError, match="no record 'nobody'"):
-        reject(full, made.contract, record_ids=["q1", "nobody"], **person)
+        reject(feed_of(full, made.contract), record_ids=["q1", "nobody"], **person)
     assert snapshot(full, made) == before
 
 
 def test_a_selection_that_was_shown_is_decided_or_nothing(full, made, person):
-    chosen = select(full, made.contract, "release", campaign_id=GROUP)
+    chosen = select(feed_of(full, made.contract), "release", campaign_id=GROUP)
     assert (chosen.record_ids, dict(chosen.places)) == (("q1", "q2"), {"quarantined": 2})
-    reject(full, made.contract, record_ids=["q1"], **person)
+    reject(feed_of(full, made.contract), record_ids=["q1"], **person)
     with pytest.raises(BusyError):
-        decide_selection(full, made.contract, chosen, **person)
+        decide_selection(feed_of(full, made.contract), chosen, **person)
     assert places(full)["q2"] == "quarantined"
 
 
 def test_a_campaign_without_held_records_is_not_found(full, made, person):
     with pytest.raises(NotFoundError, match="no records to recall for campaign_id"):
-        recall(full, made.contract, campaign_id=GROUP, **person)
+        recall(feed_of(full, made.contract), campaign_id=GROUP, **person)
 
 
 def test_rows_that_could_not_be_read_cannot_be_released(store, made, person):
     made.commit(store, made.begin(store, "b1"), made.records("a1"), lost=("x1",))
     with pytest.raises(UsageError, match="'x1' is a row that could not be read"):
-        release(store, made.contract, record_ids=["x1"], **person)
-    reject(store, made.contract, record_ids=["x1"], **person)
+        release(feed_of(store, made.contract), record_ids=["x1"], **person)
+    reject(feed_of(store, made.contract), record_ids=["x1"], **person)
     found = explain(store, "captcha", "x1")
     assert (found["record"]["place"], found["payload"]["raw"]) == ("rejected", "x1,,")
     assert found["evidence"][0]["args"] == {"line": 0, "why": "ragged"}
@@ -216,48 +247,34 @@ def test_releasing_a_changed_schema_accepts_it(store, made, person):
     assert "extra" not in schema()
     told = explain(store, "captcha", "a2")["evidence"]
     assert [e["args"] for e in told if e["code"] == "schema_drift"] == [{"added": ["extra"]}]
-    done = release(store, made.contract, run_id="captcha-b2", **person)
+    done = release(feed_of(store, made.contract), run_id="captcha-b2", **person)
     assert done.record_ids == ("a2",)
     assert schema() == wide
-    undo(store, made.contract, done.seq, **person)
+    undo(feed_of(store, made.contract), done.seq, **person)
     assert "extra" not in schema()
 
 
 def test_blocking_is_said_once_and_taken_back(full, made, person):
-    seq = block_source(full, made.contract, "user-1", **person)
+    seq = block(feed_of(full, made.contract), "user-1", **person).event
     blocked = load_sources(full, made.contract).set_index("source_id")["blocked"]
     assert blocked.to_dict()["user-1"]
     with pytest.raises(UsageError, match="blocked already"):
-        block_source(full, made.contract, "user-1", **person)
-    undo(full, made.contract, seq, **person)
+        block(feed_of(full, made.contract), "user-1", **person)
+    with pytest.raises(UsageError, match="blocked already"):
+        block(feed_of(full, made.contract), "user-1", dry_run=True, **person)
+    assert block(feed_of(full, made.contract), "user-2", dry_run=True, **person).event is None
+    undo(feed_of(full, made.contract), seq, **person)
     assert not load_sources(full, made.contract)["blocked"].any()
     with pytest.raises(UsageError, match="is not blocked"):
-        unblock_source(full, made.contract, "user-1", **person)
-    block_source(full, made.contract, "never-seen", **person)
-    unblock_source(full, made.contract, "never-seen", **person)
+        unblock(feed_of(full, made.contract), "user-1", **person)
+    block(feed_of(full, made.contract), "never-seen", **person)
+    unblock(feed_of(full, made.contract), "never-seen", **person)
     assert verify(full).ok
 
 
-def test_a_record_is_shown_with_all_that_speaks_about_it(full, made, person):
-    release(full, made.contract, record_ids=["q1"], **person)
-    facts = show(full, made.contract, "q1")
-    assert facts["record"]["place"] == "accepted"
-    assert facts["payload"]["answer"] == "seven"
-    assert facts["campaign"]["others"] == 1
-    assert [o["record_id"] for o in facts["campaign"]["sample"]] == ["q2"]
-    assert [(h["kind"], h["actor"], h["to_place"]) for h in facts["history"]] == [
-        ("run.committed", None, None),
-        ("review.release", "ann", "accepted"),
-    ]
-    assert facts["source"]["outcomes_right"] == 1
-    assert facts["queue"]["state"] == "done"
-    with pytest.raises(NotFoundError, match="no record 'zzz'"):
-        show(full, made.contract, "zzz")
-
-
 def test_decisions_are_listed_with_who_and_why(full, made, person):
-    done = release(full, made.contract, campaign_id=GROUP, **person)
-    undo(full, made.contract, done.seq, by="bob", reason="too soon", now=made.now)
+    done = release(feed_of(full, made.contract), campaign_id=GROUP, **person)
+    undo(feed_of(full, made.contract), done.seq, by="bob", reason="too soon", now=made.now)
     listed = list_reviews(full, "captcha")
     assert listed["verb"].tolist() == ["undo", "release"]
     assert listed["actor"].tolist() == ["bob", "ann"]
@@ -266,37 +283,43 @@ def test_decisions_are_listed_with_who_and_why(full, made, person):
 
 
 def test_a_claim_hides_entries_until_it_ends(full, made):
-    mine = claim(full, made.contract, by="ann", limit=2, now=made.now)
+    mine = claim(feed_of(full, made.contract), by="ann", limit=2, now=made.now)
     assert mine.record_ids == ("q1", "q2")
-    theirs = claim(full, made.contract, by="bob", limit=9, now=made.now)
+    theirs = claim(feed_of(full, made.contract), by="bob", limit=9, now=made.now)
     assert theirs.record_ids == ("q3", "s1")
-    assert claim(full, made.contract, by="bob", record_ids=["q1"], now=made.now).record_ids == ()
+    assert claim(feed_of(full, made.contract), by="bob", record_ids=["q1"], now=made.now).record_ids == ()
     with pytest.raises(BusyError, match="1 of 1 records are being reviewed by ann"):
-        release(full, made.contract, by="bob", reason="fine", record_ids=["q1"], now=made.now)
+        release(feed_of(full, made.contract), by="bob", reason="fine", record_ids=["q1"], now=made.now)
     later = mine.until + dt.timedelta(seconds=1)
-    taken = claim(full, made.contract, by="bob", record_ids=["q1"], now=later)
+    taken = claim(feed_of(full, made.contract), by="bob", record_ids=["q1"], now=later)
     assert taken.record_ids == ("q1",)
     with pytest.raises(BusyError, match="reviewed by bob"):
-        release(full, made.contract, by="ann", reason="late", record_ids=["q1"], token=mine.token, now=later)
-    release(full, made.contract, by="bob", reason="fine", record_ids=["q1"], token=taken.token, now=later)
+        release(feed_of(full, made.contract), by="ann", reason="late", record_ids=["q1"], token=mine.token, now=later)
+    release(feed_of(full, made.contract), by="bob", reason="fine", record_ids=["q1"], token=taken.token, now=later)
 
 
 def test_a_claim_holds_up_to_its_last_moment(full, made):
-    mine = claim(full, made.contract, by="ann", record_ids=["q1"], now=made.now)
-    assert claim(full, made.contract, by="bob", record_ids=["q1"], now=mine.until).record_ids == ()
+    mine = claim(feed_of(full, made.contract), by="ann", record_ids=["q1"], now=made.now)
+    assert claim(feed_of(full, made.contract), by="bob", record_ids=["q1"], now=mine.until).record_ids == ()
     with pytest.raises(BusyError, match="reviewed by ann"):
-        release(full, made.contract, by="bob", reason="fine", record_ids=["q1"], now=mine.until)
+        release(feed_of(full, made.contract), by="bob", reason="fine", record_ids=["q1"], now=mine.until)
     ended = mine.until + dt.timedelta(microseconds=1)
-    assert claim(full, made.contract, by="bob", record_ids=["q1"], now=ended).record_ids == ("q1",)
+    assert claim(feed_of(full, made.contract), by="bob", record_ids=["q1"], now=ended).record_ids == ("q1",)
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(0, 600), (1, 0)])
+def test_a_claim_is_for_some_entries_and_some_time(full, made, limit, seconds):
+    with pytest.raises(UsageError, match="must be above 0"):
+        claim(feed_of(full, made.contract), by="ann", limit=limit, lease_seconds=seconds, now=made.now)
 
 
 def test_a_claim_of_one_tab_is_not_decided_by_another(full, made):
-    claim(full, made.contract, by="ann", record_ids=["q1"], now=made.now)
-    renewed = claim(full, made.contract, by="ann", record_ids=["q1"], now=made.now)
+    claim(feed_of(full, made.contract), by="ann", record_ids=["q1"], now=made.now)
+    renewed = claim(feed_of(full, made.contract), by="ann", record_ids=["q1"], now=made.now)
     with pytest.raises(BusyError):
-        release(full, made.contract, by="ann", reason="x", record_ids=["q1"], token="old", now=made.now)
-    assert unclaim(full, made.contract, renewed.token) == 1
-    release(full, made.contract, by="bob", reason="x", record_ids=["q1"], now=made.now)
+        release(feed_of(full, made.contract), by="ann", reason="x", record_ids=["q1"], token="old", now=made.now)
+    assert unclaim(feed_of(full, made.contract), renewed.token) == 1
+    release(feed_of(full, made.contract), by="bob", reason="x", record_ids=["q1"], now=made.now)
 
 
 def test_many_reviewers_decide_every_record_once(store, made):
@@ -307,12 +330,17 @@ def test_many_reviewers_decide_every_record_once(store, made):
     refused: list[str] = []
 
     def work(name: str) -> None:
-        while (lot := claim(store, made.contract, by=name, limit=3, now=made.now)).record_ids:
+        while (lot := claim(feed_of(store, made.contract), by=name, limit=3, now=made.now)).record_ids:
             claimed.extend(lot.record_ids)
             try:
                 verb = release if len(lot.record_ids) % 2 else reject
                 verb(
-                    store, made.contract, by=name, reason="x", record_ids=lot.record_ids, token=lot.token, now=made.now
+                    feed_of(store, made.contract),
+                    by=name,
+                    reason="x",
+                    record_ids=lot.record_ids,
+                    token=lot.token,
+                    now=made.now,
                 )
             except BusyError:
                 refused.extend(lot.record_ids)
@@ -333,7 +361,7 @@ def test_two_decisions_on_one_set_are_never_both_made(store, made):
 
     def work(verb) -> None:
         try:
-            verb(store, made.contract, by="x", reason="x", record_ids=ids, now=made.now)
+            verb(feed_of(store, made.contract), by="x", reason="x", record_ids=ids, now=made.now)
             outcomes.append(verb.__name__)
         except BusyError:
             outcomes.append("refused")
@@ -354,14 +382,14 @@ def run_all(threads: list[threading.Thread]) -> None:
 
 def test_a_decision_whose_later_ones_were_all_undone_can_be_undone(store, made):
     made.ingest(store, "b1", made.records("a1"))
-    first = recall(store, made.contract, record_ids=["a1"], by="ann", reason="odd", now=made.now)
-    let_in = release(store, made.contract, record_ids=["a1"], by="ann", reason="fine", now=made.now)
-    back = undo(store, made.contract, let_in.seq, by="ann", reason="no", now=made.now)
-    again = undo(store, made.contract, back.seq, by="ann", reason="yes", now=made.now)
+    first = recall(feed_of(store, made.contract), record_ids=["a1"], by="ann", reason="odd", now=made.now)
+    let_in = release(feed_of(store, made.contract), record_ids=["a1"], by="ann", reason="fine", now=made.now)
+    back = undo(feed_of(store, made.contract), let_in.seq, by="ann", reason="no", now=made.now)
+    again = undo(feed_of(store, made.contract), back.seq, by="ann", reason="yes", now=made.now)
     with pytest.raises(UsageError, match="decided again since"):
-        undo(store, made.contract, first.seq, by="ann", reason="was fine", now=made.now)
-    undo(store, made.contract, again.seq, by="ann", reason="no", now=made.now)
-    undo(store, made.contract, first.seq, by="ann", reason="was fine", now=made.now)
+        undo(feed_of(store, made.contract), first.seq, by="ann", reason="was fine", now=made.now)
+    undo(feed_of(store, made.contract), again.seq, by="ann", reason="no", now=made.now)
+    undo(feed_of(store, made.contract), first.seq, by="ann", reason="was fine", now=made.now)
     record = find_records(store, "captcha").iloc[0]
     assert (record["place"], record["verdict"]) == ("accepted", 0)
     assert verify(store).ok

@@ -121,7 +121,7 @@ def test_a_release_enters_training_only_through_a_new_snapshot(filled: Guard) ->
     with open_feed(filled.contract_path, filled.home) as feed:
         held = find_records(feed.store, "pages", places=None).query("place == 'quarantined'")["record_id"].tolist()
         assert held, "the feed held nothing back"
-        release(feed.store, feed.contract, by="reviewer-1", reason="looked fine", record_ids=held)
+        release(feed, by="reviewer-1", reason="looked fine", record_ids=held)
     assert not set(held) & sealed_ids(filled, first.snapshot_id)
     assert set(held) <= sealed_ids(filled, filled.seal().snapshot_id)
 
@@ -197,7 +197,7 @@ def test_a_rejected_record_that_was_accepted_revokes_its_snapshots_too(filled: G
     snapshot = filled.seal().snapshot_id
     victim = min(sealed_ids(filled, snapshot))
     with open_feed(filled.contract_path, filled.home) as feed:
-        reject(feed.store, feed.contract, by="reviewer-1", reason="forged", record_ids=[victim])
+        reject(feed, by="reviewer-1", reason="forged", record_ids=[victim])
     with pytest.raises(ClosedError, match="revoked"):
         filled.gate(snapshot_id=snapshot)
 
@@ -275,7 +275,7 @@ def test_what_a_feed_let_pass_while_it_observed_is_not_admitted_without_a_person
     assert any(sentence.startswith(f"observed: {passed} of 700") for sentence in result.why), result.why
     guard.contract_path.write_text(enforcing)
     with open_feed(guard.contract_path, guard.home) as feed:
-        recall(feed.store, feed.contract, observed=True, by="reviewer-1", reason="the feed enforces from now on")
+        recall(feed, observed=True, by="reviewer-1", reason="the feed enforces from now on")
     guard.seal()
     assert guard.gate().outcome == "pass"
 

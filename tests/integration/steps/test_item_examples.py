@@ -168,8 +168,8 @@ def test_sealing_twice_after_a_release_gives_the_same_snapshot(tmp_path: Path) -
     guard.seal()
     with open_feed(guard.contract_path, guard.home) as feed:
         some = [f"r5-{k}" for k in range(4)]
-        recalled = recall(feed.store, feed.contract, by="ann", reason="to look at", record_ids=some)
-        undo(feed.store, feed.contract, recalled.seq, by="ann", reason="they are fine")
+        recalled = recall(feed, by="ann", reason="to look at", record_ids=some)
+        undo(feed, recalled.seq, by="ann", reason="they are fine")
     again = guard.seal()
     assert again.counts["examples"] > 30
     assert not guard.seal().new

@@ -201,19 +201,19 @@ def test_a_drifted_payload_is_held_whole_and_says_what_changed(trusted_guard):
 
 
 def test_a_cold_feed_warms_up_through_the_review(guard):
-    from poison_guard.steps.queue import draw_staged, trust_released
-    from poison_guard.steps.review import release
+    from poison_guard.steps.look import bootstrap
+    from poison_guard.steps.review import release, trust_released
 
     guard.ingest(answers(900, 20))
     with open_feed(guard.contract.path, guard.home) as feed:
-        drawn = draw_staged(feed.store, feed.contract, 450)
+        drawn = bootstrap(feed, 450).entries
         ids = drawn["record_id"].tolist()
         per_source = drawn["source_id"].value_counts()
         assert per_source.max() - per_source.min() <= 3, "every source is asked about alike"
         with pytest.raises(UsageError, match="release it"):
-            trust_released(feed.store, feed.contract, ids, by="reviewer-1", reason="vetted one by one")
-        release(feed.store, feed.contract, record_ids=ids, by="reviewer-1", reason="vetted one by one")
-        added = trust_released(feed.store, feed.contract, ids, by="reviewer-1", reason="vetted one by one")
+            trust_released(feed, ids, by="reviewer-1", reason="vetted one by one")
+        release(feed, record_ids=ids, by="reviewer-1", reason="vetted one by one")
+        added = trust_released(feed, ids, by="reviewer-1", reason="vetted one by one")
     assert added.added == 450
     assert added.calibration >= 99
     guard.ingest()
@@ -369,13 +369,13 @@ def test_what_is_no_source_is_refused_in_a_sentence(guard, source):
 
 
 def test_a_share_of_the_accepted_is_put_before_a_reviewer(trusted_guard, contract):
-    from poison_guard.steps.queue import list_pending
+    from poison_guard.steps.look import list_pending
 
     contract.write_text(CONTRACT + "[policy]\naudit_rate = 0.2\n")
     guard = Guard.open(contract, home=trusted_guard.home)
     guard.ingest(answers(300, 30))
     with open_feed(contract, guard.home) as feed:
-        drawn = list_pending(feed.store, feed.contract, kind="audit")
+        drawn = list_pending(feed, kind="audit").entries
     places = stored(guard).set_index("record_id")["place"]
     assert 30 <= len(drawn) <= 90
     assert (places[drawn["record_id"]] == "accepted").all()

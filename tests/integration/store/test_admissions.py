@@ -27,6 +27,7 @@ from poison_guard.store.chain import first_changed_row
 from poison_guard.store.facts import load_policy
 from poison_guard.store.models import add_model
 from poison_guard.store.snapshots import revoke_snapshot
+from tests.integration.conftest import feed_of
 
 TELEMETRY = {
     "kind": "telemetry",
@@ -174,7 +175,7 @@ def test_a_revoked_snapshot_gets_no_verdict_approval_or_admission(store, made, s
     name = sealed()
     verdict = judge(store, name, "pass")
     admit(store, name, verdict, made.now)
-    seq = recall(store, made.contract, by="ann", reason="poison", record_ids=["a"], now=made.now).seq
+    seq = recall(feed_of(store, made.contract), by="ann", reason="poison", record_ids=["a"], now=made.now).seq
     before = dump(store)
     for call in (
         lambda: judge(store, name),

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from poison_guard.steps.review import release
 from poison_guard.store import add_trusted, tables, verify
+from tests.integration.conftest import feed_of
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def written(sqlite_store, made):
     add_trusted(sqlite_store, made.contract, made.records("t1"), by="ann", reason="audit", now=made.now)
     made.ingest(sqlite_store, "b1", made.records("a1", "a2"), {"a2": "quarantined"})
     made.ingest(sqlite_store, "b2", made.records("a1", answer="one"))
-    release(sqlite_store, made.contract, by="ann", reason="fine", record_ids=["a2"], now=made.now)
+    release(feed_of(sqlite_store, made.contract), by="ann", reason="fine", record_ids=["a2"], now=made.now)
     return sqlite_store
 
 

@@ -11,6 +11,7 @@ from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.steps.review import recall, release, select, undo
 from poison_guard.store import audit
 from poison_guard.store.gate_counts import count_would_be_held, would_be_held_ids
+from tests.integration.conftest import feed_of
 
 WHO = {"by": "ann", "reason": "looked"}
 
@@ -37,26 +38,26 @@ def test_accepted_records_that_would_have_been_held_are_counted(watched):
 
 def test_they_are_taken_back_as_a_whole_and_released_ones_count_no_more(watched, made):
     sealed = head(watched)
-    done = recall(watched, made.contract, observed=True, now=made.now, **WHO)
+    done = recall(feed_of(watched, made.contract), observed=True, now=made.now, **WHO)
     assert done.record_ids == ("h1", "h2")
     assert count_would_be_held(watched, "captcha", seq=head(watched)) == {"accepted": 2, "passed": 0}
-    back = release(watched, made.contract, record_ids=["h1"], now=made.now, **WHO)
+    back = release(feed_of(watched, made.contract), record_ids=["h1"], now=made.now, **WHO)
     assert would_be_held_ids(watched, "captcha").tolist() == []
     assert count_would_be_held(watched, "captcha", seq=sealed)["passed"] == 2  # as of then, nobody had looked
-    undo(watched, made.contract, back.seq, now=made.now, **WHO)
-    undo(watched, made.contract, done.seq, now=made.now, **WHO)
+    undo(feed_of(watched, made.contract), back.seq, now=made.now, **WHO)
+    undo(feed_of(watched, made.contract), done.seq, now=made.now, **WHO)
     assert would_be_held_ids(watched, "captcha").tolist() == ["h1", "h2"]
 
 
 def test_a_feed_that_holds_back_lets_nothing_pass(store, made):
     made.ingest(store, "b1", made.records("a1", "h1"), {"h1": "quarantined"})
-    release(store, made.contract, record_ids=["h1"], now=made.now, **WHO)
+    release(feed_of(store, made.contract), record_ids=["h1"], now=made.now, **WHO)
     assert would_be_held_ids(store, "captcha").equals(pd.Series([], dtype="str", name="record_id"))
     with pytest.raises(NotFoundError, match="let nothing pass"):
-        recall(store, made.contract, observed=True, now=made.now, **WHO)
+        recall(feed_of(store, made.contract), observed=True, now=made.now, **WHO)
 
 
 @pytest.mark.parametrize(("verb", "more"), [("release", {}), ("recall", {"source_id": "user-1"})])
 def test_what_was_let_pass_is_chosen_for_a_recall_and_alone(watched, made, verb, more):
     with pytest.raises(UsageError, match="chooses for a recall, and alone"):
-        select(watched, made.contract, verb, observed=True, **more)
+        select(feed_of(watched, made.contract), verb, observed=True, **more)

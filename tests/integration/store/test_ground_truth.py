@@ -18,6 +18,7 @@ from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import load_sources, load_state, open_store, seen_objects, tables, verify
 from poison_guard.store.outcomes import OutcomesAdded, add_outcomes, outcome_digest
 from poison_guard.store.reading import load_verified_answers
+from tests.integration.conftest import feed_of
 
 IDS = ("r0", "r1", "r2", "r3", "r4")
 HOUR = dt.timedelta(hours=1)
@@ -110,11 +111,11 @@ def test_an_outcome_told_before_its_record_came_tells_nothing_then(full, made):
 
 def test_a_record_that_a_reviewer_and_an_outcome_speak_of_counts_once(full, made):
     person = {"by": "ann", "reason": "looked", "now": made.now}
-    done = reject(full, made.contract, record_ids=["r0"], **person)
+    done = reject(feed_of(full, made.contract), record_ids=["r0"], **person)
     assert sums(full, made) == (0, 1)
     tell(full, made, {"r0": True})
     assert sums(full, made) == (1, 0)  # the outcome is believed
-    undo(full, made.contract, done.seq, **person)
+    undo(feed_of(full, made.contract), done.seq, **person)
     assert sums(full, made) == (1, 0)
     assert lines(full, made) == {"u-r0": [True]}
 
@@ -123,17 +124,17 @@ def test_a_group_released_as_one_earns_each_source_one_right_answer(store, made)
     made.ingest(
         store, "b1", made.records("q1", "q2", "q3", source="eve"), dict.fromkeys(("q1", "q2", "q3"), "quarantined")
     )
-    done = release(store, made.contract, source_id="eve", by="ann", reason="a class trip", now=made.now)
+    done = release(feed_of(store, made.contract), source_id="eve", by="ann", reason="a class trip", now=made.now)
     assert sums(store, made) == (1, 0)
-    undo(store, made.contract, done.seq, by="ann", reason="no", now=made.now)
+    undo(feed_of(store, made.contract), done.seq, by="ann", reason="no", now=made.now)
     assert sums(store, made) == (0, 0)
-    reject(store, made.contract, source_id="eve", by="ann", reason="a raid", now=made.now)
+    reject(feed_of(store, made.contract), source_id="eve", by="ann", reason="a raid", now=made.now)
     assert sums(store, made) == (0, 3)
 
 
 def test_a_release_that_says_nothing_of_the_content_earns_nothing(store, made):
     made.ingest(store, "b1", made.records("q1"), {"q1": "quarantined"})
-    release(store, made.contract, record_ids=["q1"], by="ann", reason="schema", right=False, now=made.now)
+    release(feed_of(store, made.contract), record_ids=["q1"], by="ann", reason="schema", right=False, now=made.now)
     assert sums(store, made) == (0, 0)
     assert lines(store, made) == {}
 
@@ -215,10 +216,10 @@ def take(store, made, model, step, at):
                 model.outcome |= {name: 1 if right else -1 for name, right in step.items()}
             case int():
                 words = model.was.get(step, {})
-                model.set(undo(store, made.contract, step, **person).seq, words)
+                model.set(undo(feed_of(store, made.contract), step, **person).seq, words)
             case (verb, ids):
                 word = {release: 1, reject: -1, recall: None}[verb]
-                seq = verb(store, made.contract, record_ids=ids, **person).seq
+                seq = verb(feed_of(store, made.contract), record_ids=ids, **person).seq
                 model.set(seq, {} if word is None else dict.fromkeys(ids, word))
     except (BusyError, NotFoundError, UsageError):
         return

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import sqlalchemy as sa
 
-from poison_guard.steps.queue import list_pending
+from poison_guard.steps.look import list_pending
 from poison_guard.steps.review import recall, release, undo
 from poison_guard.store import (
     accepted_frames,
@@ -21,6 +21,7 @@ from poison_guard.store import (
     verify,
 )
 from poison_guard.store.gate_counts import would_be_held_ids
+from tests.integration.conftest import feed_of
 
 LATE = "c-n1-a1-a2"
 
@@ -45,7 +46,7 @@ def test_earlier_records_of_a_campaign_are_recalled_into_the_queue(accepted, mad
     counts = late(accepted, made)
     assert counts["recalled"] == 2
     assert places(accepted) == {"a1": "recalled", "a2": "recalled", "a3": "accepted", "n1": "quarantined"}
-    waiting = list_pending(accepted, made.contract, campaign_id=LATE, now=made.now)
+    waiting = list_pending(feed_of(accepted, made.contract), campaign_id=LATE, now=made.now).entries
     assert dict(zip(waiting["record_id"], waiting["kind"], strict=True)) == {
         "a1": "recalled", "a2": "recalled", "n1": "held",
     }  # fmt: skip
@@ -94,7 +95,7 @@ def test_the_same_run_again_and_the_same_campaign_again_take_back_nothing_more(a
 
 def test_what_a_person_released_or_confirmed_stands(accepted, made):
     late(accepted, made)
-    release(accepted, made.contract, by="ann", reason="a class trip", record_ids=["a1", "a2"], now=made.now)
+    release(feed_of(accepted, made.contract), by="ann", reason="a class trip", record_ids=["a1", "a2"], now=made.now)
     assert late(accepted, made, "b3", "n2")["recalled"] == 0
     assert places(accepted)["a1"] == "accepted"
 
@@ -102,16 +103,16 @@ def test_what_a_person_released_or_confirmed_stands(accepted, made):
 def test_a_record_moved_since_the_run_looked_stays_where_it_was_put(accepted, made):
     records = made.records("n1")
     run = made.begin(accepted, "b2")
-    recall(accepted, made.contract, by="ann", reason="poison", record_ids=["a1"], now=made.now)
+    recall(feed_of(accepted, made.contract), by="ann", reason="poison", record_ids=["a1"], now=made.now)
     decided = made.decided(records, {"n1": "quarantined"}, campaign=("n1",), recalls=("a1", "a2", "nobody"))
     assert made.commit(accepted, run, records, decided)["recalled"] == 1
 
 
 def test_a_review_of_what_was_taken_back_can_be_undone(accepted, made):
     late(accepted, made)
-    done = release(accepted, made.contract, by="ann", reason="fine", campaign_id=LATE, now=made.now)
+    done = release(feed_of(accepted, made.contract), by="ann", reason="fine", campaign_id=LATE, now=made.now).entries
     assert set(places(accepted).values()) == {"accepted"}
-    undo(accepted, made.contract, done.seq, by="ann", reason="no", now=made.now)
+    undo(feed_of(accepted, made.contract), done.seq, by="ann", reason="no", now=made.now)
     assert places(accepted)["a1"] == "recalled"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from poison_guard.errors import BusyError, NotFoundError
 from poison_guard.records import Place
-from poison_guard.steps.queue import list_pending
+from poison_guard.steps.look import list_pending
 from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import (
     accepted_frames,
@@ -22,6 +22,7 @@ from poison_guard.store import (
     open_store,
     verify,
 )
+from tests.integration.conftest import feed_of
 
 IDS = st.sampled_from([f"r{i}" for i in range(6)])
 PLACED = st.sampled_from(["accepted", "quarantined", "rejected", "staged"])
@@ -35,7 +36,7 @@ STEPS = st.lists(st.one_of(BATCH, VERB, st.integers(1, 8)), min_size=1, max_size
 def take_step(store, made, number, step):
     match step:
         case int():
-            return undo(store, made.contract, step, by="ann", reason="changed my mind", now=made.now)
+            return undo(feed_of(store, made.contract), step, by="ann", reason="changed my mind", now=made.now)
         case (dict() as places, answer, late):
             records, back = made.records(*places, answer=answer), {"recalls": tuple(late), "remember": True}
             before = find_records(store, "captcha").set_index("record_id")
@@ -46,7 +47,7 @@ def take_step(store, made, number, step):
             settled = sum(counts[p] for p in ("staged", "accepted", "quarantined", "rejected", "seen_before"))
             assert counts["received"] == settled == len(records)
         case (verb, ids):
-            return verb(store, made.contract, by="ann", reason="looked at it", record_ids=ids, now=made.now)
+            return verb(feed_of(store, made.contract), by="ann", reason="looked at it", record_ids=ids, now=made.now)
     return None
 
 
@@ -58,7 +59,7 @@ def check_recalled(store, made, before, count, late):
     assert taken <= may
     assert count == len(taken)
     assert all(after["place"][n] != "accepted" for n in may)  # an id that came with other content is held instead
-    waiting = list_pending(store, made.contract, limit=100, now=made.now)
+    waiting = list_pending(feed_of(store, made.contract), limit=100, now=made.now).entries
     assert taken <= set(waiting["record_id"])
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from poison_guard.steps.review import recall, reject, release
 from poison_guard.store import chain, last_snapshot, tables
 from poison_guard.store.membership import accepted_votes, find_changes, held_votes, item_members, record_members
+from tests.integration.conftest import feed_of
 
 TELEMETRY = {
     "kind": "telemetry",
@@ -25,7 +26,7 @@ def head(store):
 
 
 def look(verb, store, made, *ids):
-    return verb(store, made.contract, by="ann", reason="looked", record_ids=list(ids), now=made.now)
+    return verb(feed_of(store, made.contract), by="ann", reason="looked", record_ids=list(ids), now=made.now)
 
 
 def one_item(made, *ids, answer="seven"):

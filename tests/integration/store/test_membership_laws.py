@@ -21,6 +21,7 @@ from poison_guard.store.membership import (
     accepted_votes,
 )
 from poison_guard.store.status import find_status
+from tests.integration.conftest import feed_of
 
 IDS = st.sampled_from([f"r{i}" for i in range(6)])
 PLACED = st.sampled_from(["accepted", "quarantined", "rejected", "staged"])
@@ -99,9 +100,15 @@ class History:
         before, live = set(accepted_now(self.store)["record_id"]), self.live()
         try:
             if isinstance(what, int):
-                undo(self.store, self.made.contract, what, by="ann", reason="looked again", now=self.made.now)
+                undo(feed_of(self.store, self.made.contract), what, by="ann", reason="looked again", now=self.made.now)
             else:
-                verb(self.store, self.made.contract, by="ann", reason="looked", record_ids=what, now=self.made.now)
+                verb(
+                    feed_of(self.store, self.made.contract),
+                    by="ann",
+                    reason="looked",
+                    record_ids=what,
+                    now=self.made.now,
+                )
         except (BusyError, NotFoundError, UsageError):
             assert self.live() == live
             return

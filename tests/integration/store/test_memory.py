@@ -11,6 +11,7 @@ import pytest
 from poison_guard.frames import FRAMES
 from poison_guard.steps.review import recall, reject, release
 from poison_guard.store import add_trusted, load_state, memory, open_store
+from tests.integration.conftest import feed_of
 
 NO_CONTROLS = pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")})
 
@@ -55,7 +56,7 @@ def test_the_memory_of_a_version_does_not_change_afterwards(trusting, made):
     take_in(trusting, made, "b1", "a1", "a2")
     version = made.begin(trusting, "b2").state_version
     then = remembered(trusting, made, version=version)
-    recall(trusting, made.contract, by="ann", reason="poison", record_ids=["a1"], now=made.now)
+    recall(feed_of(trusting, made.contract), by="ann", reason="poison", record_ids=["a1"], now=made.now)
     take_in(trusting, made, "b2", "b1")
     pd.testing.assert_frame_equal(remembered(trusting, made, version=version), then)
     now = remembered(trusting, made).set_index("record_id")["place"].to_dict()
@@ -146,12 +147,12 @@ def test_only_a_batch_is_told_what_is_remembered(store, made):
 def test_what_a_reviewer_released_is_forgotten_from_then_on(store, made):
     take_in(store, made, "b1", "a1", "a2", places={"a1": "quarantined"})
     version = made.begin(store, "b2").state_version
-    release(store, made.contract, by="ann", reason="a class trip", record_ids=["a1"], now=made.now)
+    release(feed_of(store, made.contract), by="ann", reason="a class trip", record_ids=["a1"], now=made.now)
     assert remembered(store, made)["record_id"].tolist() == ["a2"]
     assert remembered(store, made, version=version)["record_id"].tolist() == ["a1", "a2"]
 
 
 def test_a_reviewer_s_rejection_is_remembered_as_such(store, made):
     take_in(store, made, "b1", "a1")
-    reject(store, made.contract, by="ann", reason="spam", record_ids=["a1"], now=made.now)
+    reject(feed_of(store, made.contract), by="ann", reason="spam", record_ids=["a1"], now=made.now)
     assert remembered(store, made)["place"].tolist() == ["rejected"]

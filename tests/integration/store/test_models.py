@@ -22,6 +22,7 @@ from poison_guard.store.models import (
     set_metrics,
 )
 from poison_guard.store.snapshots import revoke_snapshot
+from tests.integration.conftest import feed_of
 
 TELEMETRY = {
     "kind": "telemetry",
@@ -103,7 +104,7 @@ def test_a_model_needs_an_admission_of_its_own_snapshot(store, made, admitted, m
     with pytest.raises(NotFoundError, match="no snapshot"):
         enter(store, made, "nothing", None)
     assert dump(store) == before
-    recall(store, made.contract, by="ann", reason="poison", record_ids=["a"], now=made.now)
+    recall(feed_of(store, made.contract), by="ann", reason="poison", record_ids=["a"], now=made.now)
     with pytest.raises(ClosedError, match="was revoked"):
         enter(store, made, one, admission)  # recalled while it was trained
 
@@ -138,7 +139,7 @@ def test_a_measurement_a_refused_model_and_a_recalled_one_are_never_promoted(sto
     measured, refused, recalled = train("a", measured=True), train("b"), train("c")
     assert refuse_model(store, refused.model_id, "a class lost 20 points").why == "a class lost 20 points"
     assert refuse_model(store, refused.model_id, "again").why == "a class lost 20 points"
-    recall(store, made.contract, by="ann", reason="poison", record_ids=["c"], now=made.now)
+    recall(feed_of(store, made.contract), by="ann", reason="poison", record_ids=["c"], now=made.now)
     before = dump(store)
     for model, why in ((measured, "to measure"), (refused, "a class lost"), (recalled, "was revoked")):
         with pytest.raises(ClosedError, match=why):
@@ -178,7 +179,7 @@ def test_a_champion_whose_snapshot_was_revoked_comes_back_only_by_force(store, m
     one, two = train("a"), train("b")
     for model in (one, two):
         promote(store, model.model_id, why="better")
-    recall(store, made.contract, by="ann", reason="poison", record_ids=["a"], now=made.now)
+    recall(feed_of(store, made.contract), by="ann", reason="poison", record_ids=["a"], now=made.now)
     assert champion(store, "captcha").model_id == two.model_id  # named, not unseated
     with pytest.raises(ClosedError, match="recall: poison"):
         back(store, one.model_id)

@@ -13,6 +13,7 @@ from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import chain, last_snapshot, list_snapshots, load_snapshot, tables, verify
 from poison_guard.store.chain import first_changed_row
 from poison_guard.store.snapshots import Part, revoke_snapshot, seal, snapshot_hash, snapshots_holding
+from tests.integration.conftest import feed_of
 
 TELEMETRY = {
     "kind": "telemetry",
@@ -36,7 +37,7 @@ def head(store):
 
 
 def look(verb, store, made, *ids):
-    return verb(store, made.contract, by="ann", reason="looked", record_ids=list(ids), now=made.now)
+    return verb(feed_of(store, made.contract), by="ann", reason="looked", record_ids=list(ids), now=made.now)
 
 
 def seal_nothing(store, made, seq, parts=()):
@@ -89,7 +90,7 @@ def test_a_part_that_emptied_is_gone_and_may_come_back(store, made, sealing):
     seq = look(recall, store, made, "a").seq
     second = sealing.seal(store)
     assert [part.bucket for part in second.parts] == [2]
-    undo(store, made.contract, seq, by="ann", reason="was right", now=made.now)
+    undo(feed_of(store, made.contract), seq, by="ann", reason="was right", now=made.now)
     third = sealing.seal(store)
     assert (third.parts, third.hash) == (first.parts, first.hash)
     assert third.snapshot_id != first.snapshot_id
@@ -155,10 +156,10 @@ def test_undoing_a_release_takes_back_what_was_sealed_since_and_undoing_a_recall
     before = sealing.seal(store)
     released = look(release, store, made, "b").seq
     after = sealing.seal(store)
-    undone = undo(store, made.contract, released, by="bob", reason="no", now=made.now)
+    undone = undo(feed_of(store, made.contract), released, by="bob", reason="no", now=made.now)
     assert load_snapshot(store, after.snapshot_id).revoked_why == "undo: no"
     assert load_snapshot(store, before.snapshot_id).revoked_seq is None
-    undo(store, made.contract, undone.seq, by="bob", reason="yes", now=made.now)
+    undo(feed_of(store, made.contract), undone.seq, by="bob", reason="yes", now=made.now)
     assert load_snapshot(store, after.snapshot_id).revoked_seq is not None
 
 

@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import DataError, UsageError
-from poison_guard.steps.review import block_source, reject
+from poison_guard.steps.review import reject
+from poison_guard.steps.sources import block
 from poison_guard.store import add_trusted, begin_run, count_trusted, load_state, load_trusted, verify
 from poison_guard.store.trusted import SPLITS, split_of
+from tests.integration.conftest import feed_of
 
 CONTROLS = pd.DataFrame({"item_id": ["word-9"], "answer": ["nine"]})
 
@@ -32,8 +34,8 @@ def test_a_state_read_later_is_the_state_read_then(store, made):
     then = read(store, made, version)
     add_trusted(store, made.contract, made.records("u1", "u2"), by="ann", reason="more", now=made.now)
     made.ingest(store, "b3", made.records("b1"))
-    reject(store, made.contract, by="ann", reason="wrong", record_ids=["a1"], now=made.now)
-    block_source(store, made.contract, "user-1", by="ann", reason="a bot", now=made.now)
+    reject(feed_of(store, made.contract), by="ann", reason="wrong", record_ids=["a1"], now=made.now)
+    block(feed_of(store, made.contract), "user-1", by="ann", reason="a bot", now=made.now)
     assert_same(read(store, made, version), then)
     later = read(store, made, 10**6)
     assert set(later.known["record_id"]) == {"a1", "a2", "b1"}

@@ -1,11 +1,9 @@
 import json
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
 from poison_guard.config import Policy
-from poison_guard.decide.decisions import HOLD, audit_sample, decide_records, evidence_table
+from poison_guard.decide.decisions import HOLD, decide_records, evidence_table
 from poison_guard.records import Level, Reason, SignalEvidence
 from poison_guard.signals.conformal import conformal_p, rows_needed
 
@@ -37,21 +35,6 @@ def test_evidence_is_a_row_a_reason_with_arguments_as_json():
     row = evidence_table(["a"], found).iloc[0]
     assert (row["record_id"], row["signal"], row["level"], row["code"]) == ("a", "source", "source", "controls_wrong")
     assert json.loads(row["args"]) == {"wrong": 9}
-
-
-@given(st.lists(st.text(max_size=10), unique=True, max_size=50), st.binary(min_size=32, max_size=32))
-def test_an_audit_draw_hangs_on_ids_and_key_alone(ids, key):
-    drawn = audit_sample(ids, key, 0.5)
-    assert set(drawn) == set(audit_sample(ids[::-1], key, 0.5))
-    assert audit_sample(ids, key, 0.0) == []
-    assert audit_sample(ids, key, 1.0) == ids
-
-
-def test_an_audit_draw_takes_the_share_and_another_key_draws_others():
-    ids = [f"record-{i}" for i in range(20_000)]
-    one, two = (set(audit_sample(ids, bytes([n]) * 32, 0.01)) for n in (1, 2))
-    assert 140 <= len(one) <= 260
-    assert len(one & two) < 20
 
 
 def test_with_just_enough_calibration_rows_the_strangest_record_is_held():

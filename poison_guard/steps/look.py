@@ -1,0 +1,302 @@
+"""Look: list the review queue, decisions and campaigns, and show all that is known of one record; changes nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from poison_guard.decide.reasons import sentence
+from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.records import Place
+from poison_guard.results import Result, TableResult
+from poison_guard.review.sampling import stratified_sample
+from poison_guard.steps.opening import Feed
+from poison_guard.store import Store, explain, list_campaigns, quarantine
+from poison_guard.store.bulk import bounded_key
+from poison_guard.store.engine import utc_or_now
+from poison_guard.store.facts import evidence_of
+from poison_guard.store.reading import count_places, find_records, find_source, list_feeds
+from poison_guard.store.reviews import count_reviews, list_reviews
+
+__all__ = [
+    "Campaigns",
+    "Queue",
+    "RecordFacts",
+    "bootstrap",
+    "campaigns",
+    "feed_of_record",
+    "list_decided",
+    "list_groups",
+    "list_pending",
+    "list_queue",
+    "show",
+]
+
+_DECIDED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Queue(TableResult):
+    """Entries that wait for review, or what people decided about them."""
+
+    feed: str
+    view: str
+    """``waiting``, ``campaign`` or ``source`` (groups of what waits), ``sample`` (to vet) or ``decided``."""
+    entries: pd.DataFrame
+    total: int
+    """Entries in all; `entries` holds at most as many as were asked for."""
+    staged: int
+    """Records that nothing could judge yet."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints: each entry with its reasons as ``sentences``."""
+        document = Result.to_dict(self)
+        reasons = self.entries["reasons"] if self.view == "waiting" else [()] * len(self.entries)
+        for row, evidence in zip(document["entries"], reasons, strict=True):
+            row["sentences"] = [sentence(one["code"], one["args"]) for one in evidence]
+        return {name: document[name] for name in ("feed", "entries", "total", "staged")}
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        """Return the columns a person reads of this view, and the rows."""
+        columns, cells = _VIEWS[self.view]
+        return columns, [cells(row) for row in self.entries.to_dict("records")]
+
+
+def list_queue(
+    feed: Feed,
+    *,
+    groups: str | None = None,
+    decided: bool = False,
+    limit: int | None = None,
+    now: dt.datetime | None = None,
+    **filters: Any,
+) -> Queue:
+    """Return what waits for review, in `groups` if these are named, or what people `decided`.
+
+    `filters`: those of `list_pending`.
+    """
+    if decided:
+        return list_decided(feed, limit=limit)
+    if groups is not None:
+        return list_groups(feed, groups, limit=limit, now=now)
+    return list_pending(feed, limit=limit, now=now, **filters)
+
+
+def list_pending(
+    feed: Feed,
+    *,
+    limit: int | None = None,
+    campaign_id: str | None = None,
+    source_id: str | None = None,
+    kind: str | None = None,
+    expired: bool = False,
+    now: dt.datetime | None = None,
+) -> Queue:
+    """Return what waits for review, riskiest first, at most `limit` (None: the policy's `review_budget`).
+
+    Columns of `store.quarantine.pending`, and ``reasons``: a list of ``{"code", "args", "p", "signal"}``, most
+    suspicious first. Entries older than the policy's `expire_days` are left out unless `expired`.
+    """
+    contract = feed.contract
+    with feed.store.read() as conn:
+        entries, total = quarantine.pending(
+            conn,
+            contract.name,
+            since=None if expired else _expiry(feed, now),
+            campaign_id=None if campaign_id is None else bounded_key(campaign_id),
+            source_id=None if source_id is None else bounded_key(source_id),
+            kind=kind,
+            limit=contract.policy.review_budget if limit is None else limit,
+        )
+    evidence = evidence_of(feed.store, contract.name, entries["record_id"].tolist())
+    by_record = {
+        name: part[["code", "args", "p", "signal"]].to_dict("records") for name, part in evidence.groupby("record_id")
+    }
+    reasons = [by_record.get(name, []) for name in entries["record_id"]]
+    entries = entries.assign(reasons=pd.Series(reasons, index=entries.index, dtype=object))
+    return Queue(contract.name, "waiting", entries, total, _staged(feed))
+
+
+_GROUPS = {"campaign": ("campaign_id", "sources", "source_id"), "source": ("source_id", "campaigns", "campaign_id")}
+
+
+def list_groups(feed: Feed, by: str, *, limit: int | None = None, now: dt.datetime | None = None) -> Queue:
+    """Return what waits in groups of one ``campaign`` or one ``source``, the largest first.
+
+    Columns: ``campaign_id, records, sources, risk, oldest``, or ``source_id, records, campaigns, risk, oldest``;
+    records without a campaign (or source) are left out.
+    """
+    if by not in _GROUPS:
+        raise UsageError(f"groups are made by campaign or source, got {by!r}")
+    key, others, other = _GROUPS[by]
+    with feed.store.read() as conn:
+        waiting, _ = quarantine.pending(conn, feed.contract.name, since=_expiry(feed, now))
+    columns = {
+        "records": ("record_id", "size"),
+        others: (other, "nunique"),
+        "risk": ("risk", "max"),
+        "oldest": ("created_at", "min"),
+    }
+    groups = waiting.dropna(subset=[key]).groupby(key, as_index=False).agg(**columns)
+    groups = groups.sort_values(["records", key], ascending=[False, True], ignore_index=True)
+    shown = groups.head(feed.contract.policy.review_budget if limit is None else limit)
+    return Queue(feed.contract.name, by, shown, len(groups), _staged(feed))
+
+
+def list_decided(feed: Feed, *, limit: int | None = None) -> Queue:
+    """Return what people decided, last first, at most `limit` (None: 50): the events that `undo` takes."""
+    entries = list_reviews(feed.store, feed.contract.name, limit=limit or _DECIDED)
+    return Queue(feed.contract.name, "decided", entries, count_reviews(feed.store, feed.contract.name), _staged(feed))
+
+
+def bootstrap(feed: Feed, n: int) -> Queue:
+    """Draw at most `n` staged records to vet for a first trusted set: every group alike, each source once before twice.
+
+    The draw is a keyed hash of the ids: the same again until records are vetted.
+    """
+    rows = find_records(feed.store, feed.contract.name, places=[Place.STAGED])
+    return Queue(feed.contract.name, "sample", stratified_sample(rows, n, feed.store.key), len(rows), len(rows))
+
+
+def _expiry(feed: Feed, now: dt.datetime | None) -> dt.datetime:
+    """Return when entries had to be made not to have expired."""
+    return utc_or_now(now) - dt.timedelta(days=feed.contract.policy.expire_days)
+
+
+def _staged(feed: Feed) -> int:
+    return count_places(feed.store, feed.contract.name)[Place.STAGED.value]
+
+
+def _waiting_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    reasons = [sentence(one["code"], one["args"]) for one in row["reasons"][:2]]
+    more = f" (+{len(row['reasons']) - 2})" if len(row["reasons"]) > 2 else ""
+    first = (row[name] for name in ("record_id", "kind", "risk", "source_id", "campaign_id", "claimed_by"))
+    return (*first, "; ".join(reasons) + more)
+
+
+def _sample_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    cells = (row[name] for name in ("record_id", "source_id", "item_id", "answer", "group"))
+    return tuple(value if isinstance(value, str) else "" for value in cells)
+
+
+def _decided_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    undone = row["undone_by"]
+    by = None if undone is None or math.isnan(undone) else int(undone)
+    return (*(row[name] for name in ("seq", "verb", "actor", "at", "n", "reason")), by)
+
+
+_VIEWS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[object, ...]]]] = {
+    "waiting": (("record", "kind", ">risk", "source", "campaign", "claimed by", "why"), _waiting_cells),
+    "campaign": (("campaign", ">records", ">sources", ">risk", "oldest"), lambda row: tuple(row.values())),
+    "source": (("source", ">records", ">campaigns", ">risk", "oldest"), lambda row: tuple(row.values())),
+    "sample": (("record", "source", "item", "answer", "group"), _sample_cells),
+    "decided": ((">event", "what", "by", "at", ">records", "reason", ">undone by"), _decided_cells),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Campaigns(TableResult):
+    """The campaigns that were found on a feed."""
+
+    feed: str
+    campaigns: pd.DataFrame
+    """``campaign_id, kind, p, strength, n_records, n_sources, first_at, last_at, accepted, rejected, held, why``."""
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        """Return id, counts and sentence of each campaign."""
+        shown = ("campaign_id", "n_records", "n_sources", "accepted", "held", "rejected", "why")
+        rows = [tuple(row[name] for name in shown) for row in self.campaigns.to_dict("records")]
+        return ("campaign", ">records", ">sources", ">accepted", ">held", ">rejected", "why"), rows
+
+
+def campaigns(feed: Feed, *, limit: int | None = None) -> Campaigns:
+    """Return the campaigns of a feed, largest first, with where their records are and the sentence a reviewer reads."""
+    rows = list_campaigns(feed.store, feed.contract.name, limit=limit)
+    why = [sentence(code, args) for code, args in zip(rows["code"], rows["args"], strict=True)]
+    kept = rows.drop(columns=["feed", "code", "args"]).assign(why=pd.Series(why, index=rows.index, dtype="str"))
+    return Campaigns(feed.contract.name, kept)
+
+
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFacts(Result):
+    """All that is known of one record: what `explain` and `review show` print."""
+
+    record: Mapping[str, Any]
+    """Its row in the store: place, action, risk, run and ids."""
+    payload: Mapping[str, Any]
+    """Column to value; of an unreadable row what could be saved of it."""
+    evidence: tuple[Mapping[str, Any], ...]
+    """``signal, level, p, code, args, run_id, sentence``, most suspicious first."""
+    campaign: Mapping[str, Any] | None
+    """Its campaign's row, with ``sentence``, ``others`` (how many more records) and ``examples`` of these."""
+    source: Mapping[str, Any] | None
+    """What its source did so far; None where it names none, or no ledger knows it yet."""
+    history: tuple[Mapping[str, Any], ...]
+    """``seq, at, kind, actor, reason, from_place, to_place``, oldest first."""
+    queue: Mapping[str, Any] | None
+    """Its entry in the review queue."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints; ``sample`` of a campaign is the older name of its ``examples``."""
+        document = Result.to_dict(self)
+        if document["campaign"] is not None:
+            document["campaign"]["sample"] = document["campaign"]["examples"]
+        return document
+
+    def __str__(self) -> str:
+        """Return where the record is, and the sentences that speak against it."""
+        against = [one["sentence"] for one in self.evidence] or ["nothing speaks against this record"]
+        return "\n".join([self.headline(), *against])
+
+    def source_lines(self) -> list[tuple[str, object]]:
+        """Return what its source did so far, a name and a value a line, without what never happened."""
+        ledger = self.source or {}
+        return [(name.replace("_", " "), ledger[name]) for name in ledger if ledger[name]]
+
+    def headline(self) -> str:
+        """Return where the record is and what was decided, in a sentence."""
+        r = self.record
+        decided = f"decided: {r['action']}, risk {r['risk']:.3f}"
+        return f"{r['record_id']} of {r['feed']}: {r['place']} ({decided}) in run {r['run_id']}"
+
+
+def show(store: Store, feed: str, record_id: str) -> RecordFacts:
+    """Return all that is known of a record; `NotFoundError` when the feed has none of that id.
+
+    The store alone answers: a feed whose contract is not at hand can be asked too.
+    """
+    facts = explain(store, feed, record_id)
+    record, campaign = facts["record"], facts["campaign"]
+    if campaign is not None:
+        alike = find_records(store, feed, campaign_id=campaign["campaign_id"], limit=_EXAMPLES + 1)
+        alike = alike[alike["record_id"] != record["record_id"]].head(_EXAMPLES)
+        examples = alike[["record_id", "source_id", "item_id", "answer", "place"]].to_dict("records")
+        campaign |= {"sentence": sentence(campaign["code"], campaign["args"]), "examples": examples}
+    source_id = record["source_id"]
+    return RecordFacts(
+        record=record,
+        payload=facts["payload"],
+        evidence=tuple({**one, "sentence": sentence(one["code"], one["args"])} for one in facts["evidence"]),
+        campaign=campaign,
+        source=None if source_id is None else find_source(store, feed, source_id),
+        history=tuple(facts["history"]),
+        queue=facts["queue"],
+    )
+
+
+def feed_of_record(store: Store, record_id: str) -> str:
+    """Return the one feed that has a record of that id; `NotFoundError` for none, `UsageError` for several."""
+    holders = [name for name in list_feeds(store) if len(find_records(store, name, record_ids=[record_id], limit=1))]
+    if not holders:
+        raise NotFoundError(f"no feed has a record {record_id!r}")
+    if len(holders) > 1:
+        raise UsageError(f"several feeds have a record {record_id!r}: {', '.join(holders)}; name one of them")
+    return holders[0]

@@ -1,0 +1,71 @@
+"""The state machine of a review: from where each verb takes records, and how they are chosen."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from poison_guard.errors import UsageError
+from poison_guard.records import Place
+from poison_guard.review.rules import VERBS, allowed_places, check_person, one_selector, select_rows
+
+
+@pytest.mark.parametrize(
+    ("by", "reason", "message"),
+    [
+        ("", "why", "needs the name"),
+        ("  ", "why", "needs the name"),
+        ("ann", "\n", "needs a reason"),
+        ("a" * 201, "why", "at most 200"),
+        ("ann", "w" * 2001, "at most 2000"),
+        ("ann\0", "why", "without NUL"),
+    ],
+)
+def test_a_decision_needs_a_name_and_a_reason(by, reason, message):
+    with pytest.raises(UsageError, match=message):
+        check_person(by, reason)
+
+
+def test_space_around_names_does_not_count():
+    assert check_person(" ann ", " fine\n") == ("ann", "fine")
+
+
+@pytest.mark.parametrize(
+    "selectors",
+    [{}, {"campaign_id": None}, {"campaign_id": "c-1", "source_id": "eve"}, {"record_ids": [], "source_id": "eve"}],
+)
+@pytest.mark.parametrize("verb", VERBS)
+def test_records_are_chosen_in_exactly_one_way(verb, selectors):
+    with pytest.raises(UsageError, match="exactly one of"):
+        one_selector(verb, selectors)
+
+
+def test_what_was_observed_is_chosen_for_a_recall_alone_and_by_nothing_else():
+    assert one_selector("recall", {"observed": True, "run_id": None}) == ("observed", True)
+    with pytest.raises(UsageError, match="chooses for a recall; release takes"):
+        one_selector("release", {"observed": True})
+    with pytest.raises(UsageError, match="exactly one of them, got 2"):
+        one_selector("recall", {"observed": True, "run_id": "r"})
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("selector", ["record_ids", "campaign_id", "source_id", "run_id"])
+def test_no_verb_takes_a_whole_group_from_where_it_moves_it(verb, selector):
+    places = allowed_places(verb, selector)
+    assert VERBS[verb].destination not in places or (verb, selector) == ("release", "record_ids")
+    assert set(places) <= set(VERBS[verb].places_of_ids), "what a group may, an id may too"
+
+
+def test_a_release_takes_staged_records_by_run_or_id_and_never_a_staged_group():
+    taken = {key: Place.STAGED in allowed_places("release", key) for key in ("record_ids", "run_id", "campaign_id")}
+    assert taken == {"record_ids": True, "run_id": True, "campaign_id": False}
+    assert allowed_places("recall", "observed") == (Place.ACCEPTED,)
+
+
+def test_a_selection_counts_places_and_sources():
+    rows = pd.DataFrame(
+        {"record_id": ["b", "a", "c"], "place": ["staged", "staged", "recalled"], "source_id": ["u", "u", None]}
+    )
+    chosen = select_rows("release", rows, {"run_id": "r"})
+    assert chosen.record_ids == ("a", "b", "c")
+    assert (dict(chosen.places), chosen.sources) == ({"staged": 2, "recalled": 1}, 1)
