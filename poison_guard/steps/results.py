@@ -20,7 +20,6 @@ from poison_guard.store.runs import load_run_result
 
 __all__ = [
     "ScanResult",
-    "committed_result",
     "note_sentence",
     "nothing_new",
     "result_of",
@@ -133,17 +132,6 @@ def stored_result(store: Store, run: Run) -> ScanResult:
         counts=dict(run.counts),
         run_id=run.run_id,
         feed=run.feed,
-        revocation=revoked_by(store, run.feed, run.commit_seq or 0) if run.counts.get("recalled") else Revocation(),
-    )
-
-
-def committed_result(store: Store, run: Run, result: ScanResult) -> ScanResult:
-    """Return the result of a batch just decided with what its commit added: run id, counts, notes, recalls."""
-    return replace(
-        result,
-        counts={**result.counts, **run.counts},
-        notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
-        run_id=run.run_id,
         revocation=revoked_by(store, run.feed, run.commit_seq or 0) if run.counts.get("recalled") else Revocation(),
     )
 

@@ -41,7 +41,6 @@ from poison_guard.steps.opening import Feed, load_controls, torch_threads
 from poison_guard.steps.outbox import renew_revocations
 from poison_guard.steps.results import (
     ScanResult,
-    committed_result,
     note_sentence,
     nothing_new,
     result_of,
@@ -91,14 +90,11 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
         result = nothing_new(feed.contract.name)
     else:
         run, batch = collected
-        if batch is None:
-            result = stored_result(feed.store, run)
-        else:
+        if batch is not None:
             handover = Handover()
             put_batch(handover, batch, split(batch.records, feed.contract.data.partition_rows))
             run = finish(feed, handover, run)
-            decided = handover.get(f"decided@{run.state_version}")
-            result = committed_result(feed.store, run, result_of(run.feed, decided, batch))
+        result = stored_result(feed.store, run)
     return dataclasses.replace(result, notes=(*result.notes, *map(note_sentence, outcomes.notes)))
 
 
