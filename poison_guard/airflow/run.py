@@ -211,28 +211,28 @@ def _show(home: Path) -> None:
 
 def _line(outcome: DagOutcome) -> str:
     if outcome.errors or outcome.state != "success":
-        told = f"failed in {outcome.seconds:.0f} s: {'; '.join(outcome.errors)}"
-    elif did := _told(outcome):
-        told = f"{outcome.seconds:4.0f} s   {'; '.join(did)}"
+        line = f"failed in {outcome.seconds:.0f} s: {'; '.join(outcome.errors)}"
+    elif phrases := _phrases(outcome):
+        line = f"{outcome.seconds:4.0f} s   {'; '.join(phrases)}"
     else:
-        told = "nothing new"
-    return f"{visible(told, limit=_LONG)}\n"
+        line = "nothing new"
+    return f"{visible(line, limit=_LONG)}\n"
 
 
-def _told(outcome: DagOutcome) -> list[str]:
-    """Return what a DAG did, a phrase each for intake, gate and training; empty when there was nothing to do."""
-    told = []
+def _phrases(outcome: DagOutcome) -> list[str]:
+    """Return the results of a DAG, a phrase each for intake, gate and training; empty when there was nothing to do."""
+    phrases = []
     if outcome.counts is not None:
         shown = ("received", "accepted", "quarantined", "rejected")
-        told.append(", ".join(f"{outcome.counts[key]:,} {key}" for key in shown if key in outcome.counts))
+        phrases.append(", ".join(f"{outcome.counts[key]:,} {key}" for key in shown if key in outcome.counts))
     if outcome.admitted is not None:
-        told.append(f"{outcome.admitted} admitted")
+        phrases.append(f"{outcome.admitted} admitted")
     elif outcome.verdict is not None:
-        told.append(f"not admitted, {outcome.verdict['outcome']}: {'; '.join(outcome.verdict['why'])}")
+        phrases.append(f"not admitted, {outcome.verdict['outcome']}: {'; '.join(outcome.verdict['why'])}")
     if outcome.model is not None:
         promoted = "the champion is now" if outcome.model["promoted"] else "not promoted:"
-        told.append(f"{promoted} {outcome.model['model_id']}: {outcome.model['why']}")
-    return told
+        phrases.append(f"{promoted} {outcome.model['model_id']}: {outcome.model['why']}")
+    return phrases
 
 
 if __name__ == "__main__":

@@ -235,8 +235,8 @@ def _list_drills(drills: Sequence[Drill], as_json: bool) -> None:
     if as_json:
         print_json({"drills": rows})
         return
-    told = [(r["number"], r["name"], r["what"], _sweeps(r["grid"] + r["day_by_day"]), r["on"] or "–") for r in rows]
-    print_table("Drills", (">", "name", "what", "with", "on public"), told)
+    shown = [(r["number"], r["name"], r["what"], _sweeps(r["grid"] + r["day_by_day"]), r["on"] or "–") for r in rows]
+    print_table("Drills", (">", "name", "what", "with", "on public"), shown)
 
 
 def _sweeps(grid: Sequence[Mapping[str, Any]]) -> str:

@@ -53,9 +53,9 @@ def common_options(command: _F) -> _F:
 
 def feed_option(*, required: bool) -> Callable[[_F], _F]:
     """Return the option ``--feed``: a contract file, or the name of one."""
-    told = "Contract file of the feed, or the name of one in the home or in feeds/."
+    help_text = "Contract file of the feed, or the name of one in the home or in feeds/."
     return click.option(
-        "--feed", required=required, metavar="FEED.toml", help=told if required else told + " Default: all."
+        "--feed", required=required, metavar="FEED.toml", help=help_text if required else help_text + " Default: all."
     )
 
 
@@ -70,10 +70,10 @@ def dry_run(command: _F) -> _F:
     return click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")(command)
 
 
-def out_option(told: str, *, required: bool = False) -> Callable[[_F], _F]:
+def out_option(help_text: str, *, required: bool = False) -> Callable[[_F], _F]:
     """Return the option ``--out FILE``."""
     return click.option(
-        "--out", required=required, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=told
+        "--out", required=required, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=help_text
     )
 
 

@@ -77,22 +77,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scan": ("run", "Decide records without storing anything."),
     "run": ("run", "Take new records in, decide them and store the result."),
     "status": ("status", "Show feeds, phases, what is where and what waits."),
-    "sources": ("sources", "Show who speaks and how reliable they are; block or unblock."),
+    "sources": ("sources", "Show the sources and their reliability; block or unblock one."),
     "review": ("review", "Work through the queue: list, show, release, reject, undo."),
-    "explain": ("review", "Tell all that is known of one record."),
+    "explain": ("review", "Show all that is known of one record."),
     "seal": ("gate", "Seal what was accepted into a snapshot."),
     "gate": ("gate", "Judge a snapshot before training: check, approve, show."),
     "verify": ("gate", "Verify the manifest of an admission, offline."),
     "retrain": ("models", "Train on what was admitted; promote the model or refuse it."),
     "models": ("models", "List the models of a feed and which one is the champion."),
-    "recall": ("recall", "Take accepted records back; name the models they reached."),
+    "recall": ("recall", "Take accepted records back; name the models trained on them."),
     "rollback": ("models", "Make an earlier champion the champion again."),
     "tune": ("measure", "Show what each threshold costs and misses, on the feed's own trusted records."),
-    "drill": ("measure", "Attack the guard with simulated poison and show what came of it."),
+    "drill": ("measure", "Attack the guard with simulated poison and show the result."),
     "export": ("records", "Write records of a feed to a file."),
     "report": ("records", "Write one run's report as a self-contained page."),
     "audit": ("status", "Verify the chain of audit events."),
-    "doctor": ("setup", "Check this installation and home, and say what to mend."),
+    "doctor": ("setup", "Check this installation and home, and say what to fix."),
 }
 """Command name to its module in this package (which holds a command of the same name) and its line in the help."""
 
@@ -114,7 +114,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands' one-line helps without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, told) for name, (_, told) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run a command line and exit: 0 fine, 1 findings or closed, 2 usage, 3 inconclusive, 4 store or internal."""

@@ -100,6 +100,6 @@ def doctor_command(feed: str | None, home: Path, as_json: bool) -> int:
     if as_json:
         print_json(result.to_dict())
     else:
-        rows = [(check.name, check.state, check.told) for check in result.checks]
+        rows = [(check.name, check.state, check.finding) for check in result.checks]
         print_table("Doctor", ("check", "state", "what was found"), rows)
     return 1 if result.problems else 0

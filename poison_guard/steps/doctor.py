@@ -52,7 +52,7 @@ class Check:
 
     name: str
     state: str
-    told: str
+    finding: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ class DoctorResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the number of problems and every check."""
-        return {"problems": self.problems, "checks": Result.to_dict(self)["checks"]}
+        checks = [{"name": check.name, "state": check.state, "told": check.finding} for check in self.checks]
+        return {"problems": self.problems, "checks": checks}
 
     def __str__(self) -> str:
         return text_table(_COLUMNS, self._rows())
@@ -78,7 +79,7 @@ class DoctorResult(Result):
         return html_table(_COLUMNS, self._rows())
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(check.name, check.state, check.told) for check in self.checks]
+        return [(check.name, check.state, check.finding) for check in self.checks]
 
 
 _COLUMNS = ("check", "state", "what was found")
@@ -134,8 +135,8 @@ def _home(home: Path) -> Check:
             free = shutil.disk_usage(folder).free
     except OSError as error:
         return Check("home", PROBLEM, f"{folder} cannot be written: {error.strerror}; name another with --home")
-    told = f"{home}{'' if folder == home else ' (made at first use)'}, {free / 1e9:.1f} GB free"
-    return Check("home", OK if free >= _MIN_FREE else WARNING, told)
+    finding = f"{home}{'' if folder == home else ' (made at first use)'}, {free / 1e9:.1f} GB free"
+    return Check("home", OK if free >= _MIN_FREE else WARNING, finding)
 
 
 def _key(settings: Settings) -> Check:
@@ -192,8 +193,8 @@ def _hosts(settings: Settings) -> Check:
         return Check("hosts", OK, "a database server: any number of hosts")
     executor = os.environ.get("AIRFLOW__CORE__EXECUTOR", "")
     if any(word in executor for word in _MANY_HOSTS):
-        told = f"{executor} runs tasks on several hosts and SQLite is for one; set POISON_GUARD_STORE to a Postgres URL"
-        return Check("hosts", PROBLEM, f"{told} and POISON_GUARD_LAKE to a shared URL")
+        finding = f"{executor} runs tasks on several hosts and SQLite is for one; set POISON_GUARD_STORE to a Postgres URL"
+        return Check("hosts", PROBLEM, f"{finding} and POISON_GUARD_LAKE to a shared URL")
     kind = _file_system(file)
     if kind in _NETWORK:
         return Check(

@@ -120,11 +120,11 @@ class Drawing:
             self.text(left - 7, y + 4, name, at="end")
         self.text(2, top, label, "axis")
 
-    def markup(self, name: str, told: str) -> Markup:
-        """Return the chart named `name`, with `told` as what a screen reader reads instead."""
+    def markup(self, name: str, description: str) -> Markup:
+        """Return the chart named `name`, with `description` as what a screen reader reads instead."""
         head = (
             f'<svg class="chart" role="img" viewBox="0 0 {self.width} {self.height}">'
-            f"<title>{_shown(name)}</title><desc>{_shown(told)}</desc>"
+            f"<title>{_shown(name)}</title><desc>{_shown(description)}</desc>"
         )
         return Markup(head + "".join(self.parts) + "</svg>")  # noqa: S704  every text above was escaped
 
@@ -152,8 +152,8 @@ def flow(shares: Sequence[tuple[str, str, int]]) -> Markup:
         width = 3 + n / total * room
         drawing.rect(x, 0, width, 26, f"fill-{kind}", r=3, tip=f"{label}: {n:,}")
         x += width + 2
-    told = ", ".join(f"{label} {n:,}" for _, label, n in shown)
-    return drawing.markup("Where the records went", told or "no records")
+    description = ", ".join(f"{label} {n:,}" for _, label, n in shown)
+    return drawing.markup("Where the records went", description or "no records")
 
 
 def meter(value: float, most: float, kind: str = "mark") -> Markup:
@@ -176,8 +176,8 @@ def risk_rows(rows: Sequence[tuple[str, str, Sequence[int]]], marks: Mapping[str
     for name, value in marks.items():
         drawing.line(x.place(value), 2, x.place(value), bottom, "threshold")
         drawing.text(x.place(value) - 4, bottom - 4, name, "tick", at="end")
-    told = "; ".join(f"{name}: {sum(counts):,} records" for name, _, counts in rows)
-    return drawing.markup("Risk of the records by place", told or "no records")
+    description = "; ".join(f"{name}: {sum(counts):,} records" for name, _, counts in rows)
+    return drawing.markup("Risk of the records by place", description or "no records")
 
 
 def _histogram(
@@ -236,8 +236,8 @@ def campaign_timeline(campaigns: Sequence[Mapping[str, Any]]) -> Markup:
         drawing.text(196, top + 24, c["campaign_id"], "tick", at="end", limit=20)
         drawing.text(_WIDE - 178, top + 9, f"{c['n_records']:,} records", "row")
         drawing.text(_WIDE - 178, top + 24, f"{c['n_sources']:,} sources", "tick")
-    told = "; ".join(f"{c['campaign_id']}: {c['n_records']} records, {c['first']} to {c['last']}" for c in timed)
-    return drawing.markup("Campaigns in time", told)
+    description = "; ".join(f"{c['campaign_id']}: {c['n_records']} records, {c['first']} to {c['last']}" for c in timed)
+    return drawing.markup("Campaigns in time", description)
 
 
 _STEPS = (10, 30, 60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 31536000)
@@ -269,8 +269,8 @@ def calibration_plot(groups: Sequence[Mapping[str, Any]], rate: float) -> Markup
     drawing.text(58, y.place(rate) + 16, f"held below {short(100 * rate)} %")
     for k, g in enumerate(curves):
         drawing.path([(x.place(score), y.place(share)) for score, share in g["curve"]], f"curve curve-{k}")
-    told = "; ".join(f"{g['group']}: {g['n']} vetted records, smallest p {g['attainable']:.2g}" for g in curves)
-    return drawing.markup("How strange vetted records are", told or "nothing was calibrated")
+    description = "; ".join(f"{g['group']}: {g['n']} vetted records, smallest p {g['attainable']:.2g}" for g in curves)
+    return drawing.markup("How strange vetted records are", description or "nothing was calibrated")
 
 
 def run_bars(runs: Sequence[Mapping[str, Any]]) -> Markup:
@@ -287,5 +287,5 @@ def run_bars(runs: Sequence[Mapping[str, Any]]) -> Markup:
         drawing.rect(left, min(y.place(share), 130), width - 5, max(132 - y.place(share), 2), kind, r=2, tip=tip)
     drawing.text(50, 152, "older")
     drawing.text(50 + len(runs) * width, 152, "newer", at="end")
-    told = "; ".join(f"{r['run_id']}: {100 * r['share']:.1f} %" for r in runs)
-    return drawing.markup("Share of records held in the last runs", told)
+    description = "; ".join(f"{r['run_id']}: {100 * r['share']:.1f} %" for r in runs)
+    return drawing.markup("Share of records held in the last runs", description)

@@ -47,10 +47,10 @@ def view(report: ReportResult) -> dict[str, Any]:
     return {
         "run": run,
         "lead": _leading_sentence(counts, campaigns),
-        "tiles": [(k, title, counts.get(k, 0), _share(counts, k) or told) for k, title, told in _TILES],
+        "tiles": [(k, title, counts.get(k, 0), _share(counts, k) or caption) for k, title, caption in _TILES],
         "places": [(k, title, counts[k]) for k, title in _PLACES if counts.get(k)],
         "more": [(title, counts[k]) for k, title in _MORE if counts.get(k)],
-        "levels": [(told, int(n)) for k, told in _LEVELS if (n := report.levels.get(k))],
+        "levels": [(caption, int(n)) for k, caption in _LEVELS if (n := report.levels.get(k))],
         "reasons": _reasons(report.reasons),
         "risk": [(dict(_PLACES).get(k, k), k, risk[k]) for k in _RISK if sum(risk.get(k, ()))],
         "marks": {"hold": 0.5},
@@ -86,8 +86,8 @@ def _leading_sentence(counts: Mapping[str, int], campaigns: Sequence[Mapping[str
     received = counts.get("received", 0)
     if not received:
         return "No new record came in."
-    gone = [(n, told) for k, told in _PLACES[:4] if (n := counts.get(k, 0))]
-    parts = [f"{n:,} {'was' if n == 1 else 'were'} {told}" for n, told in gone]
+    places = [(n, caption) for k, caption in _PLACES[:4] if (n := counts.get(k, 0))]
+    parts = [f"{n:,} {'was' if n == 1 else 'were'} {caption}" for n, caption in places]
     head = f"{received:,} record{'s' * (received != 1)} came in: {_listed(parts)}" if parts else f"{received:,} came in"
     again = counts.get("seen_before", 0)
     tail = f"; {again:,} had been taken in before" if again else ""
@@ -138,7 +138,7 @@ def _sources(rows: Sequence[Mapping[str, Any]], total: int | None) -> dict[str, 
             **s,
             "kind": s.get("kind") or "plain",
             "shown": visible(s["source_id"], limit=60),
-            "told": _record_of(s),
+            "summary": _record_of(s),
             "p": _number(s.get("p")),
         }
         for s in rows
@@ -158,13 +158,13 @@ def _sources(rows: Sequence[Mapping[str, Any]], total: int | None) -> dict[str, 
 def _record_of(source: Mapping[str, Any]) -> str:
     """Return what a source did in this run, as a sentence."""
     parts = []
-    for wrong, right, told in (
+    for wrong, right, caption in (
         ("controls_wrong", "controls_right", "{w:,.0f} of {n:,.0f} controls wrong"),
         ("disagreed", "agreed", "disagreed on {w:,.0f} of {n:,.0f} settled items"),
     ):
         w, n = float(source.get(wrong) or 0), float(source.get(wrong) or 0) + float(source.get(right) or 0)
         if n:
-            parts.append(told.format(w=w, n=n))
+            parts.append(caption.format(w=w, n=n))
     return "; ".join(parts) or "nothing of it could be checked yet"
 
 
