@@ -193,7 +193,9 @@ def _hosts(settings: Settings) -> Check:
         return Check("hosts", OK, "a database server: any number of hosts")
     executor = os.environ.get("AIRFLOW__CORE__EXECUTOR", "")
     if any(word in executor for word in _MANY_HOSTS):
-        finding = f"{executor} runs tasks on several hosts and SQLite is for one; set POISON_GUARD_STORE to a Postgres URL"
+        finding = (
+            f"{executor} runs tasks on several hosts and SQLite is for one; set POISON_GUARD_STORE to a Postgres URL"
+        )
         return Check("hosts", PROBLEM, f"{finding} and POISON_GUARD_LAKE to a shared URL")
     kind = _file_system(file)
     if kind in _NETWORK:
