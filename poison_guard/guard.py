@@ -696,24 +696,26 @@ def verify(
     data: str | Path | None = None,
     no_data: bool = False,
     snapshot_id: str | None = None,
-    feed: str | None = None,
+    feed: str | Path | None = None,
 ) -> Verified:
     """Verify that a manifest admits its data for training, now; `ClosedError` or `TamperError` says why it does not.
 
     Public key, revocation list and data are those of `home` where none are named; `no_data` compares no data. Manifests
-    of another snapshot or feed than those named are refused. `poison_guard.gate.verify` does the same without a home.
+    of another snapshot or `feed` (a contract or a name) than those named are refused. `poison_guard.gate.verify` does
+    the same without a home.
     """
     from poison_guard.steps.verify import verify
 
+    opened = Home.open(home)
     return verify(
         Path(manifest),
-        open_settings(home),
+        opened.settings,
         key=key,
         revocations=revocations,
         data=data,
         no_data=no_data,
         snapshot_id=snapshot_id,
-        feed=feed,
+        feed=None if feed is None else opened._name(feed),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.options import common_options, contract_file, feed_name, feed_option, person_options
+from poison_guard.cli.options import common_options, feed_option, person_options
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table, progress
 from poison_guard.guard import Guard, verify
 
@@ -28,7 +28,7 @@ def seal_command(feed: str, home: Path, as_json: bool) -> None:
     Sealing again when nothing changed returns the same snapshot; when little changed, only that is written. A snapshot
     is no permission to train: `gate check` gives that.
     """
-    guard = Guard.open(contract_file(feed, home), home=home)
+    guard = Guard.open(feed, home=home)
     with progress(f"sealing {guard.contract.name}"):
         result = guard.seal()
     if as_json:
@@ -149,7 +149,7 @@ def check_command(feed: str, candidate: Path | None, snapshot_id: str | None, ho
     With --candidate the snapshot is judged first; where it is admitted, the exit code is that of the model.
     Exit code 0: admitted. 1: closed. 3: inconclusive, one named person may approve.
     """
-    guard = Guard.open(contract_file(feed, home), home=home)
+    guard = Guard.open(feed, home=home)
     with progress(f"judging {snapshot_id or guard.contract.name}"):
         result = guard.gate(candidate=candidate, snapshot_id=snapshot_id)
     return _print_gate(result, feed, as_json)
@@ -169,7 +169,7 @@ def approve_command(
     One person opens an inconclusive verdict; two different people, each with --expires, a failed one; nobody an error.
     Exit codes are those of `gate check`, so the first of two approvals ends with 1: the gate is still closed.
     """
-    guard = Guard.open(contract_file(feed, home), home=home)
+    guard = Guard.open(feed, home=home)
     lapses = dt.datetime.now(dt.UTC) + dt.timedelta(days=days) if days else None
     result = guard.approve(by=by, reason=reason, expires=lapses, snapshot_id=snapshot)
     return _print_gate(result, feed, as_json)
@@ -184,7 +184,7 @@ def show_command(snapshot: str | None, feed: str, home: Path, as_json: bool) -> 
 
     Exit codes are those of `gate check`, as of now: an admission that lapsed or was revoked is closed.
     """
-    result = Guard.open(contract_file(feed, home), home=home).gate_status(snapshot)
+    result = Guard.open(feed, home=home).gate_status(snapshot)
     code = _print_gate(result, feed, as_json, revoked=result.revoked)
     if not as_json:
         rows = [(a["by"], a["at"], a["expires"], a["reason"]) for a in result.approvals]
@@ -236,7 +236,7 @@ def verify_command(
         data=data,
         no_data=no_data,
         snapshot_id=snapshot,
-        feed=feed_name(feed, home) if feed else None,
+        feed=feed,
     )
     if as_json:
         print_json(result.to_dict())

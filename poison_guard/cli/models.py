@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from poison_guard.cli.options import common_options, contract_file, dry_run, feed_option, person_options
+from poison_guard.cli.options import common_options, dry_run, feed_option, person_options
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
 from poison_guard.errors import UsageError
 from poison_guard.guard import Guard
@@ -34,7 +34,7 @@ def retrain_command(feed: str, measure_only: bool, from_scratch: bool, home: Pat
     """
     if measure_only and from_scratch:
         raise UsageError("--measure-only measures what is there and --from-scratch replaces it; choose one")
-    guard = Guard.open(contract_file(feed, home), home=home)
+    guard = Guard.open(feed, home=home)
     name = guard.contract.name
     with progress(f"training on what {name} admits" if not measure_only else f"measuring a model of {name}"):
         result = guard.retrain(measure_only=measure_only, from_scratch=from_scratch)
@@ -58,7 +58,7 @@ _COLUMNS = ("model", "status", "made", ">accuracy", ">worst class", ">robust")
 @common_options
 def models_command(feed: str, home: Path, as_json: bool) -> None:
     """List the models of a feed, the newest first: the champion, earlier ones, refused ones, measurements."""
-    result = Guard.open(contract_file(feed, home), home=home).models()
+    result = Guard.open(feed, home=home).models()
     if as_json:
         print_json(result.to_dict())
         return
@@ -80,7 +80,7 @@ def rollback_command(
     feed: str, model_id: str, force: bool, by: str, reason: str, dry_run: bool, home: Path, as_json: bool
 ) -> None:
     """Make MODEL the champion of a feed again. Only one that was champion before, and whose snapshot still holds."""
-    guard = Guard.open(contract_file(feed, home), home=home)
+    guard = Guard.open(feed, home=home)
     result = guard.rollback(to=model_id, by=by, reason=reason, force=force, dry_run=dry_run)
     if as_json:
         print_json(result.to_dict())

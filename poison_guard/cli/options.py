@@ -1,31 +1,19 @@
-"""What a command is given and opens: shared options, the feed that --feed names, the store of a home."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
-from poison_guard.errors import ConfigError, NotFoundError
-
-if TYPE_CHECKING:
-    from poison_guard.store import Store
-
 __all__ = [
     "common_options",
-    "contract_file",
-    "contract_of",
     "dry_run",
-    "feed_name",
     "feed_option",
-    "opened_store",
     "out_option",
     "person_options",
-    "sqlite_file",
 ]
 
 
@@ -75,48 +63,3 @@ def out_option(help_text: str, *, required: bool = False) -> Callable[[_F], _F]:
     return click.option(
         "--out", required=required, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=help_text
     )
-
-
-def contract_file(feed: str, home: Path) -> Path:
-    """Return the contract file that ``--feed`` names: see `find_contract`."""
-    return find_contract(feed, home)
-
-
-def contract_of(feed: str, home: Path) -> Contract | None:
-    """Return the contract that `feed` names; None where there is no such file."""
-    try:
-        file = find_contract(feed, home)
-    except ConfigError:
-        return None
-    return load_contract(file) if file.is_file() else None
-
-
-def feed_name(feed: str, home: Path) -> str:
-    """Return the name of a feed given as contract file or as the bare name it has in the store."""
-    contract = contract_of(feed, home)
-    if contract is None and Path(feed).name == feed and not Path(feed).suffix:
-        return feed
-    return contract.name if contract else load_contract(feed).name
-
-
-@contextmanager
-def opened_store(home: Path) -> Iterator[Store]:
-    """Open the store of `home`; `NotFoundError` where there is none yet, so that a typo makes no empty store."""
-    settings = open_settings(home)
-    file = sqlite_file(settings)
-    if file is not None and not file.exists():
-        raise NotFoundError(
-            f"there is no store in {home} yet; `poison-guard run --feed FEED.toml` makes one, or name --home"
-        )
-    from poison_guard.store import open_store
-
-    with open_store(settings) as store:
-        yield store
-
-
-def sqlite_file(settings: Settings) -> Path | None:
-    """Return the file of a SQLite store; None for a database server."""
-    from poison_guard.store import engine
-
-    file = engine.sqlite_file(settings.store_url)
-    return None if file is None else file.absolute()
