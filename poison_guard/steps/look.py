@@ -34,6 +34,7 @@ __all__ = [
     "list_groups",
     "list_pending",
     "list_queue",
+    "shares_right",
     "show",
 ]
 
@@ -128,7 +129,7 @@ _GROUPS = {"campaign": ("campaign_id", "sources", "source_id"), "source": ("sour
 def list_groups(feed: Feed, by: str, *, limit: int | None = None, now: dt.datetime | None = None) -> Queue:
     """Return what waits in groups of one ``campaign`` or one ``source``, the largest first.
 
-    Columns: ``campaign_id, records, sources, risk, oldest``, or ``source_id, records, campaigns, risk, oldest``;
+    Columns: ``campaign_id, records, sources, risk, oldest, why``, or ``source_id, records, campaigns, risk, oldest``;
     records without a campaign (or source) are left out.
     """
     if by not in _GROUPS:
@@ -145,6 +146,9 @@ def list_groups(feed: Feed, by: str, *, limit: int | None = None, now: dt.dateti
     groups = waiting.dropna(subset=[key]).groupby(key, as_index=False).agg(**columns)
     groups = groups.sort_values(["records", key], ascending=[False, True], ignore_index=True)
     shown = groups.head(feed.contract.policy.review_budget if limit is None else limit)
+    if by == "campaign":
+        why = campaigns(feed).campaigns.set_index("campaign_id")["why"]
+        shown = shown.assign(why=shown["campaign_id"].map(why))
     return Queue(feed.contract.name, by, shown, len(groups), _staged(feed))
 
 
@@ -192,7 +196,7 @@ def _decided_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
 
 _VIEWS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[object, ...]]]] = {
     "waiting": (("record", "kind", ">risk", "source", "campaign", "claimed by", "why"), _waiting_cells),
-    "campaign": (("campaign", ">records", ">sources", ">risk", "oldest"), lambda row: tuple(row.values())),
+    "campaign": (("campaign", ">records", ">sources", ">risk", "oldest", "why"), lambda row: tuple(row.values())),
     "source": (("source", ">records", ">campaigns", ">risk", "oldest"), lambda row: tuple(row.values())),
     "sample": (("record", "source", "item", "answer", "group"), _sample_cells),
     "decided": ((">event", "what", "by", "at", ">records", "reason", ">undone by"), _decided_cells),
@@ -257,9 +261,19 @@ class RecordFacts(Result):
         return "\n".join([self.headline(), *against])
 
     def source_lines(self) -> list[tuple[str, object]]:
-        """Return what its source did so far, a name and a value a line, without what never happened."""
-        ledger = self.source or {}
-        return [(name.replace("_", " "), ledger[name]) for name in ledger if ledger[name]]
+        """Return what its source did so far, a name and a value a line; empty where nothing is known of it."""
+        if self.source is None:
+            return []
+        row = self.source
+        checked = [(name, text) for name, text in shares_right(row).items() if text]
+        blocked = [("blocked", True)] if row["blocked"] else []
+        return [
+            ("source", row["source_id"]),
+            ("records", int(row["n"])),
+            *checked,
+            ("first seen", row["first_seen"]),
+            *blocked,
+        ]
 
     def headline(self) -> str:
         """Return where the record is and what was decided, in a sentence."""
@@ -300,3 +314,19 @@ def feed_of_record(store: Store, record_id: str) -> str:
     if len(holders) > 1:
         raise UsageError(f"several feeds have a record {record_id!r}: {', '.join(holders)}; name one of them")
     return holders[0]
+
+
+_SHARES = {
+    "controls": ("controls_right", "controls_wrong"),
+    "settled items": ("agreed", "disagreed"),
+    "outcomes": ("outcomes_right", "outcomes_wrong"),
+}
+
+
+def shares_right(ledger: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return how many of a source's answers were right, by what they were compared with; None where there are none."""
+    shares = {}
+    for name, (right, wrong) in _SHARES.items():
+        n = ledger[right] + ledger[wrong]
+        shares[name] = f"{ledger[right]:,.0f} of {n:,.0f} right" if n else None
+    return shares

@@ -12,14 +12,13 @@ from poison_guard.results import Result, TableResult
 from poison_guard.review.rules import check_person
 from poison_guard.signals.sources.honest_sources import detect_changes
 from poison_guard.signals.sources.reliability import score_history
+from poison_guard.steps.look import shares_right
 from poison_guard.steps.opening import Feed
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.reading import load_sources, load_verified_answers
 from poison_guard.store.reviews import check_block_changes, set_blocked
 
 __all__ = ["BlockResult", "Sources", "block", "list_sources", "unblock"]
-
-_COUNTS = (("controls_right", "controls_wrong"), ("agreed", "disagreed"), ("outcomes_right", "outcomes_wrong"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +67,9 @@ def _ranked(feed: Feed) -> pd.DataFrame:
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    shares = [
-        f"{row[right]:,.0f} of {row[right] + row[wrong]:,.0f} right" if row[right] + row[wrong] else None
-        for right, wrong in _COUNTS
-    ]
     changed = f"{row['changed_wrong']} of the last {row['changed_n']} wrong" if row["changed"] else None
     first = (row["source_id"], row["reliability"], row["lower_bound"], int(row["n"]))
-    return (*first, *shares, changed, bool(row["blocked"]))
+    return (*first, *shares_right(row).values(), changed, bool(row["blocked"]))
 
 
 @dataclass(frozen=True, slots=True)

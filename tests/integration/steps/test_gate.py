@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import pytest
 
 from poison_guard import Guard
 from poison_guard.errors import ClosedError, DataError, TamperError, UsageError
+from poison_guard.gate.keys import public_key
+from poison_guard.gate.revocations import REVOCATIONS_FILE, fresh_revocations
 from poison_guard.gate.verify import verify_manifest
 from poison_guard.steps.gate import record_approval
 from poison_guard.steps.opening import open_feed
 from poison_guard.steps.retrain import retrain
-from poison_guard.steps.review import recall, reject, release
+from poison_guard.steps.review import recall, release
 from poison_guard.store import accepted_frames, find_records
 
 CONTRACT = """
@@ -185,7 +188,9 @@ def test_a_recall_revokes_the_snapshot_and_names_the_model(filled: Guard) -> Non
     model = filled.retrain().model_id
     victim = min(sealed_ids(filled, snapshot))
     done = filled.recall(record_ids=victim, by="reviewer-1", reason="found to be forged")
-    assert (done.revoked, done.models, done.champion) == ((snapshot,), (model,), model)
+    effects = done.revocation
+    assert (effects.revoked, [m.model_id for m in effects.models], effects.champion) == ((snapshot,), [model], model)
+    assert (done.to_dict()["revoked"], done.to_dict()["champion"]) == ([snapshot], model)
     with pytest.raises(ClosedError, match="revoked"):
         filled.gate(snapshot_id=snapshot)
     fresh = filled.seal()
@@ -193,11 +198,35 @@ def test_a_recall_revokes_the_snapshot_and_names_the_model(filled: Guard) -> Non
     assert victim not in sealed_ids(filled, fresh.snapshot_id)
 
 
-def test_a_rejected_record_that_was_accepted_revokes_its_snapshots_too(filled: Guard) -> None:
-    snapshot = filled.seal().snapshot_id
-    victim = min(sealed_ids(filled, snapshot))
-    with open_feed(filled.contract_path, filled.home) as feed:
-        reject(feed, by="reviewer-1", reason="forged", record_ids=[victim])
+def published_revocations(guard: Guard) -> set[str]:
+    """Return the snapshots in the signed list that verifiers elsewhere read."""
+    list_file = guard.home / REVOCATIONS_FILE
+    if not list_file.exists():
+        return set()
+    key = public_key(guard.home / "signing.pub")
+    now = dt.datetime.now(dt.UTC)
+    listed = fresh_revocations(list_file.read_bytes(), key, now=now, max_age=dt.timedelta(minutes=5))
+    return {one.snapshot_id for one in listed}
+
+
+@pytest.mark.parametrize("verb", ["reject", "recall", "undo of a release"])
+def test_every_decision_that_revokes_a_snapshot_publishes_it_at_once_and_a_dry_run_only_says_so(
+    filled: Guard, verb: str
+) -> None:
+    person = {"by": "reviewer-1", "reason": "forged"}
+    if verb == "undo of a release":
+        held = filled.queue(kind="held").entries["record_id"].tolist()
+        event = filled.release(record_ids=held, **person).seq
+        snapshot = filled.seal().snapshot_id
+        decide = functools.partial(filled.undo, event, **person)
+    else:
+        snapshot = filled.seal().snapshot_id
+        victim = min(sealed_ids(filled, snapshot))
+        decide = functools.partial(getattr(filled, verb), record_ids=victim, **person)
+    assert decide(dry_run=True).revocation.revoked == (snapshot,)
+    assert snapshot not in published_revocations(filled)
+    assert decide().revocation.revoked == (snapshot,)
+    assert snapshot in published_revocations(filled)
     with pytest.raises(ClosedError, match="revoked"):
         filled.gate(snapshot_id=snapshot)
 
