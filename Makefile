@@ -8,36 +8,41 @@ JOBS   ?= 2
 SEEDS  ?= 10
 EXTRAS ?= dev
 TORCH  ?= auto
+AIRFLOWS ?= 3.1 3.3
+AIRFLOW_TESTS := $(addprefix tests/e2e/test_,dag_parsing.py guard_dag.py gate_in_guard_dag.py retrain_dag.py run_in_process.py)
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOT  := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format up drill bench clean
+.PHONY: help install run test check format up drill bench wheel airflow-versions clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make the virtual environment (done by the others when needed)
 
-# uv is several times faster than pip and reads none of pip's configuration, so what pip was told is passed on. Where pip
-# has no folder of wheels, uv picks the torch build for this machine (CUDA or CPU); failing that, the index's default.
+# uv is several times faster than pip and reads none of pip's configuration, so what pip was told is passed on.
+define PIP_TO_UV
+told() { $(BIN)/python -m pip config get "global.$$1" 2>/dev/null | tr '\n' ' ' | sed 's/ *$$//'; }; \
+links="$${PIP_FIND_LINKS:-$$(told find-links)}"; \
+index="$${PIP_INDEX_URL:-$$(told index-url)}"; \
+more="$${PIP_EXTRA_INDEX_URL:-$$(told extra-index-url)}"; \
+cert="$${PIP_CERT:-$$(told cert)}"; \
+if [ -n "$$links" ]; then export UV_FIND_LINKS="$$(echo $$links | tr ' ' ',')"; fi; \
+if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+if [ -n "$$more" ]; then export UV_INDEX="$$more" UV_INDEX_STRATEGY=unsafe-best-match; fi; \
+if [ -n "$$cert" ] && [ -z "$${SSL_CERT_FILE:-}" ]; then export SSL_CERT_FILE="$$cert"; fi
+endef
+
+# Where pip has no folder of wheels, uv picks the torch build for this machine (CUDA or CPU); failing that, the index's default.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "poison_guard needs Python 3.11 or newer; try make PYTHON=python3.12" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@set -eu; \
-	told() { $(BIN)/python -m pip config get "global.$$1" 2>/dev/null | tr '\n' ' ' | sed 's/ *$$//'; }; \
-	links="$${PIP_FIND_LINKS:-$$(told find-links)}"; \
-	index="$${PIP_INDEX_URL:-$$(told index-url)}"; \
-	more="$${PIP_EXTRA_INDEX_URL:-$$(told extra-index-url)}"; \
-	cert="$${PIP_CERT:-$$(told cert)}"; \
-	if [ -n "$$links" ]; then export UV_FIND_LINKS="$$(echo $$links | tr ' ' ',')"; fi; \
-	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
-	if [ -n "$$more" ]; then export UV_INDEX="$$more" UV_INDEX_STRATEGY=unsafe-best-match; fi; \
-	if [ -n "$$cert" ] && [ -z "$${SSL_CERT_FILE:-}" ]; then export SSL_CERT_FILE="$$cert"; fi; \
+	@set -eu; $(PIP_TO_UV); \
 	set -- --python $(BIN)/python --constraints constraints.txt --editable '.[$(EXTRAS)]'; \
 	echo "installing poison_guard into $(VENV)" >&2; \
 	if [ -n "$$links" ]; then $(BIN)/uv pip install --quiet --compile-bytecode "$$@"; \
@@ -84,6 +89,27 @@ bench: $(STAMP) ## speed and memory at up to a million rows, adversarial trainin
 	@$(BIN)/python benchmarks/scan.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/robust.py
 
+wheel: $(STAMP) ## build the wheel; the demo and a scan from it, with the core alone, in a fresh environment
+	@rm -rf dist && mkdir -p dist
+	@set -eu; $(PIP_TO_UV); fresh="$$(mktemp -d)"; trap 'rm -rf "$$fresh"' EXIT; \
+	$(BIN)/uv build --quiet --wheel --out-dir dist; \
+	$(BIN)/uv venv --quiet --python $(BIN)/python "$$fresh/venv"; \
+	$(BIN)/uv pip install --quiet --python "$$fresh/venv/bin/python" --constraints constraints.txt dist/*.whl; \
+	cd "$$fresh" && OMP_NUM_THREADS=1 PATH="$$fresh/venv/bin:/usr/bin:/bin" PYTHONPATH= sh -euc ' \
+	! python -c "import airflow" 2>/dev/null; ! python -c "import great_expectations" 2>/dev/null; \
+	poison-guard demo --home home; poison-guard doctor --home home; \
+	poison-guard scan --feed captcha --home home home/inbox/captcha/*.parquet || test $$? = 1  # 1: records are held'
+
+airflow-versions: $(STAMP) ## the tests of airflow/ and the DAGs on each Airflow of AIRFLOWS, an environment each
+	@set -eu; $(PIP_TO_UV); for version in $(AIRFLOWS); do \
+	python="$(abspath $(VENV))-airflow-$$version/bin/python"; \
+	echo "Airflow $$version" >&2; \
+	grep -ivE '^(apache-airflow|airflow)' constraints.txt >$(VENV)/.constraints; \
+	test -x "$$python" || $(BIN)/uv venv --quiet --python $(BIN)/python "$(VENV)-airflow-$$version"; \
+	$(BIN)/uv pip install --quiet --python "$$python" --constraints $(VENV)/.constraints "apache-airflow==$$version.*" \
+		--editable '.[airflow,gx]' pytest hypothesis; \
+	OMP_NUM_THREADS=1 "$$python" -m pytest -q tests/unit/airflow $(AIRFLOW_TESTS); done
+
 clean: ## remove the environment and caches; homes with data stay
-	rm -rf $(VENV) dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-airflow-* dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -48,7 +48,8 @@ def read_feeds(dags_folder: str | Path) -> Feeds:
 
 def _check_schedule(contract: Contract) -> None:
     from airflow.sdk import DAG
-    from airflow.sdk.exceptions import AirflowTimetableInvalid
+
+    from poison_guard.airflow.versions import AirflowTimetableInvalid
 
     try:
         DAG(f"guard_{contract.name}", schedule=contract.schedule).timetable.validate()

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from poison_guard.airflow.feeds import guard_home
 from poison_guard.airflow.tasks import final_errors
+from poison_guard.airflow.versions import AirflowFailException, AirflowSkipException
 from poison_guard.errors import ClosedError
 from poison_guard.guard import Guard
 

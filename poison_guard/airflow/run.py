@@ -100,11 +100,12 @@ def run_dags(
     point_airflow(Path(airflow_home or root / "airflow").absolute(), dags_folder())
     if broken := read_feeds(dags_folder()).broken:
         raise ConfigError("; ".join(broken))
-    from airflow.dag_processing.dagbag import DagBag
     from airflow.utils import db
 
+    from poison_guard.airflow.versions import dagbag
+
     db.initdb()
-    bag = DagBag(dags_folder())
+    bag = dagbag().DagBag(dags_folder())
     if bag.import_errors:
         raise ConfigError("; ".join(bag.import_errors.values()))
     outcomes = []
@@ -116,7 +117,7 @@ def run_dags(
 
 
 def _run(dag: Any) -> DagOutcome:
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     errors: list[str] = []
     closed: list[bool] = []

@@ -42,7 +42,7 @@ __all__ = [
 @contextmanager
 def final_errors() -> Iterator[None]:
     """Fail the task for good on a closed gate and on errors in what a person wrote or a file holds; retry others."""
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     try:
         yield
@@ -57,7 +57,7 @@ def opened(contract: str) -> Guard:
 
 def collect(contract: str) -> dict[str, Any]:
     """Take in what is new: ``guard_run`` and its ``partitions``; skips the rest of the DAG when nothing is."""
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     with final_errors():
         batch = opened(contract).stage_collect()
@@ -102,7 +102,7 @@ def report(contract: str) -> str:
 
 def report_changes(contract: str, ti: Any = None) -> str:
     """Write the page as `report` does; skips when the run neither stored a batch nor had a snapshot to judge."""
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     if ti.xcom_pull(task_ids="store") is None and ti.xcom_pull(task_ids="seal") is None:
         raise AirflowSkipException(f"nothing changed for {contract}")
@@ -126,7 +126,7 @@ def seal(contract: str) -> str:
     Skips for a feed that no model can learn from, while nothing is accepted, and when the last snapshot was judged and
     is not due; where it is due, people have approved it since, or its event was lost.
     """
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     with final_errors():
         guard = opened(contract)
@@ -148,7 +148,7 @@ def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
 
     A snapshot that is admitted already is not judged again. Fails for good on FAIL and ERROR.
     """
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     verdict: dict[str, Any] = {"outcome": "admitted", "verdict_seq": None, "why": []}
     with final_errors():
@@ -174,7 +174,7 @@ def route(verdict: Mapping[str, Any], dag_run: DagRunProtocol) -> str:
     In `DAG.test` there is nobody to ask and nothing that would time the question out, so the run ends here, not
     admitted; whoever wants to may still approve by hand.
     """
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     if verdict["outcome"] != "inconclusive":
         return "passed"
@@ -224,13 +224,11 @@ def answer_within(schedule: str | None) -> dt.timedelta:
     A feed's runs are serial, so an open question holds up the next one; it gives way in time, with newer data to ask
     about. Half a day for a feed that no clock runs.
     """
-    from airflow.sdk import DAG
     from croniter import croniter
 
-    expression = getattr(DAG("schedule", schedule=schedule).timetable, "expression", None)
-    if expression is None:
+    if schedule is None or not croniter.is_valid(schedule):  # such as @once, which is no cron line
         return _UNSCHEDULED
-    ticks = croniter(expression, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    ticks = croniter(schedule, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
     times = [ticks.get_next(dt.datetime) for _ in range(_TICKS)]
     return _SHARE * min(later - sooner for sooner, later in pairwise(times))
 
@@ -248,7 +246,7 @@ def due(contract: str) -> str:
 
     Events only wake the DAG: two of them, or one that came late, find that the store has nothing left to do.
     """
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     with final_errors():
         snapshot = opened(contract).due()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 from poison_guard.airflow.run import dags_folder
+from poison_guard.airflow.versions import dagbag
 
 
 def states(run: Any) -> dict[str, str]:
@@ -25,17 +27,22 @@ def events_of(asset: str) -> list[dict[str, Any]]:
         return [event.extra for event in rows.filter(AssetModel.name == asset).order_by(AssetEvent.id)]
 
 
+def bundle_bag() -> Any:
+    """Read the DAG files as the DAG processor does."""
+    made = dagbag()
+    named = {"bundle_name": "dags-folder"} if "bundle_name" in signature(made.DagBag).parameters else {}  # since 3.2
+    return made.BundleDagBag(dag_folder=dags_folder(), bundle_path=dags_folder(), **named)
+
+
 def unpause(dag_id: str) -> None:
     """Write the DAGs to the database, as the DAG processor does, and let `dag_id` run when an Asset wakes it."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
     from airflow.models.dag import DagModel
     from airflow.utils.session import create_session
 
     with create_session() as session:
         DagBundlesManager().sync_bundles_to_db(session=session)
-    bag = BundleDagBag(dag_folder=dags_folder(), bundle_path=dags_folder(), bundle_name="dags-folder")
-    sync_bag_to_db(bag, "dags-folder", None)
+    dagbag().sync_bag_to_db(bundle_bag(), "dags-folder", None)
     with create_session() as session:
         session.get(DagModel, dag_id).is_paused = False
 

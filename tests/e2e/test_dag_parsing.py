@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from poison_guard.airflow.run import dags_folder
+from poison_guard.airflow.versions import dagbag
+from tests.e2e.airflow_rows import bundle_bag
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
@@ -30,9 +32,11 @@ features = ["speed"]
 
 PARSE = """
 import json, sys, time
-import airflow.sdk, airflow.dag_processing.dagbag as dagbag
+import airflow.sdk
+from poison_guard.airflow.versions import dagbag
+DagBag = dagbag().DagBag
 before = time.process_time()
-bag = dagbag.DagBag(sys.argv[1])
+bag = DagBag(sys.argv[1])
 took = time.process_time() - before
 found = {"dags": sorted(bag.dags), "errors": bag.import_errors}
 print(json.dumps({**found, "seconds": took, "modules": sorted(sys.modules)}))
@@ -40,9 +44,7 @@ print(json.dumps({**found, "seconds": took, "modules": sorted(sys.modules)}))
 
 
 def bag() -> Any:
-    from airflow.dag_processing.dagbag import DagBag
-
-    return DagBag(dags_folder())
+    return dagbag().DagBag(dags_folder())
 
 
 @pytest.fixture
@@ -114,13 +116,12 @@ def test_a_broken_contract_is_an_import_error_that_names_it_and_takes_no_other_d
     feeds: Path, airflow_database: None
 ):
     from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
     from airflow.models.dag import DagModel
     from airflow.models.errors import ParseImportError
     from airflow.utils.session import create_session
 
     (feeds / "torn.toml").write_text('name = "torn"\nscheduel = "@daily"\n' + CONTRACT)
-    found = BundleDagBag(dag_folder=dags_folder(), bundle_path=dags_folder(), bundle_name="dags-folder")
+    found = bundle_bag()
     assert set(found.dags) == {"guard_good", "retrain_good"}
     ((file, error),) = found.import_errors.items()
     assert file == "contracts.py"
@@ -128,7 +129,7 @@ def test_a_broken_contract_is_an_import_error_that_names_it_and_takes_no_other_d
 
     with create_session() as session:
         DagBundlesManager().sync_bundles_to_db(session=session)
-    sync_bag_to_db(found, "dags-folder", None)
+    dagbag().sync_bag_to_db(found, "dags-folder", None)
     with create_session() as session:
         model = session.get(DagModel, "guard_good")
         assert (model.is_stale, model.has_import_errors) == (False, False)

@@ -87,9 +87,9 @@ def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 def guard_dag(*, minutes: float = 5) -> Any:
-    from airflow.dag_processing.dagbag import DagBag
+    from poison_guard.airflow.versions import dagbag
 
-    dag = DagBag(dags_folder()).dags["guard_sessions"]
+    dag = dagbag().DagBag(dags_folder()).dags["guard_sessions"]
     dag.task_dict["ask"].response_timeout = dt.timedelta(minutes=minutes)
     return dag
 

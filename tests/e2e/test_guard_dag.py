@@ -24,9 +24,9 @@ pytestmark = [
 
 
 def guard_dag() -> Any:
-    from airflow.dag_processing.dagbag import DagBag
+    from poison_guard.airflow.versions import dagbag
 
-    dag = DagBag(dags_folder()).dags["guard_sessions"]
+    dag = dagbag().DagBag(dags_folder()).dags["guard_sessions"]
     for task in dag.tasks:
         kwargs = task.partial_kwargs if task.is_mapped else task.__dict__
         kwargs["retry_delay"] = dt.timedelta(0)

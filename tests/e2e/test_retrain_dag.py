@@ -74,9 +74,9 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 
 def retrain_dag() -> Any:
-    from airflow.dag_processing.dagbag import DagBag
+    from poison_guard.airflow.versions import dagbag
 
-    dag = DagBag(dags_folder()).dags["retrain_sessions"]
+    dag = dagbag().DagBag(dags_folder()).dags["retrain_sessions"]
     for task in dag.tasks:
         task.retry_delay = dt.timedelta(0)
     return dag

@@ -22,9 +22,9 @@ pytestmark = [
 
 
 def run(dag_id: str) -> Any:
-    from airflow.dag_processing.dagbag import DagBag
+    from poison_guard.airflow.versions import dagbag
 
-    dag = DagBag(dags_folder()).dags[dag_id]
+    dag = dagbag().DagBag(dags_folder()).dags[dag_id]
     for task in dag.tasks:
         kwargs = task.partial_kwargs if task.is_mapped else task.__dict__
         kwargs["retry_delay"] = dt.timedelta(0)

@@ -61,7 +61,7 @@ def test_it_writes_the_decisions_and_pushes_their_counts_and_path(tmp_path: Path
 
 
 def test_findings_fail_the_task_for_good_when_asked_but_are_pushed_first(tmp_path: Path, calls: list[Any]):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     out, ti = tmp_path / "decisions.parquet", Pushed()
     with pytest.raises(AirflowFailException, match=r"1 of 3 records are held back; .*decisions\.parquet says why"):
@@ -71,7 +71,7 @@ def test_findings_fail_the_task_for_good_when_asked_but_are_pushed_first(tmp_pat
 
 
 def test_a_broken_contract_fails_for_good_with_its_sentence(tmp_path: Path, calls: list[Any]):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     with pytest.raises(AirflowFailException, match="unknown key `knd`"):
         operator(contract="broken.toml", out=str(tmp_path / "d.parquet")).execute({"ti": Pushed()})
@@ -125,11 +125,13 @@ def test_an_open_gate_hands_on_the_manifest(gated: Any):
     ],
 )
 def test_a_closed_gate_never_lets_the_next_task_start(gated: Any, outcome: str, skips: bool, raised: str):
-    import airflow.sdk.exceptions
+    import poison_guard.airflow.versions
 
     gated(gate_result(outcome=outcome, admitted=False, manifest=None, why=("canary: class 7 lost 31 %",)))
     ti = Pushed()
-    with pytest.raises(getattr(airflow.sdk.exceptions, raised), match=rf"s-1 \({outcome}\): canary: class 7 lost 31 %"):
+    with pytest.raises(
+        getattr(poison_guard.airflow.versions, raised), match=rf"s-1 \({outcome}\): canary: class 7 lost 31 %"
+    ):
         gate(skip_inconclusive=skips).execute({"ti": ti})
     assert (ti.pushed["outcome"], ti.pushed["manifest"]) == (outcome, None)
 

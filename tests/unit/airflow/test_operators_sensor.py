@@ -46,7 +46,7 @@ def test_without_an_id_it_looks_at_the_newest_snapshot_each_time(guard: Any):
 
 
 def test_a_manifest_that_was_tampered_with_fails_for_good(guard: Any):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     def torn(*_: object) -> None:
         raise TamperError("the manifest of s-1 was edited")

@@ -27,7 +27,7 @@ def test_collect_hands_on_the_run_and_its_partitions(guard: Any):
 
 
 def test_collect_skips_the_rest_when_nothing_is_new(guard: Any):
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     guard.stage_collect = lambda: {"run_id": None, "partitions": []}
     with pytest.raises(AirflowSkipException, match="nothing new"):
@@ -53,7 +53,7 @@ def test_each_task_calls_its_stage_with_ids_only(guard: Any):
 
 @pytest.mark.parametrize("error", [DataError("inbox/chat.csv is empty"), TamperError("the chain is broken at 7")])
 def test_what_a_retry_cannot_mend_fails_for_good(guard: Any, error: Exception):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     def fail(*_: object) -> None:
         raise error
@@ -85,8 +85,7 @@ class Held:
 def test_the_page_is_written_when_a_batch_was_stored_or_a_snapshot_was_there_to_judge(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    from airflow.sdk.exceptions import AirflowSkipException
-
+    from poison_guard.airflow.versions import AirflowSkipException
     from poison_guard.guard import ReportResult
 
     guard = SimpleNamespace(report=lambda: ReportResult(run={"run_id": "c-7", "feed": "c"}), home=tmp_path)

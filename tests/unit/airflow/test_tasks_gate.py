@@ -64,7 +64,7 @@ def test_a_snapshot_that_a_crash_left_unjudged_is_judged_though_it_is_not_new(gu
 def test_a_feed_without_labels_or_content_has_nothing_to_gate(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: str, lacks: str | None
 ):
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     monkeypatch.setenv("POISON_GUARD_HOME", str(tmp_path / "home"))
     file = tmp_path / "feed.toml"
@@ -78,7 +78,7 @@ def test_a_feed_without_labels_or_content_has_nothing_to_gate(
 
 
 def test_a_feed_that_accepted_nothing_yet_has_nothing_to_judge(guard: Any):
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     guard.stage_seal = lambda: {"snapshot_id": None, "new": False, "judged": False, "counts": {}}
     with pytest.raises(AirflowSkipException, match=r"nothing was accepted yet for c\.toml"):
@@ -86,7 +86,7 @@ def test_a_feed_that_accepted_nothing_yet_has_nothing_to_judge(guard: Any):
 
 
 def test_nothing_new_and_nothing_due_skips_the_rest(guard: Any):
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     guard.stage_seal = lambda: {"snapshot_id": "s-1", "new": False, "judged": True, "counts": {}}
     guard.due = lambda: None
@@ -111,7 +111,7 @@ def test_a_passed_snapshot_goes_on_and_an_inconclusive_one_is_asked_about(guard:
 
 @pytest.mark.parametrize("outcome", ["fail", "error", "anything else"])
 def test_a_closed_gate_fails_for_good_and_says_why(guard: Any, outcome: str):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     judged(guard, outcome, "canary: class 7 lost 31 %", "audits: 9 of 80 were wrong")
     with pytest.raises(AirflowFailException) as error:
@@ -122,7 +122,7 @@ def test_a_closed_gate_fails_for_good_and_says_why(guard: Any, outcome: str):
 
 
 def test_a_manifest_that_was_tampered_with_is_not_judged_away(guard: Any):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     def torn(*_: object) -> None:
         raise TamperError("the manifest was edited")
@@ -143,7 +143,7 @@ def test_a_store_that_cannot_be_reached_is_retried(guard: Any):
 
 
 def test_nobody_is_asked_where_the_run_is_a_test_and_the_reason_is_said():
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     verdict = {"outcome": "inconclusive", "snapshot_id": "s-1", "why": ["canary: too few"]}
     with pytest.raises(
@@ -178,7 +178,7 @@ def test_an_approval_carries_the_name_and_the_note_of_the_reviewer(guard: Any):
     ids=["marked a success", "a default", "nobody", "rejected", "both", "blank note", "no note", "no form"],
 )
 def test_what_is_no_person_s_reasoned_word_approves_nothing(guard: Any, answer: Any, said: str):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     guard.stage_approve = lambda *_, **__: pytest.fail("recorded")
     with pytest.raises(AirflowFailException, match=said):
@@ -186,7 +186,7 @@ def test_what_is_no_person_s_reasoned_word_approves_nothing(guard: Any, answer: 
 
 
 def test_admission_hands_on_ids_and_fails_for_good_while_the_store_says_closed(guard: Any):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     guard.stage_admit = lambda _: {"snapshot_id": "s-1", "manifest": "m.json", "digest": "ab", "expires": "2026"}
     assert tasks.admit("c.toml", "s-1") == {"snapshot_id": "s-1", "digest": "ab"}

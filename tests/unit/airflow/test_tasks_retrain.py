@@ -16,7 +16,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_due_skips_the_rest(guard: Any):
-    from airflow.sdk.exceptions import AirflowSkipException
+    from poison_guard.airflow.versions import AirflowSkipException
 
     guard.due = lambda: None
     with pytest.raises(AirflowSkipException, match=r"nothing is due for c\.toml"):
@@ -54,7 +54,7 @@ def test_each_task_calls_the_guard_with_ids_only(guard: Any):
 
 @pytest.mark.parametrize("task", ["verify", "train", "evaluate", "promote"])
 def test_a_closed_gate_is_final_and_a_store_that_is_down_is_retried(guard: Any, task: str):
-    from airflow.sdk.exceptions import AirflowFailException
+    from poison_guard.airflow.versions import AirflowFailException
 
     verb = "check_admission" if task == "verify" else f"stage_{task}"
     for error, seen in ((ClosedError("s-1 was revoked"), AirflowFailException), (StoreError("is down"), StoreError)):
