@@ -185,7 +185,7 @@ def failing_rows(frame: pd.DataFrame, suite: Suite, *, report: BatchReport | Non
     args: list[Any] = []
     counts = np.zeros(len(frame), dtype=np.uint8)
     for number, expectation in enumerate(suite.expectations):
-        by_row = expectation.type in MASKS or is_row_expectation(expectation.type)
+        by_row = expectation.type in MASKS or (expectation.columns and is_row_expectation(expectation.type))
         if expectation.severity != "critical" or expectation.type in BATCH_ONLY or not by_row:
             continue
         rule = make_comparable(frame, expectation)

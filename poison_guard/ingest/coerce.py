@@ -171,7 +171,7 @@ def _coerce_parsed(column: RoleColumn, parsed: ParsedCells, log: IssueLog) -> Co
         infinite = parsed.ok & ~np.isfinite(parsed_values)
         log.add("wrong_type", wrong, column.data_name, value=column.cells, expected="a number")
         log.add("not_finite", infinite, column.data_name, value=column.cells)
-        values = pd.Series(np.where(infinite, np.nan, parsed_values), dtype="float64")
+        values = pd.Series(np.where(infinite, np.nan, parsed_values + 0.0), dtype="float64")  # minus zero is zero
     cells = canonical_cells(column.name, b"d" if is_time else b"n", parsed_values, parsed.ok)
     if wrong.any():
         cells = pc.if_else(pa.array(wrong), canonical_text(column.name, as_text(column.cells)), cells)
