@@ -102,13 +102,13 @@ wheel: $(STAMP) ## build the wheel; the demo and a scan from it, with the core a
 
 airflow-versions: $(STAMP) ## the tests of airflow/ and the DAGs on each Airflow of AIRFLOWS, an environment each
 	@set -eu; $(PIP_TO_UV); for version in $(AIRFLOWS); do \
-	python="$(abspath $(VENV))-airflow-$$version/bin/python"; \
 	echo "Airflow $$version" >&2; \
-	grep -ivE '^(apache-airflow|airflow)' constraints.txt >$(VENV)/.constraints; \
-	test -x "$$python" || $(BIN)/uv venv --quiet --python $(BIN)/python "$(VENV)-airflow-$$version"; \
-	$(BIN)/uv pip install --quiet --python "$$python" --constraints $(VENV)/.constraints "apache-airflow==$$version.*" \
+	fresh="$(abspath $(VENV))-airflow-$$version"; \
+	pins=.ci/airflow-$$version.txt; test -f $$pins || pins=constraints.txt; \
+	test -x "$$fresh/bin/python" || $(BIN)/uv venv --quiet --python $(BIN)/python "$$fresh"; \
+	$(BIN)/uv pip install --quiet --python "$$fresh/bin/python" --constraints $$pins "apache-airflow==$$version.*" \
 		--editable '.[airflow,gx]' pytest hypothesis; \
-	OMP_NUM_THREADS=1 "$$python" -m pytest -q tests/unit/airflow $(AIRFLOW_TESTS); done
+	OMP_NUM_THREADS=1 "$$fresh/bin/python" -m pytest -q tests/unit/airflow $(AIRFLOW_TESTS); done
 
 clean: ## remove the environment and caches; homes with data stay
 	rm -rf $(VENV) $(VENV)-airflow-* dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
