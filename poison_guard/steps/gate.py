@@ -25,7 +25,7 @@ from poison_guard.records import Outcome
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.rules import check_person
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.outbox import renew_revocations
+from poison_guard.steps.outbox import drain, renew_revocations
 from poison_guard.steps.status import admission_state
 from poison_guard.store.admissions import (
     add_admission,
@@ -264,7 +264,7 @@ def _revoke_failed(feed: Feed, snapshot: Snapshot, verdict: Verdict, now: dt.dat
         return snapshot
     why = f"judged again, it fails: {verdict.why[0]}"[:2000]
     revoked = revoke_snapshot(feed.store, snapshot.snapshot_id, by="poison-guard", reason=why, now=now)
-    renew_revocations(feed.store, feed.settings, now)
+    drain(feed.store, feed.settings, now)
     return revoked
 
 

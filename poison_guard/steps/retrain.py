@@ -20,6 +20,7 @@ from poison_guard.results import Result, html_table, text_table
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
 from poison_guard.steps.gate import check_admission, find_snapshot, standing_admission
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.outbox import drain
 from poison_guard.store import audit
 from poison_guard.store.admissions import due_snapshot as store_due
 from poison_guard.store.admissions import list_admissions
@@ -265,6 +266,7 @@ def rollback(
     if not dry_run:
         _load_trained(feed, known[to])
         store_rollback(feed.store, name, to=to, by=by, reason=reason, force=force)
+        drain(feed.store, feed.settings)
     return RollbackResult(name, dry_run, to, best.model_id if best else None)
 
 
@@ -490,6 +492,7 @@ def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
         promote(feed.store, model_id, why=decision.why)
     else:
         refuse_model(feed.store, model_id, why=decision.why)
+    drain(feed.store, feed.settings)
     return {
         "promoted": decision.promoted,
         "why": decision.why,

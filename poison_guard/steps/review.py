@@ -12,7 +12,7 @@ from poison_guard.records import Place
 from poison_guard.results import Result
 from poison_guard.review.rules import VERBS, Selection, allowed_places, check_person, one_selector, select_rows
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.outbox import renew_revocations
+from poison_guard.steps.outbox import drain
 from poison_guard.steps.recall import Revocation, effects_of_revoking, revoked_by
 from poison_guard.store import TrustedSummary, add_trusted, quarantine, reviews
 from poison_guard.store.bulk import bounded_key
@@ -239,13 +239,11 @@ def undo(
 
 
 def _revocation(feed: Feed, seq: int | None, leave: Sequence[str], now: dt.datetime | None) -> Revocation:
-    """Return what event `seq` revoked, after signing the home's list anew; without one, what losing `leave` revokes."""
+    """Return what event `seq` revoked, after the outbox is drained; without one, what losing `leave` revokes."""
     if seq is None:
         return effects_of_revoking(feed.store, feed.contract.name, _holding(feed, leave))
-    revocation = revoked_by(feed.store, feed.contract.name, seq)
-    if revocation.revoked:
-        renew_revocations(feed.store, feed.settings, utc_or_now(now))
-    return revocation
+    drain(feed.store, feed.settings, now)
+    return revoked_by(feed.store, feed.contract.name, seq)
 
 
 def _holding(feed: Feed, record_ids: Sequence[str]) -> list[str]:

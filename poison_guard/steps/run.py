@@ -38,7 +38,7 @@ from poison_guard.steps.collect import (
 )
 from poison_guard.steps.handover import Handover, LakeHandover, get_batch, put_batch
 from poison_guard.steps.opening import Feed, load_controls, torch_threads
-from poison_guard.steps.outbox import renew_revocations
+from poison_guard.steps.outbox import drain
 from poison_guard.steps.results import (
     ScanResult,
     note_sentence,
@@ -231,7 +231,7 @@ def decide(feed: Feed, handover: Handover, version: int) -> None:
 def commit(feed: Feed, handover: Handover, run: Run) -> Run:
     """Store what was decided in one transaction; `StaleStateError` where another run of the feed came first."""
     batch, decided = get_batch(handover), handover.get(f"decided@{run.state_version}")
-    counts = commit_run(
+    commit_run(
         feed.store,
         run,
         feed.contract,
@@ -243,8 +243,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Run:
         controls=load_controls(feed.contract, feed.settings),
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
     )
-    if counts.get("recalled"):
-        renew_revocations(feed.store, feed.settings, dt.datetime.now(dt.UTC))
+    drain(feed.store, feed.settings)
     return load_run(feed.store, run.run_id)
 
 

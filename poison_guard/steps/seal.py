@@ -16,6 +16,7 @@ from poison_guard.pipeline.relabel import settle_labels
 from poison_guard.results import Result
 from poison_guard.steps.examples import Content, content_of, load_item_content, record_content
 from poison_guard.steps.opening import Feed, load_controls
+from poison_guard.steps.outbox import drain
 from poison_guard.store import audit, load_sources
 from poison_guard.store.admissions import last_verdict
 from poison_guard.store.membership import (
@@ -100,6 +101,7 @@ def _seal(feed: Feed) -> SealResult:
         raise NothingToSealError(f"nothing of {contract.name} is accepted with a label yet: nothing to seal")
     counts = {"examples": sum(part.rows for part in parts), "parts": len(parts), "items_file": mark}
     sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts)
+    drain(store, feed.settings)
     new = before is None or sealed.snapshot_id != before.snapshot_id
     return SealResult(contract.name, sealed.snapshot_id, new, dict(sealed.counts))
 

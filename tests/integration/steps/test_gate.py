@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 
 from poison_guard import Guard
-from poison_guard.errors import ClosedError, DataError, TamperError, UsageError
+from poison_guard.errors import ClosedError, DataError, NotFoundError, StoreError, TamperError, UsageError
 from poison_guard.gate.keys import public_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, fresh_revocations
 from poison_guard.gate.verify import verify_manifest
+from poison_guard.guard import verify
 from poison_guard.steps.gate import record_approval
 from poison_guard.steps.opening import open_feed
+from poison_guard.steps.outbox import drain
 from poison_guard.steps.retrain import retrain
 from poison_guard.steps.review import recall, release
 from poison_guard.store import accepted_frames, find_records
@@ -120,6 +122,8 @@ def test_a_reseal_writes_only_the_parts_that_changed(filled: Guard) -> None:
 
 
 def test_a_release_enters_training_only_through_a_new_snapshot(filled: Guard) -> None:
+    put(filled.home, sessions(20, 5, prefix="odd").assign(a=80.0, b=-80.0), "odd.csv")
+    filled.ingest()
     first = filled.seal()
     with open_feed(filled.contract_path, filled.home) as feed:
         held = find_records(feed.store, "pages", places=None).query("place == 'quarantined'")["record_id"].tolist()
@@ -363,3 +367,80 @@ def test_judging_the_same_twice_keeps_the_verdict_and_its_admission(filled: Guar
 def test_a_feed_with_nothing_accepted_has_nothing_to_seal(guard: Guard) -> None:
     with pytest.raises(DataError, match="nothing of pages is accepted"):
         guard.seal()
+
+
+def test_each_verb_of_the_training_half_returns_what_json_can_hold(filled: Guard) -> None:
+    sealed = filled.seal()
+    gated = filled.gate()
+    status = filled.gate_status()
+    made = filled.retrain(measure_only=True)
+    listed = filled.models()
+    verified = verify(str(gated.manifest), home=filled.home)
+    for result in (sealed, gated, status, made, listed, verified):
+        document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+        assert document["feed"] == "pages"
+        assert str(result)
+        assert result._repr_html_().startswith("<table>")
+    assert (status.admitted, status.outcome, status.manifest) == (True, gated.outcome, gated.manifest)
+    assert status.state.startswith("admitted until")
+    assert [check["name"] for check in status.to_dict()["checks"]] == list(gated.checks["name"])
+    assert "predictions" in made.metrics
+    assert "predictions" not in made.to_dict()["metrics"]
+    assert [(model.model_id, model.status) for model in listed.models] == [(made.model_id, "measurement")]
+    assert verified.snapshot_id == sealed.snapshot_id
+    assert verified.data_checked
+    assert verified.folder == str(filled.home / "lake")
+
+
+def test_the_stages_of_a_scheduler_return_plain_values(filled: Guard) -> None:
+    assert filled.what_a_model_lacks() is None
+    assert filled.newest_snapshot() is None
+    sealed = filled.stage_seal()
+    snapshot = sealed["snapshot_id"]
+    assert (sealed["new"], sealed["judged"]) == (True, False)
+    assert filled.newest_snapshot() == snapshot
+    assert filled.stage_gate(snapshot)["outcome"] == "pass"
+    assert filled.due() is None
+    admission = filled.stage_admit(snapshot)
+    assert filled.check_admission(snapshot)["digest"] == admission["digest"]
+    assert filled.due() == snapshot
+    assert (filled.stage_seal()["new"], filled.stage_seal()["judged"]) == (False, True)
+    json.dumps([sealed, admission], allow_nan=False)
+
+
+def test_a_feed_that_accepted_nothing_cannot_be_sealed(guard: Guard) -> None:
+    with pytest.raises(DataError, match="nothing to seal"):
+        guard.seal()
+    assert guard.stage_seal() == {"snapshot_id": None, "new": False, "judged": False, "counts": {}}
+
+
+def test_looking_at_a_gate_makes_no_store(tmp_path: Path) -> None:
+    (tmp_path / "pages.toml").write_text(CONTRACT)
+    looking = Guard.open(tmp_path / "pages.toml", home=tmp_path / "home")
+    with pytest.raises(NotFoundError, match="no snapshot yet"):
+        looking.gate_status()
+    assert looking.models().models == ()
+    assert looking.newest_snapshot() is None
+    assert not (tmp_path / "home" / "store.db").exists()
+
+
+def test_a_revocation_that_could_not_be_published_is_published_by_the_next_writer(
+    filled: Guard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    snapshot = filled.seal().snapshot_id
+    manifest = filled.gate().manifest
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("poison_guard.steps.outbox.write_revocations", full)
+        recalled = filled.recall(record_ids=sorted(accepted_ids(filled))[:1], by="ann", reason="a robot")
+    assert recalled.revocation.revoked == (snapshot,)
+    assert "the disk is full" in caplog.text
+    filled.gate_status(snapshot)  # a reader publishes nothing
+    assert verify(str(manifest), home=filled.home).snapshot_id == snapshot
+    with open_feed(filled.contract_path, filled.home) as feed:
+        drain(feed.store, feed.settings, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
+    with pytest.raises(ClosedError, match="was revoked"):
+        verify(str(manifest), home=filled.home)
