@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from poison_guard.config.policies import GatePolicy, Policy, RetrainConfig
-from poison_guard.config.tables import Pattern, Range, Text, check_keys, read_toml, values_of
+from poison_guard.config.tables import Text, check_keys, in_range, matching, read_toml, values_of
 from poison_guard.errors import ConfigError
 
 __all__ = ["ROLES", "Contract", "Data", "Kind", "Mode", "Policy", "find_contract", "load_contract", "parse_contract"]
@@ -53,7 +53,7 @@ class Mode(StrEnum):
     OBSERVE = "observe"
 
 
-_Count = Annotated[int, Range(1)]
+_Count = Annotated[int, in_range(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class _Outcomes:
 class _Top:
     """The keys of a contract file; tables of files and columns are read by `_TABLES`."""
 
-    name: Annotated[str, Pattern(r"[a-z][a-z0-9_]{0,47}", "a word of a-z, 0-9 and _ (at most 48, a letter first)")]
+    name: Annotated[str, matching(r"[a-z][a-z0-9_]{0,47}", "a word of a-z, 0-9 and _ (at most 48, a letter first)")]
     kind: Kind
     mode: Mode | None = None
     schedule: str | None = None

@@ -11,16 +11,16 @@ import json
 from dataclasses import dataclass
 from typing import Annotated
 
-from poison_guard.config.tables import OneOf, Pattern, Range
+from poison_guard.config.tables import in_range, matching, one_of
 
 __all__ = ["MODELS", "SIGNALS", "GatePolicy", "Policy", "RetrainConfig"]
 
 SIGNALS = ("validation", "source", "campaign", "anomaly", "content")
 """Families of evidence that a feed may require."""
 
-_Share = Annotated[float, Range(0, 1, above=True)]
-_Days = Annotated[int, Range(1, 3650)]
-_Seed = Annotated[int, Range(0, 2**31 - 1)]
+_Share = Annotated[float, in_range(0, 1, above=True)]
+_Days = Annotated[int, in_range(1, 3650)]
+_Seed = Annotated[int, in_range(0, 2**31 - 1)]
 
 
 class _StoredByHash:
@@ -39,34 +39,34 @@ class _StoredByHash:
 class Policy(_StoredByHash):
     """Thresholds of one feed; the defaults are one for all feeds."""
 
-    false_quarantine_rate: Annotated[float, Range(0, 0.5, above=True)] = 0.01
+    false_quarantine_rate: Annotated[float, in_range(0, 0.5, above=True)] = 0.01
     """Share of honest records held for their own content, per group; in (0, 0.5]."""
-    required: Annotated[tuple[str, ...], OneOf(SIGNALS)] | None = None
+    required: Annotated[tuple[str, ...], one_of(SIGNALS)] | None = None
     """Signals without which nothing is accepted; None: those that the feed's roles allow."""
-    review_budget: Annotated[int, Range(0, 1_000_000)] = 500
+    review_budget: Annotated[int, in_range(0, 1_000_000)] = 500
     """Queue entries a reviewer reads in a day; ranks, never decides."""
-    source_alpha: Annotated[float, Range(0, 0.1, above=True)] = 0.001
+    source_alpha: Annotated[float, in_range(0, 0.1, above=True)] = 0.001
     """A source is held when an honest one would look like it with at most this chance."""
-    campaign_alpha: Annotated[float, Range(0, 0.1, above=True)] = 0.001
+    campaign_alpha: Annotated[float, in_range(0, 0.1, above=True)] = 0.001
     """Chance, per feed and run, that honest independent sources are taken for one campaign."""
-    reject_risk: Annotated[float, Range(0.5, 1, above=True)] = 0.999
+    reject_risk: Annotated[float, in_range(0.5, 1, above=True)] = 0.999
     """Risk from which a record is rejected instead of quarantined; only source evidence gets that far."""
-    min_answers: Annotated[int, Range(1, 1000)] = 3
+    min_answers: Annotated[int, in_range(1, 1000)] = 3
     """Undisputed accepted answers an item needs before its label is adopted."""
-    adopt_probability: Annotated[float, Range(0.5, 1, above=True)] = 0.95
+    adopt_probability: Annotated[float, in_range(0.5, 1, above=True)] = 0.95
     """Posterior probability an item's label needs before it is adopted."""
-    audit_rate: Annotated[float, Range(0, 1)] = 0.005
+    audit_rate: Annotated[float, in_range(0, 1)] = 0.005
     """Share of accepted records put before a reviewer all the same, so that misses are measured."""
     expire_days: _Days = 30
     """Days after which unread queue entries count as excluded; they stay recoverable."""
-    lateness_days: Annotated[int, Range(0, 3650)] = 30
+    lateness_days: Annotated[int, in_range(0, 3650)] = 30
     """`observed_at` is believed from this many days before to 1 hour after the record was received; a batch most of
     which is older is history, and believed as far back as it goes."""
     memory_days: _Days = 30
     """Days for which a record is remembered, so that what acts together over several batches shows."""
-    memory_rows: Annotated[int, Range(0, 5_000_000)] = 100_000
+    memory_rows: Annotated[int, in_range(0, 5_000_000)] = 100_000
     """Newest records that are remembered; 0: none. A larger batch is remembered by a random sample of so many."""
-    half_life: Annotated[float, Range(0, 1_000_000)] = 0.0
+    half_life: Annotated[float, in_range(0, 1_000_000)] = 0.0
     """Verified answers of a source after which an earlier one counts half in its reliability; 0: none is forgotten."""
     seed: _Seed = 0
     """Seed of every random choice made in scoring."""
@@ -76,7 +76,7 @@ class Policy(_StoredByHash):
 class GatePolicy(_StoredByHash):
     """Limits of one feed's gate; the defaults are one for all feeds."""
 
-    false_alarm_rate: Annotated[float, Range(0, 0.2, above=True)] = 0.02
+    false_alarm_rate: Annotated[float, in_range(0, 0.2, above=True)] = 0.02
     """Chance that an honest snapshot does not pass, over all statistical checks together; in (0, 0.2]."""
     max_label_error: _Share = 0.03
     """Share of examples whose label their trusted neighbours contradict, beyond the share honest data has."""
@@ -88,20 +88,20 @@ class GatePolicy(_StoredByHash):
     """How far any label's share may lie from its share in the trusted set and in the anchor."""
     max_source_share: _Share = 0.05
     """Share of the snapshot that may rest on one source (three times an even share where sources are few)."""
-    max_new_source_examples: Annotated[int, Range(1, 1_000_000_000)] = 250
+    max_new_source_examples: Annotated[int, in_range(1, 1_000_000_000)] = 250
     """Examples that may rest on one source whose account was new; a count, since some 250 poisoned documents are
     enough whatever the corpus size (arXiv 2510.07192)."""
     max_new_share: _Share = 0.5
     """Share of the snapshot that may rest on new sources together."""
     max_missed: _Share = 0.02
     """Share of accepted records that audits may show to be wrong."""
-    min_trusted: Annotated[int, Range(1, 1_000_000)] = 20
+    min_trusted: Annotated[int, in_range(1, 1_000_000)] = 20
     """Trusted examples that each label needs."""
     trusted_days: _Days = 180
     """Days after which a trusted set that nobody added to is stale."""
     new_days: _Days = 30
     """Days for which a source counts as new."""
-    admission_days: Annotated[int, Range(1, 365)] = 7
+    admission_days: Annotated[int, in_range(1, 365)] = 7
     """Days for which an admission holds."""
     seed: _Seed = 0
     """Seed of every random choice made in measuring."""
@@ -112,7 +112,7 @@ MODELS = ("image-cnn", "tabular-mlp", "text-linear")
 
 _ModelName = Annotated[
     str,
-    Pattern(
+    matching(
         rf"{'|'.join(MODELS)}|[A-Za-z_][\w.]*:[A-Za-z_]\w*",
         f"one of {', '.join(MODELS)} or an import path such as `package.module:name`",
     ),
@@ -125,13 +125,13 @@ class RetrainConfig:
 
     model: _ModelName | None = None
     """One of `MODELS`, or an import path; None: by what the feed carries (image, text, else features)."""
-    epochs: Annotated[int, Range(1, 10_000)] | None = None
-    batch_size: Annotated[int, Range(1, 65_536)] | None = None
-    learning_rate: Annotated[float, Range(0, 10, above=True)] | None = None
-    epsilon: Annotated[float, Range(0, 10)] | None = None
+    epochs: Annotated[int, in_range(1, 10_000)] | None = None
+    batch_size: Annotated[int, in_range(1, 65_536)] | None = None
+    learning_rate: Annotated[float, in_range(0, 10, above=True)] | None = None
+    epsilon: Annotated[float, in_range(0, 10)] | None = None
     """Radius the model is trained and tested to withstand: L-infinity in [0, 1] pixel values for images and in standard
     deviations for tables, L2 relative to the embedding's norm for text. 0 trains without an adversary."""
-    pixel_max: Annotated[float, Range(0, 1e9, above=True)] = 255.0
+    pixel_max: Annotated[float, in_range(0, 1e9, above=True)] = 255.0
     """Value of a full pixel in the data."""
     mutable: tuple[str, ...] | None = None
     """Feature columns an adversary can change; None: all."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from poison_guard.config.tables import Range, read_toml, values_of
+from poison_guard.config.tables import in_range, read_toml, values_of
 from poison_guard.errors import ConfigError, StoreError
 
 __all__ = ["Settings", "find_path", "open_settings"]
@@ -26,7 +26,7 @@ class _SettingsFile:
     lake: str | None = None
     key_file: str | None = None
     device: str | None = None
-    threads: Annotated[int, Range(1, 1024)] = 1
+    threads: Annotated[int, in_range(1, 1024)] = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import functools
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,60 +20,52 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from poison_guard.errors import ConfigError
 
-__all__ = ["OneOf", "Pattern", "Range", "Text", "check_keys", "parse", "read_toml", "values_of"]
+__all__ = [
+    "Rule",
+    "Text",
+    "check_keys",
+    "in_range",
+    "matching",
+    "one_of",
+    "parse",
+    "read_toml",
+    "values_of",
+]
 
 MAX_BYTES = 1_000_000
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """Finite numbers from `low` to `high`, `low` itself only without `above`."""
+class Rule:
+    """What a field's values must be: in words, as a test, and, where only some names are allowed, these."""
 
-    low: float
-    high: float = math.inf
-    above: bool = False
-
-    def allows(self, value: Any) -> bool:
-        """Return whether `value` lies in the range."""
-        return (self.low < value if self.above else self.low <= value) and value <= self.high and value < math.inf
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"{'above' if self.above else 'at least'} {self.low:.10g}"
-        return f"in {'(' if self.above else '['}{self.low:.10g}, {self.high:.10g}]"
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """Texts that match a regular expression as a whole; `phrase` says which ones in words."""
-
-    regex: str
     phrase: str
-
-    def allows(self, value: Any) -> bool:
-        """Return whether all of `value` matches."""
-        return re.fullmatch(self.regex, value, re.DOTALL) is not None
-
-    def __str__(self) -> str:
-        return self.phrase
+    allows: Callable[[Any], bool]
+    names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """Names of a fixed list; of a field that lists texts, each one is such a name."""
-
-    names: tuple[str, ...]
-
-    def allows(self, value: Any) -> bool:
-        """Return whether `value` is one of the names."""
-        return value in self.names
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(self.names)}"
+def in_range(low: float, high: float = math.inf, *, above: bool = False) -> Rule:
+    """Return the rule for finite numbers from `low` to `high`, without `low` itself where they must lie `above` it."""
+    bounds = f"in {'(' if above else '['}{low:.10g}, {high:.10g}]"
+    return Rule(
+        bounds if high < math.inf else f"{'above' if above else 'at least'} {low:.10g}",
+        lambda value: (low < value if above else low <= value) and value <= high and value < math.inf,
+    )
 
 
-Text = Annotated[str, Pattern(".+", "str, and not empty")]
+def matching(regex: str, phrase: str) -> Rule:
+    """Return the rule for texts that match a regular expression as a whole."""
+    return Rule(phrase, lambda value: re.fullmatch(regex, value, re.DOTALL) is not None)
+
+
+def one_of(names: Iterable[str]) -> Rule:
+    """Return the rule for a name of a fixed list; of a field that lists texts, each one is such a name."""
+    known = tuple(names)
+    return Rule(f"one of {', '.join(known)}", known.__contains__, known)
+
+
+Text = Annotated[str, matching(".+", "str, and not empty")]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -107,10 +99,11 @@ def values_of(cls: type, table: Mapping[str, Any], *, where: str, file: str) -> 
     """
     fields = _fields(cls)
     check_keys(table, fields, where=where, file=file)
-    present = {key: value for key, value in table.items() if value is not None and value != {}}
+    tables = {key for key, (kind, *_) in fields.items() if kind is dict or dataclasses.is_dataclass(kind)}
+    present = {key: value for key, value in table.items() if value is not None and (value != {} or key not in tables)}
     for key, (_, rule, required) in fields.items():
         if required and key not in present:
-            raise ConfigError(f"{where} of {file} needs {key}{f': {rule}' if rule else ''}")
+            raise ConfigError(f"{where} of {file} needs {key}{f': {rule.phrase}' if rule else ''}")
     return {key: _value(key, value, *fields[key][:2], where, file) for key, value in present.items()}
 
 
@@ -123,34 +116,31 @@ def check_keys(table: Iterable[str], known: Collection[str], *, where: str, file
             raise ConfigError(f"unknown key `{key}` in {where} of {file}{hint}")
 
 
-_Rule = Range | Pattern | OneOf | None
-
-
 @functools.cache
-def _fields(cls: type) -> dict[str, tuple[type, _Rule, bool]]:
+def _fields(cls: type) -> dict[str, tuple[type, Rule | None, bool]]:
     """Return ``name: (type, rule, required)`` of a dataclass, from its annotations."""
     hints = get_type_hints(cls, include_extras=True)
-    found: dict[str, tuple[type, _Rule, bool]] = {}
+    found: dict[str, tuple[type, Rule | None, bool]] = {}
     for field in dataclasses.fields(cls):
         some = [hint for hint in get_args(hints[field.name]) if hint is not NoneType]
         hint = some[0] if NoneType in get_args(hints[field.name]) else hints[field.name]
         kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         kind = get_origin(kind) or kind
-        rule = OneOf(tuple(kind)) if issubclass(kind, StrEnum) else next(iter(rules), None)
+        rule = one_of(kind) if issubclass(kind, StrEnum) else next(iter(rules), None)
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         found[field.name] = (kind, rule, required)
     return found
 
 
-def _value(key: str, value: Any, kind: type, rule: _Rule, where: str, file: str) -> Any:
+def _value(key: str, value: Any, kind: type, rule: Rule | None, where: str, file: str) -> Any:
     """Return one checked value as its field takes it."""
     if dataclasses.is_dataclass(kind):
         if isinstance(value, dict):
-            return parse(kind, value, where=f"[{key}]", file=file)
+            return kind(**values_of(kind, value, where=f"[{key}]", file=file))
         expected = "a table"
     elif kind is tuple:
         if isinstance(value, list) and all(isinstance(text, str) and text for text in value):
-            if isinstance(rule, OneOf):
+            if rule:
                 check_keys(value, rule.names, where=f"{key} in {where}", file=file)
             return tuple(dict.fromkeys(value))
         expected = "a list of non-empty strings"
@@ -162,5 +152,5 @@ def _value(key: str, value: Any, kind: type, rule: _Rule, where: str, file: str)
             and (not rule or rule.allows(value))
         ):
             return kind(value) if issubclass(kind, StrEnum) else value
-        expected = f"{rule or kind.__name__}{', a whole number' if kind is int else ''}"
+        expected = f"{rule.phrase if rule else kind.__name__}{', a whole number' if kind is int else ''}"
     raise ConfigError(f"{key} must be {expected}, got {value!r} in {where} of {file}")

@@ -51,6 +51,7 @@ def test_without_features_nothing_asks_for_anomaly():
             "required must be a list of non-empty strings, got 'anomaly' in .policy.",
         ),
         ({"policy": []}, "policy must be a table"),
+        ({"schedule": {}}, "schedule must be str, got {} in the top level of the contract"),
         ({"policy": 3}, "policy must be a table, got 3 in the top level of the contract"),
         ({"kind": None}, "the top level of the contract needs kind: one of answers, messages"),
         ({"items": {"path": "i", "image": "p", "text": "t"}}, "image and text; a model is trained on one of them"),
