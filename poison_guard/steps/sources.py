@@ -14,6 +14,7 @@ from poison_guard.signals.sources.honest_sources import detect_changes
 from poison_guard.signals.sources.reliability import score_history
 from poison_guard.steps.look import shares_right
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.outbox import drain
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.reading import load_sources, load_verified_answers
 from poison_guard.store.reviews import check_block_changes, set_blocked
@@ -125,4 +126,5 @@ def _set_blocked(
         check_block_changes(feed.store, **which)
     else:
         event = set_blocked(feed.store, feed=feed.contract.name, by=name, reason=why, at=utc_or_now(now), **which)
+        drain(feed.store, feed.settings, now)
     return BlockResult(feed.contract.name, source_id, "block" if blocked else "unblock", event)

@@ -22,6 +22,7 @@ from poison_guard.results import Result, TableResult
 from poison_guard.review.rules import check_person
 from poison_guard.steps.collect import Source, as_paths, current_state
 from poison_guard.steps.opening import Feed, torch_threads
+from poison_guard.steps.outbox import drain
 from poison_guard.steps.tune import batch_of
 from poison_guard.store import add_trusted, count_trusted, load_trusted
 from poison_guard.store.trusted import check_trusted, judge_trusted, load_trusted_verdicts
@@ -102,6 +103,7 @@ def trust(feed: Feed, source: Source, *, by: str, reason: str, now: dt.datetime,
         raise DataError("the trusted set to add holds no readable record")
     _refuse_flaws(batch, found)
     added = add_trusted(feed.store, contract, batch.records, by=by, reason=reason)
+    drain(feed.store, feed.settings, now)
     return TrustResult(contract.name, False, len(batch.records), 0, (), **dataclasses.asdict(added))
 
 
@@ -229,4 +231,5 @@ def judge(
         check_trusted(feed.store, feed.contract.name, ids)
     else:
         event = judge_trusted(feed.store, feed.contract.name, ids, wrong=wrong, by=name, reason=why, at=now)
+        drain(feed.store, feed.settings, now)
     return TrustedVerdict(feed.contract.name, wrong, event, ids)

@@ -53,11 +53,19 @@ def test_a_feed_that_holds_back_lets_nothing_pass(store, made):
     made.ingest(store, "b1", made.records("a1", "h1"), {"h1": "quarantined"})
     release(feed_of(store, made.contract), record_ids=["h1"], now=made.now, **WHO)
     assert would_be_held_ids(store, "captcha").equals(pd.Series([], dtype="str", name="record_id"))
-    with pytest.raises(NotFoundError, match="let nothing pass"):
+    with pytest.raises(NotFoundError, match="accepted nothing that it would have held"):
         recall(feed_of(store, made.contract), observed=True, now=made.now, **WHO)
 
 
-@pytest.mark.parametrize(("verb", "more"), [("release", {}), ("recall", {"source_id": "user-1"})])
-def test_what_was_let_pass_is_chosen_for_a_recall_and_alone(watched, made, verb, more):
-    with pytest.raises(UsageError, match="chooses for a recall, and alone"):
+@pytest.mark.parametrize(
+    ("verb", "more", "message"),
+    [
+        ("release", {}, "chooses for a recall; release takes"),
+        ("recall", {"source_id": "user-1"}, "exactly one of them, got 2"),
+    ],
+)
+def test_what_was_accepted_in_observe_mode_is_chosen_for_a_recall_and_by_nothing_else(
+    watched, made, verb, more, message
+):
+    with pytest.raises(UsageError, match=message):
         select(feed_of(watched, made.contract), verb, observed=True, **more)

@@ -110,7 +110,7 @@ def test_a_record_moved_since_the_run_looked_stays_where_it_was_put(accepted, ma
 
 def test_a_review_of_what_was_taken_back_can_be_undone(accepted, made):
     late(accepted, made)
-    done = release(feed_of(accepted, made.contract), by="ann", reason="fine", campaign_id=LATE, now=made.now).entries
+    done = release(feed_of(accepted, made.contract), by="ann", reason="fine", campaign_id=LATE, now=made.now)
     assert set(places(accepted).values()) == {"accepted"}
     undo(feed_of(accepted, made.contract), done.seq, by="ann", reason="no", now=made.now)
     assert places(accepted)["a1"] == "recalled"
