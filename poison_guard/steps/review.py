@@ -203,7 +203,7 @@ def decide_selection(
             verdict=rule.verdict if right or chosen.verb != "release" else None,
             selector=chosen.selector,
             token=token,
-            as_one=selector != "record_ids",
+            one_credit_per_source=selector != "record_ids",
         )
         seq = apply_decision(feed.store, decision)
     leave = () if rule.destination is Place.ACCEPTED else chosen.record_ids

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
+
+from poison_guard.text import to_jsonable
 
 __all__ = [
     "MAX_KEY",
@@ -53,43 +54,17 @@ def bounded_keys(names: pd.Series) -> pd.Series:
     return text.where(~odd, text[odd].map(bounded_key)) if odd.any() else text
 
 
-_MAX_TEXT = 500
-_MAX_ITEMS = 200
-_MAX_DEPTH = 8
+_BOUNDS = {"max_text": 500, "max_items": 200, "max_depth": 8}
 
 
 def to_json(value: Any, *, bounded: bool = True) -> str:
     """Return `value` as JSON: numbers that are not finite become null; with `bounded`, long text and lists are cut."""
-    limits = (_MAX_TEXT, _MAX_ITEMS) if bounded else (None, None)
-    return json.dumps(_jsonable(value, *limits, _MAX_DEPTH), sort_keys=True, separators=(",", ":"))
+    return json.dumps(to_jsonable(value, **_BOUNDS if bounded else {}), sort_keys=True, separators=(",", ":"))
 
 
 def from_json(text: str) -> Any:
     """Return what `to_json` wrote."""
     return json.loads(text)
-
-
-def _jsonable(value: Any, text: int | None, items: int | None, depth: int) -> Any:
-    match value:
-        case None | bool() | int():
-            return value if value is None or isinstance(value, bool) else int(value)
-        case str():
-            return value if text is None or len(value) <= text else value[:text] + "…"
-        case float():
-            return float(value) if math.isfinite(value) else None
-        case Mapping() | list() | tuple() | set() | frozenset() if depth == 0:
-            return "…"
-        case Mapping():
-            return {str(k): _jsonable(v, text, items, depth - 1) for k, v in list(value.items())[:items]}
-        case set() | frozenset():
-            return _jsonable(sorted(value, key=str), text, items, depth)
-        case list() | tuple():
-            return [_jsonable(v, text, items, depth - 1) for v in value[:items]]
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return _jsonable(value.tolist(), text, items, depth - 1)
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return str(value)[:_MAX_TEXT]
 
 
 Query = sa.Select[*tuple[Any, ...]]
@@ -172,17 +147,11 @@ def _typed_series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Se
 
 
 def _bindable_values(column: pd.Series) -> list[Any]:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        whole = column.astype("datetime64[us, UTC]").astype("int64")
-        return _none_for_missing(whole, column)
+    values = column.astype("datetime64[us, UTC]").astype("int64") if column.dtype.kind == "M" else column
     if column.dtype.kind in "iufb" and not column.isna().any():
         return np.asarray(column).tolist()
-    return _none_for_missing(column, column)
-
-
-def _none_for_missing(values: pd.Series, column: pd.Series) -> list[Any]:
-    cells = values.astype(object).to_numpy()
-    return [cell if there else None for cell, there in zip(cells, column.notna().to_numpy(), strict=True)]
+    cells = zip(values.astype(object).to_numpy(), column.notna().to_numpy(), strict=True)
+    return [cell if there else None for cell, there in cells]
 
 
 def _copy_rows(conn: sa.Connection, statement: str, values: list[list[Any]]) -> None:

@@ -55,7 +55,10 @@ def next_seq(conn: sa.Connection) -> int:
 
     All writers go through here, so sequence numbers are given in the order in which transactions are committed.
     """
-    return _locked_head(conn)[0] + 1
+    seq = conn.execute(sa.select(tables.chain.c.seq).where(tables.chain.c.id == 1).with_for_update()).scalar()
+    if seq is None:
+        raise StoreError("the store has lost the head of its audit chain; restore it from a backup")
+    return int(seq) + 1
 
 
 def append(
@@ -70,8 +73,8 @@ def append(
     actor: str | None = None,
 ) -> int:
     """Add one event at the end of the chain and return its sequence number, which is the new state version."""
-    last, prev = _locked_head(conn)
-    seq = last + 1
+    seq = next_seq(conn)
+    prev = conn.execute(sa.select(tables.chain.c.hash).where(tables.chain.c.id == 1)).scalar_one()
     event = {"seq": seq, "at": at, "kind": kind, "feed": feed, "run_id": run_id, "actor": actor, "prev": prev}
     event["body"] = json.dumps(body, sort_keys=True, separators=(",", ":"))
     event["hash"] = event_hash(key, event)
@@ -87,30 +90,6 @@ def append(
 def head(conn: sa.Connection) -> int:
     """Return the number of the last event, which is the state version of now; 0 for a new store."""
     return conn.execute(sa.select(tables.chain.c.seq)).scalar() or 0
-
-
-def _move_rows(conn: sa.Connection, seq: int) -> list[tuple[str, ...]]:
-    """Return what an event moved, as `rows_digest` takes it."""
-    c = tables.moves.c
-    query = sa.select(c.record_id, c.from_place, c.to_place, c.to_verdict).where(c.seq == seq)
-    return [(name, before, after, str(verdict)) for name, before, after, verdict in conn.execute(query)]
-
-
-def _ledger_rows(conn: sa.Connection, seq: int) -> list[tuple[str, ...]]:
-    """Return what an event added to the ledger, as `rows_digest` takes it."""
-    c = tables.ledger.c
-    query = sa.select(c.source_id, *(c[name] for name in tables.LEDGER_COUNTS)).where(c.seq == seq)
-    return [(name, *(f"{float(count):.6g}" for count in counts)) for name, *counts in conn.execute(query)]
-
-
-def _verified_rows(conn: sa.Connection, seq: int) -> list[tuple[str, ...]]:
-    """Return what an event said of records, as `rows_digest` takes it."""
-    c = tables.verified.c
-    query = sa.select(c.record_id, c.kind, c.source_id, c.verdict, c.given_at).where(c.seq == seq)
-    return [
-        (name, kind, source or "", str(verdict), at.isoformat())
-        for name, kind, source, verdict, at in conn.execute(query)
-    ]
 
 
 def append_with_digests(
@@ -131,16 +110,19 @@ def append_with_digests(
 
 def written_digests(conn: sa.Connection, key: bytes, seq: int) -> dict[str, str]:
     """Return the digests of the moves, ledger and verified rows written under `seq`."""
-    rows = {"moves": _move_rows, "ledger": _ledger_rows, "verified": _verified_rows}
-    return {name: rows_digest(key, read(conn, seq)) for name, read in rows.items()}
-
-
-def _locked_head(conn: sa.Connection) -> tuple[int, str]:
-    query = sa.select(tables.chain.c.seq, tables.chain.c.hash).where(tables.chain.c.id == 1).with_for_update()
-    row = conn.execute(query).first()
-    if row is None:
-        raise StoreError("the store has lost the head of its audit chain; restore it from a backup")
-    return row[0], row[1]
+    m, n, v = (table.c for table in (tables.moves, tables.ledger, tables.verified))
+    moves = conn.execute(sa.select(m.record_id, m.from_place, m.to_place, m.to_verdict).where(m.seq == seq))
+    sums = conn.execute(sa.select(n.source_id, *(n[name] for name in tables.LEDGER_COUNTS)).where(n.seq == seq))
+    query = sa.select(v.record_id, v.kind, v.source_id, v.verdict, v.given_at).where(v.seq == seq)
+    rows: dict[str, Iterable[tuple[str, ...]]] = {
+        "moves": ((name, before, after, str(verdict)) for name, before, after, verdict in moves),
+        "ledger": ((name, *(f"{float(count):.6g}" for count in counts)) for name, *counts in sums),
+        "verified": (
+            (name, kind, source or "", str(verdict), at.isoformat())
+            for name, kind, source, verdict, at in conn.execute(query)
+        ),
+    }
+    return {name: rows_digest(key, each) for name, each in rows.items()}
 
 
 def event_hash(key: bytes, event: Mapping[str, Any]) -> str:

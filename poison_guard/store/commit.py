@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,10 +15,10 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract, Mode
 from poison_guard.errors import StaleStateError
-from poison_guard.records import Decided, ObjectRef, Place, Reason
+from poison_guard.records import Decided, ObjectRef, Place
 from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_keys, to_json
-from poison_guard.store.commit_plan import CommitPlan, Lookup, classify_rows, plan_commit
+from poison_guard.store.commit_plan import CommitPlan, classify_rows, plan_commit
 from poison_guard.store.engine import Store, utc_or_now
 from poison_guard.store.lake import add_files
 from poison_guard.store.rows import campaign_rows, item_rows, record_rows
@@ -48,50 +49,43 @@ def commit_run(
     to `controls` (``item_id, answer``) are noted one by one. `StaleStateError` when another run of the feed was
     committed, or a reviewer moved one of these records, after this run looked.
     """
+    feed = contract.name
     with store.read() as conn:
-        if load_run_in(conn, run.run_id).status == "committed":
-            return load_run_in(conn, run.run_id).counts
-        rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
-        before = _known_records(conn, contract.name, rows)
-        intake = classify_rows(rows, _lookup(conn, contract.name), revisions=contract.data.revisions)
-    plan = plan_commit(store, run, contract, intake, records, unreadable, decided, repeats)
-    with store.write() as conn:
-        seq = chain.next_seq(conn)
         current = load_run_in(conn, run.run_id)
         if current.status == "committed":
             return current.counts
-        _check_pin(conn, current, run)
-        if not _known_records(conn, contract.name, rows).equals(before):
+        rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
+        before = _known_records(conn, feed, rows)
+        classes = classify_rows(rows, partial(status.find_status, conn, feed), revisions=contract.data.revisions)
+    plan = plan_commit(store, run, contract, classes, records, unreadable, decided, repeats)
+    with store.write() as conn:
+        seq, at = chain.next_seq(conn), utc_or_now(now)
+        current = load_run_in(conn, run.run_id)
+        if current.status == "committed":
+            return current.counts
+        last = conn.execute(sa.select(tables.feeds.c.last_seq).where(tables.feeds.c.name == feed)).scalar() or 0
+        if last > run.state_version or current.state_version != run.state_version:
+            raise StaleStateError(
+                f"another run of {feed} was committed after {run.run_id} began; score it again and retry"
+            )
+        if not _known_records(conn, feed, rows).equals(before):
             raise StaleStateError("a reviewer decided some of these records meanwhile; score the batch again and retry")
-        at = utc_or_now(now)
-        _write_records(conn, contract.name, run.run_id, plan, seq=seq, at=at)
-        _write_findings(conn, contract, run.run_id, plan, decided, seq=seq, at=at)
-        _note_controls(conn, contract, plan, controls, decided.near_controls, seq=seq, at=at)
-        _write_schema(conn, run, decided, seq=seq)
-        _write_objects(conn, run, objects, seq=seq)
-        back = _recall_late(conn, contract, run, decided, seq=seq, at=at)
-        counts = {**plan.counts, "recalled": len(back)}
-        notes = (*decided.notes, *_recall_notes(back))
-        _write_marker(store, conn, run, plan, decided, counts=counts, notes=notes, cost=cost, at=at)
-        _revoke_snapshots(store, conn, contract.name, back, at=at)
+        _write_records(conn, feed, run.run_id, plan, seq=seq, at=at)
+        _write_findings(conn, feed, run.run_id, plan, decided, seq=seq)
+        _write_ledger(conn, contract, plan, decided, controls, seq=seq, at=at)
+        _write_intake(conn, run, decided, objects, seq=seq)
+        recalls = decided.recalls
+        if len(recalls):
+            recalls = _recall_late(conn, contract, run, decided, seq=seq, at=at)
+        counts = _write_marker(store, conn, run, plan, decided, recalls, cost=cost, at=at)
+        if len(recalls):
+            _revoke_snapshots(store, conn, feed, recalls, at=at)
     return counts
-
-
-def _lookup(conn: sa.Connection, feed: str) -> Lookup:
-    return lambda ids: status.find_status(conn, feed, ids)
 
 
 def _known_records(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> pd.DataFrame:
     found = status.find_status(conn, feed, rows["record_id"])
     return found[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
-
-
-def _check_pin(conn: sa.Connection, current: Run, run: Run) -> None:
-    last = conn.execute(sa.select(tables.feeds.c.last_seq).where(tables.feeds.c.name == run.feed)).scalar() or 0
-    if last > run.state_version or current.state_version != run.state_version:
-        raise StaleStateError(
-            f"another run of {run.feed} was committed after {run.run_id} began; score it again and retry"
-        )
 
 
 def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, *, seq: int, at: dt.datetime) -> None:
@@ -101,9 +95,12 @@ def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan
     if is_revised.any():
         _revise(conn, feed, rows[is_revised], seq=seq)
     bulk.insert_frame(conn, tables.records, rows[~is_revised])
-    _decide_again(conn, feed, run_id, plan.again, seq=seq)
-    held = _hold_contested(conn, feed, plan, seq=seq)
-    queued = pd.concat([plan.queue, held], ignore_index=True) if len(held) else plan.queue
+    redecided = plan.redecided[plan.redecided["place"] != Place.STAGED.value]
+    if len(redecided):  # what stays staged stays as it is
+        _decide_again(conn, feed, run_id, redecided, seq=seq)
+    queued = plan.queue
+    if plan.contested:
+        queued = pd.concat([queued, _hold_contested(conn, feed, plan, seq=seq)], ignore_index=True)
     quarantine.open_entries(conn, feed, queued, seq=seq, at=at)
 
 
@@ -117,16 +114,13 @@ def _revise(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> 
     )
     status.move_records(conn, feed, old.assign(to_place=rows["place"].to_numpy(), to_verdict=0), seq=seq)
     c = tables.records.c
-    gone = bulk.is_one_of(conn, c.record_id, rows["record_id"].tolist())
-    conn.execute(sa.delete(tables.records).where(c.feed == feed, gone))
+    replaced = bulk.is_one_of(conn, c.record_id, rows["record_id"].tolist())
+    conn.execute(sa.delete(tables.records).where(c.feed == feed, replaced))
     bulk.insert_frame(conn, tables.records, rows.assign(seq=old["seq"].to_numpy()))
 
 
-def _decide_again(conn: sa.Connection, feed: str, run_id: str, again: pd.DataFrame, *, seq: int) -> None:
-    """Move staged records to where they were decided to be; what stays staged stays as it is."""
-    moved = again[again["place"] != Place.STAGED.value]
-    if moved.empty:
-        return
+def _decide_again(conn: sa.Connection, feed: str, run_id: str, moved: pd.DataFrame, *, seq: int) -> None:
+    """Move staged records to where they were decided to be."""
     old = (
         status.find_status(conn, feed, moved["record_id"])
         .set_index("record_id")
@@ -147,7 +141,7 @@ def _decide_again(conn: sa.Connection, feed: str, run_id: str, again: pd.DataFra
 
 def _hold_contested(conn: sa.Connection, feed: str, plan: CommitPlan, *, seq: int) -> pd.DataFrame:
     """Quarantine stored records whose id came again with other content; return their queue entries."""
-    mine = {*plan.rows["record_id"], *plan.again["record_id"]}
+    mine = {*plan.rows["record_id"], *plan.redecided["record_id"]}
     old = status.find_status(conn, feed, [name for name in plan.contested if name not in mine])
     old = old[old["place"].isin([Place.ACCEPTED.value, Place.STAGED.value])]
     if old.empty:
@@ -157,94 +151,83 @@ def _hold_contested(conn: sa.Connection, feed: str, plan: CommitPlan, *, seq: in
 
 
 def _write_findings(
+    conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, decided: Decided, *, seq: int
+) -> None:
+    """Write evidence, campaigns and labels; a campaign that an earlier run found stays as it is."""
+    bulk.insert_frame(conn, tables.evidence, plan.evidence.assign(feed=feed, run_id=run_id))
+    if decided.campaigns:
+        rows = campaign_rows(decided.campaigns).assign(feed=feed, run_id=run_id, seq=seq)
+        c = tables.campaigns.c
+        known = bulk.select_many(
+            conn, sa.select(c.campaign_id).where(c.feed == feed), c.campaign_id, rows["campaign_id"]
+        )
+        bulk.insert_frame(conn, tables.campaigns, rows[~rows["campaign_id"].isin(known["campaign_id"])])
+    if not decided.items.empty:
+        bulk.insert_frame(conn, tables.items, item_rows(decided.items).assign(feed=feed, seq=seq))
+
+
+def _write_ledger(
     conn: sa.Connection,
     contract: Contract,
-    run_id: str,
     plan: CommitPlan,
     decided: Decided,
+    controls: pd.DataFrame | None,
     *,
     seq: int,
     at: dt.datetime,
 ) -> None:
-    feed = contract.name
-    bulk.insert_frame(conn, tables.evidence, plan.evidence.assign(feed=feed, run_id=run_id))
-    if decided.campaigns:
-        found = campaign_rows(decided.campaigns).assign(feed=feed, run_id=run_id, seq=seq)
-        c = tables.campaigns.c
-        there = bulk.select_many(
-            conn, sa.select(c.campaign_id).where(c.feed == feed), c.campaign_id, found["campaign_id"]
-        )
-        bulk.insert_frame(conn, tables.campaigns, found[~found["campaign_id"].isin(there["campaign_id"])])
-    if not decided.items.empty:
-        bulk.insert_frame(conn, tables.items, item_rows(decided.items).assign(feed=feed, seq=seq))
-    deltas = _ledger_deltas(plan, decided.sources)
-    if deltas is not None:
-        ground_truth.add_ledger_deltas(conn, deltas, namespace=contract.namespace, feed=feed, seq=seq)
-
-
-def _ledger_deltas(plan: CommitPlan, sources: pd.DataFrame) -> pd.DataFrame | None:
-    """Return what this run adds to the ledger: how many new records each source sent, and what `sources` counted.
+    """Add what each source sent and what was counted of it; note new answers to controls one by one.
 
     A batch without a record that was not settled before adds nothing, so that repeated deliveries weigh once.
     """
-    if plan.rows.empty and plan.again.empty:
-        return None
-    spoken = plan.rows[plan.rows["source_id"].notna() & ~plan.rows["record_id"].isin(plan.revised)]
-    sent = spoken.groupby("source_id").agg(n=("record_id", "size"), first_seen=("received_at", "min"))
+    settled = pd.concat([plan.rows, plan.redecided], ignore_index=True)
+    if settled.empty:
+        return
+    who, sources = {"feed": contract.name, "namespace": contract.namespace}, decided.sources
+    new = plan.rows[~plan.rows["record_id"].isin(plan.revised)]
+    sent = (
+        new[new["source_id"].notna()]
+        .groupby("source_id")
+        .agg(n=("record_id", "size"), first_seen=("received_at", "min"))
+    )
     names = [name for name in tables.LEDGER_COUNTS if name in sources.columns and name not in ("n", "blocked")]
     if names:
-        told = sources.assign(source_id=bounded_keys(sources["source_id"])).groupby("source_id")[names].sum()
-        sent = sent.join(told, how="outer")
-    if sent.empty:
-        return None
-    seen = pd.concat([plan.rows["received_at"], plan.again["received_at"]]).min()
-    return sent.assign(first_seen=sent["first_seen"].fillna(seen)).rename_axis("source_id").reset_index()
-
-
-def _note_controls(
-    conn: sa.Connection,
-    contract: Contract,
-    plan: CommitPlan,
-    controls: pd.DataFrame | None,
-    near: pd.DataFrame,
-    *,
-    seq: int,
-    at: dt.datetime,
-) -> None:
+        counted = sources.assign(source_id=bounded_keys(sources["source_id"])).groupby("source_id")[names].sum()
+        sent = sent.join(counted, how="outer")
+    if len(sent):
+        sent = sent.assign(first_seen=sent["first_seen"].fillna(settled["received_at"].min()))
+        deltas = sent.rename_axis("source_id").reset_index()
+        ground_truth.add_ledger_deltas(conn, deltas, **who, seq=seq)
     if controls is not None and len(controls):
-        new = plan.rows[plan.rows["readable"] & ~plan.rows["record_id"].isin(plan.revised)]
-        rows = ground_truth.control_verdicts(pd.concat([new, plan.again], ignore_index=True), controls, near)
-        who = {"feed": contract.name, "namespace": contract.namespace}
-        ground_truth.note_verdicts(conn, rows, **who, kind=ground_truth.CONTROL, seq=seq, at=at)
+        answers = pd.concat([new[new["readable"]], plan.redecided], ignore_index=True)
+        verdicts = ground_truth.control_verdicts(answers, controls, decided.near_controls)
+        ground_truth.note_verdicts(conn, verdicts, **who, kind=ground_truth.CONTROL, seq=seq, at=at)
 
 
 def _recall_late(
     conn: sa.Connection, contract: Contract, run: Run, decided: Decided, *, seq: int, at: dt.datetime
 ) -> pd.DataFrame:
     """Take back what was accepted before of campaigns that show now; a feed that is only observed holds nothing."""
-    if decided.recalls.empty:
-        return decided.recalls
     if contract.mode is Mode.OBSERVE:
         status.mark_late(conn, contract.name, run.run_id, decided)
         return decided.recalls.iloc[:0]
     return status.recall_late(conn, contract.name, run.run_id, decided, seq=seq, at=at)
 
 
-def _recall_notes(back: pd.DataFrame) -> tuple[Reason, ...]:
-    """Return the note on what was taken back, a campaign a note."""
-    sizes = back.groupby("campaign_id").size()
-    return tuple(Reason("took_back", {"n_records": int(n), "campaign_id": name}) for name, n in sizes.items())
-
-
-def _revoke_snapshots(store: Store, conn: sa.Connection, feed: str, back: pd.DataFrame, *, at: dt.datetime) -> None:
+def _revoke_snapshots(store: Store, conn: sa.Connection, feed: str, recalls: pd.DataFrame, *, at: dt.datetime) -> None:
     """Revoke the snapshots that hold what was taken back; the event follows the commit's."""
-    if len(back):
-        why = f"{len(back)} records taken back with {', '.join(sorted(back['campaign_id'].unique())[:5])}"
-        snapshots.revoke_holding(conn, store.key, feed, back["record_id"], by="poison-guard", why=why, at=at)
+    why = f"{len(recalls)} records taken back with {', '.join(sorted(recalls['campaign_id'].unique())[:5])}"
+    snapshots.revoke_holding(conn, store.key, feed, recalls["record_id"], by="poison-guard", why=why, at=at)
 
 
-def _write_schema(conn: sa.Connection, run: Run, decided: Decided, *, seq: int) -> None:
-    """Note the payload schema, unless the batch was held because of it."""
+def _write_intake(conn: sa.Connection, run: Run, decided: Decided, objects: Sequence[ObjectRef], *, seq: int) -> None:
+    """Note the objects as taken in, and the payload schema unless the batch was held because of it."""
+    rows = [
+        {"feed": run.feed, "digest": o.digest, "uri": o.uri, "size": o.size, "rows": o.rows, "watermark": o.watermark,
+         "run_id": run.run_id, "seq": seq}
+        for o in objects
+    ]  # fmt: skip
+    bulk.insert_missing(conn, tables.objects, rows)
     drifted = "schema_drift" in {note.code for note in decided.notes} | set(decided.evidence["code"])
     if drifted or not run.schema:
         return
@@ -255,28 +238,22 @@ def _write_schema(conn: sa.Connection, run: Run, decided: Decided, *, seq: int) 
         conn.execute(sa.insert(tables.schemas), [{"feed": run.feed, "seq": seq, "run_id": run.run_id, "body": body}])
 
 
-def _write_objects(conn: sa.Connection, run: Run, objects: Sequence[ObjectRef], *, seq: int) -> None:
-    rows = [
-        {"feed": run.feed, "digest": o.digest, "uri": o.uri, "size": o.size, "rows": o.rows, "watermark": o.watermark,
-         "run_id": run.run_id, "seq": seq}
-        for o in objects
-    ]  # fmt: skip
-    bulk.insert_missing(conn, tables.objects, rows)
-
-
 def _write_marker(
     store: Store,
     conn: sa.Connection,
     run: Run,
     plan: CommitPlan,
     decided: Decided,
+    recalls: pd.DataFrame,
     *,
-    counts: Mapping[str, int],
-    notes: Sequence[Reason],
     cost: Mapping[str, Any],
     at: dt.datetime,
-) -> None:
-    """Seal the commit: the audit event, the feed's last run, and the marker."""
+) -> Mapping[str, int]:
+    """Seal the commit: the audit event, the feed's last run, and the marker; return the run's counts."""
+    counts = {**plan.counts, "recalled": len(recalls)}
+    taken = recalls.groupby("campaign_id").size()
+    notes = [{"code": note.code, "args": note.args} for note in decided.notes]
+    notes += [{"code": "took_back", "args": {"n_records": int(n), "campaign_id": name}} for name, n in taken.items()]
     new = plan.rows[~plan.rows["record_id"].isin(plan.revised)]
     decisions = zip(*(new[name].tolist() for name in ("record_id", "content_hash", "place")), strict=True)
     body = {
@@ -300,6 +277,7 @@ def _write_marker(
             counts=to_json(counts),
             cost=to_json(cost),
             measurements=to_json({**decided.measurements, "phase": decided.phase.value}, bounded=False),
-            notes=to_json([{"code": note.code, "args": note.args} for note in notes]),
+            notes=to_json(notes),
         )
     )
+    return counts

@@ -14,7 +14,7 @@ import pandas as pd
 from poison_guard.config import Contract, Mode
 from poison_guard.errors import StoreError
 from poison_guard.records import Action, Decided, Place
-from poison_guard.store import memory, quarantine, trusted
+from poison_guard.store import memory, quarantine
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.lake import LakeFile
@@ -33,11 +33,11 @@ class RowClasses:
     """Rows of a batch by what has to be done with them; frames have the columns that `classify_rows` was given."""
 
     new: pd.DataFrame
-    again: pd.DataFrame
+    redecided: pd.DataFrame
     """Were staged, and are decided once more."""
     revised: pd.DataFrame
     """Same id with other content, where the contract takes that for a revision."""
-    seen: int
+    n_known: int
     """Same id and same content, settled before."""
     renamed: Mapping[str, str]
     """Given id -> id under which content that contradicts a stored record is kept."""
@@ -52,7 +52,7 @@ def classify_rows(rows: pd.DataFrame, look_up: Lookup, *, revisions: bool) -> Ro
     there = known.reindex(rows["record_id"])
     is_known = pd.Series(there["content_hash"].notna().to_numpy(), index=rows.index)
     same = is_known & (there["content_hash"].to_numpy() == rows["content_hash"].to_numpy())
-    again = same & (there["place"].to_numpy() == Place.STAGED.value) & rows["place"].notna()
+    redecided = same & (there["place"].to_numpy() == Place.STAGED.value) & rows["place"].notna()
     other = is_known & ~same
     revised = rows[other] if revisions else rows.iloc[:0]
     clash = rows.iloc[:0] if revisions else rows[other]
@@ -63,11 +63,10 @@ def classify_rows(rows: pd.DataFrame, look_up: Lookup, *, revisions: bool) -> Ro
     clash = clash.assign(record_id=clash["record_id"].map(renamed).astype("str"))
     fresh = pd.concat([rows[~is_known], clash]).sort_index()
     new, echoes, bases = _without_repeated_claims(fresh, look_up)
-    seen = int((same & ~again).sum()) + echoes
-    for part in (new, revised):
-        _check_decided(part)
+    n_known = int((same & ~redecided).sum()) + echoes
+    _check_decided(pd.concat([new, revised], ignore_index=True))
     contested = tuple(sorted({*bases} - set(revised["record_id"])))
-    return RowClasses(new, rows[again], revised, seen, renamed, contested)
+    return RowClasses(new, rows[redecided], revised, n_known, renamed, contested)
 
 
 def _contested_name(name: str, content_hash: str) -> str:
@@ -114,7 +113,8 @@ class CommitPlan:
 
     rows: pd.DataFrame
     """New and revised records, final; `file` numbers the lake file that each is in."""
-    again: pd.DataFrame
+    redecided: pd.DataFrame
+    """Staged records and their new decision."""
     revised: frozenset[str]
     contested: tuple[str, ...]
     evidence: pd.DataFrame
@@ -128,7 +128,7 @@ def plan_commit(
     store: Store,
     run: Run,
     contract: Contract,
-    intake: RowClasses,
+    classes: RowClasses,
     records: pd.DataFrame,
     unreadable: pd.DataFrame,
     decided: Decided,
@@ -136,27 +136,29 @@ def plan_commit(
 ) -> CommitPlan:
     """Write the payloads into the lake, where no manifest lists them yet; return what the transaction writes."""
     forced = contract.mode is Mode.ENFORCE
-    contested = intake.contested if forced else ()
-    clashing = {*intake.renamed.values(), *contested} if forced else set()
-    rows = _hold_clashes(pd.concat([intake.new, intake.revised], ignore_index=True), clashing)
-    again = _hold_clashes(intake.again, clashing)
-    both = pd.concat([rows, again], ignore_index=True)
-    evidence = _rename_ids(decided.evidence, intake.renamed)
-    decisions = _rename_ids(decided.decisions, intake.renamed)
-    told = Decided(decisions, evidence, decided.items, decided.sources, decided.campaigns, decided.phase, decided.notes)
+    contested = classes.contested if forced else ()
+    clashing = {*classes.renamed.values(), *contested} if forced else set()
+    rows, redecided = pd.concat([classes.new, classes.revised], ignore_index=True), classes.redecided
+    if clashing:
+        rows, redecided = _hold_clashes(rows, clashing), _hold_clashes(redecided, clashing)
+    both = pd.concat([rows, redecided], ignore_index=True)
+    evidence = _rename_ids(decided.evidence, classes.renamed)
+    decisions = _rename_ids(decided.decisions, classes.renamed)
     samples = set(evidence.loc[evidence["code"] == AUDIT, "record_id"])
-    looked_at = both["place"].isin(_HELD) | (both["action"] != Action.ACCEPT.value) | both["record_id"].isin(samples)
+    examined = both["place"].isin(_HELD) | (both["action"] != Action.ACCEPT.value) | both["record_id"].isin(samples)
     conflicts = sorted(clashing - set(evidence.loc[evidence["code"] == "id_conflict", "record_id"]))
-    counts = _commit_counts(both, intake, decided.items, asked=len(records) + unreadable["record_id"].nunique())
+    counts = _commit_counts(both, classes, decided.items, asked=len(records) + unreadable["record_id"].nunique())
     counts = {name: n + repeats if name in ("received", "seen_before") else n for name, n in counts.items()}
     rows, files = _write_files(store, run, contract, rows, records, unreadable, decided.sources)
-    files += _write_memory(store, run, contract, _rename_ids(decided.memory, intake.renamed), both["record_id"])
+    if len(decided.memory) and contract.policy.memory_rows:
+        remembered = _rename_ids(decided.memory, classes.renamed)
+        files += memory.write_memory(store, run, contract, remembered, both["record_id"])
     return CommitPlan(
         rows=rows,
-        again=again,
-        revised=frozenset(intake.revised["record_id"]),
+        redecided=redecided,
+        revised=frozenset(classes.revised["record_id"]),
         contested=contested,
-        evidence=evidence_rows(told, both.loc[looked_at, "record_id"], conflicts),
+        evidence=evidence_rows(decisions, evidence, decided.notes, both.loc[examined, "record_id"], conflicts),
         queue=quarantine.entries(both, samples),
         counts=counts,
         files=files,
@@ -181,15 +183,15 @@ def _rename_ids(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     return fitted.assign(record_id=fitted["record_id"].replace(dict(names))) if names else fitted
 
 
-def _commit_counts(both: pd.DataFrame, intake: RowClasses, items: pd.DataFrame, *, asked: int) -> dict[str, int]:
+def _commit_counts(both: pd.DataFrame, classes: RowClasses, items: pd.DataFrame, *, asked: int) -> dict[str, int]:
     by_place = Counter(both["place"])
     counts = {place.value: by_place.get(place.value, 0) for place in Place if place is not Place.RECALLED}
     counts |= {
-        "received": len(both) + intake.seen,
-        "seen_before": intake.seen,
+        "received": len(both) + classes.n_known,
+        "seen_before": classes.n_known,
         "unreadable": int((~both["readable"]).sum()),
-        "unstaged": len(intake.again),
-        "revised": len(intake.revised),
+        "unstaged": len(classes.redecided),
+        "revised": len(classes.revised),
         "adopted_items": int(items["adopted"].astype(bool).sum()),
         "deferred_items": int((~items["adopted"].astype(bool)).sum()),
     }
@@ -197,20 +199,6 @@ def _commit_counts(both: pd.DataFrame, intake: RowClasses, items: pd.DataFrame, 
     if counts["received"] != asked or settled != asked:
         raise StoreError(f"{asked} records came in and {settled} were settled; nothing was stored")
     return counts
-
-
-def _write_memory(
-    store: Store, run: Run, contract: Contract, scored: pd.DataFrame, ids: pd.Series
-) -> tuple[tuple[str, LakeFile], ...]:
-    """Write what later batches remember of this one's new records."""
-    if scored.empty or not contract.policy.memory_rows:
-        return ()
-    with store.read() as conn:
-        space = memory.vector_space(contract, trusted.trusted_hash(conn, contract.name, run.state_version))
-    frame = memory.memory_rows(scored, ids, contract, space=space, key=store.key)
-    if frame.empty:
-        return ()
-    return ((memory.LANE, store.lake.add_frame(frame, f"runs/{run.run_id}/{memory.LANE}")),)
 
 
 def _write_files(

@@ -52,23 +52,6 @@ def alembic_config(conn: sa.Connection) -> Config:
     return config
 
 
-def _is_made(conn: sa.Connection, shown: str) -> bool:
-    """Whether the store has its tables; `StoreError` where another version made them."""
-    names = sa.inspect(conn).get_table_names()
-    number = 0
-    if "store" in names:
-        number = conn.execute(sa.select(sa.func.max(tables.store_format.c.format))).scalar() or 0
-    elif "alembic_version" not in names and "events" not in names:
-        return False
-    if number == tables.STORE_FORMAT:
-        return True
-    age = "a newer" if number > tables.STORE_FORMAT else "an older"
-    raise StoreError(
-        f"the store {shown} was made by {age} poison-guard (format {number}, this one reads {tables.STORE_FORMAT}), "
-        "and no store is taken along before 0.1 is released: start a new home and keep the old folder"
-    )
-
-
 _WAIT_SECONDS = 60
 
 
@@ -88,13 +71,13 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Yield a connection that only reads."""
-        with _driver_errors(self.engine, self.shown), self.engine.connect() as conn:
+        with _driver_errors(self), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Yield a connection in one transaction: all of it is stored at the end, or none of it."""
-        with _driver_errors(self.engine, self.shown), self.engine.connect() as conn:
+        with _driver_errors(self), self.engine.connect() as conn:
             writer = conn.execution_options(guard_writes=True)
             with writer.begin():
                 yield writer
@@ -109,7 +92,7 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.engine.dispose()
 
 
 def open_store(settings: Settings) -> Store:
@@ -118,36 +101,51 @@ def open_store(settings: Settings) -> Store:
     store = Store(engine=engine, lake=Lake(settings.lake_url), key=settings.key())
     try:
         with store.read() as conn:
-            made = _is_made(conn, store.shown)
-            if made:
-                _check_key(conn, store.key, settings)
-        if not made:
+            ready = _is_ready(conn, store, settings)
+        if not ready:
             with store.write() as conn:
-                _make_tables(conn, store.shown)
+                _make_tables(conn, store, settings)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _make_tables(conn: sa.Connection, shown: str) -> None:
+def _make_tables(conn: sa.Connection, store: Store, settings: Settings) -> None:
     """Make the tables, unless another process has made them meanwhile."""
     if conn.dialect.name == "postgresql":
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-    if not _is_made(conn, shown):
+    if not _is_ready(conn, store, settings):
         from alembic import command
 
         command.upgrade(alembic_config(conn), "head")
 
 
-def _check_key(conn: sa.Connection, key: bytes, settings: Settings) -> None:
-    """Refuse a key that the chain was not written with: what it would seal could never be verified again."""
+def _is_ready(conn: sa.Connection, store: Store, settings: Settings) -> bool:
+    """Whether the store has its tables; refuse those of another version, and those written with another key.
+
+    What another key would seal could never be verified again.
+    """
+    names = sa.inspect(conn).get_table_names()
+    number = 0
+    if "store" in names:
+        number = conn.execute(sa.select(sa.func.max(tables.store_format.c.format))).scalar() or 0
+    elif "alembic_version" not in names and "events" not in names:
+        return False
+    if number != tables.STORE_FORMAT:
+        age = "a newer" if number > tables.STORE_FORMAT else "an older"
+        raise StoreError(
+            f"the store {store.shown} was made by {age} poison-guard (format {number}, this one reads "
+            f"{tables.STORE_FORMAT}), and no store is taken along before 0.1 is released: start a new home and keep "
+            "the old folder"
+        )
     head = conn.execute(sa.select(tables.chain.c.seq, tables.chain.c.hash, tables.chain.c.mac)).first()
-    if head is not None and head.seq and not hmac.compare_digest(head_mac(key, head.seq, head.hash), head.mac):
+    if head is not None and head.seq and not hmac.compare_digest(head_mac(store.key, head.seq, head.hash), head.mac):
         raise TamperError(
             f"the key in {settings.key_file} (or POISON_GUARD_KEY) is not the one this store was written with, or the "
             "head of its audit chain was changed; restore the key from a backup"
         )
+    return True
 
 
 def _make_engine(text: str) -> sa.Engine:
@@ -212,16 +210,16 @@ def _postgres_engine(url: sa.URL) -> sa.Engine:
 
 
 @contextmanager
-def _driver_errors(engine: sa.Engine, shown: str) -> Iterator[None]:
+def _driver_errors(store: Store) -> Iterator[None]:
     """Turn what the database driver raises into one sentence."""
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise _store_error(error.orig or error, shown) from None
-    except engine.dialect.loaded_dbapi.Error as error:
-        raise _store_error(error, shown) from None
+        raise _store_error(error.orig or error, store.shown) from None
+    except store.engine.dialect.loaded_dbapi.Error as error:
+        raise _store_error(error, store.shown) from None
     except sa.exc.TimeoutError:
-        raise BusyError(f"the store {shown} has no free connection; try again") from None
+        raise BusyError(f"the store {store.shown} has no free connection; try again") from None
 
 
 _SENTENCE_BY_ERROR = {

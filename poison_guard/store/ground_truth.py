@@ -149,7 +149,14 @@ def load_verified(
     last: int = MAX_ANSWERS,
 ) -> pd.DataFrame:
     """Return the `last` verified answers of each source as of `version`: ``source_id, at, right``, oldest first."""
-    query = _newest_verdicts_query(namespace, version, last)
+    c = tables.verified.c
+    newest = sa.func.row_number().over(partition_by=c.source_id, order_by=(c.given_at.desc(), c.record_id.desc()))
+    rows = sa.select(c.source_id, c.feed, c.record_id, c.kind, c.seq, c.given_at, c.verdict, newest.label("newest"))
+    rows = rows.where(c.namespace == namespace, c.source_id.is_not(None))
+    r = (rows if version is None else rows.where(c.seq <= version)).subquery().c
+    shown = (r.source_id, r.feed, r.record_id, r.kind, r.seq, r.given_at.label("at"), r.verdict)
+    enough = last * (len(_PRECEDENCE) + 1)  # all kinds may speak of a record, and some rows are revisions
+    query = sa.select(*shown).where(r.newest <= enough)
     if source_ids is None:
         found = bulk.fetch_frame(conn, query)
     else:
@@ -160,19 +167,6 @@ def load_verified(
     found = found.drop_duplicates(["feed", "record_id"]).sort_values(["source_id", "at", "record_id"])
     found = found.groupby("source_id").tail(last)
     return found.assign(right=found["verdict"] > 0)[["source_id", "at", "right"]].reset_index(drop=True)
-
-
-def _newest_verdicts_query(namespace: str, version: int | None, last: int) -> bulk.Query:
-    """Return the newest rows of each source: enough for `last` records of which all kinds speak, and some revisions."""
-    c = tables.verified.c
-    newest = sa.func.row_number().over(partition_by=c.source_id, order_by=(c.given_at.desc(), c.record_id.desc()))
-    rows = sa.select(c.source_id, c.feed, c.record_id, c.kind, c.seq, c.given_at, c.verdict, newest.label("newest"))
-    rows = rows.where(c.namespace == namespace, c.source_id.is_not(None))
-    if version is not None:
-        rows = rows.where(c.seq <= version)
-    r = rows.subquery().c
-    shown = (r.source_id, r.feed, r.record_id, r.kind, r.seq, r.given_at.label("at"), r.verdict)
-    return sa.select(*shown).where(r.newest <= last * (len(_PRECEDENCE) + 1))
 
 
 def _ledger_deltas_of(told: pd.DataFrame, news: pd.DataFrame, kind: str) -> pd.DataFrame:

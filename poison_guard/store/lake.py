@@ -42,6 +42,10 @@ class Lake:
     """A folder of Parquet files at a path or any fsspec URL; `repr` does not show the URL, which may hold a secret."""
 
     url: str = field(repr=False)
+    _files: Any = field(init=False, repr=False, compare=False)
+    """The fsspec file system."""
+    _at: str = field(init=False, repr=False, compare=False)
+    """The lake's folder in it."""
 
     def __post_init__(self) -> None:
         import fsspec
@@ -51,8 +55,8 @@ class Lake:
         except (ImportError, ValueError) as error:
             scheme = self.url.split("://", 1)[0]
             raise StoreError(f"the lake cannot be opened as a `{scheme}` URL: {_json_line(error)}") from None
-        object.__setattr__(self, "_system", system)
-        object.__setattr__(self, "_root", root.rstrip("/"))
+        object.__setattr__(self, "_files", system)
+        object.__setattr__(self, "_at", root.rstrip("/"))
 
     def write_frame(self, frame: pd.DataFrame, path: str) -> LakeFile:
         """Write `frame` as zstd Parquet at `path`, replacing what was there."""
@@ -67,7 +71,12 @@ class Lake:
 
     def read_frame(self, path: str, *, columns: Sequence[str] | None = None, sha256: str | None = None) -> pd.DataFrame:
         """Return a written frame; `TamperError` when its content is not that of `sha256`."""
-        body = self._get(path)
+        try:
+            body = self._files.cat_file(self._full(path))
+        except FileNotFoundError:
+            raise StoreError(f"{path} is missing from the lake; restore it from a backup") from None
+        except OSError as error:
+            raise self._trouble(path, "read", error) from None
         if sha256 is not None and hashlib.sha256(body).hexdigest() != sha256:
             raise TamperError(f"{path} in the lake is not the file that was written; restore it from a backup")
         try:
@@ -102,14 +111,6 @@ class Lake:
             raise self._trouble(folder, "read", error) from None
         return tuple(sorted(str(PurePosixPath(path).relative_to(self._at)) for path in found))
 
-    @property
-    def _files(self) -> Any:
-        return self.__dict__["_system"]
-
-    @property
-    def _at(self) -> str:
-        return self.__dict__["_root"]
-
     def _full(self, path: str) -> str:
         parts = PurePosixPath(path).parts
         if not parts or ".." in parts or path.startswith("/") or "://" in path:
@@ -117,54 +118,37 @@ class Lake:
         return f"{self._at}/{path}"
 
     def _put(self, path: str, body: bytes, rows: int, digest: str) -> LakeFile:
-        full = self._full(path)
+        full, files = self._full(path), self._files
         try:
-            if not self._holds(full, body):
-                self._files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
+            same = files.exists(full) and files.size(full) == len(body) and files.cat_file(full) == body
+            if not same:  # a run that was killed and runs again leaves the file as it is
+                files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
                 self._write(full, body)
         except OSError as error:
             raise self._trouble(path, "written", error) from None
         return LakeFile(path, rows, len(body), digest)
 
-    def _holds(self, full: str, body: bytes) -> bool:
-        """Whether the very bytes are there already: a run that was killed and runs again leaves them as they are."""
-        if not self._files.exists(full) or self._files.size(full) != len(body):
-            return False
-        return bool(self._files.cat_file(full) == body)
-
     def _write(self, full: str, body: bytes) -> None:
+        """Write a file; a local one is durable before the database says that it is there, its folders included."""
         from fsspec.implementations.local import LocalFileSystem
 
+        local = isinstance(self._files, LocalFileSystem)
         with self._files.open(full, "wb") as file:
             file.write(body)
-            if isinstance(self._files, LocalFileSystem):  # the bytes must be down before the database says they are
+            if local:
                 file.flush()
                 os.fsync(file.fileno())
-        if isinstance(self._files, LocalFileSystem):
-            _sync_folders(full, self._at)
-
-    def _get(self, path: str) -> bytes:
-        try:
-            return self._files.cat_file(self._full(path))
-        except FileNotFoundError:
-            raise StoreError(f"{path} is missing from the lake; restore it from a backup") from None
-        except OSError as error:
-            raise self._trouble(path, "read", error) from None
+        folder = PurePosixPath(full).parent
+        while local and folder.is_relative_to(self._at):
+            entry = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(entry)
+            finally:
+                os.close(entry)
+            folder = folder.parent
 
     def _trouble(self, path: str, verb: str, error: OSError) -> StoreError:
         return StoreError(f"{path or 'the lake'} in the lake cannot be {verb}: {error.strerror or _json_line(error)}")
-
-
-def _sync_folders(full: str, root: str) -> None:
-    """Make the folder entries from a file up to the lake durable, or a power cut could take the file."""
-    folder = PurePosixPath(full).parent
-    while folder.is_relative_to(root):
-        entry = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(entry)
-        finally:
-            os.close(entry)
-        folder = folder.parent
 
 
 def _parquet_bytes(frame: pd.DataFrame) -> bytes:

@@ -16,10 +16,12 @@ import sqlalchemy as sa
 from poison_guard.config import Contract
 from poison_guard.frames import empty_frame
 from poison_guard.records import Place, memory_columns
-from poison_guard.store import bulk, status, tables
+from poison_guard.store import bulk, status, tables, trusted
 from poison_guard.store.engine import Store
+from poison_guard.store.lake import LakeFile
+from poison_guard.store.runs import Run
 
-__all__ = ["LANE", "MEMORY_FORMAT", "load_memory", "memory_rows", "vector_space"]
+__all__ = ["LANE", "MEMORY_FORMAT", "load_memory", "write_memory"]
 
 LANE = "memory"
 MEMORY_FORMAT = 1
@@ -29,7 +31,7 @@ _REMEMBERED_PLACES = (Place.ACCEPTED.value, Place.QUARANTINED.value, Place.REJEC
 _VECTOR_PREFIX = "vector."
 
 
-def vector_space(contract: Contract, trusted_hash: str) -> str:
+def _vector_space(contract: Contract, trusted_hash: str) -> str:
     """Return the name of what vectors are scaled by; empty without a trusted set: then no two batches are alike."""
     if not trusted_hash:
         return ""
@@ -37,17 +39,24 @@ def vector_space(contract: Contract, trusted_hash: str) -> str:
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def memory_rows(scored: pd.DataFrame, ids: pd.Series, contract: Contract, *, space: str, key: bytes) -> pd.DataFrame:
-    """Return the file of a batch: `memory_columns` of the rows of `scored` whose id is among `ids`.
+def write_memory(
+    store: Store, run: Run, contract: Contract, scored: pd.DataFrame, ids: pd.Series
+) -> tuple[tuple[str, LakeFile], ...]:
+    """Write what later batches may know of the rows of `scored` whose id is among `ids`; return ``(lane, file)``.
 
     At most ``policy.memory_rows``, drawn by keyed hash; vectors only where they can be compared later.
     """
+    with store.read() as conn:
+        space = _vector_space(contract, trusted.trusted_hash(conn, contract.name, run.state_version))
     columns = [name for name in memory_columns(scored.columns) if space or not name.startswith(_VECTOR_PREFIX)]
-    kept = scored.loc[scored["record_id"].isin(set(ids)), columns]
-    secret = hashlib.blake2b(b"memory", key=key[:64], digest_size=8).hexdigest()
-    drawn = pd.util.hash_array(kept["record_id"].to_numpy(object), hash_key=secret, categorize=False)
-    kept = kept.assign(drawn=drawn).sort_values(["drawn", "record_id"]).drop(columns="drawn")
-    return kept.head(contract.policy.memory_rows).assign(space=space, version=MEMORY_FORMAT).reset_index(drop=True)
+    rows = scored.loc[scored["record_id"].isin(set(ids)), columns]
+    if rows.empty:
+        return ()
+    secret = hashlib.blake2b(b"memory", key=store.key[:64], digest_size=8).hexdigest()
+    drawn = pd.util.hash_array(rows["record_id"].to_numpy(object), hash_key=secret, categorize=False)
+    rows = rows.assign(drawn=drawn).sort_values(["drawn", "record_id"]).drop(columns="drawn")
+    rows = rows.head(contract.policy.memory_rows).assign(space=space, version=MEMORY_FORMAT).reset_index(drop=True)
+    return ((LANE, store.lake.add_frame(rows, f"runs/{run.run_id}/{LANE}")),)
 
 
 def load_memory(
@@ -65,7 +74,7 @@ def load_memory(
     newest batches first; vectors are missing where they were scaled by another trusted set. What a reviewer released or
     confirmed is forgotten: a person has answered for it. Sorted by ``record_id``.
     """
-    space = vector_space(contract, trusted_hash)
+    space = _vector_space(contract, trusted_hash)
     parts: list[pd.DataFrame] = []
     left = contract.policy.memory_rows
     for path, digest in _memory_files(store, contract, version, received_at):

@@ -59,8 +59,8 @@ class ReviewDecision:
     """How the set was chosen, as it was asked for."""
     token: str | None = None
     """Lease under which it was decided; None: the name alone counts."""
-    as_one: bool = False
-    """Whether they were looked at as one: a source then earns no more than one right answer, however many it sent."""
+    one_credit_per_source: bool = False
+    """Whether they were reviewed as a group: then a source earns one right answer at most, however many it sent."""
 
 
 def apply_decision(store: Store, decision: ReviewDecision) -> int:
@@ -167,7 +167,7 @@ def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, *
     if d.verdict is None or spoken.empty:
         return
     said = spoken.assign(given_at=ground_truth.given_at(spoken), verdict=d.verdict)
-    if d.as_one and d.verdict > 0:
+    if d.one_credit_per_source and d.verdict > 0:
         first = said.sort_values(["given_at", "record_id"]).drop_duplicates("source_id").index
         said = said.assign(verdict=said["verdict"].where(said.index.isin(first), 0))
     said = said[["record_id", "source_id", "given_at", "verdict"]]

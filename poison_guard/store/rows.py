@@ -11,7 +11,7 @@ import pandas as pd
 
 from poison_guard.config import Contract
 from poison_guard.numerics.characters import number_text
-from poison_guard.records import Campaign, Decided, Reason
+from poison_guard.records import Campaign, Reason
 from poison_guard.store.bulk import bounded_keys, to_json
 
 __all__ = ["AUDIT", "campaign_rows", "evidence_rows", "item_rows", "reasons_text", "record_rows"]
@@ -35,9 +35,9 @@ def record_rows(
 
     `payload` is the row's position in `records`, or in `unreadable` where `readable` is false.
     """
-    rows = pd.concat(
-        [_readable(contract, records, received_at), _unreadable(unreadable, received_at)], ignore_index=True
-    )
+    rows = _readable(contract, records, received_at)
+    if len(unreadable):
+        rows = pd.concat([rows, _unreadable(unreadable, received_at)], ignore_index=True)
     made = decisions.assign(record_id=bounded_keys(decisions["record_id"])).set_index("record_id")
     made = made[~made.index.duplicated()].reindex(rows["record_id"]).set_axis(rows.index)
     return rows.assign(
@@ -54,21 +54,24 @@ def reasons_text(codes: object) -> str | None:
     return json.dumps([str(code) for code in codes]) if isinstance(codes, Collection) and len(codes) else None
 
 
-def evidence_rows(decided: Decided, wanted: Iterable[str], conflicts: Iterable[str]) -> pd.DataFrame:
+def evidence_rows(
+    decisions: pd.DataFrame,
+    evidence: pd.DataFrame,
+    notes: Iterable[Reason],
+    wanted: Iterable[str],
+    conflicts: Iterable[str],
+) -> pd.DataFrame:
     """Return the evidence of `wanted` records, with the reasons of their decisions that no signal tells.
 
     `conflicts` are records held because their id came with different contents.
     """
     keep = set(wanted)
-    evidence = decided.evidence.reindex(columns=_EVIDENCE)
-    evidence = evidence.assign(record_id=bounded_keys(evidence["record_id"]))
-    evidence = evidence[evidence["record_id"].isin(keep)]
-    made = decided.decisions.assign(record_id=bounded_keys(decided.decisions["record_id"]))
-    made = made.loc[made["record_id"].isin(keep), ["record_id", "reasons"]].explode("reasons").dropna()
+    evidence = evidence.loc[evidence["record_id"].isin(keep), _EVIDENCE]
+    made = decisions.loc[decisions["record_id"].isin(keep), ["record_id", "reasons"]].explode("reasons").dropna()
     known = set(zip(evidence["record_id"], evidence["code"], strict=True))
-    notes = {note.code: note.args for note in decided.notes}
+    noted = {note.code: note.args for note in notes}
     more: list[tuple[object, ...]] = [
-        (name, "decide", "rule", 1.0, code, notes.get(code, {}))
+        (name, "decide", "rule", 1.0, code, noted.get(code, {}))
         for name, code in zip(made["record_id"], made["reasons"], strict=True)
         if (name, code) not in known
     ]
@@ -115,7 +118,7 @@ def item_rows(items: pd.DataFrame) -> pd.DataFrame:
         label=items["label"].astype("str").str.slice(0, _ANSWER_CHARS),
         probability=items["probability"].astype(float).fillna(0.0),
         adopted=items["adopted"].astype(bool),
-        why=[_why_text(value) for value in items["why"]],
+        why=items["why"].astype("str"),
     ).drop_duplicates("item_id")
 
 
@@ -168,9 +171,3 @@ def _as_text(votes: pd.Series) -> pd.Series:
 
 def _utc(times: pd.Series) -> pd.Series:
     return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]")
-
-
-def _why_text(value: object) -> str:
-    if isinstance(value, Reason):
-        return to_json({"code": value.code, "args": value.args})
-    return value if isinstance(value, str) else to_json(value)

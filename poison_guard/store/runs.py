@@ -82,9 +82,6 @@ def begin_run(
     started = utc_or_now(now)
     with store.write() as conn:
         register_feed(conn, contract, started)
-        known = _find_run(conn, run_id)
-        if known is not None:
-            return known
         row = {
             "run_id": run_id,
             "feed": contract.name,
@@ -111,10 +108,10 @@ def load_run(store: Store, run_id: str) -> Run:
 
 def load_run_in(conn: sa.Connection, run_id: str) -> Run:
     """Return a run as the transaction of `conn` sees it."""
-    run = _find_run(conn, run_id)
-    if run is None:
+    row = conn.execute(sa.select(tables.runs).where(tables.runs.c.run_id == run_id)).first()
+    if row is None:
         raise NotFoundError(f"there is no run {run_id!r}; `poison-guard status` lists the last ones")
-    return run
+    return _run_of_row(row)
 
 
 def find_open_run(store: Store, feed: str) -> Run | None:
@@ -166,11 +163,6 @@ def register_feed(conn: sa.Connection, contract: Contract, at: dt.datetime) -> N
     body = json.dumps(dataclasses.asdict(contract.policy), sort_keys=True)
     bulk.insert_missing(conn, tables.policies, [{"hash": contract.policy.hash, "body": body, "at": at}])
     bulk.insert_missing(conn, tables.feeds, [{"name": contract.name, "last_seq": 0, "created_at": at}])
-
-
-def _find_run(conn: sa.Connection, run_id: str) -> Run | None:
-    row = conn.execute(sa.select(tables.runs).where(tables.runs.c.run_id == run_id)).first()
-    return None if row is None else _run_of_row(row)
 
 
 def _run_of_row(row: sa.Row[Any]) -> Run:

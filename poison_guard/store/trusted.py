@@ -29,7 +29,6 @@ __all__ = [
     "check_trusted",
     "count_trusted",
     "first_trusted_ids",
-    "ids_found_wrong",
     "judge_trusted",
     "load_trusted",
     "load_trusted_verdicts",
@@ -81,11 +80,6 @@ def trusted_verdicts(conn: sa.Connection, feed: str, version: int | None = None)
         if undone_by is None or (version is not None and undone_by > version):
             said |= dict.fromkeys(from_json(selector)["record_ids"], _VERDICT_BY_VERB[verb])
     return said
-
-
-def ids_found_wrong(conn: sa.Connection, feed: str, version: int | None = None) -> set[str]:
-    """Return the ids of trusted records that people found wrong, as of `version`."""
-    return {name for name, verdict in trusted_verdicts(conn, feed, version).items() if verdict < 0}
 
 
 def load_trusted_verdicts(store: Store, feed: str, *, version: int | None = None) -> dict[str, int]:
@@ -270,7 +264,8 @@ def _trusted_rows(conn: sa.Connection, feed: str, version: int | None = None) ->
     if version is not None:
         query = query.where(tables.trusted.c.seq <= version)
     rows = bulk.fetch_frame(conn, query)
-    wrong = rows["record_id"].isin(ids_found_wrong(conn, feed, version))
+    verdicts = trusted_verdicts(conn, feed, version)
+    wrong = rows["record_id"].isin([name for name, verdict in verdicts.items() if verdict < 0])
     return rows[~wrong].sort_values("record_id", ignore_index=True)
 
 

@@ -12,7 +12,7 @@ from poison_guard.cli.trust import trusted_command
 from poison_guard.config import open_settings
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.store import open_store
-from poison_guard.store.trusted import ids_found_wrong
+from poison_guard.store.trusted import trusted_verdicts
 
 FORGED = 12
 
@@ -39,7 +39,7 @@ def call(fresh):
 
 def wrong_ones(hand) -> set[str]:
     with open_store(open_settings(hand.folder / "home")) as store, store.read() as conn:
-        return ids_found_wrong(conn, "sessions")
+        return {name for name, verdict in trusted_verdicts(conn, "sessions").items() if verdict < 0}
 
 
 def test_the_strangest_are_asked_for_first_and_not_again_when_they_were_judged(call):

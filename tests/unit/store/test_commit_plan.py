@@ -30,8 +30,8 @@ def test_new_seen_and_staged_records_are_told_apart():
     rows = [("n", "h1", "accepted"), ("s", "h2", "accepted"), ("g", "h3", "accepted"), ("u", "h4", None)]
     intake = sort(rows, [("s", "h2", "rejected"), ("g", "h3", "staged"), ("u", "h4", "staged")])
     assert intake.new["record_id"].tolist() == ["n"]
-    assert intake.again["record_id"].tolist() == ["g"]
-    assert intake.seen == 2
+    assert intake.redecided["record_id"].tolist() == ["g"]
+    assert intake.n_known == 2
     assert (intake.contested, dict(intake.renamed)) == ((), {})
 
 
@@ -45,14 +45,14 @@ def test_other_content_under_a_known_id_gets_an_id_of_its_own():
 def test_other_content_that_was_stored_before_is_seen():
     known = [("a", "h", "quarantined"), ("a~12345678", "1234567890", "quarantined")]
     intake = sort([("a", "1234567890", "accepted")], known)
-    assert (len(intake.new), intake.seen, intake.contested) == (0, 1, ())
+    assert (len(intake.new), intake.n_known, intake.contested) == (0, 1, ())
 
 
 def test_a_name_given_to_a_duplicate_at_ingest_contests_the_stored_record():
     rows = [("a~12345678", "1234567890", "quarantined")]
     assert sort(rows, [("a", "h", "accepted")]).contested == ("a",)
     echo = sort(rows, [("a", "1234567890", "accepted")])
-    assert (echo.seen, echo.contested, len(echo.new)) == (1, (), 0)
+    assert (echo.n_known, echo.contested, len(echo.new)) == (1, (), 0)
 
 
 def test_a_tilde_in_an_id_contests_nothing_by_itself():
@@ -78,5 +78,5 @@ CELL = st.tuples(st.sampled_from("abc"), st.sampled_from(["1" * 10, "2" * 10]), 
 @given(rows=st.lists(CELL, unique_by=lambda r: r[0]), known=st.lists(CELL, unique_by=lambda r: r[0]))
 def test_every_row_is_counted_once(rows, known):
     intake = sort(rows, known)
-    assert len(intake.new) + len(intake.again) + len(intake.revised) + intake.seen == len(rows)
+    assert len(intake.new) + len(intake.redecided) + len(intake.revised) + intake.n_known == len(rows)
     assert intake.new["record_id"].is_unique
