@@ -122,7 +122,7 @@ def _run_grouped(
 ) -> list[ExpectationOutcome]:
     """Run the expectations in groups that read the same columns.
 
-    Great Expectations copies its whole frame for each rule: narrow frames keep that small.
+    Great Expectations copies the frame it is given for each rule: narrow frames keep that small.
     """
     groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for i, rule in enumerate(rules):

@@ -25,7 +25,7 @@ BATCH_ONLY = ("expect_column_values_to_be_increasing", "expect_column_values_to_
 
 
 def failing_mask(comparable: Comparable) -> np.ndarray | None:
-    """Return ``(n,)`` bool, True where the row fails; None without a mask for the expectation or its columns."""
+    """Return ``(n,)`` bool, True if the row fails; None without a mask for the expectation or its columns."""
     expectation = comparable.expectation
     mask = MASKS.get(expectation.type)
     missing = len(comparable.columns) < len(expectation.columns)

@@ -123,9 +123,9 @@ def _identified_rows(objects: Objects, mapped: MappedRows, feed: str) -> pd.Data
     counts = [len(raw.row_numbers) for _, raw in objects]
     index = np.repeat(np.arange(len(objects)), counts)
     uris = pa.array([ref.uri for ref, _ in objects], pa.large_string()).take(pa.array(index, pa.int64()))
-    given = mapped.columns.get("record_id")
-    missing = np.ones(len(index), bool) if given is None else given.isna().to_numpy()
-    ids = np.empty(len(index), dtype=object) if given is None else given.to_numpy(dtype=object).copy()
+    given_ids = mapped.columns.get("record_id", pd.Series(None, index=range(len(index)), dtype="str"))
+    missing = given_ids.isna().to_numpy()
+    ids = given_ids.to_numpy(dtype=object).copy()
     if missing.any():
         names = np.array([ref.uri + (f"@{ref.watermark}" if ref.watermark else "") for ref, _ in objects], dtype=object)
         ids[missing] = derived_ids(feed, names[index[missing]].tolist(), mapped.hashes[missing].tolist())

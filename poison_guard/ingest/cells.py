@@ -129,7 +129,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def _as_string(array: pa.Array) -> pa.Array:
-    """Text of strings, numbers too wide for float64, and JSON text of everything else."""
+    """Return strings and numbers too wide for float64 as text, everything else as JSON text."""
     kind, types = array.type, pa.types
     if types.is_decimal(kind):
         return pc.replace_substring_regex(array.cast(pa.string()), r"^(-?\d+)\.0+$", r"\1").cast(pa.large_string())
@@ -139,7 +139,7 @@ def _as_string(array: pa.Array) -> pa.Array:
 
 
 def _as_time(array: pa.Array) -> pa.Array:
-    """Microseconds of any time unit; values past the range of int64 are held at its ends, where no clock ever is."""
+    """Return microseconds of any time unit; values beyond int64 become its ends, which are not valid times."""
     if pa.types.is_date(array.type):
         array = array.cast(pa.date32()).cast(pa.timestamp("s"))
     values = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -159,7 +159,7 @@ def _utf8(value: bytes | None) -> str | None:
 
 
 def _utc_datetime(value: dt.date | None) -> dt.datetime | None:
-    """Date or time as an aware datetime; pandas' missing time is null."""
+    """Return a date or time as an aware datetime; pandas' missing time becomes None."""
     if value is None or value != value:
         return None
     if not isinstance(value, dt.datetime):
@@ -193,7 +193,7 @@ def _json_text(value: Any) -> str | None:
         return _plain_text(value)
     try:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain_text)
-    except (TypeError, ValueError):  # keys that JSON has no form for, or a container inside itself
+    except (TypeError, ValueError):  # keys that JSON cannot have, or a container inside itself
         return repr(value)
 
 
@@ -229,9 +229,9 @@ def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _common_type(kinds: set[pa.DataType], parts: Sequence[pa.Array]) -> pa.DataType:
-    """Type that holds several kinds: float64 for numbers it is exact for, else text."""
-    whole = [p for p in parts if pa.types.is_int64(p.type)]
-    if kinds <= {pa.int64(), pa.float64()} and all(_is_exact(p) for p in whole):
+    """Return the type for columns of several types: float64 for numbers that it holds exactly, else text."""
+    integers = [p for p in parts if pa.types.is_int64(p.type)]
+    if kinds <= {pa.int64(), pa.float64()} and all(_is_exact(p) for p in integers):
         return pa.float64()
     return pa.large_string()
 

@@ -1,7 +1,7 @@
-"""The process that reads untrusted Parquet: bounded memory, no environment, one file a request, an Arrow file back.
+"""The process that reads untrusted Parquet: bounded memory, no environment; each request is one file to convert.
 
 It is started by `poison_guard.ingest.parquet` as ``python -P -m poison_guard.ingest.child BYTES`` and answers each line
-of JSON on stdin by one on stdout: ``{"rows": n, "bad": [[row, reason, text], …]}`` or ``{"refusal": …}``.
+of JSON on stdin with one on stdout: ``{"rows": n, "bad": [[row, reason, text], …]}`` or ``{"refusal": …}``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _convert(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(file: pq.ParquetFile, request: dict[str, Any]) -> float:
-    """Refuse by what the footer declares, before a page is read; return the declared bytes."""
+    """Refuse a file whose footer is past a bound, before a page is read; return the declared bytes."""
     meta, schema = file.metadata, file.schema_arrow
     _bound(meta.num_rows, request, "max_rows", "rows")
     columns = max(len(schema), meta.num_columns // 4)
@@ -85,13 +85,13 @@ def _check(file: pq.ParquetFile, request: dict[str, Any]) -> float:
     return declared
 
 
-def _bound(found: float, request: dict[str, Any], key: str, unit: str) -> None:
-    if found > request[key]:
-        raise Unreadable(f"it has {found:,.0f} {unit}, more than {key} = {request[key]:,}")
+def _bound(size: float, request: dict[str, Any], key: str, unit: str) -> None:
+    if size > request[key]:
+        raise Unreadable(f"it has {size:,.0f} {unit}, more than {key} = {request[key]:,}")
 
 
 def _depth(kind: pa.DataType) -> int:
-    """Containers inside one another in a type."""
+    """Return how many containers lie inside one another in a type."""
     depth, layer = -1, [kind]
     while layer:
         depth += 1

@@ -64,7 +64,7 @@ class IssueLog:
 
 
 def canonical_cells(name: str, tag: bytes, values: np.ndarray, present: np.ndarray) -> pa.Array:
-    """Return ``(n,)`` large_binary of eight-byte values: name, tag and value; empty where not `present`.
+    """Return ``(n,)`` large_binary of eight-byte values: name, tag and value; empty if not `present`.
 
     Tag ``n`` goes with float64 (minus zero is zero), ``d`` with microseconds since 1970 as int64; all big-endian.
     """
@@ -182,8 +182,8 @@ def _coerce_bytes(column: RoleColumn, log: IssueLog) -> Coerced:
     lengths = pc.fill_null(pc.binary_length(column.cells), 0).to_numpy(zero_copy_only=False)
     long = lengths > column.max_chars
     log.add("cell_too_long", long, column.data_name, length=lengths, limit=column.max_chars)
-    kept = pc.if_else(pa.array(long), pa.scalar(None, pa.large_binary()), column.cells)
-    return pd.Series(kept.to_pylist(), dtype=object), canonical_text(column.name, column.cells)
+    short = pc.if_else(pa.array(long), pa.scalar(None, pa.large_binary()), column.cells)
+    return pd.Series(short.to_pylist(), dtype=object), canonical_text(column.name, column.cells)
 
 
 def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
@@ -206,7 +206,7 @@ def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
 
 
 def _cut(column: RoleColumn, text: pa.Array, limit: int, log: IssueLog) -> pa.Array:
-    """Cut cells that are too long; an identity ends in a hash of its whole text, so that two stay two."""
+    """Cut cells that are too long; an identity ends in a hash of its whole text, so that two ids stay different."""
     lengths = pc.fill_null(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False)
     long = lengths > limit
     log.add("cell_too_long", long, column.data_name, length=lengths, limit=limit)

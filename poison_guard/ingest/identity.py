@@ -36,7 +36,7 @@ def content_hashes(canonical: Mapping[str, pa.Array], rows: int) -> np.ndarray:
 
 
 def derived_ids(feed: str, objects: Sequence[str], hashes: Sequence[str]) -> list[str]:
-    """Return 32 hex of BLAKE2b over feed, object, content and which occurrence of that content in its object it is.
+    """Return 32 hex of BLAKE2b over feed, object, content, and the content's ordinal among its equals in the object.
 
     The set of ids does not depend on the order of rows; two identical rows of one object are two records.
     """
@@ -67,7 +67,7 @@ class ResolvedIds:
 
     ids: pd.Series
     keep: np.ndarray
-    """bool: False where the row repeats, or is an older revision of, a row that is kept."""
+    """bool: False if the row repeats, or is an older revision of, a row that is kept."""
     conflict: np.ndarray
     """bool: the row's id was given with two contents."""
 

@@ -43,7 +43,7 @@ class ParsedCells:
     present: np.ndarray
     """bool: the cell holds something."""
     ok: np.ndarray
-    """bool: what it holds was understood."""
+    """bool: its content could be parsed."""
 
 
 def present_cells(array: pa.Array) -> np.ndarray:
@@ -119,7 +119,7 @@ def _matches(text: pa.Array, pattern: str) -> np.ndarray:
 
 EARLIEST = int(dt.datetime(1970, 1, 1, tzinfo=dt.UTC).timestamp() * 1e6)
 LATEST = int(dt.datetime(2200, 1, 1, tzinfo=dt.UTC).timestamp() * 1e6)
-"""Microseconds since 1970 between which a sender's clock is believed."""
+"""Microseconds since 1970 between which a sender's time is accepted."""
 _EPOCH_PATTERN = r"^(?:[0-9]{9,19}(?:\.[0-9]{1,9})?|[0-9]\.[0-9]{1,17}[eE]\+?[0-9]{1,2})$"
 _ISO_PATTERN = r"^[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?:[T ][0-9:.,]{1,24} ?(?:Z|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?$"
 
@@ -149,7 +149,7 @@ def parse_times(array: pa.Array) -> ParsedCells:
 
 def _epoch_micros(values: np.ndarray) -> np.ndarray:
     """Return the microseconds of epoch numbers; -1 for a number that cannot be a time."""
-    whole = values.dtype.kind == "i"
+    are_integers = values.dtype.kind == "i"
     values = np.where(np.isfinite(values), values, -1)
     size = np.abs(values.astype(np.float64))
     parts = [
@@ -164,13 +164,13 @@ def _epoch_micros(values: np.ndarray) -> np.ndarray:
     for fits, scale in parts:
         now = open_ & fits
         scaled = scale(values[now])
-        micros[now] = scaled if whole else np.rint(scaled).astype(np.int64)
+        micros[now] = scaled if are_integers else np.rint(scaled).astype(np.int64)
         open_ &= ~fits
     return micros
 
 
 def _micros_of_text(array: pa.Array, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return microseconds since 1970, and which cells were understood."""
+    """Return microseconds since 1970, and which cells could be parsed."""
     text = pc.utf8_trim_whitespace(pc.if_else(pa.array(present), array, _NO_TEXT))
     text = pc.replace_substring_regex(text, r" ?UTC$", "Z")
     micros, ok = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
@@ -197,9 +197,9 @@ def _epoch_micros_of_text(text: pa.Array) -> np.ndarray:
 
 
 NUMBER_SHARE = 0.9
-"""Share of a text column's cells from which it is a column of numbers (or times) with some wrong cells."""
+"""Share of numbers (or times) from which a text column counts as numbers (or times) with some wrong cells."""
 _SCALAR_CHARS = 64
-"""Bytes of the longest cell that is tried as a number or a time."""
+"""Bytes of the longest cell that may be a number or a time."""
 
 
 def payload_schema(table: pa.Table) -> dict[str, str]:
@@ -239,7 +239,7 @@ def column_kind(array: pa.Array, *, nested: bool = False) -> str:
 
 
 def _text_kind(array: pa.Array) -> str:
-    """Return the kind of a large_string column by what nine in ten of its non-empty cells are."""
+    """Return the kind of a large_string column: that of nine in ten of its non-empty cells."""
     full = array.filter(pc.fill_null(pc.greater(pc.binary_length(array), 0), False))
     if not len(full):
         return "empty"

@@ -138,5 +138,5 @@ def _natural_series(array: pa.Array, kind: str) -> pd.Series:
     if kind != "number" or text.str.match(r"[+-]?0[0-9]").fillna(False).any():
         return text
     values = pd.Series(parse_numbers(array).values)
-    whole = values.notna().all() and bool((values % 1 == 0).all())
-    return values.astype("int64") if whole else values
+    are_integers = values.notna().all() and bool((values % 1 == 0).all())
+    return values.astype("int64") if are_integers else values

@@ -32,7 +32,7 @@ class ColumnProfile:
     rows: int
     nulls: int
     distinct: int
-    whole: bool = False
+    integers: bool = False
     """Numbers without a fraction."""
     epoch: str | None = None
     """Unit (s, ms, us, ns) when all numbers are times between 2000 and 2100 in it."""
@@ -54,7 +54,7 @@ class ColumnProfile:
     @property
     def may_be_id(self) -> bool:
         """Whether the values can name something: short text or whole numbers."""
-        return (self.kind == "text" and self.chars <= 80) or (self.kind == "number" and self.whole)
+        return (self.kind == "text" and self.chars <= 80) or (self.kind == "number" and self.integers)
 
     @property
     def is_closed_list(self) -> bool:
@@ -118,7 +118,7 @@ def _number_facts(array: pa.Array) -> dict[str, Any]:
     if numbers.size == 0:
         return {}
     return {
-        "whole": bool((numbers == np.floor(numbers)).all()),
+        "integers": bool((numbers == np.floor(numbers)).all()),
         "epoch": epoch_unit(numbers),
         "low": float(numbers.min()),
         "high": float(numbers.max()),

@@ -45,10 +45,10 @@ def guess_kind(roles: Collection[str], n_numbers: int) -> Kind:
 
 
 def guess_features(columns: Sequence[ColumnProfile], kind: Kind, *, prose: bool) -> list[ColumnProfile]:
-    """Return the columns without a role that tell how a record came about.
+    """Return the columns without a role that describe how a record was made.
 
     Telemetry and tabular examples: all numbers, and categories with at most 50 values. Other feeds: numbers whose names
-    speak of behaviour (times taken, speeds, counts); the rest may be parts of the vote itself.
+    are about behaviour (durations, speeds, counts); the others may be parts of the vote itself.
     """
     wide = kind is Kind.TELEMETRY or (kind is Kind.EXAMPLES and not prose)
     chosen = [
@@ -93,10 +93,10 @@ _MAX_NAME = 200
 
 
 def propose_contract(frame: pd.DataFrame, *, name: str, data_path: str) -> str:
-    """Return the TOML text of a contract for data that look like `frame` (as read: one row a record, raw columns).
+    """Return the TOML text of a contract for data that look like `frame` (as read: one row per record, raw columns).
 
-    The text loads with `poison_guard.config.load_contract`, which is checked here. Raises `DataError` when `frame` has
-    no rows, or no column that any role or feature could be.
+    The text loads with `poison_guard.config.load_contract`, which is checked here. Raises `DataError` if `frame` has
+    no rows, or no column for any role or feature.
     """
     if frame.empty:
         raise DataError(f"{data_path} has no records to propose a contract from; give a file with some rows")
@@ -120,13 +120,13 @@ def propose_contract(frame: pd.DataFrame, *, name: str, data_path: str) -> str:
 
 
 def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame) -> str:
-    known = ", ".join(k for k in Kind if k is not kind)
+    others = ", ".join(k for k in Kind if k is not kind)
     return f"""\
 # Contract of the feed {name}, proposed from {len(frame):,} rows of {len(frame.columns)} columns.
 # Roles were guessed from names and values: read [columns] once, the doubtful ones are marked.
 
 name = {_quoted(name)}
-{_remark(f'kind = "{kind}"', f"{_KINDS[kind]}; or {known}")}
+{_remark(f'kind = "{kind}"', f"{_KINDS[kind]}; or {others}")}
 {_remark('mode = "enforce"', '"observe" decides and reports, but holds nothing back')}
 
 [data]
@@ -139,10 +139,10 @@ def _columns(
 ) -> str:
     lines = ["[columns]  # role = column"]
     lines += [_remark(f"{g.role} = {_quoted(g.column.name)}", g.doubt) for g in guesses]
-    found = {g.role for g in guesses}
-    if "author_id" in found:
-        found.add("source_id")
-    missing = [role for role in _WANTED[kind] if role not in found]
+    roles = {g.role for g in guesses}
+    if "author_id" in roles:
+        roles.add("source_id")
+    missing = [role for role in _WANTED[kind] if role not in roles]
     lines += [f'# {role} = "…"  # not found: {_ADVICE[role]}' for role in missing]
     if features:
         lines += _listed("features", [_quoted(c.name) for c in features])

@@ -1,4 +1,4 @@
-"""Which column plays which role: guesses by name, kind and number of distinct values, each with its doubt in words."""
+"""Guess which column has which role, by name, kind and number of distinct values; a doubt is put into words."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ ROLE_ORDER = (
 
 
 def is_prose(c: ColumnProfile) -> bool:
-    """Whether the cells are written text rather than a choice from a short list."""
+    """Return whether the cells are written text, not a choice from a short list."""
     return c.kind == "list" or (c.kind == "text" and not c.is_closed_list)
 
 
 def repeats(c: ColumnProfile) -> bool:
-    """Whether the values can be names that several rows share."""
+    """Return whether the values can be names that several rows share."""
     return c.may_be_id and not c.unique
 
 
@@ -97,7 +97,7 @@ def _is_group(c: ColumnProfile) -> bool:
 
 
 def _is_unique(c: ColumnProfile) -> bool:
-    """All but one in a hundred differ: a few repeated ids are deliveries made twice."""
+    """Return whether at least 99 % of the values differ: some rows may have been delivered twice."""
     return c.may_be_id and c.rows > 0 and c.nulls == 0 and c.distinct >= 0.99 * c.rows
 
 
@@ -233,21 +233,25 @@ class RoleGuess:
 
 
 def guess_roles(columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
-    """Return the roles that `columns` seem to play, in the order of a contract; each column plays at most one."""
-    taken = _by_name(columns)
-    _keep_one_answer(taken)
-    _settle_unique_item(taken)
-    _settle_rating(taken)
-    free = [c for c in columns if c not in taken.values()]
+    """Return the roles of `columns`, in the order of a contract; a column has at most one."""
+    columns_by_role = _by_name(columns)
+    _answer_or_response(columns_by_role)
+    _unique_item_is_record(columns_by_role)
+    _numeric_label_is_rating(columns_by_role)
+    free = [c for c in columns if c not in columns_by_role.values()]
     doubts: dict[str, str] = {}
-    _fill_source(taken, free, doubts)
-    _fill_item(taken, free, doubts)
-    _fill_text(taken, free, doubts)
-    return [RoleGuess(r, taken[r], doubts.get(r) or _doubt(r, taken[r])) for r in ROLE_ORDER if r in taken]
+    _guess_source(columns_by_role, free, doubts)
+    _guess_item(columns_by_role, free, doubts)
+    _guess_text(columns_by_role, free, doubts)
+    return [
+        RoleGuess(r, columns_by_role[r], doubts.get(r) or _doubt(r, columns_by_role[r]))
+        for r in ROLE_ORDER
+        if r in columns_by_role
+    ]
 
 
 def _by_name(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:
-    """The strongest names first; among equals the role named first in `ROLE_HINTS`, then the first column."""
+    """Give roles by name: the strongest names first, then by the order of `ROLE_HINTS`, then of the columns."""
     claims = [
         (rank, place, position, hint.role, column)
         for place, hint in enumerate(ROLE_HINTS)
@@ -255,39 +259,39 @@ def _by_name(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:
         for rank, pattern in enumerate(hint.names)
         if re.fullmatch(pattern, column.snake_name) and hint.allows(column)
     ]
-    taken: dict[str, ColumnProfile] = {}
+    columns_by_role: dict[str, ColumnProfile] = {}
     for _, _, _, role, column in sorted(claims, key=lambda claim: claim[:3]):
-        if role not in taken and column not in taken.values():
-            taken[role] = column
-    return taken
+        if role not in columns_by_role and column not in columns_by_role.values():
+            columns_by_role[role] = column
+    return columns_by_role
 
 
-def _keep_one_answer(taken: dict[str, ColumnProfile]) -> None:
-    """Prose that answers a prompt is a response; what a known source says of an item, without a prompt, an answer."""
-    has = taken.keys()
-    if has >= {"prompt", "answer"} and "response" not in has and is_prose(taken["answer"]):
-        taken["response"] = taken.pop("answer")
-    if has >= {"response", "item_id", "source_id"} and not has & {"answer", "prompt"}:
-        taken["answer"] = taken.pop("response")
+def _answer_or_response(columns_by_role: dict[str, ColumnProfile]) -> None:
+    """Prose that answers a prompt is a response; a response of a source about an item, without a prompt, is an answer."""
+    roles = columns_by_role.keys()
+    if roles >= {"prompt", "answer"} and "response" not in roles and is_prose(columns_by_role["answer"]):
+        columns_by_role["response"] = columns_by_role.pop("answer")
+    if roles >= {"response", "item_id", "source_id"} and not roles & {"answer", "prompt"}:
+        columns_by_role["answer"] = columns_by_role.pop("response")
 
 
-def _settle_unique_item(taken: dict[str, ColumnProfile]) -> None:
-    """An id that never repeats names the record, unless answers are about it: a small file may show each item once."""
-    item = taken.get("item_id")
-    if item is not None and item.unique and "record_id" not in taken and "answer" not in taken:
-        taken["record_id"] = taken.pop("item_id")
+def _unique_item_is_record(columns_by_role: dict[str, ColumnProfile]) -> None:
+    """An item id that never repeats is a record id, unless there are answers: a small file may have each item once."""
+    item = columns_by_role.get("item_id")
+    if item is not None and item.unique and "record_id" not in columns_by_role and "answer" not in columns_by_role:
+        columns_by_role["record_id"] = columns_by_role.pop("item_id")
 
 
-def _settle_rating(taken: dict[str, ColumnProfile]) -> None:
-    """A thumb given as text is a label; numbers are a rating."""
-    if "rating" not in taken and "label" in taken:
-        label = taken["label"]
+def _numeric_label_is_rating(columns_by_role: dict[str, ColumnProfile]) -> None:
+    """Thumbs that are numbers are a rating; thumbs that are text stay a label."""
+    if "rating" not in columns_by_role and "label" in columns_by_role:
+        label = columns_by_role["label"]
         if label.kind == "number" and re.fullmatch(r"(thumbs?(_up)?|feedback)", label.snake_name):
-            taken["rating"] = taken.pop("label")
+            columns_by_role["rating"] = columns_by_role.pop("label")
 
 
-def _fill_source(taken: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
-    if "source_id" in taken or "author_id" in taken:
+def _guess_source(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+    if "source_id" in columns_by_role or "author_id" in columns_by_role:
         return
     for c in free:
         if (
@@ -296,31 +300,35 @@ def _fill_source(taken: dict[str, ColumnProfile], free: list[ColumnProfile], dou
             and not c.constant
             and not re.fullmatch(rf"({ITEM_WORDS}){ID_SUFFIX}", c.snake_name)
         ):
-            taken["source_id"] = c
+            columns_by_role["source_id"] = c
             doubts["source_id"] = "guess: the id that repeats; is it who sent the record?"
             free.remove(c)
             return
 
 
-def _fill_item(taken: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
-    """With votes of sources and no item, another id that repeats is what the votes are about."""
-    if "item_id" in taken or "source_id" not in taken or not {"answer", "label", "rating"} & taken.keys():
+def _guess_item(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+    """If sources vote and no item is named, the first other id that repeats is the item."""
+    if (
+        "item_id" in columns_by_role
+        or "source_id" not in columns_by_role
+        or not {"answer", "label", "rating"} & columns_by_role.keys()
+    ):
         return
     for c in free:
         if re.search(rf"{ID_SUFFIX}$", c.snake_name) and repeats(c) and not c.constant:
-            taken["item_id"] = c
+            columns_by_role["item_id"] = c
             doubts["item_id"] = "guess: the id that repeats; is it what the record is about?"
             free.remove(c)
             return
 
 
-def _fill_text(taken: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
-    """The one column of long prose is the text, whatever its name."""
-    if {"text", "prompt", "response", "chosen", "answer"} & taken.keys():
+def _guess_text(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+    """If there is only one column of long prose, it is the text, whatever its name."""
+    if {"text", "prompt", "response", "chosen", "answer"} & columns_by_role.keys():
         return
     prose = [c for c in free if is_prose(c) and c.chars >= 25 and c.distinct >= 0.5 * (c.rows - c.nulls)]
     if len(prose) == 1:
-        taken["text"] = prose[0]
+        columns_by_role["text"] = prose[0]
         doubts["text"] = "guess: the only column of long text"
         free.remove(prose[0])
 

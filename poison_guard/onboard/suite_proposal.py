@@ -27,7 +27,7 @@ _VOTES = ("answer", "label", "rating")
 _TEXTS = ("text", "prompt", "response", "chosen", "rejected")
 _SCALES = ((0, 1), (-1, 1), (1, 5), (0, 5), (1, 7), (1, 10), (0, 10), (0, 100))
 _SLACK = 4
-"""Texts may be four times as long as the longest seen, and measurements lie two spans beyond what was seen."""
+"""Texts may be four times as long as the longest one seen; measurements may be two spans beyond those seen."""
 
 Rule = dict[str, Any]
 
@@ -112,22 +112,22 @@ def _value_set(c: ColumnProfile, cells: pd.Series, severity: str) -> Rule:
     counts = cells.dropna().astype(str).value_counts()
     kwargs = {"column": c.name, "value_set": sorted(counts.index.tolist())}
     rare = f"; rarest {str(counts.index[-1])[:40]!r}, {counts.iloc[-1]:,} of {c.rows:,} rows"
-    return _rule("expect_column_values_to_be_in_set", kwargs, severity, f"all {len(counts)} values there were{rare}")
+    return _rule("expect_column_values_to_be_in_set", kwargs, severity, f"all {len(counts)} values seen{rare}")
 
 
 def _scale(c: ColumnProfile, cells: pd.Series) -> Rule:
-    """A rating: a known scale that holds all values, or the range seen."""
+    """Return the bounds of a rating: a common scale that holds all values, or the range seen."""
     numbers = cells.dropna()
     if math.isinf(numbers.abs().max()):
         return _not_null(c, "warning")
     low, high = float(numbers.min()), float(numbers.max())
-    fits = [(a, b) for a, b in _SCALES if a <= low and high <= b] if c.whole else []
+    fits = [(a, b) for a, b in _SCALES if a <= low and high <= b] if c.integers else []
     a, b = min(fits, key=lambda scale: scale[1] - scale[0]) if fits else (low, high)
     return _rule("expect_column_values_to_be_between", _bounds(c, a, b), seen=f"{low:g} to {high:g}")
 
 
 def _range(c: ColumnProfile, cells: pd.Series) -> list[Rule]:
-    """Bounds for the absurd only: two spans beyond what was seen; what was never negative stays so."""
+    """Return wide bounds: two spans beyond what was seen; a number that was never negative stays so."""
     numbers = cells.dropna()
     if numbers.empty or math.isinf(numbers.abs().max()):
         return []
@@ -149,13 +149,13 @@ def _rule(type_: str, kwargs: Rule, severity: str = "critical", seen: str = "") 
 
 
 def _round_up(n: int) -> int:
-    """The next number with one digit and zeros."""
+    """Return the next number with one digit and zeros."""
     step = 10 ** (len(str(n)) - 1)
     return -(-n // step) * step
 
 
 def _round_out(value: float) -> float:
-    """Away from zero to two digits."""
+    """Return a value rounded away from zero to two digits."""
     if value == 0:
         return 0.0
     step = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
