@@ -6,11 +6,7 @@ from pathlib import Path
 
 import click
 
-from poison_guard.cli.options import (
-    common_options,
-    feed_option,
-    out_option,
-)
+from poison_guard.cli.options import common_options, feed_option, out_option
 from poison_guard.cli.output import print_json, print_progress, print_result, progress
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.files import check_ending, write_frame

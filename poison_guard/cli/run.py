@@ -18,7 +18,7 @@ from poison_guard.text import p_value_text
 if TYPE_CHECKING:
     from poison_guard.guard import ScanResult
 
-__all__ = ["print_scan_result", "run_command", "scan_command"]
+__all__ = ["run_command", "scan_command"]
 
 
 _TOP = 8
@@ -37,18 +37,17 @@ _ALSO = (
 )
 
 
-def print_scan_result(feed: str, result: ScanResult, *, stored: bool) -> None:
+def _print_scan(result: ScanResult, *, stored: bool) -> None:
     """Print the tables of a batch on stdout."""
-    counts = result.counts
+    feed, counts = result.feed, result.counts
     received = counts.get("received", 0)
     rows = [(name, counts[key], _share(counts[key], received)) for key, name in _PLACES if counts.get(key)]
     rows += [(name, counts[key], "") for key, name in _ALSO if counts.get(key)]
-    nothing = f"{feed}: no new record came in."
     print_table(
         f"{feed}: {received:,} records {'taken in' if stored else 'scanned'}",
         ("", ">records", ">share"),
         rows,
-        empty=nothing,
+        empty=f"{feed}: no new record came in.",
     )
     reasons = [(r["code"].replace("_", " "), r["records"], r["example"]) for r in result.top_reasons()]
     if reasons:
@@ -100,7 +99,7 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
     if as_json:
         print_json(result.to_dict())
     else:
-        print_scan_result(guard.contract.name, result, stored=False)
+        _print_scan(result, stored=False)
     return exit_code(result.counts)
 
 
@@ -137,7 +136,7 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
     if as_json:
         print_json({**result.to_dict(), "dry_run": dry_run})
         return
-    print_scan_result(guard.contract.name, result, stored=not dry_run)
+    _print_scan(result, stored=not dry_run)
     print_revoked(result.revocation.to_dict(), feed=feed, dry_run=False)
     if dry_run:
         print_progress("dry run: nothing was stored")

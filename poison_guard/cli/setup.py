@@ -69,7 +69,7 @@ def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
             write_demo(home, seed)
         contracts = demo_contracts(home)
         if find_spec("great_expectations") is None:
-            print_progress(f"feeds without their suites: {MissingExtraError.of('Great Expectations', 'gx')}")
+            print_progress(f"the suites of expectations are left out: {MissingExtraError.of('Great Expectations', 'gx')}")
         for name, contract in contracts.items():
             with progress(f"checking the trusted set of {name}"):
                 added = Guard.open(contract, home=home).trust(str(trusted_path(home, name)), by=_BY, reason=_REASON)
@@ -92,7 +92,7 @@ def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
 @feed_option(required=False)
 @common_options
 def doctor_command(feed: str | None, home: Path, as_json: bool) -> int:
-    """Check packages, home, key, store, lake, extras, device and contracts. Exit code 1: something must be mended."""
+    """Check packages, home, key, store, lake, extras, device and contracts. Exit code 1: something must be fixed."""
     from poison_guard.guard import Home
 
     with progress("checking"):
