@@ -21,6 +21,7 @@ __all__ = [
     "print_json",
     "print_progress",
     "print_result",
+    "print_revoked",
     "print_table",
     "progress",
 ]
@@ -63,6 +64,25 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in listed:
         shown.add_row(*row)
     _console().print(shown)
+
+
+def print_revoked(facts: Mapping[str, Any], *, feed: str, dry_run: bool) -> None:
+    """Print the revoked snapshots and the models that used them on stdout, the rollback to run on stderr."""
+    if not facts["revoked"]:
+        return
+    print_result(f"{'would revoke' if dry_run else 'revoked'}: {', '.join(facts['revoked'])}")
+    rows = [(m["model_id"], m["status"], m["snapshot_id"]) for m in facts["models"]]
+    print_table("Models that used them", ("model", "status", "snapshot"), rows, empty="no model used them")
+    if facts["rollback_to"]:
+        print_progress(
+            f"the champion {facts['champion']} is one of them; roll back with: "
+            f"poison-guard rollback --feed {feed} --to {facts['rollback_to']} --by NAME --reason WHY"
+        )
+    elif facts["champion"]:
+        print_progress(
+            f"the champion {facts['champion']} is one of them and no earlier one is clean: take it out of service; "
+            f"poison-guard seal --feed {feed}, then gate check and retrain, make the next"
+        )
 
 
 @contextmanager

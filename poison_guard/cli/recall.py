@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from poison_guard.cli.options import common_options, dry_run, feed_option, person_options
-from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table
+from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_revoked
 from poison_guard.guard import Guard
 
 if TYPE_CHECKING:
     from poison_guard.guard import ReviewResult
 
-__all__ = ["print_decision", "print_revoked", "recall_command", "selection_options"]
+__all__ = ["print_decision", "recall_command", "selection_options"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -45,25 +45,6 @@ def print_decision(result: ReviewResult, *, feed: str, as_json: bool) -> None:
     print_revoked(result.revocation.to_dict(), feed=feed, dry_run=result.seq is None)
     if result.seq is not None and result.undoes is None:
         print_progress(f"take it back with: poison-guard review undo {result.seq} --feed {feed} --by NAME --reason WHY")
-
-
-def print_revoked(facts: Mapping[str, Any], *, feed: str, dry_run: bool) -> None:
-    """Print the revoked snapshots and the models that used them on stdout, the rollback to run on stderr."""
-    if not facts["revoked"]:
-        return
-    print_result(f"{'would revoke' if dry_run else 'revoked'}: {', '.join(facts['revoked'])}")
-    rows = [(m["model_id"], m["status"], m["snapshot_id"]) for m in facts["models"]]
-    print_table("Models that used them", ("model", "status", "snapshot"), rows, empty="no model used them")
-    if facts["rollback_to"]:
-        print_progress(
-            f"the champion {facts['champion']} is one of them; roll back with: "
-            f"poison-guard rollback --feed {feed} --to {facts['rollback_to']} --by NAME --reason WHY"
-        )
-    elif facts["champion"]:
-        print_progress(
-            f"the champion {facts['champion']} is one of them and no earlier one is clean: take it out of service; "
-            f"poison-guard seal --feed {feed}, then gate check and retrain, make the next"
-        )
 
 
 @click.command("recall")

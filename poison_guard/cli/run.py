@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from poison_guard.cli.options import common_options, dry_run, feed_option, out_option
-from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
-from poison_guard.cli.recall import print_revoked
+from poison_guard.cli.output import print_json, print_progress, print_result, print_revoked, print_table, progress
 from poison_guard.errors import UsageError
 from poison_guard.files import check_ending, write_frame
 from poison_guard.text import p_value_text

@@ -69,7 +69,8 @@ def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
             write_demo(home, seed)
         contracts = demo_contracts(home)
         if find_spec("great_expectations") is None:
-            print_progress(f"the suites of expectations are left out: {MissingExtraError.of('Great Expectations', 'gx')}")
+            missing = MissingExtraError.of("Great Expectations", "gx")
+            print_progress(f"the suites of expectations are left out: {missing}")
         for name, contract in contracts.items():
             with progress(f"checking the trusted set of {name}"):
                 added = Guard.open(contract, home=home).trust(str(trusted_path(home, name)), by=_BY, reason=_REASON)
