@@ -100,13 +100,18 @@ class SignalError(Exception):
     """A signal lacks what it judges by; `run_isolated` turns it into a `SignalFailure`, which holds the records."""
 
 
-def run_isolated(signal: Callable[[], _T]) -> _T | SignalFailure:
-    """Return what `signal` returns, or a `SignalFailure`; other deliberate errors and lack of memory pass on."""
+def run_isolated(
+    signal: Callable[[], _T], *, passes: tuple[type[Exception], ...] = (GuardError, MemoryError)
+) -> _T | SignalFailure:
+    """Return what `signal` returns, or a `SignalFailure`; errors in `passes` are raised, but for a missing extra.
+
+    By default these are deliberate errors and lack of memory.
+    """
     try:
         return signal()
     except MissingExtraError as error:
         return SignalFailure(str(error))
-    except (GuardError, MemoryError):
+    except passes:
         raise
     except Exception as error:  # noqa: BLE001  whatever a signal dies of, its records are staged, never accepted
         return SignalFailure(f"{type(error).__name__}: {error}"[:300])

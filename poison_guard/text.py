@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
-__all__ = ["character_name", "number_text", "p_value_text", "to_jsonable", "visible", "visible_pieces"]
+__all__ = ["character_name", "number_text", "p_value_text", "quoted", "to_jsonable", "visible", "visible_pieces"]
 
 _MAX_EXACT_INT = 2**53 - 1
 """Largest whole number to which no other rounds in float64."""
@@ -23,6 +23,15 @@ _DRAWN_AS_NOTHING = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5"
 def visible(text: object, *, limit: int = 300, lines: bool = False) -> str:
     """Return `text` in at most `limit` characters with each hidden one as ``<U+202E>``; `lines` keeps line breaks."""
     return "".join(f"<{part}>" if hidden else part for hidden, part in visible_pieces(text, limit=limit, lines=lines))
+
+
+def quoted(value: object, *, limit: int = 80) -> str:
+    """Return text in quotes with hidden characters visible, cut to `limit`; a number or None as it is.
+
+    >>> quoted("a\u202eb"), quoted(3)
+    ("'a<U+202E>b'", '3')
+    """
+    return repr(value) if isinstance(value, int | float | None) else f"'{visible(value, limit=limit)}'"
 
 
 def visible_pieces(text: object, *, limit: int = 300, lines: bool = False) -> Iterator[tuple[bool, str]]:

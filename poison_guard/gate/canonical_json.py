@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from poison_guard.errors import ClosedError, TamperError, UsageError
+from poison_guard.text import quoted
 
 __all__ = [
     "CLOCK_SKEW",
     "MAX_BYTES",
     "open_regular",
     "parse_time",
-    "quoted",
     "read_bounded",
     "read_json",
     "require_keys",
@@ -48,16 +48,16 @@ def to_canonical_json(value: Any) -> bytes:
 def read_json(body: str | bytes, what: str) -> Any:
     """Parse JSON; `TamperError` naming `what` for repeated keys, NaN, too deep nesting or anything that is not JSON."""
     try:
-        told = body.decode("utf-8") if isinstance(body, bytes) else body
-        found = json.loads(
-            told, object_pairs_hook=lambda pairs: _reject_repeated_keys(pairs, what), parse_constant=_reject_constant
+        text = body.decode("utf-8") if isinstance(body, bytes) else body
+        value = json.loads(
+            text, object_pairs_hook=lambda pairs: _reject_repeated_keys(pairs, what), parse_constant=_reject_constant
         )
-        _check_depth(found)
+        _check_depth(value)
     except RecursionError:
         raise TamperError(f"{what} is nested too deeply; ask whoever signed it for the file again") from None
     except (ValueError, UnicodeError):
         raise TamperError(f"{what} is not valid JSON; ask whoever signed it for the file again") from None
-    return found
+    return value
 
 
 def read_bounded(path: Path, what: str, *, limit: int = MAX_BYTES) -> bytes:
@@ -120,18 +120,12 @@ def utc(when: dt.datetime | None) -> dt.datetime:
     return when.astimezone(dt.UTC)
 
 
-def quoted(value: object, limit: int = 80) -> str:
-    """Return `value` in quotes, ASCII only and cut, so that no text of a stranger reaches a terminal or log raw."""
-    told = ascii(value if isinstance(value, str | int | float | None) else str(value))
-    return told if len(told) <= limit else f"{told[:limit]}…'"
-
-
 def _reject_repeated_keys(pairs: list[tuple[str, Any]], what: str) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise TamperError(f"{what} has the key {quoted(twice)} twice; ask whoever signed it for the file again")
-    return found
+    return table
 
 
 def _reject_constant(name: str) -> Any:
@@ -146,6 +140,7 @@ def _check_depth(value: Any, left: int = _MAX_DEPTH) -> None:
 
 
 def _jsonable(value: Any) -> Any:
+    """Return `value` for JSON; unlike `text.to_jsonable` this leaves a type it does not know, for `json` to refuse."""
     if isinstance(value, dt.datetime):
         return utc(value).isoformat().replace("+00:00", "Z")
     if isinstance(value, float):

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import TamperError
-from poison_guard.gate.canonical_json import MAX_BYTES, quoted, read_json, require_keys
+from poison_guard.gate.canonical_json import MAX_BYTES, read_json, require_keys
 from poison_guard.gate.keys import key_id
+from poison_guard.text import quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from poison_guard.errors import ClosedError, TamperError
-from poison_guard.gate.canonical_json import open_regular, quoted
+from poison_guard.gate.canonical_json import open_regular
+from poison_guard.text import quoted
 
 __all__ = ["check_files", "check_nothing_else"]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from poison_guard.errors import ConfigError, StoreError
 from poison_guard.files import create_atomic
-from poison_guard.gate.canonical_json import open_regular, quoted
+from poison_guard.gate.canonical_json import open_regular
+from poison_guard.text import quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

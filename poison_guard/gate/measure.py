@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import linalg
 
-from poison_guard.errors import GuardError
+from poison_guard.errors import SignalFailure, run_isolated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,6 @@ def _solve_ridge(gram: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 _SAMPLE_SIZE = 20_000
 """New examples, old ones and trusted ones that are looked at; more are sampled, so that time and memory are bounded."""
-_MEASURING_ERRORS = (GuardError, ValueError, ArithmeticError, LookupError, TypeError)
 
 
 def measure_examples(
@@ -144,9 +143,7 @@ def measure_examples(
     ``{"error": why}``, which the verdict closes on. Of more than 20,000 new, old or trusted examples a sample is looked
     at (the mix of labels is counted whole).
     """
-    from poison_guard.gate.embeddings import fit_representation
     from poison_guard.signals.labels.disagreement import label_disagreement
-    from poison_guard.signals.labels.posterior import fit_posterior
     from poison_guard.signals.labels.triggers import keep_first_copy, label_triggers
 
     names = ("label_neighbours", "triggers", "canary", "label_shift")
@@ -158,12 +155,10 @@ def measure_examples(
     trusted, snapshot = _sample(trusted, random), _sample(snapshot, random)
     labels, given = trusted.frame["label"].to_numpy(), snapshot.frame["label"].to_numpy()
     new = snapshot.frame["is_new"].to_numpy(dtype=bool)
-    try:
-        representation = fit_representation(trusted)
-        inside, outside = representation.vectors(trusted), representation.vectors(snapshot)
-        posterior = fit_posterior(inside, labels)
-    except _MEASURING_ERRORS as e:
-        return {name: {"error": f"{type(e).__name__}: {e}"} for name in names}
+    fit = run_isolated(lambda: _fit_vectors(trusted, snapshot, labels), passes=(MemoryError,))
+    if isinstance(fit, SignalFailure):
+        return {name: {"error": str(fit)} for name in names}
+    inside, outside, posterior = fit
     old_new = (outside[~new], given[~new], outside[new], given[new])
     once = keep_first_copy(posterior, outside, given)
 
@@ -181,6 +176,16 @@ def measure_examples(
     return {name: _run_measurement(work[name]) for name in names}
 
 
+def _fit_vectors(trusted: Examples, snapshot: Examples, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Return the vectors of both and the posterior of a label by its trusted neighbours."""
+    from poison_guard.gate.embeddings import fit_representation
+    from poison_guard.signals.labels.posterior import fit_posterior
+
+    representation = fit_representation(trusted)
+    inside, outside = representation.vectors(trusted), representation.vectors(snapshot)
+    return inside, outside, fit_posterior(inside, labels)
+
+
 def _with_copies_left_out(measured: Callable[[np.ndarray], dict[str, Any]], once: np.ndarray) -> dict[str, Any]:
     """Return a measurement of all rows; where near-copies are among them, under ``once`` that without the copies."""
     whole = measured(np.ones(len(once), dtype=bool))
@@ -195,10 +200,8 @@ def _sample(examples: Examples, random: np.random.Generator) -> Examples:
 
 
 def _run_measurement(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return work()
-    except _MEASURING_ERRORS as e:
-        return {"error": f"{type(e).__name__}: {e}"}
+    measured = run_isolated(work, passes=(MemoryError,))
+    return {"error": str(measured)} if isinstance(measured, SignalFailure) else measured
 
 
 def label_shift(snapshot: Examples, trusted: Examples, anchor: Mapping[str, int] | None) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from poison_guard.files import write_atomic
 from poison_guard.gate.canonical_json import (
     CLOCK_SKEW,
     parse_time,
-    quoted,
     read_bounded,
     read_json,
     require_keys,
@@ -24,6 +23,7 @@ from poison_guard.gate.canonical_json import (
     to_canonical_json,
 )
 from poison_guard.gate.dsse import open_envelope, sign_envelope
+from poison_guard.text import quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -14,15 +14,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import DataError, TamperError
-from poison_guard.gate.canonical_json import (
-    parse_time,
-    quoted,
-    read_json,
-    require_keys,
-    require_text,
-    to_canonical_json,
-)
+from poison_guard.gate.canonical_json import parse_time, read_json, require_keys, require_text, to_canonical_json
 from poison_guard.gate.dsse import sign_envelope
+from poison_guard.text import quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

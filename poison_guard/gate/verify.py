@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import ClosedError, GuardError
 from poison_guard.gate.admission import decide_admission
-from poison_guard.gate.canonical_json import CLOCK_SKEW, quoted, read_bounded, read_json, to_canonical_json, utc
+from poison_guard.gate.canonical_json import CLOCK_SKEW, read_bounded, read_json, to_canonical_json, utc
 from poison_guard.gate.dsse import open_envelope
 from poison_guard.gate.file_digests import check_files, check_nothing_else
 from poison_guard.gate.keys import key_id
 from poison_guard.gate.keys import public_key as read_public_key
 from poison_guard.gate.revocations import fresh_revocations
 from poison_guard.gate.statement import PAYLOAD_TYPE, Statement, read_statement
+from poison_guard.text import quoted
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["column_scale", "quantile_skew"]
+__all__ = ["bend", "column_scale", "find_knee", "quantile_skew"]
 
 _RANGES = ((0.25, 1.349), (0.05, 3.290), (0.01, 4.653))
 """Tail shares, and how many standard deviations of a normal lie between the two tails."""
@@ -34,3 +34,29 @@ def quantile_skew(X: np.ndarray) -> np.ndarray:
     low, middle, high = np.quantile(X, (0.1, 0.5, 0.9), axis=0)
     width = high - low
     return np.divide(high + low - 2 * middle, width, out=np.zeros_like(width), where=width > 0)
+
+
+_STRAIGHTER = 0.05
+"""Skew that a logarithm must take away to be used."""
+
+
+def find_knee(finite: np.ndarray) -> float:
+    """Return where a signed logarithm of a column ``(n,)`` bends, or 0 where the column is straighter as it is."""
+    sizes = np.abs(finite[finite != 0])
+    if len(sizes) < 2:
+        return 0.0
+    knee = 0.1 * float(np.median(sizes))
+    if not 0 < knee < np.inf:
+        return 0.0
+    plain, bent = np.abs(quantile_skew(np.column_stack([finite / knee, bend(finite, knee)])))
+    return knee if bent + _STRAIGHTER < plain else 0.0
+
+
+def bend(values: np.ndarray, knee: np.ndarray | float) -> np.ndarray:
+    """Return the signed logarithm ``sign(v) log(1 + |v| / knee)`` of `values`; the values where `knee` is 0."""
+    bends = np.asarray(knee) > 0
+    if not bends.any():
+        return values
+    with np.errstate(over="ignore"):
+        logs = np.sign(values) * np.log1p(np.abs(values) / np.where(bends, knee, 1.0))
+    return np.where(bends, logs, values)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from poison_guard.errors import DataError
 from poison_guard.numerics.characters import fold
-from poison_guard.numerics.robust import column_scale, quantile_skew
+from poison_guard.numerics.robust import bend, column_scale, find_knee
 from poison_guard.records import Examples
 from poison_guard.retrain.perturb import Space
 
@@ -21,7 +21,6 @@ BUCKETS = 1 << 12
 """Hash buckets for words, and as many for characters."""
 _LIMIT = 20.0  # scales from the median beyond which a cell is as far as any
 _HUGE = 1e100
-_STRAIGHTER = 0.05  # skew a logarithm must take away to be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,13 @@ class TableInputs:
     def fit(cls, examples: Examples, mutable: tuple[str, ...] | None = None) -> Self:
         """Learn medians and scales; `mutable` names the columns an adversary can change, None: all."""
         cells = _cells(examples, examples.features)
-        gone = np.isnan(cells)
-        full = [cells[~gone[:, j], j] if not gone[:, j].all() else np.zeros(1) for j in range(cells.shape[1])]
-        knee = np.array([_knee(column) for column in full])
-        fitted = [column_scale(_bend(column, k)[:, None]) for column, k in zip(full, knee, strict=True)]
+        missing = np.isnan(cells)
+        full = [cells[~missing[:, j], j] if not missing[:, j].all() else np.zeros(1) for j in range(cells.shape[1])]
+        knee = np.array([find_knee(column) for column in full])
+        fitted = [column_scale(bend(column, k)[:, None]) for column, k in zip(full, knee, strict=True)]
         centre, scale = (np.array([float(pair[i][0]) for pair in fitted]) for i in (0, 1))
         names = examples.features if mutable is None else tuple(n for n in examples.features if n in mutable)
-        return cls(examples.features, names, knee, centre, scale, np.asarray(gone.any(axis=0)))
+        return cls(examples.features, names, knee, centre, scale, np.asarray(missing.any(axis=0)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,10 +106,10 @@ class TableInputs:
     def encode(self, examples: Examples) -> Tensor:
         """Return ``(n, 2 d)`` float32, finite; `DataError` for other columns. Missing cells count as the median."""
         cells = _cells(examples, self.features)
-        gone = np.isnan(cells)
-        values = (_bend(np.where(gone, 0.0, cells), self.knee) - self.centre) / self.scale
-        values = np.where(gone, 0.0, np.clip(values, -_LIMIT, _LIMIT))
-        return torch.from_numpy(np.hstack([values, gone & self.flagged]).astype(np.float32))
+        missing = np.isnan(cells)
+        values = (bend(np.where(missing, 0.0, cells), self.knee) - self.centre) / self.scale
+        values = np.where(missing, 0.0, np.clip(values, -_LIMIT, _LIMIT))
+        return torch.from_numpy(np.hstack([values, missing & self.flagged]).astype(np.float32))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the fitted arrays by name."""
@@ -138,22 +137,6 @@ def _cells(examples: Examples, features: tuple[str, ...]) -> np.ndarray:
             f"{', '.join(examples.features) or 'no names'}"
         )
     return np.clip(cells, -_HUGE, _HUGE)
-
-
-def _knee(finite: np.ndarray) -> float:
-    """Return where a signed logarithm bends, or 0 when the column is straighter as it is."""
-    sizes = np.abs(finite[finite != 0])
-    knee = 0.1 * float(np.median(sizes)) if len(sizes) > 1 else 0.0
-    if not 0 < knee < np.inf:
-        return 0.0
-    plain, bent = np.abs(quantile_skew(np.column_stack([finite / knee, _bend(finite, knee)])))
-    return knee if plain - bent > _STRAIGHTER else 0.0
-
-
-def _bend(values: np.ndarray, knee: np.ndarray | float) -> np.ndarray:
-    bends = np.asarray(knee) > 0
-    logs = np.sign(values) * np.log1p(np.abs(values) / np.where(bends, knee, 1.0))
-    return np.where(bends, logs, values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.errors import DataError
-from poison_guard.numerics.robust import column_scale, quantile_skew
+from poison_guard.numerics.robust import bend, column_scale, find_knee
 from poison_guard.signals.anomaly.base import HUGE, LIMIT, Fitted
 
 __all__ = ["FEATURE", "CyclicTime", "Embedding", "FeatureMap", "as_numbers", "as_words", "text_encoding"]
@@ -118,7 +118,6 @@ def _circles(column: pd.Series) -> np.ndarray:
 FEATURE = "feature."
 """Prefix of the feature columns of a records frame."""
 _COMPARED = 64  # numbers of one cell that records are compared by
-_STRAIGHTER = 0.05  # skew a logarithm must take away to be used
 _NUMBERS = ("floating", "integer", "mixed-integer-float", "decimal")  # what pandas calls columns of Python's numbers
 
 
@@ -200,8 +199,8 @@ class _Number:
         finite = values[np.abs(values) < HUGE]
         if len(finite) == 0:
             finite = np.zeros(1)
-        knee = _knee(finite)
-        centre, scale = column_scale(_bend(finite, knee)[:, None])
+        knee = find_knee(finite)
+        centre, scale = column_scale(bend(finite, knee)[:, None])
         constant = finite.min() == finite.max()
         # any other value than the one that all trusted rows share is as strange as an unseen category
         width = 1e-3 * max(1.0, abs(float(finite[0]))) if constant else float(scale[0])
@@ -209,27 +208,8 @@ class _Number:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = (_bend(values, self.knee) - self.centre) / self.scale
+            scaled = (bend(values, self.knee) - self.centre) / self.scale
         return np.clip(np.nan_to_num(scaled, nan=0.0, posinf=LIMIT, neginf=-LIMIT), -LIMIT, LIMIT)
-
-
-def _knee(finite: np.ndarray) -> float:
-    """Return where a signed logarithm bends, or 0 when the column is straighter as it is."""
-    sizes = np.abs(finite[finite != 0])
-    if len(sizes) < 2:
-        return 0.0
-    knee = 0.1 * float(np.median(sizes))
-    if not 0 < knee < np.inf:
-        return 0.0
-    plain, bent = np.abs(quantile_skew(np.column_stack([finite / knee, _bend(finite, knee)])))
-    return knee if bent + _STRAIGHTER < plain else 0.0
-
-
-def _bend(values: np.ndarray, knee: float) -> np.ndarray:
-    if knee == 0.0:
-        return values
-    with np.errstate(over="ignore"):
-        return np.sign(values) * np.log1p(np.abs(values) / knee)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from poison_guard.errors import DataError, TamperError
 from poison_guard.gate.canonical_json import to_canonical_json
-from poison_guard.gate.statement import read_statement
+from poison_guard.gate.outcomes import make_check
+from poison_guard.gate.statement import read_statement, sign_statement
+from poison_guard.records import Outcome
 from tests.unit.gate.admitted import DAY, NOW, SNAPSHOT, approval, statement
 
 PART = ("snapshots/chat/part.parquet", "a" * 64)
@@ -174,3 +178,21 @@ def test_numbers_that_are_none_and_deep_nesting_are_refused_inside_the_signed_te
     body = to_canonical_json(statement([PART]))
     with pytest.raises(TamperError, match=r"not valid JSON|nested too deeply"):
         read_statement(body.replace(b'"counts":{"rows":2}', b'"counts":{"rows":%b}' % value.encode()))
+
+
+def test_a_signed_manifest_keeps_its_bytes():
+    check = make_check(
+        "canary",
+        Outcome.INCONCLUSIVE,
+        "class 'é\u202e' lost 3",
+        n=41,
+        value=float("nan"),
+        limit=0.03,
+        bounds=(-0.01, 1e-17),
+        needs=300,
+    )
+    verdict = {"outcome": "inconclusive", "checks": [check.to_json()]}
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    manifest = sign_statement(statement([PART], verdict=verdict, approvals=[approval("ann")]), key)
+    digest = "4eb76d64b4d126086f05727763820107811fe2ae95b0503bd2f2345f71c7a7d4"  # of version 0.1.0's first manifests
+    assert hashlib.sha256(manifest.encode()).hexdigest() == digest
