@@ -144,7 +144,7 @@ def print_record(facts: RecordFacts, *, as_json: bool) -> None:
         rows = [tuple(e[name] for name in _EXAMPLE) for e in campaign["examples"]]
         print_table("Others of the campaign", ("record", "source", "item", "answer", "place"), rows)
     if facts.source:
-        print_table("Its source so far", ("", ""), facts.source_lines())
+        print_table("Its source so far", ("", "value"), facts.source_lines())
     history = [(h["seq"], h["at"], h["kind"], h["actor"], _moved(h), h["reason"]) for h in facts.history]
     print_table("History", (">event", "at", "what", "by", "moved", "reason"), history)
 

@@ -1,0 +1,86 @@
+"""The verbs of a review through `Guard` and `Home`: claims, decisions, dry runs, and a home that is not there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from poison_guard import Guard
+from poison_guard.errors import BusyError, NotFoundError
+from poison_guard.guard import Home
+from tests.integration.steps.conftest import CONTRACT, answers, put
+
+PERSON = {"by": "ann", "reason": "looked at it"}
+RECORD = "r1-00000"
+
+
+@pytest.fixture
+def guard(tmp_path):
+    """A feed without features, whose records are accepted without a trusted set; one of them is recalled."""
+    (tmp_path / "quiz.toml").write_text(CONTRACT.replace('features = ["dwell", "speed"]\n', ""))
+    guard = Guard.open(tmp_path / "quiz.toml", home=tmp_path / "home")
+    put(guard.home, answers(60, 1), "a.csv")
+    guard.ingest()
+    guard.recall(record_ids=RECORD, **PERSON)
+    return guard
+
+
+def test_what_one_reviewer_claimed_nobody_else_decides_until_it_is_given_back(guard):
+    held = guard.claim(by="bob", record_ids=RECORD)
+    assert held.record_ids == (RECORD,)
+    with pytest.raises(BusyError, match="being reviewed by bob"):
+        guard.release(record_ids=RECORD, **PERSON)
+    with pytest.raises(BusyError):
+        guard.reject(record_ids=RECORD, by="bob", reason="forged", token="another window")
+    assert guard.unclaim(held.token) == 1
+    again = guard.claim(by="bob")
+    done = guard.release(record_ids=again.record_ids, by="bob", reason="fine", token=again.token)
+    assert (done.verb, dict(done.places)) == ("release", {"recalled": 1})
+
+
+def test_the_queue_the_record_and_the_decisions_tell_the_same_story(guard):
+    assert guard.queue().entries["record_id"].tolist() == [RECORD]
+    assert guard.queue(kind="held").total == 0
+    facts = guard.explain(RECORD)
+    assert facts.record["place"] == "recalled"
+    assert guard.show(RECORD).to_dict() == facts.to_dict() == Home.open(guard.home).explain(RECORD).to_dict()
+    assert Home.open(guard.home).feed_of_record(RECORD) == "quiz"
+    assert guard.queue(decided=True).entries["verb"].tolist() == ["recall"]
+    assert guard.campaigns().campaigns.empty
+    assert guard.sources().total == len(guard.sources().sources) > 0
+    assert json.dumps(guard.sources(limit=1).to_dict(), allow_nan=False)
+
+
+def test_a_dry_run_of_trust_counts_flaws_and_enters_nothing(guard):
+    dry = guard.trust(answers(30, 9, prefix="t"), dry_run=True, **PERSON)
+    assert (dry.records, dry.refused, dry.n, dry.seq) == (30, False, 0, None)
+    done = guard.trust(answers(30, 9, prefix="t"), **PERSON)
+    assert (done.added, done.n, done.to_dict()["trusted"]) == (30, 30, 30)
+    assert guard.judge_trusted("t9-00001", wrong=True, dry_run=True, **PERSON).event is None
+
+
+VERBS = {
+    "queue": {},
+    "bootstrap": {"n": 5},
+    "campaigns": {},
+    "sources": {},
+    "explain": {"record_id": "a"},
+    "claim": {"by": "ann"},
+    "unclaim": {"token": "t"},
+    "release": {"record_ids": "a", **PERSON},
+    "reject": {"record_ids": "a", **PERSON},
+    "recall": {"record_ids": "a", **PERSON},
+    "undo": {"event": 1, **PERSON},
+    "block": {"source_id": "eve", **PERSON},
+    "unblock": {"source_id": "eve", **PERSON},
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_on_a_home_that_is_not_there_says_so_and_makes_none(tmp_path, verb):
+    (tmp_path / "quiz.toml").write_text(CONTRACT)
+    guard = Guard.open(tmp_path / "quiz.toml", home=tmp_path / "typo")
+    with pytest.raises(NotFoundError, match="there is no store in"):
+        getattr(guard, verb)(**VERBS[verb])
+    assert not guard.home.exists()
