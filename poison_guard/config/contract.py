@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from poison_guard.config.policies import GatePolicy, Policy, RetrainConfig
+from poison_guard.config.policies import SIGNALS, GatePolicy, Policy, RetrainConfig
 from poison_guard.config.tables import Text, check_keys, in_range, matching, read_toml, values_of
 from poison_guard.errors import ConfigError
 
@@ -61,7 +61,9 @@ class Data:
     """Where records come from, and the bounds they are read under."""
 
     path: str | None = None
+    """Files of records (csv, jsonl, parquet; gz of the first two): a path with wildcards, or an fsspec URL."""
     query: str | None = None
+    """A SELECT to read records by, in place of files."""
     watermark: str | None = None
     """Column of `query` that only grows; rows above the highest value taken in are read."""
     url_env: str = "POISON_GUARD_SOURCE_URL"
@@ -69,11 +71,17 @@ class Data:
     revisions: bool = False
     """Whether the same id with other content is a revision (else both are held as a conflict)."""
     max_bytes: _Count = 2_000_000_000
+    """Bytes of one file, unpacked."""
     max_rows: _Count = 20_000_000
+    """Rows of one file."""
     max_columns: _Count = 256
+    """Columns of one file."""
     max_cell_chars: _Count = 100_000
+    """Characters of one cell."""
     max_depth: _Count = 8
+    """Levels of nesting in one cell."""
     partition_rows: _Count = 100_000
+    """Records that are scored in one piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +129,13 @@ class Contract:
         vote = next((r for r in ("answer", "label", "rating") if self.has("item_id", "source_id", r)), None)
         texts = tuple(r for r in ("text", "prompt", "response", "chosen", "rejected") if self.has(r))
         speaker = next((r for r in ("author_id", "source_id") if self.has(r)), None)
-        able = {
-            "validation": True,
-            "source": vote,
-            "campaign": speaker and (texts or self.features or (vote and self.has("observed_at"))),
-            "anomaly": self.features,
-            "content": texts and "content" in (self.policy.required or ()),  # weak: only where a feed asks for it
-        }
-        signals = tuple(signal for signal, possible in able.items() if possible)
-        required = signals if self.policy.required is None else self.policy.required
-        derived = {"vote": vote, "texts": texts, "speaker": speaker, "signals": signals, "required": required}
-        for name, value in (derived | {"namespace": self.source_namespace or self.name}).items():
+        derived: dict[str, Any] = {"vote": vote, "texts": texts, "speaker": speaker}
+        derived["namespace"] = self.source_namespace or self.name
+        for name, value in derived.items():
             object.__setattr__(self, name, value)
+        signals = tuple(signal for signal, able in SIGNALS.items() if able(self))
+        object.__setattr__(self, "signals", signals)
+        object.__setattr__(self, "required", signals if self.policy.required is None else self.policy.required)
 
     def has(self, *roles: str) -> bool:
         """Whether every role is mapped to a column (``features``: at least one)."""
@@ -147,22 +150,31 @@ _Columns = make_dataclass(
 @dataclass(frozen=True, slots=True)
 class _Controls:
     path: str
+    """File of the controls."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Items:
     path: str
+    """File of the items."""
     image: Text | None = None
+    """Column with the image."""
     text: Text | None = None
+    """Column with the text."""
     features: tuple[str, ...] | None = None
+    """Columns with the features."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcomes:
     path: str
+    """Files of outcomes."""
     record_id: Text | None = None
+    """Column with the record's id, where it is not called so."""
     correct: Text | None = None
+    """Column that says whether the record was right, where it is not called so."""
     visible_at: Text | None = None
+    """Column with the time from which the outcome was known outside (without: when it was first read)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +182,15 @@ class _Top:
     """The keys of a contract file; tables of files and columns are read by `_TABLES`."""
 
     name: Annotated[str, matching(r"[a-z][a-z0-9_]{0,47}", "a word of a-z, 0-9 and _ (at most 48, a letter first)")]
+    """Name of the feed."""
     kind: Kind
+    """What the records are; sets defaults only."""
     mode: Mode | None = None
+    """`observe` decides and reports, and holds nothing back; without this key, `enforce`."""
     schedule: str | None = None
+    """When Airflow runs the feed: a cron expression or a preset such as ``@hourly``."""
     source_namespace: str | None = None
+    """Name under which several feeds share what is known of their sources; without, each feed has its own."""
     data: Data | None = None
     columns: dict[str, Any] | None = None
     items: dict[str, Any] | None = None

@@ -8,15 +8,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from poison_guard.config.tables import in_range, matching, one_of
 
 __all__ = ["MODELS", "SIGNALS", "GatePolicy", "Policy", "RetrainConfig"]
 
-SIGNALS = ("validation", "source", "campaign", "anomaly", "content")
-"""Families of evidence that a feed may require."""
+SIGNALS: Mapping[str, Callable[[Any], Any]] = {
+    "validation": lambda feed: True,
+    "source": lambda feed: feed.vote,
+    "campaign": lambda feed: feed.speaker and (feed.texts or feed.features or (feed.vote and feed.has("observed_at"))),
+    "anomaly": lambda feed: feed.features,
+    "content": lambda feed: feed.texts and "content" in (feed.policy.required or ()),  # weak: only on request
+}
+"""Families of evidence that a feed may require, and whether a contract has the roles for each."""
 
 _Share = Annotated[float, in_range(0, 1, above=True)]
 _Days = Annotated[int, in_range(1, 3650)]
@@ -126,8 +133,11 @@ class RetrainConfig:
     model: _ModelName | None = None
     """One of `MODELS`, or an import path; None: by what the feed carries (image, text, else features)."""
     epochs: Annotated[int, in_range(1, 10_000)] | None = None
+    """Passes over the examples; None: as many as make 1,000 steps, from 10 to 40."""
     batch_size: Annotated[int, in_range(1, 65_536)] | None = None
+    """Examples of one step; None: a 32nd of them, from 16 to 100."""
     learning_rate: Annotated[float, in_range(0, 10, above=True)] | None = None
+    """Step size of the optimiser; None: 0.005, for text 0.05."""
     epsilon: Annotated[float, in_range(0, 10)] | None = None
     """Radius the model is trained and tested to withstand: L-infinity in [0, 1] pixel values for images and in standard
     deviations for tables, L2 relative to the embedding's norm for text. 0 trains without an adversary."""
@@ -136,3 +146,4 @@ class RetrainConfig:
     mutable: tuple[str, ...] | None = None
     """Feature columns an adversary can change; None: all."""
     seed: _Seed = 0
+    """Seed of every random choice made in training."""

@@ -23,10 +23,15 @@ class _SettingsFile:
     """The keys of ``settings.toml``; each has an environment variable ``POISON_GUARD_KEY`` that comes first."""
 
     store: str | None = None
+    """SQLAlchemy URL of the store, without a password; None: the SQLite file ``store.db`` in the home."""
     lake: str | None = None
+    """Path or fsspec URL of the lake; None: the folder ``lake`` in the home."""
     key_file: str | None = None
+    """File of the key of the audit chain (mode 0600); None: the file ``key`` in the home."""
     device: str | None = None
+    """``cpu``, ``cuda`` or ``auto``; None: ``auto``, which takes a GPU where there is one."""
     threads: Annotated[int, in_range(1, 1024)] = 1
+    """torch threads of one process; with 1, parallel tasks do not oversubscribe the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Settings:
     key_file: Path
     device: str = "auto"
     threads: int = 1
-    """torch threads of one process; the default leaves the cores to parallel tasks, whose threads would only fight."""
+    """torch threads of one process; with 1, parallel tasks do not oversubscribe the CPU."""
 
     def __repr__(self) -> str:
         return f"Settings(home={str(self.home)!r}, lake_url={self.lake_url!r}, device={self.device!r})"

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from poison_guard.config import Contract
 from poison_guard.errors import SignalFailure, run_isolated
-from poison_guard.records import Phase, Reason, State
-from poison_guard.signals.conformal import labels_needed, rows_needed
+from poison_guard.records import Phase, Reason, SignalEvidence, State
+from poison_guard.signals.conformal import labels_needed
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
-    from poison_guard.signals.content.model import ContentModel
 
 __all__ = ["Prepared", "prepare"]
 
 SAMPLE_ROWS = 8192
 """Rows of the batch that an unsupervised model is fitted on when there is no trusted set."""
+
+
+class RecordModel(Protocol):
+    """What a room of a record signal fits on trusted records."""
+
+    def evidence(self, records: pd.DataFrame, *, groups: pd.Series | None = None) -> SignalEvidence:
+        """Return the p-value of each record and its reason."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,8 @@ class Prepared:
     anomaly: AnomalyModel | None
     missing: Mapping[str, Reason]
     notes: tuple[Reason, ...]
-    content: ContentModel | None = None
+    models: Mapping[str, RecordModel] = field(default_factory=dict)
+    """Models of the other record signals, by signal."""
     calibration: Mapping[str, Any] | None = None
     """JSON-able facts of the anomaly model's calibration, for reports."""
 
@@ -49,28 +58,25 @@ def prepare(
     fitted = _prepare(contract, state, sample, device=device, threads=threads)
     if fitted.anomaly is not None:
         fitted = dataclasses.replace(fitted, calibration=fitted.anomaly.calibration_facts())
-    if "content" not in contract.signals:
-        return fitted
-    least = rows_needed(contract.policy.false_quarantine_rate / 2)  # two tests share the rate
-    if len(state.calibration) < least:
-        why = Reason("few_calibration_rows", {"n": len(state.calibration), "needed": least, "group": ""})
-        return _without_content(fitted, why)
-    found = run_isolated(lambda: _fit_content(contract, state))
-    if isinstance(found, SignalFailure):
-        return _without_content(fitted, Reason("signal_missing", {"signal": "content", "why": str(found)}))
-    return dataclasses.replace(fitted, content=found)
+    for signal in record_signals(contract):
+        if signal != "anomaly":
+            fitted = _with_model(fitted, signal, contract, state)
+    return fitted
 
 
-def _without_content(fitted: Prepared, why: Reason) -> Prepared:
-    return dataclasses.replace(fitted, missing={**fitted.missing, "content": why}, notes=(*fitted.notes, why))
+def record_signals(contract: Contract) -> list[str]:
+    """Return the signals that judge each record by itself; those a feed asks for come after ``anomaly``."""
+    return [signal for signal in contract.signals if signal not in ("validation", "source", "campaign")]
 
 
-def _fit_content(contract: Contract, state: State) -> ContentModel:
-    from poison_guard.signals.content import ContentModel
-
-    groups = state.calibration["group"] if contract.has("group") else None
-    rate = contract.policy.false_quarantine_rate
-    return ContentModel.fit(state.calibration, roles=contract.texts, rate=rate, groups=groups)
+def _with_model(fitted: Prepared, signal: str, contract: Contract, state: State) -> Prepared:
+    """Return `fitted` with the model of a signal's room, by its ``fit(contract, state)``, or why there is none."""
+    model = run_isolated(lambda: importlib.import_module(f"poison_guard.signals.{signal}").fit(contract, state))
+    if isinstance(model, SignalFailure):
+        model = Reason("signal_missing", {"signal": signal, "why": str(model)})
+    if isinstance(model, Reason):
+        return dataclasses.replace(fitted, missing={**fitted.missing, signal: model}, notes=(*fitted.notes, model))
+    return dataclasses.replace(fitted, models={**fitted.models, signal: model})
 
 
 def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: str, threads: int | None) -> Prepared:
@@ -81,7 +87,7 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
     policy = contract.policy
     features = [f"feature.{name}" for name in contract.features]
     options = {"rate": policy.false_quarantine_rate, "seed": policy.seed, "device": device, "threads": threads}
-    options["tests"] = len({"anomaly", "content"} & set(contract.signals))  # they share the rate
+    options["tests"] = len(record_signals(contract))  # they share the rate
     if not len(state.reference) or not len(state.calibration):
         why = Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate)})
         model = None

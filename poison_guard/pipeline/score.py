@@ -14,12 +14,11 @@ import pandas as pd
 from poison_guard.config import Contract
 from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.numerics.characters import number_text
-from poison_guard.pipeline.prepare import Prepared
+from poison_guard.pipeline.prepare import Prepared, RecordModel
 from poison_guard.records import Level, SignalEvidence, reason_from_json, reason_json
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
-    from poison_guard.signals.content.model import ContentModel
 
 __all__ = [
     "KEYS",
@@ -43,21 +42,19 @@ KEYS = (
     "received_at",
     "group",
 )
-_RECORD_SIGNALS = ("anomaly", "content")
 _TIMES = ("observed_at", "source_since", "received_at")
 
 
 def score_partition(records: pd.DataFrame, contract: Contract, prepared: Prepared) -> pd.DataFrame:
     """Return the scored frame of a partition.
 
-    Columns: `KEYS`, ``p.SIGNAL`` and ``why.SIGNAL`` (JSON or None) of anomaly and content, ``sketch`` and ``words.*``
+    Columns: `KEYS`, ``p.SIGNAL`` and ``why.SIGNAL`` (JSON or None) of each record signal, ``sketch`` and ``words.*``
     (bytes), ``rating`` and ``vector.*`` (floats), and ``crash.SIGNAL`` (text) for each signal that died.
     """
     parts = [_keys(records, contract)]
     if prepared.anomaly is not None:
         parts.append(_anomaly(records, contract, prepared.anomaly))
-    if prepared.content is not None:
-        parts.append(_content(records, contract, prepared.content))
+    parts += [_record_signal(records, contract, *fitted) for fitted in prepared.models.items()]
     if contract.texts and contract.speaker:
         parts.append(_traces(records, contract))
     return pd.concat(parts, axis=1)
@@ -104,11 +101,11 @@ def _anomaly(records: pd.DataFrame, contract: Contract, model: AnomalyModel) -> 
     return pd.concat([_written(evidence), pd.DataFrame(named)], axis=1)
 
 
-def _content(records: pd.DataFrame, contract: Contract, model: ContentModel) -> pd.DataFrame:
+def _record_signal(records: pd.DataFrame, contract: Contract, signal: str, model: RecordModel) -> pd.DataFrame:
     groups = records["group"] if contract.has("group") else None
     found = run_isolated(lambda: model.evidence(records, groups=groups))
     if isinstance(found, SignalFailure):
-        return pd.DataFrame({"crash.content": pd.Series([str(found)] * len(records), dtype="str")})
+        return pd.DataFrame({f"crash.{signal}": pd.Series([str(found)] * len(records), dtype="str")})
     return _written(found)
 
 
@@ -146,7 +143,7 @@ def _words(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
 def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:
     """Return the record-level evidence that scored frames carry (the inverse of what `score_partition` wrote)."""
     found = []
-    for signal in (name for name in _RECORD_SIGNALS if f"p.{name}" in scored):
+    for signal in (name.removeprefix("p.") for name in scored if name.startswith("p.")):
         texts = scored[f"why.{signal}"].dropna()
         reasons = {int(row): reason_from_json(text) for row, text in texts.items()}
         found.append(SignalEvidence(signal, Level.RECORD, scored[f"p.{signal}"].to_numpy(float, na_value=1.0), reasons))

@@ -170,7 +170,7 @@ def find_campaigns(view: BatchView, alike: BatchView | None = None) -> tuple[Cam
 
 
 def _check_complete(scored: pd.DataFrame, contract: Contract) -> None:
-    for name in (c for c in scored.columns if c.startswith("crash.") and c != "crash.content"):
+    for name in (c for c in ("crash.anomaly", "crash.campaign") if c in scored):  # vectors, and traces of texts
         for why in scored[name].dropna().head(1):
             raise SignalError(str(why))
     if contract.features and len(scored) > 1 and read_vectors(scored) is None:

@@ -11,12 +11,13 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from poison_guard.config import Contract
 from poison_guard.errors import MissingExtraError
 from poison_guard.numerics.characters import BREAK, fold, skeletons
-from poison_guard.records import Level, Reason, SignalEvidence
+from poison_guard.records import Level, Reason, SignalEvidence, State
 from poison_guard.signals.conformal import conformal_p, rows_needed
 
-__all__ = ["ContentModel", "asks_to_repeat", "copied_share", "toxicity"]
+__all__ = ["ContentModel", "asks_to_repeat", "copied_share", "fit", "toxicity"]
 
 
 _RUN = 4  # words in a row that a response shares with its prompt by more than chance
@@ -178,6 +179,16 @@ class ContentModel:
             if len(calibration[name]) >= least:
                 p[rows] = conformal_p(calibration[name], scores[rows])
         return p
+
+
+def fit(contract: Contract, state: State) -> ContentModel | Reason:
+    """Return the model of a feed, fitted on its calibration split, or why there is none."""
+    rate = contract.policy.false_quarantine_rate
+    least = rows_needed(rate / 2)  # two tests share the rate
+    if len(state.calibration) < least:
+        return Reason("few_calibration_rows", {"n": len(state.calibration), "needed": least, "group": ""})
+    groups = state.calibration["group"] if contract.has("group") else None
+    return ContentModel.fit(state.calibration, roles=contract.texts, rate=rate, groups=groups)
 
 
 def _scores(records: pd.DataFrame, roles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
