@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from poison_guard.config.policies import GatePolicy
 from poison_guard.records import Check, Outcome
@@ -17,6 +17,7 @@ __all__ = [
     "THREATS",
     "Threat",
     "Verdict",
+    "about",
     "check_alpha",
     "judge_harm",
     "make_check",
@@ -51,17 +52,14 @@ EXCLUSION_ALPHA = 0.05
 """One-sided error of "harm beyond the limit is excluded"; an intersection over classes needs no correction."""
 PASS_FACTOR = 5 / 3
 """Harm of this many limits is excluded by every pass; harm between one and this many only where none is significant."""
-ERROR_BUDGET = {
-    "label_neighbours": 0.20,
-    "triggers": 0.50,
-    "canary": 0.10,
-    "label_shift": 0.10,
-    "candidate": 0.05,
-    "audits": 0.05,
-}
-"""Shares of the policy's false alarm rate: they add up to 1, so the checks together keep it (Bonferroni).
+ERROR_BUDGET: dict[str, float] = {}
+"""Share of the policy's false alarm rate that each statistical check takes, as `about` says at the check.
 
-Triggers get half, since a small trigger is what is hardest to see; denied labels show by far more than they need."""
+They add up to 1, so the checks together keep the rate (Bonferroni). Triggers get half, since a small trigger is what is
+hardest to see; denied labels show by far more than they need."""
+
+
+_Check = TypeVar("_Check", bound=Callable[[Mapping[str, Any], GatePolicy], Check])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +70,20 @@ class Threat:
     nist: str
 
 
-THREATS = {
-    "label_neighbours": Threat("AML.T0020", "availability poisoning"),
-    "triggers": Threat("AML.T0018", "backdoor poisoning"),
-    "canary": Threat("AML.T0031", "targeted poisoning"),
-    "label_shift": Threat("AML.T0020", "availability poisoning"),
-    "source_share": Threat("AML.T0020", "availability poisoning"),
-    "new_cohort": Threat("AML.T0020", "targeted poisoning"),
-    "trusted_set": Threat("AML.T0020", "availability poisoning"),
-    "audits": Threat("AML.T0020", "availability poisoning"),
-    "observed": Threat("AML.T0020", "availability poisoning"),
-    "backlog": Threat("AML.T0020", "availability poisoning"),
-    "candidate": Threat("AML.T0031", "targeted poisoning"),
-}
-"""What each check is about."""
+THREATS: dict[str, Threat] = {}
+"""What each check is about, as `about` says at the check."""
+
+
+def about(atlas: str, nist: str, *, budget: float = 0.0) -> Callable[[_Check], _Check]:
+    """Say at a check, which has the name of its function, which threat it is about; and its share of the budget."""
+
+    def enter(check: _Check) -> _Check:
+        THREATS[check.__name__] = Threat(atlas, nist)
+        if budget:
+            ERROR_BUDGET[check.__name__] = budget
+        return check
+
+    return enter
 
 
 def check_alpha(policy: GatePolicy, name: str) -> float:

@@ -12,6 +12,7 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.outcomes import (
     EXCLUSION_ALPHA,
     PASS_FACTOR,
+    about,
     check_alpha,
     judge_harm,
     make_check,
@@ -44,6 +45,7 @@ class _Drop:
         return self.outcome.severity, self.value - self.limit
 
 
+@about("AML.T0031", "targeted poisoning", budget=0.10)
 def canary(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge a small fixed model with and without what is new, on every trusted example (cross-fitted).
 
@@ -58,6 +60,7 @@ def canary(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     return _judge_drops("canary", measurement, policy, "a model trained with what is new")
 
 
+@about("AML.T0031", "targeted poisoning", budget=0.05)
 def candidate(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge a candidate model by its predictions for the trusted holdout, against another model's.
 

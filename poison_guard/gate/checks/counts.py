@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from poison_guard.config.policies import GatePolicy
-from poison_guard.gate.outcomes import EXCLUSION_ALPHA, check_alpha, make_check, not_applicable
+from poison_guard.gate.outcomes import EXCLUSION_ALPHA, about, check_alpha, make_check, not_applicable
 from poison_guard.numerics.intervals import proportion_bounds, rows_to_exclude
 from poison_guard.records import Check, Outcome
 
 __all__ = ["audits", "backlog", "new_cohort", "observed", "source_share", "trusted_set"]
 
 
+@about("AML.T0020", "availability poisoning")
 def trusted_set(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge the trusted examples (calibration and holdout splits) that the gate compares with.
 
@@ -51,6 +52,7 @@ _EVEN_SHARE_FACTOR = 3
 """Times an even share that one source may hold where sources are few."""
 
 
+@about("AML.T0020", "availability poisoning")
 def source_share(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge how much of the snapshot rests on its largest source.
 
@@ -70,6 +72,7 @@ def source_share(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     return make_check("source_share", outcome, why, n=n, value=share, limit=limit, bounds=(share, share))
 
 
+@about("AML.T0020", "targeted poisoning")
 def new_cohort(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge what rests on new sources: each one's count, and their share together.
 
@@ -100,6 +103,7 @@ _ALERT_SHARE = 0.25
 """Share of the snapshot beyond which what waits is worth an alert; it closes nothing."""
 
 
+@about("AML.T0020", "availability poisoning", budget=0.05)
 def audits(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge the misses that audits of random accepted records found.
 
@@ -122,6 +126,7 @@ def audits(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     )
 
 
+@about("AML.T0020", "availability poisoning")
 def backlog(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Say what is not in the snapshot because nobody decided it; an alert, never a closed gate.
 
@@ -139,6 +144,7 @@ def backlog(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     )
 
 
+@about("AML.T0020", "availability poisoning")
 def observed(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge what was accepted only because the feed observed: the guard would have held it, and nobody released it.
 

@@ -15,6 +15,7 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.outcomes import (
     EXCLUSION_ALPHA,
     PASS_FACTOR,
+    about,
     check_alpha,
     judge_harm,
     judge_without_copies,
@@ -45,6 +46,7 @@ class _Answer:
     needs: int | None = None
 
 
+@about("AML.T0020", "availability poisoning", budget=0.20)
 def label_neighbours(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge the share of flipped labels: at random overall, into one label, and from one label into another.
 
@@ -233,6 +235,7 @@ def _shows(entries: list[list[Any]], labels: list[str]) -> np.ndarray:
     return out
 
 
+@about("AML.T0020", "availability poisoning", budget=0.10)
 def label_shift(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge how far each label's share of the snapshot lies from its share elsewhere; the farthest label speaks.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from poison_guard.config.policies import GatePolicy
-from poison_guard.gate.outcomes import check_alpha, judge_without_copies, make_check
+from poison_guard.gate.outcomes import about, check_alpha, judge_without_copies, make_check
 from poison_guard.numerics.intervals import sooner_elsewhere
 from poison_guard.records import Check, Outcome
 
@@ -19,6 +19,7 @@ _NEEDED_SHARE = 0.01
 """Share of the snapshot with one trigger that `needs` says how to see."""
 
 
+@about("AML.T0018", "backdoor poisoning", budget=0.50)
 def triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge the marks whose carriers have one label against what trusted examples expect of the carriers.
 
