@@ -13,7 +13,7 @@ __all__ = ["DETECTORS", "Guard", "Home", "__version__", "consensus", "propose"]
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "Guard": "poison_guard.guard",
     "Home": "poison_guard.guard",
     "propose": "poison_guard.guard",
@@ -24,11 +24,11 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'poison_guard' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
