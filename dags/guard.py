@@ -60,9 +60,9 @@ def take_in(contract: Contract, file: str) -> Any:
         outlet_events[stored].extra = {"feed": contract.name, "guard_run": guard_run, "counts": counts}
         return counts
 
-    found: Any = task(tasks.collect)(file)
-    guard_run = found["guard_run"]
-    partitions = task(tasks.validate)(file, guard_run, found["partitions"])
+    batch: Any = task(tasks.collect)(file)
+    guard_run = batch["guard_run"]
+    partitions = task(tasks.validate)(file, guard_run, batch["partitions"])
     scored = task(tasks.score).partial(contract=file, guard_run=guard_run).expand(partition=partitions)
     counts = store(guard_run)
     chain(scored, task(tasks.decide)(file, guard_run), counts)

@@ -31,19 +31,21 @@ def read_feeds(dags_folder: str | Path) -> Feeds:
     folder = Path(os.environ.get("POISON_GUARD_FEEDS") or Path(dags_folder).parent / "feeds").absolute()
     if not folder.is_dir():
         return Feeds((), (f"the folder of feed contracts {folder} does not exist; set POISON_GUARD_FEEDS",))
-    found: dict[str, Contract] = {}
+    by_name: dict[str, Contract] = {}
     broken: list[str] = []
     for file in sorted(folder.glob("*.toml")):
         try:
             contract = load_contract(file)
             _check_schedule(contract)
-            if contract.name in found:
-                raise ConfigError(f"{file} has the name {contract.name!r} that {found[contract.name].path} has already")
+            if contract.name in by_name:
+                raise ConfigError(
+                    f"{file} has the name {contract.name!r} that {by_name[contract.name].path} has already"
+                )
         except ConfigError as error:
             broken.append(str(error))
         else:
-            found[contract.name] = contract
-    return Feeds(tuple(found.values()), tuple(broken))
+            by_name[contract.name] = contract
+    return Feeds(tuple(by_name.values()), tuple(broken))
 
 
 def _check_schedule(contract: Contract) -> None:

@@ -63,7 +63,7 @@ def same_person(one: str, other: str) -> bool:
 
 def _valid_approvals(approvals: Sequence[Mapping[str, Any]], now: dt.datetime, *, must_lapse: bool) -> dict[str, Any]:
     """Return the folded names of those whose approval counts, and when their longest one lapses (None: never)."""
-    found: dict[str, dt.datetime | None] = {}
+    lapses_by_name: dict[str, dt.datetime | None] = {}
     for approval in approvals:
         who, expires = _folded_name(approval.get("by")), _approval_time(approval.get("expires"))
         at = _approval_time(approval.get("at"))
@@ -73,9 +73,9 @@ def _valid_approvals(approvals: Sequence[Mapping[str, Any]], now: dt.datetime, *
             continue
         if must_lapse and expires is None:
             continue
-        longest = found.get(who, expires)
-        found[who] = None if expires is None or longest is None else max(expires, longest)
-    return found
+        longest = lapses_by_name.get(who, expires)
+        lapses_by_name[who] = None if expires is None or longest is None else max(expires, longest)
+    return lapses_by_name
 
 
 def _closed_reason(name: str, missing: int, ignored: int) -> str:
@@ -83,8 +83,8 @@ def _closed_reason(name: str, missing: int, ignored: int) -> str:
     if name == "fail":
         people = "two different people" if missing == 2 else "another person"
     expiry = " and an expiry" if name == "fail" else ""
-    told = f" ({ignored} given do not count: lapsed, by the same person, or without what is needed)" if ignored else ""
-    return f"the gate is closed: the verdict is {name.upper()}, and {people} must approve with a reason{expiry}{told}"
+    note = f" ({ignored} given do not count: lapsed, by the same person, or without what is needed)" if ignored else ""
+    return f"the gate is closed: the verdict is {name.upper()}, and {people} must approve with a reason{expiry}{note}"
 
 
 def _approval_time(value: Any) -> dt.datetime | None:

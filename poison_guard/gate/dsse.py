@@ -86,11 +86,11 @@ def _signature(value: Any, what: str) -> tuple[str, bytes]:
     if not isinstance(value, list) or len(value) != 1:
         n = len(value) if isinstance(value, list) else "no list of"
         raise TamperError(f"{what} has {n} signatures, expected one; ask whoever signed it for the file again")
-    found = require_keys(value[0], ("keyid", "sig"), f"the signature of {what}")
-    signature = _decode(found["sig"], f"the signature of {what}")
-    if not isinstance(found["keyid"], str) or len(signature) != _SIGNATURE_BYTES:
+    entry = require_keys(value[0], ("keyid", "sig"), f"the signature of {what}")
+    signature = _decode(entry["sig"], f"the signature of {what}")
+    if not isinstance(entry["keyid"], str) or len(signature) != _SIGNATURE_BYTES:
         raise TamperError(f"the signature of {what} is not an Ed25519 signature with a key id; ask for the file again")
-    return found["keyid"], signature
+    return entry["keyid"], signature
 
 
 def _decode(value: Any, what: str) -> bytes:

@@ -123,10 +123,10 @@ class _Column:
     values: np.ndarray
 
     def expand(self, column: np.ndarray) -> list[np.ndarray]:
-        gone = ~np.isfinite(column)
-        filled = np.where(gone, self.centre, column)
+        absent = ~np.isfinite(column)
+        filled = np.where(absent, self.centre, column)
         score = np.arcsinh(np.clip((filled - self.centre) / self.scale, -1e6, 1e6))
-        out = [gone.astype(np.float64), 0.5 * score]
+        out = [absent.astype(np.float64), 0.5 * score]
         if len(self.values):
             return [*out, *((filled == value).astype(np.float64) * 0.7 for value in self.values)]
         place = np.interp(filled, self.knots, np.arange(len(self.knots), dtype=np.float64))

@@ -52,11 +52,11 @@ def public_key(path_or_pem: str | Path | bytes) -> Ed25519PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    given = os.fsencode(path_or_pem)
-    where, pem = "the public key", given
-    if b"-----BEGIN" not in given:
-        where = f"the public key file {quoted(os.fsdecode(given))}"
-        pem = _read(Path(os.fsdecode(given)), where)
+    source = os.fsencode(path_or_pem)
+    where, pem = "the public key", source
+    if b"-----BEGIN" not in source:
+        where = f"the public key file {quoted(os.fsdecode(source))}"
+        pem = _read(Path(os.fsdecode(source)), where)
     if pem.count(b"-----BEGIN") > 1:
         raise ConfigError(f"{where} holds several keys; give the one {PUBLIC_FILE} of the home that signs")
     if b"PRIVATE KEY-----" in pem:

@@ -82,10 +82,11 @@ def measure_canary(
     )
     was, now = np.zeros(len(inside), dtype=bool), np.zeros(len(inside), dtype=bool)
     for fold in np.unique(place):
-        left, kept = place == fold, place != fold
-        own = _moments(rows[0][kept], inside[kept], np.ones(int(kept.sum())), len(names))
+        tested, rest = place == fold, place != fold
+        own = _moments(rows[0][rest], inside[rest], np.ones(int(rest.sum())), len(names))
         for right, (gram, image) in ((was, before), (now, after)):
-            right[left] = (rows[0][left] @ _solve_ridge(gram + own[0], image + own[1])).argmax(axis=1) == inside[left]
+            scores = rows[0][tested] @ _solve_ridge(gram + own[0], image + own[1])
+            right[tested] = scores.argmax(axis=1) == inside[tested]
     slices = [str(part) for part in trusted_slices]
     return paired_counts(was.tolist(), now.tolist(), labels[0].tolist(), slices)
 
@@ -153,17 +154,19 @@ def measure_examples(
     shift = label_shift(snapshot, trusted, anchor)
     random = np.random.default_rng(policy.seed)
     trusted, snapshot = _sample(trusted, random), _sample(snapshot, random)
-    labels, given = trusted.frame["label"].to_numpy(), snapshot.frame["label"].to_numpy()
+    labels, snapshot_labels = trusted.frame["label"].to_numpy(), snapshot.frame["label"].to_numpy()
     new = snapshot.frame["is_new"].to_numpy(dtype=bool)
     fit = run_isolated(lambda: _fit_vectors(trusted, snapshot, labels), passes=(MemoryError,))
     if isinstance(fit, SignalFailure):
         return {name: {"error": str(fit)} for name in names}
     inside, outside, posterior = fit
-    old_new = (outside[~new], given[~new], outside[new], given[new])
-    once = keep_first_copy(posterior, outside, given)
+    old_new = (outside[~new], snapshot_labels[~new], outside[new], snapshot_labels[new])
+    once = keep_first_copy(posterior, outside, snapshot_labels)
 
     def neighbours(rows: np.ndarray) -> dict[str, Any]:
-        return label_disagreement(inside, labels, outside[rows], given[rows], is_new=new[rows], posterior=posterior)
+        return label_disagreement(
+            inside, labels, outside[rows], snapshot_labels[rows], is_new=new[rows], posterior=posterior
+        )
 
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "label_neighbours": lambda: _with_copies_left_out(neighbours, once),
@@ -188,15 +191,15 @@ def _fit_vectors(trusted: Examples, snapshot: Examples, labels: np.ndarray) -> t
 
 def _with_copies_left_out(measured: Callable[[np.ndarray], dict[str, Any]], once: np.ndarray) -> dict[str, Any]:
     """Return a measurement of all rows; where near-copies are among them, under ``once`` that without the copies."""
-    whole = measured(np.ones(len(once), dtype=bool))
-    return whole if once.all() else {**whole, "copies": int((~once).sum()), "once": measured(once)}
+    measurement = measured(np.ones(len(once), dtype=bool))
+    return measurement if once.all() else {**measurement, "copies": int((~once).sum()), "once": measured(once)}
 
 
 def _sample(examples: Examples, random: np.random.Generator) -> Examples:
     """Return `examples`, or a sample of new and old ones where there are more than `_SAMPLE_SIZE`."""
     new = examples.frame["is_new"].to_numpy(dtype=bool)
-    kept = [random.permutation(np.flatnonzero(part))[:_SAMPLE_SIZE] for part in (~new, new)]
-    return examples if len(new) == sum(map(len, kept)) else examples.take(np.sort(np.concatenate(kept)))
+    sampled = [random.permutation(np.flatnonzero(part))[:_SAMPLE_SIZE] for part in (~new, new)]
+    return examples if len(new) == sum(map(len, sampled)) else examples.take(np.sort(np.concatenate(sampled)))
 
 
 def _run_measurement(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -308,7 +311,7 @@ def candidate(
         **counted,
         "missing": missing,
         "unknown": sum(str(i) not in known for i in predictions),
-        "strange": min({str(told) for told in predictions.values()} - set(labels), default=None),
+        "strange": min({str(label) for label in predictions.values()} - set(labels), default=None),
         "against": against,
     }
 

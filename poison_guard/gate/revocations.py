@@ -70,12 +70,12 @@ def revocation_statement(
     keys = ("snapshot_id", "feed", "why", "at", "admissions")
     entries = [{**{key: each[key] for key in keys}, "why": str(each["why"] or "")[:2000]} for each in revoked]
     body = to_canonical_json({"type": _TYPE, "issued": issued, "expires": issued + valid_for, "revoked": entries})
-    said = read_json(body, _WHAT)
+    statement = read_json(body, _WHAT)
     try:
-        _read(said)
+        _read(statement)
     except TamperError as error:
         raise DataError(f"this revocation list cannot be signed, since no verifier would take it: {error}") from None
-    return said
+    return statement
 
 
 def sign_revocations(statement: Mapping[str, Any], key: Ed25519PrivateKey) -> str:
@@ -141,31 +141,31 @@ def _written(path: Path, key: Ed25519PublicKey) -> tuple[Revocation, ...]:
 
 
 def _merged(fresh: Sequence[Mapping[str, Any]], old: Iterable[Revocation]) -> list[Mapping[str, Any]]:
-    found = {str(each["snapshot_id"]): each for each in fresh}
+    merged = {str(each["snapshot_id"]): each for each in fresh}
     for entry in old:
-        known = found.get(entry.snapshot_id, dataclasses.asdict(entry))
-        found[entry.snapshot_id] = {**known, "admissions": sorted({*known["admissions"], *entry.admissions})}
-    return [found[name] for name in sorted(found)]
+        known = merged.get(entry.snapshot_id, dataclasses.asdict(entry))
+        merged[entry.snapshot_id] = {**known, "admissions": sorted({*known["admissions"], *entry.admissions})}
+    return [merged[name] for name in sorted(merged)]
 
 
-def _read(said: Any) -> tuple[dt.datetime, dt.datetime, tuple[Revocation, ...]]:
-    whole = require_keys(said, ("expires", "issued", "revoked", "type"), _WHAT)
-    if whole["type"] != _TYPE:
-        raise TamperError(f"{_WHAT} is of type {quoted(whole['type'])}, expected {_TYPE}; name the right file")
-    if not isinstance(whole["revoked"], list):
+def _read(statement: Any) -> tuple[dt.datetime, dt.datetime, tuple[Revocation, ...]]:
+    fields = require_keys(statement, ("expires", "issued", "revoked", "type"), _WHAT)
+    if fields["type"] != _TYPE:
+        raise TamperError(f"{_WHAT} is of type {quoted(fields['type'])}, expected {_TYPE}; name the right file")
+    if not isinstance(fields["revoked"], list):
         raise TamperError(f"{_WHAT} holds no list; it is not what poison-guard signs")
-    issued, expires = parse_time(whole["issued"], "its time"), parse_time(whole["expires"], "its end")
-    return issued, expires, tuple(_entry(each) for each in whole["revoked"])
+    issued, expires = parse_time(fields["issued"], "its time"), parse_time(fields["expires"], "its end")
+    return issued, expires, tuple(_entry(each) for each in fields["revoked"])
 
 
 def _entry(value: Any) -> Revocation:
-    said = require_keys(value, ("admissions", "at", "feed", "snapshot_id", "why"), "a revocation")
-    if not isinstance(said["admissions"], list):
+    fields = require_keys(value, ("admissions", "at", "feed", "snapshot_id", "why"), "a revocation")
+    if not isinstance(fields["admissions"], list):
         raise TamperError("the admissions of a revocation are not a list; it is not what poison-guard signs")
     return Revocation(
-        snapshot_id=require_text(said["snapshot_id"], _ID, "a revoked snapshot"),
-        feed=require_text(said["feed"], _ID, "a revoked snapshot's feed"),
-        why=require_text(said["why"], _ANY, "the reason of a revocation"),
-        at=parse_time(said["at"], "the time of a revocation"),
-        admissions=tuple(require_text(digest, _HASH, "a revoked manifest") for digest in said["admissions"]),
+        snapshot_id=require_text(fields["snapshot_id"], _ID, "a revoked snapshot"),
+        feed=require_text(fields["feed"], _ID, "a revoked snapshot's feed"),
+        why=require_text(fields["why"], _ANY, "the reason of a revocation"),
+        at=parse_time(fields["at"], "the time of a revocation"),
+        admissions=tuple(require_text(digest, _HASH, "a revoked manifest") for digest in fields["admissions"]),
     )

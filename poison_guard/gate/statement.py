@@ -108,50 +108,50 @@ def sign_statement(statement: Mapping[str, Any], key: Ed25519PrivateKey) -> str:
 
 def read_statement(payload: bytes) -> Statement:
     """Return the admission in a payload whose signature holds; `TamperError` names what is not as it is written."""
-    whole = require_keys(read_json(payload, "the statement"), _TOP, "the statement")
-    if whole["_type"] != _STATEMENT_TYPE or whole["predicateType"] != PREDICATE_TYPE:
+    statement = require_keys(read_json(payload, "the statement"), _TOP, "the statement")
+    if statement["_type"] != _STATEMENT_TYPE or statement["predicateType"] != PREDICATE_TYPE:
         raise TamperError(
-            f"the statement is of type {quoted(whole['predicateType'])}, expected {PREDICATE_TYPE}; "
+            f"the statement is of type {quoted(statement['predicateType'])}, expected {PREDICATE_TYPE}; "
             "verify it with the version of poison-guard that signed it"
         )
-    said = require_keys(whole["predicate"], _PREDICATE, "the predicate")
-    snapshot = require_keys(said["snapshot"], ("counts", "hash", "id", "seq"), "the snapshot")
-    issued, expires = parse_time(said["issued"], "issued"), parse_time(said["expires"], "expires")
+    predicate = require_keys(statement["predicate"], _PREDICATE, "the predicate")
+    snapshot = require_keys(predicate["snapshot"], ("counts", "hash", "id", "seq"), "the snapshot")
+    issued, expires = parse_time(predicate["issued"], "issued"), parse_time(predicate["expires"], "expires")
     if expires <= issued:
         raise TamperError("the admission expires before it was issued; it is not what poison-guard signs")
-    verdict = said["verdict"]
+    verdict = predicate["verdict"]
     if not isinstance(verdict, dict) or not isinstance(verdict.get("outcome"), str):
         raise TamperError("the verdict has no outcome; it is not what poison-guard signs")
     return Statement(
-        feed=require_text(said["feed"], _FEED, "the feed"),
+        feed=require_text(predicate["feed"], _FEED, "the feed"),
         snapshot_id=require_text(snapshot["id"], _ID, "the snapshot's id"),
         seq=_seq(snapshot["seq"]),
         hash=require_text(snapshot["hash"], _HASH, "the snapshot's hash"),
         counts=MappingProxyType(_mapping(snapshot["counts"], "the snapshot's counts")),
-        subjects=MappingProxyType(_subjects(whole["subject"])),
+        subjects=MappingProxyType(_subjects(statement["subject"])),
         outcome=verdict["outcome"],
         verdict=MappingProxyType(verdict),
-        approvals=_approvals(said["approvals"]),
-        policy_hash=require_text(said["policy_hash"], _ANY, "the policy's hash"),
-        gate_hash=require_text(said["gate_hash"], _ANY, "the gate's hash"),
+        approvals=_approvals(predicate["approvals"]),
+        policy_hash=require_text(predicate["policy_hash"], _ANY, "the policy's hash"),
+        gate_hash=require_text(predicate["gate_hash"], _ANY, "the gate's hash"),
         issued=issued,
         expires=expires,
-        version=require_text(said["version"], _ANY, "the version"),
+        version=require_text(predicate["version"], _ANY, "the version"),
     )
 
 
 def _subjects(value: Any) -> dict[str, str]:
     if not isinstance(value, list) or not 1 <= len(value) <= _MAX_SUBJECTS:
         raise TamperError(f"the statement must name 1 to {_MAX_SUBJECTS:,} data files; seal again and check again")
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for each in value:
         subject = require_keys(each, ("digest", "name"), "a subject")
         name = _name(subject["name"])
-        if name in found:
+        if name in digests:
             raise TamperError(f"the data file {quoted(name)} is named twice; it is not what poison-guard signs")
         digest = require_keys(subject["digest"], ("sha256",), "a subject's digest")
-        found[name] = require_text(digest["sha256"], _HASH, f"the hash of {quoted(name)}")
-    return found
+        digests[name] = require_text(digest["sha256"], _HASH, f"the hash of {quoted(name)}")
+    return digests
 
 
 def _name(value: Any) -> str:
@@ -164,22 +164,18 @@ def _name(value: Any) -> str:
 def _approvals(value: Any) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, list):
         raise TamperError("the approvals are not a list; it is not what poison-guard signs")
-    found: list[Mapping[str, Any]] = []
-    for each in value:
-        said = require_keys(each, ("at", "by", "expires", "reason"), "an approval")
-        found.append(
-            MappingProxyType(
-                {
-                    "by": require_text(said["by"], _ANY, "an approver"),
-                    "reason": require_text(said["reason"], _ANY, "an approver's reason"),
-                    "at": parse_time(said["at"], "the time of an approval"),
-                    "expires": None
-                    if said["expires"] is None
-                    else parse_time(said["expires"], "the end of an approval"),
-                }
-            )
-        )
-    return tuple(found)
+    return tuple(MappingProxyType(_approval(each)) for each in value)
+
+
+def _approval(value: Any) -> dict[str, Any]:
+    fields = require_keys(value, ("at", "by", "expires", "reason"), "an approval")
+    lapses = fields["expires"]
+    return {
+        "by": require_text(fields["by"], _ANY, "an approver"),
+        "reason": require_text(fields["reason"], _ANY, "an approver's reason"),
+        "at": parse_time(fields["at"], "the time of an approval"),
+        "expires": None if lapses is None else parse_time(lapses, "the end of an approval"),
+    }
 
 
 def _seq(value: Any) -> int:

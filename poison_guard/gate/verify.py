@@ -81,20 +81,20 @@ def verify_manifest(
     """
     key, at = read_public_key(public_key), utc(now)
     body = read_bounded(Path(manifest), "the manifest")
-    said = read_statement(open_envelope(body, [key], payload_type=PAYLOAD_TYPE))
+    statement = read_statement(open_envelope(body, [key], payload_type=PAYLOAD_TYPE))
     digest = hashlib.sha256(
         to_canonical_json(read_json(body, "the manifest"))
     ).hexdigest()  # as signed, however it is laid out
-    _check_expected(said, snapshot_id, feed)
-    expires = _check_time_and_rule(said, at)
-    _check_not_revoked(said, digest, revocations, key, at, max_revocation_age)
+    _check_expected(statement, snapshot_id, feed)
+    expires = _check_time_and_rule(statement, at)
+    _check_not_revoked(statement, digest, revocations, key, at, max_revocation_age)
     if data is not None:
-        check_files(Path(data), said.subjects)
+        check_files(Path(data), statement.subjects)
     if data is not None and only:
-        given = (manifest, revocations, public_key)
-        own = [Path(name) for name in given if isinstance(name, str | Path) and "\n" not in str(name)]
-        check_nothing_else(Path(data), said.subjects, besides=own)
-    return _admission(said, expires, digest, key, data_checked=data is not None)
+        named = (manifest, revocations, public_key)
+        own = [Path(name) for name in named if isinstance(name, str | Path) and "\n" not in str(name)]
+        check_nothing_else(Path(data), statement.subjects, besides=own)
+    return _admission(statement, expires, digest, key, data_checked=data is not None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,68 +106,68 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="folder of the data files; must hold nothing else")
     parser.add_argument("--snapshot", help="snapshot that is meant")
     parser.add_argument("--feed", help="feed that is meant")
-    given = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     try:
-        found = verify_manifest(
-            given.manifest,
-            public_key=given.key,
-            revocations=given.revocations,
-            data=given.data,
-            snapshot_id=given.snapshot,
-            feed=given.feed,
+        admission = verify_manifest(
+            args.manifest,
+            public_key=args.key,
+            revocations=args.revocations,
+            data=args.data,
+            snapshot_id=args.snapshot,
+            feed=args.feed,
             only=True,
         )
     except GuardError as error:
         sys.stderr.write(f"poison-guard: {error}\n")
         return error.exit_code
-    told = {"snapshot_id": found.snapshot_id, "feed": found.feed, "digest": found.digest, "files": [*found.subjects]}
-    sys.stdout.write(json.dumps(told) + "\n")
+    facts = {key: getattr(admission, key) for key in ("snapshot_id", "feed", "digest")}
+    sys.stdout.write(json.dumps({**facts, "files": [*admission.subjects]}) + "\n")
     return 0
 
 
 def _admission(
-    said: Statement, expires: dt.datetime, digest: str, key: Ed25519PublicKey, *, data_checked: bool
+    signed: Statement, expires: dt.datetime, digest: str, key: Ed25519PublicKey, *, data_checked: bool
 ) -> Admission:
     return Admission(
-        snapshot_id=said.snapshot_id,
-        feed=said.feed,
-        hash=said.hash,
-        outcome=said.outcome,
-        approvals=said.approvals,
-        issued=said.issued,
+        snapshot_id=signed.snapshot_id,
+        feed=signed.feed,
+        hash=signed.hash,
+        outcome=signed.outcome,
+        approvals=signed.approvals,
+        issued=signed.issued,
         expires=expires,
-        subjects=said.subjects,
+        subjects=signed.subjects,
         digest=digest,
         key_id=key_id(key),
         data_checked=data_checked,
     )
 
 
-def _check_expected(said: Statement, snapshot_id: str | None, feed: str | None) -> None:
-    if snapshot_id is not None and said.snapshot_id != snapshot_id:
+def _check_expected(signed: Statement, snapshot_id: str | None, feed: str | None) -> None:
+    if snapshot_id is not None and signed.snapshot_id != snapshot_id:
         raise ClosedError(
-            f"the manifest admits the snapshot {said.snapshot_id}, not {quoted(snapshot_id)}; name the right manifest"
+            f"the manifest admits the snapshot {signed.snapshot_id}, not {quoted(snapshot_id)}; name the right manifest"
         )
-    if feed is not None and said.feed != feed:
-        raise ClosedError(f"the manifest is of the feed {said.feed}, not {quoted(feed)}; name the right manifest")
+    if feed is not None and signed.feed != feed:
+        raise ClosedError(f"the manifest is of the feed {signed.feed}, not {quoted(feed)}; name the right manifest")
 
 
-def _check_time_and_rule(said: Statement, now: dt.datetime) -> dt.datetime:
+def _check_time_and_rule(signed: Statement, now: dt.datetime) -> dt.datetime:
     """Return when the admission ends; `ClosedError` when it has, has not begun, or the rule does not allow it."""
-    if said.issued > now + CLOCK_SKEW:
+    if signed.issued > now + CLOCK_SKEW:
         raise ClosedError(
-            f"the admission was issued in the future, at {said.issued:%Y-%m-%d %H:%M} UTC; check both clocks"
+            f"the admission was issued in the future, at {signed.issued:%Y-%m-%d %H:%M} UTC; check both clocks"
         )
-    if now >= said.expires:
-        raise ClosedError(f"the admission expired at {said.expires:%Y-%m-%d %H:%M} UTC; check the snapshot again")
-    decision = decide_admission(said.outcome, said.approvals, now=now)
+    if now >= signed.expires:
+        raise ClosedError(f"the admission expired at {signed.expires:%Y-%m-%d %H:%M} UTC; check the snapshot again")
+    decision = decide_admission(signed.outcome, signed.approvals, now=now)
     if not decision.admitted:
         raise ClosedError(decision.why)
-    return min(said.expires, decision.expires or said.expires)
+    return min(signed.expires, decision.expires or signed.expires)
 
 
 def _check_not_revoked(
-    said: Statement,
+    signed: Statement,
     digest: str,
     path: str | Path | None,
     key: Ed25519PublicKey,
@@ -178,10 +178,10 @@ def _check_not_revoked(
         raise ClosedError("no revocation list was given; name the revocations.json of the home that signs")
     body = read_bounded(Path(path), "the revocation list")
     for entry in fresh_revocations(body, key, now=now, max_age=max_age):
-        if entry.snapshot_id == said.snapshot_id or digest in entry.admissions:
+        if entry.snapshot_id == signed.snapshot_id or digest in entry.admissions:
+            at = f"{entry.at:%Y-%m-%d %H:%M} UTC"
             raise ClosedError(
-                f"the snapshot {said.snapshot_id} was revoked at {entry.at:%Y-%m-%d %H:%M} UTC ({quoted(entry.why)}); "
-                "train on a newer one"
+                f"the snapshot {signed.snapshot_id} was revoked at {at} ({quoted(entry.why)}); train on a newer one"
             )
 
 

@@ -100,15 +100,15 @@ def attack_all(
     target = _target(model, examples.take(alive), fill_defaults(config, examples), seed, budget)
     unit, noise_unit, search_unit = _UNITS[examples.kind]
     share = EDITED_WORDS if examples.kind == "text" and target.epsilon else target.epsilon
-    found = {name: (still, target.epsilon, unit) for name, still in _by_gradient(target).items()}
-    found["blackbox"] = (_by_queries(target), share, search_unit)
+    results = {name: (still, target.epsilon, unit) for name, still in _by_gradient(target).items()}
+    results["blackbox"] = (_by_queries(target), share, search_unit)
     noisy = (add_noise(target.examples, share=NOISE, seed=seed + draw) for draw in range(budget.draws))
-    found["noise"] = (_withstood(target, noisy), NOISE, noise_unit)
+    results["noise"] = (_withstood(target, noisy), NOISE, noise_unit)
     if examples.kind == "image":
         turned = (rotate_examples(target.examples, degrees) for degrees in TURNS)
-        found["rotation"] = (_withstood(target, turned), max(TURNS), "degrees")
+        results["rotation"] = (_withstood(target, turned), max(TURNS), "degrees")
     attacks = {}
-    for name, (still, epsilon, measured_in) in found.items():
+    for name, (still, epsilon, measured_in) in results.items():
         stays = np.zeros(len(examples), dtype=bool)
         stays[alive[still]] = True
         attacks[name] = Attack(stays, epsilon, measured_in)

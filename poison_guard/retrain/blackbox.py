@@ -34,8 +34,8 @@ class Search:
     """Like the inputs given: the last proposal kept, within the radius."""
     right: np.ndarray
     """``(n,)`` bool: whether the model still gives the true class."""
-    asked: np.ndarray
-    """``(n,)`` int: how often the model was asked about it, at most `queries`."""
+    spent: np.ndarray
+    """``(n,)`` int: how many queries it took, at most `queries`."""
 
 
 def search_images(
@@ -110,8 +110,8 @@ def search_texts(
         pairs = zip(live, state, strict=True)
         return _objects([_one_edit(words[at], edits, limits[at], random) for at, edits in pairs])
 
-    found = _search(lambda state, live: query(render(state, live)), nothing, None, truth, propose, queries)
-    return Search(render(found.inputs, np.arange(len(words))), found.right, found.asked)
+    search = _search(lambda state, live: query(render(state, live)), nothing, None, truth, propose, queries)
+    return Search(render(search.inputs, np.arange(len(words))), search.right, search.spent)
 
 
 def _search(
@@ -119,11 +119,11 @@ def _search(
 ) -> Search:
     """Keep each proposal that brings the true class closer to losing; inputs that are wrong already are left alone."""
     n = len(origin)
-    state, margin, asked = origin.copy(), np.full(n, -np.inf), np.zeros(n, dtype=np.int64)
+    state, margin, spent = origin.copy(), np.full(n, -np.inf), np.zeros(n, dtype=np.int64)
     right = np.zeros(n, dtype=bool)
     if n:
         margin, right = _margin(check(state, np.arange(n)), truth)
-        asked += 1
+        spent += 1
     for step in range(1, queries):
         live = np.flatnonzero(right)
         if not len(live):
@@ -131,11 +131,11 @@ def _search(
         forced = step == 1 and start is not None  # the start is kept whatever it does: it is where the search begins
         trial = start[live] if start is not None and step == 1 else propose(state[live], live, step / queries)
         after, still = _margin(check(trial, live), truth[live])
-        asked[live] += 1
+        spent[live] += 1
         better = np.ones(len(live), dtype=bool) if forced else (after < margin[live]) | ~still
         kept = live[better]
         state[kept], margin[kept], right[kept] = trial[better], after[better], still[better]
-    return Search(state, right, asked)
+    return Search(state, right, spent)
 
 
 def _margin(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

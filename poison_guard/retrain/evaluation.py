@@ -251,15 +251,15 @@ def _masking(attacks: Mapping[str, Attack]) -> dict[str, Any]:
     """
     pgd = attacks["pgd"]
     weaker = {name: attacks[name] for name in ("fgsm", "blackbox") if attacks[name].unit == pgd.unit}
-    found = {}
+    compared = {}
     for name, attack in weaker.items():
         alone, other = int((~attack.right & pgd.right).sum()), int((attack.right & ~pgd.right).sum())
         low = paired_drop(alone, other, len(pgd.right), low_tail=_SURE, high_tail=_SURE)[1]
-        found[name] = {"fooled_alone": alone, "pgd_alone": other, "low": low}
-    stronger = [name for name, pair in found.items() if pair["low"] > 0]
+        compared[name] = {"fooled_alone": alone, "pgd_alone": other, "low": low}
+    stronger = [name for name, pair in compared.items() if pair["low"] > 0]
     why = "No attack found more than PGD, which follows the gradient."
     if stronger:
-        counts = " and ".join(f"{name} fooled {found[name]['fooled_alone']} examples" for name in stronger)
+        counts = " and ".join(f"{name} fooled {compared[name]['fooled_alone']} examples" for name in stronger)
         why = f"{counts} that PGD did not: gradients may be masked, and robustness to PGD is not to be relied on."
         why = why[0].upper() + why[1:]
-    return {"suspected": bool(stronger), "why": why, "compared": found}
+    return {"suspected": bool(stronger), "why": why, "compared": compared}

@@ -202,9 +202,9 @@ def _hashed(examples: Examples) -> Any:
     characters = HashingVectorizer(n_features=BUCKETS, ngram_range=(3, 5), norm=None, analyzer="char_wb")
     if not texts:
         raise DataError("there are no texts to learn from or to judge")
-    found = hstack([words.transform(texts), characters.transform(texts)], format="csr")
-    found.eliminate_zeros()
-    return found
+    counts = hstack([words.transform(texts), characters.transform(texts)], format="csr")
+    counts.eliminate_zeros()
+    return counts
 
 
 Inputs = ImageInputs | TableInputs | TextInputs

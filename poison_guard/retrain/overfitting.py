@@ -31,45 +31,45 @@ _STRONGEST = 7  # gradient steps of the training's adversary after collapses
 class OverfittingWatch:
     """A small part of the examples that PGD attacks between epochs."""
 
-    material: TrainingData
+    data: TrainingData
     every: int
     """Epochs between looks; the last epoch is always looked at."""
 
-    def look(self, course: TrainingState, config: RetrainConfig) -> tuple[float | None, str]:
+    def look(self, training: TrainingState, config: RetrainConfig) -> tuple[float | None, str]:
         """Return the robust share in [0, 1] (None: not looked at), and what was done about it, or nothing.
 
         ``collapsed``: the training goes on from its best weights with an adversary of more steps. ``restored``: it
         ended clearly below its best weights and was given them back.
         """
-        last = course.epoch == config.epochs
-        if not config.epsilon or (course.epoch % self.every and not last):
+        last = training.epoch == config.epochs
+        if not config.epsilon or (training.epoch % self.every and not last):
             return None, ""
-        robust = self.robust(course, config)
-        if robust >= course.best_robust:
-            course.best, course.best_robust = course.weights(), robust
-        if course.best is None or robust >= course.best_robust - (_SLACK if last else _DROP):
+        robust = self.robust(training, config)
+        if robust >= training.best_robust:
+            training.best, training.best_robust = training.weights(), robust
+        if training.best is None or robust >= training.best_robust - (_SLACK if last else _DROP):
             return robust, ""
-        course.module.load_state_dict(course.best)
-        course.optimiser.state.clear()
-        course.attack_steps = min(2 * course.attack_steps + 1, _STRONGEST)
+        training.module.load_state_dict(training.best)
+        training.optimiser.state.clear()
+        training.attack_steps = min(2 * training.attack_steps + 1, _STRONGEST)
         return robust, "restored" if last else "collapsed"
 
-    def robust(self, course: TrainingState, config: RetrainConfig) -> float:
+    def robust(self, training: TrainingState, config: RetrainConfig) -> float:
         """Return the share of the watched examples that stay right under PGD from one random start."""
-        x, y = self.material.batch(torch.arange(len(self.material.y)))
+        x, y = self.data.batch(torch.arange(len(self.data.y)))
         generator = torch.Generator().manual_seed(config.seed)
-        course.module.eval()
+        training.module.eval()
         epsilon = config.epsilon or 0.0
-        space = self.material.space
-        worst = pgd(course.module, x, y, epsilon=epsilon, space=space, steps=_STEPS, generator=generator)
+        space = self.data.space
+        worst = pgd(training.module, x, y, epsilon=epsilon, space=space, steps=_STEPS, generator=generator)
         with torch.no_grad():
-            return float((course.module(worst).argmax(1) == y).float().mean())
+            return float((training.module(worst).argmax(1) == y).float().mean())
 
 
-def make_overfitting_watch(material: TrainingData, trained: int) -> OverfittingWatch:
-    """Return the watch over `material` for a training on `trained` examples, seldom enough to cost little."""
-    work = len(material.y) * _STEPS / max(1.0, 2 * _SHARE * trained)
-    return OverfittingWatch(material, max(1, math.ceil(work)))
+def make_overfitting_watch(data: TrainingData, trained: int) -> OverfittingWatch:
+    """Return the watch over `data` for a training on `trained` examples, seldom enough to cost little."""
+    work = len(data.y) * _STEPS / max(1.0, 2 * _SHARE * trained)
+    return OverfittingWatch(data, max(1, math.ceil(work)))
 
 
 def watched_rows(y: np.ndarray, seed: int) -> np.ndarray:

@@ -75,7 +75,7 @@ def _all_checks(
 ) -> Iterator[Check]:
     try:
         new = parse_evaluation("candidate", candidate)
-        old = {name: parse_evaluation(name, found) for name, found in references.items() if found is not None}
+        old = {name: parse_evaluation(name, metrics) for name, metrics in references.items() if metrics is not None}
     except DataError as error:
         yield Check("evaluation", Outcome.FAIL, why=str(error))
         return
@@ -114,10 +114,10 @@ def _compare_models(new: Evaluation, old: Evaluation, name: str, policy: GatePol
     ids = new.truth
 
     def count(
-        group: str, members: Mapping[str, Any] | list[str], lost: frozenset[str], kept: frozenset[str]
+        group: str, members: Mapping[str, Any] | list[str], wrong: frozenset[str], before: frozenset[str]
     ) -> _PairedLoss:
-        losses = sum(one in lost and one not in kept for one in members)
-        gains = sum(one in kept and one not in lost for one in members)
+        losses = sum(one in wrong and one not in before for one in members)
+        gains = sum(one in before and one not in wrong for one in members)
         return _PairedLoss(group, losses, gains, len(members))
 
     yield _judge(f"accuracy against the {name}", "", [count("", ids, new.wrong, old.wrong)], policy.max_drop)

@@ -45,64 +45,64 @@ _STRIDE = (1 / 3, 1.25)  # radii of one step of the adversary; few epochs take l
 _LEVELS = 127  # a radius, in the units that changes are carried in
 
 
-def run_epoch(course: TrainingState, material: TrainingData, config: RetrainConfig) -> float:
-    """Train `course` for one epoch on every example once; return the mean loss, not finite if any step's was not.
+def run_epoch(training: TrainingState, data: TrainingData, config: RetrainConfig) -> float:
+    """Train `training` for one epoch on every example once; return the mean loss, not finite if any step's was not.
 
     `config` has every default filled in. The learning rate rises to its peak over 40 % of all steps and falls to zero.
     """
-    n, batch, epochs = len(material.y), config.batch_size or 1, config.epochs or 1
-    generator = seeded_generator(config.seed, course.epoch + 1)
+    n, batch, epochs = len(data.y), config.batch_size or 1, config.epochs or 1
+    generator = seeded_generator(config.seed, training.epoch + 1)
     order = torch.randperm(n, generator=generator)
     steps = math.ceil(n / batch)
-    weights, total = material.weights.to(material.device), torch.zeros((), device=material.device)
-    course.module.train()
+    weights, total = data.weights.to(data.device), torch.zeros((), device=data.device)
+    training.module.train()
     for i in range(steps):
-        _set_rate(course, (course.epoch * steps + i) / (epochs * steps), config.learning_rate or 0.0)
+        _set_rate(training, (training.epoch * steps + i) / (epochs * steps), config.learning_rate or 0.0)
         rows = order[i * batch : (i + 1) * batch]
-        x, y = material.batch(rows)
+        x, y = data.batch(rows)
         if config.epsilon:
-            x = _perturb_batch(course, rows, x, y, material, config, generator)
-        loss = functional.cross_entropy(course.module(x), y, weight=weights)
-        course.optimiser.zero_grad()
+            x = _perturb_batch(training, rows, x, y, data, config, generator)
+        loss = functional.cross_entropy(training.module(x), y, weight=weights)
+        training.optimiser.zero_grad()
         loss.backward()
-        course.optimiser.step()
+        training.optimiser.step()
         total += loss.detach()
-    course.epoch += 1
+    training.epoch += 1
     return float(total) / steps
 
 
-def _set_rate(course: TrainingState, done: float, peak: float) -> None:
+def _set_rate(training: TrainingState, done: float, peak: float) -> None:
     rate = peak * (done / _PEAK_AT if done < _PEAK_AT else (1 - done) / (1 - _PEAK_AT))
-    for group in course.optimiser.param_groups:
+    for group in training.optimiser.param_groups:
         group["lr"] = rate
 
 
 def _perturb_batch(
-    course: TrainingState,
+    training: TrainingState,
     rows: Tensor,
     x: Tensor,
     y: Tensor,
-    material: TrainingData,
+    data: TrainingData,
     config: RetrainConfig,
     generator: torch.Generator,
 ) -> Tensor:
     """Return `x` as the adversary changes it, and carry the changes of `rows` to the next epoch."""
-    module, space, epsilon, steps = course.module, material.space, config.epsilon or 0.0, course.attack_steps
+    module, space, epsilon, steps = training.module, data.space, config.epsilon or 0.0, training.attack_steps
     if steps > 1:
         return pgd(module, x, y, epsilon=epsilon, space=space, steps=steps, generator=generator)
     if space.norm == "l2":
         return fgsm(module, x, y, epsilon=epsilon, space=space, step=1.0)
     stride = min(max(4 / (config.epochs or 1), _STRIDE[0]), _STRIDE[1])
-    start = _adversary_start(course, rows, x, space, epsilon, stride, generator)
+    start = _adversary_start(training, rows, x, space, epsilon, stride, generator)
     moved = fgsm(module, x, y, epsilon=epsilon, space=space, start=start, step=stride)
-    if course.carried is None:
-        course.carried = torch.zeros((len(material.y), *x.shape[1:]), dtype=torch.int8)
-    course.carried[rows] = ((moved - x) * (_LEVELS / epsilon)).round().to(torch.int8).cpu()
+    if training.carried is None:
+        training.carried = torch.zeros((len(data.y), *x.shape[1:]), dtype=torch.int8)
+    training.carried[rows] = ((moved - x) * (_LEVELS / epsilon)).round().to(torch.int8).cpu()
     return moved
 
 
 def _adversary_start(
-    course: TrainingState,
+    training: TrainingState,
     rows: Tensor,
     x: Tensor,
     space: Space,
@@ -111,8 +111,8 @@ def _adversary_start(
     generator: torch.Generator,
 ) -> Tensor:
     """Return where the adversary's step begins: in the first epoch at random, a step far at most."""
-    if course.epoch > 0 and course.carried is not None:
-        return course.carried[rows].to(x.device) * (epsilon / _LEVELS)
+    if training.epoch > 0 and training.carried is not None:
+        return training.carried[rows].to(x.device) * (epsilon / _LEVELS)
     return random_start(x, epsilon=epsilon * min(stride, 1.0), space=space, generator=generator)
 
 
@@ -149,19 +149,19 @@ def train_classifier(
     # limited_threads brings inference mode, which a training has to leave
     with limited_threads(threads), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng():
         inputs = fit_inputs(ordered, settled.mutable)
-        course, warmed = _initial_state(settled, inputs, classes, warm, place)
-        material = _training_data(ordered, inputs, classes, place)
-        watch = _overfitting_watch(ordered if validation is None else validation, inputs, classes, settled, material)
+        training, warmed = _initial_state(settled, inputs, classes, warm, place)
+        data = _training_data(ordered, inputs, classes, place)
+        watch = _overfitting_watch(ordered if validation is None else validation, inputs, classes, settled, data)
         identity = ""
         if checkpoint is not None:
             where = f"{place.type} {threads}"
-            identity = training_fingerprint(settled, (ordered, validation), course.weights(), where)
-            read_checkpoint(checkpoint, course, identity)
-        while course.epoch < (settled.epochs or 0):
-            _run_and_record_epoch(course, material, watch, settled, warmed, checkpoint, identity)
-    cost = {"cpu_s": course.cpu_s, "wall_s": course.wall_s, "epochs": course.epoch, "examples": len(examples)}
-    module = course.module.cpu().eval().requires_grad_(False)
-    return TrainedModel(examples.kind, classes, settled, inputs, module, tuple(course.history), cost, settled.seed)
+            identity = training_fingerprint(settled, (ordered, validation), training.weights(), where)
+            read_checkpoint(checkpoint, training, identity)
+        while training.epoch < (settled.epochs or 0):
+            _run_and_record_epoch(training, data, watch, settled, warmed, checkpoint, identity)
+    cost = {"cpu_s": training.cpu_s, "wall_s": training.wall_s, "epochs": training.epoch, "examples": len(examples)}
+    module = training.module.cpu().eval().requires_grad_(False)
+    return TrainedModel(examples.kind, classes, settled, inputs, module, tuple(training.history), cost, settled.seed)
 
 
 def _ordered(examples: Examples) -> Examples:
@@ -174,8 +174,8 @@ def _ordered(examples: Examples) -> Examples:
 def _classes(examples: Examples) -> tuple[str, ...]:
     classes = tuple(sorted({str(label) for label in examples.frame["label"]}))
     if len(classes) < 2:
-        found = f"only {classes[0]!r}" if classes else "none"
-        raise DataError(f"a training needs examples of at least 2 labels, got {found}; seal a snapshot that has more")
+        labels = f"only {classes[0]!r}" if classes else "none"
+        raise DataError(f"a training needs examples of at least 2 labels, got {labels}; seal a snapshot that has more")
     return classes
 
 
@@ -208,18 +208,18 @@ def _training_data(examples: Examples, inputs: Inputs, classes: tuple[str, ...],
 
 
 def _overfitting_watch(
-    examples: Examples, inputs: Inputs, classes: tuple[str, ...], config: RetrainConfig, material: TrainingData
+    examples: Examples, inputs: Inputs, classes: tuple[str, ...], config: RetrainConfig, data: TrainingData
 ) -> OverfittingWatch:
     """Return the watch over a part of `examples`."""
     place = {label: i for i, label in enumerate(classes)}
     y = np.array([place.get(str(label), -1) for label in examples.frame["label"]], dtype=np.int64)
     part = examples.take(watched_rows(y, config.seed))
-    return make_overfitting_watch(_training_data(part, inputs, classes, material.device), len(material.y))
+    return make_overfitting_watch(_training_data(part, inputs, classes, data.device), len(data.y))
 
 
 def _run_and_record_epoch(
-    course: TrainingState,
-    material: TrainingData,
+    training: TrainingState,
+    data: TrainingData,
     watch: OverfittingWatch,
     config: RetrainConfig,
     warmed: bool,
@@ -228,20 +228,20 @@ def _run_and_record_epoch(
 ) -> None:
     """Train one epoch, look, and keep the training; `TrainingError` when the loss is no number any more."""
     cpu, wall = time.process_time(), time.perf_counter()
-    steps = course.attack_steps
-    loss = run_epoch(course, material, config)
-    if not math.isfinite(loss) or not all(torch.isfinite(p).all() for p in course.module.parameters()):
+    steps = training.attack_steps
+    loss = run_epoch(training, data, config)
+    if not math.isfinite(loss) or not all(torch.isfinite(p).all() for p in training.module.parameters()):
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
         raise TrainingError(
-            f"the loss was no number in epoch {course.epoch} of {config.epochs} and nothing was kept; lower "
+            f"the loss was no number in epoch {training.epoch} of {config.epochs} and nothing was kept; lower "
             f"learning_rate in [retrain] (now {config.learning_rate:g}) or look at the examples"
         )
-    robust, event = watch.look(course, config)
-    event = event or ("warm" if warmed and course.epoch == 1 else "")
-    row = {"epoch": course.epoch, "loss": loss, "robust": robust, "attack_steps": steps, "event": event}
-    course.history.append(row)
-    course.cpu_s += time.process_time() - cpu
-    course.wall_s += time.perf_counter() - wall
+    robust, event = watch.look(training, config)
+    event = event or ("warm" if warmed and training.epoch == 1 else "")
+    row = {"epoch": training.epoch, "loss": loss, "robust": robust, "attack_steps": steps, "event": event}
+    training.history.append(row)
+    training.cpu_s += time.process_time() - cpu
+    training.wall_s += time.perf_counter() - wall
     if checkpoint is not None:
-        write_checkpoint(checkpoint, course, identity)
+        write_checkpoint(checkpoint, training, identity)

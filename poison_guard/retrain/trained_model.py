@@ -68,16 +68,16 @@ def predict_probabilities(
     """
     if examples.kind != model.kind:
         raise DataError(f"the model judges examples of kind {model.kind}, got {examples.kind}")
-    found = [np.empty((0, len(model.classes)))]
+    blocks = [np.empty((0, len(model.classes)))]
     with limited_threads(threads):
         model.module.eval()
         for start in range(0, len(examples), _BLOCK_ROWS):
             encoded = model.inputs.encode(examples.take(np.arange(start, min(start + _BLOCK_ROWS, len(examples)))))
-            found += [
+            blocks += [
                 torch.softmax(model.module(to_dense(encoded, slice(at, at + batch))).double(), dim=1).numpy()
                 for at in range(0, encoded.shape[0], batch)
             ]
-    table = np.concatenate(found)
+    table = np.concatenate(blocks)
     if not np.isfinite(table).all():
         raise DataError(
             "the model's outputs are no numbers for some examples; train it again with a lower learning_rate"
@@ -119,10 +119,10 @@ def read_model(path: Path, sha256: str | None = None, *, allow_import: bool = Fa
     """
     path = Path(path)
     data = read_bounded(path)
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256:
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256:
         raise TamperError(
-            f"{path} has the SHA-256 {found}, not {sha256} as it was saved; restore it from a "
+            f"{path} has the SHA-256 {digest}, not {sha256} as it was saved; restore it from a "
             "backup, or train anew with `poison-guard retrain --from-scratch`"
         )
     description, tensors = parse_tensors(data, name=str(path), expected=_FORMAT)

@@ -115,20 +115,20 @@ def _examples_hash(examples: Examples) -> bytes:
     return digest.digest()
 
 
-def write_checkpoint(path: Path, course: TrainingState, identity: str) -> None:
-    """Keep `course` in `path`, whole, in place of what was there."""
-    tensors = {f"module.{name}": value for name, value in course.module.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in (course.best or {}).items()}
-    if course.carried is not None:
-        tensors["carried"] = course.carried
-    for i, state in course.optimiser.state_dict()["state"].items():
+def write_checkpoint(path: Path, training: TrainingState, identity: str) -> None:
+    """Keep `training` in `path`, whole, in place of what was there."""
+    tensors = {f"module.{name}": value for name, value in training.module.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in (training.best or {}).items()}
+    if training.carried is not None:
+        tensors["carried"] = training.carried
+    for i, state in training.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
-    description = {"format": _FORMAT, "identity": identity} | {name: getattr(course, name) for name in _JSON_FIELDS}
+    description = {"format": _FORMAT, "identity": identity} | {name: getattr(training, name) for name in _JSON_FIELDS}
     write_atomic(path, pack_tensors(description, tensors), mode=None)
 
 
-def read_checkpoint(path: Path, course: TrainingState, identity: str) -> bool:
-    """Bring `course` to where `path` left it; False, and `course` untouched, when there is none of this training.
+def read_checkpoint(path: Path, training: TrainingState, identity: str) -> bool:
+    """Bring `training` to where `path` left it; False, and `training` untouched, when there is none of this training.
 
     `DataError` when the file is no checkpoint at all.
     """
@@ -138,12 +138,12 @@ def read_checkpoint(path: Path, course: TrainingState, identity: str) -> bool:
     if description.get("identity") != identity:
         return False
     parts = {part: _tensors_of(tensors, part) for part in ("module", "best", "optimiser")}
-    course.module.load_state_dict(parts["module"])
-    course.best = parts["best"] or None
-    course.carried = tensors.get("carried")
-    _restore_optimiser(course, parts["optimiser"])
+    training.module.load_state_dict(parts["module"])
+    training.best = parts["best"] or None
+    training.carried = tensors.get("carried")
+    _restore_optimiser(training, parts["optimiser"])
     for name in _JSON_FIELDS:
-        setattr(course, name, description[name])
+        setattr(training, name, description[name])
     return True
 
 
@@ -151,14 +151,14 @@ def _tensors_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name.removeprefix(part + "."): value for name, value in tensors.items() if name.startswith(part + ".")}
 
 
-def _restore_optimiser(course: TrainingState, tensors: dict[str, Tensor]) -> None:
+def _restore_optimiser(training: TrainingState, tensors: dict[str, Tensor]) -> None:
     """Put the optimiser's tensors back, laid out in memory as the weights are, so that sums round alike."""
-    parameters = [p for group in course.optimiser.param_groups for p in group["params"]]
+    parameters = [p for group in training.optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         number, _, key = name.partition(".")
         like = parameters[int(number)]
         same = value.shape == like.shape
         state.setdefault(int(number), {})[key] = torch.empty_like(like).copy_(value) if same else value
-    groups = course.optimiser.state_dict()["param_groups"]
-    course.optimiser.load_state_dict({"state": state, "param_groups": groups})
+    groups = training.optimiser.state_dict()["param_groups"]
+    training.optimiser.load_state_dict({"state": state, "param_groups": groups})

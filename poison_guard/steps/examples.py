@@ -59,16 +59,16 @@ class Content:
 
 def content_of(contract: Contract) -> Content:
     """Return what the contract's examples are made of; `ConfigError` where the model asks for what is not there."""
-    found = _in_items(contract) if contract.items else _in_records(contract)
+    columns = _in_items(contract) if contract.items else _in_records(contract)
     wanted = _KIND_OF_MODEL.get(contract.retrain.model or "")
-    kinds = [kind for kind in ("image", "text", "table") if kind in found]
-    if wanted and wanted not in found:
+    kinds = [kind for kind in ("image", "text", "table") if kind in columns]
+    if wanted and wanted not in columns:
         raise ConfigError(
             f"model = {contract.retrain.model!r} in [retrain] of {contract.path or contract.name} is trained on "
             f"{wanted}s, but {'[items]' if contract.items else '[columns]'} names none"
         )
     kind = wanted or (kinds[0] if kinds else "")
-    return Content(kind, found.get(kind, ()), contract.items is not None, contract.retrain.pixel_max)
+    return Content(kind, columns.get(kind, ()), contract.items is not None, contract.retrain.pixel_max)
 
 
 def _in_items(contract: Contract) -> dict[str, tuple[str, ...]]:
@@ -82,14 +82,14 @@ def _in_items(contract: Contract) -> dict[str, tuple[str, ...]]:
 
 
 def _in_records(contract: Contract) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    columns: dict[str, tuple[str, ...]] = {}
     if contract.has("image"):
-        found["image"] = ("image",)
+        columns["image"] = ("image",)
     if contract.texts:
-        found["text"] = contract.texts
+        columns["text"] = contract.texts
     if contract.features:
-        found["table"] = contract.features
-    return found
+        columns["table"] = contract.features
+    return columns
 
 
 def record_content(records: pd.DataFrame, content: Content) -> pd.DataFrame:
@@ -208,9 +208,9 @@ def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None)
     """
     content = _trainable(feed)
     frame = read_parts(feed, snapshot.parts)
-    kept = {part.sha256 for part in since.parts} if since else set()
+    parts_before = {part.sha256 for part in since.parts} if since else set()
     old = read_parts(feed, since.parts, columns=_LEAD)[_LEAD[:2]] if since else frame[_LEAD[:2]].iloc[:0]
-    if since and all(part.sha256 in kept for part in snapshot.parts):
+    if since and all(part.sha256 in parts_before for part in snapshot.parts):
         is_new = np.zeros(len(frame), bool)
     else:
         before = pd.MultiIndex.from_frame(old)
@@ -321,8 +321,8 @@ def _of_records(records: pd.DataFrame, content: Content) -> pd.DataFrame:
             "slice": records["group"].fillna("") if "group" in records else "",
         }
     )
-    whole = pd.concat([lead, record_content(records, content).set_axis(records.index)], axis=1)
-    return whole[whole["label"].notna()]
+    rows = pd.concat([lead, record_content(records, content).set_axis(records.index)], axis=1)
+    return rows[rows["label"].notna()]
 
 
 def _agreed(records: pd.DataFrame, feed: Feed) -> pd.DataFrame:

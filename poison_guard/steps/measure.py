@@ -44,41 +44,43 @@ def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str 
         examples = load_examples(feed, snapshot, since=admitted[0] if admitted else None)
         trusted = load_trusted_examples(feed)
         anchor = count_labels(feed, admitted[-1]) if admitted else None
-        told: dict[str, Any] = _guarded_all(
+        measurements: dict[str, Any] = _run_isolated(
             lambda: gate_measure.measure_examples(
                 _unknown(examples, trusted), trusted.examples, anchor, feed.contract.gate
             ),
             ("label_neighbours", "triggers", "canary", "label_shift"),
         )
-        told |= _guarded_all(
+        measurements |= _run_isolated(
             lambda: {"label_shift": gate_measure.label_shift(examples, trusted.examples, anchor)}, ("label_shift",)
         )  # of the whole snapshot: a label whose other items are deferred lives on in the known ones
-    told |= _guarded_all(lambda: _sources(feed, examples), ("source_share", "new_cohort"))
-    told |= _guarded_all(lambda: {"trusted_set": _trusted(feed, examples, trusted, now)}, ("trusted_set",))
-    told |= _guarded_all(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
-    told |= _guarded_all(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
+    measurements |= _run_isolated(lambda: _sources(feed, examples), ("source_share", "new_cohort"))
+    measurements |= _run_isolated(lambda: {"trusted_set": _trusted(feed, examples, trusted, now)}, ("trusted_set",))
+    measurements |= _run_isolated(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
+    measurements |= _run_isolated(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
     if candidate is None:
-        return Measured({**told, "candidate": gate_measure.no_candidate()})
-    given = read_predictions(candidate)
-    told |= _guarded_all(lambda: {"candidate": _candidate(feed, given, trusted)}, ("candidate",))
-    lines = "\n".join(sorted(f"{name}\t{label}" for name, label in given.itertuples(index=False)))
-    return Measured(told, hashlib.sha256(lines.encode()).hexdigest())
+        return Measured({**measurements, "candidate": gate_measure.no_candidate()})
+    predictions = read_predictions(candidate)
+    measurements |= _run_isolated(lambda: {"candidate": _candidate(feed, predictions, trusted)}, ("candidate",))
+    lines = "\n".join(sorted(f"{name}\t{label}" for name, label in predictions.itertuples(index=False)))
+    return Measured(measurements, hashlib.sha256(lines.encode()).hexdigest())
 
 
 def read_predictions(path: str) -> pd.DataFrame:
     """Return a candidate's predictions, ``example_id, label``; `DataError` where the file is not one row an example."""
-    given = read_table(path, columns=("example_id", "label"))
+    predictions = read_table(path, columns=("example_id", "label"))
     for name in ("example_id", "label"):
-        if given[name].isna().any():
-            row = int(given[name].isna().to_numpy().argmax()) + 1
+        if predictions[name].isna().any():
+            row = int(predictions[name].isna().to_numpy().argmax()) + 1
             raise DataError(f"row {row} of {path} has no {name}; give one row an example, with both columns")
-    twice = given["example_id"].duplicated()
+    twice = predictions["example_id"].duplicated()
     if twice.any():
-        raise DataError(f"{path} predicts {given.loc[twice, 'example_id'].iloc[0]!r} twice; keep one row an example")
-    return given
+        raise DataError(
+            f"{path} predicts {predictions.loc[twice, 'example_id'].iloc[0]!r} twice; keep one row an example"
+        )
+    return predictions
 
 
-def _guarded_all(work: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def _run_isolated(work: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the named measurements, or why none of them could be made."""
     done = run_isolated(work)
     return {key: {"error": str(done)} for key in names} if isinstance(done, SignalFailure) else done
@@ -89,8 +91,8 @@ def _admitted(feed: Feed, snapshot: Snapshot) -> list[Snapshot]:
     ids = [name for name in admitted_snapshots(feed.store, feed.contract.name) if name != snapshot.snapshot_id]
 
     def first_standing(names: list[str]) -> list[Snapshot]:
-        found = (load_snapshot(feed.store, name) for name in names)
-        return list(islice((s for s in found if s.revoked_seq is None and s.seq <= snapshot.seq), 1))
+        snapshots = (load_snapshot(feed.store, name) for name in names)
+        return list(islice((s for s in snapshots if s.revoked_seq is None and s.seq <= snapshot.seq), 1))
 
     return [*first_standing(ids), *first_standing(ids[::-1])]
 
@@ -113,32 +115,32 @@ def _sources(feed: Feed, examples: Examples) -> dict[str, Any]:
         return {"source_share": gate_measure.no_sources(), "new_cohort": gate_measure.no_sources()}
     label_of = examples.frame.set_index("example_id")["label"]
     parts = [
-        _spoken(frame, label_of, contract.vote, contract.gate.new_days)
+        _counts_by_source(frame, label_of, contract.vote, contract.gate.new_days)
         for frame in accepted_frames(feed.store, contract.name)
     ]
-    told = pd.concat(parts).groupby(level=0).sum() if parts else pd.DataFrame({"n": [], "young": [], "unknown": []})
-    counts = {name: {str(k): int(v) for k, v in told[name].items() if v} for name in ("n", "young")}
-    cohort = gate_measure.new_cohort(counts["n"], counts["young"], unknown=int(told["unknown"].sum()))
+    counted = pd.concat(parts).groupby(level=0).sum() if parts else pd.DataFrame({"n": [], "young": [], "unknown": []})
+    counts = {name: {str(k): int(v) for k, v in counted[name].items() if v} for name in ("n", "young")}
+    cohort = gate_measure.new_cohort(counts["n"], counts["young"], unknown=int(counted["unknown"].sum()))
     return {"source_share": gate_measure.source_share(counts["n"]), "new_cohort": cohort}
 
 
-def _spoken(frame: pd.DataFrame, label_of: pd.Series, vote: str | None, new_days: int) -> pd.DataFrame:
+def _counts_by_source(frame: pd.DataFrame, label_of: pd.Series, vote: str | None, new_days: int) -> pd.DataFrame:
     """Return ``n, young, unknown`` by source: its records that count, and those made while its account was new."""
     if vote:
-        counts = frame["item_id"].map(label_of) == _as_labelled(frame, label_of, vote)
+        counted = frame["item_id"].map(label_of) == _canonical_votes(frame, label_of, vote)
     else:
-        counts = frame["record_id"].isin(label_of.index)
-    told = frame[counts & frame["source_id"].notna()]
-    age = pd.Series(pd.NaT, index=told.index, dtype="timedelta64[us]")
-    if "source_since" in told:
-        seen = told["observed_at"].fillna(told["received_at"]) if "observed_at" in told else told["received_at"]
-        age = seen - told["source_since"]
+        counted = frame["record_id"].isin(label_of.index)
+    rows = frame[counted & frame["source_id"].notna()]
+    age = pd.Series(pd.NaT, index=rows.index, dtype="timedelta64[us]")
+    if "source_since" in rows:
+        seen = rows["observed_at"].fillna(rows["received_at"]) if "observed_at" in rows else rows["received_at"]
+        age = seen - rows["source_since"]
     young = age < pd.Timedelta(days=new_days)
-    rows = pd.DataFrame({"n": 1, "young": young.astype(int), "unknown": age.isna().astype(int)}, index=told.index)
-    return rows.groupby(told["source_id"].astype("str")).sum()
+    counts = pd.DataFrame({"n": 1, "young": young.astype(int), "unknown": age.isna().astype(int)}, index=rows.index)
+    return counts.groupby(rows["source_id"].astype("str")).sum()
 
 
-def _as_labelled(frame: pd.DataFrame, label_of: pd.Series, vote: str) -> pd.Series:
+def _canonical_votes(frame: pd.DataFrame, label_of: pd.Series, vote: str) -> pd.Series:
     """Return the votes as text; free text that says nearly what its item's label says, as the label."""
     from poison_guard.signals.sources import canonicalise, cluster_answers
 
@@ -173,12 +175,12 @@ def _observed(feed: Feed, snapshot: Snapshot) -> dict[str, Any]:
     return gate_measure.observed(n=counts["accepted"], passed=counts["passed"])
 
 
-def _candidate(feed: Feed, given: pd.DataFrame, trusted: TrustedExamples) -> dict[str, Any]:
+def _candidate(feed: Feed, predictions: pd.DataFrame, trusted: TrustedExamples) -> dict[str, Any]:
     """Compare a candidate's predictions with the champion's, or with those of a model of trusted examples alone."""
     held = trusted.held_out()
     against, baseline = _baseline(feed, trusted, held)
-    predictions = dict(zip(given["example_id"], given["label"].astype("str"), strict=True))
-    return gate_measure.candidate(held.frame, predictions, baseline, against=against)
+    labels = dict(zip(predictions["example_id"], predictions["label"].astype("str"), strict=True))
+    return gate_measure.candidate(held.frame, labels, baseline, against=against)
 
 
 def _baseline(feed: Feed, trusted: TrustedExamples, held: Examples) -> tuple[str, dict[str, str]]:
@@ -194,5 +196,5 @@ def _baseline(feed: Feed, trusted: TrustedExamples, held: Examples) -> tuple[str
     reference = trusted.examples.take(trusted.split == "reference")
     fitted = fit_representation(reference)
     labels = reference.frame["label"].to_numpy(object)
-    told = trusted_only(fitted.vectors(reference), labels, fitted.vectors(held))
-    return "trusted-only", dict(zip(ids, map(str, told), strict=True))
+    predicted = trusted_only(fitted.vectors(reference), labels, fitted.vectors(held))
+    return "trusted-only", dict(zip(ids, map(str, predicted), strict=True))

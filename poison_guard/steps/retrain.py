@@ -469,8 +469,8 @@ def _evaluated(feed: Feed, trained: Any) -> dict[str, Any]:
         raise ClosedError(
             f"{feed.contract.name} has no trusted examples to judge a model by; enter some with `poison-guard trust`"
         )
-    found = evaluate(trained, held, config=feed.contract.retrain, seed=feed.contract.retrain.seed)
-    return {**found, "judged_by": _evaluation_key(feed)}
+    metrics = evaluate(trained, held, config=feed.contract.retrain, seed=feed.contract.retrain.seed)
+    return {**metrics, "judged_by": _evaluation_key(feed)}
 
 
 def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:

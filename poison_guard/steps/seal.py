@@ -89,13 +89,13 @@ def _seal(feed: Feed) -> SealResult:
     same_items = before is not None and before.counts.get("items_file", 0) == mark
     changed = find_changes(store, contract, since=before.seq if before and same_items else 0, seq=seq)
     labels = _settled(feed, changed.items, seq)
-    kept = {part.bucket: part for part in before.parts} if before else {}
-    lost = [part.bucket for part in kept.values() if not store.lake.exists(part.path)]  # written again, if it can be
+    previous = {part.bucket: part for part in before.parts} if before else {}
+    lost = [part.bucket for part in previous.values() if not store.lake.exists(part.path)]  # to be written again
     buckets = sorted({*changed.buckets, *lost})
     examples = _examples(feed, buckets, seq, labels, items)
-    parts = [part for bucket, part in kept.items() if bucket not in set(buckets)]
+    parts = [part for bucket, part in previous.items() if bucket not in set(buckets)]
     for bucket, frame in examples.groupby("bucket", sort=True):
-        parts.append(_part(feed, int(bucket), frame.drop(columns="bucket"), kept.get(int(bucket))))
+        parts.append(_part(feed, int(bucket), frame.drop(columns="bucket"), previous.get(int(bucket))))
     parts.sort(key=lambda part: part.bucket)
     if not parts:
         raise NothingToSealError(f"nothing of {contract.name} is accepted with a label yet: nothing to seal")
@@ -164,8 +164,8 @@ def _record_examples(feed: Feed, members: pd.DataFrame, content: Content) -> pd.
             "digest": frame["content_hash"],
         }
     )
-    whole = pd.concat([shown, record_content(frame, content)], axis=1)
-    return whole[whole["label"].notna()].reset_index(drop=True).astype({"label": "str"})
+    rows = pd.concat([shown, record_content(frame, content)], axis=1)
+    return rows[rows["label"].notna()].reset_index(drop=True).astype({"label": "str"})
 
 
 def _content_of_votes(feed: Feed, item_ids: Sequence[str], content: Content, seq: int) -> pd.DataFrame:
@@ -178,11 +178,11 @@ def _content_of_votes(feed: Feed, item_ids: Sequence[str], content: Content, seq
     return distinct[~distinct["item_id"].duplicated(keep=False)].reset_index(drop=True)
 
 
-def _part(feed: Feed, bucket: int, frame: pd.DataFrame, kept: Part | None) -> Part:
-    """Return the part of one bucket, written unless it is the one that was `kept`."""
+def _part(feed: Feed, bucket: int, frame: pd.DataFrame, previous: Part | None) -> Part:
+    """Return the part of one bucket, the `previous` one where nothing in it changed, else written."""
     digest = _digest(frame)
-    if kept is not None and kept.members == digest and feed.store.lake.exists(kept.path):
-        return kept
+    if previous is not None and previous.members == digest and feed.store.lake.exists(previous.path):
+        return previous
     shown = _with_lists(frame.drop(columns="digest").reset_index(drop=True))
     file = feed.store.lake.add_frame(shown, f"snapshots/{feed.contract.name}")
     return Part(bucket, file.path, file.sha256, file.size, file.rows, digest)

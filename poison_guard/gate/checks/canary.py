@@ -125,7 +125,7 @@ def _shrink_to_overall(drop: _Drop, usual: float, least: int) -> _Drop:
     if drop.outcome is not Outcome.INCONCLUSIVE or drop.bounds[0] > 0:
         return drop
     noise = ((drop.bounds[1] - drop.value) / normal_quantile(EXCLUSION_ALPHA)) ** 2
-    kept = (_GROUP_SPREAD * drop.limit) ** 2 / ((_GROUP_SPREAD * drop.limit) ** 2 + noise)
-    shrunk = usual + kept * (drop.value - usual) + normal_quantile(EXCLUSION_ALPHA) * math.sqrt(kept * noise)
+    weight = (_GROUP_SPREAD * drop.limit) ** 2 / ((_GROUP_SPREAD * drop.limit) ** 2 + noise)
+    shrunk = usual + weight * (drop.value - usual) + normal_quantile(EXCLUSION_ALPHA) * math.sqrt(weight * noise)
     passes = drop.n < least or shrunk <= drop.limit
     return dataclasses.replace(drop, outcome=Outcome.PASS) if passes else drop

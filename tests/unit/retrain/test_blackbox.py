@@ -48,7 +48,7 @@ def test_what_is_found_in_images_lies_within_the_radius_and_the_pixel_range(epsi
     assert found.inputs.min() >= 0
     assert found.inputs.max() <= 1
     assert model.calls <= queries
-    assert found.asked.max() <= queries
+    assert found.spent.max() <= queries
     assert found.inputs.dtype == np.float32
 
 
@@ -122,7 +122,7 @@ def test_what_is_wrong_already_or_of_an_unknown_class_is_asked_about_once_and_le
     truth[:5], truth[5:9] = 1 - truth[:5], -1
     found = search_tables(model, ROWS, truth, epsilon=0.5, mutable=np.ones(6, dtype=bool), queries=30, seed=0)
     assert not found.right[:9].any()
-    assert (found.asked[:9] == 1).all()
+    assert (found.spent[:9] == 1).all()
     np.testing.assert_array_equal(found.inputs[:9], ROWS[:9])
 
 

@@ -134,9 +134,9 @@ def _one_epoch_of(examples, config, monkeypatch) -> dict[str, torch.Tensor]:
     kept = {}
     real = room.run_epoch
 
-    def spy(course, material, settled):
-        loss = real(course, material, settled)
-        kept.setdefault(course.epoch, course.weights())
+    def spy(training, data, settled):
+        loss = real(training, data, settled)
+        kept.setdefault(training.epoch, training.weights())
         return loss
 
     monkeypatch.setattr(room, "run_epoch", spy)
