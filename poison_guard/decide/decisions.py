@@ -130,5 +130,5 @@ def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]
         for one in evidence
         for row, reason in one.reasons.items()
     ]
-    table = pd.DataFrame(rows, columns=["record_id", "signal", "level", "p", "code", "args"])
+    table = pd.DataFrame(rows, columns=["record_id", "signal", "level", "p", "code", "args"]).astype({"p": np.float64})
     return table.sort_values(["record_id", "p", "signal"], ignore_index=True, kind="stable")
