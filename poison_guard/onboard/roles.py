@@ -276,7 +276,7 @@ def _answer_or_response(columns_by_role: dict[str, ColumnProfile]) -> None:
 
 
 def _unique_item_is_record(columns_by_role: dict[str, ColumnProfile]) -> None:
-    """An item id that never repeats is a record id, unless there are answers: a small file may have each item once."""
+    """An item id that never repeats is a record id, unless there are answers about the items."""
     item = columns_by_role.get("item_id")
     if item is not None and item.unique and "record_id" not in columns_by_role and "answer" not in columns_by_role:
         columns_by_role["record_id"] = columns_by_role.pop("item_id")

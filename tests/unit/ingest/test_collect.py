@@ -1,4 +1,4 @@
-"""A batch: every row of every object is a record, a repeat, or listed as unreadable; what is wrong is said."""
+"""A batch: every row of every object is a record, a repeat, or unreadable; what is wrong is listed."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_missing_identities_are_issues_and_get_a_derived_id(collect):
     assert len(batch.records["record_id"][0]) == 32
 
 
-def test_cells_past_the_bound_are_cut_and_said(collect):
+def test_cells_past_the_bound_are_cut_and_listed(collect):
     contract = contract_of({"record_id": "id", "source_id": "user", "text": "note"}, kind="messages")
     long = "x" * 10_000_000
     batch = collect(contract, {"a.csv": f"id,user,note\n1,u,{long}\n2,{'v' * 300},ok\n3,{'v' * 301},ok\n"})

@@ -63,7 +63,7 @@ def test_columns_left_out_are_named():
     assert "judged by no signal: model_a." in text
 
 
-def test_the_only_column_of_long_text_is_taken_for_the_text_and_said_to_be_a_guess():
+def test_the_only_column_of_long_text_is_the_text_and_marked_as_a_guess():
     frame = pd.DataFrame(
         {"freitext": [f"a sentence about number {i} that goes on" for i in range(50)], "worker": ["w"] * 50}
     )
