@@ -19,7 +19,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), *
 FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|toml|json|yaml|csv|css|j2|mako|sql)|[\w.-]+(?:/[\w.-]+)*/")
 MADE_BY_USERS = re.compile(
     r"[A-Z]{4,}"  # a placeholder: feeds/NAME.toml
-    r"|^(inbox|thumbs|guard-home|staging|outcomes|lake)\b|^(settings|items|thumbs|train|predict|make_data)\."
+    r"|^(inbox|thumbs|guard-home|dist|staging|outcomes|lake)\b|^(settings|items|thumbs|train|predict|make_data)\."
     r"|^(manifest|revocations|admission|vetted|controls|monday|tuesday|decisions|drills)\.|^feeds/(thumbs|sessions|chat)\b"
     r"|^expectations/sessions\b|^crowd/|/(logfmt|length|repeats)\.py$"  # the last: rehearsed, and thrown away
 )
