@@ -267,7 +267,7 @@ def _by_name(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:
 
 
 def _answer_or_response(columns_by_role: dict[str, ColumnProfile]) -> None:
-    """Prose that answers a prompt is a response; a response of a source about an item, without a prompt, is an answer."""
+    """Prose that answers a prompt is a response; a source's response about an item, without a prompt, is an answer."""
     roles = columns_by_role.keys()
     if roles >= {"prompt", "answer"} and "response" not in roles and is_prose(columns_by_role["answer"]):
         columns_by_role["response"] = columns_by_role.pop("answer")
