@@ -72,9 +72,9 @@ def add_verdict(
         row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "at": at, "outcome": outcome}
         row |= {"verdict": to_json(verdict, bounded=False), "policy_hash": policy_hash, "candidate": candidate}
         conn.execute(sa.insert(verdicts), [row])
-        told = {"outcome": outcome, "policy": policy_hash}
+        summary = {"outcome": outcome, "policy": policy_hash}
         return chain.append_with_row_hashes(
-            conn, store.key, kind="gate.verdict", at=at, feed=feed, table=verdicts, ids=[seq], body=told
+            conn, store.key, kind="gate.verdict", at=at, feed=feed, table=verdicts, ids=[seq], body=summary
         )
 
 
@@ -147,22 +147,22 @@ def add_approval(
         row |= {"actor": by.strip(), "reason": reason.strip(), "at": at, "expires": until}
         conn.execute(sa.insert(t.approvals), [row])
         body = {"verdict": verdict_seq, "reason": chain.keyed_hash(store.key, reason.strip())}
-        told = {"kind": "gate.approved", "at": at, "feed": feed, "actor": by.strip(), "body": body}
-        return chain.append_with_row_hashes(conn, store.key, table=t.approvals, ids=[seq], **told)
+        event = {"kind": "gate.approved", "at": at, "feed": feed, "actor": by.strip(), "body": body}
+        return chain.append_with_row_hashes(conn, store.key, table=t.approvals, ids=[seq], **event)
 
 
 def check_admission_rows(store: Store, feed: str, *, snapshot_id: str, verdict_seq: int, admission_seq: int) -> None:
     """Raise `TamperError` where a row that an admission rests on is not as its event left it."""
     c = t.approvals.c
     with store.read() as conn:
-        given = list(conn.execute(sa.select(c.seq).where(c.verdict_seq == verdict_seq)).scalars())
-        asked = (
+        approvals = list(conn.execute(sa.select(c.seq).where(c.verdict_seq == verdict_seq)).scalars())
+        rows = (
             (t.snapshots, [snapshot_id]),
             (t.verdicts, [verdict_seq]),
-            (t.approvals, given),
+            (t.approvals, approvals),
             (t.admissions, [admission_seq]),
         )
-        for table, ids in asked:
+        for table, ids in rows:
             chain.check_rows_unchanged(conn, store.key, feed=feed, table=table, ids=ids)
 
 
@@ -224,16 +224,16 @@ def list_admissions(
     Keys ``snapshot_id, verdict_seq, envelope, digest, issued, expires, revoked, seq``; ``revoked``: its snapshot was.
     """
     a, s = t.admissions.c, t.snapshots.c
-    asked = [a.feed == feed]
+    conditions = [a.feed == feed]
     if snapshot_id is not None:
-        asked.append(a.snapshot_id == snapshot_id)
+        conditions.append(a.snapshot_id == snapshot_id)
     if valid_at is not None:
-        asked += [a.issued <= utc_or_now(valid_at), a.expires > utc_or_now(valid_at), s.revoked_seq.is_(None)]
+        conditions += [a.issued <= utc_or_now(valid_at), a.expires > utc_or_now(valid_at), s.revoked_seq.is_(None)]
     shown = (a.snapshot_id, a.verdict_seq, a.envelope, a.digest, a.issued, a.expires)
     query = (
         sa.select(*shown, s.revoked_seq.is_not(None).label("revoked"), a.seq)
         .join_from(t.admissions, t.snapshots, a.snapshot_id == s.snapshot_id)
-        .where(*asked)
+        .where(*conditions)
         .order_by(a.seq.desc())
         .limit(limit)
     )
@@ -264,15 +264,15 @@ def due_snapshot(store: Store, feed: str, *, now: dt.datetime) -> str | None:
         .limit(1)
     )
     with store.read() as conn:
-        found = conn.execute(newest).first()
-        if found is None:
+        snapshot = conn.execute(newest).first()
+        if snapshot is None:
             return None
         used = (
             sa.select(m.model_id)
             .join_from(t.models, t.snapshots, m.snapshot_id == s.snapshot_id)
-            .where(m.feed == feed, m.admission_seq.is_not(None), s.sealed_seq >= found.sealed_seq)
+            .where(m.feed == feed, m.admission_seq.is_not(None), s.sealed_seq >= snapshot.sealed_seq)
         )
-        return None if conn.execute(used.limit(1)).first() else str(found.snapshot_id)
+        return None if conn.execute(used.limit(1)).first() else str(snapshot.snapshot_id)
 
 
 def revoked_snapshots(store: Store) -> list[dict[str, Any]]:

@@ -84,11 +84,11 @@ def _head_fits(conn: sa.Connection, key: bytes, count: int, last: str) -> bool:
 
 def _changed_digests(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
     for event in events:
-        told = json.loads(event["body"]).get("written")
-        if told is None:
+        digests = json.loads(event["body"]).get("written")
+        if digests is None:
             continue
         now = chain.written_digests(conn, key, event["seq"])
-        if any(now.get(name) != digest for name, digest in told.items()):  # events of older versions tell less
+        if any(now.get(name) != digest for name, digest in digests.items()):  # events of older versions tell less
             yield event["seq"], f"the moves, ledger or verified rows of event {event['seq']} were changed afterwards"
 
 

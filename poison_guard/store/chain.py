@@ -104,8 +104,8 @@ def append_with_digests(
     actor: str | None = None,
 ) -> int:
     """Append the event of a transaction that wrote moves, ledger or verified rows under `next_seq`, with digests."""
-    whole = {**body, "written": written_digests(conn, key, next_seq(conn))}
-    return append(conn, key, kind=kind, at=at, body=whole, feed=feed, run_id=run_id, actor=actor)
+    sealed = {**body, "written": written_digests(conn, key, next_seq(conn))}
+    return append(conn, key, kind=kind, at=at, body=sealed, feed=feed, run_id=run_id, actor=actor)
 
 
 def written_digests(conn: sa.Connection, key: bytes, seq: int) -> dict[str, str]:
@@ -165,8 +165,8 @@ def append_with_row_hashes(
     """Append the event of rows that this transaction wrote, with their hashes as they are now; return its number."""
     name = _HASHED_TABLES[table.name][1]
     rows = {str(row[name.name]): _row_hash(key, table.name, row) for row in _stored_rows(conn, table, ids)}
-    whole = {**(body or {}), "rows": {table.name: rows}}
-    return append(conn, key, kind=kind, at=at, body=whole, feed=feed, actor=actor)
+    sealed = {**(body or {}), "rows": {table.name: rows}}
+    return append(conn, key, kind=kind, at=at, body=sealed, feed=feed, actor=actor)
 
 
 def check_rows_unchanged(
@@ -183,9 +183,9 @@ def check_rows_unchanged(
     for (body,) in conn.execute(query):
         if not wanted:
             return
-        told = json.loads(body).get("rows", {}).get(table.name, {})
-        for row_id in [name for name in wanted if name in told]:
-            if told[row_id] != _row_hash(key, table.name, wanted.pop(row_id)):
+        hashes = json.loads(body).get("rows", {}).get(table.name, {})
+        for row_id in [name for name in wanted if name in hashes]:
+            if hashes[row_id] != _row_hash(key, table.name, wanted.pop(row_id)):
                 raise TamperError(
                     f"{row_id} in the table {table.name} was changed past the guard; run `poison-guard audit verify`"
                 )
@@ -230,19 +230,20 @@ def _row_hash(key: bytes, table: str, row: Mapping[str, Any]) -> str:
 
 
 def _changed_rows(conn: sa.Connection, key: bytes, events: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, str]]:
-    told: dict[tuple[str, str], tuple[int, str]] = {}
+    hashes: dict[tuple[str, str], tuple[int, str]] = {}
     for event in events:
         for table, rows in json.loads(event["body"]).get("rows", {}).items():
-            told |= {(table, row_id): (event["seq"], digest) for row_id, digest in rows.items()}
+            hashes |= {(table, row_id): (event["seq"], digest) for row_id, digest in rows.items()}
     for name, (table, column) in _HASHED_TABLES.items():
         for row in conn.execute(sa.select(table)):
             values = row._asdict()
             row_id = str(values[column.name])
-            seq, digest = told.pop((name, row_id), (len(events) + 1, ""))
+            seq, digest = hashes.pop((name, row_id), (len(events) + 1, ""))
             if digest != _row_hash(key, name, values):
                 yield seq, f"the row {row_id} of {name} is not as event {seq} left it"
     yield from (
-        (seq, f"the row {row_id} of {name} that event {seq} wrote is gone") for (name, row_id), (seq, _) in told.items()
+        (seq, f"the row {row_id} of {name} that event {seq} wrote is gone")
+        for (name, row_id), (seq, _) in hashes.items()
     )
 
 

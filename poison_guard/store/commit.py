@@ -84,8 +84,8 @@ def commit_run(
 
 
 def _known_records(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> pd.DataFrame:
-    found = status.find_status(conn, feed, rows["record_id"])
-    return found[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
+    known = status.find_status(conn, feed, rows["record_id"])
+    return known[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
 
 
 def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, *, seq: int, at: dt.datetime) -> None:

@@ -90,8 +90,8 @@ def _without_repeated_claims(fresh: pd.DataFrame, look_up: Lookup) -> tuple[pd.D
     base = claims["record_id"].str[:-9]
     known = look_up([*claims["record_id"], *base]).set_index("record_id")["content_hash"]
     echo = claims["record_id"].isin(known.index) | (base.map(known) == claims["content_hash"]).fillna(False)
-    kept = fresh.drop(index=claims.index[echo])
-    return kept, int(echo.sum()), tuple(base[~echo])
+    rest = fresh.drop(index=claims.index[echo])
+    return rest, int(echo.sum()), tuple(base[~echo])
 
 
 def _check_decided(rows: pd.DataFrame) -> None:
@@ -147,7 +147,7 @@ def plan_commit(
     samples = set(evidence.loc[evidence["code"] == AUDIT, "record_id"])
     examined = both["place"].isin(_HELD) | (both["action"] != Action.ACCEPT.value) | both["record_id"].isin(samples)
     conflicts = sorted(clashing - set(evidence.loc[evidence["code"] == "id_conflict", "record_id"]))
-    counts = _commit_counts(both, classes, decided.items, asked=len(records) + unreadable["record_id"].nunique())
+    counts = _commit_counts(both, classes, decided.items, expected=len(records) + unreadable["record_id"].nunique())
     counts = {name: n + repeats if name in ("received", "seen_before") else n for name, n in counts.items()}
     rows, files = _write_files(store, run, contract, rows, records, unreadable, decided.sources)
     if len(decided.memory) and contract.policy.memory_rows:
@@ -183,7 +183,7 @@ def _rename_ids(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     return fitted.assign(record_id=fitted["record_id"].replace(dict(names))) if names else fitted
 
 
-def _commit_counts(both: pd.DataFrame, classes: RowClasses, items: pd.DataFrame, *, asked: int) -> dict[str, int]:
+def _commit_counts(both: pd.DataFrame, classes: RowClasses, items: pd.DataFrame, *, expected: int) -> dict[str, int]:
     by_place = Counter(both["place"])
     counts = {place.value: by_place.get(place.value, 0) for place in Place if place is not Place.RECALLED}
     counts |= {
@@ -196,8 +196,8 @@ def _commit_counts(both: pd.DataFrame, classes: RowClasses, items: pd.DataFrame,
         "deferred_items": int((~items["adopted"].astype(bool)).sum()),
     }
     settled = counts["seen_before"] + sum(by_place.values())
-    if counts["received"] != asked or settled != asked:
-        raise StoreError(f"{asked} records came in and {settled} were settled; nothing was stored")
+    if counts["received"] != expected or settled != expected:
+        raise StoreError(f"{expected} records came in and {settled} were settled; nothing was stored")
     return counts
 
 

@@ -67,10 +67,10 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
     name = bounded_key(record_id)
     c = tables.records.c
     with store.read() as conn:
-        found = bulk.fetch_frame(conn, sa.select(tables.records).where(c.feed == feed, c.record_id == name))
-        if found.empty:
+        rows = bulk.fetch_frame(conn, sa.select(tables.records).where(c.feed == feed, c.record_id == name))
+        if rows.empty:
             raise NotFoundError(f"there is no record {record_id!r} in {feed}")
-        record = _plain_mapping(found.iloc[0])
+        record = _plain_mapping(rows.iloc[0])
         file = file_rows(conn, [record["file_id"]]).iloc[0]
         history = _history(conn, feed, name, first=record["seq"])
         queue = conn.execute(
@@ -135,8 +135,8 @@ def run_facts(store: Store, run_id: str, *, sources: int | None = 200) -> dict[s
     ``measurements``, ``notes``, ``policy`` (thresholds) and ``runs`` (the feed's last 30, oldest first).
     """
     run = load_run(store, run_id)
-    found = run_sources(store, run_id)
-    found = found.sort_values([name for name in ("p", "source_id") if name in found], ignore_index=True)
+    frame = run_sources(store, run_id)
+    frame = frame.sort_values([name for name in ("p", "source_id") if name in frame], ignore_index=True)
     return {
         "run": dataclasses.asdict(run),
         "counts": dict(run.counts),
@@ -144,7 +144,7 @@ def run_facts(store: Store, run_id: str, *, sources: int | None = 200) -> dict[s
         "reasons": _run_reasons(store, run_id),
         "risk": _risk_histogram(store, run_id),
         "campaigns": list_campaigns(store, run.feed, run_id=run_id),
-        "sources": found.iloc[:sources],
+        "sources": frame.iloc[:sources],
         "trusted": trusted.count_trusted(store, run.feed),
         "measurements": dict(run.measurements),
         "notes": list(run.notes),

@@ -99,8 +99,8 @@ def count_would_be_held(store: Store, feed: str, *, seq: int) -> dict[str, int]:
 def would_be_held_ids(store: Store, feed: str) -> pd.Series:
     """Return the ids of the records that were only let pass and are accepted now, sorted."""
     with store.read() as conn:
-        found = bulk.fetch_frame(conn, _would_be_held_query(feed, head(conn)))
-    return found["record_id"].sort_values(ignore_index=True)
+        rows = bulk.fetch_frame(conn, _would_be_held_query(feed, head(conn)))
+    return rows["record_id"].sort_values(ignore_index=True)
 
 
 def _would_be_held_query(feed: str, seq: int) -> bulk.Query:

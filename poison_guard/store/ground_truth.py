@@ -88,15 +88,15 @@ def note_verdicts(
     ``visible_at``; a record once. Saying the same again changes nothing, something else takes the old word back. What
     reviewers and outcomes say is added to the ledger; controls are counted there by the run that met them.
     """
-    told = last_verdicts(conn, feed, rows["record_id"])
-    before = rows["record_id"].map(told.loc[told["kind"] == kind].set_index("record_id")["verdict"])
+    earlier = last_verdicts(conn, feed, rows["record_id"])
+    before = rows["record_id"].map(earlier.loc[earlier["kind"] == kind].set_index("record_id")["verdict"])
     silent = before.isna() & ((rows["verdict"] == 0) & (kind != OUTCOME))
     news = rows.assign(before=before.fillna(0).astype("int64"))[(before != rows["verdict"]) & ~silent]
     if news.empty:
         return news
     bulk.insert_frame(conn, tables.verified, news.assign(feed=feed, namespace=namespace, kind=kind, seq=seq))
     if kind != CONTROL:
-        deltas = _ledger_deltas_of(told, news, kind).assign(first_seen=pd.Timestamp(at).as_unit("us"))
+        deltas = _ledger_deltas_of(earlier, news, kind).assign(first_seen=pd.Timestamp(at).as_unit("us"))
         add_ledger_deltas(conn, deltas, namespace=namespace, feed=feed, seq=seq)
     return news
 
@@ -111,10 +111,10 @@ def control_verdicts(rows: pd.DataFrame, controls: pd.DataFrame, near: pd.DataFr
     settled = (rows["place"] != Place.STAGED.value) & rows["source_id"].notna() & rows["answer"].notna()
     alike = pd.MultiIndex.from_arrays([bounded_keys(near["item_id"]), near["answer"]])
     right = (rows["answer"] == truth) | pd.MultiIndex.from_frame(rows[["item_id", "answer"]]).isin(alike)
-    said = rows.assign(right=right, given_at=given_at(rows))[settled & truth.notna()]
-    always = said.groupby(["source_id", "item_id"])["right"].transform("min").astype(bool)
-    said = said.assign(verdict=always.astype("int64") * 2 - 1).sort_values("record_id")
-    return said.drop_duplicates(["source_id", "item_id"])[["record_id", "source_id", "given_at", "verdict"]]
+    answers = rows.assign(right=right, given_at=given_at(rows))[settled & truth.notna()]
+    always = answers.groupby(["source_id", "item_id"])["right"].transform("min").astype(bool)
+    answers = answers.assign(verdict=always.astype("int64") * 2 - 1).sort_values("record_id")
+    return answers.drop_duplicates(["source_id", "item_id"])[["record_id", "source_id", "given_at", "verdict"]]
 
 
 def retract_verdicts(conn: sa.Connection, feed: str, old: int, *, seq: int, at: dt.datetime) -> None:
@@ -136,8 +136,8 @@ def last_verdicts(
     query = sa.select(c.record_id, c.kind, c.seq, c.source_id, c.visible_at, c.verdict).where(c.feed == feed)
     if version is not None:
         query = query.where(c.seq <= version)
-    found = bulk.select_many(conn, query, c.record_id, record_ids).sort_values("seq", kind="stable")
-    return found.drop_duplicates(["record_id", "kind"], keep="last").drop(columns="seq").reset_index(drop=True)
+    rows = bulk.select_many(conn, query, c.record_id, record_ids).sort_values("seq", kind="stable")
+    return rows.drop_duplicates(["record_id", "kind"], keep="last").drop(columns="seq").reset_index(drop=True)
 
 
 def load_verified(
@@ -158,23 +158,23 @@ def load_verified(
     enough = last * (len(_PRECEDENCE) + 1)  # all kinds may speak of a record, and some rows are revisions
     query = sa.select(*shown).where(r.newest <= enough)
     if source_ids is None:
-        found = bulk.fetch_frame(conn, query)
+        frame = bulk.fetch_frame(conn, query)
     else:
-        found = bulk.select_many(conn, query, query.selected_columns["source_id"], source_ids)
+        frame = bulk.select_many(conn, query, query.selected_columns["source_id"], source_ids)
     rank = {kind: place for place, kind in enumerate(_PRECEDENCE)}
-    found = found.sort_values("seq", kind="stable").drop_duplicates(["feed", "record_id", "kind"], keep="last")
-    found = found[found["verdict"] != 0].assign(rank=found["kind"].map(rank)).sort_values("rank", kind="stable")
-    found = found.drop_duplicates(["feed", "record_id"]).sort_values(["source_id", "at", "record_id"])
-    found = found.groupby("source_id").tail(last)
-    return found.assign(right=found["verdict"] > 0)[["source_id", "at", "right"]].reset_index(drop=True)
+    frame = frame.sort_values("seq", kind="stable").drop_duplicates(["feed", "record_id", "kind"], keep="last")
+    frame = frame[frame["verdict"] != 0].assign(rank=frame["kind"].map(rank)).sort_values("rank", kind="stable")
+    frame = frame.drop_duplicates(["feed", "record_id"]).sort_values(["source_id", "at", "record_id"])
+    frame = frame.groupby("source_id").tail(last)
+    return frame.assign(right=frame["verdict"] > 0)[["source_id", "at", "right"]].reset_index(drop=True)
 
 
-def _ledger_deltas_of(told: pd.DataFrame, news: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _ledger_deltas_of(earlier: pd.DataFrame, news: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Return what `news` of a kind change in the ledger: the word that holds of each record, after less before."""
-    words = {k: told.loc[told["kind"] == k].set_index("record_id")["verdict"] for k in (OUTCOME, REVIEW)}
+    words = {k: earlier.loc[earlier["kind"] == k].set_index("record_id")["verdict"] for k in (OUTCOME, REVIEW)}
     before = {k: news["record_id"].map(word).fillna(0) for k, word in words.items()}
     after = before | {kind: news["verdict"]}
-    was, now = (said[OUTCOME].where(said[OUTCOME] != 0, said[REVIEW]) for said in (before, after))
+    was, now = (verdict[OUTCOME].where(verdict[OUTCOME] != 0, verdict[REVIEW]) for verdict in (before, after))
     counted = {
         "source_id": bounded_keys(news["source_id"]),
         "outcomes_right": (now == 1).astype(int) - (was == 1).astype(int),

@@ -120,8 +120,8 @@ def _votes(store: Store, feed: str, item_ids: Iterable[str], places: Sequence[st
     c = tables.records.c
     query = query_by_status(feed, seq, places, _VOTE_COLUMNS).where(c.answer.is_not(None))
     with store.read() as conn:
-        found = bulk.select_many(conn, query, c.item_id, [bounded_key(name) for name in item_ids])
-    return found.rename(columns={"answer": "vote"}).sort_values("record_id", ignore_index=True)
+        votes = bulk.select_many(conn, query, c.item_id, [bounded_key(name) for name in item_ids])
+    return votes.rename(columns={"answer": "vote"}).sort_values("record_id", ignore_index=True)
 
 
 _MEMBER_COLUMNS = ["item_id", "label", "probability", "bucket"]
@@ -138,13 +138,13 @@ def item_members(
     """
     wanted = {int(bucket) for bucket in buckets}
     with store.read() as conn:
-        found = pd.concat([_newest_labels(conn, feed, some, seq) for some in chunks(wanted - {0})], ignore_index=True)
+        labels = pd.concat([_newest_labels(conn, feed, some, seq) for some in chunks(wanted - {0})], ignore_index=True)
         if items is not None and len(items):
-            found = pd.concat([found, _new_labels(conn, feed, items, wanted, seq)], ignore_index=True)
-            found = found.drop_duplicates("item_id", keep="last")
-        found = found[found["adopted"] & found["label"].notna()]
-        voted = items_with_votes(conn, feed, found["item_id"], seq=seq)
-    members = found.loc[found["item_id"].isin(voted), _MEMBER_COLUMNS]
+            labels = pd.concat([labels, _new_labels(conn, feed, items, wanted, seq)], ignore_index=True)
+            labels = labels.drop_duplicates("item_id", keep="last")
+        labels = labels[labels["adopted"] & labels["label"].notna()]
+        voted = items_with_votes(conn, feed, labels["item_id"], seq=seq)
+    members = labels.loc[labels["item_id"].isin(voted), _MEMBER_COLUMNS]
     return members.sort_values(["bucket", "item_id"], ignore_index=True)
 
 
@@ -230,13 +230,13 @@ def _left_by_revision(store: Store, conn: sa.Connection, feed: str, after: int, 
     )
     revised = bulk.fetch_frame(conn, query)
     files = file_rows(conn, revised["from_file"].unique().tolist())
-    found = [pd.DataFrame({"item_id": pd.Series(dtype="str"), "seq": pd.Series(dtype="int64")})]
+    parts = [pd.DataFrame({"item_id": pd.Series(dtype="str"), "seq": pd.Series(dtype="int64")})]
     for file in files[files["lane"] != "unreadable"].itertuples():
         payload = store.lake.read_frame(file.path, columns=["record_id", "item_id"], sha256=file.sha256)
         mine = revised.loc[revised["from_file"] == file.file_id, ["record_id", "seq"]]
-        found.append(mine.merge(payload, on="record_id")[["item_id", "seq"]].dropna())
-    whole = pd.concat(found, ignore_index=True)
-    return whole.assign(item_id=bounded_keys(whole["item_id"]))
+        parts.append(mine.merge(payload, on="record_id")[["item_id", "seq"]].dropna())
+    items = pd.concat(parts, ignore_index=True)
+    return items.assign(item_id=bounded_keys(items["item_id"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +271,8 @@ def record_members(store: Store, feed: str, *, buckets: Iterable[int], seq: int)
     query = query_by_status(feed, seq, ACCEPTED, ("record_id", "content_hash", "seq", "file_id"))
     with store.read() as conn:
         parts = [bulk.fetch_frame(conn, query.where(tables.records.c.seq.in_(some))) for some in chunks(buckets)]
-    whole = pd.concat(parts, ignore_index=True).rename(columns={"seq": "bucket"})
-    return whole[["record_id", "content_hash", "bucket", "file_id"]].sort_values(
+    members = pd.concat(parts, ignore_index=True).rename(columns={"seq": "bucket"})
+    return members[["record_id", "content_hash", "bucket", "file_id"]].sort_values(
         ["bucket", "record_id"], ignore_index=True
     )
 

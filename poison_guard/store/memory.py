@@ -88,15 +88,15 @@ def load_memory(
         parts.append(part)
     if not parts:
         return empty_frame("memory")
-    whole = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
-    whole = whole[~whole["record_id"].isin(set(without))]
+    memory = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
+    memory = memory[~memory["record_id"].isin(set(without))]
     with store.read() as conn:
-        found = status.status_as_of(
-            conn, contract.name, status.find_status(conn, contract.name, whole["record_id"]), version
+        places = status.status_as_of(
+            conn, contract.name, status.find_status(conn, contract.name, memory["record_id"]), version
         )
-    where = found.loc[found["verdict"] <= 0].set_index("record_id")["place"]
-    whole = whole.assign(place=whole["record_id"].map(where).astype("str"))
-    return whole[whole["place"].isin(_REMEMBERED_PLACES)].sort_values("record_id", ignore_index=True)
+    where = places.loc[places["verdict"] <= 0].set_index("record_id")["place"]
+    memory = memory.assign(place=memory["record_id"].map(where).astype("str"))
+    return memory[memory["place"].isin(_REMEMBERED_PLACES)].sort_values("record_id", ignore_index=True)
 
 
 def _memory_files(store: Store, contract: Contract, version: int, received_at: dt.datetime) -> list[tuple[str, str]]:

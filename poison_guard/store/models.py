@@ -39,15 +39,15 @@ __all__ = [
 
 def ancestors(conn: sa.Connection, model_id: str) -> list[tuple[str, str]]:
     """Return ``(model, snapshot)`` of a model and of those it started from, itself first."""
-    found: dict[str, str] = {}
+    lineage: dict[str, str] = {}
     c, name = t.models.c, model_id
-    while name and name not in found:
+    while name and name not in lineage:
         row = conn.execute(sa.select(c.snapshot_id, c.config).where(c.model_id == name)).first()
         if row is None:
             break
-        found[name] = str(row.snapshot_id)
+        lineage[name] = str(row.snapshot_id)
         name = str(json.loads(row.config).get("warm") or "")
-    return list(found.items())
+    return list(lineage.items())
 
 
 def descendants(conn: sa.Connection, feeds: Iterable[str], model_ids: Iterable[str]) -> set[str]:
@@ -123,7 +123,7 @@ def add_model(
     and kept apart from admitted ones. Raises `ClosedError` when the admission is not this snapshot's, or the snapshot
     was revoked meanwhile.
     """
-    told = to_json(dict(config), bounded=False)
+    config_text = to_json(dict(config), bounded=False)
     model_id = f"{snapshot_id}-{_config_hash(config, admitted=admission_seq is not None)[:8]}"
     with store.write() as conn:
         seq, at = chain.next_seq(conn), utc_or_now(now)
@@ -133,7 +133,7 @@ def add_model(
         _check_admitted(conn, feed, snapshot_id, admission_seq)
         status = "measurement" if admission_seq is None else "trained"
         row = {"model_id": model_id, "feed": feed, "snapshot_id": snapshot_id, "admission_seq": admission_seq}
-        row |= {"status": status, "path": path, "sha256": sha256, "config": told, "metrics": "{}"}
+        row |= {"status": status, "path": path, "sha256": sha256, "config": config_text, "metrics": "{}"}
         conn.execute(sa.insert(t.models), [{**row, "made_at": at, "seq": seq}])
         body = {"file": sha256, "admission": admission_seq}
         chain.append_with_row_hashes(
@@ -144,14 +144,14 @@ def add_model(
 
 def set_metrics(store: Store, model_id: str, metrics: Mapping[str, Any], now: dt.datetime | None = None) -> Model:
     """Store what a model was measured to do and return it; the same metrics again change nothing."""
-    told = to_json(dict(metrics), bounded=False)
+    text = to_json(dict(metrics), bounded=False)
     with store.write() as conn:
         chain.next_seq(conn)
         model = _load_model(conn, model_id)
-        if to_json(dict(model.metrics), bounded=False) == told:
+        if to_json(dict(model.metrics), bounded=False) == text:
             return model
         status = "evaluated" if model.status == "trained" else model.status
-        return _update_model(conn, store.key, model, "model.evaluated", utc_or_now(now), metrics=told, status=status)
+        return _update_model(conn, store.key, model, "model.evaluated", utc_or_now(now), metrics=text, status=status)
 
 
 def promote(store: Store, model_id: str, *, why: str, now: dt.datetime | None = None) -> Model:
@@ -200,8 +200,8 @@ def rollback(
             raise UsageError(f"{to} is {_status_text(model)}; only an earlier champion can be rolled back to")
         if not force:
             _check_lineage(conn, to, "choose another champion, or force it")
-        told = {"why": reason.strip(), "actor": by.strip()}
-        return _make_champion(conn, store.key, model, kind="model.rolled_back", at=utc_or_now(now), **told)
+        who = {"why": reason.strip(), "actor": by.strip()}
+        return _make_champion(conn, store.key, model, kind="model.rolled_back", at=utc_or_now(now), **who)
 
 
 def champion(store: Store, feed: str) -> Model | None:
@@ -233,8 +233,8 @@ def models_of(store: Store, snapshot_ids: Iterable[str]) -> list[Model]:
     with store.read() as conn:
         used = _models_with(conn, c.snapshot_id, snapshot_ids)
         also = descendants(conn, {m.feed for m in used}, [m.model_id for m in used]) if used else set()
-        found = [*used, *_models_with(conn, c.model_id, also)]
-    return sorted(found, key=lambda model: model.seq)
+        models = [*used, *_models_with(conn, c.model_id, also)]
+    return sorted(models, key=lambda model: model.seq)
 
 
 def _models_with(conn: sa.Connection, column: sa.ColumnElement[Any], values: Iterable[str]) -> list[Model]:

@@ -51,11 +51,11 @@ def add_outcomes(
     the others left out, honest sources would look worse than they are.
     """
     feed, at = contract.name, utc_or_now(now)
-    said = _normalised(outcomes, at)
+    newest = _normalised(outcomes, at)
     with store.write() as conn:
         seq = chain.next_seq(conn)
         register_feed(conn, contract, at)
-        rows = _with_records(conn, feed, said)
+        rows = _with_records(conn, feed, newest)
         rows = rows.assign(verdict=rows["correct"].map({True: 1, False: -1}).where(rows["known"], 0))
         late = rows["known"] & (rows["received_at"] >= rows["first_visible"])
         rows = rows.assign(verdict=rows["verdict"].mask(late, 0).astype("int64"))
@@ -72,20 +72,20 @@ def add_outcomes(
 
 def _normalised(outcomes: pd.DataFrame, at: dt.datetime) -> pd.DataFrame:
     """Return one row a record, with the time its outcome could be seen: never later than now."""
-    said = outcomes.assign(record_id=bounded_keys(outcomes["record_id"])).drop_duplicates("record_id", keep="last")
+    newest = outcomes.assign(record_id=bounded_keys(outcomes["record_id"])).drop_duplicates("record_id", keep="last")
     now = pd.Timestamp(at).as_unit("us")
-    visible = pd.to_datetime(said["visible_at"], utc=True).astype("datetime64[us, UTC]").fillna(now).clip(upper=now)
-    return said.assign(visible_at=visible, correct=said["correct"].astype(bool))
+    visible = pd.to_datetime(newest["visible_at"], utc=True).astype("datetime64[us, UTC]").fillna(now).clip(upper=now)
+    return newest.assign(visible_at=visible, correct=newest["correct"].astype(bool))
 
 
-def _with_records(conn: sa.Connection, feed: str, said: pd.DataFrame) -> pd.DataFrame:
+def _with_records(conn: sa.Connection, feed: str, outcomes: pd.DataFrame) -> pd.DataFrame:
     """Return outcomes with their records, and when the first outcome of each record's item could be seen."""
     c = tables.records.c
     query = sa.select(c.record_id, c.source_id, c.item_id, c.observed_at, c.received_at).where(c.feed == feed)
-    rows = said.merge(bulk.select_many(conn, query, c.record_id, said["record_id"]), on="record_id", how="left")
+    rows = outcomes.merge(bulk.select_many(conn, query, c.record_id, outcomes["record_id"]), on="record_id", how="left")
     rows = rows.assign(known=rows["received_at"].notna())
-    told = ground_truth.last_verdicts(conn, feed, rows["record_id"])
-    before = told[told["kind"] == ground_truth.OUTCOME].set_index("record_id")["visible_at"]
+    verdicts = ground_truth.last_verdicts(conn, feed, rows["record_id"])
+    before = verdicts[verdicts["kind"] == ground_truth.OUTCOME].set_index("record_id")["visible_at"]
     first = before.reindex(rows["record_id"]).set_axis(rows.index)
     rows["visible_at"] = rows["visible_at"].where(first.isna() | (rows["visible_at"] <= first), first)
     of_item = pd.concat([rows[["item_id", "visible_at"]], _visible_before(conn, feed, rows["item_id"])])

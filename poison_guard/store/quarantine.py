@@ -35,8 +35,8 @@ def entries(rows: pd.DataFrame, samples: Collection[str]) -> pd.DataFrame:
     """Return the queue entries of decided rows: all that are quarantined, and the audit sample (pure)."""
     held = rows["place"] == Place.QUARANTINED.value
     kind = pd.Series(HELD, index=rows.index, dtype="str").where(held, AUDIT)
-    asked = held | (rows["record_id"].isin(set(samples)) & (rows["place"] != Place.REJECTED.value))
-    return pd.DataFrame({"record_id": rows["record_id"], "kind": kind, "risk": rows["risk"]})[asked].reset_index(
+    waits = held | (rows["record_id"].isin(set(samples)) & (rows["place"] != Place.REJECTED.value))
+    return pd.DataFrame({"record_id": rows["record_id"], "kind": kind, "risk": rows["risk"]})[waits].reset_index(
         drop=True
     )
 

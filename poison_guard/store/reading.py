@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+_NO_PAYLOADS = pd.DataFrame({"record_id": [], "content_hash": []}, dtype="str")
+
+
 def list_feeds(store: Store) -> tuple[str, ...]:
     """Return the names of all feeds the store knows, sorted."""
     with store.read() as conn:
@@ -42,8 +45,8 @@ def count_places(store: Store, feed: str) -> dict[str, int]:
     c = tables.records.c
     query = sa.select(c.place, sa.func.count()).where(c.feed == feed).group_by(c.place)
     with store.read() as conn:
-        found = {place: count for place, count in conn.execute(query)}  # noqa: C416  rows are no pairs to dict()
-    return {place.value: int(found.get(place.value, 0)) for place in Place}
+        counts = {place: count for place, count in conn.execute(query)}  # noqa: C416  rows are no pairs to dict()
+    return {place.value: int(counts.get(place.value, 0)) for place in Place}
 
 
 def find_records(
@@ -74,7 +77,7 @@ def load_payloads(store: Store, feed: str, record_ids: Sequence[str]) -> pd.Data
     """Return the payloads of records, in the columns of `Batch.records`; those of unreadable rows are left out."""
     rows = find_records(store, feed, record_ids=record_ids)
     parts = list(_payloads(store, rows[rows["readable"]]))
-    return pd.concat(parts, ignore_index=True) if parts else _no_payloads()
+    return pd.concat(parts or [_NO_PAYLOADS], ignore_index=True)
 
 
 def frames_in(store: Store, feed: str, places: Collection[Place]) -> Iterator[pd.DataFrame]:
@@ -85,7 +88,8 @@ def frames_in(store: Store, feed: str, places: Collection[Place]) -> Iterator[pd
     )
     with store.read() as conn:
         rows = bulk.fetch_frame(conn, query)
-    yield from _payloads(store, rows)
+    if len(rows):
+        yield from _payloads(store, rows)
 
 
 def accepted_frames(store: Store, feed: str) -> Iterator[pd.DataFrame]:
@@ -96,7 +100,7 @@ def accepted_frames(store: Store, feed: str) -> Iterator[pd.DataFrame]:
 def load_staged(store: Store, feed: str) -> pd.DataFrame:
     """Return the payloads of all staged records, so that a later run can decide them; empty when there are none."""
     parts = list(frames_in(store, feed, (Place.STAGED,)))
-    return pd.concat(parts, ignore_index=True) if parts else _no_payloads()
+    return pd.concat(parts or [_NO_PAYLOADS], ignore_index=True)
 
 
 def load_sources(store: Store, contract: Contract, *, version: int | None = None) -> pd.DataFrame:
@@ -163,7 +167,3 @@ def _payloads(store: Store, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         wanted = rows.loc[rows["file_id"] == file_id, "record_id"]
         frame = store.lake.read_frame(path, sha256=digest)
         yield frame[frame["record_id"].isin(set(wanted))].reset_index(drop=True)
-
-
-def _no_payloads() -> pd.DataFrame:
-    return pd.DataFrame({"record_id": pd.Series(dtype="str"), "content_hash": pd.Series(dtype="str")})

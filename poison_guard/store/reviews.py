@@ -163,16 +163,16 @@ def _check_leases(conn: sa.Connection, d: ReviewDecision) -> None:
 
 def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, *, seq: int) -> None:
     """Let the ledger know what the verdicts say about the sources; a changed verdict takes the old one back."""
-    spoken = rows[rows["source_id"].notna()]
-    if d.verdict is None or spoken.empty:
+    sent = rows[rows["source_id"].notna()]
+    if d.verdict is None or sent.empty:
         return
-    said = spoken.assign(given_at=ground_truth.given_at(spoken), verdict=d.verdict)
+    verdicts = sent.assign(given_at=ground_truth.given_at(sent), verdict=d.verdict)
     if d.one_credit_per_source and d.verdict > 0:
-        first = said.sort_values(["given_at", "record_id"]).drop_duplicates("source_id").index
-        said = said.assign(verdict=said["verdict"].where(said.index.isin(first), 0))
-    said = said[["record_id", "source_id", "given_at", "verdict"]]
+        first = verdicts.sort_values(["given_at", "record_id"]).drop_duplicates("source_id").index
+        verdicts = verdicts.assign(verdict=verdicts["verdict"].where(verdicts.index.isin(first), 0))
+    verdicts = verdicts[["record_id", "source_id", "given_at", "verdict"]]
     ground_truth.note_verdicts(
-        conn, said, feed=d.feed, namespace=d.namespace, kind=ground_truth.REVIEW, seq=seq, at=d.at
+        conn, verdicts, feed=d.feed, namespace=d.namespace, kind=ground_truth.REVIEW, seq=seq, at=d.at
     )
 
 
@@ -352,11 +352,11 @@ def _void_events(conn: sa.Connection, feed: str) -> set[int]:
     """Return the events without effect: decisions that were undone, and what undid them."""
     c = tables.reviews.c
     query = sa.select(c.seq, c.undoes).where(c.feed == feed, c.undoes.is_not(None)).order_by(c.seq.desc())
-    found: set[int] = set()
+    void: set[int] = set()
     for seq, undoes in conn.execute(query):
-        if seq not in found:  # an undo that was undone itself: what it undid holds again
-            found |= {int(seq), int(undoes)}
-    return found
+        if seq not in void:  # an undo that was undone itself: what it undid holds again
+            void |= {int(seq), int(undoes)}
+    return void
 
 
 def _negate_blocks(conn: sa.Connection, seq: int, *, new: int) -> None:

@@ -133,8 +133,8 @@ def seal(
     from the seal on. Raises `StaleStateError` when the feed's records, places or labels changed after `seq`: look again
     and seal anew. The files of new parts must be in the lake.
     """
-    feed, whole = contract.name, _ordered_parts(parts)
-    digest = snapshot_hash(whole)
+    feed, ordered = contract.name, _ordered_parts(parts)
+    digest = snapshot_hash(ordered)
     with store.write() as conn:
         new = chain.next_seq(conn)
         _check_unchanged(conn, feed, seq, head=new - 1)
@@ -147,7 +147,7 @@ def seal(
         register_feed(conn, contract, at)
         if len(items):
             bulk.insert_frame(conn, tables.items, item_rows(items).assign(feed=feed, seq=new))
-        changed = _write_parts(conn, feed, whole, seq=new)
+        changed = _write_parts(conn, feed, ordered, seq=new)
         row = {"snapshot_id": name, "feed": feed, "seq": seq, "sealed_seq": new, "sealed_at": at, "hash": digest}
         row |= {"counts": to_json(dict(counts)), "previous": last.snapshot_id if last else None}
         conn.execute(sa.insert(snapshots), [row])
@@ -200,10 +200,10 @@ def revoke_snapshot(
         raise UsageError("a snapshot is revoked by a named person with a reason; give both `by` and `reason`")
     with store.write() as conn:
         chain.next_seq(conn)
-        found = find_snapshot(conn, snapshot_id)
-        if found.revoked_seq is None:
+        snapshot = find_snapshot(conn, snapshot_id)
+        if snapshot.revoked_seq is None:
             why = {"by": by.strip(), "why": reason.strip(), "at": utc_or_now(now)}
-            _write_revocation(conn, store.key, found.feed, [snapshot_id], **why)
+            _write_revocation(conn, store.key, snapshot.feed, [snapshot_id], **why)
         return find_snapshot(conn, snapshot_id)
 
 
@@ -225,10 +225,10 @@ def revoke_holding(
     conn: sa.Connection, key: bytes, feed: str, record_ids: Iterable[str], *, by: str, why: str, at: dt.datetime
 ) -> list[str]:
     """Revoke, in the transaction of `conn`, every snapshot that holds one of the records; return which."""
-    found = find_snapshots_holding(conn, feed, record_ids)
-    if found:
-        _write_revocation(conn, key, feed, found, by=by, why=why, at=at)
-    return found
+    holding = find_snapshots_holding(conn, feed, record_ids)
+    if holding:
+        _write_revocation(conn, key, feed, holding, by=by, why=why, at=at)
+    return holding
 
 
 def find_snapshot(conn: sa.Connection, snapshot_id: str) -> Snapshot:
@@ -254,10 +254,10 @@ def _snapshot_of_row(row: sa.Row[Any], parts: tuple[Part, ...]) -> Snapshot:
 
 
 def _ordered_parts(parts: Sequence[Part]) -> tuple[Part, ...]:
-    whole = tuple(sorted(parts, key=lambda part: part.bucket))
-    if len({part.bucket for part in whole}) < len(whole):
+    ordered = tuple(sorted(parts, key=lambda part: part.bucket))
+    if len({part.bucket for part in ordered}) < len(ordered):
         raise UsageError("two parts of a snapshot have the same bucket; write one part per bucket")
-    return whole
+    return ordered
 
 
 def _check_unchanged(conn: sa.Connection, feed: str, seq: int, *, head: int) -> None:
@@ -289,8 +289,8 @@ def _write_parts(conn: sa.Connection, feed: str, parts: Sequence[Part], *, seq: 
     """Write what differs from the seal before, and the files that are new; return the rows."""
     before = {part.bucket: part for part in _parts(conn, feed, seq)}
     changed = [part for part in parts if before.get(part.bucket) != part]
-    gone = sorted(before.keys() - {part.bucket for part in parts})
-    changed += [Part(bucket, "", "", 0, 0, "") for bucket in gone]
+    dropped = sorted(before.keys() - {part.bucket for part in parts})
+    changed += [Part(bucket, "", "", 0, 0, "") for bucket in dropped]
     names = ("bucket", "path", "sha256", "size", "rows", "members")
     rows = [{"feed": feed, "seq": seq, **{name: getattr(part, name) for name in names}} for part in changed]
     if rows:

@@ -78,24 +78,24 @@ def _known_records(conn: sa.Connection, feed: str, record_ids: Iterable[str], ve
 
     The latter are called staged: of them nothing is settled in the feed, yet their id stands for their content.
     """
-    given = {bounded_key(name): name for name in record_ids}
-    found = status.status_as_of(conn, feed, status.find_status(conn, feed, given), version)
+    ids = {bounded_key(name): name for name in record_ids}
+    rows = status.status_as_of(conn, feed, status.find_status(conn, feed, ids), version)
     t = tables.trusted.c
     query = sa.select(t.record_id, t.content_hash).where(t.feed == feed, t.seq <= version)
-    vetted = bulk.select_many(conn, query, t.record_id, given).assign(place=Place.STAGED.value)
-    vetted = vetted[~vetted["record_id"].isin(found["record_id"])]
-    known = pd.concat([found[["record_id", "content_hash", "place"]], vetted], ignore_index=True)
+    vetted = bulk.select_many(conn, query, t.record_id, ids).assign(place=Place.STAGED.value)
+    vetted = vetted[~vetted["record_id"].isin(rows["record_id"])]
+    known = pd.concat([rows[["record_id", "content_hash", "place"]], vetted], ignore_index=True)
     known = known.sort_values("record_id", ignore_index=True)
-    return known.assign(record_id=known["record_id"].map(given).astype("str"))
+    return known.assign(record_id=known["record_id"].map(ids).astype("str"))
 
 
 def _accepted_answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:
     c = tables.records.c
     shown = [c.record_id, c.item_id, c.source_id, c.answer.label("vote"), c.observed_at, c.source_since]
     query = sa.select(*shown, c.seq, c.place, c.content_hash, c.verdict).where(c.feed == feed, c.readable.is_(True))
-    given = {bounded_key(name): name for name in item_ids}
-    found = status.status_as_of(conn, feed, bulk.select_many(conn, query, c.item_id, given), version)
-    found = found[(found["place"] == Place.ACCEPTED.value) & found["vote"].notna()]
+    ids = {bounded_key(name): name for name in item_ids}
+    rows = status.status_as_of(conn, feed, bulk.select_many(conn, query, c.item_id, ids), version)
+    rows = rows[(rows["place"] == Place.ACCEPTED.value) & rows["vote"].notna()]
     names = ["record_id", "item_id", "source_id", "vote", "observed_at", "source_since", "verdict"]
-    found = found[names].sort_values("record_id", ignore_index=True)
-    return found.assign(item_id=found["item_id"].map(given).astype("str"))
+    rows = rows[names].sort_values("record_id", ignore_index=True)
+    return rows.assign(item_id=rows["item_id"].map(ids).astype("str"))

@@ -64,8 +64,8 @@ def status_as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: in
     place = before["from_place"].set_axis(rows.index)
     content = before["from_hash"].set_axis(rows.index)
     if "verdict" in rows.columns:
-        said = before["from_verdict"].set_axis(rows.index).fillna(rows["verdict"])
-        rows = rows.assign(verdict=said.astype("int64"))
+        verdict = before["from_verdict"].set_axis(rows.index).fillna(rows["verdict"])
+        rows = rows.assign(verdict=verdict.astype("int64"))
     return rows.assign(place=place.fillna(rows["place"]), content_hash=content.fillna(rows["content_hash"]))
 
 
@@ -130,11 +130,11 @@ def mark_late(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -> 
 
 def _recallable(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -> pd.DataFrame:
     """Return the records that may be taken back, with the campaign and risk they get."""
-    asked = decided.recalls.assign(record_id=bounded_keys(decided.recalls["record_id"])).drop_duplicates("record_id")
-    rows = find_status(conn, feed, asked["record_id"])
+    recalls = decided.recalls.assign(record_id=bounded_keys(decided.recalls["record_id"])).drop_duplicates("record_id")
+    rows = find_status(conn, feed, recalls["record_id"])
     earlier = rows["run_id"] != run_id
     rows = rows[earlier & (rows["place"] == Place.ACCEPTED.value) & (rows["verdict"] <= 0)].sort_values("record_id")
-    rows = rows.assign(campaign_id=rows["record_id"].map(asked.set_index("record_id")["campaign_id"]))
+    rows = rows.assign(campaign_id=rows["record_id"].map(recalls.set_index("record_id")["campaign_id"]))
     worst = decided.decisions.groupby("campaign_id")["risk"].max()
     return rows.assign(risk=rows["campaign_id"].map(worst).fillna(_RECALL_RISK).clip(lower=rows["risk"]))
 
@@ -165,13 +165,13 @@ def _mark_recalled(conn: sa.Connection, feed: str, rows: pd.DataFrame, campaigns
 
 def _write_recall_evidence(conn: sa.Connection, feed: str, run_id: str, rows: pd.DataFrame, decided: Decided) -> None:
     """Write why, as evidence of the run that took them back."""
-    found = {campaign.campaign_id: campaign for campaign in decided.campaigns}
-    told = rows[rows["campaign_id"].isin(found)]
-    campaigns = [found[name] for name in told["campaign_id"]]
+    by_id = {campaign.campaign_id: campaign for campaign in decided.campaigns}
+    members = rows[rows["campaign_id"].isin(by_id)]
+    campaigns = [by_id[name] for name in members["campaign_id"]]
     evidence = {
         "feed": feed,
         "run_id": run_id,
-        "record_id": told["record_id"],
+        "record_id": members["record_id"],
         "signal": "campaign",
         "level": "campaign",
         "p": [campaign.p for campaign in campaigns],

@@ -53,8 +53,8 @@ def judge_trusted(
     with store.write() as conn:
         _check_are_trusted(conn, feed, ids)
         seq = chain.next_seq(conn)
-        told = {"n": len(ids), "reason": chain.keyed_hash(store.key, reason)}
-        body = {**told, "selector": chain.keyed_hash(store.key, selector), "undoes": None}
+        facts = {"n": len(ids), "reason": chain.keyed_hash(store.key, reason)}
+        body = {**facts, "selector": chain.keyed_hash(store.key, selector), "undoes": None}
         chain.append(conn, store.key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=by)
         row = {"seq": seq, "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": len(ids)}
         conn.execute(sa.insert(tables.reviews), [{**row, "selector": selector}])
@@ -75,11 +75,11 @@ def trusted_verdicts(conn: sa.Connection, feed: str, version: int | None = None)
     )
     if version is not None:
         query = query.where(c.seq <= version)
-    said: dict[str, int] = {}
+    verdicts: dict[str, int] = {}
     for verb, selector, undone_by in conn.execute(query):
         if undone_by is None or (version is not None and undone_by > version):
-            said |= dict.fromkeys(from_json(selector)["record_ids"], _VERDICT_BY_VERB[verb])
-    return said
+            verdicts |= dict.fromkeys(from_json(selector)["record_ids"], _VERDICT_BY_VERB[verb])
+    return verdicts
 
 
 def load_trusted_verdicts(store: Store, feed: str, *, version: int | None = None) -> dict[str, int]:

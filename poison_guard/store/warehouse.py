@@ -112,7 +112,7 @@ def _rows_frame(rows: sa.CursorResult[Any]) -> pd.DataFrame:
 
 def _without_last_tie(frame: pd.DataFrame, watermark: str, limit: int) -> pd.DataFrame:
     top = frame[watermark].iloc[limit]
-    kept = frame[frame[watermark] != top]
-    if kept.empty:
+    rest = frame[frame[watermark] != top]
+    if rest.empty:
         raise DataError(f"more than {limit:,} rows share the {watermark} {top!r}; raise max_rows in [data]")
-    return kept.reset_index(drop=True)
+    return rest.reset_index(drop=True)
