@@ -140,8 +140,8 @@ class RetrainConfig:
     """Step size of the optimiser; None: 0.005, for text 0.05."""
     epsilon: Annotated[float, in_range(0, 10)] | None = None
     """Radius the model is trained and tested to withstand: L-infinity in [0, 1] pixel values for images and in standard
-    deviations for tables, L2 relative to the embedding's norm for text. 0 trains without an adversary; None: 0.05 for tables and texts, 0.3 for
-    grey images (less for small ones), 8/255 for colour images."""
+    deviations for tables, L2 relative to the embedding's norm for text. 0 trains without an adversary; None: 0.05 for
+    tables and texts, 0.3 for grey images (less for small ones), 8/255 for colour images."""
     pixel_max: Annotated[float, in_range(0, 1e9, above=True)] = 255.0
     """Value of a full pixel in the data."""
     mutable: tuple[str, ...] | None = None
