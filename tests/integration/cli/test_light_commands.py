@@ -36,7 +36,7 @@ def worked(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "command", [("run",), ("seal",), ("gate", "show"), ("status",), ("sources",), ("review", "list")]
+    "command", [("run",), ("seal",), ("gate", "show"), ("models",), ("status",), ("sources",), ("review", "list")]
 )
 def test_a_command_that_neither_validates_nor_computes_imports_nothing_heavy(worked, command):
     arguments = [*command, "--feed", str(worked.feed), "--home", str(worked.folder / "home")]
