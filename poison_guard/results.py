@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from poison_guard.text import to_jsonable, visible
 
-__all__ = ["Result", "TableResult", "html_table", "text_table"]
+__all__ = ["Result", "TableResult", "cell_text", "html_table", "text_table"]
 
 _ROWS = 20
 _CELL = 60
+_MISSING = ("NAType", "NaTType")
+"""What pandas calls missing; named, so that showing a cell does not import it."""
 
 
 class Result:
@@ -46,20 +50,21 @@ class TableResult(Result):
 
     def __str__(self) -> str:
         """Return the table as text."""
-        columns, rows = self.table()
-        return text_table([name.removeprefix(">") for name in columns], rows)
+        return text_table(*self.table())
 
     def _repr_html_(self) -> str:
-        columns, rows = self.table()
-        return html_table([name.removeprefix(">") for name in columns], rows)
+        return html_table(*self.table())
 
 
 def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table as lines of aligned text, hidden characters visible, at most twenty rows."""
-    listed = [[visible(cell, limit=_CELL) for cell in row] for row in rows]
-    shown = [list(columns), *listed[:_ROWS]]
+    """Return a table as lines of aligned text, columns named ``>NAME`` to the right, at most twenty rows."""
+    listed = [[cell_text(cell, limit=_CELL) for cell in row] for row in rows]
+    shown = [[name.removeprefix(">") for name in columns], *listed[:_ROWS]]
     widths = [max(len(row[k]) for row in shown) for k in range(len(columns))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+    sides = [">" if name.startswith(">") else "<" for name in columns]
+    lines = [
+        "  ".join(f"{c:{side}{w}}" for c, side, w in zip(row, sides, widths, strict=True)).rstrip() for row in shown
+    ]
     more = [f"… {len(listed) - _ROWS:,} more"] if len(listed) > _ROWS else []
     return "\n".join([*lines, *more])
 
@@ -69,10 +74,28 @@ def html_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     from html import escape
 
     def line(cells: Sequence[object], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(visible(cell))}</{tag}>" for cell in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{escape(cell_text(cell))}</{tag}>" for cell in cells) + "</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    return f"<table><thead>{line(columns, 'th')}</thead><tbody>{body}</tbody></table>"
+    head = line([name.removeprefix(">") for name in columns], "th")
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def cell_text(value: object, *, limit: int = 400) -> str:
+    """Return a cell as a person reads it: a number short, what is missing as a dash, hidden characters visible.
+
+    >>> [cell_text(value) for value in (None, True, 12_000, 0.38245, "a")]
+    ['–', 'yes', '12,000', '0.382', 'a']
+    """
+    if value is None or type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, dt.datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return f"{value:,}" if isinstance(value, int) else visible(value, limit=limit)
 
 
 def _plain(value: Any) -> Any:

@@ -50,9 +50,6 @@ def retrain_command(feed: str, measure_only: bool, from_scratch: bool, home: Pat
     return code
 
 
-_COLUMNS = ("model", "status", "made", ">accuracy", ">worst class", ">robust")
-
-
 @click.command("models")
 @feed_option(required=True)
 @common_options
@@ -63,7 +60,7 @@ def models_command(feed: str, home: Path, as_json: bool) -> None:
         print_json(result.to_dict())
         return
     empty = f"{result.feed} has no model yet; poison-guard retrain --feed {feed} makes one"
-    print_table(f"Models of {result.feed}", _COLUMNS, result.rows(), empty=empty)
+    print_table(f"Models of {result.feed}", *result.table(), empty=empty)
     for model in result.models:
         if model.why:
             print_result(f"{model.model_id}, {model.status}: {model.why}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 import click
 
+from poison_guard.results import cell_text
 from poison_guard.text import to_jsonable, visible
 
 __all__ = [
@@ -29,8 +29,6 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 """Of every JSON document printed; grows when a key changes its meaning or goes."""
-_MISSING = ("NAType", "NaTType")
-"""What pandas calls missing; named, so that printing does not import it."""
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -54,7 +52,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    listed = [[Text(_cell_text(value)) for value in row] for row in rows]
+    listed = [[Text(cell_text(value)) for value in row] for row in rows]
     if not listed and empty:
         print_result(empty)
         return
@@ -112,18 +110,6 @@ def ago(when: dt.datetime | None, now: dt.datetime) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return "just now"
-
-
-def _cell_text(value: object) -> str:
-    if value is None or type(value).__name__ in _MISSING or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, dt.datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return f"{value:,}" if isinstance(value, int) else visible(value, limit=400)
 
 
 def _console() -> Any:

@@ -101,6 +101,5 @@ def doctor_command(feed: str | None, home: Path, as_json: bool) -> int:
     if as_json:
         print_json(result.to_dict())
     else:
-        rows = [(check.name, check.state, check.finding) for check in result.checks]
-        print_table("Doctor", ("check", "state", "what was found"), rows)
+        print_table("Doctor", *result.table())
     return 1 if result.problems else 0

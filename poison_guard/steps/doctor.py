@@ -17,7 +17,7 @@ from typing import Any
 
 from poison_guard.config import Settings, load_contract
 from poison_guard.errors import GuardError, MissingExtraError
-from poison_guard.results import Result, html_table, text_table
+from poison_guard.results import TableResult
 
 __all__ = ["Check", "DoctorResult", "doctor"]
 
@@ -56,7 +56,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class DoctorResult(Result):
+class DoctorResult(TableResult):
     """What `Home.doctor` returns."""
 
     checks: tuple[Check, ...]
@@ -72,17 +72,9 @@ class DoctorResult(Result):
         checks = [{"name": check.name, "state": check.state, "told": check.finding} for check in self.checks]
         return {"problems": self.problems, "checks": checks}
 
-    def __str__(self) -> str:
-        return text_table(_COLUMNS, self._rows())
-
-    def _repr_html_(self) -> str:
-        return html_table(_COLUMNS, self._rows())
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [(check.name, check.state, check.finding) for check in self.checks]
-
-
-_COLUMNS = ("check", "state", "what was found")
+    def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        """Return a line a check."""
+        return ("check", "state", "what was found"), [(one.name, one.state, one.finding) for one in self.checks]
 
 
 def doctor(settings: Settings, contracts: Iterable[Path]) -> DoctorResult:

@@ -55,7 +55,7 @@ __all__ = [
 
 _CHECKS_FORMAT = 1
 """Grows when checks or measurements change, so that a verdict of before is not given again."""
-_COLUMNS = ("name", "outcome", "value", "limit", "low", "high", "n", "why")
+_COLUMNS = ("name", "outcome", ">value", ">limit", ">low", ">high", ">n", "why")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,8 @@ class GateResult(Result):
         return html_table(_COLUMNS, self._rows())
 
     def _rows(self) -> list[tuple[object, ...]]:
-        return list(self.checks.reindex(columns=list(_COLUMNS)).itertuples(index=False, name=None))
+        columns = [name.removeprefix(">") for name in _COLUMNS]
+        return list(self.checks.reindex(columns=columns).itertuples(index=False, name=None))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

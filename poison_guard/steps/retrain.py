@@ -16,7 +16,7 @@ from typing import Any
 
 from poison_guard.errors import ClosedError, DataError, NotFoundError, TamperError, UsageError
 from poison_guard.records import Examples
-from poison_guard.results import Result, html_table, text_table
+from poison_guard.results import Result, TableResult, html_table, text_table
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
 from poison_guard.steps.gate import check_admission, find_snapshot, standing_admission
 from poison_guard.steps.opening import Feed
@@ -78,7 +78,7 @@ class RetrainResult(Result):
 
     def __str__(self) -> str:
         """Return the metrics as a table, then what became of the model."""
-        return "\n".join([text_table(("measured", "value", "n"), self.rows()), f"{self.state}: {self.why}"])
+        return "\n".join([text_table(("measured", ">value", ">n"), self.rows()), f"{self.state}: {self.why}"])
 
     def _repr_html_(self) -> str:
         return html_table(("measured", "value", "n"), [*self.rows(), (self.state, self.why, "")])
@@ -112,28 +112,21 @@ class ModelFacts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ModelList(Result):
+class ModelList(TableResult):
     """What `Guard.models` returns: the models of a feed, the newest first."""
 
     feed: str
     models: tuple[ModelFacts, ...]
 
-    def __str__(self) -> str:
+    def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
         """Return a line a model."""
-        return text_table(("model", "status", "made", "accuracy", "worst class", "robust"), self.rows())
-
-    def _repr_html_(self) -> str:
-        return html_table(("model", "status", "made", "accuracy", "worst class", "robust"), self.rows())
-
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Return ``model, status, made, accuracy, worst class, robust`` of each."""
-        rows = []
+        rows: list[tuple[object, ...]] = []
         for model in self.models:
             figures = {name.partition(":")[0]: value for name, value, _ in metric_rows(model.metrics)}
             status = f"{model.status}, snapshot revoked" if model.snapshot_revoked else model.status
             shown = (figures.get(name) for name in ("accuracy", "worst class", "robust"))
             rows.append((model.model_id, status, f"{model.made_at:%Y-%m-%d %H:%M}", *shown))
-        return rows
+        return ("model", "status", "made", ">accuracy", ">worst class", ">robust"), rows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from poison_guard.config import Contract, Policy, Settings
-from poison_guard.results import Result, html_table, text_table
+from poison_guard.results import Result, TableResult
 from poison_guard.signals.conformal import labels_needed
 from poison_guard.steps.opening import refuse_no_store
 from poison_guard.store import Run, Store, champion, feed_facts, last_snapshot, list_feeds, list_runs, open_store
@@ -101,7 +101,7 @@ class RunStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class StatusResult(Result):
+class StatusResult(TableResult):
     """What `Home.status` returns."""
 
     home: str
@@ -109,20 +109,13 @@ class StatusResult(Result):
     runs: tuple[RunStatus, ...]
     """Newest first."""
 
-    def __str__(self) -> str:
-        return text_table(_COLUMNS, self._rows())
-
-    def _repr_html_(self) -> str:
-        return html_table(_COLUMNS, self._rows())
-
-    def _rows(self) -> list[tuple[object, ...]]:
-        return [
-            (f.feed, f.phase, *(f"{f.places.get(place, 0):,}" for place in _PLACES), f"{f.open:,}") for f in self.feeds
-        ]
+    def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        """Return a line a feed: its phase, its records by place, and how many wait in the queue."""
+        rows = [(f.feed, f.phase, *(f.places.get(place, 0) for place in _PLACES), f.open) for f in self.feeds]
+        return ("feed", "phase", *(f">{place}" for place in _PLACES), ">in queue"), rows
 
 
 _PLACES = ("accepted", "quarantined", "rejected", "staged", "recalled")
-_COLUMNS = ("feed", "phase", *_PLACES, "in queue")
 
 
 @contextmanager
