@@ -78,7 +78,7 @@ class Guard:
         """Decide and store records; without `source`, what is new at the contract's ``[data]``. Twice equals once."""
         from poison_guard.steps.run import ingest
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return ingest(feed, source, _now())
 
     def trust(self, source: Source, *, by: str, reason: str, dry_run: bool = False) -> TrustResult:
@@ -88,7 +88,7 @@ class Guard:
         """
         from poison_guard.steps.trust import trust
 
-        with self._feed(create_store=not dry_run) as feed:
+        with self._feed(create_store=not dry_run, writes=not dry_run) as feed:
             return trust(feed, source, by=by, reason=reason, now=_now(), dry_run=dry_run)
 
     def suspects(self, limit: int = 50) -> Suspects:
@@ -104,14 +104,14 @@ class Guard:
         """Note in a person's name that trusted records are wrong, and are judged by no more; or right after all."""
         from poison_guard.steps.trust import judge
 
-        with self._feed(create_store=not dry_run) as feed:
+        with self._feed(create_store=not dry_run, writes=not dry_run) as feed:
             return judge(feed, record_ids, wrong=wrong, by=by, reason=reason, now=_now(), dry_run=dry_run)
 
     def outcomes(self) -> OutcomesRead:
         """Read new files of outcomes into the ledger; `ingest` does so first, by itself."""
         from poison_guard.steps.collect import read_outcomes
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return read_outcomes(feed, _now())
 
     # -- review -----------------------------------------------------------------------------------------------------
@@ -186,14 +186,14 @@ class Guard:
         """
         from poison_guard.steps.review import claim
 
-        with self._stored_feed() as feed:
+        with self._stored_feed(writes=True) as feed:
             return claim(feed, by=by, limit=limit, record_ids=record_ids, lease_seconds=lease_seconds, now=_now())
 
     def unclaim(self, token: str) -> int:
         """Give the entries of a claim back to the queue; return how many there were."""
         from poison_guard.steps.review import unclaim
 
-        with self._stored_feed() as feed:
+        with self._stored_feed(writes=True) as feed:
             return unclaim(feed, token)
 
     def release(
@@ -217,7 +217,7 @@ class Guard:
         """
         from poison_guard.steps.review import release
 
-        with self._stored_feed() as feed:
+        with self._stored_feed(writes=not dry_run) as feed:
             return release(
                 feed,
                 record_ids=record_ids,
@@ -248,7 +248,7 @@ class Guard:
         """Reject held records: by id, of a campaign, a source or a run (name one). They speak against their sources."""
         from poison_guard.steps.review import reject
 
-        with self._stored_feed() as feed:
+        with self._stored_feed(writes=not dry_run) as feed:
             return reject(
                 feed,
                 record_ids=record_ids,
@@ -281,7 +281,7 @@ class Guard:
         """
         from poison_guard.steps.review import recall
 
-        with self._stored_feed() as feed:
+        with self._stored_feed(writes=not dry_run) as feed:
             return recall(
                 feed,
                 record_ids=record_ids,
@@ -299,7 +299,7 @@ class Guard:
         """Take decision `event` back: every record returns to where it was. Undoing an undo makes it again."""
         from poison_guard.steps.review import undo
 
-        with self._stored_feed() as feed:
+        with self._stored_feed(writes=not dry_run) as feed:
             return undo(feed, event, by=by, reason=reason, dry_run=dry_run, now=_now())
 
     def sources(self, *, limit: int | None = None, blocked: bool = False) -> Sources:
@@ -313,14 +313,14 @@ class Guard:
         """Hold whatever a source sends from now on; what it sent before stays where it is."""
         from poison_guard.steps.sources import block
 
-        with self._stored_feed() as feed:
+        with self._stored_feed(writes=not dry_run) as feed:
             return block(feed, source_id, by=by, reason=reason, dry_run=dry_run, now=_now())
 
     def unblock(self, source_id: str, *, by: str, reason: str, dry_run: bool = False) -> BlockResult:
         """Take a block back."""
         from poison_guard.steps.sources import unblock
 
-        with self._stored_feed() as feed:
+        with self._stored_feed(writes=not dry_run) as feed:
             return unblock(feed, source_id, by=by, reason=reason, dry_run=dry_run, now=_now())
 
     # -- training ---------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ class Guard:
         """Seal a snapshot of all that is accepted now; the last one again where nothing changed."""
         from poison_guard.steps.seal import seal
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return seal(feed)
 
     def gate(self, candidate: str | Path | None = None, *, snapshot_id: str | None = None) -> GateResult:
@@ -339,7 +339,7 @@ class Guard:
         """
         from poison_guard.steps.gate import gate
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return gate(feed, snapshot_id, _now(), candidate=None if candidate is None else str(candidate))
 
     def gate_status(self, snapshot_id: str | None = None) -> GateStatus:
@@ -355,7 +355,7 @@ class Guard:
         """Approve a snapshot that did not pass, in the name of a person, and admit it where that is enough."""
         from poison_guard.steps.gate import approve
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=_now())
 
     def candidate_inputs(self) -> pd.DataFrame:
@@ -373,7 +373,7 @@ class Guard:
         """
         from poison_guard.steps.retrain import retrain
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return retrain(feed, _now(), measure_only=measure_only, from_scratch=from_scratch)
 
     def models(self) -> ModelList:
@@ -387,7 +387,7 @@ class Guard:
         """Make an earlier champion the champion again; `force` even where its snapshot was revoked."""
         from poison_guard.steps.retrain import rollback
 
-        with self._feed(create_store=not dry_run) as feed:
+        with self._feed(create_store=not dry_run, writes=not dry_run) as feed:
             return rollback(feed, to=to, by=by, reason=reason, force=force, dry_run=dry_run)
 
     # -- stages: what a scheduler calls, ids in and plain values out, each safe to run again --------------------------
@@ -396,7 +396,7 @@ class Guard:
         """Hand over what is new; return ``{"run_id": str | None, "partitions": [0, 1, …]}``, None where nothing is."""
         from poison_guard.steps.run import stage_collect
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             run_id, partitions = stage_collect(feed, _now())
             return {"run_id": run_id, "partitions": list(range(partitions))}
 
@@ -425,7 +425,7 @@ class Guard:
         """Store what was decided, once however often this is called; return the run's counts."""
         from poison_guard.steps.run import stage_commit
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return stage_commit(feed, run_id)
 
     def what_a_model_lacks(self) -> str | None:
@@ -438,7 +438,7 @@ class Guard:
         """Seal; return ``snapshot_id, new, judged, counts``, without an id where nothing is accepted yet."""
         from poison_guard.steps.seal import stage_seal
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return stage_seal(feed)
 
     def newest_snapshot(self) -> str | None:
@@ -452,7 +452,7 @@ class Guard:
         """Judge a snapshot; return ``outcome, verdict_seq, why``: a sentence for each check that did not pass."""
         from poison_guard.steps.gate import stage_gate
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return stage_gate(feed, snapshot_id, _now())
 
     def stage_approve(
@@ -467,7 +467,7 @@ class Guard:
         """Store one person's approval of the verdict they saw (None: the last one); return how many it has."""
         from poison_guard.steps.gate import record_approval
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return record_approval(
                 feed, snapshot_id, by=by, reason=reason, expires=expires, verdict_seq=verdict_seq, now=_now()
             )
@@ -476,14 +476,14 @@ class Guard:
         """Sign the admission; return ``snapshot_id, manifest, digest, expires``. `ClosedError` says why not."""
         from poison_guard.steps.gate import admit
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return admit(feed, snapshot_id, _now())
 
     def check_admission(self, snapshot_id: str) -> dict[str, Any]:
         """Verify an admission against key, revocations and data; return ``snapshot_id, digest, seq``."""
         from poison_guard.steps.gate import check_admission
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return check_admission(feed, snapshot_id, _now())
 
     def due(self) -> str | None:
@@ -497,14 +497,14 @@ class Guard:
         """Train on an admitted snapshot; return the model's id."""
         from poison_guard.steps.retrain import train_model
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return train_model(feed, snapshot_id, _now()).model_id
 
     def stage_evaluate(self, model_id: str) -> dict[str, Any]:
         """Evaluate a model on trusted examples no training saw; return its metrics without single predictions."""
         from poison_guard.steps.retrain import evaluate_model
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             metrics = evaluate_model(feed, model_id)
             return {key: value for key, value in metrics.items() if key != "predictions"}
 
@@ -512,7 +512,7 @@ class Guard:
         """Make a model the champion if the rule lets it, else refuse it; return ``promoted, why, checks``."""
         from poison_guard.steps.retrain import promote_model
 
-        with self._feed() as feed:
+        with self._feed(writes=True) as feed:
             return promote_model(feed, model_id)
 
     # -- looking ----------------------------------------------------------------------------------------------------
@@ -558,18 +558,18 @@ class Guard:
         with self._feed(create_store=False) as feed:
             return tune(feed, rates=rates, alphas=alphas, minutes=minutes, per_day=per_day, seed=seed)
 
-    def _stored_feed(self) -> AbstractContextManager[Feed]:
+    def _stored_feed(self, *, writes: bool = False) -> AbstractContextManager[Feed]:
         """Open the feed of a home that has a store; `NotFoundError` where there is none: a typo makes no empty one."""
         from poison_guard.steps.opening import refuse_no_store
 
         refuse_no_store(self.settings)
-        return self._feed()
+        return self._feed(writes=writes)
 
     @contextmanager
-    def _feed(self, *, create_store: bool = True) -> Iterator[Feed]:
+    def _feed(self, *, create_store: bool = True, writes: bool = False) -> Iterator[Feed]:
         from poison_guard.steps.opening import open_feed
 
-        with open_feed(self.contract, self.settings, create_store=create_store) as feed:
+        with open_feed(self.contract, self.settings, create_store=create_store, writes=writes) as feed:
             yield feed
 
 

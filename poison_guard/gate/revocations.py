@@ -32,6 +32,7 @@ __all__ = [
     "REVOCATIONS_FILE",
     "Revocation",
     "fresh_revocations",
+    "listed_snapshots",
     "revocation_statement",
     "sign_revocations",
     "write_revocations",
@@ -129,6 +130,11 @@ def fresh_revocations(
             f"fetch a fresh {REVOCATIONS_FILE} from the home that signs"
         )
     return revoked
+
+
+def listed_snapshots(path: Path, key: Ed25519PublicKey) -> frozenset[str]:
+    """Return the snapshots that the list at `path` revokes, stale or not; none where `key` did not sign it."""
+    return frozenset(entry.snapshot_id for entry in _written(path, key))
 
 
 def _written(path: Path, key: Ed25519PublicKey) -> tuple[Revocation, ...]:

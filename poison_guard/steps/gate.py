@@ -15,7 +15,6 @@ import pandas as pd
 
 from poison_guard import __version__
 from poison_guard.errors import ClosedError, InconclusiveError, NotFoundError, TamperError, UsageError
-from poison_guard.files import write_atomic
 from poison_guard.gate.admission import decide_admission, same_person
 from poison_guard.gate.keys import PUBLIC_FILE, key_id, signing_key
 from poison_guard.gate.outcomes import Verdict
@@ -25,7 +24,7 @@ from poison_guard.records import Outcome
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.rules import check_person
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.outbox import drain, renew_revocations
+from poison_guard.steps.outbox import drain, manifest_path, publish_admission, renew_revocations
 from poison_guard.steps.status import admission_state
 from poison_guard.store.admissions import (
     add_admission,
@@ -195,7 +194,7 @@ def gate_status(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> GateSt
     state = admission_state(snapshot, admission, row["seq"], now=now)
     rule = decide_admission(row["outcome"], approvals, now=now)
     closed = () if state["admitted"] or rule.admitted or snapshot.revoked_why else (rule.why,)
-    manifest = _manifest_path(feed, snapshot.snapshot_id)
+    manifest = manifest_path(feed.settings, snapshot.snapshot_id)
     return GateStatus(
         feed=name,
         snapshot_id=snapshot.snapshot_id,
@@ -370,6 +369,7 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, An
     if expires <= now:
         raise ClosedError(f"the verdict on {snapshot.snapshot_id} is stale; run `poison-guard gate check` again")
     admission = _valid_admission(feed, snapshot, verdict["seq"], now)
+    published = admission is None
     if admission is None:
         envelope = _envelope(feed, snapshot, verdict, approvals, now, expires)
         add_admission(
@@ -385,12 +385,12 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, An
         admission = _valid_admission(feed, snapshot, verdict["seq"], now)
         if admission is None:
             raise ClosedError(f"the admission of {snapshot.snapshot_id} was revoked while it was issued; gate again")
-    path = _manifest_path(feed, snapshot.snapshot_id)
-    write_atomic(path, admission["envelope"], mode=0o644)
-    renew_revocations(feed.store, feed.settings, now)
+        published = not drain(feed.store, feed.settings, now).failed
+    if not published:  # admitted before, where a file that was lost since is written again, or says why it cannot be
+        publish_admission(feed.store, feed.settings, feed.contract.name, snapshot.snapshot_id, now)
     return {
         "snapshot_id": snapshot.snapshot_id,
-        "manifest": str(path),
+        "manifest": str(manifest_path(feed.settings, snapshot.snapshot_id)),
         "digest": admission["digest"],
         "expires": admission["expires"].isoformat(),
     }
@@ -436,11 +436,6 @@ def standing_admission(feed: Feed, snapshot_id: str) -> dict[str, Any]:
             f"{snapshot_id} has no admission{later}; `poison-guard gate check` opens the gate, or says why not"
         )
     return standing
-
-
-def _manifest_path(feed: Feed, snapshot_id: str) -> Path:
-    """Return where the manifest of a snapshot lies in the home."""
-    return feed.settings.home / "manifests" / f"{snapshot_id}.json"
 
 
 def _require_verdict(feed: Feed, snapshot: Snapshot) -> dict[str, Any]:

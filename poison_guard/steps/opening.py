@@ -15,6 +15,7 @@ from poison_guard.config.settings import find_path
 from poison_guard.contracts.suite import Suite, load_suite
 from poison_guard.errors import DataError, NotFoundError
 from poison_guard.ingest import read_table
+from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import sqlite_file
 
@@ -34,11 +35,16 @@ class Feed:
 
 @contextmanager
 def open_feed(
-    contract: Contract | str | Path, settings: Settings | str | Path, *, create_store: bool = True
+    contract: Contract | str | Path,
+    settings: Settings | str | Path,
+    *,
+    create_store: bool = True,
+    writes: bool = False,
 ) -> Iterator[Feed]:
     """Open the store and find the suite of a feed, by contract and settings or their paths; closed on leaving.
 
     Without `create_store` a home that has no store yet stays as it is: an empty one in a temporary folder stands in.
+    What `writes` first does what the commits of others left to be done: a command that was killed after its commit.
     """
     contract = contract if isinstance(contract, Contract) else load_contract(contract)
     settings = settings if isinstance(settings, Settings) else open_settings(settings)
@@ -49,7 +55,10 @@ def open_feed(
         if not create_store and not has_store(settings):
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="poison-guard-")))
             where = open_settings(folder, environ={})
-        yield Feed(contract, settings, stack.enter_context(open_store(where)), suite)
+        store = stack.enter_context(open_store(where))
+        if writes:
+            drain(store, settings)
+        yield Feed(contract, settings, store, suite)
 
 
 def has_store(settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""Outbox: do what commits left to be done outside the store, here the signed list of revoked snapshots."""
+"""Outbox: do what commits left to be done outside the store: manifests, and the signed list of revoked snapshots."""
 
 from __future__ import annotations
 
@@ -7,25 +7,36 @@ import logging
 from pathlib import Path
 
 from poison_guard.config import Settings
+from poison_guard.errors import StoreError
+from poison_guard.files import write_atomic
 from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, write_revocations
 from poison_guard.store import Store, outbox
-from poison_guard.store.admissions import revoked_snapshots
+from poison_guard.store.admissions import list_admissions, revoked_snapshots
+from poison_guard.store.outbox import Drained
 
-__all__ = ["drain", "renew_revocations"]
+__all__ = ["drain", "manifest_path", "publish_admission", "renew_revocations"]
 
 _log = logging.getLogger(__name__)
 
 
-def drain(store: Store, settings: Settings, now: dt.datetime | None = None) -> None:
-    """Do the tasks that are due; every step that writes calls this after its commit, and no step that reads does.
+def drain(store: Store, settings: Settings, now: dt.datetime | None = None) -> Drained:
+    """Do the tasks that commits left, and return what was done.
 
-    A task that fails is logged and stays, for the next writer to try again: what was committed is not taken back.
+    Every step that writes calls this after its commit, and `open_feed` before it: a command that was killed after its
+    commit is followed up by the next one that writes, whatever becomes of that. No step that reads does. A task that
+    fails is logged and stays: what was committed is not taken back. Files are written whole and the same again, so no
+    task waits for its turn.
     """
     at = now or dt.datetime.now(dt.UTC)
-    drained = outbox.drain(store, {outbox.REVOCATIONS: lambda _: renew_revocations(store, settings, at)}, at)
+    handlers: dict[str, outbox.Handler] = {
+        outbox.REVOCATIONS: lambda _: renew_revocations(store, settings, at),
+        outbox.ADMISSION: lambda task: publish_admission(store, settings, task["feed"], task["snapshot_id"], at),
+    }
+    drained = outbox.drain(store, handlers, at, at_once=handlers)
     for failure in drained.failed:
         _log.warning("left to be done by the next command that writes: %s", failure)
+    return drained
 
 
 def renew_revocations(store: Store, settings: Settings, now: dt.datetime) -> Path:
@@ -33,3 +44,20 @@ def renew_revocations(store: Store, settings: Settings, now: dt.datetime) -> Pat
     path = settings.home / REVOCATIONS_FILE
     write_revocations(path, revoked_snapshots(store), signing_key(settings.home), issued=now)
     return path
+
+
+def publish_admission(store: Store, settings: Settings, feed: str, snapshot_id: str, now: dt.datetime) -> Path:
+    """Write the manifest of a snapshot's last admission, and a fresh list beside it; return the manifest's path."""
+    path = manifest_path(settings, snapshot_id)
+    (admission,) = list_admissions(store, feed, snapshot_id=snapshot_id, limit=1)
+    try:
+        write_atomic(path, admission["envelope"])
+    except OSError as error:
+        raise StoreError(f"the manifest {path} cannot be written: {error.strerror}; run the command again") from None
+    renew_revocations(store, settings, now)
+    return path
+
+
+def manifest_path(settings: Settings, snapshot_id: str) -> Path:
+    """Return where the manifest of a snapshot lies in the home."""
+    return settings.home / "manifests" / f"{snapshot_id}.json"

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from poison_guard.config import Settings
-from poison_guard.errors import UsageError
-from poison_guard.gate.keys import PUBLIC_FILE
-from poison_guard.gate.revocations import REVOCATIONS_FILE
-from poison_guard.gate.verify import verify_manifest
+from poison_guard.errors import ClosedError, NotFoundError, UsageError
+from poison_guard.gate.keys import PUBLIC_FILE, key_id, public_key
+from poison_guard.gate.revocations import REVOCATIONS_FILE, listed_snapshots
+from poison_guard.gate.verify import Admission, verify_manifest
 from poison_guard.results import Result, text_table
+from poison_guard.steps.opening import has_store
+from poison_guard.store import open_store, outbox
+from poison_guard.store.admissions import revoked_snapshots
+from poison_guard.store.snapshots import load_snapshot
+from poison_guard.text import quoted
 
 __all__ = ["Verified", "verify"]
 
@@ -64,7 +69,8 @@ def verify(
     """Verify a manifest with what is named, and with the files of the home for what is not.
 
     A folder of data that is named, and is not the lake of the home, must hold nothing else. `UsageError` where no data
-    is named and the home has no lake in a folder.
+    is named and the home has no lake in a folder. Where the home signed the manifest and has a store, the store is
+    asked too: `ClosedError` where the list is older than it.
     """
     if data is not None and no_data:
         raise UsageError("--data and --no-data exclude each other; give one")
@@ -73,21 +79,57 @@ def verify(
     if folder is None and not no_data:
         raise UsageError(f"{settings.home} has no lake in a folder; name the data with --data, or pass --no-data")
     in_lake = folder is not None and lake is not None and folder.exists() and folder.samefile(lake)
+    signer = Path(key) if key is not None else settings.home / PUBLIC_FILE
+    list_file = Path(revocations) if revocations is not None else settings.home / REVOCATIONS_FILE
     admission = verify_manifest(
         manifest,
-        public_key=Path(key) if key is not None else settings.home / PUBLIC_FILE,
-        revocations=Path(revocations) if revocations is not None else settings.home / REVOCATIONS_FILE,
+        public_key=signer,
+        revocations=list_file,
         data=folder,
         snapshot_id=snapshot_id,
         feed=feed,
         only=data is not None and not in_lake,
     )
+    if _signs(settings, admission) and has_store(settings):
+        _check_against_store(settings, admission, listed_snapshots(list_file, public_key(signer)), list_file)
     fields = ("snapshot_id", "feed", "hash", "outcome", "approvals", "issued", "expires", "digest", "key_id")
     return Verified(
         True,
         **{name: getattr(admission, name) for name in (*fields, "subjects", "data_checked")},
         files=() if folder is None else tuple(str(folder / name) for name in admission.subjects),
     )
+
+
+def _signs(settings: Settings, admission: Admission) -> bool:
+    """Whether the key of a home signed an admission: then its store knows more than the list."""
+    own = settings.home / PUBLIC_FILE
+    return own.is_file() and key_id(public_key(own)) == admission.key_id
+
+
+def _check_against_store(settings: Settings, admission: Admission, listed: frozenset[str], list_file: Path) -> None:
+    """Raise `ClosedError` for a snapshot that the store revoked or does not know, and for a list older than the store.
+
+    A command that is killed after its commit leaves such a list, until the next one that writes.
+    """
+    with open_store(settings) as store:
+        revoked = {row["snapshot_id"]: row["why"] for row in revoked_snapshots(store)}
+        waits = any(task.kind == outbox.REVOCATIONS for task in outbox.pending(store))
+        try:
+            load_snapshot(store, admission.snapshot_id)
+        except NotFoundError:
+            raise ClosedError(
+                f"the store of {settings.home} knows no snapshot {admission.snapshot_id}, though its key signed the "
+                "manifest; name the home that sealed it with --home"
+            ) from None
+    renew = f"`poison-guard gate check --feed {admission.feed}` writes a new one"
+    if admission.snapshot_id in revoked:
+        raise ClosedError(
+            f"the store says that {admission.snapshot_id} was revoked ({quoted(revoked[admission.snapshot_id])}), and "
+            f"{list_file} does not say so yet; do not train on it; {renew}"
+        )
+    missing = revoked.keys() - listed
+    if waits or missing:
+        raise ClosedError(f"{list_file} is older than the store, which has revoked snapshots since; {renew}")
 
 
 def _local_folder(url: str) -> Path | None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import ClosedError, UsageError
-from poison_guard.store import bulk, chain
+from poison_guard.store import bulk, chain, outbox
 from poison_guard.store import tables as t
 from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store, utc_or_now
@@ -205,6 +205,7 @@ def add_admission(
         row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "verdict_seq": verdict_seq}
         row |= {"envelope": envelope, "digest": digest, "issued": at, "expires": until}
         conn.execute(sa.insert(t.admissions), [row])
+        outbox.add(conn, outbox.ADMISSION, {"feed": feed, "snapshot_id": snapshot_id}, at)
         body = {"verdict": verdict_seq, "manifest": digest}
         return chain.append_with_row_hashes(
             conn, store.key, kind="gate.admitted", at=at, feed=feed, table=t.admissions, ids=[seq], body=body

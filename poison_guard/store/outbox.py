@@ -7,7 +7,7 @@ must give the same result twice. Readers never drain.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,12 @@ from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.tables import outbox
 
-__all__ = ["REVOCATIONS", "Drained", "Handler", "Task", "add", "drain", "pending"]
+__all__ = ["ADMISSION", "REVOCATIONS", "Drained", "Handler", "Task", "add", "drain", "pending"]
 
 REVOCATIONS = "revocations"
 """Kind of task: write the signed list of revoked snapshots anew."""
+ADMISSION = "admission"
+"""Kind of task: write the manifest of an admitted snapshot, and the list with it; payload ``feed, snapshot_id``."""
 _FIRST_WAIT, _LONGEST_WAIT = dt.timedelta(minutes=1), dt.timedelta(hours=6)
 
 Handler = Callable[[Mapping[str, Any]], object]
@@ -59,16 +61,17 @@ def add(conn: sa.Connection, kind: str, payload: Mapping[str, Any], due: dt.date
         conn.execute(sa.insert(outbox), [{"seq": last + 1, "kind": kind, "payload": body, "due": due}])
 
 
-def drain(store: Store, handlers: Mapping[str, Handler], now: dt.datetime) -> Drained:
-    """Do the tasks that are due at `now` and have a handler, oldest first.
+def drain(store: Store, handlers: Mapping[str, Handler], now: dt.datetime, *, at_once: Container[str] = ()) -> Drained:
+    """Do the tasks that are due at `now` and have a handler, oldest first; those of the kinds `at_once` whenever due.
 
     No two drainers do one task at a time: each is claimed first, by putting its next try off. That grows from a minute
     to six hours, and is also how long a task rests whose handler failed or whose drainer died. A task that is done
-    settles the same ones added before it.
+    settles the same ones added before it. What is done `at_once` may be done by two at a time.
     """
     done, failed = 0, list[str]()
     for task in pending(store):
-        if task.kind not in handlers or task.due > now or not _claim(store, task, now):
+        rests = task.due > now and task.kind not in at_once
+        if task.kind not in handlers or rests or not _claim(store, task, now):
             continue
         try:
             handlers[task.kind](task.payload)

@@ -19,7 +19,6 @@ from poison_guard.gate.verify import verify_manifest
 from poison_guard.guard import verify
 from poison_guard.steps.gate import record_approval
 from poison_guard.steps.opening import open_feed
-from poison_guard.steps.outbox import drain
 from poison_guard.steps.retrain import retrain
 from poison_guard.steps.review import recall, release
 from poison_guard.store import accepted_frames, find_records
@@ -439,8 +438,11 @@ def test_a_revocation_that_could_not_be_published_is_published_by_the_next_write
     assert recalled.revocation.revoked == (snapshot,)
     assert "the disk is full" in caplog.text
     filled.gate_status(snapshot)  # a reader publishes nothing
-    assert verify(str(manifest), home=filled.home).snapshot_id == snapshot
-    with open_feed(filled.contract_path, filled.home) as feed:
-        drain(feed.store, feed.settings, dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
-    with pytest.raises(ClosedError, match="was revoked"):
+    before = (filled.home / REVOCATIONS_FILE).read_bytes()
+    with pytest.raises(ClosedError, match=r"the store says .* was revoked .* writes a new one"):
+        verify(str(manifest), home=filled.home)
+    with pytest.raises(NotFoundError):
+        filled.recall(record_ids="no such record", by="ann", reason="a command that fails")
+    assert (filled.home / REVOCATIONS_FILE).read_bytes() != before
+    with pytest.raises(ClosedError, match="was revoked at"):
         verify(str(manifest), home=filled.home)

@@ -11,8 +11,15 @@ from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import last_snapshot, open_store
 from poison_guard.store.outbox import REVOCATIONS, add, drain, pending
 from poison_guard.store.snapshots import revoke_snapshot
+from tests.integration.conftest import feed_of
 
 LATER = dt.timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def killed(monkeypatch):
+    """Let every step die between its commit and what follows it."""
+    monkeypatch.setattr("poison_guard.steps.review.drain", lambda *_: None)
 
 
 def put(store, made, kind="note", **payload):
@@ -45,19 +52,19 @@ def test_revoking_a_snapshot_calls_for_a_new_list(sealed, who):
 
 @pytest.mark.parametrize("decide", [recall, reject])
 def test_a_decision_that_revokes_a_snapshot_calls_for_a_new_list(sealed, made, who, decide):
-    decide(sealed, made.contract, record_ids=["a1"], **who)
+    decide(feed_of(sealed, made.contract), record_ids=["a1"], **who)
     assert last_snapshot(sealed, "captcha") is None
     assert kinds(sealed) == [REVOCATIONS]
 
 
 def test_undoing_calls_for_a_new_list_only_where_it_revokes(store, made, sealing, who):
     made.ingest(store, "b1", made.records("a1", "a2"), {"a2": "quarantined"})
-    released = release(store, made.contract, record_ids=["a2"], **who)
-    undo(store, made.contract, released.seq, **who)
+    released = release(feed_of(store, made.contract), record_ids=["a2"], **who)
+    undo(feed_of(store, made.contract), released.seq, **who)
     assert kinds(store) == [], "no snapshot held it"
-    again = release(store, made.contract, record_ids=["a2"], **who)
+    again = release(feed_of(store, made.contract), record_ids=["a2"], **who)
     sealing.seal(store)
-    undo(store, made.contract, again.seq, **who)
+    undo(feed_of(store, made.contract), again.seq, **who)
     assert kinds(store) == [REVOCATIONS]
 
 
@@ -81,13 +88,25 @@ def test_what_a_killed_process_left_is_done_by_the_next_writer(tmp_path, setting
     with open_store(settings_at(tmp_path)) as store:
         made.ingest(store, "b1", made.records("a1", "a2"))
         make_sealing(made.contract).seal(store)
-        recall(store, made.contract, record_ids=["a1"], by="ann", reason="poison", now=made.now)
+        recall(feed_of(store, made.contract), record_ids=["a1"], by="ann", reason="poison", now=made.now)
     lists = []
     with open_store(settings_at(tmp_path)) as store:
         assert drain(store, {REVOCATIONS: lists.append}, made.now).done == 1
         assert drain(store, {REVOCATIONS: lists.append}, made.now + LATER).done == 0
         assert pending(store) == []
     assert lists == [{}]
+
+
+def test_what_is_done_at_once_waits_for_no_turn(store, made):
+    def fail(_):
+        raise OSError("the disk is full")
+
+    put(store, made)
+    assert drain(store, {"note": fail}, made.now, at_once=["note"]).failed == ("note: the disk is full",)
+    tried = []
+    assert drain(store, {"note": tried.append}, made.now).done == 0, "another kind of task rests after it failed"
+    assert drain(store, {"note": tried.append}, made.now, at_once=["note"]).done == 1
+    assert tried == [{}]
 
 
 def test_the_same_task_is_there_once_until_it_is_tried(store, made):
