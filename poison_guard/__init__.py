@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from poison_guard.guard import Guard, Home, propose
+    from poison_guard.guard import Guard, Home, propose, verify
     from poison_guard.signals.anomaly import DETECTORS
     from poison_guard.signals.sources import consensus
 
-__all__ = ["DETECTORS", "Guard", "Home", "__version__", "consensus", "propose"]
+__all__ = ["DETECTORS", "Guard", "Home", "__version__", "consensus", "propose", "verify"]
 
 __version__ = "0.1.0"
 
@@ -17,6 +17,7 @@ _MODULES = {
     "Guard": "poison_guard.guard",
     "Home": "poison_guard.guard",
     "propose": "poison_guard.guard",
+    "verify": "poison_guard.guard",
     "DETECTORS": "poison_guard.signals.anomaly",
     "consensus": "poison_guard.signals.sources",
 }

@@ -95,7 +95,7 @@ class Guard:
         """Return the trusted records to look at again, strangest first; those that were looked at are left out."""
         from poison_guard.steps.trust import find_suspects
 
-        with self._feed(create_store=False) as feed:
+        with self._stored_feed() as feed:
             return find_suspects(feed, limit)
 
     def judge_trusted(
@@ -104,7 +104,7 @@ class Guard:
         """Note in a person's name that trusted records are wrong, and are judged by no more; or right after all."""
         from poison_guard.steps.trust import judge
 
-        with self._feed(create_store=not dry_run, writes=not dry_run) as feed:
+        with self._stored_feed(writes=not dry_run) as feed:
             return judge(feed, record_ids, wrong=wrong, by=by, reason=reason, now=_now(), dry_run=dry_run)
 
     def outcomes(self) -> OutcomesRead:
@@ -180,9 +180,9 @@ class Guard:
         record_ids: str | Sequence[str] | None = None,
         lease_seconds: float = 600,
     ) -> Claim:
-        """Hold the riskiest free entries of the queue, or those of `record_ids`, for one reviewer, for ten minutes.
+        """Hold the riskiest free entries of the queue, or those of `record_ids`, for one reviewer.
 
-        Nobody else can decide them meanwhile; `release` and `reject` take the claim's token.
+        Nobody else can decide them for `lease_seconds`; `release` and `reject` take the claim's token.
         """
         from poison_guard.steps.review import claim
 
@@ -329,7 +329,7 @@ class Guard:
         """Seal a snapshot of all that is accepted now; the last one again where nothing changed."""
         from poison_guard.steps.seal import seal
 
-        with self._feed(writes=True) as feed:
+        with self._stored_feed(writes=True) as feed:
             return seal(feed)
 
     def gate(self, candidate: str | Path | None = None, *, snapshot_id: str | None = None) -> GateResult:
@@ -339,14 +339,14 @@ class Guard:
         """
         from poison_guard.steps.gate import gate
 
-        with self._feed(writes=True) as feed:
+        with self._stored_feed(writes=True) as feed:
             return gate(feed, snapshot_id, _now(), candidate=None if candidate is None else str(candidate))
 
     def gate_status(self, snapshot_id: str | None = None) -> GateStatus:
         """Return the last verdict on a snapshot (the last one), its approvals and its admission as of now."""
         from poison_guard.steps.gate import gate_status
 
-        with self._feed(create_store=False) as feed:
+        with self._stored_feed() as feed:
             return gate_status(feed, snapshot_id, _now())
 
     def approve(
@@ -355,14 +355,14 @@ class Guard:
         """Approve a snapshot that did not pass, in the name of a person, and admit it where that is enough."""
         from poison_guard.steps.gate import approve
 
-        with self._feed(writes=True) as feed:
+        with self._stored_feed(writes=True) as feed:
             return approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=_now())
 
     def candidate_inputs(self) -> pd.DataFrame:
         """Return the trusted examples a candidate has to predict: ``example_id`` and content, without labels."""
         from poison_guard.steps.examples import candidate_inputs
 
-        with self._feed(create_store=False) as feed:
+        with self._stored_feed() as feed:
             return candidate_inputs(feed)
 
     def retrain(self, *, measure_only: bool = False, from_scratch: bool = False) -> RetrainResult:
@@ -373,21 +373,21 @@ class Guard:
         """
         from poison_guard.steps.retrain import retrain
 
-        with self._feed(writes=True) as feed:
+        with self._stored_feed(writes=True) as feed:
             return retrain(feed, _now(), measure_only=measure_only, from_scratch=from_scratch)
 
     def models(self) -> ModelList:
         """List the models of the feed, the newest first: the champion, earlier ones, refused ones, measurements."""
         from poison_guard.steps.retrain import models
 
-        with self._feed(create_store=False) as feed:
+        with self._stored_feed() as feed:
             return models(feed)
 
     def rollback(self, *, to: str, by: str, reason: str, force: bool = False, dry_run: bool = False) -> RollbackResult:
         """Make an earlier champion the champion again; `force` even where its snapshot was revoked."""
         from poison_guard.steps.retrain import rollback
 
-        with self._feed(create_store=not dry_run, writes=not dry_run) as feed:
+        with self._stored_feed(writes=not dry_run) as feed:
             return rollback(feed, to=to, by=by, reason=reason, force=force, dry_run=dry_run)
 
     # -- stages: what a scheduler calls, ids in and plain values out, each safe to run again --------------------------
@@ -555,7 +555,7 @@ class Guard:
         """
         from poison_guard.steps.tune import tune
 
-        with self._feed(create_store=False) as feed:
+        with self._stored_feed() as feed:
             return tune(feed, rates=rates, alphas=alphas, minutes=minutes, per_day=per_day, seed=seed)
 
     def _stored_feed(self, *, writes: bool = False) -> AbstractContextManager[Feed]:
@@ -603,8 +603,8 @@ class Home:
         """Return phase, places, queue, snapshot and champion of each feed, or of `feed` (a contract or a name)."""
         from poison_guard.steps.status import status
 
-        name = None if feed is None else self._name(feed)
         with self._store() as store:
+            name = self._known(store, feed)
             return status(store, self.home, name, lambda each: self._contract(feed or each), _now())
 
     def doctor(self, feeds: Sequence[str | Path] = ()) -> DoctorResult:
@@ -626,17 +626,15 @@ class Home:
         """Return the facts of a run of any feed; of the last committed one, of `feed` if given, without `run_id`."""
         from poison_guard.steps.report import report
 
-        name = None if feed is None else self._name(feed)
         with self._store() as store:
-            return report(store, name, run_id)
+            return report(store, self._known(store, feed), run_id)
 
     def explain(self, record_id: str, *, feed: str | Path | None = None) -> RecordFacts:
         """Return all that is known of a record of any feed; `UsageError` where several feeds have one of that id."""
         from poison_guard.steps.look import feed_of_record, show
 
-        name = None if feed is None else self._name(feed)
         with self._store() as store:
-            return show(store, name or feed_of_record(store, record_id), record_id)
+            return show(store, self._known(store, feed) or feed_of_record(store, record_id), record_id)
 
     def feed_of_record(self, record_id: str) -> str:
         """Return the name of the one feed that has a record of that id."""
@@ -651,6 +649,17 @@ class Home:
 
         with open_home(self.settings) as store:
             yield store
+
+    def _known(self, store: Store, feed: str | Path | None) -> str | None:
+        """Return the name of a feed that has a contract or that the store knows; `NotFoundError` names the nearest."""
+        from poison_guard.steps.status import require_feed
+
+        if feed is None:
+            return None
+        name = self._name(feed)
+        if self._contract(feed) is None:
+            require_feed(store, name, self.home)
+        return name
 
     def _name(self, feed: str | Path) -> str:
         """Return the name of a feed, given as contract file or as the bare name that it has in the store."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from poison_guard.config import Contract, Policy, Settings
+from poison_guard.errors import NotFoundError
 from poison_guard.results import Result, TableResult
 from poison_guard.signals.conformal import labels_needed
 from poison_guard.steps.opening import refuse_no_store
@@ -27,6 +29,7 @@ __all__ = [
     "admission_state",
     "list_known_feeds",
     "open_home",
+    "require_feed",
     "status",
 ]
 
@@ -129,6 +132,16 @@ def open_home(settings: Settings) -> Iterator[Store]:
 def list_known_feeds(store: Store, home: Path) -> FeedsResult:
     """Return the feeds that the store knows."""
     return FeedsResult(str(home), list_feeds(store))
+
+
+def require_feed(store: Store, feed: str, home: Path) -> None:
+    """Raise `NotFoundError` with the nearest name unless the store knows the feed."""
+    known = list_feeds(store)
+    if feed in known:
+        return
+    near = difflib.get_close_matches(feed, known, n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known) or 'none yet'}"
+    raise NotFoundError(f"{home} holds no feed {feed!r}; {hint}")
 
 
 def status(

@@ -163,3 +163,21 @@ def test_a_proposal_is_written_once_and_passes_its_own_file(tmp_path, home):
     with pytest.raises(UsageError, match="exists already"):
         propose(data, name="again", out=tmp_path, home=home.home)
     assert propose(data, name="again", out=tmp_path, home=home.home, force=True).toml == result.toml
+
+
+@pytest.mark.parametrize("ask", ["status", "report", "explain"])
+def test_a_feed_that_neither_store_nor_folder_knows_is_refused_with_the_nearest_name(home, ask):
+    arguments = ("s-1",) if ask == "explain" else ()
+    with pytest.raises(NotFoundError, match=r"holds no feed 'session'; did you mean `sessions`\?"):
+        getattr(home, ask)(*arguments, feed="session")
+
+
+READING = ("suspects", "seal", "gate", "gate_status", "candidate_inputs", "retrain", "models", "tune", "queue")
+
+
+@pytest.mark.parametrize("verb", READING)
+def test_a_verb_on_a_home_without_a_store_says_so_and_makes_none(home, tmp_path, verb):
+    contract = home.home / "feeds" / "sessions.toml"
+    with pytest.raises(NotFoundError, match="there is no store in"):
+        getattr(Guard.open(contract, home=tmp_path / "typo"), verb)()
+    assert not (tmp_path / "typo" / "store.db").exists()
