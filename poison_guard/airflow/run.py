@@ -124,7 +124,7 @@ def _run(dag: Any) -> DagOutcome:
 
     def remember(context: Any) -> None:
         task, error = context["ti"].task_id, context.get("exception")
-        errors.append(f"{task}: {error}")
+        errors.append(f"{task}: {error or 'no message, which Airflow 3.1 does not hand on; see the log'}")
         closed.append(task in _CLOSES and isinstance(error, AirflowFailException))
 
     for task in dag.tasks:

@@ -9,6 +9,7 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,12 @@ def ended(run: Any) -> dict[str, str]:
     return {name: state for name, state in states(run).items() if name not in intake}
 
 
+hands_on_answers = pytest.mark.skipif(
+    version("apache-airflow").startswith("3.1."),
+    reason="DAG.test of Airflow 3.1 does not hand a person's answer to the task",
+)
+
+
 @pytest.fixture
 def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `DAG.test` ask, as a scheduled run does."""
@@ -183,6 +190,7 @@ def test_in_a_test_run_an_inconclusive_verdict_ends_at_once_unadmitted(held: Gat
     assert (held.approvals, len(events_of("admitted_sessions"))) == ([], before)
 
 
+@hands_on_answers
 def test_an_approval_with_a_note_admits_in_the_name_of_who_answered(held: Gate, somebody: None):
     held.outcome, before = "inconclusive", len(events_of("admitted_sessions"))
     seen: list[dict[str, Any]] = []
@@ -206,6 +214,7 @@ def test_an_approval_with_a_note_admits_in_the_name_of_who_answered(held: Gate, 
     assert "- `canary: 41 examples of class 7, needs 300`" in seen[0]["body"]
 
 
+@hands_on_answers
 def test_an_approval_without_a_note_is_refused(held: Gate, somebody: None):
     held.outcome = "inconclusive"
     run = answered(guard_dag(), answer("Approve", "  "))
@@ -214,6 +223,7 @@ def test_an_approval_without_a_note_is_refused(held: Gate, somebody: None):
     assert (held.approvals, held.admitted) == ([], False)
 
 
+@hands_on_answers
 def test_a_rejection_ends_the_run_without_an_event(held: Gate, somebody: None):
     held.outcome, before = "inconclusive", len(events_of("admitted_sessions"))
     run = answered(guard_dag(), answer("Reject", "no"))
@@ -222,6 +232,7 @@ def test_a_rejection_ends_the_run_without_an_event(held: Gate, somebody: None):
     assert (held.approvals, len(events_of("admitted_sessions"))) == ([], before)
 
 
+@hands_on_answers
 def test_no_answer_in_time_is_a_rejection(held: Gate, somebody: None):
     from airflow.jobs.job import Job
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
