@@ -19,7 +19,7 @@ from poison_guard.errors import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FRAMES", "Column", "Frame", "check_frame", "check_frames", "checking", "empty_frame"]
+__all__ = ["CHECKING", "FRAMES", "Column", "Frame", "check_frame", "check_frames", "empty_frame"]
 
 TIME = "datetime64[us, UTC]"
 _KINDS = {"str": "O", "object": "OMTU", "int64": "iu", "float64": "fiu", "float32": "f", "bool": "b", TIME: "M"}
@@ -246,9 +246,8 @@ BORDERS: Mapping[str, Mapping[str, str]] = {
 """Class of a value that crosses a border, to the frame that each of its fields holds."""
 
 
-def checking() -> bool:
-    """Return whether frames are checked at the borders: the environment has ``POISON_GUARD_CHECK_FRAMES``."""
-    return bool(os.environ.get("POISON_GUARD_CHECK_FRAMES"))
+CHECKING = bool(os.environ.get("POISON_GUARD_CHECK_FRAMES"))
+"""Whether frames are checked at the borders."""
 
 
 def empty_frame(name: str) -> pd.DataFrame:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Guard", "Home", "propose", "verify"]
 
 
+@dataclass(frozen=True, eq=False)
 class Guard:
     """The guard of one feed. Each verb opens the store, names its step, and closes the store.
 
@@ -43,9 +46,8 @@ class Guard:
     >>> guard.scan("answers.parquet").decisions  # doctest: +SKIP
     """
 
-    def __init__(self, contract: Contract, settings: Settings) -> None:
-        self.contract = contract
-        self.settings = settings
+    contract: Contract
+    settings: Settings
 
     @classmethod
     def open(cls, feed: str | Path, home: str | Path = "guard-home") -> Guard:
@@ -728,8 +730,7 @@ def verify(
     )
 
 
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+_now = partial(dt.datetime.now, dt.UTC)
 
 
 _RESULTS = {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,9 +10,9 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from poison_guard.config.tables import in_range, read_toml, values_of
-from poison_guard.errors import ConfigError, StoreError
+from poison_guard.errors import ConfigError
 
-__all__ = ["Settings", "find_path", "open_settings"]
+__all__ = ["Settings", "open_settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +47,6 @@ class Settings:
     def __repr__(self) -> str:
         return f"Settings(home={str(self.home)!r}, lake_url={self.lake_url!r}, device={self.device!r})"
 
-    def key(self) -> bytes:
-        """Return the 32-byte key that hashes identities in the audit chain, making it at first use (mode 0600)."""
-        text, where = os.environ.get("POISON_GUARD_KEY"), "POISON_GUARD_KEY"
-        if not text:
-            if not self.key_file.exists():
-                _write_key(self.key_file)
-            if stat.S_IMODE(self.key_file.stat().st_mode) & 0o077:
-                raise ConfigError(f"{self.key_file} can be read by others; run `chmod 600 {self.key_file}`")
-            text, where = self.key_file.read_text(encoding="ascii").strip(), str(self.key_file)
-        try:
-            key = bytes.fromhex(text)
-        except ValueError:
-            key = b""
-        if len(key) < 32:
-            raise ConfigError(f"the key in {where} must be at least 64 hexadecimal digits")
-        return key
-
 
 def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of `home`: the environment first, then ``settings.toml`` in it, then defaults inside it."""
@@ -90,31 +70,3 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
         device=values.get("device") or "auto",
         threads=values.get("threads", 1),
     )
-
-
-def find_path(path: str, *, contract_file: Path | None, home: Path) -> str:
-    """Resolve a path of a contract: URLs and absolute paths as they are, others beside the contract, else in the home.
-
-    "Beside the contract" holds when the part before the first wildcard exists there.
-    """
-    if "://" in path or Path(path).is_absolute():
-        return path
-    if contract_file is not None:
-        beside = contract_file.absolute().parent
-        parts = Path(path).parts
-        fixed = Path(*itertools.takewhile(lambda part: not set(part) & set("*?["), parts))
-        if str(fixed) != "." and (beside / fixed).exists():
-            return str(beside / path)
-    return str(home / path)
-
-
-def _write_key(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise StoreError(f"the key file {path} cannot be written: {error.strerror}") from None

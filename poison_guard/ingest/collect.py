@@ -15,11 +15,10 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.config import Contract
-from poison_guard.config.settings import find_path
 from poison_guard.errors import DataError, UsageError
 from poison_guard.ingest.assemble import assemble_batch, map_rows
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, simplify
-from poison_guard.ingest.objects import is_pattern, resolve_paths
+from poison_guard.ingest.objects import find_path, is_pattern, resolve_paths
 from poison_guard.ingest.parquet import ParquetReader
 from poison_guard.ingest.raw_table import (
     NAME_CHARS,

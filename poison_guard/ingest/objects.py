@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,10 +18,26 @@ from poison_guard.errors import DataError, GuardError, UsageError
 from poison_guard.ingest.raw_table import Limits, Unreadable
 from poison_guard.records import ObjectRef
 
-__all__ = ["is_pattern", "local_copy", "resolve_paths"]
+__all__ = ["find_path", "is_pattern", "local_copy", "resolve_paths"]
 
 _CHUNK_BYTES = 1 << 20
 _WILDCARDS = "*?["
+
+
+def find_path(path: str, *, contract_file: Path | None, home: Path) -> str:
+    """Resolve a path of a contract: URLs and absolute paths as they are, others beside the contract, else in the home.
+
+    "Beside the contract" holds when the part before the first wildcard exists there.
+    """
+    if "://" in path or Path(path).is_absolute():
+        return path
+    if contract_file is not None:
+        beside = contract_file.absolute().parent
+        parts = Path(path).parts
+        fixed = Path(*itertools.takewhile(lambda part: not set(part) & set(_WILDCARDS), parts))
+        if str(fixed) != "." and (beside / fixed).exists():
+            return str(beside / path)
+    return str(home / path)
 
 
 def resolve_paths(paths: Sequence[str], limits: Limits, *, by_hand: bool) -> list[ObjectRef]:

@@ -3,7 +3,7 @@
 from poison_guard.pipeline.batch_evidence import BatchEvidence, find_batch_evidence
 from poison_guard.pipeline.decide import decide_batch
 from poison_guard.pipeline.prepare import Prepared, choose_sample, prepare
-from poison_guard.pipeline.score import join_partitions, score_partition, split
+from poison_guard.pipeline.score import join_partitions, score_partition
 from poison_guard.pipeline.validate import Validation, validate_records
 
 __all__ = [
@@ -16,6 +16,5 @@ __all__ = [
     "join_partitions",
     "prepare",
     "score_partition",
-    "split",
     "validate_records",
 ]

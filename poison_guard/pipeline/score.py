@@ -25,7 +25,6 @@ __all__ = [
     "join_partitions",
     "read_evidence",
     "score_partition",
-    "split",
 ]
 
 
@@ -148,12 +147,6 @@ def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:
         reasons = {int(row): reason_from_json(text) for row, text in texts.items()}
         found.append(SignalEvidence(signal, Level.RECORD, scored[f"p.{signal}"].to_numpy(float, na_value=1.0), reasons))
     return found
-
-
-def split(records: pd.DataFrame, rows: int) -> list[pd.DataFrame]:
-    """Return `records` cut into partitions of at most `rows`; at least one, so that an empty batch flows too."""
-    starts = range(0, max(1, len(records)), rows)
-    return [records.iloc[start : start + rows].reset_index(drop=True) for start in starts]
 
 
 def join_partitions(parts: list[pd.DataFrame]) -> pd.DataFrame:

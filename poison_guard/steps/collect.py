@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from poison_guard.config.settings import find_path
 from poison_guard.contracts.check import schema_drift, schema_hash
 from poison_guard.contracts.gx import is_installed
 from poison_guard.errors import ConfigError, DataError, UsageError
-from poison_guard.ingest import Limits, batch_from_frame, collect_frames, empty_batch, read_table
-from poison_guard.ingest.objects import resolve_paths
+from poison_guard.ingest.collect import batch_from_frame, collect_frames, empty_batch
+from poison_guard.ingest.objects import find_path, resolve_paths
+from poison_guard.ingest.raw_table import Limits
+from poison_guard.ingest.read import read_table
 from poison_guard.records import Batch, ObjectRef, Place, Reason, State
 from poison_guard.results import Result
 from poison_guard.steps.opening import Feed, load_controls
@@ -159,9 +160,17 @@ def head_version(feed: Feed) -> int:
         return audit.head(conn)
 
 
-def current_state(feed: Feed, batch: Batch, version: int | None = None, *, remember: bool = True) -> State:
+def current_state(
+    feed: Feed,
+    batch: Batch,
+    version: int | None = None,
+    *,
+    controls: pd.DataFrame | None = None,
+    remember: bool = True,
+) -> State:
     """Return the state as of `version` (None: now) for the ids and items of the batch.
 
+    `controls` are read from their file where they are not handed over.
     Without `remember` the memory of earlier records, which only deciding needs, is left empty.
     """
     records = batch.records
@@ -174,7 +183,7 @@ def current_state(feed: Feed, batch: Batch, version: int | None = None, *, remem
         item_ids=items,
         source_ids=[name for names in sources for name in names],
         version=head_version(feed) if version is None else version,
-        controls=load_controls(feed.contract, feed.settings),
+        controls=load_controls(feed.contract, feed.settings) if controls is None else controls,
         received_at=batch.received_at if remember and "campaign" in feed.contract.signals else None,
     )
 

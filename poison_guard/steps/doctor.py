@@ -136,9 +136,11 @@ def _key(settings: Settings) -> Check:
         return Check("key", OK, "from the environment variable POISON_GUARD_KEY")
     if not settings.key_file.exists():
         return Check("key", OK, f"{settings.key_file} is made at first use")
+    from poison_guard.store.key import read_key
+
     mode = stat.S_IMODE(settings.key_file.stat().st_mode)
     try:
-        settings.key()
+        read_key(settings)
     except GuardError as error:
         return Check("key", PROBLEM, str(error))
     return Check("key", OK, f"{settings.key_file}, mode {mode:04o}")

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract, Settings
-from poison_guard.config.settings import find_path
 from poison_guard.errors import ConfigError, DataError
-from poison_guard.ingest import read_raw, read_table
+from poison_guard.ingest.objects import find_path
+from poison_guard.ingest.read import read_raw, read_table
 from poison_guard.records import Examples
 from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import load_trusted

@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from poison_guard.frames import check_frame, check_frames, checking
+from poison_guard.frames import CHECKING, check_frame, check_frames
 from poison_guard.pipeline import BatchEvidence, Validation
 from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.store import Lake
 
-__all__ = ["Handover", "LakeHandover", "get_batch", "put_batch"]
+__all__ = ["Handover", "LakeHandover", "get_batch", "put_batch", "split"]
 
 
 class Handover:
@@ -32,7 +32,8 @@ class Handover:
 
     def put(self, name: str, value: Any) -> None:
         """Keep a frame, a mapping of JSON values, or a value that flows between rooms."""
-        _check(name, value)
+        if CHECKING:
+            _check(name, value)
         self._values[name] = value
 
     def get(self, name: str) -> Any:
@@ -58,7 +59,8 @@ class LakeHandover(Handover):
 
     def put(self, name: str, value: Any) -> None:
         """Write the frames of a value, and then the file that says what it is."""
-        _check(name, value)
+        if CHECKING:
+            _check(name, value)
         kind, facts, frames = _pack(value)
         for part, frame in frames.items():
             self._lake.write_frame(_json_texts(frame), f"{self._folder}/{name}.{part}.parquet")
@@ -80,13 +82,22 @@ class LakeHandover(Handover):
         self._lake.remove(self._folder)
 
 
-def put_batch(handover: Handover, batch: Batch, partitions: list[pd.DataFrame]) -> None:
-    """Hand over a batch, its records partition by partition."""
+def split(records: pd.DataFrame, rows: int) -> list[pd.DataFrame]:
+    """Return `records` cut into partitions of at most `rows`; at least one, so that an empty batch flows too."""
+    starts = range(0, max(1, len(records)), rows)
+    return [records.iloc[start : start + rows].reset_index(drop=True) for start in starts]
+
+
+def put_batch(handover: Handover, batch: Batch, controls: pd.DataFrame, *, partition_rows: int) -> int:
+    """Hand over a batch, partition by partition, and the controls of its feed; return the number of partitions."""
+    partitions = split(batch.records, partition_rows)
     for number, part in enumerate(partitions):
         handover.put(f"records-{number:05d}", part)
+    handover.put("controls", controls)
     handover.put("batch", dataclasses.replace(batch, records=batch.records.iloc[:0]))
     handover.put("partitions", {"n": len(partitions)})  # last: then the batch is there as a whole
     handover.cache["batch"] = batch
+    return len(partitions)
 
 
 def get_batch(handover: Handover) -> Batch:
@@ -100,10 +111,9 @@ def get_batch(handover: Handover) -> Batch:
 
 
 def _check(name: str, value: Any) -> None:
-    if checking():
-        check_frames(value)
-        if name.startswith("scored-"):
-            check_frame("scored", value)
+    check_frames(value)
+    if name.startswith("scored-"):
+        check_frame("scored", value)
 
 
 def _json_texts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from poison_guard.config import Contract, Settings, load_contract, open_settings
-from poison_guard.config.settings import find_path
 from poison_guard.contracts.suite import Suite, load_suite
 from poison_guard.errors import DataError, NotFoundError
-from poison_guard.ingest import read_table
+from poison_guard.ingest.objects import find_path
+from poison_guard.ingest.read import read_table
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import sqlite_file

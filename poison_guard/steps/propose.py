@@ -14,7 +14,8 @@ from poison_guard.config import Contract, Settings, parse_contract
 from poison_guard.contracts.suite import Suite, check_suite, parse_suite
 from poison_guard.errors import UsageError
 from poison_guard.files import write_text
-from poison_guard.ingest import collect_frames, read_raw
+from poison_guard.ingest.collect import collect_frames
+from poison_guard.ingest.read import read_raw
 from poison_guard.onboard import propose_contract, propose_suite
 from poison_guard.pipeline import validate_records
 from poison_guard.results import Result

@@ -14,7 +14,7 @@ import time
 import pandas as pd
 
 from poison_guard.errors import StaleStateError
-from poison_guard.frames import check_frames, checking
+from poison_guard.frames import CHECKING, check_frames
 from poison_guard.pipeline import (
     Prepared,
     choose_sample,
@@ -23,7 +23,6 @@ from poison_guard.pipeline import (
     join_partitions,
     prepare,
     score_partition,
-    split,
     validate_records,
 )
 from poison_guard.records import Batch, Decided, State
@@ -75,7 +74,8 @@ def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     if not len(batch.records) and not len(batch.unreadable):
         return nothing_new(feed.contract.name, "nothing to scan: no record is there")
     handover, version = Handover(), head_version(feed)
-    put_batch(handover, batch, split(batch.records, feed.contract.data.partition_rows))
+    controls = load_controls(feed.contract, feed.settings)
+    put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
     return result_of(feed.contract.name, judge(feed, handover, version), batch)
 
 
@@ -89,10 +89,10 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     if collected is None:
         result = nothing_new(feed.contract.name)
     else:
-        run, batch = collected
+        run, batch, controls = collected
         if batch is not None:
             handover = Handover()
-            put_batch(handover, batch, split(batch.records, feed.contract.data.partition_rows))
+            put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
             run = finish(feed, handover, run)
         result = stored_result(feed.store, run)
     return dataclasses.replace(result, notes=(*result.notes, *map(note_sentence, outcomes.notes)))
@@ -104,12 +104,11 @@ def stage_collect(feed: Feed, now: dt.datetime) -> tuple[str | None, int]:
     if begun is not None and (handover := LakeHandover(feed.store.lake, begun.run_id)).has("partitions"):
         return begun.run_id, handover.get("partitions")["n"]
     read_outcomes(feed, now)
-    run, batch = collect(feed, None, now) or (None, None)
-    if run is None or batch is None:
+    run, batch, controls = collect(feed, None, now) or (None, None, None)
+    if run is None or batch is None or controls is None:
         return None, 0
-    parts = split(batch.records, feed.contract.data.partition_rows)
-    put_batch(LakeHandover(feed.store.lake, run.run_id), batch, parts)
-    return run.run_id, len(parts)
+    handover = LakeHandover(feed.store.lake, run.run_id)
+    return run.run_id, put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
 
 
 def stage_validate(feed: Feed, run_id: str) -> None:
@@ -140,11 +139,15 @@ def stage_commit(feed: Feed, run_id: str) -> dict[str, int]:
     return dict(run.counts)
 
 
-def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | None] | None:
-    """Read a batch and begin its run; None where nothing is new, and no batch where the run was committed before."""
+def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | None, pd.DataFrame] | None:
+    """Read a batch and the feed's controls and begin a run; None where nothing is new.
+
+    There is no batch where the run was committed before.
+    """
     batch = collect_batch(feed, source, now)
     if not batch.objects and not len(batch.records):
         return None
+    controls = load_controls(feed.contract, feed.settings)
     run = begin_run(
         feed.store,
         feed.contract,
@@ -154,10 +157,10 @@ def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | 
         schema=batch.schema,
     )
     if run.status == "committed":
-        return run, None
+        return run, None, controls
     if run.received_at != batch.received_at:  # a run that died before: its records were first seen then
         batch = collect_batch(feed, source, run.received_at)
-    return run, batch
+    return run, batch, controls
 
 
 def finish(feed: Feed, handover: Handover, run: Run) -> Run:
@@ -190,26 +193,25 @@ def judge(feed: Feed, handover: Handover, version: int) -> Decided:
 def validate(feed: Feed, handover: Handover, version: int) -> None:
     """Check the batch against the accepted payload schema and the suite; choose the sample that models are fit on."""
     batch, state = get_batch(handover), _state(feed, handover, version)
+    handover.put("sample", choose_sample(batch.records))
     validation = validate_records(
         feed.contract, feed.suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
     )
-    handover.put("sample", choose_sample(batch.records))
     handover.put(f"validation@{version}", validation)
 
 
 def score(feed: Feed, handover: Handover, version: int, partition: int) -> None:
     """Score the records of one partition, each by itself."""
-    records = handover.get(f"records-{partition:05d}")
+    records, prepared = handover.get(f"records-{partition:05d}"), _prepared(feed, handover, version)
     with torch_threads(feed):
-        scored = score_partition(records, feed.contract, _prepared(feed, handover, version))
+        scored = score_partition(records, feed.contract, prepared)
     handover.put(f"scored-{partition:05d}@{version}", scored)
 
 
 def reduce(feed: Feed, handover: Handover, version: int) -> None:
     """Find what only the whole batch shows: reliability of sources, campaigns, disputed items."""
-    state = _state(feed, handover, version)
+    state, prepared = _state(feed, handover, version), _prepared(feed, handover, version)
     with torch_threads(feed):
-        prepared = _prepared(feed, handover, version)
         evidence = find_batch_evidence(_scored(handover, version), feed.contract, state, prepared)
     handover.put(f"evidence@{version}", evidence)
 
@@ -231,6 +233,7 @@ def decide(feed: Feed, handover: Handover, version: int) -> None:
 def commit(feed: Feed, handover: Handover, run: Run) -> Run:
     """Store what was decided in one transaction; `StaleStateError` where another run of the feed came first."""
     batch, decided = get_batch(handover), handover.get(f"decided@{run.state_version}")
+    objects = readable_objects(batch)
     commit_run(
         feed.store,
         run,
@@ -238,9 +241,9 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Run:
         records=batch.records,
         unreadable=batch.unreadable,
         decided=with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate),
-        objects=readable_objects(batch),
+        objects=objects,
         repeats=batch.duplicates,
-        controls=load_controls(feed.contract, feed.settings),
+        controls=handover.get("controls"),
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
     )
     drain(feed.store, feed.settings)
@@ -250,8 +253,8 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Run:
 def _state(feed: Feed, handover: Handover, version: int) -> State:
     """Return all that the run may know as of `version`, read once a process."""
     if (name := f"state@{version}") not in handover.cache:
-        handover.cache[name] = current_state(feed, get_batch(handover), version)
-        if checking():
+        handover.cache[name] = current_state(feed, get_batch(handover), version, controls=handover.get("controls"))
+        if CHECKING:
             check_frames(handover.cache[name])
     state: State = handover.cache[name]
     return state
@@ -262,9 +265,11 @@ def _prepared(feed: Feed, handover: Handover, version: int) -> Prepared:
     if (name := f"prepared@{version}") not in handover.cache:
         state = handover.cache.get(f"state@{version}")
         if state is None:  # a process that scores one partition needs neither the other records nor their history
-            state = current_state(feed, handover.get("batch"), version, remember=False)
-        options = {"device": feed.settings.device, "threads": feed.settings.threads}
-        handover.cache[name] = prepare(feed.contract, state, handover.get("sample"), **options)
+            batch, controls = handover.get("batch"), handover.get("controls")
+            state = current_state(feed, batch, version, controls=controls, remember=False)
+        options, sample = {"device": feed.settings.device, "threads": feed.settings.threads}, handover.get("sample")
+        with torch_threads(feed):
+            handover.cache[name] = prepare(feed.contract, state, sample, **options)
     prepared: Prepared = handover.cache[name]
     return prepared
 

@@ -14,7 +14,7 @@ from poison_guard.config import Contract
 from poison_guard.contracts.suite import Suite
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import DataError, UsageError
-from poison_guard.ingest import collect_frames
+from poison_guard.ingest.collect import collect_frames
 from poison_guard.pipeline import prepare, validate_records
 from poison_guard.pipeline.validate import Validation
 from poison_guard.records import Batch

@@ -17,12 +17,13 @@ from poison_guard.errors import UsageError
 from poison_guard.numerics.intervals import proportion_bounds
 from poison_guard.pipeline import Prepared, decide_batch, find_batch_evidence, prepare, score_partition
 from poison_guard.pipeline.prepare import choose_sample
-from poison_guard.pipeline.score import join_partitions, split
+from poison_guard.pipeline.score import join_partitions
 from poison_guard.pipeline.validate import Validation
 from poison_guard.records import Batch, Decided, Place, State
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.steps.collect import current_state
 from poison_guard.steps.drift import DriftWatch, RunAlarm, batch_of, calibration_drift, run_alarms
+from poison_guard.steps.handover import split
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.own_attacks import own_attacks
 from poison_guard.store import list_runs, load_trusted

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -22,6 +21,7 @@ from poison_guard.config import Settings
 from poison_guard.errors import BusyError, ConfigError, MissingExtraError, StoreError, TamperError, UsageError
 from poison_guard.store import tables
 from poison_guard.store.chain import head_mac
+from poison_guard.store.key import read_key
 from poison_guard.store.lake import Lake
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _WAIT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An open store; a context manager that lets go of its connections at the end."""
+    """An open store: its database, its lake and the key of its home."""
 
     engine: sa.Engine = field(repr=False)
     lake: Lake
@@ -82,33 +82,24 @@ class Store:
             with writer.begin():
                 yield writer
 
-    def close(self) -> None:
-        """Let go of all connections."""
-        self.engine.dispose()
 
-    def __enter__(self) -> Store:
-        return self
+@contextmanager
+def open_store(settings: Settings) -> Iterator[Store]:
+    """Open the store of a home, making it as needed, and let go of its connections at the end.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.engine.dispose()
-
-
-def open_store(settings: Settings) -> Store:
-    """Open the store of a home, making it as needed; `StoreError` says what cannot be reached, or read."""
+    `StoreError` says what cannot be reached, or read.
+    """
     engine = _make_engine(settings.store_url)
-    store = Store(engine=engine, lake=Lake(settings.lake_url), key=settings.key())
     try:
+        store = Store(engine=engine, lake=Lake(settings.lake_url), key=read_key(settings))
         with store.read() as conn:
             ready = _is_ready(conn, store, settings)
         if not ready:
             with store.write() as conn:
                 _make_tables(conn, store, settings)
-    except BaseException:
-        store.close()
-        raise
-    return store
+        yield store
+    finally:
+        engine.dispose()
 
 
 def _make_tables(conn: sa.Connection, store: Store, settings: Settings) -> None:

@@ -252,7 +252,8 @@ def sqlite_settings(home: Path) -> Settings:
 def migrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an SQLite home with tables and nothing in them, to be copied."""
     home = tmp_path_factory.mktemp("migrated")
-    open_store(sqlite_settings(home)).close()
+    with open_store(sqlite_settings(home)):
+        pass
     return home
 
 
@@ -269,7 +270,8 @@ def migrated_database(pg_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     home = tmp_path_factory.mktemp("migrated-pg")
     _run_sql(pg_url, "CREATE DATABASE guard_template")
     url = _with_database(pg_url, "guard_template")
-    open_store(Settings(home, str(home / "lake"), url, home / "key")).close()
+    with open_store(Settings(home, str(home / "lake"), url, home / "key")):
+        pass
     return "guard_template"
 
 

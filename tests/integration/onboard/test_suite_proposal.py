@@ -17,7 +17,8 @@ from poison_guard.config import load_contract, parse_contract
 from poison_guard.contracts.check import check_batch, failing_rows, raw_view
 from poison_guard.contracts.suite import parse_suite
 from poison_guard.errors import DataError
-from poison_guard.ingest import collect_frames, read_raw
+from poison_guard.ingest.collect import collect_frames
+from poison_guard.ingest.read import read_raw
 from poison_guard.onboard import propose_contract, propose_suite
 from tests.unit.onboard.samples import EXPECTED, make_samples
 

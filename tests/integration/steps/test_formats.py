@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from poison_guard import Guard
 from poison_guard.config import load_contract
-from poison_guard.ingest import collect_frames
+from poison_guard.ingest.collect import collect_frames
 from tests.integration.steps.conftest import CONTRACT, NOW, answers
 
 Row = dict[str, Any]

@@ -131,7 +131,8 @@ spec.loader.exec_module(builders)
 from pathlib import Path
 from poison_guard.config import parse_contract
 from poison_guard.store import open_store
-store = open_store(builders.sqlite_settings(Path({home!r})))
+opened = open_store(builders.sqlite_settings(Path({home!r})))
+store = opened.__enter__()
 made = builders.Made(parse_contract(builders.TABLE))
 def strike(conn, cursor, statement, parameters, context, many):
     if statement.startswith({at!r}):

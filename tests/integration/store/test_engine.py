@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from poison_guard.errors import ConfigError, StoreError
 from poison_guard.store import count_places, open_store, tables
 from poison_guard.store.engine import alembic_config, sqlite_file
+from poison_guard.store.key import read_key
 
 
 def test_the_migrations_make_exactly_the_tables(store):
@@ -39,7 +40,7 @@ def test_the_migrations_can_be_taken_back_and_run_again(store, dump):
 
 def test_several_processes_may_open_a_new_store_at_once(tmp_path, settings_at):
     settings, errors = settings_at(tmp_path / "home"), []
-    settings.key()
+    read_key(settings)
 
     def work():
         try:
@@ -64,15 +65,18 @@ def test_sqlite_is_opened_so_that_a_power_cut_loses_nothing(sqlite_store):
 
 def test_a_file_that_is_no_database_is_named(tmp_path, settings_at):
     (tmp_path / "store.db").write_bytes(b"this is a diary, not a database" * 100)
-    with pytest.raises(StoreError, match=r"store\.db cannot be used: the file is not an SQLite database"):
-        open_store(settings_at(tmp_path))
+    with (
+        pytest.raises(StoreError, match=r"store\.db cannot be used: the file is not an SQLite database"),
+        open_store(settings_at(tmp_path)),
+    ):
+        pass
 
 
 def test_a_home_under_a_file_cannot_be_made(tmp_path, settings_at):
     (tmp_path / "file").write_text("x")
     settings = dataclasses.replace(settings_at(tmp_path / "file" / "home"), key_file=tmp_path / "key")
-    with pytest.raises(StoreError, match="cannot be made"):
-        open_store(settings)
+    with pytest.raises(StoreError, match="cannot be made"), open_store(settings):
+        pass
 
 
 def test_a_full_disk_is_one_sentence_and_stores_nothing(sqlite_store, made, dump):
@@ -122,16 +126,19 @@ def test_the_file_of_a_store_is_found_in_its_url(url, file):
 
 @pytest.mark.parametrize("url", ["sqlite://", "mysql://root:hunter2@host/db", "not a url"])
 def test_other_stores_are_refused(tmp_path, settings_at, url):
-    with pytest.raises(ConfigError) as caught:
-        open_store(dataclasses.replace(settings_at(tmp_path), store_url=url))
+    with pytest.raises(ConfigError) as caught, open_store(dataclasses.replace(settings_at(tmp_path), store_url=url)):
+        pass
     assert "hunter2" not in str(caught.value)
 
 
 def test_an_unreachable_store_is_named_without_its_password(tmp_path, settings_at):
     pytest.importorskip("psycopg", reason="psycopg is not installed here")
     url = "postgresql://guard:hunter2@127.0.0.1:1/guard"
-    with pytest.raises(StoreError, match=r"guard:\*\*\*@127\.0\.0\.1:1/guard cannot be used") as caught:
-        open_store(dataclasses.replace(settings_at(tmp_path), store_url=url))
+    with (
+        pytest.raises(StoreError, match=r"guard:\*\*\*@127\.0\.0\.1:1/guard cannot be used") as caught,
+        open_store(dataclasses.replace(settings_at(tmp_path), store_url=url)),
+    ):
+        pass
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -145,7 +145,8 @@ def test_a_snapshot_holds_what_is_accepted_and_a_reseal_equals_a_seal_from_scrat
     made = make_made(**changed)
     with tempfile.TemporaryDirectory() as folder:
         home = shutil.copytree(migrated_home, Path(folder) / "home")
-        check_history(open_store(settings_at(home)), made, make_sealing(made.contract), steps)
+        with open_store(settings_at(home)) as store:
+            check_history(store, made, make_sealing(made.contract), steps)
 
 
 def check_history(opened, made, sealing, steps):

@@ -44,8 +44,8 @@ def test_a_store_of_another_format_is_refused_and_left_alone(settings, made, cha
         made.ingest(store, "b1", made.records("a1"))
         with store.write() as conn:
             change(conn)
-    with pytest.raises(StoreError) as refusal:
-        open_store(settings)
+    with pytest.raises(StoreError) as refusal, open_store(settings):
+        pass
     sentence = str(refusal.value)
     assert f"was made by {age} poison-guard" in sentence
     assert "start a new home and keep the old folder" in sentence
@@ -62,8 +62,8 @@ def test_the_refusal_does_not_show_the_password(postgres_settings):
         newer_number(conn)
     url = sa.make_url(postgres_settings.store_url).set(password="hunter2")
     named = dataclasses.replace(postgres_settings, store_url=url.render_as_string(hide_password=False))
-    with pytest.raises(StoreError) as refusal:
-        open_store(named)
+    with pytest.raises(StoreError) as refusal, open_store(named):
+        pass
     assert "hunter2" not in str(refusal.value)
 
 

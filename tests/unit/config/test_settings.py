@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from poison_guard.config import open_settings
-from poison_guard.config.settings import find_path
 from poison_guard.errors import ConfigError
+from poison_guard.ingest.objects import find_path
+from poison_guard.store.key import read_key
 
 
 def test_a_home_defaults_to_its_own_sqlite_and_lake(tmp_path):
@@ -30,19 +31,19 @@ def test_a_password_in_the_settings_file_is_refused(tmp_path):
 def test_the_key_is_made_once_and_kept_private(tmp_path, monkeypatch):
     monkeypatch.delenv("POISON_GUARD_KEY", raising=False)
     settings = open_settings(tmp_path, environ={})
-    key = settings.key()
+    key = read_key(settings)
     assert len(key) == 32
-    assert settings.key() == key
+    assert read_key(settings) == key
     assert stat.S_IMODE(settings.key_file.stat().st_mode) == 0o600
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("POISON_GUARD_KEY", raising=False)
     settings = open_settings(tmp_path, environ={})
-    settings.key()
+    read_key(settings)
     settings.key_file.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        settings.key()
+        read_key(settings)
 
 
 def test_paths_are_looked_for_beside_the_contract_then_in_the_home(tmp_path):

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import find_contract, load_contract
-from poison_guard.config.settings import find_path
 from poison_guard.drills.demo import demo_contracts, demo_world, shipped, trusted_path, write_demo
 from poison_guard.drills.worlds import WORLDS
 from poison_guard.errors import NotFoundError, StoreError, UsageError
+from poison_guard.ingest.objects import find_path
 
 
 @pytest.fixture(scope="module")

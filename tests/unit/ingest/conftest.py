@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import Contract, parse_contract
-from poison_guard.ingest import collect_frames
+from poison_guard.ingest.collect import collect_frames
 from poison_guard.records import Batch
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)

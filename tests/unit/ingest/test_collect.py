@@ -11,7 +11,7 @@ import pytest
 
 from poison_guard.errors import DataError, UsageError
 from poison_guard.frames import check_frame, check_frames
-from poison_guard.ingest import batch_from_frame, collect_frames, empty_batch
+from poison_guard.ingest.collect import batch_from_frame, collect_frames, empty_batch
 from poison_guard.ingest.objects import resolve_paths
 from poison_guard.ingest.raw_table import Limits
 from tests.unit.ingest.conftest import NOW, accounted, contract_of

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from poison_guard.config import Contract
 from poison_guard.errors import GuardError
-from poison_guard.ingest import collect_frames
+from poison_guard.ingest.collect import collect_frames
 from poison_guard.ingest.parquet import ParquetReader
 from poison_guard.ingest.raw_table import Limits, Unreadable
 from tests.unit.ingest.conftest import NOW, accounted, contract_of

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.ingest import batch_from_frame, read_raw
+from poison_guard.ingest.collect import batch_from_frame
+from poison_guard.ingest.read import read_raw
 from tests.unit.ingest.conftest import NOW, contract_of
 
 THUMBS = contract_of({"source_id": "user", "rating": "thumb", "text": "note"}, kind="messages")

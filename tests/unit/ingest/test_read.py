@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from poison_guard.errors import DataError
-from poison_guard.ingest import read_raw, read_table
+from poison_guard.ingest.read import read_raw, read_table
 
 
 def test_a_raw_table_has_natural_types_and_keeps_leading_zeros(tmp_path):

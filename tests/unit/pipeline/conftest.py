@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import open_settings, parse_contract
-from poison_guard.pipeline import split
 from poison_guard.records import Batch, State
 from poison_guard.steps.handover import Handover, put_batch
 from poison_guard.steps.opening import Feed
@@ -23,7 +22,7 @@ def decide(batch, contract, state, *, suite=None):
     """Decide a batch by a given state through the stages of a run; no store is asked."""
     settings = open_settings("nowhere", environ={"POISON_GUARD_DEVICE": "cpu"})
     handover = Handover()
-    put_batch(handover, batch, split(batch.records, contract.data.partition_rows))
+    put_batch(handover, batch, state.controls, partition_rows=contract.data.partition_rows)
     handover.cache["state@0"] = state
     return judge(Feed(contract, settings, None, suite), handover, 0)
 
