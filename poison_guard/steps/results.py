@@ -120,6 +120,7 @@ def nothing_new(feed: str, why: str = "nothing new: every object was taken in be
 def stored_result(store: Store, run: Run) -> ScanResult:
     """Return what a committed run decided and revoked, read back from the store."""
     frames = load_run_result(store, run)
+    of_batch = frames["evidence"]["record_id"].isin(frames["decisions"]["record_id"])  # not of what it recalled
     campaigns = frames["campaigns"]
     sentences = [sentence(code, args) for code, args in zip(campaigns["code"], campaigns["args"], strict=True)]
     return ScanResult(
@@ -127,7 +128,7 @@ def stored_result(store: Store, run: Run) -> ScanResult:
         items=frames["items"],
         sources=frames["sources"],
         campaigns=campaigns.drop(columns=["code", "args"]).assign(why=sentences),
-        evidence=frames["evidence"],
+        evidence=frames["evidence"][of_batch].reset_index(drop=True),
         notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
         counts=dict(run.counts),
         run_id=run.run_id,
