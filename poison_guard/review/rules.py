@@ -82,7 +82,10 @@ def one_selector(verb: str, selectors: Mapping[str, Any]) -> tuple[str, Any]:
     if len(chosen) != 1:
         last = "a source, a run or `observed`" if verb == "recall" else "a source or a run"
         raise UsageError(f"{verb} needs record ids, a campaign, {last}: exactly one of them, got {len(chosen)}")
-    return next(iter(chosen.items()))
+    key, value = next(iter(chosen.items()))
+    if key == "record_ids" and not len(value):
+        raise UsageError(f"{verb} needs at least one record id, got none")
+    return key, value
 
 
 def allowed_places(verb: str, selector: str) -> tuple[Place, ...]:

@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 _DECIDED = 50
+KINDS = ("held", "audit", "recalled")
+"""What an entry of the queue is there for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,13 @@ def list_queue(
 ) -> Queue:
     """Return what waits for review, in `groups` if these are named, or what people `decided`.
 
-    `filters`: those of `list_pending`.
+    `filters`: those of `list_pending`; `UsageError` for one beside `groups` or `decided`, which would not heed it.
     """
+    _check_limit(limit)
+    views = [name for name, wanted in (("groups", groups), ("decided", decided)) if wanted]
+    chosen = [*views, *(name for name, value in filters.items() if value)]
+    if views and len(chosen) > 1:
+        raise UsageError(f"`{views[0]}` lists the queue another way and takes no filter; leave out {chosen[1]}")
     if decided:
         return list_decided(feed, limit=limit)
     if groups is not None:
@@ -103,6 +110,8 @@ def list_pending(
     Columns of `store.quarantine.pending`, and ``reasons``: a list of ``{"code", "args", "p", "signal"}``, most
     suspicious first. Entries older than the policy's `expire_days` are left out unless `expired`.
     """
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"an entry of the queue is of the kind {', '.join(KINDS)}, got {kind!r}")
     contract = feed.contract
     with feed.store.read() as conn:
         entries, total = quarantine.pending(
@@ -163,8 +172,14 @@ def bootstrap(feed: Feed, n: int) -> Queue:
 
     The draw is a keyed hash of the ids: the same again until records are vetted.
     """
+    _check_limit(n)
     rows = find_records(feed.store, feed.contract.name, places=[Place.STAGED])
     return Queue(feed.contract.name, "sample", stratified_sample(rows, n, feed.store.key), len(rows), len(rows))
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise UsageError(f"as many as 1 or more can be listed, got {limit}")
 
 
 def _expiry(feed: Feed, now: dt.datetime | None) -> dt.datetime:
@@ -220,10 +235,11 @@ class Campaigns(TableResult):
 
 def campaigns(feed: Feed, *, limit: int | None = None) -> Campaigns:
     """Return the campaigns of a feed, largest first, with where their records are and the sentence a reviewer reads."""
+    _check_limit(limit)
     rows = list_campaigns(feed.store, feed.contract.name, limit=limit)
     why = [sentence(code, args) for code, args in zip(rows["code"], rows["args"], strict=True)]
-    kept = rows.drop(columns=["feed", "code", "args"]).assign(why=pd.Series(why, index=rows.index, dtype="str"))
-    return Campaigns(feed.contract.name, kept)
+    shown = rows.drop(columns=["feed", "code", "args"]).assign(why=pd.Series(why, index=rows.index, dtype="str"))
+    return Campaigns(feed.contract.name, shown)
 
 
 _EXAMPLES = 10

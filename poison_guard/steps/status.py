@@ -114,7 +114,9 @@ class StatusResult(TableResult):
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
         """Return a line a feed: its phase, its records by place, and how many wait in the queue."""
-        rows = [(f.feed, f.phase, *(f.places.get(place, 0) for place in _PLACES), f.open) for f in self.feeds]
+        rows: list[tuple[object, ...]] = [
+            (f.feed, f.phase, *(f.places.get(place, 0) for place in _PLACES), f.open) for f in self.feeds
+        ]
         return ("feed", "phase", *(f">{place}" for place in _PLACES), ">in queue"), rows
 
 

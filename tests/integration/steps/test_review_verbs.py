@@ -7,7 +7,7 @@ import json
 import pytest
 
 from poison_guard import Guard
-from poison_guard.errors import BusyError, NotFoundError
+from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.guard import Home
 from tests.integration.steps.conftest import CONTRACT, answers, put
 
@@ -84,3 +84,25 @@ def test_a_verb_on_a_home_that_is_not_there_says_so_and_makes_none(tmp_path, ver
     with pytest.raises(NotFoundError, match="there is no store in"):
         getattr(guard, verb)(**VERBS[verb])
     assert not guard.home.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"kind": "hold"}, "of the kind held, audit, recalled, got 'hold'"),
+        ({"limit": 0}, "1 or more can be listed, got 0"),
+        ({"groups": "source", "campaign_id": "c-1"}, "takes no filter; leave out campaign_id"),
+        ({"decided": True, "kind": "held"}, "takes no filter; leave out kind"),
+        ({"groups": "source", "decided": True}, "leave out decided"),
+    ],
+)
+def test_a_queue_that_cannot_be_listed_so_is_refused_in_a_sentence(guard, asked, message):
+    with pytest.raises(UsageError, match=message):
+        guard.queue(**asked)
+
+
+def test_no_record_ids_and_a_draw_of_none_are_refused(guard):
+    with pytest.raises(UsageError, match="release needs at least one record id"):
+        guard.release(record_ids=[], **PERSON)
+    with pytest.raises(UsageError, match="got -5"):
+        guard.bootstrap(-5)
