@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-__all__ = ["character_name", "number_text", "p_value_text", "quoted", "to_jsonable", "visible", "visible_pieces"]
+__all__ = [
+    "character_name",
+    "holds_password",
+    "number_text",
+    "p_value_text",
+    "quoted",
+    "shown_url",
+    "to_jsonable",
+    "visible",
+    "visible_pieces",
+    "without_secrets",
+]
 
 _MAX_EXACT_INT = 2**53 - 1
 """Largest whole number to which no other rounds in float64."""
@@ -32,6 +45,50 @@ def quoted(value: object, *, limit: int = 80) -> str:
     ("'a<U+202E>b'", '3')
     """
     return repr(value) if isinstance(value, int | float | None) else f"'{visible(value, limit=limit)}'"
+
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*")
+_USER_INFO = re.compile(r"[^/?#@:]*(:[^@]*)?@")
+_PASSWORD_KEY = re.compile(r"passw|pwd", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"passw|pwd|secret|token|credential|signature|^sig$|(access|account|api).?key", re.IGNORECASE)
+
+
+def shown_url(url: object) -> str:
+    """Return a URL as it may be shown: scheme, host and path; no user, password, query or fragment. Paths stay.
+
+    >>> shown_url("postgresql://ann:pw@db/guard?password=x"), shown_url("s3://bucket/day.csv"), shown_url("a?b.csv")
+    ('postgresql://…@db/guard?…', 's3://bucket/day.csv', 'a?b.csv')
+    """
+    scheme, mark, rest = str(url).partition("://")
+    if not mark or not _SCHEME.fullmatch(scheme):
+        return str(url)
+    user = _USER_INFO.match(rest)
+    shown = f"…@{rest[user.end() :]}" if user else rest
+    path = re.split(r"[?#]", shown, maxsplit=1)[0]
+    return f"{scheme}://{path}{'' if path == shown else '?…'}"
+
+
+def without_secrets(text: object, url: object) -> str:
+    """Return a text, such as a driver's message, without what `shown_url` leaves out of the URL it speaks of."""
+    whole, plain = str(url), str(text)
+    scheme, mark, rest = whole.partition("://")
+    if not mark or not _SCHEME.fullmatch(scheme):
+        return plain
+    plain = plain.replace(whole, shown_url(whole))
+    user = _USER_INFO.match(rest)
+    secrets = [part for part in (user.group()[:-1].partition(":")[2] if user else "",) if part]
+    tail = re.split(r"[?#]", rest[user.end() :] if user else rest, maxsplit=1)[1:]
+    secrets += tail + [value for part in tail for value in re.findall(r"[=#]([^&#]*)", part)]
+    for secret in sorted({form for part in secrets for form in (part, unquote(part)) if len(form) > 3}, key=len)[::-1]:
+        plain = plain.replace(secret, "…")
+    return plain
+
+
+def holds_password(url: str, *, tokens: bool = True) -> bool:
+    """Whether a URL holds a password (with `tokens` a token too): before its host, or under a key that is called so."""
+    user = _USER_INFO.match(url.partition("://")[2])
+    keys = _SECRET_KEY if tokens else _PASSWORD_KEY
+    return bool(user and user.group(1)) or any(keys.search(key) for key, _ in parse_qsl(urlsplit(url).query))
 
 
 def visible_pieces(text: object, *, limit: int = 300, lines: bool = False) -> Iterator[tuple[bool, str]]:

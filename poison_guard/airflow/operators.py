@@ -13,6 +13,7 @@ from poison_guard.airflow.tasks import final_errors
 from poison_guard.airflow.versions import AirflowFailException, AirflowSkipException
 from poison_guard.errors import ClosedError
 from poison_guard.guard import Guard
+from poison_guard.text import shown_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -85,7 +86,9 @@ class PoisonScanOperator(BaseOperator):
             context["ti"].xcom_push(key=key, value=value)
         held = len(decisions) - counts.get("accept", 0)
         if held and self.fail_on_findings:
-            raise AirflowFailException(f"{held} of {len(decisions)} records are held back; {self.out} says why")
+            raise AirflowFailException(
+                f"{held} of {len(decisions)} records are held back; {shown_url(self.out)} says why"
+            )
         return pushed
 
 

@@ -10,6 +10,7 @@ import click
 from poison_guard.cli.options import common_options, dry_run, feed_option
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
 from poison_guard.errors import MissingExtraError
+from poison_guard.text import shown_url
 
 __all__ = ["demo_command", "doctor_command", "init_command"]
 
@@ -32,7 +33,7 @@ def init_command(data: str, name: str | None, out: Path, force: bool, dry_run: b
     """Look at DATA (csv, jsonl or parquet) and propose a contract and expectations that the file itself passes."""
     from poison_guard.guard import propose
 
-    with progress(f"looking at {data}"):
+    with progress(f"looking at {shown_url(data)}"):
         result = propose(data, name=name, out=out, force=force, dry_run=dry_run, home=home)
     if as_json:
         print_json(result.to_dict())

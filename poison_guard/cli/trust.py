@@ -10,6 +10,7 @@ from poison_guard.cli.options import common_options, dry_run, feed_option, perso
 from poison_guard.cli.output import print_json, print_result, print_table, progress
 from poison_guard.errors import UsageError
 from poison_guard.guard import Guard
+from poison_guard.text import shown_url
 
 __all__ = ["trust_command", "trusted_command"]
 
@@ -27,7 +28,7 @@ def trust_command(data: str, feed: str, by: str, reason: str, dry_run: bool, hom
     file would be refused.
     """
     guard = Guard.open(feed, home=home)
-    with progress(f"checking the records of {data}"):
+    with progress(f"checking the records of {shown_url(data)}"):
         result = guard.trust(data, by=by, reason=reason, dry_run=dry_run)
     if as_json:
         print_json(result.to_dict())

@@ -86,22 +86,22 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One feed's contract."""
+    """One feed's contract; `repr` shows no path of data, which may be a signed URL."""
 
     name: str
     kind: Kind
-    data: Data
+    data: Data = field(repr=False)
     columns: Mapping[str, str]
     """Role to column, without features."""
     features: tuple[str, ...] = ()
     mode: Mode = Mode.ENFORCE
     schedule: str | None = None
     source_namespace: str | None = None
-    items: str | None = None
+    items: str | None = field(default=None, repr=False)
     item_columns: Mapping[str, Any] = field(default_factory=dict)
     """Columns of the items' file that a model is trained on: ``image``, ``text`` or ``features`` (a list)."""
-    controls: str | None = None
-    outcomes: str | None = None
+    controls: str | None = field(default=None, repr=False)
+    outcomes: str | None = field(default=None, repr=False)
     outcome_columns: Mapping[str, str] = field(default_factory=dict)
     """Columns of the outcomes' files, where they are not called ``record_id`` and ``correct``; with ``visible_at``, the
     time from which an outcome was known outside (else: when it was first read)."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from poison_guard.config.tables import in_range, read_toml, values_of
 from poison_guard.errors import ConfigError
+from poison_guard.text import holds_password, shown_url
 
 __all__ = ["Settings", "open_settings"]
 
@@ -45,7 +45,7 @@ class Settings:
     """torch threads of one process; with 1, parallel tasks do not oversubscribe the CPU."""
 
     def __repr__(self) -> str:
-        return f"Settings(home={str(self.home)!r}, lake_url={self.lake_url!r}, device={self.device!r})"
+        return f"Settings(home={str(self.home)!r}, lake_url={shown_url(self.lake_url)!r}, device={self.device!r})"
 
 
 def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -55,10 +55,12 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
     file = root / "settings.toml"
     table = read_toml(file) if file.is_file() else {}
     values = values_of(_SettingsFile, table, where="the top level", file=str(file))
-    if urlsplit(values.get("store", "")).password:
-        raise ConfigError(
-            f"store in {file} holds a password; move the URL to the environment variable POISON_GUARD_STORE"
-        )
+    for name in ("store", "lake"):
+        if holds_password(values.get(name) or ""):
+            raise ConfigError(
+                f"{name} in {file} holds a password; move the URL to the environment variable "
+                f"POISON_GUARD_{name.upper()}"
+            )
     named = {f.name: env.get(f"POISON_GUARD_{f.name.upper()}") or None for f in fields(_SettingsFile)}
     typed = {key: int(text) if key == "threads" and text and text.isdecimal() else text for key, text in named.items()}
     values |= values_of(_SettingsFile, typed, where="POISON_GUARD_*", file="the environment")

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from poison_guard.ingest.identity import ResolvedIds, content_hashes, derived_id
 from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
 from poison_guard.records import Batch, ObjectRef
+from poison_guard.text import shown_url
 
 __all__ = ["MappedRows", "Objects", "assemble_batch", "map_rows"]
 
@@ -109,7 +110,7 @@ def assemble_batch(objects: Objects, mapped: MappedRows, contract: Contract, rec
         feed=contract.name,
         batch_id=batch_id.hexdigest(),
         received_at=received.to_pydatetime(),
-        objects=tuple(ref for ref, _ in objects),
+        objects=tuple(replace(ref, uri=shown_url(ref.uri)) for ref, _ in objects),  # what is kept holds no secret
         records=records[resolved.keep].reset_index(drop=True),
         issues=_issues(mapped, resolved, given_ids),
         unreadable=_unreadable(objects, contract.name),
@@ -122,7 +123,7 @@ def _identified_rows(objects: Objects, mapped: MappedRows, feed: str) -> pd.Data
     """Return ``record_id, content_hash, object, row`` of all readable rows; an id is the given one, else derived."""
     counts = [len(raw.row_numbers) for _, raw in objects]
     index = np.repeat(np.arange(len(objects)), counts)
-    uris = pa.array([ref.uri for ref, _ in objects], pa.large_string()).take(pa.array(index, pa.int64()))
+    uris = pa.array([shown_url(ref.uri) for ref, _ in objects], pa.large_string()).take(pa.array(index, pa.int64()))
     given_ids = mapped.columns.get("record_id", pd.Series(None, index=range(len(index)), dtype="str"))
     missing = given_ids.isna().to_numpy()
     ids = given_ids.to_numpy(dtype=object).copy()
@@ -171,7 +172,7 @@ def _unreadable(objects: Objects, feed: str) -> pd.DataFrame:
             occurrences[bad.digest] += 1
             code = "unreadable_row" if bad.row else "unreadable_object"
             args = {"line": bad.row, "why": bad.reason} if bad.row else {"why": bad.reason}
-            rows.append((key, ref.uri, bad.row, code, args, bad.text))
+            rows.append((key, shown_url(ref.uri), bad.row, code, args, bad.text))
     columns = FRAMES["unreadable"].columns
     frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
     return frame.astype({name: column.dtype for name, column in columns.items()})

@@ -31,6 +31,7 @@ from poison_guard.ingest.raw_table import (
 )
 from poison_guard.ingest.read import ObjectChanged, read_object
 from poison_guard.records import Batch, ObjectRef
+from poison_guard.text import shown_url
 
 __all__ = ["batch_from_frame", "collect_frames", "empty_batch", "read_frame", "series_to_array"]
 
@@ -66,7 +67,7 @@ def collect_frames(
             if raw is not None:
                 objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
     if single and objects and not objects[0][0].rows:
-        raise DataError(f"{objects[0][0].uri} holds no records; there is nothing to read")
+        raise DataError(f"{shown_url(objects[0][0].uri)} holds no records; there is nothing to read")
     return assemble_batch(objects, map_rows([raw for _, raw in objects], contract, limits), contract, received_at)
 
 
@@ -86,13 +87,13 @@ def _read(
         raw = read_object(ref, limits, reader, [*contract.columns.values(), *contract.features])
     except ObjectChanged as change:
         if single:
-            raise DataError(f"{ref.uri} cannot be read: {change}; run again") from None
+            raise DataError(f"{shown_url(ref.uri)} cannot be read: {change}; run again") from None
         return None
     except Unreadable as refusal:
         return unreadable_object(ref.digest, str(refusal))
     reason = _missing_column(raw, contract)
     if reason and single:
-        raise DataError(f"{ref.uri} cannot be used: {reason}")
+        raise DataError(f"{shown_url(ref.uri)} cannot be used: {reason}")
     return unreadable_object(ref.digest, reason) if reason else raw
 
 

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -17,6 +16,7 @@ from fsspec.core import url_to_fs
 from poison_guard.errors import DataError, GuardError, UsageError
 from poison_guard.ingest.raw_table import Limits, Unreadable
 from poison_guard.records import ObjectRef
+from poison_guard.text import holds_password, shown_url, without_secrets
 
 __all__ = ["find_path", "is_pattern", "local_copy", "resolve_paths"]
 
@@ -55,8 +55,8 @@ def resolve_paths(paths: Sequence[str], limits: Limits, *, by_hand: bool) -> lis
                     refs[uri] = ObjectRef(uri, digest, size)
         except GuardError:
             raise
-        except Exception as error:  # each filesystem of fsspec has errors of its own
-            raise DataError(_path_error(path, error)) from error
+        except Exception as error:  # noqa: BLE001  each filesystem of fsspec has errors of its own
+            raise DataError(_path_error(path, error)) from None  # the error may show a secret of the URL
     return [refs[uri] for uri in sorted(refs)]
 
 
@@ -85,7 +85,7 @@ def local_copy(ref: ObjectRef, limits: Limits) -> Iterator[Path]:
 
 def _matching_files(path: str, *, by_hand: bool) -> Iterator[tuple[str, int]]:
     """Yield uri and size of every file that `path` names."""
-    if urlsplit(path).password:
+    if holds_password(path, tokens=False):  # a signed URL is how object stores are read
         raise UsageError(
             "a URL of data contains a password; remove it and set it in the environment of the URL's filesystem"
         )
@@ -94,14 +94,15 @@ def _matching_files(path: str, *, by_hand: bool) -> Iterator[tuple[str, int]]:
         details: dict[str, dict[str, Any]] = fs.glob(inside, detail=True)
         files = {name: info for name, info in details.items() if info["type"] == "file"}
         if by_hand and not files:
-            raise DataError(f"{path} matches no file; check the pattern")
+            raise DataError(f"{shown_url(path)} matches no file; check the pattern")
     else:
         info = fs.info(inside)
         if info["type"] != "file":
-            raise DataError(f"{path} is not a file; name files, or a pattern such as {path.rstrip('/')}/*.parquet")
+            shown = shown_url(path)
+            raise DataError(f"{shown} is not a file; name files, or a pattern such as {shown.rstrip('/')}/*.parquet")
         files = {inside: info}
         if info["size"] == 0:
-            raise DataError(f"{path} is empty; there is nothing to read")
+            raise DataError(f"{shown_url(path)} is empty; there is nothing to read")
     local = "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
     for name, info in files.items():
         yield (name if local else fs.unstrip_protocol(name)), int(info["size"] or 0)
@@ -135,11 +136,12 @@ def _path_error(path: str, error: Exception) -> str:
     """Return in one sentence why a path cannot be listed or opened."""
     match error:
         case FileNotFoundError():
-            return f"{path} does not exist; check the path"
+            return f"{shown_url(path)} does not exist; check the path"
         case PermissionError():
-            return f"{path} may not be read by this user; check its permissions"
+            return f"{shown_url(path)} may not be read by this user; check its permissions"
         case ImportError() | ValueError():
-            return f"{path} cannot be opened: {error}"
+            return f"{shown_url(path)} cannot be opened: {without_secrets(error, path)}"
         case _:
-            reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-            return f"{path} cannot be reached: {reason[:200]}"
+            text = without_secrets(error, path)
+            reason = getattr(error, "strerror", None) or (text.splitlines() or [type(error).__name__])[0]
+            return f"{shown_url(path)} cannot be reached: {reason[:200]}"

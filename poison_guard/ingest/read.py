@@ -20,6 +20,7 @@ from poison_guard.ingest.parquet import ParquetReader
 from poison_guard.ingest.parsing import parse_numbers, payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
 from poison_guard.records import ObjectRef
+from poison_guard.text import shown_url, without_secrets
 
 __all__ = ["ObjectChanged", "read_object", "read_raw", "read_table"]
 
@@ -58,7 +59,7 @@ def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, columns: 
                     if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
                         raise ObjectChanged("it changed while it was being read")
     except OSError as error:
-        raise Unreadable(f"it could not be opened again: {error.strerror or error}") from None
+        raise Unreadable(f"it could not be opened again: {error.strerror or without_secrets(error, ref.uri)}") from None
     if raw.table.num_columns == 0 and not raw.bad:
         raise Unreadable("it holds no column and no row")
     return raw
@@ -106,7 +107,7 @@ def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = Non
     table = _read_rows([path], limits or Limits(), strict=True)
     missing = next((c for c in columns if c not in table.column_names), None)
     if missing is not None:
-        raise DataError(f"{path} has no column {missing}; it has {', '.join(table.column_names[:20])}")
+        raise DataError(f"{shown_url(path)} has no column {missing}; it has {', '.join(table.column_names[:20])}")
     texts = {c: plain_numbers(as_text(table[c].combine_chunks())) for c in columns}
     return pd.DataFrame({c: pd.Series(t.to_pandas(), dtype="str") for c, t in texts.items()})
 
@@ -119,15 +120,15 @@ def _read_rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) ->
             try:
                 raw = read_object(ref, limits, reader)
             except Unreadable as refusal:
-                raise DataError(f"{ref.uri} cannot be read: {refusal}") from None
+                raise DataError(f"{shown_url(ref.uri)} cannot be read: {refusal}") from None
             if strict and raw.bad:
-                raise DataError(f"row {raw.bad[0].row} of {ref.uri} cannot be read: {raw.bad[0].reason}")
+                raise DataError(f"row {raw.bad[0].row} of {shown_url(ref.uri)} cannot be read: {raw.bad[0].reason}")
             tables.append(raw.table)
             if raw.bad and not fault:
-                fault = f"; row {raw.bad[0].row} of {ref.uri}: {raw.bad[0].reason}"
+                fault = f"; row {raw.bad[0].row} of {shown_url(ref.uri)}: {raw.bad[0].reason}"
     table = join_tables(tables)
     if table.num_rows == 0:
-        raise DataError(f"{', '.join(map(str, paths))} holds no rows that can be read{fault}")
+        raise DataError(f"{', '.join(map(shown_url, paths))} holds no rows that can be read{fault}")
     return table
 
 

@@ -29,6 +29,7 @@ from poison_guard.store.outcomes import OutcomesAdded, add_outcomes, outcome_dig
 from poison_guard.store.reading import find_records
 from poison_guard.store.state import load_schema
 from poison_guard.store.trusted import load_trusted
+from poison_guard.text import shown_url
 
 __all__ = [
     "OutcomesRead",
@@ -245,7 +246,9 @@ def _read_outcomes(feed: Feed, ref: ObjectRef, limits: Limits, now: dt.datetime)
     visible = _times(said["visible_at"]) if "visible_at" in said else pd.Series(pd.NaT, index=said.index)
     timeless = visible.isna() & said["visible_at"].notna() if "visible_at" in said else ~named & named
     rows = said.assign(correct=word.isin(_RIGHT), visible_at=visible)[whole]
-    added = add_outcomes(feed.store, feed.contract, rows, objects=[ref], now=now)
+    added = add_outcomes(
+        feed.store, feed.contract, rows, objects=[dataclasses.replace(ref, uri=shown_url(ref.uri))], now=now
+    )
     brought = {name: getattr(added, name) for name in OutcomesAdded.__slots__}
     told = (
         (~named, "record_id", "has no {}", "left out"),
@@ -253,7 +256,11 @@ def _read_outcomes(feed: Feed, ref: ObjectRef, limits: Limits, now: dt.datetime)
         (whole & timeless, "visible_at", "has {} = {}, which is no ISO 8601 time", "taken as visible from now on"),
     )
     called = {"visible_at": "visible_at", **names}
-    flaws = [_flaw(ref.uri, said[name], wrong, called[name], why, end) for wrong, name, why, end in told if wrong.any()]
+    flaws = [
+        _flaw(shown_url(ref.uri), said[name], wrong, called[name], why, end)
+        for wrong, name, why, end in told
+        if wrong.any()
+    ]
     return {"files": 1, "bad": int((~whole).sum()), **brought}, flaws
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from poison_guard.config import Settings, load_contract
 from poison_guard.errors import GuardError, MissingExtraError
 from poison_guard.results import TableResult
+from poison_guard.text import without_secrets
 
 __all__ = ["Check", "DoctorResult", "doctor"]
 
@@ -170,7 +171,7 @@ def _lake(settings: Settings) -> Check:
         system.pipe_file(probe, b"")
         system.rm_file(probe)
     except (OSError, ImportError, ValueError) as error:
-        return Check("lake", PROBLEM, f"it cannot be written: {error}")
+        return Check("lake", PROBLEM, f"it cannot be written: {without_secrets(error, settings.lake_url)}")
     return Check("lake", OK, f"{settings.lake_url.split('://')[0]}:// URL, writable")
 
 

@@ -23,6 +23,7 @@ from poison_guard.steps.opening import Feed, load_controls
 from poison_guard.store import load_trusted
 from poison_guard.store.snapshots import Part, Snapshot
 from poison_guard.store.trusted import split_of
+from poison_guard.text import shown_url
 
 __all__ = [
     "Content",
@@ -107,12 +108,12 @@ def load_item_content(contract: Contract, settings: Settings, content: Content) 
     raw = read_raw([path])
     twice = ids.duplicated()
     if twice.any():
-        raise DataError(f"{path} describes the item {ids[twice].iloc[0]!r} twice; keep one row an item")
+        raise DataError(f"{shown_url(path)} describes the item {ids[twice].iloc[0]!r} twice; keep one row an item")
     columns = content.columns or _only_column(raw, path)
     absent = next((name for name in columns if name not in raw.columns), None)
     if absent is not None:
         raise DataError(
-            f"{path} has no column {absent}, which [items] names; it has {', '.join(map(str, raw.columns))}"
+            f"{shown_url(path)} has no column {absent}, which [items] names; it has {', '.join(map(str, raw.columns))}"
         )
     return pd.concat([ids.rename("item_id"), _with_pixels(raw[list(columns)], content)], axis=1)
 
@@ -135,8 +136,8 @@ def _only_column(raw: pd.DataFrame, path: str) -> tuple[str, ...]:
     others = [str(name) for name in raw.columns if name != "item_id"]
     if len(others) != 1:
         raise DataError(
-            f"{path} has the columns {', '.join(others) or 'item_id alone'}; say in [items] which one is the item: "
-            'image = "…", text = "…" or features = […]'
+            f"{shown_url(path)} has the columns {', '.join(others) or 'item_id alone'}; say in [items] which one is "
+            'the item: image = "…", text = "…" or features = […]'
         )
     return (others[0],)
 

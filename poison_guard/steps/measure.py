@@ -22,6 +22,7 @@ from poison_guard.store.admissions import admitted_snapshots
 from poison_guard.store.gate_counts import audit_counts, backlog_counts, count_would_be_held, trusted_facts
 from poison_guard.store.models import champion
 from poison_guard.store.snapshots import Snapshot, load_snapshot
+from poison_guard.text import shown_url
 
 __all__ = ["Measured", "measure", "read_predictions"]
 
@@ -71,11 +72,12 @@ def read_predictions(path: str) -> pd.DataFrame:
     for name in ("example_id", "label"):
         if predictions[name].isna().any():
             row = int(predictions[name].isna().to_numpy().argmax()) + 1
-            raise DataError(f"row {row} of {path} has no {name}; give one row an example, with both columns")
+            raise DataError(f"row {row} of {shown_url(path)} has no {name}; give one row an example, with both columns")
     twice = predictions["example_id"].duplicated()
     if twice.any():
         raise DataError(
-            f"{path} predicts {predictions.loc[twice, 'example_id'].iloc[0]!r} twice; keep one row an example"
+            f"{shown_url(path)} predicts {predictions.loc[twice, 'example_id'].iloc[0]!r} twice; keep one row an "
+            "example"
         )
     return predictions
 

@@ -18,6 +18,7 @@ from poison_guard.ingest.read import read_table
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import sqlite_file
+from poison_guard.text import shown_url
 
 __all__ = ["Feed", "find_suite", "has_store", "load_controls", "open_feed", "refuse_no_store", "torch_threads"]
 
@@ -108,5 +109,5 @@ def load_controls(contract: Contract, settings: Settings) -> pd.DataFrame:
     doubled = table["item_id"].duplicated()
     if doubled.any():
         first = table.loc[doubled, "item_id"].iloc[0]
-        raise DataError(f"{path} names the control {first!r} twice; keep one answer an item")
+        raise DataError(f"{shown_url(path)} names the control {first!r} twice; keep one answer an item")
     return table

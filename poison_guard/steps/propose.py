@@ -19,6 +19,7 @@ from poison_guard.ingest.read import read_raw
 from poison_guard.onboard import propose_contract, propose_suite
 from poison_guard.pipeline import validate_records
 from poison_guard.results import Result
+from poison_guard.text import shown_url
 
 __all__ = ["ProposalResult", "propose"]
 
@@ -98,7 +99,7 @@ def _feed_name(data: str) -> str:
     stem = Path(data.rstrip("/").rsplit("/", 1)[-1]).name.split(".")[0].lower()
     word = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")[:48]
     if not re.match(r"[a-z]", word):
-        raise UsageError(f"no feed name can be made of {data}; give one with --name")
+        raise UsageError(f"no feed name can be made of {shown_url(data)}; give one with --name")
     return word
 
 

@@ -23,6 +23,7 @@ from poison_guard.store import tables
 from poison_guard.store.chain import head_mac
 from poison_guard.store.key import read_key
 from poison_guard.store.lake import Lake
+from poison_guard.text import shown_url, without_secrets
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -65,8 +66,8 @@ class Store:
 
     @property
     def shown(self) -> str:
-        """Where the database is, without its password."""
-        return self.engine.url.render_as_string(hide_password=True)
+        """Where the database is, without any part of its URL that may be a secret."""
+        return shown_url(_url_text(self))
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -206,9 +207,9 @@ def _driver_errors(store: Store) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise _store_error(error.orig or error, store.shown) from None
+        raise _store_error(error.orig or error, store) from None
     except store.engine.dialect.loaded_dbapi.Error as error:
-        raise _store_error(error, store.shown) from None
+        raise _store_error(error, store) from None
     except sa.exc.TimeoutError:
         raise BusyError(f"the store {store.shown} has no free connection; try again") from None
 
@@ -222,8 +223,12 @@ _SENTENCE_BY_ERROR = {
 }
 
 
-def _store_error(error: BaseException, shown: str) -> StoreError:
-    text = str(error)
+def _url_text(store: Store) -> str:
+    return store.engine.url.render_as_string(hide_password=False)
+
+
+def _store_error(error: BaseException, store: Store) -> StoreError:
+    text, shown = without_secrets(error, _url_text(store)), store.shown
     if "database is locked" in text:
         return BusyError(f"the store {shown} was locked by another process for {_WAIT_SECONDS} s; try again")
     for part, sentence in _SENTENCE_BY_ERROR.items():

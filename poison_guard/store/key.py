@@ -9,6 +9,7 @@ from pathlib import Path
 
 from poison_guard.config import Settings
 from poison_guard.errors import ConfigError, StoreError
+from poison_guard.files import create_atomic
 
 __all__ = ["read_key"]
 
@@ -28,17 +29,20 @@ def read_key(settings: Settings) -> bytes:
     except ValueError:
         key = b""
     if len(key) < 32:
-        raise ConfigError(f"the key in {where} must be at least 64 hexadecimal digits")
+        torn = "" if where == "POISON_GUARD_KEY" else _TORN
+        raise ConfigError(f"the key in {where} must be at least 64 hexadecimal digits{torn}")
     return key
 
 
+_TORN = (
+    "; restore it from a backup, or remove it where it is empty because the first command of this home was killed and "
+    "nothing was stored yet"
+)
+
+
 def _write_key(path: Path) -> None:
+    """Write a new key, whole or not at all; of two processes that start together one wins, and both read its key."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
-    except FileExistsError:
-        return
+        create_atomic(path, (secrets.token_hex(32) + "\n").encode("ascii"))
     except OSError as error:
         raise StoreError(f"the key file {path} cannot be written: {error.strerror}") from None

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import StoreError, TamperError, UsageError
 from poison_guard.store import bulk, tables
+from poison_guard.text import without_secrets
 
 __all__ = ["Lake", "LakeFile", "add_files", "file_rows"]
 
@@ -54,7 +55,7 @@ class Lake:
             system, root = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
             scheme = self.url.split("://", 1)[0]
-            raise StoreError(f"the lake cannot be opened as a `{scheme}` URL: {_json_line(error)}") from None
+            raise StoreError(f"the lake cannot be opened as a `{scheme}` URL: {self._error_line(error)}") from None
         object.__setattr__(self, "_files", system)
         object.__setattr__(self, "_at", root.rstrip("/"))
 
@@ -82,7 +83,7 @@ class Lake:
         try:
             table = pq.read_table(io.BytesIO(body), columns=None if columns is None else list(columns))
         except pa.ArrowException as error:
-            raise StoreError(f"{path} in the lake cannot be read: {_json_line(error)}") from None
+            raise StoreError(f"{path} in the lake cannot be read: {self._error_line(error)}") from None
         return table.to_pandas()
 
     def exists(self, path: str) -> bool:
@@ -148,7 +149,12 @@ class Lake:
             folder = folder.parent
 
     def _trouble(self, path: str, verb: str, error: OSError) -> StoreError:
-        return StoreError(f"{path or 'the lake'} in the lake cannot be {verb}: {error.strerror or _json_line(error)}")
+        return StoreError(
+            f"{path or 'the lake'} in the lake cannot be {verb}: {error.strerror or self._error_line(error)}"
+        )
+
+    def _error_line(self, error: BaseException) -> str:
+        return (without_secrets(error, self.url).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _parquet_bytes(frame: pd.DataFrame) -> bytes:
@@ -176,10 +182,6 @@ def _storable_cell(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
-
-
-def _json_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def add_files(

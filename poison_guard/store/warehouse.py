@@ -12,6 +12,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.errors import ConfigError, DataError, StoreError
+from poison_guard.text import shown_url, without_secrets
 
 __all__ = ["read_query", "watermark_of"]
 
@@ -35,8 +36,8 @@ def read_query(url: str, query: str, *, watermark: str, after: str | None, limit
             frame = _rows_frame(rows)
             conn.rollback()
     except sa.exc.DBAPIError as error:
-        line = (str(error.orig).splitlines() or [type(error).__name__])[0][:200]
-        raise StoreError(f"the query of the warehouse {_shown(url)} failed: {line}") from None
+        line = (without_secrets(error.orig, url).splitlines() or [type(error).__name__])[0][:200]
+        raise StoreError(f"the query of the warehouse {shown_url(url)} failed: {line}") from None
     finally:
         engine.dispose()
     if watermark not in frame.columns:  # SQLite takes an unknown name for a text
@@ -77,11 +78,9 @@ def _warehouse_engine(url: str) -> sa.Engine:
     except sa.exc.ArgumentError:
         raise ConfigError("the warehouse URL cannot be read; write DIALECT://USER:PASSWORD@HOST/NAME") from None
     except ImportError as error:
-        raise ConfigError(f"the warehouse {_shown(url)} needs a driver that is not installed: {error.name}") from None
-
-
-def _shown(url: str) -> str:
-    return sa.make_url(url).render_as_string(hide_password=True)
+        raise ConfigError(
+            f"the warehouse {shown_url(url)} needs a driver that is not installed: {error.name}"
+        ) from None
 
 
 def _forbid_writing(conn: sa.Connection) -> None:

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.text import character_name, number_text, to_jsonable, visible, visible_pieces
+from poison_guard.text import (
+    character_name,
+    holds_password,
+    number_text,
+    shown_url,
+    to_jsonable,
+    visible,
+    visible_pieces,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,3 +90,44 @@ def test_a_number_reads_back_from_its_text(value):
 @pytest.mark.parametrize(("value", "text"), [(2.0**53 - 1, "9007199254740991"), (2.0**53, "9007199254740992.0")])
 def test_a_number_has_the_text_that_ids_were_made_of(value, text):
     assert number_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:hush@db:5432/guard", "postgresql://…@db:5432/guard"),
+        ("postgresql://ann@db/guard?password=hush&sslmode=require", "postgresql://…@db/guard?…"),
+        ("https://host/day.csv?sig=hush#hush", "https://host/day.csv?…"),
+        ("postgresql://ann:hu/sh?a#b@db/guard", "postgresql://…@db/guard"),
+        ("simplecache::s3://hush:hush@bucket/x", "simplecache::s3://…@bucket/x"),
+        ("s3://bucket/ann@home/day.csv", "s3://bucket/ann@home/day.csv"),
+        ("sqlite:////home/guard/store.db", "sqlite:////home/guard/store.db"),
+        ("inbox/day?.csv", "inbox/day?.csv"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_a_secret(url, shown):
+    assert shown_url(url) == shown
+
+
+words = st.text("abcxyz0189%-_.~", min_size=4, max_size=12)
+
+
+@given(words, words, words, words)
+def test_no_part_of_a_url_that_may_be_secret_is_shown_or_left_in_a_message(user, password, token, fragment):
+    url = f"https://{user}U:{password}P@host/day.csv?sig={token}T&expires=12#{fragment}F"
+    message = without_secrets(f"cannot open {url}: wrong {password}P, {token}T or {fragment}F", url)
+    for part in (f"{password}P", f"{token}T", f"{fragment}F"):
+        assert part not in shown_url(url)
+        assert part not in message
+    assert f"{user}U" not in shown_url(url)
+    assert holds_password(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@h/d?password=x", "postgresql://u:x@h/d", "s3://b/x?AWSSecretKey=1"])
+def test_a_password_is_seen_wherever_a_url_holds_it(url):
+    assert holds_password(url)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@h/d?sslmode=require", "s3://bucket/x", "/home/guard/lake", ""])
+def test_a_url_without_a_password_holds_none(url):
+    assert not holds_password(url)

@@ -21,9 +21,18 @@ def test_the_environment_comes_first_and_secrets_are_not_shown(tmp_path):
     assert "hush" not in repr(settings)
 
 
-def test_a_password_in_the_settings_file_is_refused(tmp_path):
-    (tmp_path / "settings.toml").write_text('store = "postgresql://u:hush@h/db"\n')
-    with pytest.raises(ConfigError, match="POISON_GUARD_STORE") as caught:
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("store", "postgresql://u:hush@h/db"),
+        ("store", "postgresql://u@h/db?password=hush"),
+        ("lake", "s3://key:hush@bucket/lake"),
+        ("lake", "abfs://lake/guard?sas_token=hush"),
+    ],
+)
+def test_a_password_in_the_settings_file_is_refused(tmp_path, name, url):
+    (tmp_path / "settings.toml").write_text(f'{name} = "{url}"\n')
+    with pytest.raises(ConfigError, match=f"POISON_GUARD_{name.upper()}") as caught:
         open_settings(tmp_path, environ={})
     assert "hush" not in str(caught.value)
 
@@ -35,6 +44,31 @@ def test_the_key_is_made_once_and_kept_private(tmp_path, monkeypatch):
     assert len(key) == 32
     assert read_key(settings) == key
     assert stat.S_IMODE(settings.key_file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("torn", ["", "0badc0de\n"])
+def test_a_key_of_which_a_killed_command_wrote_nothing_or_half_is_named_with_the_way_out(tmp_path, monkeypatch, torn):
+    monkeypatch.delenv("POISON_GUARD_KEY", raising=False)
+    settings = open_settings(tmp_path, environ={})
+    settings.key_file.write_text(torn)
+    settings.key_file.chmod(0o600)
+    with pytest.raises(ConfigError, match="restore it from a backup, or remove it where it is empty"):
+        read_key(settings)
+
+
+def test_a_command_that_dies_while_it_writes_the_key_leaves_no_key(tmp_path, monkeypatch):
+    monkeypatch.delenv("POISON_GUARD_KEY", raising=False)
+    settings = open_settings(tmp_path, environ={})
+
+    def die(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr("poison_guard.files.os.fsync", die)
+        with pytest.raises(KeyboardInterrupt):
+            read_key(settings)
+    assert not settings.key_file.exists()
+    assert len(read_key(settings)) == 32
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path, monkeypatch):
