@@ -72,10 +72,9 @@ def add_verdict(
         row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "at": at, "outcome": outcome}
         row |= {"verdict": to_json(verdict, bounded=False), "policy_hash": policy_hash, "candidate": candidate}
         conn.execute(sa.insert(verdicts), [row])
+        named = [(verdicts, [seq]), *([] if policy is None else [(t.policies, [policy_hash])])]
         summary = {"outcome": outcome, "policy": policy_hash}
-        return chain.append_with_row_hashes(
-            conn, store.key, kind="gate.verdict", at=at, feed=feed, table=verdicts, ids=[seq], body=summary
-        )
+        return chain.append(conn, store.key, kind="gate.verdict", at=at, feed=feed, rows=named, body=summary)
 
 
 def last_verdict(store: Store, snapshot_id: str, *, candidate: str | None = None) -> dict[str, Any] | None:
@@ -148,7 +147,7 @@ def add_approval(
         conn.execute(sa.insert(t.approvals), [row])
         body = {"verdict": verdict_seq, "reason": chain.keyed_hash(store.key, reason.strip())}
         event = {"kind": "gate.approved", "at": at, "feed": feed, "actor": by.strip(), "body": body}
-        return chain.append_with_row_hashes(conn, store.key, table=t.approvals, ids=[seq], **event)
+        return chain.append(conn, store.key, rows=[(t.approvals, [seq])], **event)
 
 
 def check_admission_rows(store: Store, feed: str, *, snapshot_id: str, verdict_seq: int, admission_seq: int) -> None:
@@ -207,8 +206,8 @@ def add_admission(
         conn.execute(sa.insert(t.admissions), [row])
         outbox.add(conn, outbox.ADMISSION, {"feed": feed, "snapshot_id": snapshot_id}, at)
         body = {"verdict": verdict_seq, "manifest": digest}
-        return chain.append_with_row_hashes(
-            conn, store.key, kind="gate.admitted", at=at, feed=feed, table=t.admissions, ids=[seq], body=body
+        return chain.append(
+            conn, store.key, kind="gate.admitted", at=at, feed=feed, rows=[(t.admissions, [seq])], body=body
         )
 
 

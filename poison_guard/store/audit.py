@@ -1,24 +1,35 @@
-"""Check the audit chain from its first event to its head, and the rows it speaks of: places, moves, ledger, gate."""
+"""Recompute what training rests on, and name the first thing that is not as the guard left it.
+
+The chain of events first, then every sealed row, the rows that events name one by one, and the bytes of every lake file
+that counts. Rows are read as the driver gives them and in chunks: whatever stands in a cell is a finding, never an
+error, and a store of any size is read in little memory.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import sqlalchemy as sa
 
 from poison_guard.results import Result
-from poison_guard.store import bulk, chain, tables
+from poison_guard.store import chain, seals, tables
 from poison_guard.store.chain import head
 from poison_guard.store.engine import Store
+from poison_guard.store.mark import mark_fault
+from poison_guard.store.seals import SEALED, SealedTable, Sum, raw_rows
+from poison_guard.text import visible
 
-__all__ = ["AuditResult", "head", "verify"]
+__all__ = ["Anchor", "AuditResult", "Fault", "head", "verify"]
 
 _GENESIS_HASH = "0" * 64
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,39 +40,137 @@ class AuditResult(Result):
     events: int
     """How many events were read."""
     first_bad: int | None
-    """Sequence number of the first event that does not fit; None when all fit."""
+    """Sequence number of the event that the first bad thing belongs to; None when all is as it was left."""
     why: str
-    """One sentence; empty when all fit."""
+    """One sentence; empty when all is as it was left."""
+    table: str = ""
+    """Table of the first bad row, ``lake`` for a file, ``manifest``, ``anchor`` or ``mark`` for an anchor."""
+    key: str = ""
+    """What names the row, file or anchor in it."""
+    rows: int = 0
+    """How many rows were recomputed."""
+    files: int = 0
+    """How many lake files were read."""
 
     def __str__(self) -> str:
         if self.ok:
-            return f"the audit chain is whole: {self.events:,} events"
+            read = f"{self.events:,} events, {self.rows:,} rows and {self.files:,} lake files are as they were left"
+            return f"the audit chain is whole: {read}"
         return f"the audit chain is broken: {self.why}"
 
 
-def verify(store: Store) -> AuditResult:
-    """Return whether every event follows the one before it, and the records are where the events left them."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is not as the guard left it."""
+
+    event: int
+    why: str
+    table: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A head of the chain that was kept elsewhere."""
+
+    seq: int
+    hash: str
+    where: str
+    """What holds it, for the sentence."""
+    kind: str = "anchor"
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What was read so far."""
+
+    key: bytes
+    events: int = 0
+    top: str = _GENESIS_HASH
+    sealed: dict[int, str] = field(default_factory=dict)
+    """Event to the hash over its seals."""
+    named: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    """Table and row to the last event that names it, and its hash there."""
+    commits: dict[str, int] = field(default_factory=dict)
+    """Feed to its last run's event."""
+    since: int = 0
+    """Event from which on rows and files are recomputed."""
+    rows: int = 0
+    files: int = 0
+
+
+def verify(store: Store, *, last_runs: int | None = None, anchors: Sequence[Anchor] = ()) -> AuditResult:
+    """Return whether everything that training rests on is as the events left it.
+
+    `last_runs`: recompute only the rows and files written since that many runs ago; the chain is read whole.
+    """
+    reading = _Reading(store.key)
     with store.read() as conn:
-        rows = conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))
-        events = [row._asdict() for row in rows]
-        bad = _first_fault(conn, store.key, events)
-    if bad is None:
-        return AuditResult(True, len(events), None, "")
-    return AuditResult(False, len(events), *bad)
+        if conn.dialect.name == "postgresql":
+            conn = conn.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+        with conn.begin():  # one state of the store, whatever is written meanwhile
+            fault = _first_fault(store, conn, reading, last_runs, anchors)
+    counts = {"events": reading.events, "rows": reading.rows, "files": reading.files}
+    if fault is None:
+        return AuditResult(ok=True, first_bad=None, why="", **counts)
+    return AuditResult(ok=False, first_bad=fault.event, why=fault.why, table=fault.table, key=fault.key, **counts)
 
 
-def _first_fault(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> tuple[int, str] | None:
-    prev = _GENESIS_HASH
-    for number, event in enumerate(events, start=1):
-        why = _event_fault(key, event, prev, number)
-        if why:
-            return number, why
-        prev = event["hash"]
-    if not _head_fits(conn, key, len(events), prev):
-        return len(events) + 1, f"the chain ends after event {len(events)}, but its head says otherwise"
-    changed = min(_changed_digests(conn, key, events), default=None)  # places are told from moves, so these come first
-    astray = min(_changed_statuses(conn, key, events), default=None) if changed is None else changed
-    return chain.first_changed_row(conn, key, events) if astray is None else astray
+def _first_fault(
+    store: Store, conn: sa.Connection, reading: _Reading, last_runs: int | None, anchors: Sequence[Anchor]
+) -> Fault | None:
+    hashes = {anchor.seq: "" for anchor in anchors}
+    fault = _chain_fault(conn, reading, hashes, last_runs) or _anchor_fault(conn, store, reading, hashes, anchors)
+    if fault is not None:
+        return fault
+    expected, fault = _read_seals(conn, reading)
+    if fault is not None:
+        return fault
+    for faults in (
+        (f for sealed in SEALED.values() for f in _changed_rows(conn, reading, sealed, expected)),
+        _changed_named_rows(conn, reading),
+        _changed_links(conn, reading),
+    ):
+        first = min(faults, key=lambda fault: fault.event, default=None)
+        if first is not None:
+            return first
+    return next(_changed_files(store, conn, reading), None)
+
+
+def _chain_fault(
+    conn: sa.Connection, reading: _Reading, anchored: dict[int, str], last_runs: int | None
+) -> Fault | None:
+    """Return the first event that does not follow the one before it; note what later checks need of the others."""
+    commits: list[int] = []
+    for rows in _read(conn, tables.events, order="seq"):
+        for row in rows:
+            event = dict(zip((column.name for column in tables.events.columns), row, strict=True))
+            number = reading.events + 1
+            why = _event_fault(reading.key, event, reading.top, number)
+            if why:
+                return Fault(number, why, "events", str(number))
+            reading.events, reading.top = number, event["hash"]
+            _note_event(reading, event)
+            if number in anchored:
+                anchored[number] = event["hash"]
+            if event["kind"] == "run.committed":
+                commits.append(number)
+    if last_runs is not None:
+        reading.since = commits[-last_runs] if 0 < last_runs <= len(commits) else 0 if last_runs else reading.events + 1
+    if not _head_fits(conn, reading):
+        why = f"the chain ends after event {reading.events}, but its head says otherwise"
+        return Fault(reading.events + 1, why, "chain", "1")
+    return None
+
+
+def _note_event(reading: _Reading, event: Mapping[str, Any]) -> None:
+    body, seq = json.loads(event["body"]), event["seq"]
+    if "seals" in body:
+        reading.sealed[seq] = body["seals"]
+    for table, rows in body.get("rows", {}).items():
+        reading.named |= {(table, row_id): (seq, digest) for row_id, digest in rows.items()}
+    if event["kind"] == "run.committed":
+        reading.commits[event["feed"]] = seq
 
 
 def _event_fault(key: bytes, event: dict[str, Any], prev: str, number: int) -> str:
@@ -69,53 +178,244 @@ def _event_fault(key: bytes, event: dict[str, Any], prev: str, number: int) -> s
         return f"event {number} is missing"
     if event["prev"] != prev:
         return f"event {number} does not follow the one before it"
-    if not hmac.compare_digest(chain.event_hash(key, event), event["hash"]):
-        return f"event {number} was changed after it was written, or the key is another one"
-    return ""
+    changed = f"event {number} was changed after it was written, or the key is another one"
+    if not isinstance(event["at"], int) or not isinstance(event["hash"], str):
+        return changed
+    try:
+        at = tables.EPOCH + event["at"] * tables.MICROSECOND
+        expected = chain.event_hash(key, {**event, "at": at})
+    except (TypeError, ValueError, OverflowError):
+        return changed
+    return "" if hmac.compare_digest(expected.encode(), event["hash"].encode("utf-8", "replace")) else changed
 
 
-def _head_fits(conn: sa.Connection, key: bytes, count: int, last: str) -> bool:
-    c = tables.chain.c
-    head = conn.execute(sa.select(c.seq, c.hash, c.mac).where(c.id == 1)).first()
-    if head is None or head.seq != count or head.hash != last:
+def _head_fits(conn: sa.Connection, reading: _Reading) -> bool:
+    rows = [row for rows in _read(conn, tables.chain) for row in rows]
+    if len(rows) != 1:
         return False
-    return count == 0 or hmac.compare_digest(chain.head_mac(key, count, last), head.mac)
+    _, seq, top, mac, secret = rows[0]
+    if seq != reading.events or top != reading.top or not isinstance(secret, str):
+        return False
+    return seq == 0 or chain.head_mac(reading.key, seq, top) == mac
 
 
-def _changed_digests(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
-    for event in events:
-        digests = json.loads(event["body"]).get("written")
-        if digests is None:
-            continue
-        now = chain.written_digests(conn, key, event["seq"])
-        if any(now.get(name) != digest for name, digest in digests.items()):  # events of older versions tell less
-            yield event["seq"], f"the moves, ledger or verified rows of event {event['seq']} were changed afterwards"
+def _anchor_fault(
+    conn: sa.Connection, store: Store, reading: _Reading, hashes: Mapping[int, str], anchors: Sequence[Anchor]
+) -> Fault | None:
+    why = mark_fault(store.mark, conn)
+    if why:
+        return Fault(reading.events + 1, why, "mark", str(store.mark))
+    for anchor in sorted(anchors, key=lambda each: each.seq):
+        found = _GENESIS_HASH if anchor.seq == 0 else hashes[anchor.seq]
+        if found != anchor.hash:
+            what = f"{anchor.where} says that event {anchor.seq} has the hash {anchor.hash[:16]}…"
+            why = f"{what}, {f'not {found[:16]}…' if found else f'but the chain ends after event {reading.events}'}"
+            return Fault(min(anchor.seq, reading.events + 1), why, anchor.kind, anchor.where)
+    return None
 
 
-def _changed_statuses(conn: sa.Connection, key: bytes, events: list[dict[str, Any]]) -> Iterator[tuple[int, str]]:
-    for feed in sorted({event["feed"] for event in events if event["kind"] == "run.committed"}):
-        rows = _first_and_last(conn, feed)
-        astray = rows[rows["place"] != rows["last_place"]]
-        if len(astray):
-            yield int(astray["seq"].min()), f"{len(astray)} records of {feed} are not where the last decision put them"
-        by_seq = dict(list(rows.groupby("seq")))
-        for event in events:
-            if event["kind"] == "run.committed" and event["feed"] == feed:
-                part = by_seq.get(event["seq"], rows.iloc[:0])
-                decided = zip(part["record_id"], part["first_hash"], part["first_place"], strict=True)
-                if json.loads(event["body"])["decisions"] != chain.rows_digest(key, decided):
-                    yield event["seq"], f"the decisions that event {event['seq']} stored were changed afterwards"
+_Expected = dict[tuple[str, int], tuple[Sum, int, str]]
+"""Table and group to what its rows add up to, the event that says so, and the salt."""
 
 
-def _first_and_last(conn: sa.Connection, feed: str) -> pd.DataFrame:
-    """Return every record with the place and content it was first stored with, and the place it was last moved to."""
-    r, m = tables.records.c, tables.moves.c
-    rows = bulk.fetch_frame(conn, sa.select(r.record_id, r.seq, r.place, r.content_hash).where(r.feed == feed))
-    query = sa.select(m.record_id, m.from_place, m.from_hash, m.to_place).where(m.feed == feed).order_by(m.seq)
-    moves = bulk.fetch_frame(conn, query).groupby("record_id")
-    first, last = moves.first().reindex(rows["record_id"]), moves.last().reindex(rows["record_id"])
-    return rows.assign(
-        first_place=first["from_place"].set_axis(rows.index).fillna(rows["place"]),
-        first_hash=first["from_hash"].set_axis(rows.index).fillna(rows["content_hash"]),
-        last_place=last["to_place"].set_axis(rows.index).fillna(rows["place"]),
-    )
+def _read_seals(conn: sa.Connection, reading: _Reading) -> tuple[_Expected, Fault | None]:
+    """Return what the rows of each group must add up to; a fault where the seals of an event are not its own."""
+    expected, waiting = _Expected(), dict(reading.sealed)
+    for seq, rows in groupby(_each_seal(conn), key=lambda row: row[0]):
+        lines = [row[1:] for row in rows]
+        digest = waiting.pop(seq, None) if isinstance(seq, int) else None
+        if digest is None or seals.digest_of(reading.key, seq, (line[:4] for line in lines)) != digest:
+            event = seq if isinstance(seq, int) and 0 < seq <= reading.events else reading.events + 1
+            why = f"the seals of event {_shown(seq)} were changed afterwards"
+            return expected, Fault(event, why, "seals", _shown(seq))
+        for table, group, n, total, salt in lines:
+            known = expected.get((table, group))
+            kept = salt if salt is not None or known is None else known[2]
+            expected[table, group] = (Sum(n, int(total, 16)), seq, str(kept or ""))
+    if waiting:
+        first = min(waiting)
+        return expected, Fault(first, f"the seals of event {first} are gone", "seals", str(first))
+    return expected, None
+
+
+def _each_seal(conn: sa.Connection) -> Iterator[tuple[Any, ...]]:
+    for rows in _read(conn, tables.seals, order="seq", omit=("tags",)):
+        yield from rows
+
+
+def _changed_rows(conn: sa.Connection, reading: _Reading, sealed: SealedTable, expected: _Expected) -> Iterator[Fault]:
+    """Yield the first group of a table whose rows are not those that were sealed, with the first row that differs."""
+    name = sealed.name
+    wanted = {group: value for (table, group), value in expected.items() if table == name and group >= reading.since}
+    actual: dict[int, Sum] = {}
+    foreign: Fault | None = None
+    for rows in _sealed_rows(conn, sealed, reading.since):
+        by_group = dict[int, list[tuple[Any, ...]]]()
+        for group, *row in rows:
+            if isinstance(group, int) and group in wanted:
+                by_group.setdefault(group, []).append(tuple(row))
+            elif group is not None or not _is_open(sealed, row):
+                foreign = foreign or _foreign_fault(reading, sealed, group, row)
+        for group, some in by_group.items():
+            reading.rows += len(some)
+            hashes = seals.hashes_of(reading.key, name, wanted[group][2], some)
+            actual[group] = actual.get(group, Sum()) + seals.add_up(hashes)
+    bad = sorted(group for group, value in wanted.items() if actual.get(group, Sum()) != value[0])
+    if bad:
+        yield _group_fault(conn, reading, sealed, bad[0], wanted[bad[0]], actual.get(bad[0], Sum()))
+    elif foreign is not None:
+        yield foreign
+
+
+def _is_open(sealed: SealedTable, row: Sequence[Any]) -> bool:
+    """Whether a row without an event is a run that was begun and not committed: no event stands for it yet."""
+    return sealed.name == "runs" and row[sealed.columns.index("status")] == "open"
+
+
+def _foreign_fault(reading: _Reading, sealed: SealedTable, group: Any, row: Sequence[Any]) -> Fault:
+    key = _key_of(sealed, row)
+    event = group if isinstance(group, int) and 0 < group <= reading.events else reading.events + 1
+    why = f"the row {key} of {sealed.name} stands under event {_shown(group)}, which wrote no such row"
+    return Fault(event, why, sealed.name, key)
+
+
+def _group_fault(
+    conn: sa.Connection, reading: _Reading, sealed: SealedTable, group: int, value: tuple[Sum, int, str], actual: Sum
+) -> Fault:
+    """Return which rows of a group differ, by the beginnings of their hashes as they were sealed."""
+    name, (expected, _, salt) = sealed.name, value
+    tags = _tags(conn, name, group)
+    for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (group,)):
+        hashes = seals.hashes_of(reading.key, name, salt, (tuple(row[1:]) for row in rows))
+        heads = np.frombuffer(b"".join(each[: seals.TAG_BYTES] for each in hashes), dtype="<u8")
+        odd = np.flatnonzero(~np.isin(heads, tags))
+        if len(odd):
+            key = _key_of(sealed, rows[odd[0]][1:])
+            why = f"the row {key} of {name} is not as event {group} left it"
+            return Fault(group, why, name, key)
+    change = actual.n - expected.n
+    what = f"{abs(change):,} rows of {name} that event {group} wrote are gone" if change < 0 else ""
+    what = what or f"{change:,} rows of {name} were added to those that event {group} wrote" if change else what
+    return Fault(group, what or f"rows of {name} that event {group} wrote were changed afterwards", name, "")
+
+
+def _tags(conn: sa.Connection, table: str, group: int) -> np.ndarray:
+    c = tables.seals.c
+    query = sa.select(c.tags).where(c.tbl == table, c.grp == group, c.tags.is_not(None))
+    parts = [bytes(tags) for tags in conn.execute(query).scalars() if isinstance(tags, bytes | memoryview)]
+    whole = b"".join(part[: len(part) // seals.TAG_BYTES * seals.TAG_BYTES] for part in parts)
+    return np.frombuffer(whole, dtype="<u8")
+
+
+def _changed_named_rows(conn: sa.Connection, reading: _Reading) -> Iterator[Fault]:
+    """Yield the rows of the small tables that are not as the last event that names them left them."""
+    named = {key: value for key, value in reading.named.items() if value[0] >= reading.since}
+    for name, table in chain.NAMED.items():
+        columns = [column.name for column in table.columns]
+        for rows in _or_fault_rows(conn, lambda table=table: chain.raw_named_rows(conn, table)):
+            for first, *row in rows:
+                reading.rows += 1
+                seq, digest = named.pop((name, str(first)), (None, ""))
+                if seq is not None and seals.row_hash(reading.key, name, row) != digest:
+                    why = f"the row {_shown(first)} of {name} is not as event {seq} left it"
+                    yield Fault(seq, why, name, _shown(first))
+                elif (
+                    seq is None and (name, str(first)) not in reading.named and not _may_be_unnamed(name, columns, row)
+                ):
+                    why = f"no event speaks of the row {_shown(first)} of {name}"
+                    yield Fault(reading.events + 1, why, name, _shown(first))
+    for (name, row_id), (seq, _) in named.items():
+        yield Fault(seq, f"the row {_shown(row_id)} of {name} that event {seq} wrote is gone", name, _shown(row_id))
+
+
+def _may_be_unnamed(table: str, columns: Sequence[str], row: Sequence[Any]) -> bool:
+    """Whether a row may stand without an event: a feed without runs, and a policy under its own hash."""
+    values = dict(zip(columns, row, strict=True))
+    if table == "feeds":
+        return values["last_seq"] == 0
+    if table != "policies":
+        return False
+    try:
+        text = json.dumps(json.loads(values["body"]), sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return hashlib.sha256(text.encode()).hexdigest() == values["hash"]
+
+
+def _changed_links(conn: sa.Connection, reading: _Reading) -> Iterator[Fault]:
+    """Yield what follows from other rows and does not: the last run of a feed, and which review undid which."""
+    found = {name: last for rows in _read(conn, tables.feeds) for name, last, *_ in rows}
+    for feed, seq in reading.commits.items():
+        if found.get(feed) != seq:
+            yield Fault(seq, f"the row {_shown(feed)} of feeds does not tell its last run", "feeds", _shown(feed))
+    undone: dict[Any, Any] = {}
+    marked: dict[Any, Any] = {}
+    columns = [column.name for column in tables.reviews.columns]
+    seq_at, undoes_at, by_at = (columns.index(name) for name in ("seq", "undoes", "undone_by"))
+    for rows in _read(conn, tables.reviews):
+        for row in rows:
+            if row[undoes_at] is not None:
+                undone[row[undoes_at]] = row[seq_at]
+            if row[by_at] is not None:
+                marked[row[seq_at]] = row[by_at]
+    for seq in sorted({*undone, *marked}, key=str):
+        if undone.get(seq) != marked.get(seq):
+            event = seq if isinstance(seq, int) else reading.events + 1
+            yield Fault(event, f"the row {_shown(seq)} of reviews does not tell what undid it", "reviews", _shown(seq))
+
+
+def _changed_files(store: Store, conn: sa.Connection, reading: _Reading) -> Iterator[Fault]:
+    """Yield the lake files that are gone, or hold other bytes than were written."""
+    columns = [column.name for column in tables.manifests.columns]
+    path_at, digest_at, seq_at = (columns.index(name) for name in ("path", "sha256", "seq"))
+    for rows in _read(conn, tables.manifests, order="seq"):
+        for row in rows:
+            path, digest, seq = row[path_at], row[digest_at], row[seq_at]
+            if seq < reading.since:
+                continue
+            reading.files += 1
+            found = store.lake.sha256(path)
+            if found != digest:
+                what = "is missing from the lake" if found is None else "in the lake is not the file that was written"
+                yield Fault(seq, f"{_shown(path)}, written by event {seq}, {what}", "lake", _shown(path))
+
+
+def _sealed_rows(conn: sa.Connection, sealed: SealedTable, since: int) -> Iterable[list[tuple[Any, ...]]]:
+    where = f"({sealed.group} >= ? OR {sealed.group} IS NULL)" if since else ""
+    return _or_fault_rows(conn, lambda: raw_rows(conn, sealed, where, (since,) if since else ()))
+
+
+def _read(
+    conn: sa.Connection, table: sa.Table, *, order: str = "", omit: tuple[str, ...] = ()
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows of a table in chunks, as the driver reads them, every column."""
+    whole = SealedTable(table, group="1", omit=omit)
+    where = f"1 = 1 ORDER BY {order}" if order else ""
+    for rows in _or_fault_rows(conn, lambda: raw_rows(conn, whole, where)):
+        yield [row[1:] for row in rows]
+
+
+def _or_fault_rows(conn: sa.Connection, read: Any) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows that `read` reads; text that is no UTF-8 is decoded all the same, and shows as changed."""
+    if conn.dialect.name != "sqlite":
+        yield from read()
+        return
+    raw: Any = conn.connection.dbapi_connection
+    before, raw.text_factory = raw.text_factory, _decode
+    try:
+        yield from read()
+    finally:
+        raw.text_factory = before
+
+
+def _decode(cell: bytes) -> str:
+    return cell.decode("utf-8", "surrogateescape")
+
+
+def _key_of(sealed: SealedTable, row: Sequence[Any]) -> str:
+    values = dict(zip(sealed.columns, row, strict=True))
+    return "/".join(_shown(values[name]) for name in sealed.key)
+
+
+def _shown(value: Any) -> str:
+    return visible(str(value), limit=100)

@@ -92,6 +92,7 @@ def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan
     first = add_files(conn, feed, plan.files, run_id=run_id, seq=seq)
     rows = plan.rows.assign(feed=feed, run_id=run_id, seq=seq, file_id=plan.rows["file"] + first)
     is_revised = rows["record_id"].isin(plan.revised)
+    rows = rows.assign(changed_seq=seq, verdict=0)
     if is_revised.any():
         _revise(conn, feed, rows[is_revised], seq=seq)
     bulk.insert_frame(conn, tables.records, rows[~is_revised])
@@ -154,7 +155,7 @@ def _write_findings(
     conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, decided: Decided, *, seq: int
 ) -> None:
     """Write evidence, campaigns and labels; a campaign that an earlier run found stays as it is."""
-    bulk.insert_frame(conn, tables.evidence, plan.evidence.assign(feed=feed, run_id=run_id))
+    bulk.insert_frame(conn, tables.evidence, plan.evidence.assign(feed=feed, run_id=run_id, seq=seq))
     if decided.campaigns:
         rows = campaign_rows(decided.campaigns).assign(feed=feed, run_id=run_id, seq=seq)
         c = tables.campaigns.c
@@ -209,7 +210,7 @@ def _recall_late(
 ) -> pd.DataFrame:
     """Take back what was accepted before of campaigns that show now; a feed that is only observed holds nothing."""
     if contract.mode is Mode.OBSERVE:
-        status.mark_late(conn, contract.name, run.run_id, decided)
+        status.mark_late(conn, contract.name, run.run_id, decided, seq=seq)
         return decided.recalls.iloc[:0]
     return status.recall_late(conn, contract.name, run.run_id, decided, seq=seq, at=at)
 
@@ -254,18 +255,13 @@ def _write_marker(
     taken = recalls.groupby("campaign_id").size()
     notes = [{"code": note.code, "args": note.args} for note in decided.notes]
     notes += [{"code": "took_back", "args": {"n_records": int(n), "campaign_id": name}} for name, n in taken.items()]
-    new = plan.rows[~plan.rows["record_id"].isin(plan.revised)]
-    decisions = zip(*(new[name].tolist() for name in ("record_id", "content_hash", "place")), strict=True)
+    seq = chain.next_seq(conn)
     body = {
         "counts": counts,
-        "decisions": chain.rows_digest(store.key, decisions),
         "files": [file.sha256 for _, file in plan.files],
         "policy": run.policy_hash,
         "state_version": run.state_version,
     }
-    seq = chain.append_with_digests(
-        conn, store.key, kind="run.committed", at=at, body=body, feed=run.feed, run_id=run.run_id
-    )
     conn.execute(sa.update(tables.feeds).where(tables.feeds.c.name == run.feed).values(last_seq=seq))
     conn.execute(
         sa.update(tables.runs)
@@ -280,4 +276,6 @@ def _write_marker(
             notes=to_json(notes),
         )
     )
+    named = ((tables.feeds, [run.feed]), (tables.policies, [run.policy_hash]))
+    chain.append(conn, store.key, kind="run.committed", at=at, body=body, feed=run.feed, run_id=run.run_id, rows=named)
     return counts

@@ -8,7 +8,6 @@ have to be made.
 from __future__ import annotations
 
 import datetime as dt
-import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +19,10 @@ import sqlalchemy as sa
 from poison_guard.config import Settings
 from poison_guard.errors import BusyError, ConfigError, MissingExtraError, StoreError, TamperError, UsageError
 from poison_guard.store import tables
-from poison_guard.store.chain import head_mac
+from poison_guard.store.chain import head_mac, last_event
 from poison_guard.store.key import read_key
 from poison_guard.store.lake import Lake
+from poison_guard.store.mark import mark_fault, mark_file, raise_mark, refuse_lost_store
 from poison_guard.text import shown_url, without_secrets
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Store:
     engine: sa.Engine = field(repr=False)
     lake: Lake
     key: bytes = field(repr=False)
+    mark: Path | None = None
+    """File of the high-water mark beside the key; None where the key comes from the environment."""
 
     @property
     def shown(self) -> str:
@@ -77,11 +79,20 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """Yield a connection in one transaction: all of it is stored at the end, or none of it."""
+        """Yield a connection in one transaction: all of it is stored at the end, or none of it.
+
+        `TamperError` where the database is behind the high-water mark: an older copy is not written on. The mark is
+        raised after the commit.
+        """
         with _driver_errors(self), self.engine.connect() as conn:
-            writer = conn.execution_options(guard_writes=True)
+            writer = conn.execution_options(guard_writes=True, guard_key=self.key)
             with writer.begin():
+                if self.mark is not None and (fault := mark_fault(self.mark, writer)):
+                    raise TamperError(fault)
                 yield writer
+                last = last_event(writer) if self.mark is not None else None
+        if last is not None:
+            raise_mark(self.mark, last)
 
 
 @contextmanager
@@ -92,10 +103,11 @@ def open_store(settings: Settings) -> Iterator[Store]:
     """
     engine = _make_engine(settings.store_url)
     try:
-        store = Store(engine=engine, lake=Lake(settings.lake_url), key=read_key(settings))
+        store = Store(engine, Lake(settings.lake_url), read_key(settings), mark_file(settings))
         with store.read() as conn:
             ready = _is_ready(conn, store, settings)
         if not ready:
+            refuse_lost_store(store.mark, store.shown)
             with store.write() as conn:
                 _make_tables(conn, store, settings)
         yield store
@@ -125,14 +137,14 @@ def _is_ready(conn: sa.Connection, store: Store, settings: Settings) -> bool:
     elif "alembic_version" not in names and "events" not in names:
         return False
     if number != tables.STORE_FORMAT:
-        age = "a newer" if number > tables.STORE_FORMAT else "an older"
+        age = "a newer" if isinstance(number, int) and number > tables.STORE_FORMAT else "an older"
         raise StoreError(
             f"the store {store.shown} was made by {age} poison-guard (format {number}, this one reads "
             f"{tables.STORE_FORMAT}), and no store is taken along before 0.1 is released: start a new home and keep "
             "the old folder"
         )
     head = conn.execute(sa.select(tables.chain.c.seq, tables.chain.c.hash, tables.chain.c.mac)).first()
-    if head is not None and head.seq and not hmac.compare_digest(head_mac(store.key, head.seq, head.hash), head.mac):
+    if head is not None and head.seq and head_mac(store.key, head.seq, head.hash) != head.mac:
         raise TamperError(
             f"the key in {settings.key_file} (or POISON_GUARD_KEY) is not the one this store was written with, or the "
             "head of its audit chain was changed; restore the key from a backup"

@@ -70,11 +70,12 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
         rows = bulk.fetch_frame(conn, sa.select(tables.records).where(c.feed == feed, c.record_id == name))
         if rows.empty:
             raise NotFoundError(f"there is no record {record_id!r} in {feed}")
-        record = _plain_mapping(rows.iloc[0])
+        record = _plain_mapping(rows.iloc[0].drop("changed_seq"))
         file = file_rows(conn, [record["file_id"]]).iloc[0]
         history = _history(conn, feed, name, first=record["seq"])
+        shown = (column for column in tables.queue.columns if column.name != "changed_seq")
         queue = conn.execute(
-            sa.select(tables.queue).where(tables.queue.c.feed == feed, tables.queue.c.record_id == name)
+            sa.select(*shown).where(tables.queue.c.feed == feed, tables.queue.c.record_id == name)
         ).first()
     group = record["campaign_id"]
     campaign = None if group is None else load_campaign(store, feed, group)
@@ -95,7 +96,8 @@ def evidence_of(store: Store, feed: str, record_ids: list[str]) -> pd.DataFrame:
     """Return the stored evidence of records, most suspicious first; `args` are mappings again."""
     c = tables.evidence.c
     with store.read() as conn:
-        query = sa.select(tables.evidence).where(c.feed == feed)
+        shown = (column for column in tables.evidence.columns if column.name != "seq")
+        query = sa.select(*shown).where(c.feed == feed)
         frame = bulk.select_many(conn, query, c.record_id, [bounded_key(i) for i in record_ids])
     frame = frame.assign(args=[from_json(text) for text in frame["args"]])
     return frame.sort_values(["p", "signal", "code"], kind="stable", ignore_index=True)

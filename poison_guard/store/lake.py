@@ -93,6 +93,19 @@ class Lake:
         except OSError as error:
             raise self._trouble(path, "read", error) from None
 
+    def sha256(self, path: str) -> str | None:
+        """Return the SHA-256 of a file, read in pieces; None where there is none, empty where it cannot be read."""
+        digest = hashlib.sha256()
+        try:
+            with self._files.open(self._full(path), "rb") as file:
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return ""
+        return digest.hexdigest()
+
     def remove(self, folder: str) -> None:
         """Remove a folder of files that no manifest lists; one that is gone already is fine."""
         try:

@@ -136,9 +136,7 @@ def add_model(
         row |= {"status": status, "path": path, "sha256": sha256, "config": config_text, "metrics": "{}"}
         conn.execute(sa.insert(t.models), [{**row, "made_at": at, "seq": seq}])
         body = {"file": sha256, "admission": admission_seq}
-        chain.append_with_row_hashes(
-            conn, store.key, kind="model.trained", at=at, feed=feed, table=t.models, ids=[model_id], body=body
-        )
+        chain.append(conn, store.key, kind="model.trained", at=at, feed=feed, rows=[(t.models, [model_id])], body=body)
         return _load_model(conn, model_id)
 
 
@@ -300,16 +298,14 @@ def _make_champion(
         "before": before.model_id if before else None,
         "why": chain.keyed_hash(key, why),
     }
-    chain.append_with_row_hashes(
-        conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=ids, body=body, actor=actor
-    )
+    chain.append(conn, key, kind=kind, at=at, feed=model.feed, rows=[(t.models, ids)], body=body, actor=actor)
     return _load_model(conn, model.model_id)
 
 
 def _update_model(conn: sa.Connection, key: bytes, model: Model, kind: str, at: dt.datetime, **values: Any) -> Model:
     chain.check_rows_unchanged(conn, key, feed=model.feed, table=t.models, ids=[model.model_id])
     conn.execute(sa.update(t.models).where(t.models.c.model_id == model.model_id).values(**values))
-    chain.append_with_row_hashes(conn, key, kind=kind, at=at, feed=model.feed, table=t.models, ids=[model.model_id])
+    chain.append(conn, key, kind=kind, at=at, body={}, feed=model.feed, rows=[(t.models, [model.model_id])])
     return _load_model(conn, model.model_id)
 
 

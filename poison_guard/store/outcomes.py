@@ -66,7 +66,8 @@ def add_outcomes(
         _write_objects(conn, feed, objects, seq=seq)
         counts = {name: getattr(added, name) for name in OutcomesAdded.__slots__}
         body = {"counts": counts, "files": [ref.digest for ref in objects]}
-        chain.append_with_digests(conn, store.key, kind="outcomes.read", at=at, body=body, feed=feed)
+        named = ((tables.policies, [contract.policy.hash]),)
+        chain.append(conn, store.key, kind="outcomes.read", at=at, body=body, feed=feed, rows=named)
     return added
 
 

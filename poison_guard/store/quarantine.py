@@ -10,7 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.records import Place
-from poison_guard.store import bulk, tables
+from poison_guard.store import bulk, seals, tables
 
 __all__ = [
     "claim",
@@ -47,28 +47,35 @@ def open_entries(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int
         return
     c = tables.queue.c
     ids = rows["record_id"].tolist()
+    seals.take(conn, tables.queue, feed, ids, seq=seq)
     conn.execute(sa.delete(tables.queue).where(c.feed == feed, bulk.is_one_of(conn, c.record_id, ids)))
     since = pd.Series([at] * len(rows), index=rows.index, dtype="datetime64[us, UTC]")
-    bulk.insert_frame(conn, tables.queue, rows.assign(feed=feed, state="open", created_at=since, opened_seq=seq))
+    bulk.insert_frame(
+        conn, tables.queue, rows.assign(feed=feed, state="open", created_at=since, opened_seq=seq, changed_seq=seq)
+    )
 
 
 def close_entries(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
     """Mark the open entries of records as decided by event `seq`."""
+    seals.take(conn, tables.queue, feed, sorted(open_ids(conn, feed, record_ids)), seq=seq)
     c = tables.queue.c
     conn.execute(
         sa.update(tables.queue)
         .where(c.feed == feed, c.state == "open", bulk.is_one_of(conn, c.record_id, record_ids))
-        .values(state="done", decided_seq=seq, claimed_by=None, token=None, lease_until=None)
+        .values(state="done", decided_seq=seq, changed_seq=seq, claimed_by=None, token=None, lease_until=None)
     )
 
 
 def reopen(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
     """Put decided entries of records back into the queue, with their first date."""
     c = tables.queue.c
+    done = sa.select(c.record_id).where(c.feed == feed, c.state == "done")
+    ids = bulk.select_many(conn, done, c.record_id, record_ids)["record_id"].tolist()
+    seals.take(conn, tables.queue, feed, ids, seq=seq)
     conn.execute(
         sa.update(tables.queue)
         .where(c.feed == feed, c.state == "done", bulk.is_one_of(conn, c.record_id, record_ids))
-        .values(state="open", opened_seq=seq, decided_seq=None)
+        .values(state="open", opened_seq=seq, decided_seq=None, changed_seq=seq)
     )
 
 

@@ -209,10 +209,9 @@ def append_review(
         "selector": chain.keyed_hash(key, to_json(selector)),
         "undoes": undoes,
     }
-    seq = chain.append_with_digests(conn, key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=by)
-    row = {"seq": seq, "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": n}
+    row = {"seq": chain.next_seq(conn), "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": n}
     conn.execute(sa.insert(tables.reviews), [{**row, "selector": to_json(selector), "undoes": undoes}])
-    return seq
+    return chain.append(conn, key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=by)
 
 
 def revoke_stale_snapshots(

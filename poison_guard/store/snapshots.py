@@ -147,19 +147,12 @@ def seal(
         register_feed(conn, contract, at)
         if len(items):
             bulk.insert_frame(conn, tables.items, item_rows(items).assign(feed=feed, seq=new))
-        changed = _write_parts(conn, feed, ordered, seq=new)
+        _write_parts(conn, feed, ordered, seq=new)
         row = {"snapshot_id": name, "feed": feed, "seq": seq, "sealed_seq": new, "sealed_at": at, "hash": digest}
         row |= {"counts": to_json(dict(counts)), "previous": last.snapshot_id if last else None}
         conn.execute(sa.insert(snapshots), [row])
-        body = {
-            "hash": digest,
-            "state_version": seq,
-            "parts": chain.part_digest(store.key, changed),
-            "items": chain.item_digest(conn, store.key, feed, new),
-        }
-        chain.append_with_row_hashes(
-            conn, store.key, kind="snapshot.sealed", at=at, feed=feed, table=snapshots, ids=[name], body=body
-        )
+        body = {"hash": digest, "state_version": seq}
+        chain.append(conn, store.key, kind="snapshot.sealed", at=at, feed=feed, rows=[(snapshots, [name])], body=body)
         return find_snapshot(conn, name)
 
 
@@ -285,8 +278,8 @@ def _parts(conn: sa.Connection, feed: str, seq: int) -> tuple[Part, ...]:
     return tuple(Part(*row) for row in conn.execute(query))
 
 
-def _write_parts(conn: sa.Connection, feed: str, parts: Sequence[Part], *, seq: int) -> list[dict[str, Any]]:
-    """Write what differs from the seal before, and the files that are new; return the rows."""
+def _write_parts(conn: sa.Connection, feed: str, parts: Sequence[Part], *, seq: int) -> None:
+    """Write what differs from the seal before, and the files that are new."""
     before = {part.bucket: part for part in _parts(conn, feed, seq)}
     changed = [part for part in parts if before.get(part.bucket) != part]
     dropped = sorted(before.keys() - {part.bucket for part in parts})
@@ -300,7 +293,6 @@ def _write_parts(conn: sa.Connection, feed: str, parts: Sequence[Part], *, seq: 
     fresh = {part.path: part for part in changed if part.path and part.path not in set(known["path"])}
     files = [("snapshot", LakeFile(p.path, p.rows, p.size, p.sha256)) for p in fresh.values()]
     add_files(conn, feed, files, run_id=None, seq=seq)
-    return rows
 
 
 def _write_revocation(
@@ -313,6 +305,6 @@ def _write_revocation(
         conn.execute(sa.update(snapshots).where(some).values(revoked_seq=seq, revoked_why=why))
     outbox.add(conn, outbox.REVOCATIONS, {}, at)  # outsiders learn of it by the signed list
     body = {"n": len(snapshot_ids), "reason": chain.keyed_hash(key, why)}
-    chain.append_with_row_hashes(
-        conn, key, kind="snapshot.revoked", at=at, feed=feed, table=snapshots, ids=snapshot_ids, body=body, actor=by
+    chain.append(
+        conn, key, kind="snapshot.revoked", at=at, feed=feed, rows=[(snapshots, snapshot_ids)], body=body, actor=by
     )

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import BusyError
 from poison_guard.records import Action, Campaign, Decided, Place
-from poison_guard.store import bulk, quarantine, tables
+from poison_guard.store import bulk, quarantine, seals, tables
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.rows import reasons_text
 
@@ -75,6 +75,7 @@ def move_records(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int
     Compare-and-set: `BusyError` when one of them is no longer where it was found, and the transaction must end.
     """
     c = tables.records.c
+    seals.take(conn, tables.records, feed, rows["record_id"].tolist(), seq=seq)
     changed = 0
     for (before, old, place, verdict), part in rows.groupby(["place", "verdict", "to_place", "to_verdict"]):
         ids = part["record_id"].tolist()
@@ -83,7 +84,7 @@ def move_records(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int
             done = conn.execute(
                 sa.update(tables.records)
                 .where(c.feed == feed, c.place == before, c.verdict == int(old), some)
-                .values(place=Place(place).value, verdict=int(verdict))
+                .values(place=Place(place).value, verdict=int(verdict), changed_seq=seq)
             )
             changed += done.rowcount
     if changed != len(rows):
@@ -109,14 +110,14 @@ def recall_late(
     if rows.empty:
         return rows[["record_id", "campaign_id"]]
     move_records(conn, feed, rows.assign(to_place=Place.RECALLED.value, to_verdict=rows["verdict"]), seq=seq)
-    _mark_recalled(conn, feed, rows, decided.campaigns)
-    _write_recall_evidence(conn, feed, run_id, rows, decided)
+    _mark_recalled(conn, feed, rows, decided.campaigns, seq=seq)
+    _write_recall_evidence(conn, feed, run_id, rows, decided, seq=seq)
     entries = rows.assign(kind=quarantine.RECALLED)[["record_id", "kind", "risk"]]
     quarantine.open_entries(conn, feed, entries, seq=seq, at=at)
     return rows[["record_id", "campaign_id"]].reset_index(drop=True)
 
 
-def mark_late(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -> None:
+def mark_late(conn: sa.Connection, feed: str, run_id: str, decided: Decided, *, seq: int) -> None:
     """Note on the accepted records of ``decided.recalls`` that they would be held now, and leave them where they are.
 
     For a feed that only observes: they count among what it let pass. Those noted before are not noted again.
@@ -124,8 +125,9 @@ def mark_late(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -> 
     rows = _recallable(conn, feed, run_id, decided)
     rows = rows[rows["action"] == Action.ACCEPT.value]
     if len(rows):
-        _mark_recalled(conn, feed, rows, decided.campaigns)
-        _write_recall_evidence(conn, feed, run_id, rows, decided)
+        seals.take(conn, tables.records, feed, rows["record_id"].tolist(), seq=seq)
+        _mark_recalled(conn, feed, rows, decided.campaigns, seq=seq)
+        _write_recall_evidence(conn, feed, run_id, rows, decided, seq=seq)
 
 
 def _recallable(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -> pd.DataFrame:
@@ -139,7 +141,9 @@ def _recallable(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -
     return rows.assign(risk=rows["campaign_id"].map(worst).fillna(_RECALL_RISK).clip(lower=rows["risk"]))
 
 
-def _mark_recalled(conn: sa.Connection, feed: str, rows: pd.DataFrame, campaigns: Iterable[Campaign]) -> None:
+def _mark_recalled(
+    conn: sa.Connection, feed: str, rows: pd.DataFrame, campaigns: Iterable[Campaign], *, seq: int
+) -> None:
     """Write the new decision on the records, so that reviewers see them as one with the rest of the campaign."""
     c = tables.records.c
     codes = {campaign.campaign_id: reasons_text([campaign.reason.code]) for campaign in campaigns}
@@ -151,6 +155,7 @@ def _mark_recalled(conn: sa.Connection, feed: str, rows: pd.DataFrame, campaigns
             campaign_id=sa.bindparam("new_campaign"),
             risk=sa.bindparam("new_risk"),
             reasons=sa.bindparam("new_reasons"),
+            changed_seq=seq,
         )
     )
     values = zip(rows["record_id"], rows["campaign_id"], rows["risk"], strict=True)
@@ -163,7 +168,9 @@ def _mark_recalled(conn: sa.Connection, feed: str, rows: pd.DataFrame, campaigns
     )
 
 
-def _write_recall_evidence(conn: sa.Connection, feed: str, run_id: str, rows: pd.DataFrame, decided: Decided) -> None:
+def _write_recall_evidence(
+    conn: sa.Connection, feed: str, run_id: str, rows: pd.DataFrame, decided: Decided, *, seq: int
+) -> None:
     """Write why, as evidence of the run that took them back."""
     by_id = {campaign.campaign_id: campaign for campaign in decided.campaigns}
     members = rows[rows["campaign_id"].isin(by_id)]
@@ -177,5 +184,6 @@ def _write_recall_evidence(conn: sa.Connection, feed: str, run_id: str, rows: pd
         "p": [campaign.p for campaign in campaigns],
         "code": [campaign.reason.code for campaign in campaigns],
         "args": [to_json(campaign.reason.args) for campaign in campaigns],
+        "seq": seq,
     }
     bulk.insert_frame(conn, tables.evidence, pd.DataFrame(evidence))

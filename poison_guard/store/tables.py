@@ -36,6 +36,7 @@ __all__ = [
     "reviews",
     "runs",
     "schemas",
+    "seals",
     "snapshot_parts",
     "snapshots",
     "store_format",
@@ -44,12 +45,12 @@ __all__ = [
     "verified",
 ]
 
-STORE_FORMAT = 2
+STORE_FORMAT = 3
 """Number of the tables and of what their cells mean; a store of another number is not opened."""
 
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MICROSECOND = dt.timedelta(microseconds=1)
 
 
 class UtcTime(sa.types.TypeDecorator[dt.datetime]):
@@ -60,11 +61,11 @@ class UtcTime(sa.types.TypeDecorator[dt.datetime]):
 
     def process_bind_param(self, value: dt.datetime | None, dialect: sa.Dialect) -> int | None:
         """Return the microseconds of an aware time."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else (value - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> dt.datetime | None:
         """Return the aware UTC time of stored microseconds."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else EPOCH + value * MICROSECOND
 
 
 METADATA = sa.MetaData(
@@ -149,6 +150,7 @@ runs = sa.Table(
     *(_text_column(name, null=False) for name in ("schema", "objects", "counts", "cost", "measurements", "notes")),
     sa.UniqueConstraint("feed", "batch_id"),
     sa.Index("ix_runs_feed_started_at", "feed", "started_at"),
+    sa.Index("ix_runs_commit_seq", "commit_seq"),
 )
 
 objects = sa.Table(
@@ -162,6 +164,7 @@ objects = sa.Table(
     _text_column("watermark"),
     _text_column("run_id", null=False),
     _seq_column(),
+    sa.Index("ix_objects_seq", "seq"),
 )
 
 manifests = sa.Table(
@@ -177,6 +180,7 @@ manifests = sa.Table(
     _text_column("sha256", null=False),
     _seq_column(),
     sa.Index("ix_manifests_feed_lane", "feed", "lane"),
+    sa.Index("ix_manifests_seq", "seq"),
 )
 """Lake files that count: a file without a row here is not there."""
 
@@ -199,15 +203,18 @@ records = sa.Table(
     sa.Column("file_id", sa.BigInteger, nullable=False),
     sa.Column("readable", sa.Boolean, nullable=False),
     sa.Column("verdict", sa.SmallInteger, nullable=False, server_default="0"),
+    _seq_column("changed_seq"),
     sa.Index("ix_records_feed_place", "feed", "place"),
     sa.Index("ix_records_feed_content_hash", "feed", "content_hash"),
     sa.Index("ix_records_run_id", "run_id"),
     sa.Index("ix_records_feed_seq", "feed", "seq"),
+    sa.Index("ix_records_changed_seq", "changed_seq"),
     _partial_index("source_id", "records", "source_id"),
     _partial_index("item_id", "records", "item_id"),
     _partial_index("campaign_id", "records", "campaign_id"),
 )
-"""One row per record, in its one place. `seq` is when it was first stored, `file_id` where its payload lies. `action,
+"""One row per record, in its one place. `seq` is when it was first stored, `changed_seq` the last event that wrote the
+row (`seals` go by it), `file_id` where its payload lies. `action,
 risk, reasons` (a JSON list of codes; none: no reason) and `campaign_id` are the decision; `verdict` is a reviewer's: 1
 right, -1 wrong, 0 none."""
 
@@ -238,7 +245,9 @@ evidence = sa.Table(
     sa.Column("p", sa.Float, nullable=False),
     _text_column("code", null=False),
     _text_column("args", null=False),
+    _seq_column(),
     sa.Index("ix_evidence_feed_record_id", "feed", "record_id"),
+    sa.Index("ix_evidence_seq", "seq"),
     sa.Index("ix_evidence_run_id", "run_id"),
 )
 
@@ -258,6 +267,7 @@ campaigns = sa.Table(
     _time_column("last_at"),
     _text_column("code", null=False),
     _text_column("args", null=False),
+    sa.Index("ix_campaigns_seq", "seq"),
 )
 """Members are the records that carry the `campaign_id`."""
 
@@ -272,6 +282,7 @@ items = sa.Table(
     sa.Column("adopted", sa.Boolean, nullable=False),
     _text_column("why", null=False),
     sa.Index("ix_items_feed_seq", "feed", "seq"),
+    sa.Index("ix_items_seq", "seq"),
 )
 """Labels of items, append-only; the row with the highest `seq` holds."""
 
@@ -330,6 +341,7 @@ trusted = sa.Table(
     sa.Column("reviewed", sa.Boolean, nullable=False),
     _seq_column(),
     sa.Index("ix_trusted_feed_content_hash", "feed", "content_hash"),
+    sa.Index("ix_trusted_seq", "seq"),
 )
 
 queue = sa.Table(
@@ -346,9 +358,12 @@ queue = sa.Table(
     _text_column("claimed_by"),
     _text_column("token"),
     _time_column("lease_until"),
+    _seq_column("changed_seq"),
     sa.Index("ix_queue_feed_state_risk", "feed", "state", "risk"),
+    sa.Index("ix_queue_changed_seq", "changed_seq"),
 )
-"""What waits for a person: `kind` is held, audit or recalled, `state` open or done."""
+"""What waits for a person: `kind` is held, audit or recalled, `state` open or done; `changed_seq` is the last event
+that wrote the row (a claim is none)."""
 
 reviews = sa.Table(
     "reviews",
@@ -388,8 +403,26 @@ chain = sa.Table(
     _seq_column(),
     _text_column("hash", null=False),
     _text_column("mac", null=False),
+    _text_column("secret", null=False),
 )
-"""One row: the head of the audit chain, and the lock that every writer takes."""
+"""One row: the head of the audit chain, and the lock that every writer takes. `secret` makes the salts of `seals`;
+erasing replaces it."""
+
+seals = sa.Table(
+    "seals",
+    METADATA,
+    _key_column("seq", sa.BigInteger),
+    _key_column("tbl"),
+    _key_column("grp", sa.BigInteger),
+    _count_column("n"),
+    _text_column("total", null=False),
+    _text_column("salt"),
+    sa.Column("tags", sa.LargeBinary),
+    sa.Index("ix_seals_tbl_grp", "tbl", "grp"),
+)
+"""What the audit compares rows with: as of event `seq`, table `tbl` has `n` rows last written by event `grp`, and their
+keyed hashes add up to `total`. `salt` goes into each hash, until an erasure destroys it; `tags` are the beginnings of
+the hashes, to name the row that differs. The event holds one keyed hash over its seals."""
 
 snapshots = sa.Table(
     "snapshots",
@@ -419,6 +452,7 @@ snapshot_parts = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     _text_column("members", null=False),
+    sa.Index("ix_snapshot_parts_seq", "seq"),
 )
 """What sealing changed, append-only. A snapshot has the last row of each bucket up to its `sealed_seq`; an empty `path`
 means that the bucket has no part. Only changes are written: a year of hourly seals costs one row per change."""

@@ -55,9 +55,9 @@ def judge_trusted(
         seq = chain.next_seq(conn)
         facts = {"n": len(ids), "reason": chain.keyed_hash(store.key, reason)}
         body = {**facts, "selector": chain.keyed_hash(store.key, selector), "undoes": None}
-        chain.append(conn, store.key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=by)
         row = {"seq": seq, "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": len(ids)}
         conn.execute(sa.insert(tables.reviews), [{**row, "selector": selector}])
+        chain.append(conn, store.key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=by)
     return seq
 
 
@@ -219,9 +219,10 @@ def _write_entry(
         "reason": chain.keyed_hash(key, entry.reason),
         "hash": _set_hash(_trusted_rows(conn, feed)),
     }
-    chain.append(conn, key, kind="trust.added", at=entry.at, body=body, feed=feed, actor=entry.by)
     row = {"seq": seq, "feed": feed, "verb": "trust", "actor": entry.by, "reason": entry.reason, "at": entry.at}
     conn.execute(sa.insert(tables.reviews), [{**row, "n": len(fresh), "selector": "{}"}])
+    named = ((tables.feeds, [feed]), (tables.policies, [contract.policy.hash]))
+    chain.append(conn, key, kind="trust.added", at=entry.at, body=body, feed=feed, actor=entry.by, rows=named)
     return seq
 
 

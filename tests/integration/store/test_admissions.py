@@ -12,7 +12,7 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import ClosedError, NotFoundError, UsageError
 from poison_guard.gate.admission import same_person
 from poison_guard.steps.review import recall
-from poison_guard.store import chain, tables, verify
+from poison_guard.store import chain, verify
 from poison_guard.store.admissions import (
     add_admission,
     add_approval,
@@ -23,7 +23,6 @@ from poison_guard.store.admissions import (
     list_approvals,
     revoked_snapshots,
 )
-from poison_guard.store.chain import first_changed_row
 from poison_guard.store.facts import load_policy
 from poison_guard.store.models import add_model
 from poison_guard.store.snapshots import revoke_snapshot
@@ -242,6 +241,5 @@ def test_every_tampering_with_what_the_gate_said_is_found(sqlite_store, made, ma
 
 
 def fault(store):
-    with store.read() as conn:
-        rows = [row._asdict() for row in conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))]
-        return first_changed_row(conn, store.key, rows)
+    found = verify(store)
+    return None if found.ok else (found.first_bad, found.why)

@@ -35,6 +35,7 @@ def test_the_migrations_can_be_taken_back_and_run_again(store, dump):
         command.downgrade(config, "base")
         assert sa.inspect(conn).get_table_names() == ["alembic_version"]
         command.upgrade(config, "head")
+        conn.execute(sa.update(tables.chain).values(secret=before["chain"][0][-1]))  # drawn anew for each store
     assert dump(store) == before
 
 

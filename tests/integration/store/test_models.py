@@ -11,7 +11,6 @@ from poison_guard.errors import ClosedError, NotFoundError, StoreError, UsageErr
 from poison_guard.steps.review import recall
 from poison_guard.store import champion, list_models, load_model, tables, verify
 from poison_guard.store.admissions import add_admission, add_verdict
-from poison_guard.store.chain import first_changed_row
 from poison_guard.store.models import (
     add_model,
     find_revoked_ancestor,
@@ -71,9 +70,8 @@ def back(store, to, **more):
 
 
 def fault(store):
-    with store.read() as conn:
-        rows = [row._asdict() for row in conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))]
-        return first_changed_row(conn, store.key, rows)
+    found = verify(store)
+    return None if found.ok else (found.first_bad, found.why)
 
 
 def test_a_model_is_entered_once_for_a_snapshot_and_config(store, made, admitted, dump):

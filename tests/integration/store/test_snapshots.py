@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from poison_guard.errors import NotFoundError, StaleStateError, StoreError, UsageError
 from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import chain, last_snapshot, list_snapshots, load_snapshot, tables, verify
-from poison_guard.store.chain import first_changed_row
 from poison_guard.store.snapshots import Part, revoke_snapshot, seal, snapshot_hash, snapshots_holding
 from tests.integration.conftest import feed_of
 
@@ -46,9 +45,8 @@ def seal_nothing(store, made, seq, parts=()):
 
 
 def faults(store):
-    with store.read() as conn:
-        rows = [row._asdict() for row in conn.execute(sa.select(tables.events).order_by(tables.events.c.seq))]
-        return first_changed_row(conn, store.key, rows)
+    found = verify(store)
+    return None if found.ok else (found.first_bad, found.why)
 
 
 def test_a_snapshot_is_read_back_as_it_was_sealed(store, made, sealing):
@@ -239,7 +237,7 @@ def test_a_seal_is_all_or_nothing(sqlite_store, made, sealing, dump, monkeypatch
     def fail(*_args, **_more):
         raise StoreError("the machine stopped")
 
-    monkeypatch.setattr("poison_guard.store.chain.append_with_row_hashes", fail)
+    monkeypatch.setattr("poison_guard.store.chain.append", fail)
     with pytest.raises(StoreError):
         sealing.seal(sqlite_store)
     assert dump(sqlite_store) == before

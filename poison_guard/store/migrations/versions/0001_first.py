@@ -6,6 +6,8 @@ here what that release had.
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -21,7 +23,9 @@ def upgrade() -> None:
     """Make the tables and their indexes."""
     conn = op.get_bind()
     tables.METADATA.create_all(conn)
-    conn.execute(sa.insert(tables.chain), [{"id": 1, "seq": 0, "hash": "0" * 64, "mac": ""}])
+    conn.execute(
+        sa.insert(tables.chain), [{"id": 1, "seq": 0, "hash": "0" * 64, "mac": "", "secret": secrets.token_hex(32)}]
+    )
     conn.execute(sa.insert(tables.store_format), [{"format": tables.STORE_FORMAT}])
 
 

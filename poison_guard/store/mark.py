@@ -1,0 +1,124 @@
+"""The high-water mark: number and hash of the last event, kept beside the key, so that an older database is noticed.
+
+It is written after each commit, so a process killed in between leaves a database that is ahead of it, which is fine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from poison_guard.config import Settings
+from poison_guard.errors import TamperError
+from poison_guard.files import write_atomic
+from poison_guard.store import tables
+from poison_guard.store.chain import Head
+
+__all__ = ["mark_fault", "mark_file", "raise_mark", "read_mark", "refuse_lost_store"]
+
+_log = logging.getLogger(__name__)
+_MAX_BYTES = 4096
+
+
+def mark_file(settings: Settings) -> Path | None:
+    """Return the file of the mark of a home's store; None where the key comes from the environment.
+
+    It is named by the key file, and by the store where that is not the one beside the key.
+    """
+    if os.environ.get("POISON_GUARD_KEY"):
+        return None
+    key = settings.key_file
+    beside = f"sqlite:///{key.parent / 'store.db'}"
+    if settings.store_url == beside:
+        return key.with_name(f"{key.name}.head")
+    url = sa.make_url(settings.store_url).set(password=None, query={}).render_as_string()
+    return key.with_name(f"{key.name}.{hashlib.sha256(url.encode()).hexdigest()[:12]}.head")
+
+
+def read_mark(path: Path) -> Head | None:
+    """Return the mark; None before the first. Raises `ValueError` for a file that is none."""
+    try:
+        with path.open("rb") as file:
+            body = file.read(_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    found = json.loads(body)
+    seq, digest = (found.get("seq"), found.get("hash")) if isinstance(found, dict) else (None, None)
+    if not isinstance(seq, int) or not isinstance(digest, str):
+        raise ValueError("it does not hold the number and the hash of an event")  # noqa: TRY004  as other bad content
+    return Head(seq, digest)
+
+
+def mark_fault(path: Path | None, conn: sa.Connection) -> str:
+    """Return one sentence where the store is behind its mark, or of another history; empty where it is not."""
+    if path is None:
+        return ""
+    try:
+        mark = read_mark(path)
+    except ValueError as error:
+        return (
+            f"the high-water mark {path} cannot be read ({error}); restore it, or remove it to trust the store as it is"
+        )
+    if mark is None or mark.seq == 0:
+        return ""
+    hashes = sa.select(tables.events.c.hash).where(tables.events.c.seq == mark.seq)
+    found = conn.execute(hashes).scalar()
+    if found == mark.hash:
+        return ""
+    last = conn.execute(sa.select(tables.chain.c.seq)).scalar() or 0
+    what = f"ends after event {last}" if found is None else f"has another event {mark.seq}"
+    return (
+        f"the store {what}, but event {mark.seq} was written before: an older copy of the database was put back; "
+        f"restore the newest one, or remove {path} to go on from this one"
+    )
+
+
+def refuse_lost_store(path: Path | None, shown: str) -> None:
+    """Raise `TamperError` where a database without tables stands for one that had events."""
+    if path is None or not path.exists():
+        return
+    with suppress(ValueError):
+        mark = read_mark(path)
+        if mark is None or mark.seq == 0:
+            return
+    raise TamperError(
+        f"the store {shown} is empty, but it had events before: bring the database back, or remove {path} to begin anew"
+    )
+
+
+def raise_mark(path: Path | None, head: Head) -> None:
+    """Note the last event after its commit; a mark that is higher stays. A mark that cannot be written is logged."""
+    if path is None or head.seq == 0:
+        return
+    try:
+        with _one_at_a_time(path.parent):
+            with suppress(ValueError):
+                before = read_mark(path)
+                if before is not None and before.seq >= head.seq:
+                    return
+            write_atomic(path, json.dumps({"seq": head.seq, "hash": head.hash}) + "\n")
+    except OSError as error:
+        _log.warning("the high-water mark %s was not written: %s", path, error.strerror)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, so that of two processes none puts a higher mark back."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(ImportError, OSError):  # a file system without locks: a mark too low is noticed late, not wrongly
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

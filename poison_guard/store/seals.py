@@ -1,0 +1,260 @@
+"""Seal the rows that an event wrote: keyed hashes that the audit recomputes to find what was changed past the guard.
+
+Every sealed table tells which event wrote a row last. When an event is appended, its rows are read back and hashed,
+each with the key and the salt of its group; a row of `seals` keeps how many there are and what their hashes add up to,
+and the event keeps one hash over its seals. Whoever is about to change rows that an earlier event wrote calls `take`
+first: then they leave that event's group, and the new event seals them as they are then. So rows that were edited,
+removed, added, put under another event or put back to an older version do not add up any more.
+
+References:
+    Bellare, Micciancio, "A new paradigm for collision-free hashing: incrementality at reduced cost" (1997): sums of
+    hashes over sets; here the hashes are keyed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from poison_guard.store import tables
+from poison_guard.store.tables import seals
+
+__all__ = [
+    "SEALED",
+    "SealedTable",
+    "Sum",
+    "digest_of",
+    "hashes_of",
+    "raw_rows",
+    "reseal_group",
+    "rotate_secret",
+    "row_hash",
+    "seal_rows",
+    "take",
+]
+
+_MODULUS = 1 << 128
+_HASH_BYTES = 16
+TAG_BYTES = 8
+_CHUNK = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTable:
+    """How the rows of a table are sealed."""
+
+    table: sa.Table
+    group: str = "seq"
+    """SQL: the event that wrote a row last; NULL for rows that no event stands for yet."""
+    key: tuple[str, ...] = ("feed", "record_id")
+    """Columns to name a row by."""
+    omit: tuple[str, ...] = ()
+    """Columns that change without an event, or follow from other rows."""
+
+    @property
+    def name(self) -> str:
+        """Name of the table."""
+        return self.table.name
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are hashed, in their order."""
+        return tuple(column.name for column in self.table.columns if column.name not in self.omit)
+
+
+SEALED = {
+    sealed.name: sealed
+    for sealed in (
+        SealedTable(tables.records, group="changed_seq"),
+        SealedTable(tables.moves, key=("feed", "record_id", "seq")),
+        SealedTable(tables.items, key=("feed", "item_id", "seq")),
+        SealedTable(tables.ledger, key=("namespace", "source_id", "seq")),
+        SealedTable(tables.verified, key=("feed", "record_id", "kind", "seq")),
+        SealedTable(tables.trusted),
+        SealedTable(tables.manifests, key=("file_id", "path")),
+        SealedTable(tables.evidence, key=("feed", "record_id", "signal", "code")),
+        SealedTable(
+            tables.queue,
+            group="changed_seq",
+            omit=("claimed_by", "token", "lease_until"),
+        ),
+        SealedTable(tables.campaigns, key=("feed", "campaign_id")),
+        SealedTable(tables.objects, key=("feed", "digest")),
+        SealedTable(tables.schemas, key=("feed", "seq")),
+        SealedTable(tables.runs, group="commit_seq", key=("run_id",)),
+        SealedTable(tables.reviews, key=("seq",), omit=("undone_by",)),
+        SealedTable(tables.snapshot_parts, key=("feed", "bucket", "seq")),
+    )
+}
+"""The tables whose rows are sealed in groups, in the order in which they are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What the rows of a group add up to."""
+
+    n: int = 0
+    total: int = 0
+
+    def __add__(self, other: Sum) -> Sum:
+        return Sum(self.n + other.n, (self.total + other.total) % _MODULUS)
+
+    def __sub__(self, other: Sum) -> Sum:
+        return Sum(self.n - other.n, (self.total - other.total) % _MODULUS)
+
+
+def raw_rows(
+    conn: sa.Connection, sealed: SealedTable, where: str = "", values: Sequence[Any] = ()
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows of a table in chunks, as the driver reads them: the event of each, then its hashed columns.
+
+    `where` is SQL with ``?`` for the `values`.
+    """
+    quote = conn.dialect.identifier_preparer.quote
+    names = ", ".join(quote(name) for name in sealed.columns)
+    query = f"SELECT {sealed.group}, {names} FROM {quote(sealed.name)}"  # noqa: S608  names are our own
+    query += f" WHERE {where}" if where else ""
+    if conn.dialect.name == "postgresql":
+        cursor = conn.connection.cursor(f"guard_{sealed.name}")  # on the server: rows come in chunks
+        query = query.replace("?", "%s")
+    else:
+        cursor = conn.connection.cursor()
+    try:
+        cursor.execute(query, tuple(values))
+        while rows := cursor.fetchmany(_CHUNK):
+            yield list(rows)
+    finally:
+        cursor.close()
+
+
+def hashes_of(key: bytes, table: str, salt: str, rows: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    """Return the keyed hash of each row (hashed columns alone); `ascii` writes cells the same way in every version."""
+    secret = hashlib.blake2b(f"row\0{table}\0{salt}".encode(), key=key[:64], digest_size=32).digest()
+    blake2b = hashlib.blake2b
+    return [blake2b(ascii(row).encode(), key=secret, digest_size=_HASH_BYTES).digest() for row in rows]
+
+
+def row_hash(key: bytes, table: str, row: Iterable[Any]) -> str:
+    """Return the keyed hash of one row that an event names by itself, hex."""
+    return hashes_of(key, table, "", [tuple(row)])[0].hex()
+
+
+def add_up(hashes: Sequence[bytes]) -> Sum:
+    """Return how many hashes there are, and their sum."""
+    halves = np.frombuffer(b"".join(hashes), dtype="<u4").reshape(-1, 4).sum(axis=0, dtype="u8")
+    return Sum(len(hashes), sum(int(half) << (32 * i) for i, half in enumerate(halves)) % _MODULUS)
+
+
+def seal_rows(conn: sa.Connection, key: bytes, seq: int) -> str | None:
+    """Seal all rows that event `seq` wrote and return the hash over its seals; None when it wrote none."""
+    found: list[dict[str, Any]] = []
+    for sealed in SEALED.values():
+        hashes: list[bytes] = []
+        salt = ""
+        for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (seq,)):
+            salt = salt or _new_salt(conn, sealed.name, seq, seq)
+            hashes += hashes_of(key, sealed.name, salt, (tuple(row[1:]) for row in rows))
+        if hashes:
+            found.append(_seal(seq, sealed.name, seq, add_up(hashes), salt, hashes))
+    if found:
+        conn.execute(sa.insert(seals), found)
+    c = seals.c
+    written = conn.execute(sa.select(c.tbl, c.grp, c.n, c.total).where(c.seq == seq)).all()
+    return digest_of(key, seq, (tuple(row) for row in written)) if written else None
+
+
+def digest_of(key: bytes, seq: int, rows: Iterable[tuple[Any, ...]]) -> str:
+    """Return the keyed hash over the seals of an event: rows of ``tbl, grp, n, total``, in any order."""
+    lines = "\n".join(sorted(ascii(row) for row in rows))
+    return hmac.digest(key, f"seals\0{seq}\0{lines}".encode(), "sha256").hex()
+
+
+def take(conn: sa.Connection, table: sa.Table, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
+    """Let rows of some records leave the events that wrote them, before event `seq` changes or removes them.
+
+    Rows that `seq` wrote itself are its own already. The connection must be one that writes: it knows the key.
+    """
+    sealed, key = SEALED[table.name], conn.get_execution_options()["guard_key"]
+    taken: dict[int, list[tuple[Any, ...]]] = {}
+    for start in range(0, len(record_ids), _CHUNK):
+        where, values = _among(conn, record_ids[start : start + _CHUNK])
+        for rows in raw_rows(conn, sealed, f"feed = ? AND {where}", (feed, *values)):
+            for group, *row in rows:
+                if group != seq:
+                    taken.setdefault(group, []).append(tuple(row))
+    for group, rows in taken.items():
+        salt, before = _last_seal(conn, sealed.name, group)
+        left = before - add_up(hashes_of(key, sealed.name, salt, rows))
+        _replace_seal(conn, _seal(seq, sealed.name, group, left, None, None))
+
+
+def reseal_group(conn: sa.Connection, key: bytes, table: str, group: int, *, seq: int) -> None:
+    """Seal a group anew as it is now, under event `seq`, and destroy the salts of its earlier seals.
+
+    Without its salt, a seal does not show any more what its rows were, not even to who has the key and guesses them.
+    """
+    sealed, c = SEALED[table], seals.c
+    salt, hashes = _new_salt(conn, table, group, seq), list[bytes]()
+    for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (group,)):
+        hashes += hashes_of(key, table, salt, (tuple(row[1:]) for row in rows))
+    conn.execute(sa.update(seals).where(c.tbl == table, c.grp == group).values(salt=None, tags=None))
+    _replace_seal(conn, _seal(seq, table, group, add_up(hashes) if hashes else Sum(), salt, hashes))
+
+
+def group_is_whole(conn: sa.Connection, key: bytes, table: str, group: int) -> bool:
+    """Whether the rows of a group are those that were sealed."""
+    sealed = SEALED[table]
+    salt, expected = _last_seal(conn, table, group)
+    actual = Sum()
+    for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (group,)):
+        actual += add_up(hashes_of(key, table, salt, (tuple(row[1:]) for row in rows)))
+    return actual == expected
+
+
+def rotate_secret(conn: sa.Connection, secret: str) -> None:
+    """Replace what new salts are made of, so that destroyed ones cannot be made again."""
+    conn.execute(sa.update(tables.chain).where(tables.chain.c.id == 1).values(secret=secret))
+
+
+def _among(conn: sa.Connection, names: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
+    if conn.dialect.name == "postgresql":
+        return "record_id = ANY(?)", (list(names),)
+    return "record_id IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),)
+
+
+def _new_salt(conn: sa.Connection, table: str, group: int, seq: int) -> str:
+    """Return the salt of a new seal: the same again where a transaction is repeated."""
+    secret = conn.execute(sa.select(tables.chain.c.secret).where(tables.chain.c.id == 1)).scalar_one()
+    text = f"salt\0{table}\0{group}\0{seq}"
+    return hashlib.blake2b(text.encode(), key=bytes.fromhex(secret), digest_size=16).hexdigest()
+
+
+def _last_seal(conn: sa.Connection, table: str, group: int) -> tuple[str, Sum]:
+    """Return the salt of a group and what its rows add up to; nothing for a group that was never sealed."""
+    c = seals.c
+    query = sa.select(c.salt, c.n, c.total).where(c.tbl == table, c.grp == group).order_by(c.seq.desc())
+    rows = conn.execute(query).all() if isinstance(group, int) else []
+    salt = next((row.salt for row in rows if row.salt is not None), "")
+    return salt, Sum(rows[0].n, int(rows[0].total, 16)) if rows else Sum()
+
+
+def _seal(
+    seq: int, table: str, group: int | None, value: Sum, salt: str | None, hashes: Sequence[bytes] | None
+) -> dict[str, Any]:
+    tags = None if hashes is None else b"".join(each[:TAG_BYTES] for each in hashes)
+    number = group if isinstance(group, int) else -1  # a row of no event: the sum under -1 can never be met
+    row = {"seq": seq, "tbl": table, "grp": number, "n": value.n, "total": f"{value.total:032x}"}
+    return {**row, "salt": salt, "tags": tags}
+
+
+def _replace_seal(conn: sa.Connection, row: dict[str, Any]) -> None:
+    c = seals.c
+    conn.execute(sa.delete(seals).where(c.seq == row["seq"], c.tbl == row["tbl"], c.grp == row["grp"]))
+    conn.execute(sa.insert(seals), [row])
