@@ -59,7 +59,7 @@ def models_command(feed: str, home: Path, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    empty = f"{result.feed} has no model yet; poison-guard retrain --feed {feed} makes one"
+    empty = f"{result.feed} has no model yet; `poison-guard retrain --feed {feed}` makes one"
     print_table(f"Models of {result.feed}", *result.table(), empty=empty)
     for model in result.models:
         if model.why:

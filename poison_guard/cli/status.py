@@ -35,7 +35,7 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
         "Feeds",
         ("feed", "phase", ">accepted", ">held", ">rejected", ">staged", ">recalled", ">in queue", "oldest", ">expired"),
         [_feed_row(f, now) for f in result.feeds],
-        empty="no feed has run yet; start with poison-guard run --feed FEED.toml",
+        empty="no feed has run yet; start with `poison-guard run --feed FEED.toml`",
     )
     sealed = [_training_row(f.feed, f.training) for f in result.feeds if f.training]
     if sealed:

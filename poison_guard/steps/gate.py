@@ -183,12 +183,12 @@ def gate_status(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> GateSt
     store, name = feed.store, feed.contract.name
     snapshot = last_snapshot(store, name, revoked=True) if snapshot_id is None else load_snapshot(store, snapshot_id)
     if snapshot is None:
-        raise NotFoundError(f"{name} has no snapshot yet; poison-guard seal --feed {name} makes one")
+        raise NotFoundError(f"{name} has no snapshot yet; `poison-guard seal --feed {name}` makes one")
     if snapshot.feed != name:
         raise NotFoundError(f"snapshot {snapshot_id} is of feed {snapshot.feed}, not of {name}; name it with --feed")
     row = last_verdict(store, snapshot.snapshot_id)
     if row is None:
-        raise NotFoundError(f"{snapshot.snapshot_id} was not judged yet; poison-guard gate check --feed {name} does it")
+        raise NotFoundError(f"{snapshot.snapshot_id} was not judged yet; see `poison-guard gate check --feed {name}`")
     verdict, approvals = Verdict.from_json(row["verdict"]), list_approvals(store, row["seq"])
     admission = next(iter(list_admissions(store, name, snapshot_id=snapshot.snapshot_id, limit=1)), None)
     state = admission_state(snapshot, admission, row["seq"], now=now)

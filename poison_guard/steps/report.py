@@ -95,6 +95,8 @@ def report(store: Store, feed: str | None, run_id: str | None) -> ReportResult:
     """Return the facts of a run; of the last committed one, of `feed` if given, where `run_id` is None."""
     stored = run_facts(store, run_id or _last_committed(store, feed), sources=None)
     run, measured, policy = stored["run"], stored["measurements"], stored["policy"]
+    if feed is not None and run["feed"] != feed:
+        raise NotFoundError(f"run {run_id!r} is of the feed {run['feed']}, not of {feed}; name the right one")
     found = stored["campaigns"].to_dict("records")
     campaigns = [_campaign(store, run["feed"], campaign, rank) for rank, campaign in enumerate(found)]
     members = {source for campaign in campaigns for source in campaign["source_ids"]}

@@ -249,7 +249,7 @@ def rollback(
     name = feed.contract.name
     known = {model.model_id: model for model in list_models(feed.store, name)}
     if to not in known:
-        raise NotFoundError(f"{name} has no model {to!r}; poison-guard models --feed {name} lists them")
+        raise NotFoundError(f"{name} has no model {to!r}; `poison-guard models --feed {name}` lists them")
     if known[to].status != "retired":
         raise UsageError(f"{to} is {known[to].status}; only an earlier champion, called retired, can be rolled back to")
     root = find_revoked_ancestor(feed.store, to)
@@ -266,7 +266,7 @@ def rollback(
 def due(feed: Feed, now: dt.datetime) -> str | None:
     """Return the newest admitted snapshot that is to be learned from; None where nothing is due.
 
-    One that no model was trained on, or whose models were all refused, under other settings or trusted examples.
+    That is one that no model was trained on, or whose models were all refused under other settings or trusted examples.
     """
     name = feed.contract.name
     fresh = store_due(feed.store, name, now=now)
@@ -404,7 +404,7 @@ def _checkpoint(feed: Feed, snapshot_id: str) -> Path:
 
 
 def _may_warm(feed: Feed, best: Model, fits: str) -> bool:
-    """Whether a training may start from the champion: it fits, owes nothing to a revoked snapshot, knows no judge."""
+    """Whether a training may start from the champion: same shape of input, same trusted set, no revoked snapshot."""
     clean = find_revoked_ancestor(feed.store, best.model_id) is None
     return clean and best.config.get("fits") == fits and best.config.get("trusted") == _trusted_hash(feed)
 
@@ -434,9 +434,17 @@ def _load_trained(feed: Feed, model: Model) -> Any:
     return read_model(feed.settings.home / model.path, sha256=model.sha256, allow_import=own)
 
 
+def _model_of(feed: Feed, model_id: str) -> Model:
+    """Return a model of the feed; `NotFoundError` for one of another feed, which other examples must judge."""
+    model = load_model(feed.store, model_id)
+    if model.feed != feed.contract.name:
+        raise NotFoundError(f"{model_id} is a model of {model.feed}, not of {feed.contract.name}")
+    return model
+
+
 def evaluate_model(feed: Feed, model_id: str) -> dict[str, Any]:
     """Evaluate a model on the trusted examples that no training saw, write the metrics down and return them."""
-    metrics = _metrics_of_now(feed, load_model(feed.store, model_id))
+    metrics = _metrics_of_now(feed, _model_of(feed, model_id))
     set_metrics(feed.store, model_id, metrics)
     return metrics
 
@@ -470,7 +478,7 @@ def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
     """Make a model the champion if the rule lets it, else refuse it; return ``promoted, why, checks``."""
     from poison_guard.retrain.promotion import decide_promotion
 
-    model = load_model(feed.store, model_id)
+    model = _model_of(feed, model_id)
     if model.status == "measurement" or model.admission_seq is None:
         raise ClosedError(f"{model_id} was trained for measurement, without an admission; it can never be promoted")
     if not model.metrics:

@@ -181,3 +181,10 @@ def test_a_verb_on_a_home_without_a_store_says_so_and_makes_none(home, tmp_path,
     with pytest.raises(NotFoundError, match="there is no store in"):
         getattr(Guard.open(contract, home=tmp_path / "typo"), verb)()
     assert not (tmp_path / "typo" / "store.db").exists()
+
+
+def test_a_run_of_another_feed_is_not_reported_as_ones_own(home, tmp_path):
+    (tmp_path / "visits.toml").write_text(CONTRACT.replace('"sessions"', '"visits"'))
+    visits = Guard.open(tmp_path / "visits.toml", home=home.home)
+    with pytest.raises(NotFoundError, match="is of the feed sessions, not of visits"):
+        visits.report(home.report().run_id)
