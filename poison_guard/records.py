@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from poison_guard.frames import FRAMES, empty_frame
+from poison_guard.frames import empty_frame
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -32,17 +31,7 @@ __all__ = [
     "Reason",
     "SignalEvidence",
     "State",
-    "args_json",
-    "memory_columns",
-    "reason_from_json",
-    "reason_json",
 ]
-
-
-def memory_columns(names: Iterable[str]) -> list[str]:
-    """Return the columns of ``remembered`` in `FRAMES`, and those of `names` that are traces: ``sketch``…."""
-    frame = FRAMES["remembered"]
-    return [*frame.columns, *(name for name in names if name.startswith(tuple(frame.prefixes)))]
 
 
 class Action(StrEnum):
@@ -100,22 +89,6 @@ class Reason:
 
     code: str
     args: Mapping[str, Any] = field(default_factory=dict)
-
-
-def args_json(args: Mapping[str, Any]) -> str:
-    """Return a reason's arguments as the JSON text that frames hold in a column ``args``, beside ``code``."""
-    return json.dumps(dict(args), default=str)
-
-
-def reason_json(reason: Reason) -> str:
-    """Return a reason as JSON text, ``[code, args]``: the form of a column that holds one reason or none a row."""
-    return json.dumps([reason.code, dict(reason.args)], default=str)
-
-
-def reason_from_json(text: str) -> Reason:
-    """Return the reason that `reason_json` wrote."""
-    code, args = json.loads(text)
-    return Reason(code, args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +188,7 @@ class State:
     schema: Mapping[str, str]
     """Payload schema the feed was last accepted with; empty on the first run."""
     memory: pd.DataFrame = field(default_factory=lambda: empty_frame("memory"))
-    """Newest records of earlier batches, bounded: ``place`` and `memory_columns` as scored."""
+    """Newest records of earlier batches, bounded: ``place`` and the columns of ``remembered`` as scored."""
     verified: pd.DataFrame = field(default_factory=lambda: empty_frame("verified"))
     """Newest verified answers of the batch's sources, oldest first, bounded a source: ``source_id, at, right``."""
 
@@ -242,7 +215,7 @@ class Decided:
     recalls: pd.DataFrame = field(default_factory=lambda: empty_frame("recalls"))
     """Accepted records of earlier batches whose campaign shows only now: ``record_id, campaign_id``."""
     memory: pd.DataFrame = field(default_factory=lambda: empty_frame("remembered"))
-    """What later batches remember of this one: `memory_columns` as scored."""
+    """What later batches remember of this one: the columns of ``remembered`` as scored."""
     near_controls: pd.DataFrame = field(default_factory=lambda: empty_frame("near_controls"))
     """Free-text answers that say nearly what the item's control says: ``item_id, answer``."""
 

@@ -20,7 +20,7 @@ __all__ = ["gate_code", "gate_command", "print_verdict", "seal_command", "verify
 
 
 @click.command("seal")
-@feed_option(required=True)
+@feed_option
 @common_options
 def seal_command(feed: str, home: Path, as_json: bool) -> None:
     """Seal the accepted and released records of a feed, with their adopted labels, into a snapshot.
@@ -134,7 +134,7 @@ def gate_command() -> None:
 
 
 @gate_command.command("check")
-@feed_option(required=True)
+@feed_option
 @click.option(
     "--candidate",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -157,7 +157,7 @@ def check_command(feed: str, candidate: Path | None, snapshot_id: str | None, ho
 
 @gate_command.command("approve")
 @click.argument("snapshot", required=False)
-@feed_option(required=True)
+@feed_option
 @person_options
 @click.option("--expires", "days", type=click.IntRange(1, 365), metavar="DAYS", help="Days until the approval lapses.")
 @common_options
@@ -177,7 +177,7 @@ def approve_command(
 
 @gate_command.command("show")
 @click.argument("snapshot", required=False)
-@feed_option(required=True)
+@feed_option
 @common_options
 def show_command(snapshot: str | None, feed: str, home: Path, as_json: bool) -> int:
     """Show the last verdict on SNAPSHOT (default: the last one), its approvals and admission; measure nothing.

@@ -25,7 +25,7 @@ __all__ = ["drill_command", "tune_command"]
 
 
 @click.command("tune")
-@feed_option(required=True)
+@feed_option
 @click.option(
     "--rates",
     default="0.002,0.005,0.01,0.02,0.05",

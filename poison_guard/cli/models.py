@@ -18,7 +18,7 @@ REFUSED = 1
 
 
 @click.command("retrain")
-@feed_option(required=True)
+@feed_option
 @click.option("--measure-only", is_flag=True, help="Train to measure, without admission; never to be promoted.")
 @click.option(
     "--from-scratch",
@@ -51,7 +51,7 @@ def retrain_command(feed: str, measure_only: bool, from_scratch: bool, home: Pat
 
 
 @click.command("models")
-@feed_option(required=True)
+@feed_option
 @common_options
 def models_command(feed: str, home: Path, as_json: bool) -> None:
     """List the models of a feed, the newest first: the champion, earlier ones, refused ones, measurements."""
@@ -67,7 +67,7 @@ def models_command(feed: str, home: Path, as_json: bool) -> None:
 
 
 @click.command("rollback")
-@feed_option(required=True)
+@feed_option
 @click.option("--to", "model_id", required=True, metavar="MODEL", help="Earlier champion; `models` lists them.")
 @click.option("--force", is_flag=True, help="Even where the snapshot it was trained on was revoked.")
 @person_options

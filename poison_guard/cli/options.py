@@ -12,6 +12,7 @@ __all__ = [
     "common_options",
     "dry_run",
     "feed_option",
+    "feed_or_all_option",
     "out_option",
     "person_options",
 ]
@@ -39,23 +40,19 @@ def common_options(command: _F) -> _F:
     return command
 
 
-def feed_option(*, required: bool) -> Callable[[_F], _F]:
-    """Return the option ``--feed``: a contract file, or the name of one."""
-    help_text = "Contract file of the feed, or the name of one in the home or in feeds/."
-    return click.option(
-        "--feed", required=required, metavar="FEED.toml", help=help_text if required else help_text + " Default: all."
-    )
+_FEED_HELP = "Contract file of the feed, or the name of one in the home or in feeds/."
+feed_option = click.option("--feed", required=True, metavar="FEED.toml", help=_FEED_HELP)
+"""``--feed``: a contract file, or the name of one."""
+feed_or_all_option = click.option("--feed", metavar="FEED.toml", help=f"{_FEED_HELP} Default: all.")
+"""``--feed``, which may be left out."""
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+"""``--dry-run``."""
 
 
 def person_options(command: _F) -> _F:
     """Add ``--by`` and ``--reason``, which every act of a person needs."""
     command = click.option("--reason", required=True, help="Why; kept in the audit chain.")(command)
     return click.option("--by", required=True, help="Who acts; kept in the audit chain.")(command)
-
-
-def dry_run(command: _F) -> _F:
-    """Add ``--dry-run``."""
-    return click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")(command)
 
 
 def out_option(help_text: str, *, required: bool = False) -> Callable[[_F], _F]:

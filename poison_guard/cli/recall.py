@@ -49,7 +49,7 @@ def print_decision(result: ReviewResult, *, feed: str, as_json: bool) -> None:
 
 @click.command("recall")
 @selection_options
-@feed_option(required=True)
+@feed_option
 @click.option("--observed", is_flag=True, help="All that was accepted in observe mode, though it would have been held.")
 @person_options
 @dry_run

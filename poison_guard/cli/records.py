@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from poison_guard.cli.options import common_options, feed_option, out_option
+from poison_guard.cli.options import common_options, feed_option, feed_or_all_option, out_option
 from poison_guard.cli.output import print_json, print_progress, print_result, progress
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.files import check_ending, write_frame
@@ -16,7 +16,7 @@ __all__ = ["export_command", "report_command"]
 
 
 @click.command("export")
-@feed_option(required=True)
+@feed_option
 @click.option(
     "--place",
     "places",
@@ -79,7 +79,7 @@ def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
 
 
 @click.command("report")
-@feed_option(required=False)
+@feed_or_all_option
 @click.option("--run", "run_id", metavar="RUN", help="Run to report. Default: the last committed one.")
 @out_option("Page to write. Default: reports/RUN.html in the home.")
 @common_options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.options import common_options, dry_run, feed_option, person_options
+from poison_guard.cli.options import common_options, dry_run, feed_option, feed_or_all_option, person_options
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table
 from poison_guard.cli.recall import print_decision, selection_options
 from poison_guard.cli.trust import trusted_command
@@ -38,7 +38,7 @@ _VIEWS = {
 
 
 @review_command.command("list")
-@feed_option(required=True)
+@feed_option
 @click.option("--limit", type=click.IntRange(1), help="Entries at most. Default: the policy's review_budget.")
 @click.option("--campaign", "campaign_id", metavar="CAMPAIGN", help="Only records of this campaign.")
 @click.option("--source", "source_id", metavar="SOURCE", help="Only records of this source.")
@@ -67,7 +67,7 @@ def list_command(feed: str, sample: int | None, home: Path, as_json: bool, **fil
 
 @review_command.command("show")
 @click.argument("record")
-@feed_option(required=True)
+@feed_option
 @common_options
 def show_command(record: str, feed: str, home: Path, as_json: bool) -> None:
     """Show RECORD as a reviewer needs it: payload, why, who else, its source, its history."""
@@ -76,7 +76,7 @@ def show_command(record: str, feed: str, home: Path, as_json: bool) -> None:
 
 @review_command.command("release")
 @selection_options
-@feed_option(required=True)
+@feed_option
 @click.option("--trust", is_flag=True, help="Also enter them into the trusted set: you vetted each of them.")
 @click.option("--unchecked", is_flag=True, help="Accept them without saying that they are right.")
 @person_options
@@ -97,7 +97,7 @@ def release_command(feed: str, unchecked: bool, home: Path, as_json: bool, **dec
 
 @review_command.command("reject")
 @selection_options
-@feed_option(required=True)
+@feed_option
 @person_options
 @dry_run
 @common_options
@@ -108,7 +108,7 @@ def reject_command(feed: str, home: Path, as_json: bool, **decision: Any) -> Non
 
 @review_command.command("undo")
 @click.argument("event", type=click.IntRange(1))
-@feed_option(required=True)
+@feed_option
 @person_options
 @dry_run
 @common_options
@@ -120,7 +120,7 @@ def undo_command(event: int, feed: str, by: str, reason: str, dry_run: bool, hom
 
 @click.command("explain")
 @click.argument("record")
-@feed_option(required=False)
+@feed_or_all_option
 @common_options
 def explain_command(record: str, feed: str | None, home: Path, as_json: bool) -> None:
     """Tell all that is known of RECORD: payload, decision, each signal's evidence, its campaign, its history."""

@@ -76,7 +76,7 @@ FINDINGS, INCONCLUSIVE = 1, 3
 
 @click.command("scan")
 @click.argument("data", nargs=-1)
-@feed_option(required=True)
+@feed_option
 @out_option("Write one decision a record here (.parquet, .csv or .jsonl).")
 @common_options
 def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path, as_json: bool) -> int:
@@ -117,7 +117,7 @@ def exit_code(counts: Mapping[str, int]) -> int:
 
 @click.command("run")
 @click.argument("data", nargs=-1)
-@feed_option(required=True)
+@feed_option
 @dry_run
 @common_options
 def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from poison_guard.cli.options import common_options, dry_run, feed_option
+from poison_guard.cli.options import common_options, dry_run, feed_or_all_option
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
 from poison_guard.errors import MissingExtraError
 from poison_guard.text import shown_url
@@ -91,7 +91,7 @@ def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
 
 
 @click.command("doctor")
-@feed_option(required=False)
+@feed_or_all_option
 @common_options
 def doctor_command(feed: str | None, home: Path, as_json: bool) -> int:
     """Check packages, home, key, store, lake, extras, device and contracts. Exit code 1: something must be fixed."""

@@ -15,7 +15,7 @@ __all__ = ["sources_command"]
 
 
 @click.command("sources")
-@feed_option(required=True)
+@feed_option
 @click.option(
     "--limit", default=30, show_default=True, type=click.IntRange(1), help="Sources shown, least reliable first."
 )

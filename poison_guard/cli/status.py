@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poison_guard.cli.options import common_options, feed_option
+from poison_guard.cli.options import common_options, feed_or_all_option
 from poison_guard.cli.output import ago, print_json, print_result, print_table
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _PLACES = ("accepted", "quarantined", "rejected", "staged")
 
 
 @click.command("status")
-@feed_option(required=False)
+@feed_or_all_option
 @common_options
 def status_command(feed: str | None, home: Path, as_json: bool) -> None:
     """Show each feed's phase, its records by place, the queue, snapshot and champion, and the last runs."""

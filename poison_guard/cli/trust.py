@@ -17,7 +17,7 @@ __all__ = ["trust_command", "trusted_command"]
 
 @click.command("trust")
 @click.argument("data")
-@feed_option(required=True)
+@feed_option
 @person_options
 @dry_run
 @common_options
@@ -40,7 +40,7 @@ def trust_command(data: str, feed: str, by: str, reason: str, dry_run: bool, hom
 
 @click.command("trusted")
 @click.argument("records", nargs=-1)
-@feed_option(required=True)
+@feed_option
 @click.option("--wrong", is_flag=True, help="RECORDS are wrong: judge by them no more.")
 @click.option("--right", is_flag=True, help="RECORDS are right: do not ask for them again.")
 @click.option("--by", default="", help="Who says so; kept in the audit chain.")

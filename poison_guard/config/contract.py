@@ -123,6 +123,8 @@ class Contract:
     """Signals without which nothing is accepted."""
     namespace: str = field(init=False, repr=False, compare=False)
     """Key under which this feed's sources are kept."""
+    policy_hash: str = field(init=False, repr=False, compare=False)
+    """Hash that decisions name the policy by."""
 
     def __post_init__(self) -> None:
         """Derive from the roles present what the feed can be judged by."""
@@ -130,7 +132,7 @@ class Contract:
         texts = tuple(r for r in ("text", "prompt", "response", "chosen", "rejected") if self.has(r))
         speaker = next((r for r in ("author_id", "source_id") if self.has(r)), None)
         derived: dict[str, Any] = {"vote": vote, "texts": texts, "speaker": speaker}
-        derived["namespace"] = self.source_namespace or self.name
+        derived |= {"namespace": self.source_namespace or self.name, "policy_hash": self.policy.hash}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         signals = tuple(signal for signal, able in SIGNALS.items() if able(self))

@@ -18,37 +18,26 @@ from poison_guard.contracts.comparable import Comparable
 __all__ = ["BATCH_ONLY", "MASKS", "failing_mask"]
 
 
-_Meets = Callable[[pd.Series, Mapping[str, Any]], Any]
-
 BATCH_ONLY = ("expect_column_values_to_be_increasing", "expect_column_values_to_be_decreasing")
 """Row expectations that depend on the order of rows: they judge the batch, never a row (decisions ignore row order)."""
 
 
 def failing_mask(comparable: Comparable) -> np.ndarray | None:
     """Return ``(n,)`` bool, True if the row fails; None without a mask for the expectation or its columns."""
-    expectation = comparable.expectation
-    mask = MASKS.get(expectation.type)
+    expectation, kwargs = comparable.expectation, comparable.expectation.kwargs
     missing = len(comparable.columns) < len(expectation.columns)
-    if mask is None or missing or "row_condition" in expectation.kwargs:
+    if expectation.type not in MASKS or missing or "row_condition" in kwargs:
         return None
-    failing = mask(comparable.columns, expectation.kwargs)
-    return failing if comparable.misfits is None else failing | comparable.misfits
-
-
-def _on_values(meets: _Meets) -> Callable[[Mapping[str, pd.Series], Mapping[str, Any]], np.ndarray]:
-    """Lift a rule about non-null cells to a failing mask over all rows; null cells pass."""
-
-    def mask(columns: Mapping[str, pd.Series], kwargs: Mapping[str, Any]) -> np.ndarray:
-        cells = columns[kwargs["column"]]
+    if expectation.type in _COLUMN_RULES:
+        failing = _COLUMN_RULES[expectation.type](comparable.columns, kwargs)
+    else:  # a rule about cells: null ones pass
+        cells = comparable.columns[kwargs["column"]]
         present = cells.notna().to_numpy()
         failing = np.zeros(len(cells), dtype=bool)
-        if present.all():
-            failing[:] = ~np.asarray(meets(cells, kwargs), dtype=bool)
-        else:
-            failing[present] = ~np.asarray(meets(cells[present], kwargs), dtype=bool)
-        return failing
-
-    return mask
+        if present.any():
+            cells = cells if present.all() else cells[present]
+            failing[present] = ~np.asarray(_CELL_RULES[expectation.type](cells, kwargs), dtype=bool)
+    return failing if comparable.misfits is None else failing | comparable.misfits
 
 
 def _between(cells: pd.Series, kwargs: Mapping[str, Any]) -> np.ndarray:
@@ -147,20 +136,26 @@ def _compound_unique(columns: Mapping[str, pd.Series], kwargs: Mapping[str, Any]
     return failing
 
 
-MASKS: Mapping[str, Callable[[Mapping[str, pd.Series], Mapping[str, Any]], np.ndarray]] = {
+_CELL_RULES: Mapping[str, Callable[[pd.Series, Mapping[str, Any]], Any]] = {
+    "expect_column_values_to_be_between": _between,
+    "expect_column_values_to_be_in_set": _in_set,
+    "expect_column_values_to_not_be_in_set": _not_in_set,
+    "expect_column_values_to_match_regex": _matches,
+    "expect_column_values_to_not_match_regex": _matches_none,
+    "expect_column_values_to_match_regex_list": _matches,
+    "expect_column_values_to_not_match_regex_list": _matches_none,
+    "expect_column_value_lengths_to_be_between": _lengths_between,
+    "expect_column_value_lengths_to_equal": _length_equals,
+    "expect_column_values_to_be_unique": _unique,
+}
+"""What a cell that is not null must meet."""
+_COLUMN_RULES: Mapping[str, Callable[[Mapping[str, pd.Series], Mapping[str, Any]], np.ndarray]] = {
     "expect_column_values_to_not_be_null": _null,
     "expect_column_values_to_be_null": _not_null,
-    "expect_column_values_to_be_between": _on_values(_between),
-    "expect_column_values_to_be_in_set": _on_values(_in_set),
-    "expect_column_values_to_not_be_in_set": _on_values(_not_in_set),
-    "expect_column_values_to_match_regex": _on_values(_matches),
-    "expect_column_values_to_not_match_regex": _on_values(_matches_none),
-    "expect_column_values_to_match_regex_list": _on_values(_matches),
-    "expect_column_values_to_not_match_regex_list": _on_values(_matches_none),
-    "expect_column_value_lengths_to_be_between": _on_values(_lengths_between),
-    "expect_column_value_lengths_to_equal": _on_values(_length_equals),
-    "expect_column_values_to_be_unique": _on_values(_unique),
     "expect_column_pair_values_a_to_be_greater_than_b": _pair_greater,
     "expect_column_pair_values_to_be_equal": _pair_equal,
     "expect_compound_columns_to_be_unique": _compound_unique,
 }
+"""Which rows fail, for rules about nulls or several columns."""
+MASKS = frozenset((*_CELL_RULES, *_COLUMN_RULES))
+"""Expectations whose failing rows are found here."""

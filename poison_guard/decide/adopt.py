@@ -49,8 +49,10 @@ def adopt(
     n, n_established, n_against = _tallies(accepted, held, table)
     alone = table["probability"].to_numpy(float, na_value=0.0)
     counted, both = _counted_votes(accepted, held)
-    counted, context = (_without_controls(part, controls) for part in (counted, both if context is None else context))
-    unproven = (n_established == 0) & _established_cover(accepted)
+    counted, context = (
+        votes[~votes["item_id"].isin(controls["item_id"])] for votes in (counted, both if context is None else context)
+    )
+    covered = accepted["established"].astype(bool).groupby(accepted["item_id"]).any().mean() >= _COVERED_SHARE
     probability = alone * push_discount(counted, table.set_index("item_id")["label"], context=context)
     why = np.select(
         [
@@ -59,7 +61,7 @@ def adopt(
             table["item_id"].isin(conflicts["item_id"]).to_numpy(),
             table["disputed"].to_numpy(bool, na_value=True),
             (n_against >= 2) & (n_established < policy.min_answers),
-            unproven,
+            (n_established == 0) & bool(covered),
             _split(accepted, held, table),
             alone < policy.adopt_probability,
             probability < policy.adopt_probability,
@@ -73,18 +75,6 @@ def adopt(
     table["adopted"] = np.isin(why, ["adopted", "control"])
     table["why"] = why
     return table[_COLUMNS].sort_values("item_id", ignore_index=True)
-
-
-def _without_controls(votes: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
-    """Return the votes about items that are no control."""
-    return votes[~votes["item_id"].isin(controls["item_id"])]
-
-
-def _established_cover(votes: pd.DataFrame) -> bool:
-    """Return whether established sources voted on most items: only then can an item be expected to have their vote."""
-    if not len(votes):
-        return False
-    return bool(votes["established"].astype(bool).groupby(votes["item_id"]).any().mean() >= _COVERED_SHARE)
 
 
 def _split(accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:

@@ -10,17 +10,23 @@ honest records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
-from poison_guard.records import Action, Level, SignalEvidence, args_json
+from poison_guard.records import Action, Level, Place, SignalEvidence
 
 __all__ = ["HOLD", "decide_records", "evidence_table", "risk_by_level", "risk_of_p", "simes_p"]
 
 
+_PLACES = {
+    Action.ACCEPT.value: Place.ACCEPTED.value,
+    Action.QUARANTINE.value: Place.QUARANTINED.value,
+    Action.REJECT.value: Place.REJECTED.value,
+}
 HOLD = 0.5
 """Risk from which a record is held."""
 
@@ -82,7 +88,7 @@ def risk_by_level(evidence: Sequence[SignalEvidence], policy: Policy, n: int) ->
 def decide_records(
     record_ids: Sequence[str], evidence: Sequence[SignalEvidence], campaign_ids: Sequence[str | None], policy: Policy
 ) -> tuple[pd.DataFrame, dict[Level, np.ndarray]]:
-    """Return ``record_id, action, risk, campaign_id, reasons`` and the risk ``(n,)`` of each level.
+    """Return ``record_id, action, risk, campaign_id, reasons, place`` and the risk ``(n,)`` of each level.
 
     A record is held from risk 0.5 and rejected from ``policy.reject_risk``. `reasons` lists the codes that reached 0.5
     by themselves, most suspicious first.
@@ -93,26 +99,22 @@ def decide_records(
     action = np.select(
         [risk >= policy.reject_risk, risk >= HOLD], [Action.REJECT.value, Action.QUARANTINE.value], Action.ACCEPT.value
     )
+    codes: list[list[tuple[float, str]]] = [[] for _ in range(n)]
+    for one in evidence:
+        for row, reason in one.reasons.items():
+            if risks[one.level][row] >= HOLD:
+                codes[row].append((float(one.p[row]), reason.code))
     frame = pd.DataFrame(
         {
             "record_id": pd.Series(record_ids, dtype="str"),
             "action": pd.Series(action, dtype="str"),
             "risk": risk,
             "campaign_id": pd.Series(campaign_ids, dtype="object"),
-            "reasons": _reason_codes(n, evidence, risks),
+            "reasons": [list(dict.fromkeys(code for _, code in sorted(pairs))) for pairs in codes],
+            "place": pd.Series(action, dtype="str").map(_PLACES).astype("str"),
         }
     )
     return frame, risks
-
-
-def _reason_codes(n: int, evidence: Sequence[SignalEvidence], risks: Mapping[Level, np.ndarray]) -> list[list[str]]:
-    codes: list[list[tuple[float, str]]] = [[] for _ in range(n)]
-    for one in evidence:
-        level = risks[one.level]
-        for row, reason in one.reasons.items():
-            if level[row] >= HOLD:
-                codes[row].append((float(one.p[row]), reason.code))
-    return [list(dict.fromkeys(code for _, code in sorted(pairs))) for pairs in codes]
 
 
 def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]) -> pd.DataFrame:
@@ -125,7 +127,7 @@ def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]
             one.level.value,
             float(one.p[row]),
             reason.code,
-            args_json(reason.args),
+            json.dumps(dict(reason.args), default=str),
         )
         for one in evidence
         for row, reason in one.reasons.items()

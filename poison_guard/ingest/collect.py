@@ -29,11 +29,11 @@ from poison_guard.ingest.raw_table import (
     nesting_flags,
     unreadable_object,
 )
-from poison_guard.ingest.read import ObjectChanged, read_object
+from poison_guard.ingest.read import ObjectChanged, read_object, read_table
 from poison_guard.records import Batch, ObjectRef
 from poison_guard.text import shown_url
 
-__all__ = ["batch_from_frame", "collect_frames", "empty_batch", "read_frame", "series_to_array"]
+__all__ = ["batch_from_frame", "collect_frames", "empty_batch", "read_controls", "read_frame", "series_to_array"]
 
 
 def collect_frames(
@@ -106,6 +106,19 @@ def _missing_column(raw: RawTable, contract: Contract) -> str | None:
     role, name = next(iter(absent.items()))
     columns = ", ".join(raw.table.column_names[:20]) + (", …" if raw.table.num_columns > 20 else "")
     return f"it has no column {name}, which [columns] maps to {role}; it has {columns}"
+
+
+def read_controls(contract: Contract, home: Path) -> pd.DataFrame:
+    """Return the controls as ``item_id, answer`` (text); an empty frame where the contract names none."""
+    if contract.controls is None:
+        return pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")})
+    path = find_path(contract.controls, contract_file=contract.path, home=home)
+    table = read_table(path, columns=("item_id", "answer"))
+    doubled = table["item_id"].duplicated()
+    if doubled.any():
+        first = table.loc[doubled, "item_id"].iloc[0]
+        raise DataError(f"{shown_url(path)} names the control {first!r} twice; keep one answer an item")
+    return table
 
 
 def batch_from_frame(

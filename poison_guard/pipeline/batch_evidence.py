@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.frames import empty_frame
-from poison_guard.pipeline.prepare import Prepared
+from poison_guard.pipeline.prepare import Prepared, isolated
 from poison_guard.records import Campaign, Place, Reason, State
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["BatchEvidence", "find_batch_evidence"]
 
 
-_CONTEXT = 1000  # remembered votes that help to tell what kind of answers a feed has
-_T = TypeVar("_T")
 _VOTE = ["item_id", "source_id", "vote"]
 _ACCEPTED = ["record_id", "item_id", "source_id", "vote", "observed_at", "source_since"]
 
@@ -49,6 +46,7 @@ def find_batch_evidence(scored: pd.DataFrame, contract: Contract, state: State, 
     """Return the batch evidence of a scored frame that is sorted by ``record_id`` (so that order cannot matter)."""
     from poison_guard.signals.campaigns import BatchView, find_campaigns
     from poison_guard.signals.sources import canonicalise, established
+    from poison_guard.signals.sources.batch_votes import cluster_votes, find_conflicts, judge_sources
 
     new, earlier = ~_seen_before(scored, state), _earlier_records(scored, state)
     accepted = _accepted_before(scored, state)
@@ -57,24 +55,24 @@ def find_batch_evidence(scored: pd.DataFrame, contract: Contract, state: State, 
     accepted = accepted.assign(established=before)
     votes = scored[[*_VOTE, "observed_at"]].assign(established=old)
     crashes: dict[str, Reason] = {}
-    canonical = _clusters(votes, accepted, contract, state, crashes)
+    nothing: CanonicalAnswers = {}
+    canonical = isolated("source", crashes, nothing, lambda: cluster_votes(votes, accepted, contract, state))
     campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
         newcomer = ~np.r_[old, established(earlier, state.ledger, earlier["received_at"]).to_numpy(bool)]
         trusted = None if prepared.anomaly is None else prepared.anomaly.reference_vectors()
         view = BatchView(scored, contract, earlier, newcomer, trusted)
         alike = replace(view, scored=canonicalise(scored, canonical), earlier=canonicalise(earlier, canonical))
-        campaigns = _isolated(
-            "campaign", crashes, campaigns, lambda: find_campaigns(view, alike if canonical else None)
-        )
+        campaigns = isolated("campaign", crashes, (), lambda: find_campaigns(view, alike if canonical else None))
     member = scored["record_id"].isin([record for campaign in campaigns for record in campaign.record_ids]).to_numpy()
     if canonical and campaigns:  # campaign members do not vote on the canonical wording
-        canonical = _clusters(votes.assign(established=old & ~member), accepted, contract, state, crashes)
+        others = votes.assign(established=old & ~member)
+        canonical = isolated("source", crashes, nothing, lambda: cluster_votes(others, accepted, contract, state))
     recent = earlier.loc[earlier["place"] != Place.REJECTED.value, ["item_id", "vote"]].dropna()
     votes, accepted, recent = (canonicalise(frame, canonical) for frame in (votes, accepted, recent))
-    sources = _sources(votes[new], scored, contract, state, crashes)
+    sources = isolated("source", crashes, pd.DataFrame(), lambda: judge_sources(votes[new], scored, contract, state))
     alone = votes[new & ~(member & ~old)]
-    conflicts = _conflicts(alone, accepted, campaigns, contract) if contract.vote else empty_frame("conflicts")
+    conflicts = find_conflicts(alone, accepted, campaigns, contract) if contract.vote else empty_frame("conflicts")
     return BatchEvidence(sources, campaigns, conflicts, crashes, canonical, votes, accepted, recent)
 
 
@@ -108,63 +106,3 @@ def _accepted_before(scored: pd.DataFrame, state: State) -> pd.DataFrame:
     since = known.dropna().groupby("source_id")["source_since"].max().reindex(before["source_id"])
     remembered = pd.to_datetime(since.set_axis(before.index), utc=True)
     return before.assign(source_since=pd.to_datetime(before["source_since"], utc=True).fillna(remembered))
-
-
-def _clusters(
-    votes: pd.DataFrame, accepted: pd.DataFrame, contract: Contract, state: State, crashes: dict[str, Reason]
-) -> CanonicalAnswers:
-    """Return how answers of free text are written alike: this batch's and those accepted before about its items."""
-    from poison_guard.signals.sources import cluster_answers
-
-    nothing: CanonicalAnswers = {}
-    if not contract.vote:
-        return nothing
-    both, context = _complete(votes, accepted), state.memory[_VOTE].dropna().tail(_CONTEXT)
-    options = {"controls": state.controls, "trusted": both["established"], "context": context}
-    return _isolated("source", crashes, nothing, lambda: cluster_answers(both, **options))
-
-
-def _complete(*votes: pd.DataFrame) -> pd.DataFrame:
-    """Return ``item_id, source_id, vote, established`` of the votes of all frames that miss nothing."""
-    return pd.concat([frame[[*_VOTE, "established"]].dropna() for frame in votes], ignore_index=True)
-
-
-def _isolated(signal: str, crashes: dict[str, Reason], empty: _T, find: Callable[[], _T]) -> _T:
-    """Return what `find` returns; where it fails, note the failure of the signal in `crashes` and return `empty`."""
-    result = run_isolated(find)
-    if isinstance(result, SignalFailure):
-        crashes[signal] = Reason("signal_missing", {"signal": signal, "why": str(result)})
-        return empty
-    return result
-
-
-def _sources(
-    votes: pd.DataFrame, scored: pd.DataFrame, contract: Contract, state: State, crashes: dict[str, Reason]
-) -> pd.DataFrame:
-    """Return how far the batch's sources can be believed: by their new votes, or where there are none by history."""
-    from poison_guard.signals.sources import score_history, score_sources
-
-    policy = contract.policy
-    options = {"ledger": state.ledger, "alpha": policy.source_alpha, "verified": state.verified}
-    options["half_life"] = policy.half_life
-    if not contract.vote:
-        return _isolated(
-            "source", crashes, pd.DataFrame(), lambda: score_history(scored["source_id"].dropna(), **options)
-        )
-    complete = votes.dropna(subset=_VOTE)
-    by = {"controls": state.controls, "established": complete["established"]}
-    return _isolated("source", crashes, pd.DataFrame(), lambda: score_sources(complete, **by, **options))
-
-
-def _conflicts(
-    votes: pd.DataFrame, accepted: pd.DataFrame, campaigns: tuple[Campaign, ...], contract: Contract
-) -> pd.DataFrame:
-    """Return the items where newcomers contradict established sources, a campaign's newcomers left out."""
-    from poison_guard.signals.sources import cohort_conflict
-
-    members = {record for campaign in campaigns for record in campaign.earlier_ids}
-    before = accepted[accepted["established"] | ~accepted["record_id"].isin(members)]
-    if not contract.has("source_since"):  # nobody's age is known: what was accepted has a history of its own
-        before = before.assign(established=True)
-    both = _complete(votes, before)
-    return cohort_conflict(both, both["established"])

@@ -27,16 +27,15 @@ from poison_guard.records import (
     Reason,
     SignalEvidence,
     State,
-    args_json,
-    memory_columns,
 )
 
 __all__ = ["decide_batch", "recalled"]
 
 
 _RULE_P = 1e-6
+_RULE_RISK = 0.98
 _BLOCKED_P = 1e-12
-_PLACES = {Action.ACCEPT: Place.ACCEPTED, Action.QUARANTINE: Place.QUARANTINED, Action.REJECT: Place.REJECTED}
+_REMEMBERED = FRAMES["remembered"]
 
 
 def decide_batch(
@@ -51,35 +50,33 @@ def decide_batch(
     """Return the batch decided; `scored` is sorted by ``record_id``, `unreadable` rows are quarantined as such."""
     ids = scored["record_id"].to_numpy(object)
     missing = _missing(scored, contract, prepared, batch_evidence)
-    campaign_ids = _campaign_of(ids, batch_evidence.campaigns)
-    evidence = [
-        _validation_evidence(ids, pd.concat([validation.failures, _contested(scored, state, contract)])),
-        *_source_evidence(scored, batch_evidence, state),
-        _campaign_evidence(ids, batch_evidence.campaigns),
-        *read_evidence(scored),
-    ]
+    campaign, campaign_ids = _campaign_evidence(ids, batch_evidence.campaigns)
+    rules = _validation_evidence(scored, validation, contract, state)
+    evidence = [rules, _source_evidence(scored, batch_evidence, state), campaign, *read_evidence(scored)]
     decisions, risks = decide_records(ids, evidence, campaign_ids, contract.policy)
     table = evidence_table(ids, evidence)
-    decisions["place"] = decisions["action"].map({a.value: p.value for a, p in _PLACES.items()}).astype("str")
     decisions = _stage(decisions, missing, validation.batch)
-    decisions = pd.concat([decisions, _unreadable_decisions(unreadable)], ignore_index=True)
+    flawed, flaws = _unreadable(unreadable)
+    all_decisions = pd.concat([decisions, flawed], ignore_index=True)
+    measurements = _measure(all_decisions, risks, prepared)
+    if contract.mode is Mode.OBSERVE:  # each record goes where it would have gone without a guard
+        passed = decisions.assign(place=Place.ACCEPTED.value)
+        all_decisions = pd.concat([passed, flawed], ignore_index=True)
+    crashed = (*batch_evidence.crashes.values(), *(why for _, why in missing.values()))
+    notes = (*prepared.notes, *validation.batch, *validation.warnings, *crashed)
     recalls = recalled(batch_evidence.campaigns, state, contract.policy)
-    items = _items(scored, decisions, risks, batch_evidence, contract, state, recalls)
-    measurements = _measure(decisions, risks, prepared)
-    if contract.mode is Mode.OBSERVE:
-        decisions = _let_pass(decisions, unreadable)
     return Decided(
-        decisions=decisions,
-        evidence=pd.concat([table, _unreadable_evidence(unreadable)], ignore_index=True),
-        items=items,
+        decisions=all_decisions,
+        evidence=pd.concat([table, flaws], ignore_index=True),
         sources=_ledger(scored, decisions, batch_evidence),
         campaigns=batch_evidence.campaigns,
         phase=prepared.phase,
-        notes=_notes(prepared, validation, batch_evidence, missing),
+        notes=tuple(note for at, note in enumerate(notes) if note not in notes[:at]),
         measurements=measurements,
         recalls=recalls,
         near_controls=_near_controls(batch_evidence, state),
-        memory=scored[memory_columns(scored.columns)],
+        memory=scored[[*_REMEMBERED.columns, *(n for n in scored if n.startswith(tuple(_REMEMBERED.prefixes)))]],
+        items=_items(decisions, risks, batch_evidence, contract, state, recalls),
     )
 
 
@@ -107,17 +104,6 @@ def _missing(
     return missing
 
 
-def _notes(
-    prepared: Prepared,
-    validation: Validation,
-    batch_evidence: BatchEvidence,
-    missing: Mapping[str, tuple[np.ndarray, Reason]],
-) -> tuple[Reason, ...]:
-    crashed = (*batch_evidence.crashes.values(), *(why for _, why in missing.values()))
-    reasons = [*prepared.notes, *validation.batch, *validation.warnings, *crashed]
-    return tuple(reason for at, reason in enumerate(reasons) if reason not in reasons[:at])
-
-
 def _stage(
     decisions: pd.DataFrame, missing: Mapping[str, tuple[np.ndarray, Reason]], batch: Sequence[Reason]
 ) -> pd.DataFrame:
@@ -141,36 +127,28 @@ def _stage(
     return staged
 
 
-def _let_pass(decisions: pd.DataFrame, unreadable: pd.DataFrame) -> pd.DataFrame:
-    """Observe mode: every readable record goes where it would have gone without a guard; the decision stays on it."""
-    passed = decisions.copy()
-    readable = ~passed["record_id"].isin(unreadable["record_id"])
-    passed.loc[readable, "place"] = Place.ACCEPTED.value
-    return passed
-
-
-def _contested(scored: pd.DataFrame, state: State, contract: Contract) -> pd.DataFrame:
-    """Return a failure for each record whose id the store has with other content, unless that is a revision."""
-    known = state.known.set_index("record_id")["content_hash"]
-    before = scored["record_id"].map(known)
-    other = before.notna() & (before != scored["content_hash"])
-    ids = [] if contract.data.revisions else scored.loc[other, "record_id"].tolist()
-    failures = {"record_id": ids, "code": ["id_conflict"] * len(ids), "args": [{"record_id": name} for name in ids]}
-    return pd.DataFrame(failures, dtype=object)
-
-
-def _validation_evidence(ids: np.ndarray, failures: pd.DataFrame) -> SignalEvidence:
+def _validation_evidence(
+    scored: pd.DataFrame, validation: Validation, contract: Contract, state: State
+) -> SignalEvidence:
+    """Return the rules that records break, among them that an id has one content (but for revisions)."""
+    ids = scored["record_id"].to_numpy(object)
+    before = scored["record_id"].map(state.known.set_index("record_id")["content_hash"])
+    contested = ids[(before.notna() & (before != scored["content_hash"]) & (not contract.data.revisions)).to_numpy()]
+    failures = [
+        *validation.failures[["record_id", "code", "args"]].itertuples(index=False, name=None),
+        *((name, "id_conflict", {"record_id": name}) for name in contested),
+    ]
     p = np.ones(len(ids))
     reasons: dict[int, Reason] = {}
-    rows = pd.Index(ids).get_indexer(failures["record_id"])
-    for row, code, args in zip(rows, failures["code"], failures["args"], strict=True):
+    rows = pd.Index(ids).get_indexer([name for name, _, _ in failures])
+    for row, (_, code, args) in zip(rows, failures, strict=True):
         if row >= 0:
             p[row] = _RULE_P
             reasons.setdefault(int(row), Reason(code, args))
     return SignalEvidence("validation", Level.RULE, p, reasons)
 
 
-def _source_evidence(scored: pd.DataFrame, batch_evidence: BatchEvidence, state: State) -> list[SignalEvidence]:
+def _source_evidence(scored: pd.DataFrame, batch_evidence: BatchEvidence, state: State) -> SignalEvidence:
     """Return what is known of each record's sources: the statistics of its source, and blocks by reviewers."""
     p = np.ones(len(scored))
     reasons: dict[int, Reason] = {}
@@ -189,59 +167,42 @@ def _source_evidence(scored: pd.DataFrame, batch_evidence: BatchEvidence, state:
         for row in np.flatnonzero(hit.to_numpy()):
             p[row] = _BLOCKED_P
             reasons[int(row)] = Reason("blocked_source", {"by": "a reviewer", "reason": "see the source's history"})
-    return [SignalEvidence("source", Level.SOURCE, p, reasons)]
+    return SignalEvidence("source", Level.SOURCE, p, reasons)
 
 
-def _campaign_of(ids: np.ndarray, campaigns: Sequence[Campaign]) -> list[str | None]:
-    """Return the campaign of each record, the most certain one where there are several."""
-    best: dict[str, Campaign] = {}
-    for campaign in campaigns:
-        for record_id in campaign.record_ids:
-            if record_id not in best or campaign.p < best[record_id].p:
-                best[record_id] = campaign
-    return [best[i].campaign_id if i in best else None for i in ids]
-
-
-def _campaign_evidence(ids: np.ndarray, campaigns: Sequence[Campaign]) -> SignalEvidence:
+def _campaign_evidence(ids: np.ndarray, campaigns: Sequence[Campaign]) -> tuple[SignalEvidence, list[str | None]]:
+    """Return the evidence of campaigns and the campaign of each record, the most certain one of several."""
     p = np.ones(len(ids))
     reasons: dict[int, Reason] = {}
+    campaign_ids: list[str | None] = [None] * len(ids)
     index = pd.Index(ids)
     for campaign in campaigns:
         for row in index.get_indexer(list(campaign.record_ids)):
-            if row >= 0 and campaign.p < p[row]:
-                p[row], reasons[int(row)] = campaign.p, campaign.reason
-    return SignalEvidence("campaign", Level.CAMPAIGN, p, reasons)
+            if row >= 0 and (campaign_ids[row] is None or campaign.p < p[row]):
+                p[row], reasons[int(row)], campaign_ids[row] = campaign.p, campaign.reason, campaign.campaign_id
+    return SignalEvidence("campaign", Level.CAMPAIGN, p, reasons), campaign_ids
 
 
-def _unreadable_decisions(unreadable: pd.DataFrame) -> pd.DataFrame:
-    n = len(unreadable)
-    return pd.DataFrame(
+def _unreadable(unreadable: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the decisions and the evidence of rows that could not be read: each is quarantined."""
+    reasons = {row: Reason(*why) for row, why in enumerate(zip(unreadable["code"], unreadable["args"], strict=True))}
+    flaws = SignalEvidence("validation", Level.RULE, np.full(len(unreadable), _RULE_P), reasons)
+    decisions = pd.DataFrame(
         {
             "record_id": unreadable["record_id"].astype("str"),
-            "action": pd.Series([Action.QUARANTINE.value] * n, dtype="str", index=unreadable.index),
-            "risk": np.full(n, 0.98),
-            "campaign_id": pd.Series([None] * n, dtype="object", index=unreadable.index),
+            "action": Action.QUARANTINE.value,
+            "risk": _RULE_RISK,
+            "campaign_id": pd.Series(None, dtype="object", index=unreadable.index),
             "reasons": pd.Series([[code] for code in unreadable["code"]], dtype="object", index=unreadable.index),
-            "place": pd.Series([Place.QUARANTINED.value] * n, dtype="str", index=unreadable.index),
+            "place": Place.QUARANTINED.value,
         }
     )
-
-
-def _unreadable_evidence(unreadable: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "record_id": unreadable["record_id"],
-            "signal": "validation",
-            "level": Level.RULE.value,
-            "p": _RULE_P,
-            "code": unreadable["code"],
-            "args": [args_json(args) for args in unreadable["args"]],
-        }
+    return decisions.astype({"action": "str", "risk": float, "place": "str"}), evidence_table(
+        unreadable["record_id"].tolist(), [flaws]
     )
 
 
 def _items(
-    scored: pd.DataFrame,
     decisions: pd.DataFrame,
     risks: Mapping[Level, np.ndarray],
     batch_evidence: BatchEvidence,
@@ -254,12 +215,11 @@ def _items(
         return empty_frame("items")
     from poison_guard.signals.sources import agree
 
-    decided = decisions.iloc[: len(scored)]
     complete = batch_evidence.votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
-    passed = complete & (decided["place"] == Place.ACCEPTED.value).to_numpy()
+    passed = complete & (decisions["place"] == Place.ACCEPTED.value).to_numpy()
     together = complete & (np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD)
     votes = batch_evidence.votes[["item_id", "source_id", "vote", "established"]].assign(
-        campaign_id=decided["campaign_id"].to_numpy(object)
+        campaign_id=decisions["campaign_id"].to_numpy(object)
     )
     late = batch_evidence.accepted["record_id"].isin(recalls["record_id"]).to_numpy()
     before = batch_evidence.accepted[["item_id", "source_id", "vote", "established"]].assign(
@@ -283,9 +243,8 @@ def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, batch_evidence: Batch
     if not len(batch_evidence.sources):
         return batch_evidence.sources
     sources = batch_evidence.sources.drop(columns=["code", "args"])
-    decided = decisions.iloc[: len(scored)]
-    in_campaign = set(scored.loc[decided["campaign_id"].notna().to_numpy(), "source_id"])
-    undecided = set(scored.loc[(decided["place"] == Place.STAGED.value).to_numpy(), "source_id"])
+    in_campaign = set(scored.loc[decisions["campaign_id"].notna().to_numpy(), "source_id"])
+    undecided = set(scored.loc[(decisions["place"] == Place.STAGED.value).to_numpy(), "source_id"])
     sources.loc[sources["source_id"].isin(in_campaign), "agreed"] = 0
     counted = ["controls_right", "controls_wrong", "agreed", "disagreed"]
     sources.loc[sources["source_id"].isin(undecided), counted] = 0

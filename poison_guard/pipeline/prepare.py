@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -18,8 +18,9 @@ from poison_guard.signals.conformal import labels_needed
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "RecordModel", "choose_sample", "isolated", "prepare"]
 
+_T = TypeVar("_T")
 SAMPLE_ROWS = 8192
 """Rows of the batch that an unsupervised model is fitted on when there is no trusted set."""
 
@@ -64,6 +65,15 @@ def prepare(
     return fitted
 
 
+def isolated(signal: str, crashes: dict[str, Reason], nothing: _T, find: Callable[[], _T]) -> _T:
+    """Return what `find` returns; where it fails, note the failure of the signal in `crashes` and return `nothing`."""
+    result = run_isolated(find)
+    if isinstance(result, SignalFailure):
+        crashes[signal] = Reason("signal_missing", {"signal": signal, "why": str(result)})
+        return nothing
+    return result
+
+
 def record_signals(contract: Contract) -> list[str]:
     """Return the signals that judge each record by itself; those a feed asks for come after ``anomaly``."""
     return [signal for signal in contract.signals if signal not in ("validation", "source", "campaign")]
@@ -71,11 +81,12 @@ def record_signals(contract: Contract) -> list[str]:
 
 def _with_model(fitted: Prepared, signal: str, contract: Contract, state: State) -> Prepared:
     """Return `fitted` with the model of a signal's room, by its ``fit(contract, state)``, or why there is none."""
-    model = run_isolated(lambda: importlib.import_module(f"poison_guard.signals.{signal}").fit(contract, state))
-    if isinstance(model, SignalFailure):
-        model = Reason("signal_missing", {"signal": signal, "why": str(model)})
-    if isinstance(model, Reason):
-        return dataclasses.replace(fitted, missing={**fitted.missing, signal: model}, notes=(*fitted.notes, model))
+    crashes: dict[str, Reason] = {}
+    room = f"poison_guard.signals.{signal}"
+    model = isolated(signal, crashes, None, lambda: importlib.import_module(room).fit(contract, state))
+    if model is None or isinstance(model, Reason):
+        why = model or crashes[signal]
+        return dataclasses.replace(fitted, missing={**fitted.missing, signal: why}, notes=(*fitted.notes, why))
     return dataclasses.replace(fitted, models={**fitted.models, signal: model})
 
 
@@ -93,8 +104,9 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
         model = None
         if len(sample) > 1:
             groups = sample["group"] if contract.has("group") else None
-            model = run_isolated(lambda: AnomalyModel.fit_unsupervised(sample[features], groups=groups, **options))
-        return Prepared(Phase.COLD, None if isinstance(model, SignalFailure) else model, {"anomaly": why}, (why,))
+            rows = sample[features]
+            model = isolated("anomaly", {}, None, lambda: AnomalyModel.fit_unsupervised(rows, groups=groups, **options))
+        return Prepared(Phase.COLD, model, {"anomaly": why}, (why,))
     absent = [name for name in contract.features if f"feature.{name}" not in state.reference]
     if absent:
         told = f"no trusted record has {', '.join(absent)}; enter vetted records that do"
@@ -102,10 +114,12 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
         return Prepared(Phase.CALIBRATING, None, {"anomaly": why}, (why,))
     groups = state.calibration["group"] if contract.has("group") else None
     reference, calibration = state.reference[features], state.calibration[features]
-    fitted = run_isolated(lambda: AnomalyModel.fit(reference, calibration, groups=groups, **options))
-    if isinstance(fitted, SignalFailure):
-        why = Reason("signal_missing", {"signal": "anomaly", "why": str(fitted)})
-        return Prepared(Phase.CALIBRATING, None, {"anomaly": why}, (why,))
+    crashes: dict[str, Reason] = {}
+    fitted = isolated(
+        "anomaly", crashes, None, lambda: AnomalyModel.fit(reference, calibration, groups=groups, **options)
+    )
+    if fitted is None:
+        return Prepared(Phase.CALIBRATING, None, crashes, tuple(crashes.values()))
     notes = fitted.notes()
     whole = next((note for note in notes if not note.args["group"]), None)
     if whole is not None:

@@ -6,7 +6,8 @@ on which other records share the partition (law 3).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,8 @@ import pandas as pd
 from poison_guard.config import Contract
 from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.numerics.characters import number_text
-from poison_guard.pipeline.prepare import Prepared, RecordModel
-from poison_guard.records import Level, SignalEvidence, reason_from_json, reason_json
-
-if TYPE_CHECKING:
-    from poison_guard.signals.anomaly.model import AnomalyModel
+from poison_guard.pipeline.prepare import Prepared
+from poison_guard.records import Level, Reason, SignalEvidence
 
 __all__ = [
     "KEYS",
@@ -51,15 +49,22 @@ def score_partition(records: pd.DataFrame, contract: Contract, prepared: Prepare
     (bytes), ``rating`` and ``vector.*`` (floats), and ``crash.SIGNAL`` (text) for each signal that died.
     """
     parts = [_keys(records, contract)]
-    if prepared.anomaly is not None:
-        parts.append(_anomaly(records, contract, prepared.anomaly))
-    parts += [_record_signal(records, contract, *fitted) for fitted in prepared.models.items()]
+    groups = records["group"] if contract.has("group") else None
+    if (anomaly := prepared.anomaly) is not None:
+        features = records[[f"feature.{name}" for name in contract.features]]
+        parts.append(_judge("anomaly", features, groups, anomaly.evidence, anomaly.vectors))
+    parts += [_judge(signal, records, groups, model.evidence) for signal, model in prepared.models.items()]
     if contract.texts and contract.speaker:
         parts.append(_traces(records, contract))
     return pd.concat(parts, axis=1)
 
 
 def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return `KEYS`; times of observation that ingest had to clamp are missing.
+
+    Many at one edge of the window would look like acting in step. Earlier than the edge are only the times of history,
+    which ingest does not clamp.
+    """
     roles = {"speaker": contract.speaker, "vote": contract.vote}
     columns = {}
     for key in KEYS:
@@ -70,17 +75,10 @@ def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         else:
             dtype = "datetime64[us, UTC]" if key in _TIMES else "str"
             columns[key] = pd.Series(None, index=records.index, dtype=dtype)
-    columns["observed_at"] = _believable(columns["observed_at"], columns["received_at"], contract)
-    return pd.DataFrame(columns).reset_index(drop=True)
-
-
-def _believable(observed: pd.Series, received: pd.Series, contract: Contract) -> pd.Series:
-    """Return times with those that ingest had to clamp missing: many at one edge would look like acting in step.
-
-    Earlier than the edge are only the times of history, which ingest does not clamp.
-    """
+    observed, received = columns["observed_at"], columns["received_at"]
     earliest = received - pd.Timedelta(days=contract.policy.lateness_days)
-    return observed.where((observed != earliest) & (observed < received + pd.Timedelta(hours=1)))
+    columns["observed_at"] = observed.where((observed != earliest) & (observed < received + pd.Timedelta(hours=1)))
+    return pd.DataFrame(columns).reset_index(drop=True)
 
 
 def _as_text(column: pd.Series) -> pd.Series:
@@ -89,31 +87,28 @@ def _as_text(column: pd.Series) -> pd.Series:
     return column.map(lambda v: None if pd.isna(v) else number_text(v)).astype("str")
 
 
-def _anomaly(records: pd.DataFrame, contract: Contract, model: AnomalyModel) -> pd.DataFrame:
-    features = [f"feature.{name}" for name in contract.features]
-    groups = records["group"] if contract.has("group") else None
-    found = run_isolated(lambda: (model.evidence(records[features], groups=groups), model.vectors(records[features])))
-    if isinstance(found, SignalFailure):
-        return pd.DataFrame({"crash.anomaly": pd.Series([str(found)] * len(records), dtype="str")})
-    evidence, vectors = found
-    named = {f"vector.{i}": vectors[:, i] for i in range(vectors.shape[1])}
-    return pd.concat([_written(evidence), pd.DataFrame(named)], axis=1)
-
-
-def _record_signal(records: pd.DataFrame, contract: Contract, signal: str, model: RecordModel) -> pd.DataFrame:
-    groups = records["group"] if contract.has("group") else None
-    found = run_isolated(lambda: model.evidence(records, groups=groups))
-    if isinstance(found, SignalFailure):
-        return pd.DataFrame({f"crash.{signal}": pd.Series([str(found)] * len(records), dtype="str")})
-    return _written(found)
-
-
-def _written(evidence: SignalEvidence) -> pd.DataFrame:
-    """Return record-level evidence as columns, ``p.SIGNAL`` and ``why.SIGNAL`` (JSON or None)."""
-    why = np.full(len(evidence.p), None, dtype=object)
+def _judge(
+    signal: str,
+    records: pd.DataFrame,
+    groups: pd.Series | None,
+    evidence_of: Callable[..., SignalEvidence],
+    vectors_of: Callable[[pd.DataFrame], np.ndarray] | None = None,
+) -> pd.DataFrame:
+    """Return ``p.SIGNAL`` and ``why.SIGNAL`` of each record, and the vectors it is compared by where there are any."""
+    judged = run_isolated(
+        lambda: (
+            evidence_of(records, groups=groups),
+            np.empty((0, 0)) if vectors_of is None else vectors_of(records),
+        )
+    )
+    if isinstance(judged, SignalFailure):
+        return pd.DataFrame({f"crash.{signal}": pd.Series([str(judged)] * len(records), dtype="str")})
+    evidence, vectors = judged
+    why = np.full(len(records), None, dtype=object)
     for row, reason in evidence.reasons.items():
-        why[row] = reason_json(reason)
-    return pd.DataFrame({f"p.{evidence.signal}": evidence.p, f"why.{evidence.signal}": pd.Series(why, dtype="str")})
+        why[row] = json.dumps([reason.code, dict(reason.args)], default=str)
+    columns = {f"p.{signal}": evidence.p, f"why.{signal}": pd.Series(why, dtype="str")}
+    return pd.DataFrame(columns | {f"vector.{i}": column for i, column in enumerate(vectors.T)})
 
 
 def _traces(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -140,11 +135,11 @@ def _words(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
 
 
 def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:
-    """Return the record-level evidence that scored frames carry (the inverse of what `score_partition` wrote)."""
+    """Return the record-level evidence that scored frames carry (the inverse of what `_judge` wrote)."""
     found = []
     for signal in (name.removeprefix("p.") for name in scored if name.startswith("p.")):
         texts = scored[f"why.{signal}"].dropna()
-        reasons = {int(row): reason_from_json(text) for row, text in texts.items()}
+        reasons = {int(row): Reason(*json.loads(text)) for row, text in texts.items()}
         found.append(SignalEvidence(signal, Level.RECORD, scored[f"p.{signal}"].to_numpy(float, na_value=1.0), reasons))
     return found
 

@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,13 +17,13 @@ import pandas as pd
 from poison_guard.contracts.check import schema_drift, schema_hash
 from poison_guard.contracts.gx import is_installed
 from poison_guard.errors import ConfigError, DataError, UsageError
-from poison_guard.ingest.collect import batch_from_frame, collect_frames, empty_batch
+from poison_guard.ingest.collect import batch_from_frame, collect_frames, empty_batch, read_controls
 from poison_guard.ingest.objects import find_path, resolve_paths
 from poison_guard.ingest.raw_table import Limits
 from poison_guard.ingest.read import read_table
 from poison_guard.records import Batch, ObjectRef, Place, Reason, State
 from poison_guard.results import Result
-from poison_guard.steps.opening import Feed, load_controls
+from poison_guard.steps.opening import Feed
 from poison_guard.store import audit, last_watermark, load_run, load_staged, load_state, seen_objects
 from poison_guard.store.outcomes import OutcomesAdded, add_outcomes, outcome_digest
 from poison_guard.store.reading import find_records
@@ -40,7 +40,6 @@ __all__ = [
     "head_version",
     "read_batch",
     "read_outcomes",
-    "readable_objects",
 ]
 
 
@@ -48,12 +47,11 @@ Source = pd.DataFrame | str | Path | Sequence[str | Path] | None
 """A frame, a path or URL, several of them, or None: what the contract's ``[data]`` names."""
 
 
-def read_batch(feed: Feed, source: Source, now: dt.datetime, *, include_seen: bool = False) -> Batch:
-    """Return what is new, without side effects: no object whose digest was taken in before, unless `include_seen`."""
+def read_batch(feed: Feed, source: Source, now: dt.datetime, *, seen: Collection[str] = frozenset()) -> Batch:
+    """Return what is new, without side effects: no object whose digest is among `seen`."""
     contract = feed.contract
     if source is None and contract.data.query and contract.data.watermark:
         return _read_query(feed, contract.data.query, contract.data.watermark, now)
-    seen = frozenset() if include_seen else seen_objects(feed.store, contract.name)
     return collect_frames(contract, as_paths(source), home=feed.settings.home, received_at=now, seen=seen)
 
 
@@ -91,19 +89,27 @@ def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> Batch:
     they would be judged by (trusted set, policy, version, accepted schema; the day, once there is a trusted set), so
     that each is decided again when that has changed and not before.
     """
-    batch = read_batch(feed, source, now)
-    staged = _judgeable(feed, load_staged(feed.store, feed.contract.name))
-    key = _staged_key(feed, now)
-    if len(staged) and key not in seen_objects(feed.store, feed.contract.name):
-        staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
-        records = pd.concat([batch.records, staged], ignore_index=True) if len(batch.records) else staged
-        ref = ObjectRef(f"staged:{key[:16]}", key, 0, len(staged))
-        batch = dataclasses.replace(batch, records=records, objects=(*batch.objects, ref))
+    staged = load_staged(feed.store, feed.contract.name)
+    seen = seen_objects(feed.store, feed.contract.name)
+    batch = read_batch(feed, source, now, seen=seen)
+    if len(staged):
+        batch = _with_staged(feed, batch, staged, now, seen)
     digests = sorted(ref.digest for ref in batch.objects)
     contract = feed.contract
     reads = [contract.name, sorted(contract.columns.items()), contract.features, contract.data]
     batch_id = hashlib.sha256(repr([reads, digests]).encode()).hexdigest()
     return dataclasses.replace(batch, batch_id=batch_id)
+
+
+def _with_staged(feed: Feed, batch: Batch, staged: pd.DataFrame, now: dt.datetime, seen: Collection[str]) -> Batch:
+    """Return a batch with those of the feed's staged records that can be judged now."""
+    staged, key = _judgeable(feed, staged), _staged_key(feed, now)
+    if staged.empty or key in seen:
+        return batch
+    staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
+    records = pd.concat([batch.records, staged], ignore_index=True) if len(batch.records) else staged
+    ref = ObjectRef(f"staged:{key[:16]}", key, 0, len(staged))
+    return dataclasses.replace(batch, records=records, objects=(*batch.objects, ref))
 
 
 def _held_whole(codes: set[str], *, drifted: bool) -> bool:
@@ -115,8 +121,6 @@ def _judgeable(feed: Feed, staged: pd.DataFrame) -> pd.DataFrame:
 
     Diluted in the next batch they would pass: they wait until a reviewer has accepted the schema or released the run.
     """
-    if staged.empty:
-        return staged
     rows = find_records(feed.store, feed.contract.name, places=(Place.STAGED,))
     accepted = _accepted_schema(feed)
     runs = [load_run(feed.store, run_id) for run_id in rows["run_id"].unique()]
@@ -142,17 +146,10 @@ def _staged_key(feed: Feed, now: dt.datetime) -> str:
     trusted = load_trusted(feed.store, feed.contract.name).hash
     day = now.date().isoformat() if trusted else ""
     schema = schema_hash(_accepted_schema(feed))
-    parts = ["staged", feed.contract.name, trusted, feed.contract.policy.hash, str(_STAGED_FORMAT), day, schema]
+    parts = ["staged", feed.contract.name, trusted, feed.contract.policy_hash, str(_STAGED_FORMAT), day, schema]
     if feed.suite is not None and not is_installed():
         parts.append("suite not checked")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def readable_objects(batch: Batch) -> tuple[ObjectRef, ...]:
-    """Return the objects to remember as taken in: one that could not be read at all is tried again next time."""
-    whole = batch.unreadable.loc[batch.unreadable["row"].astype(int) == 0, "object"]
-    lost = set(whole)
-    return tuple(ref for ref in batch.objects if ref.uri not in lost)
 
 
 def head_version(feed: Feed) -> int:
@@ -184,7 +181,7 @@ def current_state(
         item_ids=items,
         source_ids=[name for names in sources for name in names],
         version=head_version(feed) if version is None else version,
-        controls=load_controls(feed.contract, feed.settings) if controls is None else controls,
+        controls=read_controls(feed.contract, feed.settings.home) if controls is None else controls,
         received_at=batch.received_at if remember and "campaign" in feed.contract.signals else None,
     )
 

@@ -16,10 +16,11 @@ import pandas as pd
 
 from poison_guard.config import Contract, Settings
 from poison_guard.errors import ConfigError, DataError
+from poison_guard.ingest.collect import read_controls
 from poison_guard.ingest.objects import find_path
 from poison_guard.ingest.read import read_raw, read_table
 from poison_guard.records import Examples
-from poison_guard.steps.opening import Feed, load_controls
+from poison_guard.steps.opening import Feed
 from poison_guard.store import load_trusted
 from poison_guard.store.snapshots import Part, Snapshot
 from poison_guard.store.trusted import split_of
@@ -335,7 +336,7 @@ def _agreed(records: pd.DataFrame, feed: Feed) -> pd.DataFrame:
     best = counts[counts["n"] == counts["top"]]
     best = best[~best["item_id"].duplicated(keep=False)]
     labels = dict(zip(best["item_id"], best[vote], strict=True))
-    controls = load_controls(feed.contract, feed.settings)
+    controls = read_controls(feed.contract, feed.settings.home)
     known = set(votes["item_id"])
     labels |= {i: a for i, a in zip(controls["item_id"], controls["answer"], strict=True) if i in known}
     group = (

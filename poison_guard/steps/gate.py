@@ -476,7 +476,7 @@ def _envelope(
             "counts": dict(snapshot.counts),
         },
         subjects=[(part.path, part.sha256) for part in snapshot.parts],
-        policy_hash=feed.contract.policy.hash,
+        policy_hash=feed.contract.policy_hash,
         gate_hash=verdict["policy_hash"],
         verdict={key: verdict["verdict"][key] for key in ("outcome", "checks")},
         approvals=approvals,

@@ -1,4 +1,4 @@
-"""Open a feed: its contract, the settings and store of its home, its GX suite, its controls."""
+"""Open a feed: its contract, the settings and store of its home, its GX suite."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pandas as pd
-
 from poison_guard.config import Contract, Settings, load_contract, open_settings
 from poison_guard.contracts.suite import Suite, load_suite
-from poison_guard.errors import DataError, NotFoundError
-from poison_guard.ingest.objects import find_path
-from poison_guard.ingest.read import read_table
+from poison_guard.errors import NotFoundError
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import sqlite_file
-from poison_guard.text import shown_url
 
-__all__ = ["Feed", "find_suite", "has_store", "load_controls", "open_feed", "refuse_no_store", "torch_threads"]
+__all__ = ["Feed", "find_suite", "has_store", "open_feed", "refuse_no_store", "torch_threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +74,15 @@ def refuse_no_store(settings: Settings) -> None:
 
 
 @contextmanager
-def torch_threads(feed: Feed) -> Iterator[None]:
-    """Compute with the home's number of torch threads; feeds without features never import torch."""
+def torch_threads(feed: Feed) -> Iterator[str]:
+    """Compute with the home's number of torch threads, and yield its device; feeds without features import no torch."""
     if not feed.contract.features:
-        yield
+        yield feed.settings.device
         return
-    from poison_guard.numerics.tensors import limited_threads
+    from poison_guard.numerics.tensors import limited_threads, pick_device
 
     with limited_threads(feed.settings.threads):
-        yield
+        yield str(pick_device(feed.settings.device))
 
 
 def find_suite(contract: Contract, home: Path) -> Path | None:
@@ -98,16 +93,3 @@ def find_suite(contract: Contract, home: Path) -> Path | None:
         folder = contract.path.absolute().parent
         places = [folder.parent, folder, home]
     return next((place / name for place in places if (place / name).is_file()), None)
-
-
-def load_controls(contract: Contract, settings: Settings) -> pd.DataFrame:
-    """Return the controls as ``item_id, answer`` (text); an empty frame where the contract names none."""
-    if contract.controls is None:
-        return pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")})
-    path = find_path(contract.controls, contract_file=contract.path, home=settings.home)
-    table = read_table(path, columns=("item_id", "answer"))
-    doubled = table["item_id"].duplicated()
-    if doubled.any():
-        first = table.loc[doubled, "item_id"].iloc[0]
-        raise DataError(f"{shown_url(path)} names the control {first!r} twice; keep one answer an item")
-    return table

@@ -81,7 +81,10 @@ class ScanResult(Result):
         top = sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0]))[:_TOP]
         evidence = self.evidence[self.evidence["record_id"].isin(set(held["record_id"]))]
         best = evidence.sort_values(["p", "record_id"], kind="stable").drop_duplicates("code")
-        examples = {code: sentence(code, _args(args)) for code, args in best[["code", "args"]].itertuples(index=False)}
+        examples = {
+            code: sentence(code, json.loads(args) if isinstance(args, str) else args)
+            for code, args in best[["code", "args"]].itertuples(index=False)
+        }
         return [{"code": code, "records": int(n), "example": examples.get(code, _WHOLE_BATCH)} for code, n in top]
 
 
@@ -169,7 +172,3 @@ def _campaign_rows(campaigns: tuple[Campaign, ...]) -> pd.DataFrame:
         for campaign in campaigns
     ]
     return pd.DataFrame(rows, columns=list(FRAMES["campaigns"].columns))
-
-
-def _args(args: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    return json.loads(args) if isinstance(args, str) else args

@@ -15,6 +15,7 @@ import pandas as pd
 
 from poison_guard.errors import StaleStateError
 from poison_guard.frames import CHECKING, check_frames
+from poison_guard.ingest.collect import read_controls
 from poison_guard.pipeline import (
     Prepared,
     choose_sample,
@@ -33,10 +34,9 @@ from poison_guard.steps.collect import (
     head_version,
     read_batch,
     read_outcomes,
-    readable_objects,
 )
 from poison_guard.steps.handover import Handover, LakeHandover, get_batch, put_batch
-from poison_guard.steps.opening import Feed, load_controls, torch_threads
+from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.results import (
     ScanResult,
@@ -70,11 +70,11 @@ _ATTEMPTS = 5
 
 def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     """Decide a batch by what the guard knows now, and store nothing."""
-    batch = read_batch(feed, source, now, include_seen=True)
+    batch = read_batch(feed, source, now)
     if not len(batch.records) and not len(batch.unreadable):
         return nothing_new(feed.contract.name, "nothing to scan: no record is there")
     handover, version = Handover(), head_version(feed)
-    controls = load_controls(feed.contract, feed.settings)
+    controls = read_controls(feed.contract, feed.settings.home)
     put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
     return result_of(feed.contract.name, judge(feed, handover, version), batch)
 
@@ -147,7 +147,7 @@ def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | 
     batch = collect_batch(feed, source, now)
     if not batch.objects and not len(batch.records):
         return None
-    controls = load_controls(feed.contract, feed.settings)
+    controls = read_controls(feed.contract, feed.settings.home)
     run = begin_run(
         feed.store,
         feed.contract,
@@ -233,7 +233,7 @@ def decide(feed: Feed, handover: Handover, version: int) -> None:
 def commit(feed: Feed, handover: Handover, run: Run) -> Run:
     """Store what was decided in one transaction; `StaleStateError` where another run of the feed came first."""
     batch, decided = get_batch(handover), handover.get(f"decided@{run.state_version}")
-    objects = readable_objects(batch)
+    lost = set(batch.unreadable.loc[batch.unreadable["row"].astype(int) == 0, "object"])
     commit_run(
         feed.store,
         run,
@@ -241,7 +241,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Run:
         records=batch.records,
         unreadable=batch.unreadable,
         decided=with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate),
-        objects=objects,
+        objects=[ref for ref in batch.objects if ref.uri not in lost],  # those are tried again next time
         repeats=batch.duplicates,
         controls=handover.get("controls"),
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
@@ -267,9 +267,9 @@ def _prepared(feed: Feed, handover: Handover, version: int) -> Prepared:
         if state is None:  # a process that scores one partition needs neither the other records nor their history
             batch, controls = handover.get("batch"), handover.get("controls")
             state = current_state(feed, batch, version, controls=controls, remember=False)
-        options, sample = {"device": feed.settings.device, "threads": feed.settings.threads}, handover.get("sample")
-        with torch_threads(feed):
-            handover.cache[name] = prepare(feed.contract, state, sample, **options)
+        sample, threads = handover.get("sample"), feed.settings.threads
+        with torch_threads(feed) as device:
+            handover.cache[name] = prepare(feed.contract, state, sample, device=device, threads=threads)
     prepared: Prepared = handover.cache[name]
     return prepared
 

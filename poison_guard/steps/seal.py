@@ -12,10 +12,11 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.errors import DataError, StaleStateError
+from poison_guard.ingest.collect import read_controls
 from poison_guard.pipeline.relabel import settle_labels
 from poison_guard.results import Result
 from poison_guard.steps.examples import Content, content_of, load_item_content, record_content
-from poison_guard.steps.opening import Feed, load_controls
+from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.store import audit, load_sources
 from poison_guard.store.admissions import last_verdict
@@ -115,7 +116,7 @@ def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
     yes, no = (load(store, contract.name, item_ids, seq=seq) for load in (accepted_votes, held_votes))
     ledger = load_sources(store, contract, version=seq)
     around = first_votes(store, contract.name, seq=seq)
-    return settle_labels(yes, no, ledger, load_controls(contract, feed.settings), contract, around)
+    return settle_labels(yes, no, ledger, read_controls(contract, feed.settings.home), contract, around)
 
 
 def _items_file(feed: Feed, content: Content) -> tuple[pd.DataFrame | None, int]:

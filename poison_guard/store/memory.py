@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.frames import empty_frame
-from poison_guard.records import Place, memory_columns
+from poison_guard.records import Place
 from poison_guard.store import bulk, status, tables, trusted
 from poison_guard.store.engine import Store
 from poison_guard.store.lake import LakeFile
@@ -40,16 +40,16 @@ def _vector_space(contract: Contract, trusted_hash: str) -> str:
 
 
 def write_memory(
-    store: Store, run: Run, contract: Contract, scored: pd.DataFrame, ids: pd.Series
+    store: Store, run: Run, contract: Contract, remembered: pd.DataFrame, ids: pd.Series
 ) -> tuple[tuple[str, LakeFile], ...]:
-    """Write what later batches may know of the rows of `scored` whose id is among `ids`; return ``(lane, file)``.
+    """Write what later batches may know of the rows of `remembered` whose id is among `ids`; return ``(lane, file)``.
 
     At most ``policy.memory_rows``, drawn by keyed hash; vectors only where they can be compared later.
     """
     with store.read() as conn:
         space = _vector_space(contract, trusted.trusted_hash(conn, contract.name, run.state_version))
-    columns = [name for name in memory_columns(scored.columns) if space or not name.startswith(_VECTOR_PREFIX)]
-    rows = scored.loc[scored["record_id"].isin(set(ids)), columns]
+    columns = [name for name in remembered if space or not name.startswith(_VECTOR_PREFIX)]
+    rows = remembered.loc[remembered["record_id"].isin(set(ids)), columns]
     if rows.empty:
         return ()
     secret = hashlib.blake2b(b"memory", key=store.key[:64], digest_size=8).hexdigest()
@@ -68,7 +68,7 @@ def load_memory(
     trusted_hash: str,
     without: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """Return what is remembered as of `version`, without some ids: `memory_columns` and ``place``.
+    """Return what is remembered as of `version`, without some ids: the columns of ``remembered`` and ``place``.
 
     Records of batches received in the ``policy.memory_days`` before `received_at`, at most ``policy.memory_rows``, the
     newest batches first; vectors are missing where they were scaled by another trusted set. What a reviewer released or

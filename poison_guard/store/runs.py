@@ -90,7 +90,7 @@ def begin_run(
             "state_version": chain.head(conn),
             "received_at": utc_or_now(received_at),
             "started_at": started,
-            "policy_hash": contract.policy.hash,
+            "policy_hash": contract.policy_hash,
             "schema": to_json(dict(schema), bounded=False),
             "objects": json.dumps([dataclasses.asdict(ref) for ref in objects]),
             **dict.fromkeys(("counts", "cost", "measurements"), "{}"),
@@ -161,7 +161,7 @@ def last_watermark(store: Store, feed: str) -> str | None:
 def register_feed(conn: sa.Connection, contract: Contract, at: dt.datetime) -> None:
     """Note a feed and its policy where they are not known yet."""
     body = json.dumps(dataclasses.asdict(contract.policy), sort_keys=True)
-    bulk.insert_missing(conn, tables.policies, [{"hash": contract.policy.hash, "body": body, "at": at}])
+    bulk.insert_missing(conn, tables.policies, [{"hash": contract.policy_hash, "body": body, "at": at}])
     bulk.insert_missing(conn, tables.feeds, [{"name": contract.name, "last_seq": 0, "created_at": at}])
 
 

@@ -45,16 +45,18 @@ def load_state(
         schema = load_schema(conn, contract.name, version)
         proven = load_verified(conn, contract.namespace, version=version, source_ids=wanted)
     frozen = trusted.load_trusted(store, contract.name, version=version)
-    remembered = empty_frame("memory")
-    if received_at is not None:
+    reference, calibration = frozen.split("reference"), frozen.split("calibration")
+    if received_at is None:
+        remembered = empty_frame("memory")
+    else:
         at = {"version": version, "received_at": received_at, "trusted_hash": frozen.hash}
         remembered = memory.load_memory(store, contract, **at, without=[bounded_key(name) for name in record_ids])
     return State(
         feed=contract.name,
         version=version,
         ledger=sums,
-        reference=frozen.split("reference"),
-        calibration=frozen.split("calibration"),
+        reference=reference,
+        calibration=calibration,
         trusted_hash=frozen.hash,
         controls=controls,
         answers=answers,

@@ -7,10 +7,11 @@ import pytest
 
 from poison_guard import Guard
 from poison_guard.gate.revocations import REVOCATIONS_FILE
+from poison_guard.ingest.collect import read_controls
 from poison_guard.records import Campaign, Reason
 from poison_guard.steps import run
 from poison_guard.steps.handover import Handover, LakeHandover, put_batch
-from poison_guard.steps.opening import load_controls, open_feed
+from poison_guard.steps.opening import open_feed
 from poison_guard.store import count_places
 from tests.integration.steps.conftest import CONTRACT, answers, put
 from tests.integration.steps.test_run import walk
@@ -72,7 +73,7 @@ def test_recalls_and_memory_pass_between_tasks_as_they_were(sealed):
 
         batch = collect_batch(feed, None, pd.Timestamp.now("UTC").to_pydatetime())
         memory, lake = Handover(), LakeHandover(feed.store.lake, "x")
-        put_batch(memory, batch, load_controls(feed.contract, feed.settings), partition_rows=len(batch.records))
+        put_batch(memory, batch, read_controls(feed.contract, feed.settings.home), partition_rows=len(batch.records))
         decided = run.judge(feed, memory, head_version(feed))
         lake.put("decided@1", decided)
         back = lake.get("decided@1")

@@ -1,5 +1,4 @@
 import ast
-import json
 import re
 from pathlib import Path
 
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 
 import poison_guard
 from poison_guard.decide.reasons import SENTENCES, safe, sentence
-from poison_guard.records import Reason, args_json, reason_from_json, reason_json
 
 PACKAGE = Path(poison_guard.__file__).parent
 
@@ -26,16 +24,6 @@ def test_sentences_read_as_the_reviewer_should_read_them():
 def test_a_far_record_is_placed_among_the_trusted_ones():
     shown = sentence("far_from_trusted", {"p": 3 / 251, "n": 250})
     assert shown == "as strange as the strangest 1.20% of 250 trusted records"
-
-
-@given(
-    st.text(),
-    st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False)),
-)
-def test_a_reason_written_to_a_frame_reads_back_as_it_was(code, args):
-    reason = Reason(code, args)
-    assert reason_from_json(reason_json(reason)) == reason
-    assert json.loads(args_json(args)) == args == json.loads(reason_json(reason))[1]
 
 
 def test_every_code_that_the_package_gives_has_a_sentence():

@@ -85,7 +85,7 @@ def test_a_signal_that_crashes_stages_what_would_have_passed(signal, contract, t
 
     target = {
         "anomaly": "poison_guard.signals.anomaly.model.AnomalyModel.evidence",
-        "source": "poison_guard.signals.sources.score_sources",
+        "source": "poison_guard.signals.sources.batch_votes.score_sources",
         "campaign": "poison_guard.signals.campaigns.lockstep",
     }[signal]
     monkeypatch.setattr(target, die)
