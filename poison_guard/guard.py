@@ -16,6 +16,7 @@ from poison_guard.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from poison_guard.steps.audit import HeadResult
     from poison_guard.steps.collect import OutcomesRead, Source
     from poison_guard.steps.doctor import DoctorResult
     from poison_guard.steps.export import ExportResult
@@ -617,12 +618,23 @@ class Home:
         named = [find_contract(feed, self.home) for feed in feeds]
         return doctor(self.settings, named or [file for folder in folders for file in sorted(folder.glob("*.toml"))])
 
-    def audit(self) -> AuditResult:
-        """Check every event of the audit chain against the one before it, and the rows it speaks of."""
-        from poison_guard.store import verify
+    def audit(self, *, last_runs: int | None = None, anchors: Sequence[str | Path] = ()) -> AuditResult:
+        """Recompute the audit chain, all rows that training rests on and all lake files; name the first that differs.
+
+        `last_runs`: only the rows and files written since that many runs ago. `anchors` are heads of the chain that
+        were kept elsewhere: ``SEQ:HASH``, a file with what `audit head` printed, or a manifest.
+        """
+        from poison_guard.steps.audit import audit
 
         with self._store() as store:
-            return verify(store)
+            return audit(store, self.settings, last_runs=last_runs, anchors=anchors)
+
+    def audit_head(self) -> HeadResult:
+        """Return the head of the audit chain, to keep elsewhere."""
+        from poison_guard.steps.audit import head
+
+        with self._store() as store:
+            return head(store, _now())
 
     def report(self, run_id: str | None = None, *, feed: str | Path | None = None) -> ReportResult:
         """Return the facts of a run of any feed; of the last committed one, of `feed` if given, without `run_id`."""

@@ -91,7 +91,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drill": ("measure", "Attack the guard with simulated poison and show the result."),
     "export": ("records", "Write records of a feed to a file."),
     "report": ("records", "Write one run's report as a self-contained page."),
-    "audit": ("status", "Verify the chain of audit events."),
+    "audit": ("status", "Recompute what training rests on; print the head of the audit chain."),
     "doctor": ("setup", "Check this installation and home, and say what to fix."),
 }
 """Command name to its module in this package (which holds a command of the same name) and its line in the help."""

@@ -71,14 +71,38 @@ def audit_command() -> None:
 
 
 @audit_command.command("verify")
+@click.option("--last", "last_runs", type=click.IntRange(1), metavar="N", help="Only what the last N runs wrote since.")
+@click.option(
+    "--anchor",
+    "anchors",
+    multiple=True,
+    metavar="SEQ:HASH|FILE",
+    help="A head kept elsewhere: what `audit head` printed, or a manifest. May be given more than once.",
+)
 @common_options
-def verify_command(home: Path, as_json: bool) -> int:
-    """Check every audit event against the one before it. Exit code 1: an event was changed, removed or added."""
+def verify_command(last_runs: int | None, anchors: tuple[str, ...], home: Path, as_json: bool) -> int:
+    """Recompute the audit chain, every row that training rests on and every lake file.
+
+    Exit code 1: something was changed, removed or added past the guard; the first such thing is named.
+    """
     from poison_guard.guard import Home
 
-    result = Home.open(home).audit()
+    result = Home.open(home).audit(last_runs=last_runs, anchors=anchors)
     if as_json:
         print_json(result.to_dict())
     else:
         print_result(str(result))
     return 0 if result.ok else 1
+
+
+@audit_command.command("head")
+@common_options
+def head_command(home: Path, as_json: bool) -> None:
+    """Print the head of the audit chain, to keep elsewhere: `audit verify --anchor` compares the store with it."""
+    from poison_guard.guard import Home
+
+    result = Home.open(home).audit_head()
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_result(str(result))

@@ -28,6 +28,7 @@ PREDICATE_TYPE = "tag:poison-guard,2026:admission/v1"
 _STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 _TOP = ("_type", "predicate", "predicateType", "subject")
 _PREDICATE = ("approvals", "expires", "feed", "gate_hash", "issued", "policy_hash", "snapshot", "verdict", "version")
+_CHAIN = ("seq", "hash", "mac")
 _FEED = re.compile(r"[a-z][a-z0-9_]{0,47}", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,200}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -56,6 +57,9 @@ class Statement:
     issued: dt.datetime
     expires: dt.datetime
     version: str
+    chain: tuple[int, str, str] | None = None
+    """Number, hash and keyed hash of the last event of the store's audit chain when it was issued; None where the
+    manifest does not say."""
 
 
 def admission_statement(
@@ -70,12 +74,14 @@ def admission_statement(
     issued: dt.datetime,
     expires: dt.datetime,
     version: str,
+    chain: tuple[int, str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the in-toto statement of an admission.
 
     `snapshot` has ``id``, ``seq``, ``hash`` and ``counts``; `subjects` are pairs of file name and SHA-256; `verdict`
-    has at least ``outcome``; `approvals` have ``by``, ``reason``, ``at`` and may have ``expires``. What the verifier
-    would not take is not written: `DataError` names the field.
+    has at least ``outcome``; `approvals` have ``by``, ``reason``, ``at`` and may have ``expires``; `chain` is the
+    head of the audit chain, which the manifest anchors. What the verifier would not take is not written: `DataError`
+    names the field.
     """
     statement = {
         "_type": _STATEMENT_TYPE,
@@ -91,6 +97,7 @@ def admission_statement(
             "issued": issued,
             "expires": expires,
             "version": version,
+            **({} if chain is None else {"chain": dict(zip(_CHAIN, chain, strict=True))}),
         },
     }
     try:
@@ -114,7 +121,8 @@ def read_statement(payload: bytes) -> Statement:
             f"the statement is of type {quoted(statement['predicateType'])}, expected {PREDICATE_TYPE}; "
             "verify it with the version of poison-guard that signed it"
         )
-    predicate = require_keys(statement["predicate"], _PREDICATE, "the predicate")
+    anchors = isinstance(statement["predicate"], dict) and "chain" in statement["predicate"]
+    predicate = require_keys(statement["predicate"], (*_PREDICATE, "chain") if anchors else _PREDICATE, "the predicate")
     snapshot = require_keys(predicate["snapshot"], ("counts", "hash", "id", "seq"), "the snapshot")
     issued, expires = parse_time(predicate["issued"], "issued"), parse_time(predicate["expires"], "expires")
     if expires <= issued:
@@ -137,7 +145,14 @@ def read_statement(payload: bytes) -> Statement:
         issued=issued,
         expires=expires,
         version=require_text(predicate["version"], _ANY, "the version"),
+        chain=_chain(predicate["chain"]) if anchors else None,
     )
+
+
+def _chain(value: Any) -> tuple[int, str, str]:
+    fields = require_keys(value, _CHAIN, "the head of the audit chain")
+    digest, mac = (require_text(fields[name], _HASH, f"the {name} of the audit chain") for name in ("hash", "mac"))
+    return _seq(fields["seq"]), digest, mac
 
 
 def _subjects(value: Any) -> dict[str, str]:
@@ -180,7 +195,7 @@ def _approval(value: Any) -> dict[str, Any]:
 
 def _seq(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TamperError(f"the snapshot's sequence number is {quoted(value)}; it is not what poison-guard signs")
+        raise TamperError(f"a sequence number is {quoted(value)}; it is not what poison-guard signs")
     return value
 
 

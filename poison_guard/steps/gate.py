@@ -35,6 +35,7 @@ from poison_guard.store.admissions import (
     list_admissions,
     list_approvals,
 )
+from poison_guard.store.chain import head_mac, last_event
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot, revoke_snapshot
 
 __all__ = [
@@ -467,6 +468,8 @@ def _envelope(
     issued: dt.datetime,
     expires: dt.datetime,
 ) -> str:
+    with feed.store.read() as conn:
+        last = last_event(conn)
     statement = admission_statement(
         feed=feed.contract.name,
         snapshot={
@@ -483,5 +486,6 @@ def _envelope(
         issued=issued,
         expires=expires,
         version=__version__,
+        chain=(last.seq, last.hash, head_mac(feed.store.key, last.seq, last.hash)),
     )
     return sign_statement(statement, signing_key(feed.settings.home))

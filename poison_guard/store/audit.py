@@ -75,6 +75,8 @@ class Anchor:
 
     seq: int
     hash: str
+    mac: str
+    """Keyed hash over both; empty where the holder did not keep it."""
     where: str
     """What holds it, for the sentence."""
     kind: str = "anchor"
@@ -207,6 +209,9 @@ def _anchor_fault(
         return Fault(reading.events + 1, why, "mark", str(store.mark))
     for anchor in sorted(anchors, key=lambda each: each.seq):
         found = _GENESIS_HASH if anchor.seq == 0 else hashes[anchor.seq]
+        if anchor.mac and anchor.mac != chain.head_mac(reading.key, anchor.seq, anchor.hash):
+            why = f"{anchor.where} was not made with the key of this store"
+            return Fault(min(anchor.seq, reading.events + 1), why, anchor.kind, anchor.where)
         if found != anchor.hash:
             what = f"{anchor.where} says that event {anchor.seq} has the hash {anchor.hash[:16]}…"
             why = f"{what}, {f'not {found[:16]}…' if found else f'but the chain ends after event {reading.events}'}"
