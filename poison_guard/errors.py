@@ -14,6 +14,7 @@ __all__ = [
     "InconclusiveError",
     "MissingExtraError",
     "NotFoundError",
+    "ReadError",
     "SignalError",
     "SignalFailure",
     "StaleStateError",
@@ -55,6 +56,17 @@ class DataError(UsageError):
 
 class NotFoundError(UsageError):
     """A record, run, campaign or feed that was asked for does not exist in the store."""
+
+
+class ReadError(GuardError):
+    """An object could not be read for a fault that is not its own: the machine, the disk, the network; try again."""
+
+    @classmethod
+    def of(cls, uri: str, fault: str) -> ReadError:
+        """Return the error for an object and what failed while it was read."""
+        return cls(
+            f"{uri} could not be read: {fault.rstrip('. ')}; nothing of this batch was stored, the next run tries again"
+        )
 
 
 class StoreError(GuardError):

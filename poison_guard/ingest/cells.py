@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from poison_guard.text import number_text
 
 __all__ = [
+    "BLOCK_CELLS",
     "BLOCK_CHARS",
     "BLOCK_ROWS",
     "LIST_METADATA",
@@ -198,8 +199,9 @@ def _json_text(value: Any) -> str | None:
 
 
 BLOCK_ROWS = 20_000
-BLOCK_CHARS = 32_000_000
-"""Rows and characters that are held as Python objects before they become Arrow columns."""
+BLOCK_CELLS = 1_000_000
+BLOCK_CHARS = 4_000_000
+"""Rows, cells and characters that are held as Python objects before they become Arrow columns."""
 
 
 def join_columns(blocks: Mapping[str, Sequence[pa.Array]], lists: Collection[str] = ()) -> pa.Table:

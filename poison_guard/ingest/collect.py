@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Collection, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from poison_guard.config import Contract
 from poison_guard.errors import DataError, UsageError
 from poison_guard.ingest.assemble import assemble_batch, map_rows
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, simplify
-from poison_guard.ingest.objects import find_path, is_pattern, resolve_paths
-from poison_guard.ingest.parquet import ParquetReader
+from poison_guard.ingest.objects import ObjectChanged, find_path, is_pattern, resolve_paths
 from poison_guard.ingest.raw_table import (
     NAME_CHARS,
     Flag,
@@ -29,11 +27,20 @@ from poison_guard.ingest.raw_table import (
     nesting_flags,
     unreadable_object,
 )
-from poison_guard.ingest.read import ObjectChanged, read_object, read_table
+from poison_guard.ingest.read import READER_FORMAT, read_object, read_table
 from poison_guard.records import Batch, ObjectRef
 from poison_guard.text import shown_url
 
-__all__ = ["batch_from_frame", "collect_frames", "empty_batch", "read_controls", "read_frame", "series_to_array"]
+__all__ = [
+    "batch_from_frame",
+    "collect_frames",
+    "empty_batch",
+    "failed_digest",
+    "read_controls",
+    "read_frame",
+    "reading_of",
+    "series_to_array",
+]
 
 
 def collect_frames(
@@ -47,11 +54,13 @@ def collect_frames(
     """Return the batch of all objects of `source` whose digests are not in `seen`.
 
     `source` is a frame, paths or URLs or patterns, or None for the contract's ``data.path``. An object that cannot be
-    read is one row of ``unreadable``; one that changes while it is read is left for the next time. In
+    read for what it is is one row of ``unreadable``, unless `seen` holds its `failed_digest` and no person named it;
+    one that changes while it is read is left for the next time. In
     ``Batch.objects`` the rows of an object are all its rows (1 for an unreadable object), so that
     ``sum(rows) == len(records) + duplicates + len(unreadable)``.
 
-    Raises `DataError` if a single object named without a pattern is missing, empty, or lacks a column of the contract.
+    Raises `DataError` if a single object named without a pattern is missing, empty, or lacks a column of the contract,
+    and `ReadError` if anything but the object is the reason that it could not be read.
     """
     if isinstance(source, pd.DataFrame):
         batch = batch_from_frame(contract, source, object_uri=None, received_at=received_at)
@@ -60,15 +69,36 @@ def collect_frames(
     single = len(paths) == 1 and not is_pattern(paths[0])
     limits, digests = Limits.of(contract), set(seen)
     objects: list[tuple[ObjectRef, RawTable]] = []
-    with closing(ParquetReader(limits)) as reader:
-        for ref in resolve_paths(paths, limits, by_hand=source is not None):
-            raw = None if ref.digest in digests else _read(ref, contract, limits, reader, single=single)
-            digests.add(ref.digest)
-            if raw is not None:
-                objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
+    for ref in resolve_paths(paths, limits, by_hand=source is not None, roots=_roots(contract, Path(home))):
+        tried = source is None and failed_digest(contract, ref, received_at) in digests
+        raw = None if tried or ref.digest in digests else _read(ref, contract, limits, single=single)
+        digests.add(ref.digest)
+        if raw is not None:
+            objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
     if single and objects and not objects[0][0].rows:
         raise DataError(f"{shown_url(objects[0][0].uri)} holds no records; there is nothing to read")
     return assemble_batch(objects, map_rows([raw for _, raw in objects], contract, limits), contract, received_at)
+
+
+def failed_digest(contract: Contract, ref: ObjectRef, at: dt.datetime) -> str:
+    """Return what an object counts as that could not be read: itself, for its reader, for today.
+
+    While this is in `seen`, a schedule does not read the object again: it does the next day, or when the object, the
+    contract's way of reading or `READER_FORMAT` has changed. A person who names the object has it read at once.
+    """
+    day = (at if at.tzinfo is None else at.astimezone(dt.UTC)).date().isoformat()
+    parts = ["unreadable", *reading_of(contract), ref.digest, READER_FORMAT, day]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def reading_of(contract: Contract) -> list[Any]:
+    """Return what decides how `contract` reads an object."""
+    return [contract.name, sorted(contract.columns.items()), contract.features, contract.data]
+
+
+def _roots(contract: Contract, home: Path) -> list[Path]:
+    """Return the folders in which a link may lead to a file: the home and the contract's."""
+    return [home.absolute(), *([contract.path.absolute().parent] if contract.path is not None else [])]
 
 
 def _paths_of(contract: Contract, source: Sequence[str] | str | None, home: Path) -> list[str]:
@@ -79,12 +109,10 @@ def _paths_of(contract: Contract, source: Sequence[str] | str | None, home: Path
     return [find_path(contract.data.path, contract_file=contract.path, home=home)]
 
 
-def _read(
-    ref: ObjectRef, contract: Contract, limits: Limits, reader: ParquetReader, *, single: bool
-) -> RawTable | None:
+def _read(ref: ObjectRef, contract: Contract, limits: Limits, *, single: bool) -> RawTable | None:
     """Read one object; None if it changed meanwhile. A `single` one that changed or lacks a column is an error."""
     try:
-        raw = read_object(ref, limits, reader, [*contract.columns.values(), *contract.features])
+        raw = read_object(ref, limits, [*contract.columns.values(), *contract.features])
     except ObjectChanged as change:
         if single:
             raise DataError(f"{shown_url(ref.uri)} cannot be read: {change}; run again") from None

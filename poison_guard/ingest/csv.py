@@ -6,45 +6,46 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from poison_guard.ingest.cells import BLOCK_CHARS, BLOCK_ROWS, join_columns
-from poison_guard.ingest.lines import Lines, RecordTooLong, open_lines
-from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Limits, RawTable, Unreadable
+from poison_guard.ingest.blocks import Blocks
+from poison_guard.ingest.cells import BLOCK_CELLS, BLOCK_CHARS, BLOCK_ROWS
+from poison_guard.ingest.lines import Lines, LineTooLong, RecordTooLong, open_lines
+from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Limits, Unreadable
 
 __all__ = ["read_csv"]
 
 _NOT_UTF8 = "it holds bytes that are not UTF-8"
 
 
-def read_csv(path: Path, limits: Limits) -> RawTable:
-    """Return the rows of a CSV file (comma, semicolon, tab or bar; RFC 4180 quotes; gzipped or not).
+def read_csv(path: Path, limits: Limits, out: Blocks) -> None:
+    """Put the rows of a CSV file (comma, semicolon, tab or bar; RFC 4180 quotes; gzipped or not) into `out`.
 
     A row with another number of fields than the header, or with quotes that do not match, is unreadable; the lines that
     an unclosed quote swallowed are read again. Raises `Unreadable` if the whole file cannot be used.
     """
     csv.field_size_limit(max(csv.field_size_limit(), limits.max_line_chars))
     with open_lines(path, limits) as lines:
-        bad = BadRows()
         reader, header = _read_header(lines, limits)
-        columns: dict[str, list[pa.Array]] = {name: [] for name in header}
-        row_numbers = [np.empty(0, np.int64)]
-        for numbers, rows in _row_blocks(reader, lines, len(header), limits, bad):
+        schema = pa.schema([(name, pa.large_string()) for name in header])
+        for numbers, rows in _row_blocks(reader, lines, len(header), out.bad):
             try:
                 arrays = [pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)]
             except UnicodeEncodeError:
-                arrays = _without_bad_bytes(numbers, rows, bad)
-            row_numbers.append(np.array(numbers, np.int64))
-            for name, array in zip(header, arrays, strict=True):
-                columns[name].append(array)
-        return RawTable(join_columns(columns), np.concatenate(row_numbers), tuple(bad.rows))
+                arrays = _without_bad_bytes(numbers, rows, out.bad)
+            out.add(arrays, schema, numbers)
+        if not out.rows:
+            nothing = pa.nulls(0)
+            out.add([nothing] * len(header), pa.schema([(name, nothing.type) for name in header]), [])
 
 
 def _read_header(lines: Lines, limits: Limits) -> tuple[Iterator[list[str]], list[str]]:
     """Return a reader of the whole file whose next row is the first below the header, and the header's names."""
     lines.start()
-    first = next(lines, "")
+    try:
+        first = next(lines, "")
+    except LineTooLong as error:
+        raise Unreadable(f"its header cannot be read: {error}") from None
     lines.push_back_rest()
     counts = {d: first.count(d) for d in ",;\t|"}
     delimiter = max(counts, key=lambda d: (counts[d] > 0, d == ",", counts[d]))
@@ -68,12 +69,12 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Iterator[list[str]], lis
 
 
 def _row_blocks(
-    reader: Iterator[list[str]], lines: Lines, width: int, limits: Limits, bad: BadRows
+    reader: Iterator[list[str]], lines: Lines, width: int, bad: BadRows
 ) -> Iterator[tuple[list[int], list[list[str]]]]:
     """Yield line numbers and rows of `width` fields in bounded blocks; the first line of other rows goes to `bad`."""
     numbers: list[int] = []
     rows: list[list[str]] = []
-    chars = total = 0
+    chars = 0
     while True:
         number = lines.start()
         try:
@@ -85,7 +86,7 @@ def _row_blocks(
             numbers.append(number)
             rows.append(row)
             chars += sum(map(len, row))
-            if len(rows) < BLOCK_ROWS and chars < BLOCK_CHARS:
+            if len(rows) < min(BLOCK_ROWS, BLOCK_CELLS // width) and chars < BLOCK_CHARS:
                 continue
         elif row:
             reason = f"it has {len(row)} fields where the header has {width}"
@@ -93,9 +94,6 @@ def _row_blocks(
             continue
         elif row is not None:  # a blank line
             continue
-        total += len(rows)
-        if total > limits.max_rows:
-            raise Unreadable(f"it has more than max_rows = {limits.max_rows:,} rows")
         if rows:
             yield numbers, rows
         if row is None:

@@ -3,166 +3,220 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from poison_guard.ingest.cells import BLOCK_CHARS, BLOCK_ROWS, array_from_values, join_columns
-from poison_guard.ingest.lines import Lines, open_lines
-from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Flag, Limits, RawTable, Unreadable, nesting_flags
+from poison_guard.ingest.blocks import Blocks
+from poison_guard.ingest.cells import BLOCK_CELLS, BLOCK_CHARS, BLOCK_ROWS, LIST_METADATA, array_from_values
+from poison_guard.ingest.lines import Lines, LineTooLong, open_lines
+from poison_guard.ingest.raw_table import NAME_CHARS, Limits, nesting_depth
 
 __all__ = ["read_jsonl"]
 
 _COUNTED_NAMES = 100_000
+_CHUNK_CHARS = 1_000_000
 _NOT_UNICODE = "it holds text that is not valid Unicode"
+_TOO_LARGE = "reading it takes too much memory"
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 Row = tuple[int, str, dict[str, Any]]
 """Line number, text and object."""
 
 
-def read_jsonl(path: Path, limits: Limits, columns: Sequence[str] = ()) -> RawTable:
-    """Return the rows of a JSON-lines file, or of a file that is one JSON array; gzipped or not.
+def read_jsonl(path: Path, limits: Limits, out: Blocks, columns: Sequence[str] = ()) -> None:
+    """Put the rows of a JSON-lines file, or of a file that is one JSON array, into `out`; gzipped or not.
 
-    Keys that a row lacks are missing. If the rows have more keys than ``max_columns``, `columns` and the most frequent
-    other keys become columns, and rows with any other key are unreadable: a hostile row cannot widen the table.
+    Keys that a row lacks are missing. If the rows have more keys than ``max_columns``, or than so many rows of so few
+    bytes may have, `columns` and the most frequent other keys become columns, and rows with any other key are
+    unreadable: a hostile row cannot widen the table.
     """
-    try:
-        return _TableBuilder(limits, None).build(_parsed_rows(path, limits))
-    except _TooWide:
-        return _TableBuilder(limits, _frequent_names(path, limits, columns)).build(_parsed_rows(path, limits))
+    out.sparse = True
+    as_lines = narrow = False
+    while True:
+        out.restart()
+        try:
+            names, most = None, limits.max_columns
+            if narrow:
+                names, most = _frequent_names(path, limits, out, columns, as_lines=as_lines)
+            _TableBuilder(limits, out, names, most).build(_parsed_rows(path, limits, as_lines=as_lines))
+        except _BrokenArray:
+            as_lines = True
+        except _TooWide:
+            narrow = True
+        else:
+            return
 
 
 class _TooWide(Exception):  # noqa: N818  control flow between two passes over one file
     pass
 
 
+class _BrokenArray(Exception):  # noqa: N818  control flow: an array that is broken is read by its lines
+    pass
+
+
 @dataclass(slots=True)
 class _TableBuilder:
-    """Columns that grow block by block while rows are read."""
+    """Columns that are found while rows are read, and written block by block."""
 
     limits: Limits
+    out: Blocks
     allowed: frozenset[str] | None
     """Names that a column may have; None: any."""
-    columns: dict[str, list[pa.Array]] = field(default_factory=dict)
-    list_columns: set[str] = field(default_factory=set)
-    row_numbers: list[int] = field(default_factory=list)
-    flags: list[Flag] = field(default_factory=list)
-    bad: BadRows = field(default_factory=BadRows)
+    most: int
+    """Columns that the object may have."""
+    columns: dict[str, None] = field(default_factory=dict)
 
-    def build(self, rows: Iterable[tuple[int, str, Any]]) -> RawTable:
+    def build(self, rows: Iterable[tuple[int, str, Any]]) -> None:
         block: list[Row] = []
         chars = 0
-        for number, text, value in rows:
+        for number, text, parsed in rows:
+            value = parsed
+            if isinstance(value, _Broken) and value.reason == _TOO_LARGE and block:
+                self._append(block)  # the rows held may have taken the memory that this one needs
+                block.clear()
+                chars, value = 0, _parse(text)
             reason = self._refusal(value)
             if reason is not None:
-                self.bad.add(number, reason, text)
+                self.out.short_of_memory |= reason == _TOO_LARGE
+                self.out.bad.add(number, reason, text)
                 continue
             block.append((number, text, value))
             chars += len(text)
-            if len(block) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
+            if len(block) >= min(BLOCK_ROWS, BLOCK_CELLS // max(1, len(self.columns))) or chars >= BLOCK_CHARS:
                 self._append(block)
                 block = []
                 chars = 0
-        self._append(block)
-        table = join_columns(self.columns, self.list_columns) if self.columns else pa.table({})
-        numbers = np.array(self.row_numbers, np.int64)
-        return RawTable(table, numbers, tuple(self.bad.rows), tuple(self.flags), sparse=True)
+        if block or not self.out.count:
+            self._append(block)
 
     def _refusal(self, value: Any) -> str | None:
         """Return why a value cannot be a row; make room for its new keys if it can."""
         if not isinstance(value, dict):
             return value.reason if isinstance(value, _Broken) else "it is not a JSON object"
-        if value.keys() <= self.columns.keys():
-            return None
-        for name in value:
-            if self.allowed is not None and name not in self.allowed:
-                return f"with it the object would have more than max_columns = {self.limits.max_columns} columns"
-            if not name or len(name) > NAME_CHARS or not name.isprintable():
-                return f"it has a key that is empty, longer than {NAME_CHARS} characters or not to be shown"
-        new = [name for name in value if name not in self.columns]
-        if len(self.columns) + len(new) > self.limits.max_columns:
-            raise _TooWide
-        for name in new:
-            self.columns[name] = [pa.nulls(len(self.row_numbers))]
+        if not value.keys() <= self.columns.keys():
+            for name in value:
+                if not name or len(name) > NAME_CHARS or not name.isprintable():
+                    return f"it has a key that is empty, longer than {NAME_CHARS} characters or not to be shown"
+                if self.allowed is not None and name not in self.allowed:
+                    return self._one_too_many()
+            if self.allowed is None and len(self.columns.keys() | value.keys()) > self.limits.max_columns:
+                raise _TooWide
+            self.columns.update(dict.fromkeys(value))
         return None
 
-    def _append(self, block: list[Row]) -> None:
-        try:
-            arrays = self._arrays(block)
-        except UnicodeEncodeError:
-            block = [row for row in block if self._is_unicode(row)]
-            arrays = self._arrays(block)
-        first, limit = len(self.row_numbers), self.limits.max_depth
-        for name, (array, nested) in arrays.items():
-            self.columns[name].append(array)
-            if nested:
-                self.list_columns.add(name)
-                self.flags += nesting_flags(name, [value.get(name) for _, _, value in block], limit, first)
-        self.row_numbers.extend(number for number, _, _ in block)
-        if len(self.row_numbers) > self.limits.max_rows:
-            raise Unreadable(f"it has more than max_rows = {self.limits.max_rows:,} rows")
+    def _one_too_many(self) -> str:
+        if self.most == self.limits.max_columns:
+            return f"with it the object would have more than max_columns = {self.most} columns"
+        return f"with it the object would have more than {self.most} columns, too many for so many rows of so few bytes"
 
-    def _arrays(self, block: Sequence[Row]) -> dict[str, tuple[pa.Array, bool]]:
-        return {name: array_from_values([value.get(name) for _, _, value in block]) for name in self.columns}
+    def _append(self, block: list[Row]) -> None:
+        if self.allowed is None and len(self.columns) > self.out.most_columns(self.out.rows + len(block)):
+            raise _TooWide
+        try:
+            arrays = {name: array_from_values([value.get(name) for _, _, value in block]) for name in self.columns}
+        except UnicodeEncodeError:
+            self._append([row for row in block if self._is_unicode(row)])
+            return
+        except MemoryError:
+            self._append_halves(block)
+            return
+        first, limit = self.out.rows, self.limits.max_depth
+        kinds = [(name, array.type, LIST_METADATA if nested else None) for name, (array, nested) in arrays.items()]
+        schema = pa.schema([pa.field(name, kind, metadata=metadata) for name, kind, metadata in kinds])
+        self.out.add([array for array, _ in arrays.values()], schema, [number for number, _, _ in block])
+        for name in (name for name, (_, nested) in arrays.items() if nested):
+            deep = (nesting_depth(value.get(name), limit) > limit for _, _, value in block)
+            self.out.flag([first + i for i, is_deep in enumerate(deep) if is_deep], name)
+
+    def _append_halves(self, block: list[Row]) -> None:
+        """Write a block that takes too much memory in parts; a row that alone takes too much is unreadable."""
+        if len(block) > 1:
+            half = len(block) // 2
+            self._append(block[:half])
+            self._append(block[half:])
+            return
+        self.out.short_of_memory = True
+        for number, text, _ in block:
+            self.out.bad.add(number, _TOO_LARGE, text)
 
     def _is_unicode(self, row: Row) -> bool:
         number, text, value = row
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
-            self.bad.add(number, _NOT_UNICODE, text)
+            self.out.bad.add(number, _NOT_UNICODE, text)
             return False
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class _Broken:
-    """Stands for a line that is not JSON."""
+    """Stands for a line that is not JSON, or not to be read."""
 
     reason: str
 
 
-def _parsed_rows(path: Path, limits: Limits) -> Iterator[tuple[int, str, Any]]:
+def _parsed_rows(path: Path, limits: Limits, *, as_lines: bool) -> Iterator[tuple[int, str, Any]]:
     """Yield number, text and parsed value of each row: lines, or the elements of one array."""
     with open_lines(path, limits) as lines:
-        number, line = 1, next(lines, "")
-        start = line.lstrip()
-        if start.startswith("[") and (not start[1:].strip() or start[1:].lstrip().startswith("{")):
-            yield from _array_elements(line + "".join(_other_lines(lines)))
-            return
-        while line:
-            yield from _parsed_line(number, line)
+        if not as_lines:
+            text = lines.read(_CHUNK_CHARS).lstrip()
+            line = text[1:].partition("\n")[0].strip()
+            if text.startswith("[") and (not line or line.startswith("{")):
+                yield from _array_elements(text, lines, limits)
+                return
+    with open_lines(path, limits) as lines:
+        while True:
             number = lines.start()
-            line = next(lines, "")
+            try:
+                line = next(lines, "")
+            except LineTooLong as error:
+                yield number, lines.record[0], _Broken(str(error))
+                continue
+            if not line:
+                return
+            text = line.strip(" \t\r\n")
+            if text:
+                yield number, text, _parse(text)
 
 
-def _parsed_line(number: int, line: str) -> Iterator[tuple[int, str, Any]]:
-    text = line.strip(" \t\r\n")
-    if text:
-        yield number, text, _parse(text)
-
-
-def _other_lines(lines: Lines) -> Iterator[str]:
-    for line in lines:
-        lines.start()
-        yield line
-
-
-def _array_elements(text: str) -> Iterator[tuple[int, str, Any]]:
-    """Yield the elements of one array; if it is broken, its lines, so that a bad line costs only itself."""
-    value = _parse(text)
-    if isinstance(value, _Broken):
-        for number, line in enumerate(text.splitlines(), 1):
-            yield from _parsed_line(number, line)
-        return
-    for number, element in enumerate(value, 1):
+def _array_elements(text: str, lines: Lines, limits: Limits) -> Iterator[tuple[int, str, Any]]:
+    """Yield the elements of one array, of which `text` is the beginning; raise `_BrokenArray` if it is broken."""
+    decoder = json.JSONDecoder()
+    number, at = 0, 1
+    while True:
+        try:
+            start = _SPACE.match(text, at).end()  # type: ignore[union-attr]
+            if number == 0 and text[start] == "]":
+                break
+            element, end = decoder.raw_decode(text, start)
+            end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+            mark = text[end]
+        except (ValueError, IndexError):  # broken, or cut off by the end of the text
+            more = lines.read(max(_CHUNK_CHARS, len(text) - at))
+            if not more or len(text) - at > limits.max_line_chars:
+                raise _BrokenArray from None
+            text, at = text[at:] + more, 0
+            continue
+        except (RecursionError, MemoryError):
+            raise _BrokenArray from None
+        if mark not in ",]":
+            raise _BrokenArray
+        number, at = number + 1, end + 1
         yield number, json.dumps(element), element
+        if mark == "]":
+            start = end
+            break
+    if text[start + 1 :].strip() or any(piece.strip() for piece in iter(lambda: lines.read(_CHUNK_CHARS), "")):
+        raise _BrokenArray
 
 
 def _parse(text: str) -> Any:
@@ -170,19 +224,28 @@ def _parse(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         return _Broken("it is nested too deeply")
+    except MemoryError:
+        return _Broken(_TOO_LARGE)
     except json.JSONDecodeError as error:
         return _Broken(f"it is not valid JSON: {error.msg} at character {error.pos + 1}")
     except ValueError:
         return _Broken("it is not valid JSON: it has a number of too many digits")
 
 
-def _frequent_names(path: Path, limits: Limits, columns: Sequence[str]) -> frozenset[str]:
+def _frequent_names(
+    path: Path, limits: Limits, out: Blocks, columns: Sequence[str], *, as_lines: bool
+) -> tuple[frozenset[str], int]:
+    """Return the names that become columns, and how many may; each row counts each of its names once."""
     counts: Counter[str] = Counter()
-    for _, _, value in _parsed_rows(path, limits):
-        if isinstance(value, Mapping):
-            counts.update(value)
+    rows = 0
+    for _, _, value in _parsed_rows(path, limits, as_lines=as_lines):
+        if isinstance(value, dict):
+            rows += 1
+            if len(value) <= limits.max_columns:
+                counts.update(value.keys())
         if len(counts) > _COUNTED_NAMES:
             counts = Counter({name: n for name, n in counts.items() if n > 1})
     others = sorted((name for name in counts if name not in columns), key=lambda name: (-counts[name], name))
     mapped = [name for name in columns if name in counts]
-    return frozenset([*mapped, *others[: max(0, limits.max_columns - len(mapped))]])
+    most = min(limits.max_columns, out.most_columns(rows))
+    return frozenset([*mapped, *others[: max(0, most - len(mapped))]]), most

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from poison_guard.ingest.raw_table import Limits, Unreadable
+from poison_guard.ingest.raw_table import RAW_CHARS, Limits, Unreadable
 
-__all__ = ["Lines", "RecordTooLong", "open_lines"]
+__all__ = ["LineTooLong", "Lines", "RecordTooLong", "open_lines"]
 
 _RECORD_LINES = 200
 """Lines that one quoted record may span; if there are more, its quote was never closed."""
@@ -24,6 +24,16 @@ _RECORD_CHARS = 1_000_000
 
 class RecordTooLong(Exception):  # noqa: N818  a signal from `Lines` to its reader, never seen outside
     """A record spans more lines than a record may."""
+
+
+class LineTooLong(RecordTooLong):
+    """A record is one line of too many characters; the message says so."""
+
+
+class _LongLine(str):
+    """The first characters of a line that is longer than a line may be; its rest was skipped."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True)
@@ -46,20 +56,37 @@ class Lines:
     def __next__(self) -> str:
         if len(self.record) >= _RECORD_LINES or (self.record and sum(map(len, self.record)) > _RECORD_CHARS):
             raise RecordTooLong
-        if self._pushed_back:
-            line = self._pushed_back.popleft()
-        else:
-            line = self.stream.readline(self.limits.max_line_chars)
-            if not line:
-                raise StopIteration
-            self._chars_read += len(line)
-            if len(line) >= self.limits.max_line_chars:
-                raise Unreadable(f"line {self.number + 1} is longer than {self.limits.max_line_chars:,} characters")
-            if self._chars_read > self.limits.max_bytes:
-                raise Unreadable(f"it unpacks to more than max_bytes = {self.limits.max_bytes:,}")
+        line = self._pushed_back.popleft() if self._pushed_back else self._read_line()
+        if isinstance(line, _LongLine) and self.record:
+            self._pushed_back.appendleft(line)
+            raise RecordTooLong
         self.number += 1
         self.record.append(line)
+        if isinstance(line, _LongLine):
+            raise LineTooLong(f"it is longer than {self.limits.max_line_chars:,} characters")
         return line
+
+    def _read_line(self) -> str:
+        limit = self.limits.max_line_chars
+        line = self._count(self.stream.readline(limit))
+        if not line:
+            raise StopIteration
+        if len(line) < limit:
+            return line
+        piece = line
+        while len(piece) == limit and not piece.endswith(("\n", "\r")):
+            piece = self._count(self.stream.readline(limit))
+        return _LongLine(line[:RAW_CHARS])
+
+    def read(self, chars: int) -> str:
+        """Return the next characters of the file, whatever lines they are."""
+        return self._count(self.stream.read(chars))
+
+    def _count(self, text: str) -> str:
+        self._chars_read += len(text)
+        if self._chars_read > self.limits.max_bytes:
+            raise Unreadable(f"it unpacks to more than max_bytes = {self.limits.max_bytes:,}")
+        return text
 
     def start(self) -> int:
         """Begin a record; return the number of its first line."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
-from poison_guard.errors import DataError, GuardError, UsageError
-from poison_guard.ingest.raw_table import Limits, Unreadable
+from poison_guard.errors import DataError, GuardError, ReadError, UsageError
+from poison_guard.ingest.raw_table import Limits, NotRead, Unreadable, is_fault_of_file
 from poison_guard.records import ObjectRef
 from poison_guard.text import holds_password, shown_url, without_secrets
 
-__all__ = ["find_path", "is_pattern", "local_copy", "resolve_paths"]
+__all__ = ["ObjectChanged", "find_path", "is_pattern", "local_copy", "refused_link", "resolve_paths"]
 
 _CHUNK_BYTES = 1 << 20
 _WILDCARDS = "*?["
@@ -40,24 +41,62 @@ def find_path(path: str, *, contract_file: Path | None, home: Path) -> str:
     return str(home / path)
 
 
-def resolve_paths(paths: Sequence[str], limits: Limits, *, by_hand: bool) -> list[ObjectRef]:
+class ObjectChanged(Unreadable):
+    """The object changed since it was listed: somebody is still writing it."""
+
+
+def resolve_paths(
+    paths: Sequence[str], limits: Limits, *, by_hand: bool, roots: Sequence[Path] = ()
+) -> list[ObjectRef]:
     """Return the objects of paths, URLs and patterns, each once, sorted by uri.
 
     Each digest is the SHA-256 of the whole content, read once as a stream. `by_hand`: a person named the paths, so that
-    a pattern without a file is an error. Raises `DataError` if a path does not exist, is a folder, or is empty.
+    a pattern without a file is an error. A link that a pattern finds is followed to a file in the pattern's own folder
+    or in one of `roots`; of another one the digest is that of where it leads, and `refused_link` says why. Raises
+    `DataError` if a path does not exist, is a folder, or is empty, and `ReadError` if it cannot be reached.
     """
     refs: dict[str, ObjectRef] = {}
     for path in paths:
         try:
             for uri, size in _matching_files(path, by_hand=by_hand):
-                digest = _digest(uri, size, limits, from_pattern=is_pattern(path))
+                if is_pattern(path) and "://" not in uri and not _is_followed(uri, path, roots):
+                    digest: str | None = _text_digest(_link_refusal(uri))
+                else:
+                    digest = _digest(uri, size, limits, from_pattern=is_pattern(path))
                 if digest:
                     refs[uri] = ObjectRef(uri, digest, size)
         except GuardError:
             raise
         except Exception as error:  # noqa: BLE001  each filesystem of fsspec has errors of its own
-            raise DataError(_path_error(path, error)) from None  # the error may show a secret of the URL
+            raise _path_error(path, error) from None  # the error may show a secret of the URL
     return [refs[uri] for uri in sorted(refs)]
+
+
+def refused_link(ref: ObjectRef) -> str | None:
+    """Return why an object is a link that is not followed; None if it is no link, or is followed."""
+    if "://" in ref.uri or not Path(ref.uri).is_symlink():
+        return None
+    reason = _link_refusal(ref.uri)
+    return reason if ref.digest == _text_digest(reason) else None
+
+
+def _is_followed(uri: str, pattern: str, roots: Sequence[Path]) -> bool:
+    """Return whether a file is no link, or is a link to a file in the pattern's folder or in one of `roots`."""
+    if not Path(uri).is_symlink():
+        return True
+    before = pattern[: min(pattern.find(c) for c in _WILDCARDS if c in pattern)]
+    folder = Path(before).expanduser().absolute()
+    own = folder if before.endswith("/") else folder.parent
+    target = Path(os.path.realpath(uri))
+    return target.is_file() and any(target.is_relative_to(Path(os.path.realpath(root))) for root in (own, *roots))
+
+
+def _link_refusal(uri: str) -> str:
+    return f"it is a link to {os.path.realpath(uri)}, which is no file in the feed's own folders"
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_pattern(path: str) -> bool:
@@ -71,16 +110,35 @@ def local_copy(ref: ObjectRef, limits: Limits) -> Iterator[Path]:
     if "://" not in ref.uri:
         yield Path(ref.uri)
         return
-    with tempfile.TemporaryDirectory(prefix="poison-guard-") as folder:
-        copy = Path(folder) / "object"
-        copied = 0
-        with fsspec.open(ref.uri, "rb") as source, copy.open("wb") as target:
-            while chunk := source.read(_CHUNK_BYTES):
-                copied += len(chunk)
-                if copied > limits.max_bytes:
-                    raise Unreadable(f"it is larger than max_bytes = {limits.max_bytes:,}")
-                target.write(chunk)
+    with _temporary_folder() as folder:
+        copy = folder / "object"
+        try:
+            _fetch(ref.uri, copy, limits)
+        except (Unreadable, FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:  # noqa: BLE001  each filesystem of fsspec has errors of its own
+            raise NotRead(_first_line(error, ref.uri)) from None
         yield copy
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="poison-guard-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise NotRead(error.strerror or str(error)) from None
+    with folder as path:
+        yield Path(path)
+
+
+def _fetch(uri: str, copy: Path, limits: Limits) -> None:
+    copied = 0
+    with fsspec.open(uri, "rb") as source, copy.open("wb") as target:
+        while chunk := source.read(_CHUNK_BYTES):
+            copied += len(chunk)
+            if copied > limits.max_bytes:
+                raise Unreadable(f"it is larger than max_bytes = {limits.max_bytes:,}")
+            target.write(chunk)
 
 
 def _matching_files(path: str, *, by_hand: bool) -> Iterator[tuple[str, int]]:
@@ -92,7 +150,7 @@ def _matching_files(path: str, *, by_hand: bool) -> Iterator[tuple[str, int]]:
     fs, inside = url_to_fs(path if "://" in path else str(Path(path).expanduser().absolute()))
     if is_pattern(path):
         details: dict[str, dict[str, Any]] = fs.glob(inside, detail=True)
-        files = {name: info for name, info in details.items() if info["type"] == "file"}
+        files = {name: info for name, info in details.items() if info["type"] == "file" or info.get("islink")}
         if by_hand and not files:
             raise DataError(f"{shown_url(path)} matches no file; check the pattern")
     else:
@@ -121,27 +179,36 @@ def _digest(uri: str, size: int, limits: Limits, *, from_pattern: bool) -> str |
             while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
                 state.update(chunk)
                 left -= len(chunk)
-    except OSError as error:
+    except FileNotFoundError:
         if not from_pattern:
             raise
-        if isinstance(error, FileNotFoundError):
-            return None
-        return hashlib.sha256(f"{uri} cannot be read: {error.errno}".encode()).hexdigest()
+        return None
+    except OSError as error:
+        passing = not is_fault_of_file(error) or (error.errno is None and "://" in uri)
+        if not from_pattern or (passing and not isinstance(error, PermissionError)):
+            raise
+        return _text_digest(f"{uri} cannot be read: {error.errno}")
     if size > limits.max_bytes:
         state.update(f"{size} bytes of {uri}".encode())
     return state.hexdigest()
 
 
-def _path_error(path: str, error: Exception) -> str:
-    """Return in one sentence why a path cannot be listed or opened."""
+def _path_error(path: str, error: Exception) -> GuardError:
+    """Return the error for a path that cannot be listed or opened: wrong, or not to be reached now."""
     match error:
         case FileNotFoundError():
-            return f"{shown_url(path)} does not exist; check the path"
+            return DataError(f"{shown_url(path)} does not exist; check the path")
         case PermissionError():
-            return f"{shown_url(path)} may not be read by this user; check its permissions"
+            return DataError(f"{shown_url(path)} may not be read by this user; check its permissions")
         case ImportError() | ValueError():
-            return f"{shown_url(path)} cannot be opened: {without_secrets(error, path)}"
+            return DataError(f"{shown_url(path)} cannot be opened: {without_secrets(error, path)}")
+        case OSError() if is_fault_of_file(error) and error.errno:
+            return DataError(f"{shown_url(path)} cannot be opened: {error.strerror}")
         case _:
-            text = without_secrets(error, path)
-            reason = getattr(error, "strerror", None) or (text.splitlines() or [type(error).__name__])[0]
-            return f"{shown_url(path)} cannot be reached: {reason[:200]}"
+            return ReadError.of(shown_url(path), f"it cannot be reached: {_first_line(error, path)}")
+
+
+def _first_line(error: Exception, uri: str) -> str:
+    text = without_secrets(error, uri)
+    reason = getattr(error, "strerror", None) or (text.splitlines() or [type(error).__name__])[0]
+    return str(reason)[:200]

@@ -1,88 +1,119 @@
-"""Read Parquet objects in a child process with bounded memory: a small hostile file can unpack to any size."""
+"""Read a Parquet object: types become few, nested values JSON text; lies of the footer and bombs are refused."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from poison_guard.ingest.raw_table import BadRows, Limits, RawTable, Unreadable
+from poison_guard.ingest.blocks import Blocks
+from poison_guard.ingest.cells import LIST_METADATA, simple_type, simplify
+from poison_guard.ingest.raw_table import MAX_UNREADABLE, NAME_CHARS, RAW_CHARS, Limits, Unreadable
 
-__all__ = ["ParquetReader"]
+__all__ = ["read_parquet"]
+
+_BATCH_BYTES = 32_000_000
+_BUFFER_BYTES = 1 << 20
+"""Column chunks are read through a buffer of this size, never whole."""
+_WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
 
 
-@dataclass
-class ParquetReader:
-    """Reads files one after another in one child process, started at the first read and again after a crash.
+def read_parquet(path: Path, limits: Limits, out: Blocks) -> None:
+    """Put the rows of a Parquet file into `out`; a row with text that is not UTF-8 is unreadable.
 
-    Use it with ``contextlib.closing``.
+    Raises `Unreadable` if the file is past a bound, before a page is read where the footer says so.
     """
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+        declared = _check(file, limits, out)
+        goal = pa.schema([_simple_field(f) for f in file.schema_arrow])
+        rows = written = 0
+        for batch in file.iter_batches(_batch_rows(file, declared), use_threads=False):
+            for simple, start in _simple_batches(batch, rows, goal, out):
+                written += simple.nbytes
+                _bound(written, limits.max_bytes, "max_bytes", "bytes unpacked")
+                out.add(simple.columns, goal, np.arange(start + 1, start + 1 + simple.num_rows))
+            rows += batch.num_rows
+        if not out.count:
+            out.add([pa.nulls(0, f.type) for f in goal], goal, [])
 
-    limits: Limits
-    _child: subprocess.Popen[str] | None = field(default=None, init=False)
 
-    def read(self, path: Path) -> RawTable:
-        """Return the rows of a local Parquet file; raise `Unreadable` with the reason if it cannot be read."""
-        with tempfile.TemporaryDirectory(prefix="poison-guard-") as folder:
-            out = Path(folder) / "table.arrow"
-            answer = self._ask({"path": str(path), "out": str(out), **asdict(self.limits)})
-            if "refusal" in answer:
-                raise Unreadable(answer["refusal"])
-            with pa.memory_map(str(out)) as source:
-                table = pa.ipc.open_file(source).read_all()
-        bad = BadRows()
-        for row, reason, text in answer["bad"]:
-            bad.add(row, reason, text)
-        ordinals = np.arange(1, answer["rows"] + 1, dtype=np.int64)
-        return RawTable(table, np.delete(ordinals, [b.row - 1 for b in bad.rows]), tuple(bad.rows))
+def _check(file: pq.ParquetFile, limits: Limits, out: Blocks) -> float:
+    """Refuse a file whose footer is past a bound, before a page is read; return the declared bytes."""
+    meta, schema = file.metadata, file.schema_arrow
+    _bound(meta.num_rows, limits.max_rows, "max_rows", "rows")
+    columns = max(len(schema), meta.num_columns // 4)
+    _bound(columns, limits.max_columns, "max_columns", "columns")
+    if columns > out.most_columns(meta.num_rows):
+        raise Unreadable(f"its {out.stored:,} bytes unpack to {meta.num_rows:,} rows × {columns} columns")
+    if len(set(schema.names)) < len(schema):
+        raise Unreadable("it names a column twice")
+    if any(not n or len(n) > NAME_CHARS or not n.isprintable() for n in schema.names):
+        raise Unreadable(f"it has a column name that is empty, longer than {NAME_CHARS} characters or not to be shown")
+    deep = next((f.name for f in schema if _depth(f.type) > limits.max_depth), None)
+    if deep is not None:
+        raise Unreadable(f"column {deep!r} is nested deeper than max_depth = {limits.max_depth}")
+    leaves = [meta.schema.column(i) for i in range(meta.num_columns)]
+    widths = sum(_WIDTHS.get(leaf.physical_type, leaf.length or 0) for leaf in leaves if not leaf.max_repetition_level)
+    stored = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+    declared = max(meta.num_rows * widths, stored)
+    _bound(declared, limits.max_bytes, "max_bytes", "bytes unpacked")
+    return declared
 
-    def _ask(self, request: dict[str, object]) -> dict[str, Any]:
-        """Return the child's answer; if it dies or takes too long, a refusal."""
-        if self._child is None:
-            self._child = subprocess.Popen(  # noqa: S603  our own interpreter and module, no shell
-                [sys.executable, "-P", "-m", "poison_guard.ingest.child", str(self.limits.memory_bytes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env={
-                    "PATH": os.defpath,
-                    "PYTHONPATH": str(Path(__file__).parents[2]),
-                    "ARROW_DEFAULT_MEMORY_POOL": "system",
-                    "OMP_NUM_THREADS": "1",
-                    "OPENBLAS_NUM_THREADS": "1",
-                },
-            )
-        child = self._child
-        assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018  both are pipes
-        timeout = threading.Timer(self.limits.seconds, child.kill)
-        timeout.start()
+
+def _bound(size: float, limit: int, key: str, unit: str) -> None:
+    if size > limit:
+        raise Unreadable(f"it has {size:,.0f} {unit}, more than {key} = {limit:,}")
+
+
+def _depth(kind: pa.DataType) -> int:
+    """Return how many containers lie inside one another in a type."""
+    depth, layer = -1, [kind]
+    while layer:
+        depth += 1
+        layer = [k.field(i).type for k in layer if pa.types.is_nested(k) for i in range(k.num_fields)]
+    return depth
+
+
+def _simple_field(field: pa.Field) -> pa.Field:
+    return pa.field(
+        field.name, simple_type(field.type), metadata=LIST_METADATA if pa.types.is_nested(field.type) else None
+    )
+
+
+def _batch_rows(file: pq.ParquetFile, declared: float) -> int:
+    return int(np.clip(_BATCH_BYTES / max(1.0, declared / max(1, file.metadata.num_rows)), 16, 65_536))
+
+
+def _simple_batches(
+    batch: pa.RecordBatch, first: int, goal: pa.Schema, out: Blocks
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield the rows in simple types with their first number; rows that are not UTF-8, found by halving, are bad."""
+    parts = [(batch, first)]
+    while parts:
+        part, start = parts.pop()
         try:
-            child.stdin.write(json.dumps(request) + "\n")
-            child.stdin.flush()
-            line = child.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        finally:
-            timeout.cancel()
-        if line:
-            return json.loads(line)
-        code = child.wait()
-        self.close()
-        return {"refusal": f"the process that read it died (exit status {code}), within {self.limits.seconds:.0f} s"}
+            for column in part.columns:
+                # a slice of a nested column is validated with the values around it; decoding it validates it alone
+                column.validate(full=not pa.types.is_nested(column.type))
+            yield pa.RecordBatch.from_arrays([simplify(column) for column in part.columns], schema=goal), start
+        except (pa.ArrowInvalid, UnicodeDecodeError):
+            half = part.num_rows // 2
+            if half:
+                parts += [(part.slice(half), start + half), (part.slice(0, half), start)]
+                continue
+            if len(out.bad.rows) >= MAX_UNREADABLE:
+                raise Unreadable(f"more than {MAX_UNREADABLE:,} of its rows hold text that is not UTF-8") from None
+            out.bad.add(start + 1, "it holds text that is not UTF-8", _shown(part))
 
-    def close(self) -> None:
-        """End the child process."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.communicate()
-            self._child = None
+
+def _shown(row: pa.RecordBatch) -> str:
+    cells = []
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            cells.append(f"{name}={column[0].as_py()!r}")
+        except UnicodeDecodeError as error:
+            cells.append(f"{name}={error.object!r}")
+    return ", ".join(cells)[:RAW_CHARS]

@@ -5,6 +5,7 @@ A reader returns the readable rows as an Arrow table and lists the others. What 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +26,10 @@ __all__ = [
     "BadRows",
     "Flag",
     "Limits",
+    "NotRead",
     "RawTable",
     "Unreadable",
+    "is_fault_of_file",
     "nesting_depth",
     "nesting_flags",
     "unreadable_object",
@@ -45,11 +48,28 @@ MAX_UNREADABLE = 100_000
 """Unreadable rows after which the whole object is given up."""
 
 
+_TEXT_CHARS = 16_000_000
+"""Characters that are kept of all unreadable rows of an object together; of those past it only `SHOWN_CHARS` each."""
 _DEFAULTS = Data()
 
 
 class Unreadable(Exception):  # noqa: N818  a finding about an object, not an error of the guard
-    """A whole object cannot be read; the message is the reason, without a full stop."""
+    """A whole object cannot be read for what it is; the message is the reason, without a full stop."""
+
+
+class NotRead(Exception):  # noqa: N818  becomes a `ReadError` where the object's name is known
+    """Something around an object failed while it was read: machine, disk or network; the message says what."""
+
+
+_FAULTS_OF_FILES = frozenset(
+    (None, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL)
+)
+"""What the system answers for what a file is; None: a parser's own word. All others are faults of the machine."""
+
+
+def is_fault_of_file(error: OSError) -> bool:
+    """Return whether an error while reading says something about the file, and not about the machine."""
+    return error.errno in _FAULTS_OF_FILES and not isinstance(error, (TimeoutError, ConnectionError))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +83,14 @@ class Limits:
     max_cell_chars: int = _DEFAULTS.max_cell_chars
     max_depth: int = _DEFAULTS.max_depth
     """Containers inside one another in one cell."""
-    max_line_chars: int = 64_000_000
-    """Characters of one physical line of a text object."""
-    memory_bytes: int = 2 << 30
-    """Address space of the process that reads Parquet."""
-    seconds: float = 600.0
-    """Wall-clock time for reading one Parquet object."""
+    max_line_chars: int = 12_000_000
+    """Characters of one physical line of a text object; a longer one is one unreadable row."""
+    memory_bytes: int = 560 << 20
+    """Address space that the process that reads may take above what it has when it starts."""
+    cpu_seconds: float = 300.0
+    """Computing time for reading one object; more is the object's fault."""
+    seconds: float = 1_800.0
+    """Wall-clock time for reading one object; more, without the computing time, is the machine's fault."""
 
     @classmethod
     def of(cls, contract: Contract) -> Limits:
@@ -99,14 +121,10 @@ class Flag:
     args: Mapping[str, Any]
 
 
-def nesting_flags(column: str, values: Sequence[Any], limit: int, first: int = 0) -> list[Flag]:
-    """Return a flag for each of `values` that is nested deeper than `limit`; `first` is the position of the first."""
+def nesting_flags(column: str, values: Sequence[Any], limit: int) -> list[Flag]:
+    """Return a flag for each of `values` that is nested deeper than `limit`."""
     args = {"column": column, "limit": limit}
-    return [
-        Flag(first + i, "nested_too_deep", args)
-        for i, value in enumerate(values)
-        if nesting_depth(value, limit) > limit
-    ]
+    return [Flag(i, "nested_too_deep", args) for i, value in enumerate(values) if nesting_depth(value, limit) > limit]
 
 
 def nesting_depth(value: Any, limit: int) -> int:
@@ -148,6 +166,7 @@ class BadRows:
     """Unreadable rows, collected while one object is read; bounded."""
 
     rows: list[BadRow] = field(default_factory=list)
+    _chars: int = 0
 
     def add(self, row: int, reason: str, text: str) -> None:
         """Add one unreadable row; raise `Unreadable` if there are too many for an object of this format."""
@@ -157,5 +176,7 @@ class BadRows:
                 f"more than {MAX_UNREADABLE:,} of its rows cannot be read, the first is row {first.row}: {first.reason}"
             )
         digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        shown = text[:RAW_CHARS].encode("utf-8", "backslashreplace").decode("utf-8")
-        self.rows.append(BadRow(row, reason, shown[:RAW_CHARS], digest))
+        limit = RAW_CHARS if self._chars < _TEXT_CHARS else SHOWN_CHARS
+        shown = text[:limit].encode("utf-8", "backslashreplace").decode("utf-8")[:limit]
+        self._chars += len(shown)
+        self.rows.append(BadRow(row, reason, shown, digest))

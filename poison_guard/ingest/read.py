@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 import pyarrow as pa
 
-from poison_guard.errors import DataError
+from poison_guard.errors import DataError, ReadError
 from poison_guard.ingest.cells import as_text, join_tables
 from poison_guard.ingest.coerce import plain_numbers
-from poison_guard.ingest.csv import read_csv
-from poison_guard.ingest.jsonl import read_jsonl
-from poison_guard.ingest.objects import local_copy, resolve_paths
-from poison_guard.ingest.parquet import ParquetReader
+from poison_guard.ingest.objects import ObjectChanged, local_copy, refused_link, resolve_paths
 from poison_guard.ingest.parsing import parse_numbers, payload_schema
-from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
+from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable, is_fault_of_file
+from poison_guard.ingest.reader import read_in_child
 from poison_guard.records import ObjectRef
 from poison_guard.text import shown_url, without_secrets
 
-__all__ = ["ObjectChanged", "read_object", "read_raw", "read_table"]
+__all__ = ["READER_FORMAT", "read_object", "read_raw", "read_table"]
+
+READER_FORMAT = 1
+"""Raise it when a reader reads what it could not read before: then unreadable objects are tried again at once."""
 
 _FORMATS = {
     ".csv": "csv",
@@ -36,52 +36,55 @@ _FORMATS = {
 }
 
 
-class ObjectChanged(Unreadable):
-    """The object changed since it was listed: somebody is still writing it."""
-
-
-def read_object(ref: ObjectRef, limits: Limits, reader: ParquetReader, columns: Sequence[str] = ()) -> RawTable:
+def read_object(ref: ObjectRef, limits: Limits, columns: Sequence[str] = ()) -> RawTable:
     """Return the rows of an object as they are, under the user's column names.
 
-    `columns` are kept in a JSON object with too many keys. Raises `Unreadable` if the object cannot be read at all, is
-    past a bound, or changed since `ref` was made.
+    `columns` are kept in a JSON object with too many keys. Raises `Unreadable` if the object cannot be read for what it
+    is, is past a bound, or changed since `ref` was made; `ReadError` if anything else failed while it was read.
     """
+    if (link := refused_link(ref)) is not None:
+        raise Unreadable(link)
     if ref.size > limits.max_bytes:
         raise Unreadable(f"it has {ref.size:,} bytes, more than max_bytes = {limits.max_bytes:,}")
     if ref.size == 0:
         raise Unreadable("it is empty")
     try:
-        with local_copy(ref, limits) as path:
-            try:
-                raw = _read_format(path, ref.uri, limits, reader, columns)
-            finally:
-                with path.open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
-                        raise ObjectChanged("it changed while it was being read")
+        raw = _read_copy(ref, limits, columns)
+    except NotRead as fault:
+        raise ReadError.of(shown_url(ref.uri), str(fault)) from None
+    except FileNotFoundError:
+        raise ObjectChanged("it was removed while it was being read") from None
     except OSError as error:
-        raise Unreadable(f"it could not be opened again: {error.strerror or without_secrets(error, ref.uri)}") from None
+        reason = error.strerror or without_secrets(error, ref.uri)
+        if is_fault_of_file(error):
+            raise Unreadable(f"it could not be opened again: {reason}") from None
+        raise ReadError.of(shown_url(ref.uri), reason) from None
     if raw.table.num_columns == 0 and not raw.bad:
         raise Unreadable("it holds no column and no row")
     return raw
 
 
-def _read_format(path: Path, uri: str, limits: Limits, reader: ParquetReader, columns: Sequence[str]) -> RawTable:
-    """Read a local file by its format: that of its name, or of its first bytes if the name has none."""
+def _read_copy(ref: ObjectRef, limits: Limits, columns: Sequence[str]) -> RawTable:
+    with local_copy(ref, limits) as path:
+        try:
+            return read_in_child(path, _format_of(path, ref.uri), limits, columns)
+        finally:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
+                    raise ObjectChanged("it changed while it was being read")
+
+
+def _format_of(path: Path, uri: str) -> str:
+    """Return the format of a local file: that of its name, or of its first bytes if the name has none."""
     name = PurePosixPath(uri.partition("?")[0]).name.lower().removesuffix(".gz")
     format_ = _FORMATS.get(PurePosixPath(name).suffix)
     if format_ is None:
         with path.open("rb") as file:
             head = file.read(64).lstrip()
         format_ = "parquet" if head.startswith(b"PAR1") else "jsonl" if head.startswith((b"{", b"[")) else None
-    match format_:
-        case "parquet":
-            return reader.read(path)
-        case "jsonl":
-            return read_jsonl(path, limits, columns)
-        case "csv":
-            return read_csv(path, limits)
-        case _:
-            raise Unreadable("it is neither csv, jsonl nor parquet by its name or its first bytes")
+    if format_ is None:
+        raise Unreadable("it is neither csv, jsonl nor parquet by its name or its first bytes")
+    return format_
 
 
 def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pd.DataFrame:
@@ -115,17 +118,16 @@ def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = Non
 def _read_rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.Table:
     tables: list[pa.Table] = []
     fault = ""
-    with closing(ParquetReader(limits)) as reader:
-        for ref in resolve_paths([paths] if isinstance(paths, str) else list(paths), limits, by_hand=True):
-            try:
-                raw = read_object(ref, limits, reader)
-            except Unreadable as refusal:
-                raise DataError(f"{shown_url(ref.uri)} cannot be read: {refusal}") from None
-            if strict and raw.bad:
-                raise DataError(f"row {raw.bad[0].row} of {shown_url(ref.uri)} cannot be read: {raw.bad[0].reason}")
-            tables.append(raw.table)
-            if raw.bad and not fault:
-                fault = f"; row {raw.bad[0].row} of {shown_url(ref.uri)}: {raw.bad[0].reason}"
+    for ref in resolve_paths([paths] if isinstance(paths, str) else list(paths), limits, by_hand=True):
+        try:
+            raw = read_object(ref, limits)
+        except Unreadable as refusal:
+            raise DataError(f"{shown_url(ref.uri)} cannot be read: {refusal}") from None
+        if strict and raw.bad:
+            raise DataError(f"row {raw.bad[0].row} of {shown_url(ref.uri)} cannot be read: {raw.bad[0].reason}")
+        tables.append(raw.table)
+        if raw.bad and not fault:
+            fault = f"; row {raw.bad[0].row} of {shown_url(ref.uri)}: {raw.bad[0].reason}"
     table = join_tables(tables)
     if table.num_rows == 0:
         raise DataError(f"{', '.join(map(shown_url, paths))} holds no rows that can be read{fault}")

@@ -17,7 +17,14 @@ import pandas as pd
 from poison_guard.contracts.check import schema_drift, schema_hash
 from poison_guard.contracts.gx import is_installed
 from poison_guard.errors import ConfigError, DataError, UsageError
-from poison_guard.ingest.collect import batch_from_frame, collect_frames, empty_batch, read_controls
+from poison_guard.ingest.collect import (
+    batch_from_frame,
+    collect_frames,
+    empty_batch,
+    failed_digest,
+    read_controls,
+    reading_of,
+)
 from poison_guard.ingest.objects import find_path, resolve_paths
 from poison_guard.ingest.raw_table import Limits
 from poison_guard.ingest.read import read_table
@@ -38,6 +45,7 @@ __all__ = [
     "collect_batch",
     "current_state",
     "head_version",
+    "intake_objects",
     "read_batch",
     "read_outcomes",
 ]
@@ -85,19 +93,18 @@ def _read_query(feed: Feed, query: str, watermark: str, now: dt.datetime) -> Bat
 def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> Batch:
     """Return the batch to decide and store: what is new, and the records staged before that can be judged now.
 
-    Its id names its objects and how the contract reads them. Staged records count as one more object, named by what
-    they would be judged by (trusted set, policy, version, accepted schema; the day, once there is a trusted set), so
-    that each is decided again when that has changed and not before.
+    Its id names its objects and how the contract reads them. An object that could not be read counts as itself on this
+    day: it is tried again, and once it can be read it is a batch of its own. Staged records count as one more object,
+    named by what they would be judged by (trusted set, policy, version, accepted schema; the day, once there is a
+    trusted set), so that each is decided again when that has changed and not before.
     """
     staged = load_staged(feed.store, feed.contract.name)
     seen = seen_objects(feed.store, feed.contract.name)
     batch = read_batch(feed, source, now, seen=seen)
     if len(staged):
         batch = _with_staged(feed, batch, staged, now, seen)
-    digests = sorted(ref.digest for ref in batch.objects)
-    contract = feed.contract
-    reads = [contract.name, sorted(contract.columns.items()), contract.features, contract.data]
-    batch_id = hashlib.sha256(repr([reads, digests]).encode()).hexdigest()
+    digests = sorted(ref.digest for ref in intake_objects(feed, batch))
+    batch_id = hashlib.sha256(repr([reading_of(feed.contract), digests]).encode()).hexdigest()
     return dataclasses.replace(batch, batch_id=batch_id)
 
 
@@ -150,6 +157,17 @@ def _staged_key(feed: Feed, now: dt.datetime) -> str:
     if feed.suite is not None and not is_installed():
         parts.append("suite not checked")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def intake_objects(feed: Feed, batch: Batch) -> tuple[ObjectRef, ...]:
+    """Return the objects to remember as taken in: one that could not be read at all, only until it is tried again."""
+    unreadable = set(batch.unreadable.loc[batch.unreadable["row"].astype(int) == 0, "object"])
+    return tuple(
+        dataclasses.replace(ref, digest=failed_digest(feed.contract, ref, batch.received_at))
+        if ref.uri in unreadable
+        else ref
+        for ref in batch.objects
+    )
 
 
 def head_version(feed: Feed) -> int:

@@ -32,6 +32,7 @@ from poison_guard.steps.collect import (
     collect_batch,
     current_state,
     head_version,
+    intake_objects,
     read_batch,
     read_outcomes,
 )
@@ -233,7 +234,6 @@ def decide(feed: Feed, handover: Handover, version: int) -> None:
 def commit(feed: Feed, handover: Handover, run: Run) -> Run:
     """Store what was decided in one transaction; `StaleStateError` where another run of the feed came first."""
     batch, decided = get_batch(handover), handover.get(f"decided@{run.state_version}")
-    lost = set(batch.unreadable.loc[batch.unreadable["row"].astype(int) == 0, "object"])
     commit_run(
         feed.store,
         run,
@@ -241,7 +241,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Run:
         records=batch.records,
         unreadable=batch.unreadable,
         decided=with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate),
-        objects=[ref for ref in batch.objects if ref.uri not in lost],  # those are tried again next time
+        objects=intake_objects(feed, batch),
         repeats=batch.duplicates,
         controls=handover.get("controls"),
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},

@@ -12,6 +12,8 @@ import pytest
 
 from poison_guard.config import Contract, parse_contract
 from poison_guard.ingest.collect import collect_frames
+from poison_guard.ingest.raw_table import Limits, RawTable
+from poison_guard.ingest.reader import read_in_child
 from poison_guard.records import Batch
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -20,6 +22,12 @@ NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 def contract_of(columns: dict[str, Any] | None = None, kind: str = "answers", **data: Any) -> Contract:
     roles = {"record_id": "id", "source_id": "user", "item_id": "item", "answer": "answer"}
     return parse_contract({"name": "words", "kind": kind, "columns": columns or roles, "data": data})
+
+
+def read_bytes(path: Path, content: bytes | str, keep: tuple[str, ...] = (), **limits: int) -> RawTable:
+    """Write a file and read it in the child, by the format of its name."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_in_child(path, path.suffix[1:], Limits(**limits), keep)
 
 
 @pytest.fixture

@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.ingest.csv import read_csv
-from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
+from poison_guard.ingest.raw_table import RawTable, Unreadable
+from tests.unit.ingest.conftest import read_bytes
 
 
 def read(tmp_path: Path, content: bytes | str, **limits: int) -> RawTable:
-    path = tmp_path / "a.csv"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_csv(path, Limits(**limits))
+    return read_bytes(tmp_path / "a.csv", content, **limits)
 
 
 def test_rows_keep_their_line_numbers(tmp_path):
@@ -118,8 +116,7 @@ def test_a_file_of_broken_rows_alone_is_given_up(tmp_path):
 )
 def test_every_line_that_is_not_blank_is_a_row_or_unreadable(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("csv") / "a.csv"
-    path.write_text("\n".join(["a,b", *lines]) + "\n", encoding="utf-8")
-    raw = read_csv(path, Limits())
+    raw = read_bytes(path, "\n".join(["a,b", *lines]) + "\n")
     quoted = sum(v.count("\n") for column in raw.table.columns for v in column.to_pylist())
     blank_inside = quoted  # lines inside a quoted cell belong to the row they are in
     filled = sum(bool(line) for line in lines)

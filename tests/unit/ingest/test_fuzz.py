@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from poison_guard.config import Contract
 from poison_guard.errors import GuardError
 from poison_guard.ingest.collect import collect_frames
-from poison_guard.ingest.parquet import ParquetReader
-from poison_guard.ingest.raw_table import Limits, Unreadable
-from tests.unit.ingest.conftest import NOW, accounted, contract_of
+from poison_guard.ingest.raw_table import Unreadable
+from tests.unit.ingest.conftest import NOW, accounted, contract_of, read_bytes
 
 CONTRACT = contract_of(
     {"record_id": "id", "source_id": "user", "rating": "stars", "observed_at": "at", "text": "note", "features": ["f"]},
@@ -86,19 +82,11 @@ def test_any_gzip(tmp_path, content):
     take_in(tmp_path, "b.jsonl.gz", gzip.compress(content))
 
 
-@pytest.fixture(scope="module")
-def reader() -> Iterator[ParquetReader]:
-    with closing(ParquetReader(Limits())) as reader:
-        yield reader
-
-
 @fuzz
 @given(damaged(PARQUET))
-def test_any_parquet(tmp_path, reader, content):
-    path = tmp_path / "a.parquet"
-    path.write_bytes(content)
+def test_any_parquet(tmp_path, content):
     try:
-        raw = reader.read(path)
+        raw = read_bytes(tmp_path / "a.parquet", content)
     except Unreadable:
         return
     assert raw.table.num_rows == len(raw.row_numbers)

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from poison_guard.ingest.jsonl import read_jsonl
-from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
+from poison_guard.ingest.raw_table import RawTable, Unreadable
+from tests.unit.ingest.conftest import read_bytes
 
 
 def read(tmp_path: Path, content: bytes | str, keep: tuple[str, ...] = (), **limits: int) -> RawTable:
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read_jsonl(path, Limits(**limits), keep)
+    return read_bytes(tmp_path / "a.jsonl", content, keep, **limits)
 
 
 def test_types_are_kept_and_absent_keys_are_missing(tmp_path):

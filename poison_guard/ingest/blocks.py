@@ -1,0 +1,108 @@
+"""Hand the rows of one object from the process that reads it to the process that judges them, block by block.
+
+The reader writes each block of rows as one Arrow stream into a file and forgets it, so that its memory does not grow
+with the object; the other side maps the file and joins the blocks. What few bytes may unpack to is bounded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from poison_guard.ingest.cells import join_tables
+from poison_guard.ingest.raw_table import BadRow, BadRows, Flag, Limits, RawTable, Unreadable
+
+__all__ = ["Blocks", "read_blocks"]
+
+_NUMBERS = ""
+"""Column of the row numbers in a block; no column of an object has an empty name."""
+_FREE_ROWS = 300_000
+_FREE_CELLS = 8_000_000
+"""Rows and cells that an object of any size may have."""
+_ROWS_PER_BYTE, _CELLS_PER_BYTE = 1, 4
+"""Rows and cells more for each byte that is stored: honest rows differ, so even compressed they take more."""
+_MAX_FLAGS = 1_000_000
+
+
+@dataclass(slots=True)
+class Blocks:
+    """Where a reader puts what it reads: blocks of rows, unreadable rows, flags of cells."""
+
+    file: BinaryIO
+    limits: Limits
+    stored: int
+    """Bytes of the object as it is stored."""
+    sparse: bool = False
+    bad: BadRows = field(default_factory=BadRows)
+    flags: list[tuple[int, str]] = field(default_factory=list)
+    """Position and column of each cell that is nested too deep."""
+    rows: int = 0
+    count: int = 0
+    """Blocks written."""
+    short_of_memory: bool = False
+    """Whether a row was given up because reading it took too much memory."""
+
+    def restart(self) -> None:
+        """Forget what was put here: the reader begins again at the first row."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.bad = BadRows()
+        self.flags.clear()
+        self.rows = self.count = 0
+
+    def most_columns(self, rows: int) -> int:
+        """Return how many columns an object of so many rows may have."""
+        return (_FREE_CELLS + _CELLS_PER_BYTE * self.stored) // max(1, rows)
+
+    def add(self, columns: Sequence[pa.Array], schema: pa.Schema, numbers: Sequence[int] | np.ndarray) -> None:
+        """Write a block of rows: its columns, and the 1-based place of each row."""
+        self.rows += len(numbers)
+        if self.rows > self.limits.max_rows:
+            raise Unreadable(f"it has more than max_rows = {self.limits.max_rows:,} rows")
+        if self.rows > _FREE_ROWS + _ROWS_PER_BYTE * self.stored:
+            raise Unreadable(f"its {self.stored:,} bytes unpack to more than {self.rows - len(numbers):,} rows")
+        if len(columns) > self.most_columns(self.rows):
+            raise Unreadable(
+                f"its {self.stored:,} bytes unpack to more than {self.rows:,} rows × {len(columns)} columns"
+            )
+        goal = pa.schema([pa.field(_NUMBERS, pa.int64()), *schema])
+        block = pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), *columns], schema=goal)
+        with pa.ipc.new_stream(self.file, goal) as writer:
+            writer.write_batch(block)
+        self.count += 1
+
+    def flag(self, positions: Sequence[int], column: str) -> None:
+        """Note cells that are nested too deep by the positions of their rows among the readable ones."""
+        self.flags += [(position, column) for position in positions]
+        if len(self.flags) > _MAX_FLAGS:
+            raise Unreadable(f"more than {_MAX_FLAGS:,} of its cells are nested deeper than max_depth")
+
+    def answer(self) -> dict[str, Any]:
+        """Return all but the rows, as values of JSON."""
+        return {
+            "blocks": self.count,
+            "bad": [(b.row, b.reason, b.text, b.digest) for b in self.bad.rows],
+            "flags": self.flags,
+            "sparse": self.sparse,
+            "memory": self.short_of_memory,
+        }
+
+
+def read_blocks(path: str, answer: dict[str, Any], limits: Limits) -> RawTable:
+    """Return the rows of a file of blocks, mapped into memory, with the rest of a reader's answer."""
+    with pa.memory_map(path) as source:
+        tables = [pa.ipc.open_stream(source).read_all() for _ in range(answer["blocks"])]
+    table = join_tables(tables) if tables else pa.table({_NUMBERS: pa.array([], pa.int64())})
+    numbers = table[_NUMBERS].to_numpy()
+    args = {column: {"column": column, "limit": limits.max_depth} for _, column in answer["flags"]}
+    return RawTable(
+        table.drop_columns([_NUMBERS]) if table.num_columns > 1 else pa.table({}),
+        np.array(numbers, np.int64),
+        tuple(BadRow(*row) for row in answer["bad"]),
+        tuple(Flag(position, "nested_too_deep", args[column]) for position, column in answer["flags"]),
+        sparse=answer["sparse"],
+    )
