@@ -109,3 +109,9 @@ def _imported(code: str) -> set[str]:
     program = f"{code}\nimport sys\nprint('\\n'.join(sys.modules), file=sys.stderr)"
     child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(child.stderr.split())
+
+
+def test_a_command_that_is_none_is_refused_with_the_nearest_one():
+    result = CliRunner().invoke(cli, ["satus"])
+    assert result.exit_code == 2
+    assert "'satus'. Did you mean 'status'?" in result.output
