@@ -211,12 +211,14 @@ class Guard:
         right: bool = True,
         trust: bool = False,
         token: str | None = None,
+        overrule: bool = False,
         dry_run: bool = False,
     ) -> ReviewResult:
         """Accept held records: by id, of a campaign, a source or a run (name one). They speak for their sources.
 
         With `right` false they are accepted without saying that they are right; with `trust` they enter the trusted
-        set. `BusyError` when another reviewer decided or claimed one of them; then nothing changes.
+        set. `BusyError` when another reviewer claimed one of them, or decided it otherwise and you do not `overrule`
+        that; then nothing changes. Of a campaign, a source or a run, what was decided before is left as it is.
         """
         from poison_guard.steps.review import release
 
@@ -230,6 +232,7 @@ class Guard:
                 right=right,
                 trust=trust,
                 token=token,
+                overrule=overrule,
                 by=by,
                 reason=reason,
                 dry_run=dry_run,
@@ -246,9 +249,13 @@ class Guard:
         source_id: str | None = None,
         run_id: str | None = None,
         token: str | None = None,
+        overrule: bool = False,
         dry_run: bool = False,
     ) -> ReviewResult:
-        """Reject held records: by id, of a campaign, a source or a run (name one). They speak against their sources."""
+        """Reject held records: by id, of a campaign, a source or a run (name one). They speak against their sources.
+
+        What a colleague released is not rejected unless you `overrule` that, as in `release`.
+        """
         from poison_guard.steps.review import reject
 
         with self._stored_feed(writes=not dry_run) as feed:
@@ -259,6 +266,7 @@ class Guard:
                 source_id=source_id,
                 run_id=run_id,
                 token=token,
+                overrule=overrule,
                 by=by,
                 reason=reason,
                 dry_run=dry_run,

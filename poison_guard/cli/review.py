@@ -74,11 +74,17 @@ def show_command(record: str, feed: str, home: Path, as_json: bool) -> None:
     print_record(Guard.open(feed, home=home).show(record), as_json=as_json)
 
 
+_overrule = click.option(
+    "--overrule", is_flag=True, help="Decide RECORDS although a colleague decided the opposite of them."
+)
+
+
 @review_command.command("release")
 @selection_options
 @feed_option
 @click.option("--trust", is_flag=True, help="Also enter them into the trusted set: you vetted each of them.")
 @click.option("--unchecked", is_flag=True, help="Accept them without saying that they are right.")
+@_overrule
 @person_options
 @dry_run
 @common_options
@@ -98,6 +104,7 @@ def release_command(feed: str, unchecked: bool, home: Path, as_json: bool, **dec
 @review_command.command("reject")
 @selection_options
 @feed_option
+@_overrule
 @person_options
 @dry_run
 @common_options

@@ -143,11 +143,27 @@ def gate(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: st
 def approve(
     feed: Feed, snapshot_id: str | None, *, by: str, reason: str, expires: dt.datetime | None, now: dt.datetime
 ) -> GateResult:
-    """Store an approval and admit the snapshot where that is enough."""
-    record_approval(feed, snapshot_id, by=by, reason=reason, expires=expires, now=now)
+    """Store an approval and admit the snapshot where that is enough.
+
+    Who has approved already, as where the command was killed before it admitted, approves no second time: what is left
+    is done, or said.
+    """
+    name, _ = check_person(by, reason)
     snapshot = find_snapshot(feed, snapshot_id)
     row = _require_verdict(feed, snapshot)
-    return _admit_judged(feed, _Judged(snapshot, Verdict.from_json(row["verdict"]), row["seq"]), now)
+    again = any(same_person(name, each["by"]) for each in _standing_approvals(feed, row["seq"], now))
+    if not again:
+        record_approval(feed, snapshot_id, by=by, reason=reason, expires=expires, now=now)
+    result = _admit_judged(feed, _Judged(snapshot, Verdict.from_json(row["verdict"]), row["seq"]), now)
+    if result.admitted or not again:
+        return result
+    left = f"{name} approved of it already; once what is missing is there, `poison-guard gate check` admits it too"
+    return dataclasses.replace(result, why=(*result.why, left))
+
+
+def _standing_approvals(feed: Feed, verdict_seq: int, now: dt.datetime) -> list[dict[str, Any]]:
+    approvals = list_approvals(feed.store, verdict_seq)
+    return [each for each in approvals if each["expires"] is None or each["expires"] > now]
 
 
 def _admit_judged(feed: Feed, judged: _Judged, now: dt.datetime) -> GateResult:
@@ -316,13 +332,17 @@ def record_approval(
 
     `verdict_seq` is the verdict that the person saw (None: the last one). `ClosedError` where the snapshot was judged
     again since, for a verdict that nobody can approve (ERROR, or none yet) and for a revoked snapshot; `UsageError`
-    where approving a FAIL names no expiry, where nothing is to be approved, or the same person approves twice.
+    where approving a FAIL names no expiry, where nothing is to be approved, or the same person approves twice for
+    different reasons.
     """
     name, why = check_person(by, reason)
     snapshot = find_snapshot(feed, snapshot_id)
     _refuse_revoked(snapshot)
     verdict = _require_verdict(feed, snapshot)
     _check_approvable(snapshot.snapshot_id, verdict, verdict_seq, expires)
+    standing = _standing_approvals(feed, verdict["seq"], now)
+    if any((each["by"], each["reason"]) == (name, why) for each in standing):  # a task that was killed, run again
+        return len(list_approvals(feed.store, verdict["seq"]))
     add_approval(
         feed.store,
         feed.contract.name,
@@ -385,7 +405,7 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, An
         )
         admission = _valid_admission(feed, snapshot, verdict["seq"], now)
         if admission is None:
-            raise ClosedError(f"the admission of {snapshot.snapshot_id} was revoked while it was issued; gate again")
+            raise ClosedError(_why_not_valid(feed, snapshot, now))
         published = not drain(feed.store, feed.settings, now).failed
     if not published:  # admitted before, where a file that was lost since is written again, or says why it cannot be
         publish_admission(feed.store, feed.settings, feed.contract.name, snapshot.snapshot_id, now)
@@ -449,6 +469,17 @@ def _require_verdict(feed: Feed, snapshot: Snapshot) -> dict[str, Any]:
 def _refuse_revoked(snapshot: Snapshot) -> None:
     if snapshot.revoked_seq is not None:
         raise ClosedError(f"{snapshot.snapshot_id} was revoked ({snapshot.revoked_why}); seal a new snapshot")
+
+
+def _why_not_valid(feed: Feed, snapshot: Snapshot, now: dt.datetime) -> str:
+    """Return why there is an admission that does not hold: its snapshot was revoked, or a clock was ahead."""
+    (last,) = list_admissions(feed.store, feed.contract.name, snapshot_id=snapshot.snapshot_id, limit=1)
+    if last["issued"] > now:
+        return (
+            f"{snapshot.snapshot_id} was admitted in the future, at {last['issued']:%Y-%m-%d %H:%M} UTC: set the clock "
+            "right, then run `poison-guard gate check`"
+        )
+    return f"the admission of {snapshot.snapshot_id} was revoked while it was issued; gate again"
 
 
 def _valid_admission(feed: Feed, snapshot: Snapshot, verdict_seq: int, now: dt.datetime) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ from poison_guard.store.models import (
     add_model,
     champion,
     find_revoked_ancestor,
+    find_rollback,
     list_models,
     load_model,
     promote,
@@ -250,6 +251,9 @@ def rollback(
     known = {model.model_id: model for model in list_models(feed.store, name)}
     if to not in known:
         raise NotFoundError(f"{name} has no model {to!r}; `poison-guard models --feed {name}` lists them")
+    before = None if dry_run else find_rollback(feed.store, known[to], by=by, reason=reason)
+    if before is not None:  # the same command, killed after its commit
+        return RollbackResult(name, dry_run, to, before["before"])
     if known[to].status != "retired":
         raise UsageError(f"{to} is {known[to].status}; only an earlier champion, called retired, can be rolled back to")
     root = find_revoked_ancestor(feed.store, to)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.errors import BusyError, NotFoundError, UsageError
+from poison_guard.gate.admission import same_person
 from poison_guard.records import Place
 from poison_guard.results import Result
 from poison_guard.review.rules import VERBS, Selection, allowed_places, check_person, one_selector, select_rows
@@ -19,7 +20,15 @@ from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.gate_counts import would_be_held_ids
 from poison_guard.store.reading import find_records, load_payloads
-from poison_guard.store.reviews import ReviewDecision, Undone, apply_decision
+from poison_guard.store.reviews import (
+    Applied,
+    ReviewDecision,
+    Undone,
+    apply_decision,
+    count_decided_otherwise,
+    find_applied,
+    find_undone,
+)
 from poison_guard.store.snapshots import snapshots_holding
 
 __all__ = [
@@ -60,6 +69,10 @@ class ReviewResult(Result):
     undoes: int | None = None
     """Of an undo: the event that was undone."""
     undone_verb: str | None = None
+    left: int = 0
+    """Records of a group that people had decided otherwise, or meanwhile: they are left as they are."""
+    again: bool = False
+    """Whether the same decision was made before, and nothing was left to do."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
@@ -72,6 +85,7 @@ class ReviewResult(Result):
             **undo,
             "records": len(self.record_ids),
             "sources": self.sources,
+            "left": self.left,
             "places": dict(self.places),
             **self.revocation.to_dict(),
             "record_ids": list(self.record_ids),
@@ -81,13 +95,16 @@ class ReviewResult(Result):
         """Return the decision in a sentence."""
         n = f"{len(self.record_ids):,} record{'' if len(self.record_ids) == 1 else 's'}"
         if self.undoes is None:
-            past = _PAST[self.verb]
-            return f"would have {past} {n}" if self.seq is None else f"{past} {n} (event {self.seq})"
+            done = f"{_PAST[self.verb]} {n}"
+            left = f"; left {self.left:,} that people decided otherwise or meanwhile" if self.left else ""
+            if self.again:
+                return f"already {done} under event {self.seq}{left}"
+            return f"would have {done}{left}" if self.seq is None else f"{done} (event {self.seq}){left}"
         what = f"decision {self.undoes} ({self.undone_verb})"
         if self.seq is None:
             return f"would undo {what} of {n}" if self.record_ids else f"would undo {what}"
         moved = f": {n} back as before" if self.record_ids else ""
-        return f"undid {what}{moved} (event {self.seq})"
+        return f"{'already ' if self.again else ''}undid {what}{moved} (event {self.seq})"
 
 
 def release(
@@ -98,6 +115,7 @@ def release(
     right: bool = True,
     trust: bool = False,
     token: str | None = None,
+    overrule: bool = False,
     dry_run: bool = False,
     now: dt.datetime | None = None,
     **selectors: Any,
@@ -107,17 +125,18 @@ def release(
     `selectors`: see `select`. Released as one (a campaign, a source, a run), a source is credited with one right answer
     however many it sent: they were looked at once. By ids also staged, rejected and audited ones; with `trust` those
     enter the trusted set. Records held because their payload schema had changed make that schema the accepted one.
-    `BusyError` when another reviewer decided or claimed one of them; then nothing changes.
+    `BusyError` when another reviewer decided or claimed one of them; then nothing changes. `overrule` decides over a
+    colleague's opposite decision. The same decision again, after a kill, says what it did.
     """
     if trust and selectors.get("record_ids") is None:
         raise UsageError("`trust` needs record ids: what is trusted was looked at one by one")
     if trust and not right:
         raise UsageError("`trust` says that each record was vetted, unchecked that none was; choose one of them")
-    chosen = select(feed, "release", **selectors)
-    result = decide_selection(feed, chosen, by=by, reason=reason, right=right, token=token, dry_run=dry_run, now=now)
+    person = {"by": by, "reason": reason, "right": right, "token": token, "overrule": overrule}
+    result = _decide(feed, "release", selectors, dry_run=dry_run, now=now, **person)
     if dry_run or not trust:
         return result
-    return replace(result, trusted=trust_released(feed, chosen.record_ids, by=by, reason=reason, now=now))
+    return replace(result, trusted=trust_released(feed, result.record_ids, by=by, reason=reason, now=now))
 
 
 def reject(
@@ -126,20 +145,61 @@ def reject(
     by: str,
     reason: str,
     token: str | None = None,
+    overrule: bool = False,
     dry_run: bool = False,
     now: dt.datetime | None = None,
     **selectors: Any,
 ) -> ReviewResult:
     """Reject held records: they were wrong, and speak against their sources. By ids also accepted ones."""
-    chosen = select(feed, "reject", **selectors)
-    return decide_selection(feed, chosen, by=by, reason=reason, token=token, dry_run=dry_run, now=now)
+    person = {"by": by, "reason": reason, "token": token, "overrule": overrule}
+    return _decide(feed, "reject", selectors, dry_run=dry_run, now=now, **person)
 
 
 def recall(
     feed: Feed, *, by: str, reason: str, dry_run: bool = False, now: dt.datetime | None = None, **selectors: Any
 ) -> ReviewResult:
     """Take accepted records back into the review queue; nothing is said about their sources until they are decided."""
-    return decide_selection(feed, select(feed, "recall", **selectors), by=by, reason=reason, dry_run=dry_run, now=now)
+    return _decide(feed, "recall", selectors, by=by, reason=reason, dry_run=dry_run, now=now)
+
+
+def _decide(
+    feed: Feed, verb: str, selectors: dict[str, Any], *, dry_run: bool, now: dt.datetime | None, **person: Any
+) -> ReviewResult:
+    """Choose and decide; where nothing can be decided since the same was decided before, return what that did."""
+    try:
+        chosen = select(feed, verb, **selectors)
+        result = decide_selection(feed, chosen, dry_run=dry_run, now=now, **person)
+    except (BusyError, NotFoundError):
+        done = None if dry_run else _done_before(feed, verb, selectors, **person)
+        if done is None:
+            raise
+        left = () if done.verb == "release" else done.record_ids
+        return replace(done, revocation=_revocation(feed, done.seq, left, now))
+    return replace(result, left=result.left + _decided_otherwise(feed, verb, selectors))
+
+
+def _done_before(
+    feed: Feed, verb: str, selectors: dict[str, Any], *, by: str, reason: str, right: bool = True, **_: Any
+) -> ReviewResult | None:
+    """Return what the same decision did, where it was made before and holds."""
+    key, value = one_selector(verb, selectors)
+    named = {value} if isinstance(value, str) else set(value) if key == "record_ids" else set()
+    ids = tuple(map(bounded_key, named)) if key == "record_ids" else ()
+    chosen = Selection(verb, ids, {key: len(named) if ids else value}, {}, 0)
+    done = find_applied(
+        feed.store, _decision(feed, chosen, *check_person(by, reason), right=right, at=utc_or_now(None))
+    )
+    return None if done is None else _result(feed, chosen, done, again=True)
+
+
+def _decided_otherwise(feed: Feed, verb: str, selectors: dict[str, Any]) -> int:
+    """Return how many records of a group people decided the opposite of."""
+    key, value = one_selector(verb, selectors)
+    place = {"release": Place.REJECTED, "reject": Place.ACCEPTED}.get(verb)
+    if place is None or key == "record_ids":
+        return 0
+    rows = find_records(feed.store, feed.contract.name, places=(place,), **{key: value})
+    return count_decided_otherwise(feed.store, feed.contract.name, verb, rows["record_id"].tolist())
 
 
 def select(feed: Feed, verb: str, **selectors: Any) -> Selection:
@@ -179,37 +239,60 @@ def decide_selection(
     reason: str,
     right: bool = True,
     token: str | None = None,
+    overrule: bool = False,
     dry_run: bool = False,
     now: dt.datetime | None = None,
 ) -> ReviewResult:
     """Decide a selection that was shown before: exactly those records, or none and `BusyError`.
 
-    `right` is for releases: whether they are said to be right, or accepted without a word about their content.
+    Of a campaign, a source or a run, what was decided meanwhile is left as it is. `right` is for releases: whether they
+    are said to be right, or accepted without a word about their content.
     """
-    name, why = check_person(by, reason)
-    rule, (selector, *_) = VERBS[chosen.verb], chosen.selector
-    seq = None
+    who = check_person(by, reason)
+    done = None
     if not dry_run:
-        decision = ReviewDecision(
-            feed=feed.contract.name,
-            namespace=feed.contract.namespace,
-            verb=chosen.verb,
-            by=name,
-            reason=why,
-            at=utc_or_now(now),
-            record_ids=chosen.record_ids,
-            place=rule.destination,
-            allowed=allowed_places(chosen.verb, selector),
-            verdict=rule.verdict if right or chosen.verb != "release" else None,
-            selector=chosen.selector,
-            token=token,
-            one_credit_per_source=selector != "record_ids",
-        )
-        seq = apply_decision(feed.store, decision)
-    leave = () if rule.destination is Place.ACCEPTED else chosen.record_ids
-    revocation = _revocation(feed, seq, leave, now)
-    places = dict(chosen.places)
-    return ReviewResult(feed.contract.name, chosen.verb, seq, chosen.record_ids, places, chosen.sources, revocation)
+        more = {"token": token, "overrule": overrule}
+        done = apply_decision(feed.store, _decision(feed, chosen, *who, right=right, at=utc_or_now(now), **more))
+    result = _result(feed, chosen, done)
+    leave = () if VERBS[chosen.verb].destination is Place.ACCEPTED else result.record_ids
+    return replace(result, revocation=_revocation(feed, result.seq, leave, now))
+
+
+def _decision(
+    feed: Feed, chosen: Selection, by: str, reason: str, *, right: bool, at: dt.datetime, **more: Any
+) -> ReviewDecision:
+    rule, (selector, *_) = VERBS[chosen.verb], chosen.selector
+    return ReviewDecision(
+        feed=feed.contract.name,
+        namespace=feed.contract.namespace,
+        verb=chosen.verb,
+        by=by,
+        reason=reason,
+        at=at,
+        record_ids=chosen.record_ids,
+        place=rule.destination,
+        allowed=allowed_places(chosen.verb, selector),
+        verdict=rule.verdict if right or chosen.verb != "release" else None,
+        selector=chosen.selector,
+        one_credit_per_source=selector != "record_ids",
+        same_person=same_person,
+        **more,
+    )
+
+
+def _result(feed: Feed, chosen: Selection, done: Applied | None, *, again: bool = False) -> ReviewResult:
+    """Return what a decision did; without one, what it would do."""
+    facts = chosen if done is None else done
+    return ReviewResult(
+        feed.contract.name,
+        chosen.verb,
+        None if done is None else done.seq,
+        facts.record_ids,
+        dict(facts.places),
+        facts.sources,
+        left=0 if done is None else done.left,
+        again=again,
+    )
 
 
 def undo(
@@ -220,11 +303,13 @@ def undo(
     Undoing an undo makes the decision again. Snapshots that hold records which a release had accepted are revoked.
     """
     name, why = check_person(by, reason)
-    done: Undone
-    if dry_run:
-        done = reviews.preview_undo(feed.store, feed.contract.name, event)
-    else:
-        done = reviews.undo(feed.store, feed.contract.name, event, by=name, reason=why, at=utc_or_now(now))
+    store, contract = feed.store, feed.contract
+    done: Undone | None = None if dry_run else find_undone(store, contract.name, event, by=name, reason=why)
+    again = done is not None
+    if done is None and dry_run:
+        done = reviews.preview_undo(store, contract.name, event)
+    elif done is None:
+        done = reviews.undo(store, contract.name, event, by=name, reason=why, at=utc_or_now(now))
     return ReviewResult(
         feed=feed.contract.name,
         verb="undo",
@@ -235,6 +320,7 @@ def undo(
         revocation=_revocation(feed, done.seq, done.no_longer_accepted, now),
         undoes=event,
         undone_verb=done.verb,
+        again=again,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.errors import UsageError
 from poison_guard.results import Result, TableResult
 from poison_guard.review.rules import check_person
 from poison_guard.signals.sources.honest_sources import detect_changes
@@ -17,7 +18,7 @@ from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.reading import load_sources, load_verified_answers
-from poison_guard.store.reviews import check_block_changes, set_blocked
+from poison_guard.store.reviews import check_block_changes, find_block, set_blocked
 
 __all__ = ["BlockResult", "Sources", "block", "list_sources", "unblock"]
 
@@ -125,6 +126,13 @@ def _set_blocked(
     if dry_run:
         check_block_changes(feed.store, **which)
     else:
-        event = set_blocked(feed.store, feed=feed.contract.name, by=name, reason=why, at=utc_or_now(now), **which)
+        feed_name, at = feed.contract.name, utc_or_now(now)
+        try:
+            event = set_blocked(feed.store, feed=feed_name, by=name, reason=why, at=at, **which)
+        except UsageError:  # it is so already: by the same command, where that was killed after its commit
+            before = {"source_id": source_id, "by": name, "reason": why, "blocked": blocked}
+            event = find_block(feed.store, feed=feed_name, **before)
+            if event is None:
+                raise
         drain(feed.store, feed.settings, now)
     return BlockResult(feed.contract.name, source_id, "block" if blocked else "unblock", event)

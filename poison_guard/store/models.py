@@ -26,6 +26,7 @@ __all__ = [
     "champion",
     "descendants",
     "find_revoked_ancestor",
+    "find_rollback",
     "list_models",
     "load_model",
     "models_of",
@@ -200,6 +201,17 @@ def rollback(
             _check_lineage(conn, to, "choose another champion, or force it")
         who = {"why": reason.strip(), "actor": by.strip()}
         return _make_champion(conn, store.key, model, kind="model.rolled_back", at=utc_or_now(now), **who)
+
+
+def find_rollback(store: Store, model: Model, *, by: str, reason: str) -> dict[str, Any] | None:
+    """Return what made a model the champion (``champion, before``) where it was the same person's rollback to it."""
+    if model.status != "champion" or model.why != reason.strip():
+        return None
+    e = t.events.c
+    query = sa.select(e.body).where(e.seq == model.promoted_seq, e.kind == "model.rolled_back", e.actor == by.strip())
+    with store.read() as conn:
+        body = conn.execute(query).scalar()
+    return None if body is None else dict(json.loads(body))
 
 
 def champion(store: Store, feed: str) -> Model | None:

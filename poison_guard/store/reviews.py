@@ -6,7 +6,7 @@ Undoing restores status, verdicts, ledger, queue and schema, and is an event tha
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,17 @@ from poison_guard.store.engine import Store
 
 __all__ = [
     "WAITING",
+    "Applied",
     "ReviewDecision",
     "Undone",
     "append_review",
     "apply_decision",
     "check_block_changes",
+    "count_decided_otherwise",
     "count_reviews",
+    "find_applied",
+    "find_block",
+    "find_undone",
     "list_reviews",
     "preview_undo",
     "revoke_stale_snapshots",
@@ -60,21 +65,46 @@ class ReviewDecision:
     token: str | None = None
     """Lease under which it was decided; None: the name alone counts."""
     one_credit_per_source: bool = False
-    """Whether they were reviewed as a group: then a source earns one right answer at most, however many it sent."""
+    """Whether they were reviewed as a group: then a source earns one right answer at most, however many it sent, and
+    what was decided meanwhile is left as it is."""
+    overrule: bool = False
+    """Whether a colleague's opposite decision about one of the records is overruled, in place of refused."""
+    same_person: Callable[[str, str], bool] = str.__eq__
+    """Whether two names are of one person."""
 
 
-def apply_decision(store: Store, decision: ReviewDecision) -> int:
-    """Carry out a decision in one transaction and return its sequence number.
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a decision did."""
 
-    Compare-and-set: `BusyError` when any of the records moved, or is on lease to somebody else; then none is touched.
+    seq: int
+    record_ids: tuple[str, ...]
+    places: Mapping[str, int]
+    """How many of the records came from where."""
+    sources: int
+    """How many sources sent them."""
+    left: int = 0
+    """Records of a group that were decided meanwhile, and left as they are."""
+
+
+def apply_decision(store: Store, decision: ReviewDecision) -> Applied:
+    """Carry out a decision in one transaction.
+
+    Compare-and-set: `BusyError` when any of the records moved, was decided otherwise by a colleague, or is on lease to
+    somebody else; then none is touched. Of a group, what was decided meanwhile is left out.
     Snapshots that hold records which are not accepted any more are revoked with them.
     """
     d = decision
     with store.write() as conn:
         seq = chain.next_seq(conn)
         rows = status.find_status(conn, d.feed, d.record_ids).sort_values("record_id", ignore_index=True)
-        _check_movable(rows, d, quarantine.open_ids(conn, d.feed, d.record_ids))
-        _check_leases(conn, d)
+        waiting = quarantine.open_ids(conn, d.feed, d.record_ids)
+        movable = ~_stuck(rows, d, waiting)
+        left = int((~movable).sum()) if d.one_credit_per_source and movable.any() else 0
+        rows = rows[movable].reset_index(drop=True) if left else rows
+        _check_movable(rows, d, waiting, n=len(set(d.record_ids)) - left)
+        _check_colleagues(conn, d, rows, waiting)
+        _check_leases(conn, d, rows["record_id"].tolist())
         verdict = rows["verdict"] if d.verdict is None else d.verdict
         status.move_records(conn, d.feed, rows.assign(to_place=d.place.value, to_verdict=verdict), seq=seq)
         _note_verdicts(conn, d, rows, seq=seq)
@@ -85,7 +115,87 @@ def apply_decision(store: Store, decision: ReviewDecision) -> int:
         revoke_stale_snapshots(
             conn, store.key, d.feed, rows.assign(to_place=d.place.value), f"{d.verb}: {d.reason}", d.by, d.at
         )
-    return seq
+    return _applied(seq, rows, left)
+
+
+def _applied(seq: int, rows: pd.DataFrame, left: int = 0) -> Applied:
+    places = {str(place): int(n) for place, n in rows["place"].value_counts().items()}
+    return Applied(seq, tuple(rows["record_id"]), places, int(rows["source_id"].nunique()), left)
+
+
+def find_applied(store: Store, decision: ReviewDecision) -> Applied | None:
+    """Return what the same decision did before, where it still holds: a command that was killed and is run again.
+
+    The same person, reason, choice and records (where `record_ids` are given), not undone, and no record moved since.
+    """
+    d, c, m = decision, tables.reviews.c, tables.moves.c
+    same = (c.feed == d.feed, c.verb == d.verb, c.actor == d.by, c.reason == d.reason, c.undone_by.is_(None))
+    query = sa.select(c.seq).where(*same, c.selector == to_json(d.selector)).order_by(c.seq.desc())
+    with store.read() as conn:
+        for seq in conn.execute(query).scalars().all():
+            moved = bulk.fetch_frame(
+                conn,
+                sa.select(m.record_id, m.from_place.label("place"), m.from_verdict, m.to_verdict)
+                .where(m.feed == d.feed, m.seq == seq)
+                .order_by(m.record_id),
+            )
+            if d.record_ids and set(moved["record_id"]) != set(d.record_ids):
+                continue
+            verdict = moved["from_verdict"] if d.verdict is None else d.verdict
+            later = sa.select(m.record_id).where(m.feed == d.feed, m.seq > seq)
+            if (moved["to_verdict"] == verdict).all() and bulk.select_many(
+                conn, later, m.record_id, moved["record_id"]
+            ).empty:
+                now = status.find_status(conn, d.feed, moved["record_id"])
+                return _applied(seq, moved.merge(now[["record_id", "source_id"]], on="record_id"))
+    return None
+
+
+def count_decided_otherwise(store: Store, feed: str, verb: str, record_ids: Sequence[str]) -> int:
+    """Return about how many of the records a person decided the opposite of `verb`, and it holds."""
+    with store.read() as conn:
+        standing = _standing_decisions(conn, feed, record_ids)
+    return int((standing["verb"] == _OPPOSITE.get(verb)).sum())
+
+
+_OPPOSITE = {"release": "reject", "reject": "release"}
+_PAST = {"release": "released", "reject": "rejected"}
+
+
+def _check_colleagues(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, waiting: set[str]) -> None:
+    """Refuse to turn round what a colleague decided, unless it is overruled or the queue asks again."""
+    settled = rows.loc[~rows["place"].isin(WAITING) & ~rows["record_id"].isin(waiting), "record_id"]
+    if d.overrule or d.verb not in _OPPOSITE or settled.empty:
+        return
+    standing = _standing_decisions(conn, d.feed, settled)
+    standing = standing[standing["verb"] == _OPPOSITE[d.verb]]
+    clash = standing[[not d.same_person(str(name), d.by) for name in standing["actor"]]]
+    if len(clash):
+        last = clash.iloc[-1]
+        raise BusyError(
+            f"{last['actor']} {_PAST[last['verb']]} {len(clash)} of {len(rows)} records on {last['at']:%Y-%m-%d %H:%M} "
+            f"UTC (event {last['seq']}), {last['record_id']!r} among them; `poison-guard review undo {last['last']}` "
+            "takes that back, and --overrule decides over it"
+        )
+
+
+def _standing_decisions(conn: sa.Connection, feed: str, record_ids: Sequence[str] | pd.Series) -> pd.DataFrame:
+    """Return ``record_id, seq, verb, actor, at`` of what a person decided last of each record, by event.
+
+    ``last`` is the event that moved it last, which `undo` takes: of a decision that was undone and made again, another.
+    Records that a run moved since, or that nobody decided, are left out.
+    """
+    m, c = tables.moves.c, tables.reviews.c
+    query = (
+        sa.select(m.record_id, m.seq, c.verb, c.actor, c.at)
+        .join_from(tables.moves, tables.reviews, m.seq == c.seq, isouter=True)
+        .where(m.feed == feed)
+    )
+    moves = bulk.select_many(conn, query, m.record_id, record_ids)
+    moves = moves.assign(last=moves.groupby("record_id")["seq"].transform("max"))
+    moves = moves[~moves["seq"].isin(_void_events(conn, feed))].sort_values("seq")
+    last = moves.drop_duplicates("record_id", keep="last")
+    return last[last["verb"].notna()].reset_index(drop=True)
 
 
 def set_blocked(
@@ -99,6 +209,20 @@ def set_blocked(
         ground_truth.add_ledger_deltas(conn, _with_utc_times(delta), namespace=namespace, feed=feed, seq=seq)
         verb = "block" if blocked else "unblock"
         return append_review(conn, store.key, feed, verb, by, reason, at, n=1, selector={"source_id": source_id})
+
+
+def find_block(store: Store, *, feed: str, source_id: str, by: str, reason: str, blocked: bool) -> int | None:
+    """Return the event by which the same person blocked (unblocked) a source for the same reason, if it is the last."""
+    c = tables.reviews.c
+    query = sa.select(c.seq, c.verb, c.actor, c.reason).where(
+        c.feed == feed, c.verb.in_(("block", "unblock")), c.undone_by.is_(None)
+    )
+    with store.read() as conn:
+        last = conn.execute(
+            query.where(c.selector == to_json({"source_id": source_id})).order_by(c.seq.desc()).limit(1)
+        ).first()
+    same = last is not None and (last.verb, last.actor, last.reason) == ("block" if blocked else "unblock", by, reason)
+    return int(last.seq) if last is not None and same else None
 
 
 def check_block_changes(store: Store, *, namespace: str, source_id: str, blocked: bool) -> None:
@@ -133,13 +257,18 @@ def count_reviews(store: Store, feed: str) -> int:
         return int(conn.execute(query).scalar_one())
 
 
-def _check_movable(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str]) -> None:
-    """Refuse what is unknown, unreadable or settled; a record may stay where it is only while the queue asks."""
-    if len(rows) < len(set(d.record_ids)):
+def _stuck(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str]) -> pd.Series:
+    """Return which records are settled or elsewhere; one may stay where it is only while the queue asks."""
+    settled = (rows["place"] == d.place.value) & ~rows["record_id"].isin(waiting)
+    return settled | ~rows["place"].isin([place.value for place in d.allowed])
+
+
+def _check_movable(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str], *, n: int) -> None:
+    """Refuse what is unknown (of `n` records), unreadable or settled."""
+    if len(rows) < n:
         missing = sorted(set(d.record_ids) - set(rows["record_id"]))
         raise NotFoundError(f"there is no record {missing[0]!r} in {d.feed}")
-    settled = (rows["place"] == d.place.value) & ~rows["record_id"].isin(waiting)
-    stuck = rows[settled | ~rows["place"].isin([place.value for place in d.allowed])]
+    stuck = rows[_stuck(rows, d, waiting)]
     if len(stuck):
         first = stuck.iloc[0]
         raise BusyError(
@@ -153,12 +282,10 @@ def _check_movable(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str]) -> 
         )
 
 
-def _check_leases(conn: sa.Connection, d: ReviewDecision) -> None:
-    count, holder = quarantine.held_by_others(conn, d.feed, d.record_ids, by=d.by, token=d.token, at=d.at)
+def _check_leases(conn: sa.Connection, d: ReviewDecision, ids: Sequence[str]) -> None:
+    count, holder = quarantine.held_by_others(conn, d.feed, ids, by=d.by, token=d.token, at=d.at)
     if count:
-        raise BusyError(
-            f"{count} of {len(d.record_ids)} records are being reviewed by {holder}; wait or leave them out"
-        )
+        raise BusyError(f"{count} of {len(ids)} records are being reviewed by {holder}; wait or leave them out")
 
 
 def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, *, seq: int) -> None:
@@ -280,6 +407,27 @@ def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.date
         append_review(conn, store.key, feed, "undo", by, reason, at, n=len(rows), selector=selector, undoes=seq)
         revoke_stale_snapshots(conn, store.key, feed, rows, f"undo: {reason}", by, at)
     return _undone(new, event.verb, rows)
+
+
+def find_undone(store: Store, feed: str, seq: int, *, by: str, reason: str) -> Undone | None:
+    """Return what the same person's undoing of an event did, for the same reason, where it holds and nothing moved."""
+    c, m = tables.reviews.c, tables.moves.c
+    with store.read() as conn:
+        query = sa.select(c.seq, c.selector).where(
+            c.feed == feed, c.undoes == seq, c.actor == by, c.reason == reason, c.undone_by.is_(None)
+        )
+        event = conn.execute(query.order_by(c.seq.desc()).limit(1)).first()
+        if event is None:
+            return None
+        moved = sa.select(m.record_id, m.from_place.label("place"), m.to_place).where(
+            m.feed == feed, m.seq == event.seq
+        )
+        rows = bulk.fetch_frame(conn, moved.order_by(m.record_id))
+        later = sa.select(m.record_id).where(m.feed == feed, m.seq > event.seq)
+        if len(bulk.select_many(conn, later, m.record_id, rows["record_id"])):
+            return None
+        now = status.find_status(conn, feed, rows["record_id"])
+    return _undone(event.seq, from_json(event.selector)["verb"], rows.merge(now[["record_id", "source_id"]]))
 
 
 def preview_undo(store: Store, feed: str, seq: int) -> Undone:

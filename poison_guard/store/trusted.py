@@ -45,14 +45,20 @@ def judge_trusted(
 ) -> int:
     """Note in a person's name that trusted records are wrong (or right after all); return the event's number.
 
-    The event can be undone like any decision. `NotFoundError` for an id that was never trusted.
+    The event can be undone like any decision. The same said again adds nothing. `NotFoundError` for an id that was
+    never trusted.
     """
     ids = [bounded_key(name) for name in dict.fromkeys(record_ids)]
     verb = "trust-wrong" if wrong else "trust-right"
     selector = to_json({"record_ids": ids})
     with store.write() as conn:
         _check_are_trusted(conn, feed, ids)
-        seq = chain.next_seq(conn)
+        seq, c = chain.next_seq(conn), tables.reviews.c
+        same = (c.feed == feed, c.verb == verb, c.actor == by, c.reason == reason, c.selector == selector)
+        before = conn.execute(sa.select(sa.func.max(c.seq)).where(*same, c.undone_by.is_(None))).scalar()
+        now = trusted_verdicts(conn, feed)
+        if before is not None and all(now.get(name) == _VERDICT_BY_VERB[verb] for name in ids):
+            return int(before)
         facts = {"n": len(ids), "reason": chain.keyed_hash(store.key, reason)}
         body = {**facts, "selector": chain.keyed_hash(store.key, selector), "undoes": None}
         row = {"seq": seq, "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": len(ids)}

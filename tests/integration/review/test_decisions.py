@@ -114,7 +114,7 @@ def test_an_audit_sample_is_confirmed_or_rejected(full, made, person):
     assert "s1" not in queue(full, made)
     assert load_sources(full, made.contract)["outcomes_right"].sum() == 1
     with pytest.raises(BusyError, match="'s1' is already accepted"):
-        release(feed_of(full, made.contract), record_ids=["s1"], **person)
+        release(feed_of(full, made.contract), record_ids=["s1"], **person | {"reason": "looked at it again"})
 
 
 @pytest.mark.parametrize("chosen", [{"record_ids": ["a1", "a2"]}, {"source_id": "user-0"}, {"source_id": "user-2"}])
@@ -148,7 +148,10 @@ def test_undo_restores_exactly_what_was_and_undoing_that_redoes_it(full, made, p
     assert snapshot(full, made) == before
     assert undone.record_ids == done.record_ids
     with pytest.raises(UsageError, match=f"undone already, by {undone.seq}"):
-        undo(feed_of(full, made.contract), done.seq, **person)
+        undo(feed_of(full, made.contract), done.seq, **person | {"by": "bob"})
+    again = undo(feed_of(full, made.contract), done.seq, **person)
+    assert (again.to_dict(), again.again) == (undone.to_dict(), True)
+    assert str(again).startswith("already undid")
     undo(feed_of(full, made.contract), undone.seq, **person)
     assert snapshot(full, made) == after
     assert verify(full).ok
@@ -208,13 +211,92 @@ def test_a_decision_is_all_or_nothing(full, made, person):
     assert snapshot(full, made) == before
 
 
-def test_a_selection_that_was_shown_is_decided_or_nothing(full, made, person):
+def test_records_that_were_shown_by_id_are_decided_all_or_none(full, made, person):
+    chosen = select(feed_of(full, made.contract), "recall", record_ids=["a1", "a2"])
+    reject(feed_of(full, made.contract), record_ids=["a1"], **person)
+    with pytest.raises(BusyError):
+        decide_selection(feed_of(full, made.contract), chosen, **person)
+    assert places(full)["a2"] == "accepted"
+
+
+def test_of_a_group_that_was_shown_what_was_decided_meanwhile_is_left_and_counted(full, made, person):
     chosen = select(feed_of(full, made.contract), "release", campaign_id=GROUP)
     assert (chosen.record_ids, dict(chosen.places)) == (("q1", "q2"), {"quarantined": 2})
     reject(feed_of(full, made.contract), record_ids=["q1"], **person)
-    with pytest.raises(BusyError):
-        decide_selection(feed_of(full, made.contract), chosen, **person)
-    assert places(full)["q2"] == "quarantined"
+    done = decide_selection(feed_of(full, made.contract), chosen, **person)
+    assert (done.record_ids, done.left, done.to_dict()["left"]) == (("q2",), 1, 1)
+    assert "left 1 that people decided otherwise or meanwhile" in str(done)
+    assert (places(full)["q1"], places(full)["q2"]) == ("rejected", "accepted")
+    assert verify(full).ok
+
+
+def test_a_group_decided_after_a_colleague_decided_some_of_it_leaves_and_counts_these(full, made, person):
+    reject(feed_of(full, made.contract), record_ids=["q1"], **person | {"by": "bob"})
+    done = release(feed_of(full, made.contract), campaign_id=GROUP, **person)
+    assert (done.record_ids, done.left) == (("q2",), 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "chosen"),
+    [
+        (release, {"record_ids": ["q1", "q3"]}),
+        (release, {"record_ids": ["q1"], "right": False}),
+        (release, {"campaign_id": GROUP}),
+        (reject, {"record_ids": ["a1", "q2"]}),
+        (reject, {"source_id": "user-2"}),
+        (recall, {"record_ids": ["a1", "a2"]}),
+        (recall, {"run_id": None}),
+    ],
+)
+def test_the_same_decision_again_says_what_it_did_and_changes_nothing(full, made, person, verb, chosen):
+    feed = feed_of(full, made.contract)
+    if "run_id" in chosen:
+        chosen = {"run_id": explain(full, "captcha", "a1")["record"]["run_id"]}
+    first = verb(feed, **chosen, **person)
+    before = snapshot(full, made)
+    again = verb(feed, **chosen, **person)
+    assert (again.to_dict(), again.again) == (first.to_dict(), True)
+    assert f"under event {first.seq}" in str(again)
+    assert snapshot(full, made) == before
+    with pytest.raises((BusyError, NotFoundError)):
+        verb(feed, **chosen, **person | {"by": "bob"})
+
+
+def test_a_decision_that_was_decided_over_since_is_not_done_already(full, made, person):
+    feed = feed_of(full, made.contract)
+    reject(feed, record_ids=["q1"], **person)
+    release(feed, record_ids=["q1"], **person)
+    reject(feed, record_ids=["q1"], **person | {"by": "bob"}, overrule=True)
+    with pytest.raises(BusyError, match="already rejected"):
+        reject(feed, record_ids=["q1"], **person)
+
+
+@pytest.mark.parametrize(("first", "second", "place"), [(reject, release, "rejected"), (release, reject, "accepted")])
+def test_a_colleagues_opposite_decision_is_refused_by_name_unless_it_is_overruled(
+    full, made, person, first, second, place
+):
+    feed = feed_of(full, made.contract)
+    done = first(feed, record_ids=["q1", "q2"], **person | {"by": "bob"})
+    named = f"bob {place if place == 'rejected' else 'released'} 1 of 2 records on 2026-.* UTC .event {done.seq}.*"
+    with pytest.raises(BusyError, match=f"{named}review undo {done.seq}.*--overrule"):
+        second(feed, record_ids=["q2", "q3"], **person)
+    assert (places(full)["q2"], places(full)["q3"]) == (place, "quarantined")
+    second(feed, record_ids=["q2", "q3"], **person, overrule=True)
+    assert places(full)["q2"] != place
+    second(feed, record_ids=["q1"], **person | {"by": "Bob"})  # one's own decision may be changed
+    assert verify(full).ok
+
+
+def test_an_undone_decision_of_a_colleague_stands_in_nobodys_way_and_one_redone_does(full, made, person):
+    feed = feed_of(full, made.contract)
+    done = reject(feed, record_ids=["q1"], **person | {"by": "bob"})
+    undone = undo(feed, done.seq, **person | {"by": "bob"})
+    redone = undo(feed, undone.seq, **person | {"by": "bob"})
+    with pytest.raises(BusyError, match=f"review undo {redone.seq}` takes that back, and --overrule"):
+        release(feed, record_ids=["q1"], **person)
+    undo(feed, redone.seq, **person | {"by": "bob"})
+    assert places(full)["q1"] == "quarantined"
+    assert release(feed, record_ids=["q1"], **person).seq > redone.seq
 
 
 def test_a_campaign_without_held_records_is_not_found(full, made, person):
@@ -258,8 +340,9 @@ def test_blocking_is_said_once_and_taken_back(full, made, person):
     seq = block(feed_of(full, made.contract), "user-1", **person).event
     blocked = load_sources(full, made.contract).set_index("source_id")["blocked"]
     assert blocked.to_dict()["user-1"]
+    assert block(feed_of(full, made.contract), "user-1", **person).event == seq
     with pytest.raises(UsageError, match="blocked already"):
-        block(feed_of(full, made.contract), "user-1", **person)
+        block(feed_of(full, made.contract), "user-1", **person | {"by": "bob"})
     with pytest.raises(UsageError, match="blocked already"):
         block(feed_of(full, made.contract), "user-1", dry_run=True, **person)
     assert block(feed_of(full, made.contract), "user-2", dry_run=True, **person).event is None

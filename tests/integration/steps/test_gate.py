@@ -165,8 +165,11 @@ def test_a_failed_gate_needs_two_people_and_an_expiry(guard: Guard) -> None:
     with pytest.raises(UsageError, match="needs an expiry"):
         guard.approve(by="ann", reason="known relabelling")
     assert not guard.approve(by="ann", reason="known relabelling", expires=week).admitted
-    with pytest.raises(UsageError):
-        guard.approve(by="Ann", reason="again", expires=week)
+    again = guard.approve(by="Ann", reason="again", expires=week)
+    assert not again.admitted
+    assert "another person must approve" in again.why[-2]
+    assert "Ann approved of it already; once what is missing is there, `poison-guard gate check`" in again.why[-1]
+    assert len(guard.gate_status().approvals) == 1
     result = guard.approve(by="bob", reason="agreed with ann", expires=week)
     assert result.admitted
     assert result.outcome == "fail"
@@ -416,9 +419,9 @@ def test_a_feed_that_accepted_nothing_cannot_be_sealed(guard: Guard) -> None:
 def test_looking_at_a_gate_makes_no_store(tmp_path: Path) -> None:
     (tmp_path / "pages.toml").write_text(CONTRACT)
     looking = Guard.open(tmp_path / "pages.toml", home=tmp_path / "home")
-    with pytest.raises(NotFoundError, match="no snapshot yet"):
-        looking.gate_status()
-    assert looking.models().models == ()
+    for look in (looking.gate_status, looking.models):
+        with pytest.raises(NotFoundError, match="there is no store in"):
+            look()
     assert looking.newest_snapshot() is None
     assert not (tmp_path / "home" / "store.db").exists()
 
