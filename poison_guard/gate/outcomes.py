@@ -94,9 +94,9 @@ def check_alpha(policy: GatePolicy, name: str) -> float:
 def judge_harm(value: float, low: float, high: float, limit: float) -> Outcome:
     """Return the outcome for a harm `value` with one-sided bounds `low` (corrected) and `high` (at `EXCLUSION_ALPHA`).
 
-    PASS: harm beyond the limit is excluded; or none is significant and harm of ``SEES * limit`` is excluded, so that
-    harm of that size passes in 5 % of cases at most. FAIL: significant, and beyond the limit. INCONCLUSIVE: between, or
-    too few examples to tell. NaN is never a pass.
+    PASS: harm beyond the limit is excluded; or none is significant and harm of ``PASS_FACTOR * limit`` is excluded, so
+    that harm of that size passes in 5 % of cases at most. FAIL: significant, and beyond the limit. INCONCLUSIVE:
+    between, or too few examples to tell. NaN is never a pass.
     """
     if low > 0 and value > limit:
         return Outcome.FAIL
