@@ -1,0 +1,225 @@
+"""Kill every verb at every write and run it again: ``python -m tests.faults.kills``; results as lines of JSON.
+
+Each trial restores the home, kills one process at its k-th event (before it, after half of its bytes, or after it),
+repeats it as a person or a scheduler would, and compares the home with that of an undisturbed twin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults import process
+from tests.faults.compare import Held, Mask, differences, mask_of
+from tests.faults.lab import LATER, Checked, Lab, Postgres, ScenarioError
+from tests.faults.process import Event, Outcome, Strike
+from tests.faults.scenarios import SCENARIOS, Scenario
+
+__all__ = ["Trial", "Twin", "points_of", "run_scenario", "try_kill"]
+
+
+@dataclass
+class Trial:
+    """One kill, and what came of it."""
+
+    scenario: str
+    backend: str
+    step: int
+    at: int
+    how: str
+    event: str
+    clock: str = "same"
+    """``same``, or ``later``: the command was repeated ten minutes later."""
+    resumed: str = "step"
+    """``step``: the killed process is repeated; ``start``: all of them, as a new DAG run does."""
+    reached: bool = True
+    code: int | None = 0
+    expected_code: int | None = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+    audit: int | None = 0
+    revoked_valid_after_kill: list[str] = field(default_factory=list)
+    revoked_valid: list[str] = field(default_factory=list)
+    verify_differs: list[str] = field(default_factory=list)
+    message: str = ""
+    seconds: float = 0.0
+
+    @property
+    def faults(self) -> list[str]:
+        """Names of what went wrong."""
+        found = {
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "other": self.other,
+            "exit code": self.code != self.expected_code,
+            "audit broken": self.audit != 0,
+            "revoked data verifies": self.revoked_valid,
+            "revoked data verifies until then": self.revoked_valid_after_kill,
+            "verify differs": self.verify_differs,
+        }
+        return [name for name, value in found.items() if value]
+
+
+@dataclass
+class Twin:
+    """The undisturbed run of a scenario: what it leaves, and which events it has, step by step."""
+
+    held: Held
+    mask: Mask
+    later_mask: Mask
+    checked: Checked
+    events: list[list[Event]]
+    codes: list[int | None]
+
+
+def make_twin(lab: Lab, scenario: Scenario) -> Twin:
+    """Run a scenario undisturbed, three times: with its events told, again, and ten minutes later."""
+    helds, outcomes = [], []
+    for early in (LATER * 0, LATER * 0, LATER):
+        lab.restore(early=early)
+        outcomes.append(_undisturbed(lab, scenario, survey=early == LATER * 0))
+        helds.append(lab.held())
+    lab.restore()
+    _undisturbed(lab, scenario)
+    checked = lab.check()
+    codes = [outcome.code for outcome in outcomes[0]]
+    same, later = mask_of(helds[:2]), mask_of(helds)
+    return Twin(helds[0], same, later, checked, [outcome.events for outcome in outcomes[0]], codes)
+
+
+def _undisturbed(lab: Lab, scenario: Scenario, **more: Any) -> list[Outcome]:
+    done = lab.run_all(scenario.steps, **more)
+    if done[-1].code not in scenario.steps[len(done) - 1].codes or len(done) < len(scenario.steps):
+        raise ScenarioError(f"{scenario.name}: exit {done[-1].code}: {done[-1].err[-600:]}")
+    return done
+
+
+def points_of(twin: Twin, limit: int) -> list[tuple[int, Strike, Event]]:
+    """Return at most about `limit` points, spread evenly over steps; what is no write of the store's file comes first."""
+    rare, common = [], []
+    for step, events in enumerate(twin.events):
+        for k, event in enumerate(events, start=1):
+            store_write = event.kind in ("write", "send") and ("store.db" in event.path or event.kind == "send")
+            how = ("torn" if k % 2 else "before") if event.kind in ("write", "send") else "before"
+            (common if store_write else rare).append((step, Strike(k, how), event))
+            if event.kind in ("rename", "link", "unlink", "fsync") or k == len(events):
+                rare.append((step, Strike(k, "after"), event))
+    if len(rare) + len(common) <= limit:
+        return sorted(rare + common, key=lambda point: (point[0], point[1].at))
+    few = min(len(rare), max(limit * 2 // 3, limit - len(common)))
+    chosen = [*_spread(rare, few), *_spread(common, limit - few)]
+    return sorted(chosen, key=lambda point: (point[0], point[1].at))
+
+
+def _spread(points: list[Any], n: int) -> list[Any]:
+    if n >= len(points):
+        return points
+    return [points[int((i + 0.5) * len(points) / n)] for i in range(n)]
+
+
+def try_kill(lab: Lab, scenario: Scenario, twin: Twin, step: int, strike: Strike, number: int) -> Trial:
+    """Kill one process of a scenario, repeat it, and compare."""
+    event = twin.events[step][strike.at - 1]
+    trial = Trial(scenario.name, "postgres" if lab.postgres else "sqlite", step, strike.at, strike.how, _shown(event, lab))
+    trial.clock = "later" if number % 2 else "same"
+    trial.resumed = "start" if len(scenario.steps) > 1 and number % 3 == 0 else "step"
+    started = time.monotonic()
+    lab.restore()
+    lab.run_all(scenario.steps[:step])
+    struck = lab.run(scenario.steps[step], strike)
+    trial.reached = struck.killed
+    if not struck.killed:
+        return trial
+    if scenario.revokes:
+        trial.revoked_valid_after_kill = lab.check(on_copy=True).revoked_but_valid
+    if trial.clock == "later":
+        lab.clock += LATER
+    first = step
+    if trial.resumed == "start":
+        first, lab.clock = 0, lab.clock - (lab.clock - _started(lab, trial))
+    done = lab.run_all(scenario.steps[first:])
+    trial.code, trial.expected_code = done[-1].code, twin.codes[first + len(done) - 1]
+    trial.message = done[-1].err[-400:] if trial.code != trial.expected_code else ""
+    told = differences(twin.held, lab.held(), twin.mask if trial.clock == "same" else twin.later_mask)
+    trial.lost, trial.doubled, trial.other, trial.strays = told.lost[:5], told.doubled[:5], told.other[:3], told.strays[:5]
+    checked = lab.check()
+    trial.audit, trial.revoked_valid = checked.audit, checked.revoked_but_valid
+    trial.verify_differs = sorted(
+        name for name, valid in twin.checked.verified.items() if checked.verified.get(name, not valid) != valid
+    )
+    trial.seconds = round(time.monotonic() - started, 2)
+    return trial
+
+
+def _started(lab: Lab, trial: Trial) -> Any:
+    from tests.faults.lab import HOUR, START
+
+    return START + HOUR * 24 + (LATER if trial.clock == "later" else LATER * 0)
+
+
+def _shown(event: Event, lab: Lab) -> str:
+    path = event.path.replace(str(lab.live), "").replace("/home/", "")
+    return f"{event.kind} {path}" + (f" ({event.size})" if event.size else "")
+
+
+def run_scenario(lab: Lab, scenario: Scenario, limit: int, done: set[tuple[Any, ...]]) -> Iterator[Trial]:
+    """Do the trials of a scenario that are not among `done`; yield each."""
+    lab.make(scenario)
+    twin = make_twin(lab, scenario)
+    backend = "postgres" if lab.postgres else "sqlite"
+    for number, (step, strike, _) in enumerate(points_of(twin, limit)):
+        if (scenario.name, backend, step, strike.at, strike.how) not in done:
+            yield try_kill(lab, scenario, twin, step, strike, number)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.kills", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("/tmp/poison-guard-faults"), help="homes and results")
+    parser.add_argument("--limit", type=int, default=60, help="kill points of a scenario at most")
+    parser.add_argument("--only", default="", help="scenarios whose name holds this")
+    parser.add_argument("--backends", default="sqlite,postgres")
+    parser.add_argument("--part", default="1/1", help="I/N: do every N-th scenario, from the I-th")
+    parser.add_argument("--postgres", default="", help="URL of a server; without, one is started")
+    args = parser.parse_args(arguments)
+    if not process.has_shim():
+        process.reexec_with_shim(process.build_shim(args.work), "tests.faults.kills", arguments)
+    process.warm_up()
+    results = args.work / "kills.jsonl"
+    index, parts = map(int, args.part.split("/"))
+    known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    done = {(row["scenario"], row["backend"], row["step"], row["at"], row["how"]) for row in known if "step" in row}
+    jobs = [(name, backend) for backend in args.backends.split(",") for name in SCENARIOS if args.only in name]
+    for name, backend in jobs[index - 1 :: parts]:
+        server = Postgres(args.postgres, f"w{index}") if backend == "postgres" else None
+        if backend == "postgres" and not args.postgres:
+            continue
+        lab = Lab(args.work / f"worker-{index}", server)
+        try:
+            for trial in run_scenario(lab, SCENARIOS[name], args.limit, done):
+                _write(results, asdict(trial) | {"faults": trial.faults if trial.reached else []})
+                if trial.reached and trial.faults:
+                    print(f"{trial.scenario} [{trial.backend}] step {trial.step} {trial.how} {trial.at} {trial.event}: "
+                          f"{', '.join(trial.faults)} {trial.message[-160:]!r}", flush=True)
+        except ScenarioError as error:
+            _write(results, {"scenario": name, "backend": backend, "error": str(error)})
+            print(f"{name} [{backend}] cannot be tried: {error}", flush=True)
+    return 0
+
+
+def _write(results: Path, row: dict[str, Any]) -> None:
+    with results.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("POISON_GUARD_KEY", "5a" * 32)
+    sys.exit(main(sys.argv[1:]))
