@@ -16,7 +16,7 @@ STAMP := $(VENV)/.installed
 ROOT  := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format up drill bench wheel airflow-versions clean
+.PHONY: help install run test check format up drill bench wheel airflow-versions faults sbom audit-deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +110,24 @@ airflow-versions: $(STAMP) ## the tests of airflow/ and the DAGs on each Airflow
 		--editable '.[airflow,gx]' pytest hypothesis; \
 	OMP_NUM_THREADS=1 "$$fresh/bin/python" -m pytest -q tests/unit/airflow $(AIRFLOW_TESTS); done
 
+faults: $(STAMP) ## kill every verb at its writes, faults, fuzzing, growth, hours; writes benchmarks/results
+	@$(BIN)/python -m tests.faults --jobs $(JOBS) $(FAULTS)
+
+# Tools of their own environment: what they need is no dependency of ours.
+TOOLS := $(VENV)-tools
+$(TOOLS)/.installed: $(STAMP)
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@$(BIN)/uv pip install --quiet --python $(TOOLS)/bin/python cyclonedx-bom pip-audit
+	@touch $@
+
+sbom: $(TOOLS)/.installed ## write dist/sbom.json: what is installed with poison_guard, as CycloneDX
+	@mkdir -p dist
+	@$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON \
+		-o dist/sbom.json $(BIN)/python && echo "dist/sbom.json"
+
+audit-deps: $(TOOLS)/.installed ## look what is installed up among known vulnerabilities
+	@$(BIN)/python -m tests.faults.dependencies $(TOOLS)/bin/pip-audit
+
 clean: ## remove the environment and caches; homes with data stay
-	rm -rf $(VENV) $(VENV)-airflow-* dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-airflow-* $(TOOLS) dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -22,7 +22,7 @@ from tests.faults.lab import LATER, Checked, Lab, Postgres, ScenarioError
 from tests.faults.process import Event, Outcome, Strike
 from tests.faults.scenarios import SCENARIOS, Scenario
 
-__all__ = ["Trial", "Twin", "points_of", "run_scenario", "try_kill"]
+__all__ = ["Trial", "Twin", "make_twin", "named", "points_of", "run_scenario", "try_kill"]
 
 
 @dataclass
@@ -104,7 +104,7 @@ def _undisturbed(lab: Lab, scenario: Scenario, **more: Any) -> list[Outcome]:
 
 
 def points_of(twin: Twin, limit: int) -> list[tuple[int, Strike, Event]]:
-    """Return at most about `limit` points, spread evenly over steps; what is no write of the store's file comes first."""
+    """Return at most about `limit` points, spread evenly; few are left out of what is no write of the store."""
     rare, common = [], []
     for step, events in enumerate(twin.events):
         for k, event in enumerate(events, start=1):
@@ -129,7 +129,9 @@ def _spread(points: list[Any], n: int) -> list[Any]:
 def try_kill(lab: Lab, scenario: Scenario, twin: Twin, step: int, strike: Strike, number: int) -> Trial:
     """Kill one process of a scenario, repeat it, and compare."""
     event = twin.events[step][strike.at - 1]
-    trial = Trial(scenario.name, "postgres" if lab.postgres else "sqlite", step, strike.at, strike.how, _shown(event, lab))
+    trial = Trial(
+        scenario.name, "postgres" if lab.postgres else "sqlite", step, strike.at, strike.how, _shown(event, lab)
+    )
     trial.clock = "later" if number % 2 else "same"
     trial.resumed = "start" if len(scenario.steps) > 1 and number % 3 == 0 else "step"
     started = time.monotonic()
@@ -150,7 +152,12 @@ def try_kill(lab: Lab, scenario: Scenario, twin: Twin, step: int, strike: Strike
     trial.code, trial.expected_code = done[-1].code, twin.codes[first + len(done) - 1]
     trial.message = done[-1].err[-400:] if trial.code != trial.expected_code else ""
     told = differences(twin.held, lab.held(), twin.mask if trial.clock == "same" else twin.later_mask)
-    trial.lost, trial.doubled, trial.other, trial.strays = told.lost[:5], told.doubled[:5], told.other[:3], told.strays[:5]
+    trial.lost, trial.doubled, trial.other, trial.strays = (
+        told.lost[:5],
+        told.doubled[:5],
+        told.other[:3],
+        told.strays[:5],
+    )
     checked = lab.check()
     trial.audit, trial.revoked_valid = checked.audit, checked.revoked_but_valid
     trial.verify_differs = sorted(
@@ -181,11 +188,19 @@ def run_scenario(lab: Lab, scenario: Scenario, limit: int, done: set[tuple[Any, 
             yield try_kill(lab, scenario, twin, step, strike, number)
 
 
+def named(only: str) -> list[str]:
+    """Return the scenarios that a list of names, or of parts of names, means; all for an empty one."""
+    parts = only.split(";")
+    return [
+        name for name in SCENARIOS if any(part == name or (part in name and part not in SCENARIOS) for part in parts)
+    ]
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.kills", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("/tmp/poison-guard-faults"), help="homes and results")
     parser.add_argument("--limit", type=int, default=60, help="kill points of a scenario at most")
-    parser.add_argument("--only", default="", help="scenarios whose name holds this")
+    parser.add_argument("--only", default="", help="names of scenarios, or parts of names; ; between")
     parser.add_argument("--backends", default="sqlite,postgres")
     parser.add_argument("--part", default="1/1", help="I/N: do every N-th scenario, from the I-th")
     parser.add_argument("--postgres", default="", help="URL of a server; without, one is started")
@@ -197,7 +212,7 @@ def main(arguments: Sequence[str]) -> int:
     index, parts = map(int, args.part.split("/"))
     known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(row["scenario"], row["backend"], row["step"], row["at"], row["how"]) for row in known if "step" in row}
-    jobs = [(name, backend) for backend in args.backends.split(",") for name in SCENARIOS if args.only in name]
+    jobs = [(name, backend) for backend in args.backends.split(",") for name in named(args.only)]
     for name, backend in jobs[index - 1 :: parts]:
         server = Postgres(args.postgres, f"w{index}") if backend == "postgres" else None
         if backend == "postgres" and not args.postgres:
@@ -207,8 +222,11 @@ def main(arguments: Sequence[str]) -> int:
             for trial in run_scenario(lab, SCENARIOS[name], args.limit, done):
                 _write(results, asdict(trial) | {"faults": trial.faults if trial.reached else []})
                 if trial.reached and trial.faults:
-                    print(f"{trial.scenario} [{trial.backend}] step {trial.step} {trial.how} {trial.at} {trial.event}: "
-                          f"{', '.join(trial.faults)} {trial.message[-160:]!r}", flush=True)
+                    print(
+                        f"{trial.scenario} [{trial.backend}] step {trial.step} {trial.how} {trial.at} {trial.event}: "
+                        f"{', '.join(trial.faults)} {trial.message[-160:]!r}",
+                        flush=True,
+                    )
         except ScenarioError as error:
             _write(results, {"scenario": name, "backend": backend, "error": str(error)})
             print(f"{name} [{backend}] cannot be tried: {error}", flush=True)

@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -129,7 +130,8 @@ def call(
 ) -> Outcome:
     """Run `task` in a child whose events below `root` are counted, and return how it ended.
 
-    `task` returns an exit code (None: 0); what it prints is in the outcome. `limits` are soft limits of `resource`.
+    `task` returns an exit code (None: 0); what it prints is in the outcome. `limits` are soft limits of
+    `resource`; of memory and open files they are what is allowed beyond what is in use.
     """
     logs.mkdir(parents=True, exist_ok=True)
     out, err, journal = logs / "out", logs / "err", logs / "journal"
@@ -185,11 +187,14 @@ def _in_child(
             os.close(opened)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         os.environ.update(env)
+        tempfile.tempdir = None  # TMPDIR is another one now
+        if "FAULTS_CHILD" in env:
+            _strike_grandchildren(env["FAULTS_CHILD"])
         if clock is not None:
             set_clock(clock)
         journal = os.open(files[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if survey else -1
         for what, soft in limits.items():
-            resource.setrlimit(what, (soft, resource.getrlimit(what)[1]))
+            resource.setrlimit(what, (soft + _used(what), resource.getrlimit(what)[1]))
         library = ctypes.CDLL(None)
         if strike or survey:
             at, mode = (strike.at, MODES[strike.how]) if strike else (0, 0)
@@ -206,6 +211,26 @@ def _in_child(
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _strike_grandchildren(said: str) -> None:
+    """Let processes that the guard starts load the shim too; it gives them an environment of their own."""
+    start = subprocess.Popen.__init__
+
+    def with_shim(self: Any, *args: Any, **more: Any) -> None:
+        env = {**(more.get("env") or os.environ), "LD_PRELOAD": os.environ["LD_PRELOAD"], "FAULTS_CHILD": said}
+        start(self, *args, **{**more, "env": env})
+
+    subprocess.Popen.__init__ = with_shim  # type: ignore[method-assign]
+
+
+def _used(what: int) -> int:
+    """Return how much of a limited resource this process has in use already."""
+    if what == resource.RLIMIT_AS:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    if what == resource.RLIMIT_NOFILE:
+        return max(int(path.name) for path in Path("/proc/self/fd").iterdir()) + 1
+    return 0
 
 
 def _read_journal(path: Path) -> list[Event]:

@@ -113,6 +113,16 @@ def waiting(feed: str) -> Step:
     return cli(feed, "review", "list", "--json", save=ids)
 
 
+def keep_or_skip(key: str, pick: Callable[[Any], Any]) -> Callable[[Context, Any], None]:
+    """Return what saves a part of a step's output; where that is None, the rest of the DAG is skipped."""
+
+    def save(context: Context, told: Any) -> None:
+        context[key] = pick(told)
+        context["skip"] = context[key] is None
+
+    return save
+
+
 MODELS = cli("visits", "models", "--json", save=keep("models", lambda told: [m["model_id"] for m in told["models"]]))
 POISONED = (*ADMITTED, dataclasses.replace(RUN_VISITS, before=POISON), SEAL, dataclasses.replace(CHECK, codes=(1,)))
 APPROVE_ANN = cli("visits", "gate", "approve", *WHO, "--expires", "3", codes=(1,))
@@ -121,7 +131,7 @@ APPROVE_BOB = cli("visits", "gate", "approve", *BOB, "--expires", "3")
 
 def stages_of_run(feed: str, partitions: int, **first: Any) -> tuple[Step, ...]:
     """Return the tasks of the guard's DAG up to the commit."""
-    begun = keep("run", lambda told: told["run_id"])
+    begun = keep_or_skip("run", lambda told: told["run_id"])
 
     def run_id(context: Context) -> list[Any]:
         return [context["run"]]
@@ -153,14 +163,8 @@ STAGE_SEAL = Step(lambda _: [], stage="stage_seal", save=keep("snapshot", lambda
 STAGE_GATE, STAGE_ADMIT = Step(snapshot, stage="stage_gate"), Step(snapshot, stage="stage_admit")
 STAGE_TRAIN = Step(snapshot, stage="stage_train", save=keep("model", lambda told: told))
 
-
-def keep_due(context: Context, told: Any) -> None:
-    """Keep the snapshot that is due; where none is, the rest of the DAG is skipped."""
-    context["snapshot"], context["skip"] = told, told is None
-
-
 STAGES_OF_TRAINING = (
-    Step(lambda _: [], stage="due", save=keep_due),
+    Step(lambda _: [], stage="due", save=keep_or_skip("snapshot", lambda told: told)),
     Step(snapshot, stage="check_admission"),
     STAGE_TRAIN,
     Step(model, stage="stage_evaluate"),
@@ -224,6 +228,7 @@ _ALL = (
     Scenario("run, with features", world.write_visits, (TRUST,), (RUN_VISITS,)),
     Scenario("run, by stages", world.write_quiz, (RUN_QUIZ,), stages_of_run("quiz", 2, before=DAY2)),
     Scenario("run, first, by stages", world.write_quiz, (), stages_of_run("quiz", 2)),
+    Scenario("run, parquet", world.write_quiz_parquet, (), (RUN_QUIZ,)),
     Scenario("trust", world.write_visits, (), (TRUST,)),
     Scenario("trust, later", world.write_visits, (RUN_VISITS,), (TRUST,)),
     Scenario("outcomes", world.write_quiz, (RUN_QUIZ,), (Step(lambda _: [], "outcomes", "quiz", before=OUTCOMES),)),
@@ -257,7 +262,9 @@ _ALL = (
         TWO_CHAMPIONS,
         (made_of("visits", lambda context: ["rollback", "--to", context["models"][-1], *WHO]),),
     ),
-    Scenario("seal, gate, admit by stages", world.write_visits, (TRUST, RUN_VISITS), (STAGE_SEAL, STAGE_GATE, STAGE_ADMIT)),
+    Scenario(
+        "seal, gate, admit by stages", world.write_visits, (TRUST, RUN_VISITS), (STAGE_SEAL, STAGE_GATE, STAGE_ADMIT)
+    ),
     Scenario("train, evaluate, promote by stages", world.write_visits, ADMITTED, STAGES_OF_TRAINING),
     Scenario(
         "export",

@@ -12,6 +12,7 @@ also what SQLite, Arrow and torch write: write, pwrite, open for writing, rename
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -21,10 +22,10 @@ also what SQLite, Arrow and torch write: write, pwrite, open for writing, rename
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { NOTHING, KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON, CUT };
+enum { NOTHING, KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON };
 enum { PASS, FAIL, TEAR, END };
 
-static atomic_int armed;
+static atomic_int armed, struck;
 static atomic_long counted;
 static long strike_at;
 static int how, fault, journal = -1, watch_sockets;
@@ -42,6 +43,7 @@ void faults_arm(const char *folder, long at, int mode, int error, int journal_fd
     root_length = strlen(root);
     strike_at = at, how = mode, fault = error, journal = journal_fd, watch_sockets = sockets;
     atomic_store(&counted, 0);
+    atomic_store(&struck, 0);
     atomic_store(&armed, 1);
 }
 
@@ -87,6 +89,13 @@ static void die(void) {
     for (;;) pause();
 }
 
+/* Whether an event of this kind can end in this error: a full disk lets files be removed and renamed. */
+static int can_fail(const char *kind) {
+    if (fault == ECONNRESET) return !strcmp(kind, "send");
+    if (!strcmp(kind, "write") || !strcmp(kind, "fsync")) return 1;
+    return fault == ENOSPC && (!strcmp(kind, "open") || !strcmp(kind, "mkdir") || !strcmp(kind, "link"));
+}
+
 /* Say what becomes of this event: PASS, FAIL (errno is set), TEAR (half of it, then the end) or END (do it, then). */
 static int event(const char *kind, const char *path, size_t size) {
     int saved = errno;
@@ -97,12 +106,17 @@ static int event(const char *kind, const char *path, size_t size) {
         syscall(SYS_write, journal, line, (size_t)n);
     }
     errno = saved;
-    if (!strike_at || how == NOTHING || k < strike_at || (k > strike_at && how != FAIL_ON)) return PASS;
+    if (!strike_at || how == NOTHING || k < strike_at) return PASS;
+    if (how == FAIL_ONCE || how == FAIL_ON) {
+        if (!can_fail(kind) || (how == FAIL_ONCE && atomic_exchange(&struck, 1))) return PASS;
+        errno = fault;
+        return FAIL;
+    }
+    if (k > strike_at) return PASS;
     switch (how) {
     case KILL_BEFORE: die(); return PASS;
     case KILL_TORN: return size > 1 ? TEAR : (die(), PASS);
-    case KILL_AFTER: return END;
-    default: errno = fault; return FAIL;
+    default: return END;
     }
 }
 
@@ -200,4 +214,22 @@ int openat(int f, const char *a, int flags, ...) {
 }
 int openat64(int f, const char *a, int flags, ...) {
     MODE(flags); REAL(openat64); char p[PATH_MAX]; CHANGE("open", MAKES(flags) && WATCHED_AT(f, a, p), p, real(f, a, flags, mode));
+}
+
+/* A process that the guard starts is struck where FAULTS_CHILD says WORD:FOLDER:AT:MODE:ERROR and WORD is in its
+command line; at event 0 it dies at once. */
+__attribute__((constructor)) static void strike_child(void) {
+    const char *said = getenv("FAULTS_CHILD");
+    char word[64], folder[1024], line[4096] = {0};
+    long at;
+    int mode, error, fd;
+    if (!said || sscanf(said, "%63[^:]:%1023[^:]:%ld:%d:%d", word, folder, &at, &mode, &error) != 5) return;
+    fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY, 0);
+    if (fd < 0) return;
+    ssize_t n = syscall(SYS_read, fd, line, sizeof line - 1);
+    syscall(SYS_close, fd);
+    for (ssize_t i = 0; i < n; i++) if (!line[i]) line[i] = ' ';
+    if (!strstr(line, word)) return;
+    if (!at) die();
+    faults_arm(folder, at, mode, error, -1, 0);
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-__all__ = ["QUIZ", "VISITS", "answers", "visits", "write_quiz", "write_visits"]
+__all__ = ["QUIZ", "VISITS", "answers", "visits", "write_quiz", "write_quiz_parquet", "write_visits"]
 
 QUIZ = """
 name = "quiz"
@@ -114,3 +114,15 @@ def write_visits(home: Path) -> None:
     visits(300, 4, prefix="s", forged=4).to_csv(home / "inbox" / "visits" / "day-1.csv", index=False)
     visits(200, 5, prefix="v", forged=3).to_csv(home / "later" / "visits" / "day-2.csv", index=False)
     visits(300, 6, prefix="p", flipped=0.5).to_csv(home / "later" / "visits" / "poison.csv", index=False)
+
+
+def write_quiz_parquet(home: Path) -> None:
+    """Write the quiz feed with its first day as two Parquet files."""
+    write_quiz(home)
+    contract = home / "feeds" / "quiz.toml"
+    contract.write_text(QUIZ.replace('*.csv"\npartition', '*.parquet"\npartition'))
+    day = home / "inbox" / "quiz" / "day-1.csv"
+    frame = pd.read_csv(day)
+    for name, part in (("day-1a", frame[:50]), ("day-1b", frame[50:])):
+        part.to_parquet(day.with_name(f"{name}.parquet"), index=False)
+    day.unlink()
