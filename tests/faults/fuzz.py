@@ -82,7 +82,7 @@ class Readers:
     def __call__(self, bodies: Sequence[bytes]) -> list[str]:
         """Read all; return a word for each, or raise what one of them did."""
         from poison_guard.config import parse_contract
-        from poison_guard.ingest import collect_frames
+        from poison_guard.ingest.collect import collect_frames
 
         contract = parse_contract({**CONTRACT, "data": {"path": f"{self.folder}/*", "max_rows": 20000}})
         honest = self.folder / "honest.csv"

@@ -227,7 +227,7 @@ def main(arguments: Sequence[str]) -> int:
                         f"{', '.join(trial.faults)} {trial.message[-160:]!r}",
                         flush=True,
                     )
-        except ScenarioError as error:
+        except (ScenarioError, ValueError) as error:
             _write(results, {"scenario": name, "backend": backend, "error": str(error)})
             print(f"{name} [{backend}] cannot be tried: {error}", flush=True)
     return 0

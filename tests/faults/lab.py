@@ -105,7 +105,7 @@ class Lab:
     @property
     def env(self) -> dict[str, str]:
         """Environment of what runs here."""
-        env = {"POISON_GUARD_KEY": KEY, "TMPDIR": str(self.live / "tmp")}
+        env = {"POISON_GUARD_KEY": "", "TMPDIR": str(self.live / "tmp")}
         return env | ({"POISON_GUARD_STORE": self.postgres.of(self._names[0])} if self.postgres else {})
 
     def make(self, scenario: Scenario) -> None:
@@ -116,6 +116,9 @@ class Lab:
         if self.postgres:
             self.postgres.restore(self._names[0], "template0")
         scenario.write(self.home)
+        if not scenario.makes_key:
+            (self.home / "key").write_text(KEY + "\n")
+            (self.home / "key").chmod(0o600)
         self.context, self.clock = {"home": str(self.home)}, START
         for step in scenario.prepare:
             outcome = self.run(step)

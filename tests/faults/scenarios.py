@@ -55,6 +55,8 @@ class Scenario:
     steps: tuple[Step, ...]
     revokes: bool = False
     """Whether it takes back what a manifest admits; then what verifies is checked right after the kill as well."""
+    makes_key: bool = False
+    """Whether the home has to make its key; else there is one, so that hashes are the same each time."""
 
 
 def cli(feed: str, *words: str, **more: Any) -> Step:
@@ -222,6 +224,7 @@ TWO_CHAMPIONS = (*ADMITTED, RETRAIN, dataclasses.replace(RUN_VISITS, before=VISI
 
 _ALL = (
     Scenario("run, first", world.write_quiz, (), (RUN_QUIZ,)),
+    Scenario("run, first, with a new key", world.write_quiz_without_audits, (), (RUN_QUIZ,), makes_key=True),
     Scenario("run, later", world.write_quiz, (RUN_QUIZ,), (LATER,)),
     Scenario("run, late recall", world.write_quiz, QUIZ_SEALED, (dataclasses.replace(LATER, late_recall=True),), True),
     Scenario("run, staged again", world.write_visits, (RUN_VISITS, TRUST), (RUN_VISITS,)),

@@ -116,6 +116,12 @@ def write_visits(home: Path) -> None:
     visits(300, 6, prefix="p", flipped=0.5).to_csv(home / "later" / "visits" / "poison.csv", index=False)
 
 
+def write_quiz_without_audits(home: Path) -> None:
+    """Write the quiz feed without audits, which are drawn by the key of the home."""
+    write_quiz(home)
+    (home / "feeds" / "quiz.toml").write_text(f"{QUIZ}[policy]\naudit_rate = 0.0\n")
+
+
 def write_quiz_parquet(home: Path) -> None:
     """Write the quiz feed with its first day as two Parquet files."""
     write_quiz(home)
