@@ -308,7 +308,9 @@ def find_snapshot(feed: Feed, snapshot_id: str | None) -> Snapshot:
         return snapshot
     last = last_snapshot(feed.store, feed.contract.name)
     if last is None:
-        raise NotFoundError(f"{feed.contract.name} has no snapshot yet; `poison-guard seal` makes one")
+        revoked = last_snapshot(feed.store, feed.contract.name, revoked=True)
+        why = f"the last one, {revoked.snapshot_id}, was revoked" if revoked else "none was sealed yet"
+        raise NotFoundError(f"{feed.contract.name} has no snapshot: {why}; `poison-guard seal` makes one")
     return last
 
 

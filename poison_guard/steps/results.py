@@ -17,6 +17,7 @@ from poison_guard.review.sampling import audit_sample
 from poison_guard.steps.recall import Revocation, revoked_by
 from poison_guard.store import Run, Store
 from poison_guard.store.runs import load_run_result
+from poison_guard.text import to_jsonable
 
 __all__ = [
     "ScanResult",
@@ -55,7 +56,7 @@ class ScanResult(Result):
             "run_id": self.run_id,
             "counts": dict(self.counts),
             "reasons": self.top_reasons(),
-            "campaigns": self.campaigns.to_dict("records"),
+            "campaigns": to_jsonable(self.campaigns.to_dict("records")),
             "notes": list(self.notes),
             **self.revocation.to_dict(),
         }
