@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from poison_guard.cli.options import common_options, feed_option, person_options
-from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table, progress
+from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
 from poison_guard.guard import Guard, verify
 
 if TYPE_CHECKING:
@@ -34,18 +34,8 @@ def seal_command(feed: str, home: Path, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    print_result(
-        f"{'sealed' if result.new else 'nothing changed since'} {result.snapshot_id}: {_counts_text(result.counts)}"
-    )
+    print_result(str(result))
     print_progress(f"next: poison-guard gate check --feed {feed}")
-
-
-def _counts_text(counts: Mapping[str, int]) -> str:
-    """Return ``1,203 examples, 40 deferred``; the examples first."""
-    hidden = ("examples", "parts", "items_file")  # the last is the digest of a file, as a number
-    rest = [f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if name not in hidden and n]
-    parts = [counted(counts["parts"], "part")] if counts.get("parts") else []
-    return ", ".join([counted(counts.get("examples", 0), "example"), *parts, *rest])
 
 
 CLOSED, INCONCLUSIVE = 1, 3

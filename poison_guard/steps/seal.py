@@ -52,6 +52,17 @@ class SealResult(Result):
     """False: nothing changed since the last snapshot, which this is."""
     counts: Mapping[str, int]
 
+    def __str__(self) -> str:
+        """Return what was sealed in a sentence: ``sealed chat-4-…: 1,203 examples, 1 part, 40 deferred``."""
+        counts = {"examples": 0, **self.counts}
+        counts.pop("items_file", None)  # the digest of a file, as a number
+        shown = (f"{n:,} {_noun(name, n)}" for name, n in counts.items() if n or name == "examples")
+        return f"{'sealed' if self.new else 'nothing changed since'} {self.snapshot_id}: {', '.join(shown)}"
+
+
+def _noun(name: str, n: int) -> str:
+    return name.removesuffix("s") if n == 1 else name.replace("_", " ")
+
 
 def seal(feed: Feed) -> SealResult:
     """Seal what is accepted now; the last snapshot again where nothing has changed since.
