@@ -90,6 +90,10 @@ FRAMES: Mapping[str, Frame] = {
         {"feature.": "object", "": "object"},
     ),
     "issues": Frame("something wrong with a readable record", {"record_id": _ID, **_REASON}),
+    "newcomers": Frame(
+        "a row of a batch in conflict over its id (`first_id`, else missing), or under another id than it came with",
+        {"given_id": _ID, "record_id": _ID, "first_id": _ID, "squatted": _YES},
+    ),
     "unreadable": Frame(
         "a row that could not be read",
         {

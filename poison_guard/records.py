@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "ID_CONFLICT",
     "Action",
     "Batch",
     "Campaign",
@@ -32,6 +33,10 @@ __all__ = [
     "SignalEvidence",
     "State",
 ]
+
+
+ID_CONFLICT = "id_conflict"
+"""Reason code of a record whose id was given before with other content, and kind of a campaign that groups such."""
 
 
 class Action(StrEnum):

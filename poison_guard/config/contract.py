@@ -69,7 +69,7 @@ class Data:
     url_env: str = "POISON_GUARD_SOURCE_URL"
     """Environment variable with the database URL of `query` (never written in TOML)."""
     revisions: bool = False
-    """Whether the same id with other content is a revision (else both are held as a conflict)."""
+    """Whether the same id with other content is a revision (else what came second is held as a conflict)."""
     max_bytes: _Count = 2_000_000_000
     """Bytes of one file, unpacked."""
     max_rows: _Count = 20_000_000

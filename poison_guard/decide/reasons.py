@@ -120,6 +120,8 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "unreadable_row": lambda a: f"line {a.line} cannot be read: {a.why}",
     "unreadable_object": lambda a: f"the file cannot be read: {a.why}",
     "id_conflict": lambda a: f"id {a.record_id} was seen before with other content",
+    "id_conflicts": lambda a: f"one of {a.count('n_records', 'record')} of one run whose ids were seen before",
+    "id_claimed": lambda a: "an established source sent other content under this id, and its first source is new",
     # validate
     "expectation": lambda a: f"{a.words('column')} is '{a.value}'; expected {a.expected}",
     "schema_drift": _drift,

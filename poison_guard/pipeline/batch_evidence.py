@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -42,13 +42,20 @@ class BatchEvidence:
     """``item_id, vote`` of remembered records of earlier batches that people did not reject."""
 
 
-def find_batch_evidence(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> BatchEvidence:
-    """Return the batch evidence of a scored frame that is sorted by ``record_id`` (so that order cannot matter)."""
+def find_batch_evidence(
+    scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared, *, contested: Collection[str] = ()
+) -> BatchEvidence:
+    """Return the batch evidence of a scored frame that is sorted by ``record_id`` (so that order cannot matter).
+
+    `contested` are the records whose id came with other content before. They are held for that, and say nothing of
+    sources, items or other records: nothing proves who sent them.
+    """
     from poison_guard.signals.campaigns import BatchView, find_campaigns
     from poison_guard.signals.sources import canonicalise, established
     from poison_guard.signals.sources.batch_votes import cluster_votes, find_conflicts, judge_sources
 
-    new, earlier = ~_seen_before(scored, state), _earlier_records(scored, state)
+    free = ~scored["record_id"].isin(contested).to_numpy()
+    new, earlier = free & ~_seen_before(scored, state), _earlier_records(scored, state)
     accepted = _accepted_before(scored, state)
     old = established(scored, state.ledger, scored["received_at"], state.memory).to_numpy(bool)
     before = established(accepted, state.ledger, scored["received_at"].max(), state.memory)
@@ -56,17 +63,18 @@ def find_batch_evidence(scored: pd.DataFrame, contract: Contract, state: State, 
     votes = scored[[*_VOTE, "observed_at"]].assign(established=old)
     crashes: dict[str, Reason] = {}
     nothing: CanonicalAnswers = {}
-    canonical = isolated("source", crashes, nothing, lambda: cluster_votes(votes, accepted, contract, state))
+    canonical = isolated("source", crashes, nothing, lambda: cluster_votes(votes[free], accepted, contract, state))
     campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
-        newcomer = ~np.r_[old, established(earlier, state.ledger, earlier["received_at"]).to_numpy(bool)]
+        newcomer = ~np.r_[old[free], established(earlier, state.ledger, earlier["received_at"]).to_numpy(bool)]
+        seen = scored[free].reset_index(drop=True)
         trusted = None if prepared.anomaly is None else prepared.anomaly.reference_vectors()
-        view = BatchView(scored, contract, earlier, newcomer, trusted)
-        alike = replace(view, scored=canonicalise(scored, canonical), earlier=canonicalise(earlier, canonical))
+        view = BatchView(seen, contract, earlier, newcomer, trusted)
+        alike = replace(view, scored=canonicalise(seen, canonical), earlier=canonicalise(earlier, canonical))
         campaigns = isolated("campaign", crashes, (), lambda: find_campaigns(view, alike if canonical else None))
     member = scored["record_id"].isin([record for campaign in campaigns for record in campaign.record_ids]).to_numpy()
     if canonical and campaigns:  # campaign members do not vote on the canonical wording
-        others = votes.assign(established=old & ~member)
+        others = votes.assign(established=old & ~member)[free]
         canonical = isolated("source", crashes, nothing, lambda: cluster_votes(others, accepted, contract, state))
     recent = earlier.loc[earlier["place"] != Place.REJECTED.value, ["item_id", "vote"]].dropna()
     votes, accepted, recent = (canonicalise(frame, canonical) for frame in (votes, accepted, recent))

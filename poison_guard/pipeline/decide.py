@@ -15,6 +15,7 @@ from poison_guard.decide.adopt import adopt
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
 from poison_guard.frames import FRAMES, empty_frame
 from poison_guard.pipeline.batch_evidence import BatchEvidence
+from poison_guard.pipeline.newcomers import conflict_groups, join_groups
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.pipeline.score import read_evidence
 from poison_guard.pipeline.validate import Validation
@@ -46,12 +47,18 @@ def decide_batch(
     contract: Contract,
     state: State,
     prepared: Prepared,
+    newcomers: pd.DataFrame | None = None,
 ) -> Decided:
-    """Return the batch decided; `scored` is sorted by ``record_id``, `unreadable` rows are quarantined as such."""
+    """Return the batch decided; `scored` is sorted by ``record_id``, `unreadable` rows are quarantined as such.
+
+    `newcomers` are the rows in conflict over their id (`newcomers.find_newcomers`); None where no id was compared.
+    """
+    newcomers = empty_frame("newcomers") if newcomers is None else newcomers
+    contested = scored["record_id"].isin(newcomers.loc[newcomers["first_id"].notna(), "record_id"]).to_numpy()
     ids = scored["record_id"].to_numpy(object)
     missing = _missing(scored, contract, prepared, batch_evidence)
     campaign, campaign_ids = _campaign_evidence(ids, batch_evidence.campaigns)
-    rules = _validation_evidence(scored, validation, contract, state)
+    rules = _validation_evidence(ids, validation.failures)
     evidence = [rules, _source_evidence(scored, batch_evidence, state), campaign, *read_evidence(scored)]
     decisions, risks = decide_records(ids, evidence, campaign_ids, contract.policy)
     table = evidence_table(ids, evidence)
@@ -64,19 +71,22 @@ def decide_batch(
         all_decisions = pd.concat([passed, flawed], ignore_index=True)
     crashed = (*batch_evidence.crashes.values(), *(why for _, why in missing.values()))
     notes = (*prepared.notes, *validation.batch, *validation.warnings, *crashed)
-    recalls = recalled(batch_evidence.campaigns, state, contract.policy)
+    groups = conflict_groups(newcomers, decisions, scored, batch_evidence.votes["established"].to_numpy(bool), state)
+    recalls = _with_firsts(recalled(batch_evidence.campaigns, state, contract.policy), groups)
     return Decided(
-        decisions=all_decisions,
+        decisions=join_groups(all_decisions, groups),
         evidence=pd.concat([table, flaws], ignore_index=True),
         sources=_ledger(scored, decisions, batch_evidence),
-        campaigns=batch_evidence.campaigns,
+        campaigns=(*batch_evidence.campaigns, *groups),
         phase=prepared.phase,
         notes=tuple(note for at, note in enumerate(notes) if note not in notes[:at]),
         measurements=measurements,
         recalls=recalls,
         near_controls=_near_controls(batch_evidence, state),
-        memory=scored[[*_REMEMBERED.columns, *(n for n in scored if n.startswith(tuple(_REMEMBERED.prefixes)))]],
-        items=_items(decisions, risks, batch_evidence, contract, state, recalls),
+        memory=scored.loc[
+            ~contested, [*_REMEMBERED.columns, *(n for n in scored if n.startswith(tuple(_REMEMBERED.prefixes)))]
+        ],
+        items=_items(decisions, risks, batch_evidence, contract, state, recalls, contested),
     )
 
 
@@ -127,21 +137,11 @@ def _stage(
     return staged
 
 
-def _validation_evidence(
-    scored: pd.DataFrame, validation: Validation, contract: Contract, state: State
-) -> SignalEvidence:
-    """Return the rules that records break, among them that an id has one content (but for revisions)."""
-    ids = scored["record_id"].to_numpy(object)
-    before = scored["record_id"].map(state.known.set_index("record_id")["content_hash"])
-    contested = ids[(before.notna() & (before != scored["content_hash"]) & (not contract.data.revisions)).to_numpy()]
-    failures = [
-        *validation.failures[["record_id", "code", "args"]].itertuples(index=False, name=None),
-        *((name, "id_conflict", {"record_id": name}) for name in contested),
-    ]
+def _validation_evidence(ids: np.ndarray, failures: pd.DataFrame) -> SignalEvidence:
     p = np.ones(len(ids))
     reasons: dict[int, Reason] = {}
-    rows = pd.Index(ids).get_indexer([name for name, _, _ in failures])
-    for row, (_, code, args) in zip(rows, failures, strict=True):
+    rows = pd.Index(ids).get_indexer(failures["record_id"])
+    for row, code, args in zip(rows, failures["code"], failures["args"], strict=True):
         if row >= 0:
             p[row] = _RULE_P
             reasons.setdefault(int(row), Reason(code, args))
@@ -209,13 +209,17 @@ def _items(
     contract: Contract,
     state: State,
     recalls: pd.DataFrame,
+    contested: np.ndarray,
 ) -> pd.DataFrame:
-    """Return which labels are adopted, from this batch's accepted votes and those accepted before and not recalled."""
+    """Return which labels are adopted, from this batch's accepted votes and those accepted before and not recalled.
+
+    Votes of `contested` records ``(n,)`` do not count, on no side.
+    """
     if not contract.vote:
         return empty_frame("items")
     from poison_guard.signals.sources import agree
 
-    complete = batch_evidence.votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy()
+    complete = batch_evidence.votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy() & ~contested
     passed = complete & (decisions["place"] == Place.ACCEPTED.value).to_numpy()
     together = complete & (np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD)
     votes = batch_evidence.votes[["item_id", "source_id", "vote", "established"]].assign(
@@ -280,3 +284,13 @@ def recalled(campaigns: Iterable[Campaign], state: State, policy: Policy) -> pd.
     held = (c for c in campaigns if risk_of_p(pd.Series([c.p]).to_numpy(), policy.campaign_alpha)[0] >= HOLD)
     pairs = sorted((record, c.campaign_id) for c in held for record in c.earlier_ids if record in accepted)
     return pd.DataFrame(pairs, columns=list(FRAMES["recalls"].columns), dtype="str")
+
+
+def _with_firsts(recalls: pd.DataFrame, groups: Iterable[Campaign]) -> pd.DataFrame:
+    """Return `recalls` with the first comers of conflicts that are held too; a record is taken back once."""
+    pairs = [(first, group.campaign_id) for group in groups for first in group.earlier_ids]
+    if not pairs:
+        return recalls
+    firsts = pd.DataFrame(pairs, columns=list(recalls.columns), dtype="str")
+    both = pd.concat([recalls, firsts], ignore_index=True).drop_duplicates("record_id")
+    return both.sort_values("record_id", ignore_index=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import time
+from functools import partial
 
 import pandas as pd
 
@@ -21,8 +22,11 @@ from poison_guard.pipeline import (
     choose_sample,
     decide_batch,
     find_batch_evidence,
+    find_newcomers,
     join_partitions,
+    name_failures,
     prepare,
+    rename,
     score_partition,
     validate_records,
 )
@@ -47,7 +51,17 @@ from poison_guard.steps.results import (
     stored_result,
     with_audits,
 )
-from poison_guard.store import Run, begin_run, commit_run, find_open_run, load_run, repin
+from poison_guard.store import (
+    Run,
+    begin_run,
+    commit_run,
+    find_open_run,
+    load_known,
+    load_run,
+    load_sums,
+    repin,
+)
+from poison_guard.store.rows import unreadable_hashes
 
 __all__ = [
     "collect",
@@ -192,18 +206,23 @@ def judge(feed: Feed, handover: Handover, version: int) -> Decided:
 
 
 def validate(feed: Feed, handover: Handover, version: int) -> None:
-    """Check the batch against the accepted payload schema and the suite; choose the sample that models are fit on."""
+    """Check the batch against the accepted payload schema and the suite; choose the sample that models are fit on.
+
+    The suite sees the ids that were sent: a name that a newcomer gets must not break a rule about ids.
+    """
     batch, state = get_batch(handover), _state(feed, handover, version)
     handover.put("sample", choose_sample(batch.records))
     validation = validate_records(
         feed.contract, feed.suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
     )
-    handover.put(f"validation@{version}", validation)
+    failures = name_failures(validation.failures, _newcomers(feed, handover, version))
+    handover.put(f"validation@{version}", dataclasses.replace(validation, failures=failures))
 
 
 def score(feed: Feed, handover: Handover, version: int, partition: int) -> None:
     """Score the records of one partition, each by itself."""
-    records, prepared = handover.get(f"records-{partition:05d}"), _prepared(feed, handover, version)
+    records = rename(handover.get(f"records-{partition:05d}"), _newcomers(feed, handover, version))
+    prepared = _prepared(feed, handover, version)
     with torch_threads(feed):
         scored = score_partition(records, feed.contract, prepared)
     handover.put(f"scored-{partition:05d}@{version}", scored)
@@ -213,7 +232,9 @@ def reduce(feed: Feed, handover: Handover, version: int) -> None:
     """Find what only the whole batch shows: reliability of sources, campaigns, disputed items."""
     state, prepared = _state(feed, handover, version), _prepared(feed, handover, version)
     with torch_threads(feed):
-        evidence = find_batch_evidence(_scored(handover, version), feed.contract, state, prepared)
+        newcomers, scored = _newcomers(feed, handover, version), _scored(handover, version)
+        contested = newcomers.loc[newcomers["first_id"].notna(), "record_id"].tolist()
+        evidence = find_batch_evidence(scored, feed.contract, state, prepared, contested=contested)
     handover.put(f"evidence@{version}", evidence)
 
 
@@ -221,19 +242,20 @@ def decide(feed: Feed, handover: Handover, version: int) -> None:
     """Decide every record and the label of every item."""
     decided = decide_batch(
         _scored(handover, version),
-        get_batch(handover).unreadable,
+        _named_batch(feed, handover, version).unreadable,
         handover.get(f"validation@{version}"),
         handover.get(f"evidence@{version}"),
         feed.contract,
         _state(feed, handover, version),
         _prepared(feed, handover, version),
+        _newcomers(feed, handover, version),
     )
     handover.put(f"decided@{version}", decided)
 
 
 def commit(feed: Feed, handover: Handover, run: Run) -> Run:
     """Store what was decided in one transaction; `StaleStateError` where another run of the feed came first."""
-    batch, decided = get_batch(handover), handover.get(f"decided@{run.state_version}")
+    batch, decided = _named_batch(feed, handover, run.state_version), handover.get(f"decided@{run.state_version}")
     commit_run(
         feed.store,
         run,
@@ -250,10 +272,38 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Run:
     return load_run(feed.store, run.run_id)
 
 
+def _newcomers(feed: Feed, handover: Handover, version: int) -> pd.DataFrame:
+    """Return the rows of the batch whose id the store has with other content as of `version`, and their names."""
+    if not handover.has(f"newcomers@{version}"):
+        batch = get_batch(handover)
+        lost = batch.unreadable.drop_duplicates("record_id")
+        rows = find_newcomers(
+            batch,
+            lost[["record_id"]].assign(content_hash=unreadable_hashes(lost)),
+            partial(load_known, feed.store, feed.contract, version=version),
+            partial(load_sums, feed.store, feed.contract, version=version),
+            revisions=feed.contract.data.revisions,
+        )
+        handover.put(f"newcomers@{version}", rows)
+    newcomers: pd.DataFrame = handover.get(f"newcomers@{version}")
+    return newcomers
+
+
+def _named_batch(feed: Feed, handover: Handover, version: int) -> Batch:
+    """Return the batch with its rows under the names they have as of `version`, made once a process."""
+    if (name := f"batch@{version}") not in handover.cache:
+        batch, newcomers = get_batch(handover), _newcomers(feed, handover, version)
+        records, unreadable = rename(batch.records, newcomers), rename(batch.unreadable, newcomers)
+        handover.cache[name] = dataclasses.replace(batch, records=records, unreadable=unreadable)
+    named: Batch = handover.cache[name]
+    return named
+
+
 def _state(feed: Feed, handover: Handover, version: int) -> State:
     """Return all that the run may know as of `version`, read once a process."""
     if (name := f"state@{version}") not in handover.cache:
-        handover.cache[name] = current_state(feed, get_batch(handover), version, controls=handover.get("controls"))
+        batch = _named_batch(feed, handover, version)
+        handover.cache[name] = current_state(feed, batch, version, controls=handover.get("controls"))
         if CHECKING:
             check_frames(handover.cache[name])
     state: State = handover.cache[name]

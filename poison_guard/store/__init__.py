@@ -29,7 +29,7 @@ from poison_guard.store.runs import (
     seen_objects,
 )
 from poison_guard.store.snapshots import Part, Snapshot, last_snapshot, list_snapshots, load_snapshot
-from poison_guard.store.state import load_state
+from poison_guard.store.state import load_known, load_state, load_sums
 from poison_guard.store.trusted import TrustedSummary, add_trusted, count_trusted, load_trusted
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "list_snapshots",
     "load_campaign",
     "load_items",
+    "load_known",
     "load_model",
     "load_payloads",
     "load_run",
@@ -71,6 +72,7 @@ __all__ = [
     "load_sources",
     "load_staged",
     "load_state",
+    "load_sums",
     "load_trusted",
     "open_store",
     "repin",

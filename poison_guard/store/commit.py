@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract, Mode
 from poison_guard.errors import StaleStateError
-from poison_guard.records import Decided, ObjectRef, Place
+from poison_guard.records import ID_CONFLICT, Decided, ObjectRef, Place
 from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.commit_plan import CommitPlan, classify_rows, plan_commit
@@ -68,7 +68,8 @@ def commit_run(
             raise StaleStateError(
                 f"another run of {feed} was committed after {run.run_id} began; score it again and retry"
             )
-        if not _known_records(conn, feed, rows).equals(before):
+        moved = not _known_records(conn, feed, rows).equals(before)
+        if moved or status.decided_by_people(conn, feed, sorted(plan.revised)):
             raise StaleStateError("a reviewer decided some of these records meanwhile; score the batch again and retry")
         _write_records(conn, feed, run.run_id, plan, seq=seq, at=at)
         _write_findings(conn, feed, run.run_id, plan, decided, seq=seq)
@@ -99,10 +100,7 @@ def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan
     redecided = plan.redecided[plan.redecided["place"] != Place.STAGED.value]
     if len(redecided):  # what stays staged stays as it is
         _decide_again(conn, feed, run_id, redecided, seq=seq)
-    queued = plan.queue
-    if plan.contested:
-        queued = pd.concat([queued, _hold_contested(conn, feed, plan, seq=seq)], ignore_index=True)
-    quarantine.open_entries(conn, feed, queued, seq=seq, at=at)
+    quarantine.open_entries(conn, feed, plan.queue, seq=seq, at=at)
 
 
 def _revise(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> None:
@@ -140,17 +138,6 @@ def _decide_again(conn: sa.Connection, feed: str, run_id: str, moved: pd.DataFra
     conn.execute(statement, rows.to_dict("records"))
 
 
-def _hold_contested(conn: sa.Connection, feed: str, plan: CommitPlan, *, seq: int) -> pd.DataFrame:
-    """Quarantine stored records whose id came again with other content; return their queue entries."""
-    mine = {*plan.rows["record_id"], *plan.redecided["record_id"]}
-    old = status.find_status(conn, feed, [name for name in plan.contested if name not in mine])
-    old = old[old["place"].isin([Place.ACCEPTED.value, Place.STAGED.value])]
-    if old.empty:
-        return plan.queue.iloc[:0]
-    status.move_records(conn, feed, old.assign(to_place=Place.QUARANTINED.value, to_verdict=old["verdict"]), seq=seq)
-    return quarantine.entries(old.assign(place=Place.QUARANTINED.value, risk=1.0), set())
-
-
 def _write_findings(
     conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, decided: Decided, *, seq: int
 ) -> None:
@@ -179,7 +166,8 @@ def _write_ledger(
 ) -> None:
     """Add what each source sent and what was counted of it; note new answers to controls one by one.
 
-    A batch without a record that was not settled before adds nothing, so that repeated deliveries weigh once.
+    A batch without a record that was not settled before adds nothing, so that repeated deliveries weigh once. A record
+    whose id was given before answers no control: it does not prove its source.
     """
     settled = pd.concat([plan.rows, plan.redecided], ignore_index=True)
     if settled.empty:
@@ -200,7 +188,9 @@ def _write_ledger(
         deltas = sent.rename_axis("source_id").reset_index()
         ground_truth.add_ledger_deltas(conn, deltas, **who, seq=seq)
     if controls is not None and len(controls):
+        contested = plan.evidence.loc[plan.evidence["code"] == ID_CONFLICT, "record_id"]
         answers = pd.concat([new[new["readable"]], plan.redecided], ignore_index=True)
+        answers = answers[~answers["record_id"].isin(contested)]
         verdicts = ground_truth.control_verdicts(answers, controls, decided.near_controls)
         ground_truth.note_verdicts(conn, verdicts, **who, kind=ground_truth.CONTROL, seq=seq, at=at)
 

@@ -14,7 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
-from poison_guard.records import Place
+from poison_guard.records import ID_CONFLICT, Place
 from poison_guard.store import bulk, tables
 from poison_guard.store.bulk import bounded_key, bounded_keys
 from poison_guard.store.engine import Store
@@ -82,8 +82,13 @@ def accepted_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int
 
 
 def held_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int) -> pd.DataFrame:
-    """Return the votes about some items that were quarantined, rejected or recalled as of `seq`; same columns."""
-    return _votes(store, feed, item_ids, _HELD, seq)
+    """Return the votes about some items that were quarantined, rejected or recalled as of `seq`; same columns.
+
+    Those held because their id was given before are left out: whoever guesses ids must not touch labels.
+    """
+    reasons = tables.records.c.reasons
+    others = sa.or_(reasons.is_(None), reasons.not_like(f'%"{ID_CONFLICT}"%'))
+    return _votes(store, feed, item_ids, _HELD, seq, others)
 
 
 def first_votes(store: Store, feed: str, *, seq: int, limit: int = 1000) -> pd.DataFrame:
@@ -116,9 +121,16 @@ _VOTE_COLUMNS = (
 )
 
 
-def _votes(store: Store, feed: str, item_ids: Iterable[str], places: Sequence[str], seq: int) -> pd.DataFrame:
+def _votes(
+    store: Store,
+    feed: str,
+    item_ids: Iterable[str],
+    places: Sequence[str],
+    seq: int,
+    *only: sa.ColumnElement[bool],
+) -> pd.DataFrame:
     c = tables.records.c
-    query = query_by_status(feed, seq, places, _VOTE_COLUMNS).where(c.answer.is_not(None))
+    query = query_by_status(feed, seq, places, _VOTE_COLUMNS).where(c.answer.is_not(None), *only)
     with store.read() as conn:
         votes = bulk.select_many(conn, query, c.item_id, [bounded_key(name) for name in item_ids])
     return votes.rename(columns={"answer": "vote"}).sort_values("record_id", ignore_index=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard.records import Place
+from poison_guard.records import ID_CONFLICT, Campaign, Place
 from poison_guard.store import bulk, seals, tables
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "decided_by",
     "entries",
     "held_by_others",
+    "one_of_each_group",
     "open_entries",
     "open_ids",
+    "open_next_of_groups",
     "pending",
     "reopen",
     "unclaim",
@@ -31,14 +33,46 @@ AUDIT = "audit"
 RECALLED = "recalled"
 
 
-def entries(rows: pd.DataFrame, samples: Collection[str]) -> pd.DataFrame:
-    """Return the queue entries of decided rows: all that are quarantined, and the audit sample (pure)."""
+def entries(rows: pd.DataFrame, samples: Collection[str], campaigns: Iterable[Campaign]) -> pd.DataFrame:
+    """Return the queue entries of decided rows: all that are quarantined, and the audit sample (pure).
+
+    A group of conflicts has one entry, see `one_of_each_group`.
+    """
     held = rows["place"] == Place.QUARANTINED.value
     kind = pd.Series(HELD, index=rows.index, dtype="str").where(held, AUDIT)
     waits = held | (rows["record_id"].isin(set(samples)) & (rows["place"] != Place.REJECTED.value))
-    return pd.DataFrame({"record_id": rows["record_id"], "kind": kind, "risk": rows["risk"]})[waits].reset_index(
-        drop=True
-    )
+    return one_of_each_group(rows.assign(kind=kind)[waits], campaigns).reset_index(drop=True)
+
+
+def one_of_each_group(rows: pd.DataFrame, campaigns: Iterable[Campaign]) -> pd.DataFrame:
+    """Return the entries of `rows` (with ``campaign_id``): of a group of conflicts the first alone, it stands for all.
+
+    A person decides the group by its campaign, so that many conflicts are one entry of the queue (pure).
+    """
+    groups = {campaign.campaign_id for campaign in campaigns if campaign.kind == ID_CONFLICT}
+    grouped = rows["campaign_id"].isin(groups)
+    first = rows[grouped].sort_values("record_id").drop_duplicates("campaign_id").index
+    return rows.loc[~grouped | rows.index.isin(first), ["record_id", "kind", "risk"]]
+
+
+def open_next_of_groups(
+    conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, at: dt.datetime
+) -> None:
+    """Open an entry for each group of conflicts that these records left, where others wait in it and none is asked."""
+    r, g = tables.records.c, tables.campaigns.c
+    of_group = sa.and_(r.feed == g.feed, r.campaign_id == g.campaign_id, g.kind == ID_CONFLICT)
+    groups = sa.select(r.campaign_id).join_from(tables.records, tables.campaigns, of_group).where(r.feed == feed)
+    left = bulk.select_many(conn, groups, r.record_id, record_ids)["campaign_id"].unique().tolist()
+    if not left:
+        return
+    held = (Place.QUARANTINED.value, Place.RECALLED.value)
+    waiting = sa.select(r.record_id, r.campaign_id, r.place, r.risk).where(r.feed == feed, r.place.in_(held))
+    members = bulk.select_many(conn, waiting, r.campaign_id, left)
+    asked = open_ids(conn, feed, members["record_id"].tolist())
+    done = set(members.loc[members["record_id"].isin(asked), "campaign_id"])
+    following = members[~members["campaign_id"].isin(done)].sort_values("record_id").drop_duplicates("campaign_id")
+    kind = following["place"].map({Place.QUARANTINED.value: HELD, Place.RECALLED.value: RECALLED})
+    open_entries(conn, feed, following.assign(kind=kind)[["record_id", "kind", "risk"]], seq=seq, at=at)
 
 
 def open_entries(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int, at: dt.datetime) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
-from poison_guard.records import Place
+from poison_guard.records import ID_CONFLICT, Place
 from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, state, status, tables
 from poison_guard.store.bulk import bounded_key, from_json, to_json
 from poison_guard.store.engine import Store
@@ -193,7 +193,7 @@ def _standing_decisions(conn: sa.Connection, feed: str, record_ids: Sequence[str
     )
     moves = bulk.select_many(conn, query, m.record_id, record_ids)
     moves = moves.assign(last=moves.groupby("record_id")["seq"].transform("max"))
-    moves = moves[~moves["seq"].isin(_void_events(conn, feed))].sort_values("seq")
+    moves = moves[~moves["seq"].isin(status.void_events(conn, feed))].sort_values("seq")
     last = moves.drop_duplicates("record_id", keep="last")
     return last[last["verb"].notna()].reset_index(drop=True)
 
@@ -289,8 +289,16 @@ def _check_leases(conn: sa.Connection, d: ReviewDecision, ids: Sequence[str]) ->
 
 
 def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, *, seq: int) -> None:
-    """Let the ledger know what the verdicts say about the sources; a changed verdict takes the old one back."""
+    """Let the ledger know what the verdicts say about the sources; a changed verdict takes the old one back.
+
+    A rejected record whose id was given before says nothing: no record proves its source, and a forger names others.
+    """
     sent = rows[rows["source_id"].notna()]
+    if d.verdict is not None and d.verdict < 0 and len(sent):
+        c = tables.evidence.c
+        query = sa.select(c.record_id).where(c.feed == d.feed, c.code == ID_CONFLICT)
+        contested = bulk.select_many(conn, query, c.record_id, sent["record_id"])["record_id"]
+        sent = sent[~sent["record_id"].isin(contested)]
     if d.verdict is None or sent.empty:
         return
     verdicts = sent.assign(given_at=ground_truth.given_at(sent), verdict=d.verdict)
@@ -314,6 +322,7 @@ def _update_queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: in
     if waits.any():
         recalled = rows[waits].assign(kind=quarantine.RECALLED)[["record_id", "kind", "risk"]]
         quarantine.open_entries(conn, feed, recalled, seq=seq, at=at)
+    quarantine.open_next_of_groups(conn, feed, rows.loc[~waits, "record_id"].tolist(), seq=seq, at=at)
 
 
 def append_review(
@@ -441,7 +450,7 @@ def preview_undo(store: Store, feed: str, seq: int) -> Undone:
 def _rows_to_restore(conn: sa.Connection, feed: str, seq: int) -> tuple[pd.DataFrame, set[int]]:
     """Return the records that event `seq` moved, with ``to_place, to_verdict`` of before, and the void events since."""
     moved = _moves_of(conn, feed, seq)
-    void = {other for other in _void_events(conn, feed) if other > seq}
+    void = {other for other in status.void_events(conn, feed) if other > seq}
     _check_not_moved_since(conn, feed, moved, seq, void)
     rows = status.find_status(conn, feed, moved["record_id"]).sort_values("record_id", ignore_index=True)
     back = {"to_place": moved["from_place"].to_numpy(), "to_verdict": moved["from_verdict"].to_numpy()}
@@ -493,17 +502,6 @@ def _check_not_moved_since(conn: sa.Connection, feed: str, moved: pd.DataFrame, 
             f"{later['record_id'].nunique()} records of decision {seq} were decided again since, last by "
             f"{int(later['seq'].max())}; undo that first"
         )
-
-
-def _void_events(conn: sa.Connection, feed: str) -> set[int]:
-    """Return the events without effect: decisions that were undone, and what undid them."""
-    c = tables.reviews.c
-    query = sa.select(c.seq, c.undoes).where(c.feed == feed, c.undoes.is_not(None)).order_by(c.seq.desc())
-    void: set[int] = set()
-    for seq, undoes in conn.execute(query):
-        if seq not in void:  # an undo that was undone itself: what it undid holds again
-            void |= {int(seq), int(undoes)}
-    return void
 
 
 def _negate_blocks(conn: sa.Connection, seq: int, *, new: int) -> None:

@@ -14,7 +14,15 @@ from poison_guard.numerics.characters import number_text
 from poison_guard.records import Campaign, Reason
 from poison_guard.store.bulk import bounded_keys, to_json
 
-__all__ = ["AUDIT", "campaign_rows", "evidence_rows", "item_rows", "reasons_text", "record_rows"]
+__all__ = [
+    "AUDIT",
+    "campaign_rows",
+    "evidence_rows",
+    "item_rows",
+    "reasons_text",
+    "record_rows",
+    "unreadable_hashes",
+]
 
 AUDIT = "audit_sample"
 """Reason code of a record that a reviewer sees though nothing speaks against it."""
@@ -59,12 +67,8 @@ def evidence_rows(
     evidence: pd.DataFrame,
     notes: Iterable[Reason],
     wanted: Iterable[str],
-    conflicts: Iterable[str],
 ) -> pd.DataFrame:
-    """Return the evidence of `wanted` records, with the reasons of their decisions that no signal tells.
-
-    `conflicts` are records held because their id came with different contents.
-    """
+    """Return the evidence of `wanted` records, with the reasons of their decisions that no signal tells."""
     keep = set(wanted)
     evidence = evidence.loc[evidence["record_id"].isin(keep), _EVIDENCE]
     made = decisions.loc[decisions["record_id"].isin(keep), ["record_id", "reasons"]].explode("reasons").dropna()
@@ -75,7 +79,6 @@ def evidence_rows(
         for name, code in zip(made["record_id"], made["reasons"], strict=True)
         if (name, code) not in known
     ]
-    more += [(name, "validation", "rule", 1e-9, "id_conflict", {"record_id": name}) for name in conflicts]
     rows = pd.concat([evidence, pd.DataFrame(more, columns=_EVIDENCE)], ignore_index=True) if more else evidence
     return rows.assign(
         args=[a if isinstance(a, str) else to_json({} if a is None else a) for a in rows["args"]],
@@ -146,13 +149,11 @@ def _readable(contract: Contract, records: pd.DataFrame, received_at: dt.datetim
 
 def _unreadable(unreadable: pd.DataFrame, received_at: dt.datetime) -> pd.DataFrame:
     rows = unreadable.drop_duplicates("record_id")
-    cells = [f"{o}\0{r}\0{raw}" for o, r, raw in zip(rows["object"], rows["row"], rows["raw"], strict=True)]
-    hashes = [hashlib.blake2b(c.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for c in cells]
     empty = pd.Series(pd.NA, index=rows.index, dtype="str")
     return pd.DataFrame(
         {
             "record_id": bounded_keys(rows["record_id"]),
-            "content_hash": pd.Series(hashes, index=rows.index, dtype="str"),
+            "content_hash": unreadable_hashes(rows),
             **dict.fromkeys((*_IDS, "answer"), empty),
             **dict.fromkeys(("observed_at", "source_since"), _utc(pd.Series(pd.NaT, index=rows.index))),
             "received_at": _utc(pd.Series([received_at] * len(rows), index=rows.index)),
@@ -160,6 +161,13 @@ def _unreadable(unreadable: pd.DataFrame, received_at: dt.datetime) -> pd.DataFr
             "payload": range(len(rows)),
         }
     ).astype({"record_id": "str", "content_hash": "str", "readable": bool})
+
+
+def unreadable_hashes(rows: pd.DataFrame) -> pd.Series:
+    """Return the content hash of rows that could not be read, from where they stood and their text."""
+    cells = [f"{o}\0{r}\0{raw}" for o, r, raw in zip(rows["object"], rows["row"], rows["raw"], strict=True)]
+    hashes = [hashlib.blake2b(c.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for c in cells]
+    return pd.Series(hashes, index=rows.index, dtype="str")
 
 
 def _as_text(votes: pd.Series) -> pd.Series:

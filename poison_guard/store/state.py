@@ -17,7 +17,7 @@ from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import Store
 from poison_guard.store.ground_truth import load_verified
 
-__all__ = ["load_schema", "load_state"]
+__all__ = ["load_known", "load_schema", "load_state", "load_sums"]
 
 
 def load_state(
@@ -80,13 +80,40 @@ def _known_records(conn: sa.Connection, feed: str, record_ids: Iterable[str], ve
 
     The latter are called staged: of them nothing is settled in the feed, yet their id stands for their content.
     """
+    rows = _known_rows(conn, feed, record_ids, version)
+    return rows[["record_id", "content_hash", "place"]]
+
+
+def load_known(store: Store, contract: Contract, record_ids: Iterable[str], *, version: int) -> pd.DataFrame:
+    """Return which of some ids the store has as of `version`, and who has them, sorted by id.
+
+    Columns: ``record_id, content_hash, place, source_id, observed_at, source_since, received_at, by_person`` (bool: a
+    person decided the record, or entered it into the trusted set).
+    """
+    with store.read() as conn:
+        rows = _known_rows(conn, contract.name, record_ids, version)
+        keys = bulk.bounded_keys(rows["record_id"])
+        decided = status.decided_by_people(conn, contract.name, keys, version=version)
+    columns = ["record_id", "content_hash", "place", "source_id", "observed_at", "source_since", "received_at"]
+    return rows[columns].assign(by_person=rows["trusted"] | keys.isin(decided))
+
+
+def load_sums(store: Store, contract: Contract, source_ids: Iterable[str], *, version: int) -> pd.DataFrame:
+    """Return the ledger of some sources as of `version`, see `ground_truth.ledger_sums`."""
+    with store.read() as conn:
+        names = [bounded_key(name) for name in source_ids]
+        return ground_truth.ledger_sums(conn, contract.namespace, version=version, source_ids=names)
+
+
+def _known_rows(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: int) -> pd.DataFrame:
     ids = {bounded_key(name): name for name in record_ids}
     rows = status.status_as_of(conn, feed, status.find_status(conn, feed, ids), version)
     t = tables.trusted.c
     query = sa.select(t.record_id, t.content_hash).where(t.feed == feed, t.seq <= version)
     vetted = bulk.select_many(conn, query, t.record_id, ids).assign(place=Place.STAGED.value)
-    vetted = vetted[~vetted["record_id"].isin(rows["record_id"])]
-    known = pd.concat([rows[["record_id", "content_hash", "place"]], vetted], ignore_index=True)
+    rows = rows.assign(trusted=rows["record_id"].isin(vetted["record_id"]))
+    vetted = vetted[~vetted["record_id"].isin(rows["record_id"])].assign(trusted=False)
+    known = pd.concat([rows, vetted], ignore_index=True) if len(vetted) else rows
     known = known.sort_values("record_id", ignore_index=True)
     return known.assign(record_id=known["record_id"].map(ids).astype("str"))
 

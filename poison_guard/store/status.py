@@ -12,12 +12,20 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.errors import BusyError
-from poison_guard.records import Action, Campaign, Decided, Place
+from poison_guard.records import ID_CONFLICT, Action, Campaign, Decided, Place
 from poison_guard.store import bulk, quarantine, seals, tables
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.rows import reasons_text
 
-__all__ = ["find_status", "mark_late", "move_records", "recall_late", "status_as_of"]
+__all__ = [
+    "decided_by_people",
+    "find_status",
+    "mark_late",
+    "move_records",
+    "recall_late",
+    "status_as_of",
+    "void_events",
+]
 
 
 _STATUS_COLUMNS = (
@@ -33,6 +41,7 @@ _STATUS_COLUMNS = (
     "risk",
     "readable",
     "observed_at",
+    "source_since",
     "received_at",
 )
 
@@ -69,6 +78,36 @@ def status_as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: in
     return rows.assign(place=place.fillna(rows["place"]), content_hash=content.fillna(rows["content_hash"]))
 
 
+def decided_by_people(
+    conn: sa.Connection, feed: str, record_ids: Iterable[str], *, version: int | None = None
+) -> set[str]:
+    """Return which of the records a person released, rejected or recalled, as of `version` (None: now).
+
+    A decision that was undone is none.
+    """
+    m, v = tables.moves.c, tables.reviews.c
+    query = sa.select(m.record_id, m.seq).join_from(tables.moves, tables.reviews, m.seq == v.seq).where(m.feed == feed)
+    if version is not None:
+        query = query.where(m.seq <= version)
+    moved = bulk.select_many(conn, query, m.record_id, record_ids)
+    if moved.empty:
+        return set()
+    return set(moved.loc[~moved["seq"].isin(void_events(conn, feed, version=version)), "record_id"])
+
+
+def void_events(conn: sa.Connection, feed: str, *, version: int | None = None) -> set[int]:
+    """Return the events without effect as of `version`: decisions that were undone, and what undid them."""
+    c = tables.reviews.c
+    query = sa.select(c.seq, c.undoes).where(c.feed == feed, c.undoes.is_not(None)).order_by(c.seq.desc())
+    if version is not None:
+        query = query.where(c.seq <= version)
+    void: set[int] = set()
+    for seq, undoes in conn.execute(query):
+        if seq not in void:  # an undo that was undone itself: what it undid holds again
+            void |= {int(seq), int(undoes)}
+    return void
+
+
 def move_records(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> None:
     """Move records: `rows` is from `find_status`, with ``to_place`` and ``to_verdict`` added.
 
@@ -103,8 +142,8 @@ def recall_late(
 ) -> pd.DataFrame:
     """Move the accepted records of ``decided.recalls`` to recalled, into the queue; return ``record_id, campaign_id``.
 
-    Left where they are: records moved since the run looked, those that this very run decided, and those that a
-    reviewer released or confirmed; a person's word stands. So the same recall again changes nothing.
+    Left where they are: records moved since the run looked, those that this very run decided, and those that a person
+    decided. So the same recall again changes nothing. A group of conflicts also takes a staged first comer back.
     """
     rows = _recallable(conn, feed, run_id, decided)
     if rows.empty:
@@ -112,7 +151,7 @@ def recall_late(
     move_records(conn, feed, rows.assign(to_place=Place.RECALLED.value, to_verdict=rows["verdict"]), seq=seq)
     _mark_recalled(conn, feed, rows, decided.campaigns, seq=seq)
     _write_recall_evidence(conn, feed, run_id, rows, decided, seq=seq)
-    entries = rows.assign(kind=quarantine.RECALLED)[["record_id", "kind", "risk"]]
+    entries = quarantine.one_of_each_group(rows.assign(kind=quarantine.RECALLED), decided.campaigns)
     quarantine.open_entries(conn, feed, entries, seq=seq, at=at)
     return rows[["record_id", "campaign_id"]].reset_index(drop=True)
 
@@ -134,9 +173,11 @@ def _recallable(conn: sa.Connection, feed: str, run_id: str, decided: Decided) -
     """Return the records that may be taken back, with the campaign and risk they get."""
     recalls = decided.recalls.assign(record_id=bounded_keys(decided.recalls["record_id"])).drop_duplicates("record_id")
     rows = find_status(conn, feed, recalls["record_id"])
-    earlier = rows["run_id"] != run_id
-    rows = rows[earlier & (rows["place"] == Place.ACCEPTED.value) & (rows["verdict"] <= 0)].sort_values("record_id")
     rows = rows.assign(campaign_id=rows["record_id"].map(recalls.set_index("record_id")["campaign_id"]))
+    contested = rows["campaign_id"].isin([c.campaign_id for c in decided.campaigns if c.kind == ID_CONFLICT])
+    may_go = (rows["place"] == Place.ACCEPTED.value) | (contested & (rows["place"] == Place.STAGED.value))
+    by_person = rows["record_id"].isin(decided_by_people(conn, feed, rows["record_id"]))
+    rows = rows[may_go & (rows["run_id"] != run_id) & ~by_person].sort_values("record_id")
     worst = decided.decisions.groupby("campaign_id")["risk"].max()
     return rows.assign(risk=rows["campaign_id"].map(worst).fillna(_RECALL_RISK).clip(lower=rows["risk"]))
 

@@ -9,17 +9,19 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from poison_guard.config import Contract, Settings, parse_contract
+from poison_guard.config import Contract, Mode, Settings, parse_contract
 from poison_guard.frames import FRAMES
-from poison_guard.records import Campaign, Decided, ObjectRef, Phase, Reason
+from poison_guard.pipeline import find_newcomers, rename
+from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.steps.opening import Feed
-from poison_guard.store import Run, Store, begin_run, commit_run, open_store
+from poison_guard.store import Run, Store, begin_run, commit_run, load_known, load_sums, open_store
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 TABLE: dict[str, Any] = {
@@ -176,6 +178,7 @@ class Made:
     ) -> Mapping[str, int]:
         """Commit a run; `lost` are rows that could not be read, held as such."""
         unreadable, decided = self.unreadable(*lost), decided or self.decided(records)
+        records, decided = self.identified(store, run, records, decided)
         held = self.decided(unreadable.assign(source_id="nobody"), dict.fromkeys(lost, "quarantined")).decisions
         held = held.assign(risk=0.98, reasons=[["unreadable_row"]] * len(lost))
         why = unreadable[["record_id", "code", "args"]].assign(signal="validation", level="rule", p=1e-6)
@@ -195,6 +198,41 @@ class Made:
             cost={"wall_s": 1.0},
             controls=controls,
             now=NOW,
+        )
+
+    def identified(
+        self, store: Store, run: Run, records: pd.DataFrame, decided: Decided
+    ) -> tuple[pd.DataFrame, Decided]:
+        """Return records and decisions as the guard names them: what comes with an id of other content is held."""
+        nothing = self.unreadable().assign(content_hash="")[["record_id", "content_hash"]]
+        issues = pd.DataFrame({name: pd.Series(dtype=object) for name in ("record_id", "code", "args")})
+        batch = Batch("captcha", run.batch_id, NOW, (), records, issues, nothing)
+        newcomers = find_newcomers(
+            batch,
+            nothing,
+            partial(load_known, store, self.contract, version=run.state_version),
+            partial(load_sums, store, self.contract, version=run.state_version),
+            revisions=self.contract.data.revisions,
+        )
+        if newcomers.empty:
+            return records, decided
+        decisions, evidence, memory = (
+            rename(frame, newcomers) if len(frame) else frame
+            for frame in (decided.decisions, decided.evidence, decided.memory)
+        )
+        hit = decisions["record_id"].isin(newcomers.loc[newcomers["first_id"].notna(), "record_id"])
+        if self.contract.mode is Mode.ENFORCE:
+            held = {"place": "quarantined", "action": "quarantine", "risk": 0.98}
+            decisions = decisions.assign(**{name: decisions[name].mask(hit, value) for name, value in held.items()})
+        reasons = [["id_conflict"] if one else own for one, own in zip(hit, decisions["reasons"], strict=True)]
+        why = {"signal": "validation", "level": "rule", "p": 1e-6, "code": "id_conflict"}
+        args = [{"record_id": first} for first in newcomers["first_id"]]
+        conflicts = newcomers[["record_id"]].assign(**why, args=args)
+        return rename(records, newcomers), dataclasses.replace(
+            decided,
+            decisions=decisions.assign(reasons=reasons),
+            evidence=pd.concat([evidence, conflicts], ignore_index=True),
+            memory=memory,
         )
 
     def ingest(

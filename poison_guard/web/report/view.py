@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from poison_guard.records import ID_CONFLICT
 from poison_guard.text import visible
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def view(report: ReportResult) -> dict[str, Any]:
     campaigns = [_campaign(c) for c in report.campaigns]
     return {
         "run": run,
-        "lead": _leading_sentence(counts, campaigns),
+        "lead": _leading_sentence(counts, [c for c in report.campaigns if c.get("kind") != ID_CONFLICT]),
         "tiles": [(k, title, counts.get(k, 0), _share(counts, k) or caption) for k, title, caption in _TILES],
         "places": [(k, title, counts[k]) for k, title in _PLACES if counts.get(k)],
         "more": [(title, counts[k]) for k, title in _MORE if counts.get(k)],

@@ -283,8 +283,10 @@ def test_a_trusted_id_that_comes_with_other_content_is_held_and_with_the_same_it
     frame = pd.concat([answers(100, 5), forged], ignore_index=True)
     put(trusted_guard.home, frame, "a.csv")
     made = trusted_guard.ingest().decisions.set_index("record_id")
-    assert made.loc[vetted["id"].iloc[0], "action"] == "quarantine"
-    assert "id_conflict" in made.loc[vetted["id"].iloc[0], "reasons"]
+    (name,) = [name for name in made.index if name.startswith(f"{vetted['id'].iloc[0]}~")]
+    assert vetted["id"].iloc[0] not in made.index
+    assert made.loc[name, "action"] == "quarantine"
+    assert "id_conflict" in made.loc[name, "reasons"]
     assert "id_conflict" not in made.loc[vetted["id"].iloc[1], "reasons"]
 
 
@@ -292,11 +294,16 @@ def test_an_id_with_other_content_is_held_as_a_conflict_by_scan_and_ingest_alike
     frame = answers(100, 27)
     trusted_guard.ingest(frame)
     changed = frame.assign(said=["a9", *frame["said"].iloc[1:]])
-    for result in (trusted_guard.scan(changed), trusted_guard.ingest(changed)):
-        mine = result.decisions["record_id"].str.startswith(frame["id"].iloc[0])
-        held = result.decisions[mine].iloc[0]
+    scanned, taken_in = trusted_guard.scan(changed), trusted_guard.ingest(changed)
+    names = []
+    for result in (scanned, taken_in):
+        mine = result.decisions["record_id"].str.startswith(f"{frame['id'].iloc[0]}~")
+        (held,) = result.decisions[mine].to_dict("records")
         assert held["action"] == "quarantine"
         assert "id_conflict" in held["reasons"]
+        names.append(held["record_id"])
+    assert names[0] == names[1]
+    assert stored(trusted_guard).set_index("record_id").loc[frame["id"].iloc[0], "place"] == "accepted"
 
 
 def test_a_batch_held_for_its_schema_waits_for_a_reviewer_and_not_for_the_next_batch(trusted_guard):

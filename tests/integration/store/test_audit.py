@@ -14,10 +14,10 @@ from tests.integration.conftest import feed_of
 
 @pytest.fixture
 def written(sqlite_store, made):
-    """A store with four events: trust, a run, a run with a conflict, and a release."""
+    """A store with four events: trust, a run, a run with a conflict and a recall, and a release."""
     add_trusted(sqlite_store, made.contract, made.records("t1"), by="ann", reason="audit", now=made.now)
-    made.ingest(sqlite_store, "b1", made.records("a1", "a2"), {"a2": "quarantined"})
-    made.ingest(sqlite_store, "b2", made.records("a1", answer="one"))
+    made.ingest(sqlite_store, "b1", made.records("a1", "a2", "a3"), {"a2": "quarantined"})
+    made.ingest(sqlite_store, "b2", made.records("a1", answer="one"), recalls=("a3",))
     release(feed_of(sqlite_store, made.contract), by="ann", reason="fine", record_ids=["a2"], now=made.now)
     return sqlite_store
 
@@ -48,7 +48,7 @@ def test_an_untouched_chain_is_whole(written):
         ("DELETE FROM moves WHERE seq = 3", 3),
         ("UPDATE ledger SET controls_right = 99 WHERE seq = 2", 2),
         ("DELETE FROM ledger WHERE seq = 4", 4),
-        ("UPDATE records SET place = 'accepted' WHERE record_id = 'a1'", 2),
+        ("UPDATE records SET place = 'quarantined' WHERE record_id = 'a1'", 2),
         ("UPDATE records SET content_hash = 'x' WHERE record_id LIKE 'a1~%'", 3),
         ("DELETE FROM records WHERE record_id = 'a2'", 2),
     ],

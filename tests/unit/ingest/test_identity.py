@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.ingest.collect import batch_from_frame
+from poison_guard.ingest.identity import name_newcomers
 from poison_guard.ingest.read import read_raw
 from tests.unit.ingest.conftest import NOW, contract_of
 
@@ -173,3 +174,53 @@ def test_windows_of_a_query_keep_identical_rows_apart():
     frame = pd.DataFrame({"user": ["u"], "thumb": [1.0], "note": ["a"]})
     ids = [batch(frame, watermark=w).records["record_id"][0] for w in ("1", "2", "1")]
     assert ids[0] == ids[2] != ids[1]
+
+
+def store_of(*rows):
+    known = pd.DataFrame(rows, columns=["record_id", "content_hash", "by_person"])
+    return lambda ids: known[known["record_id"].isin(set(ids))]
+
+
+def named(given, known, *, revisions=False):
+    frame = pd.DataFrame(given, columns=["record_id", "content_hash"])
+    return name_newcomers(frame, store_of(*known), revisions=revisions)
+
+
+def test_other_content_under_a_known_id_gets_a_name_of_its_own_and_the_same_name_again():
+    known = [("a", "1" * 32, False)]
+    assert named([("a", "2" * 32), ("b", "2" * 32)], known) == {"a": "a~22222222"}
+    assert named([("a", "2" * 32)], [*known, ("a~22222222", "2" * 32, False)]) == {"a": "a~22222222"}
+    assert named([("a", "1" * 32)], known) == {}
+
+
+def test_a_name_that_another_record_has_is_not_given_to_a_newcomer():
+    known = [("a", "1" * 32, False), ("a~22222222", "3" * 32, False)]
+    assert named([("a", "2" * 32)], known) == {"a": f"a~{'2' * 32}"}
+    assert named([("a", "2" * 32), ("a~22222222", "2" * 32)], known[:1]) == {"a": f"a~{'2' * 32}"}
+
+
+def test_of_two_contents_in_one_batch_the_one_that_is_stored_gets_its_id_back():
+    given = [("a", "1" * 32), ("a~22222222", "2" * 32)]  # what the batch itself made of them
+    assert named(given, [("a", "2" * 32, False)]) == {"a": "a~11111111", "a~22222222": "a"}
+
+
+def test_a_revision_is_a_newcomer_only_where_a_person_decided_the_first():
+    given = [("a", "2" * 32), ("b", "2" * 32)]
+    known = [("a", "1" * 32, True), ("b", "1" * 32, False)]
+    assert named(given, known, revisions=True) == {"a": "a~22222222"}
+
+
+NAMES = st.sampled_from(["a", "b", "a~11111111", "a~22222222", "b~22222222"])
+CONTENTS = st.sampled_from(["1" * 32, "2" * 32, "3" * 32])
+
+
+@given(st.dictionaries(NAMES, CONTENTS, min_size=1), st.dictionaries(NAMES, CONTENTS), st.randoms())
+def test_names_are_unique_lose_no_content_and_do_not_depend_on_row_order(given_rows, known, random):
+    rows = list(given_rows.items())
+    store = [(name, content, False) for name, content in known.items()]
+    names = named(rows, store)
+    random.shuffle(rows)
+    assert named(rows, store) == names
+    final = [(names.get(name, name), content) for name, content in rows]
+    assert len({name for name, _ in final}) == len(final)
+    assert all(known.get(name, content) == content for name, content in final)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import open_settings, parse_contract
+from poison_guard.frames import empty_frame
 from poison_guard.records import Batch, State
 from poison_guard.steps.handover import Handover, put_batch
 from poison_guard.steps.opening import Feed
@@ -23,6 +24,7 @@ def decide(batch, contract, state, *, suite=None):
     settings = open_settings("nowhere", environ={"POISON_GUARD_DEVICE": "cpu"})
     handover = Handover()
     put_batch(handover, batch, state.controls, partition_rows=contract.data.partition_rows)
+    handover.put("newcomers@0", empty_frame("newcomers"))
     handover.cache["state@0"] = state
     return judge(Feed(contract, settings, None, suite), handover, 0)
 

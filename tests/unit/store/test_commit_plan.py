@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.errors import StoreError
+from poison_guard.errors import StaleStateError, StoreError
 from poison_guard.store.commit_plan import classify_rows
 
 COLUMNS = ["record_id", "content_hash", "place"]
@@ -32,38 +32,17 @@ def test_new_seen_and_staged_records_are_told_apart():
     assert intake.new["record_id"].tolist() == ["n"]
     assert intake.redecided["record_id"].tolist() == ["g"]
     assert intake.n_known == 2
-    assert (intake.contested, dict(intake.renamed)) == ((), {})
 
 
-def test_other_content_under_a_known_id_gets_an_id_of_its_own():
-    intake = sort([("a", "1234567890", "accepted")], [("a", "h", "accepted")])
-    assert intake.new["record_id"].tolist() == ["a~12345678"]
-    assert dict(intake.renamed) == {"a": "a~12345678"}
-    assert intake.contested == ("a",)
-
-
-def test_other_content_that_was_stored_before_is_seen():
-    known = [("a", "h", "quarantined"), ("a~12345678", "1234567890", "quarantined")]
-    intake = sort([("a", "1234567890", "accepted")], known)
-    assert (len(intake.new), intake.n_known, intake.contested) == (0, 1, ())
-
-
-def test_a_name_given_to_a_duplicate_at_ingest_contests_the_stored_record():
-    rows = [("a~12345678", "1234567890", "quarantined")]
-    assert sort(rows, [("a", "h", "accepted")]).contested == ("a",)
-    echo = sort(rows, [("a", "1234567890", "accepted")])
-    assert (echo.n_known, echo.contested, len(echo.new)) == (1, (), 0)
-
-
-def test_a_tilde_in_an_id_contests_nothing_by_itself():
-    intake = sort([("a~b", "1234567890", "accepted")], [("a", "h", "accepted")])
-    assert intake.contested == ()
+def test_other_content_that_the_store_got_since_the_run_looked_is_refused():
+    with pytest.raises(StaleStateError, match="'a' with other content"):
+        sort([("a", "1234567890", "accepted")], [("a", "h", "accepted")])
 
 
 def test_a_revision_replaces():
     intake = sort([("a", "1234567890", "accepted")], [("a", "h", "accepted")], revisions=True)
     assert intake.revised["record_id"].tolist() == ["a"]
-    assert (len(intake.new), intake.contested) == (0, ())
+    assert intake.new.empty
 
 
 @pytest.mark.parametrize("rows", [[("a", "h", None)], [("a", "h", "accepted"), ("a", "h", "accepted")]])
@@ -77,6 +56,6 @@ CELL = st.tuples(st.sampled_from("abc"), st.sampled_from(["1" * 10, "2" * 10]), 
 
 @given(rows=st.lists(CELL, unique_by=lambda r: r[0]), known=st.lists(CELL, unique_by=lambda r: r[0]))
 def test_every_row_is_counted_once(rows, known):
-    intake = sort(rows, known)
+    intake = sort(rows, known, revisions=True)
     assert len(intake.new) + len(intake.redecided) + len(intake.revised) + intake.n_known == len(rows)
     assert intake.new["record_id"].is_unique
