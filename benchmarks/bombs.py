@@ -176,7 +176,7 @@ def main() -> None:
     table = [head, tuple("---" for _ in head), *rows]
     note = (
         "# What hostile files cost\n\n`python benchmarks/bombs.py`: one file each, taken in by a fresh process; memory "
-        f"is the peak above\nidle (limit {LIMIT} MB) of the guard and of the process that reads; CPU is that of both.\n\n"
+        f"is the peak above\nidle (limit {LIMIT} MB) of the guard and of the process that reads; CPU of both.\n\n"
     )
     if len(sys.argv) == 1:
         RESULTS.write_text(note + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in table) + "\n")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -13,8 +15,13 @@ from poison_guard.ingest.cells import BLOCK_CELLS, BLOCK_CHARS, BLOCK_ROWS
 from poison_guard.ingest.lines import Lines, LineTooLong, RecordTooLong, open_lines
 from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Limits, Unreadable
 
+if TYPE_CHECKING:
+    from _csv import Reader
+
 __all__ = ["read_csv"]
 
+_FIELD = r'(?:[^"{0}\r\n]*+|"(?:[^"]++|"")*+")'
+"""A field of RFC 4180; `csv` also takes a quote in a field that does not begin with one."""
 _NOT_UTF8 = "it holds bytes that are not UTF-8"
 
 
@@ -39,7 +46,7 @@ def read_csv(path: Path, limits: Limits, out: Blocks) -> None:
             out.add([nothing] * len(header), pa.schema([(name, nothing.type) for name in header]), [])
 
 
-def _read_header(lines: Lines, limits: Limits) -> tuple[Iterator[list[str]], list[str]]:
+def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
     """Return a reader of the whole file whose next row is the first below the header, and the header's names."""
     lines.start()
     try:
@@ -68,10 +75,13 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Iterator[list[str]], lis
     return csv.reader(lines, delimiter=delimiter, strict=True), names
 
 
-def _row_blocks(
-    reader: Iterator[list[str]], lines: Lines, width: int, bad: BadRows
-) -> Iterator[tuple[list[int], list[list[str]]]]:
-    """Yield line numbers and rows of `width` fields in bounded blocks; the first line of other rows goes to `bad`."""
+def _row_blocks(reader: Reader, lines: Lines, width: int, bad: BadRows) -> Iterator[tuple[list[int], list[list[str]]]]:
+    """Yield line numbers and rows of `width` fields in bounded blocks; the first line of other rows goes to `bad`.
+
+    A row of several lines must be quoted as RFC 4180 says: else an open quote ends at some quote of an honest row.
+    """
+    field = _FIELD.format(re.escape(reader.dialect.delimiter))
+    well_formed = re.compile(rf"{field}(?:{re.escape(reader.dialect.delimiter)}{field})*+[\r\n]*+")
     numbers: list[int] = []
     rows: list[list[str]] = []
     chars = 0
@@ -79,6 +89,8 @@ def _row_blocks(
         number = lines.start()
         try:
             row = next(reader, None)
+            if len(lines.record) > 1 and not well_formed.fullmatch("".join(lines.record)):
+                raise csv.Error("a quote is not closed")
         except (csv.Error, RecordTooLong) as error:
             bad.add(number, str(error) or "a quote is not closed", lines.push_back_rest().rstrip("\r\n"))
             continue

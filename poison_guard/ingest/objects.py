@@ -57,8 +57,10 @@ def resolve_paths(
     """
     refs: dict[str, ObjectRef] = {}
     for path in paths:
+        place = path
         try:
             for uri, size in _matching_files(path, by_hand=by_hand):
+                place = uri
                 if is_pattern(path) and "://" not in uri and not _is_followed(uri, path, roots):
                     digest: str | None = _text_digest(_link_refusal(uri))
                 else:
@@ -68,7 +70,7 @@ def resolve_paths(
         except GuardError:
             raise
         except Exception as error:  # noqa: BLE001  each filesystem of fsspec has errors of its own
-            raise _path_error(path, error) from None  # the error may show a secret of the URL
+            raise _path_error(place, error) from None  # the error may show a secret of the URL
     return [refs[uri] for uri in sorted(refs)]
 
 

@@ -8,6 +8,10 @@ have to be made.
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import os
+import sqlite3
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -174,10 +178,28 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"the folder {folder} of the store cannot be made: {error.strerror}") from None
-    engine = sa.create_engine(url, connect_args={"timeout": _WAIT_SECONDS, "isolation_level": None})
-    sa.event.listen(engine, "connect", _set_pragmas)
+    options: dict[str, Any] = {"timeout": _WAIT_SECONDS, "isolation_level": None}
+    file = _sqlite_path(url.database)
+    if file.is_file() and not (os.access(folder, os.W_OK) and os.access(file, os.W_OK)):
+        uri = _read_only_uri(file)
+        read = functools.partial(sqlite3.connect, uri, uri=True, check_same_thread=False, **options)
+        engine = sa.create_engine(url, creator=read)
+    else:
+        engine = sa.create_engine(url, connect_args=options)
+        sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin_transaction)
     return engine
+
+
+def _read_only_uri(file: Path) -> str:
+    """Return how SQLite opens a file that this user may only read.
+
+    Its write-ahead log is read where there is one; otherwise SQLite would make one, unless it is told that nobody
+    writes.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    nobody_writes = not log.is_file() or log.stat().st_size == 0
+    return f"file:{urllib.parse.quote(str(file.absolute()))}?mode=ro" + ("&immutable=1" if nobody_writes else "")
 
 
 def sqlite_file(text: str) -> Path | None:

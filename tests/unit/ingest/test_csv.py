@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.ingest.raw_table import RawTable, Unreadable
+from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
+from poison_guard.ingest.reader import read_in_child
 from tests.unit.ingest.conftest import read_bytes
 
 
@@ -123,3 +124,28 @@ def test_every_line_that_is_not_blank_is_a_row_or_unreadable(tmp_path_factory, l
     assert filled - blank_inside <= len(raw.row_numbers) + len(raw.bad) <= filled
     places = [*raw.row_numbers.tolist(), *(b.row for b in raw.bad)]
     assert len(set(places)) == len(places)
+
+
+def test_a_line_longer_than_the_bound_costs_its_row_only(tmp_path):
+    long = "x" * 300
+    raw = read(tmp_path, f'a,b\n1,2\n{long},3\n3,"open\n{long}\n5,6\n', max_line_chars=100)
+    assert raw.table["a"].to_pylist() == ["1", "5"]
+    assert [(b.row, b.reason) for b in raw.bad] == [
+        (3, "it is longer than 100 characters"),
+        (4, "a quote is not closed"),
+        (5, "it is longer than 100 characters"),
+    ]
+
+
+def test_a_header_longer_than_the_bound_is_refused(tmp_path):
+    with pytest.raises(Unreadable, match="its header cannot be read: it is longer than 100 characters"):
+        read(tmp_path, "a" * 300 + ",b\n1,2\n", max_line_chars=100)
+
+
+def test_few_bytes_that_unpack_to_many_cells_are_refused(tmp_path):
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(
+        gzip.compress((",".join(f"c{i}" for i in range(200)) + "\n" + ("," * 199 + "\n") * 60_000).encode())
+    )
+    with pytest.raises(Unreadable, match=r"bytes unpack to more than \d+,\d+ rows × 200 columns"):
+        read_in_child(path, "csv", Limits())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
-from poison_guard.ingest.raw_table import RawTable, Unreadable
+from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
+from poison_guard.ingest.reader import read_in_child
 from tests.unit.ingest.conftest import read_bytes
 
 
@@ -96,3 +98,46 @@ def test_keys_that_cannot_be_shown_cost_their_row_only(tmp_path):
 def test_an_empty_file_is_refused(tmp_path):
     with pytest.raises(Unreadable, match="it is empty"):
         read(tmp_path, b"")
+
+
+def test_a_row_with_more_keys_than_the_bound_is_one_unreadable_row_whatever_its_values(tmp_path):
+    honest = [json.dumps({"id": f"h{i}", "note": "x", "score": 3}) for i in range(50)]
+    for value in ("x", 10**9, [1], None):
+        wide = json.dumps({f"k{i}": value for i in range(300)})
+        raw = read(tmp_path, "\n".join([wide, *honest]), keep=("id",))
+        assert raw.table["id"].to_pylist() == [f"h{i}" for i in range(50)]
+        assert raw.table["score"].to_pylist() == [3] * 50
+        assert [b.row for b in raw.bad] == [1]
+
+
+def test_a_row_that_widens_a_large_file_costs_itself_only(tmp_path):
+    wide = json.dumps({f"k{i}": i for i in range(250)})
+    content = gzip.compress((wide + "\n" + '{"id": "h", "b": 1}\n' * 50_000).encode())
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(content)
+    raw = read_in_child(path, "jsonl", Limits(), ("id",))
+    assert raw.table.num_rows == 50_000
+    assert raw.table["b"].to_pylist() == [1] * 50_000
+    assert [(b.row, "columns, too many for so many rows" in b.reason) for b in raw.bad] == [(1, True)]
+
+
+def test_a_line_longer_than_the_bound_costs_its_row_only(tmp_path):
+    long = '{"a": "' + "x" * 300 + '"}'
+    raw = read(tmp_path, f'{{"a": "1"}}\n{long}\n{{"a": "2"}}\n', max_line_chars=100)
+    assert raw.table["a"].to_pylist() == ["1", "2"]
+    assert [(b.row, b.reason) for b in raw.bad] == [(2, "it is longer than 100 characters")]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_array_on_one_line_or_several_is_read_piece_by_piece(tmp_path, indent):
+    rows = [{"a": i, "b": "é" * (i % 40)} for i in range(60_000)]
+    raw = read(tmp_path, json.dumps(rows, indent=indent, ensure_ascii=False), max_line_chars=100_000)
+    assert raw.table.to_pylist() == rows
+    assert raw.row_numbers.tolist() == list(range(1, 60_001))
+
+
+@pytest.mark.parametrize("end", ["", "]]", '] {"a": 2}', ", ]", ",", "]x"])
+def test_an_array_that_is_broken_is_read_by_its_lines(tmp_path, end):
+    raw = read(tmp_path, '[\n{"a": 1}\n' + end)
+    assert raw.table["a"].to_pylist() == [1]
+    assert raw.row_numbers.tolist() == [2]
