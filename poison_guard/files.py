@@ -21,6 +21,7 @@ __all__ = [
     "check_ending",
     "create_atomic",
     "defused",
+    "private_folder",
     "temporary_beside",
     "write_atomic",
     "write_frame",
@@ -55,9 +56,12 @@ def create_atomic(path: Path, body: bytes, *, mode: int = 0o600) -> bool:
 def temporary_beside(path: Path, *, mode: int | None = 0o600) -> Iterator[Path]:
     """Yield a new empty file in the folder of `path`, with its ending; what is left of it on leaving is removed.
 
-    `mode` None: what the process's umask leaves.
+    `mode` None: what the process's umask leaves. Otherwise missing folders are made for this user alone.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if mode is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        private_folder(path.parent)
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
     if mode is not None:
@@ -70,10 +74,16 @@ def temporary_beside(path: Path, *, mode: int | None = 0o600) -> Iterator[Path]:
             temporary.unlink()
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write a text file for the user; `StoreError` says why it cannot be written."""
+def private_folder(path: Path) -> None:
+    """Make a folder and the missing ones above it, for this user alone (mode 0700); one that is there stays."""
+    for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_text(text: str, path: Path, *, mode: int | None = 0o600) -> None:
+    """Write a text file for the user, whom alone it is for by default; `StoreError` says why it cannot be written."""
     with _named_errors(path):
-        write_atomic(path, text.encode(errors="backslashreplace"), mode=None)
+        write_atomic(path, text.encode(errors="backslashreplace"), mode=mode)
 
 
 FRAME_ENDINGS = (".parquet", ".csv", ".jsonl")
@@ -87,12 +97,12 @@ def check_ending(path: Path) -> None:
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write a frame for the user, in the format that the ending of `path` names.
+    """Write a frame for the user alone (mode 0600), in the format that the ending of `path` names.
 
     CSV cells that a spreadsheet takes for a formula are defused. `StoreError` says why the file cannot be written.
     """
     check_ending(path)
-    with _named_errors(path), temporary_beside(path, mode=None) as temporary:
+    with _named_errors(path), temporary_beside(path) as temporary:
         match path.suffix.lower():
             case ".parquet":
                 _with_text_for_mappings(frame).to_parquet(temporary, index=False)

@@ -20,6 +20,7 @@ import poison_guard
 from poison_guard.airflow.feeds import read_feeds
 from poison_guard.airflow.tables import demo_tables, gate_tables, next_steps
 from poison_guard.errors import ClosedError, ConfigError, GuardError, MissingExtraError, StoreError, UsageError
+from poison_guard.files import private_folder
 from poison_guard.text import visible
 
 __all__ = ["DagOutcome", "dags_folder", "main", "point_airflow", "quiet", "run_dags"]
@@ -67,7 +68,7 @@ def point_airflow(airflow_home: Path, dags: Path) -> None:
         raise UsageError("airflow is imported already; start the in-process run in a fresh Python")
     if importlib.util.find_spec("airflow") is None:
         raise MissingExtraError.of("Airflow", "airflow")
-    airflow_home.mkdir(parents=True, exist_ok=True)
+    private_folder(airflow_home)
     for key in [key for key in os.environ if key.startswith("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")]:
         del os.environ[key]  # never somebody else's database
     os.environ |= {

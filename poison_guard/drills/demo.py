@@ -14,6 +14,7 @@ from poison_guard.contracts.gx import is_installed
 from poison_guard.drills.world import World
 from poison_guard.drills.worlds import WORLDS, make_world
 from poison_guard.errors import NotFoundError, StoreError, UsageError
+from poison_guard.files import private_folder
 
 __all__ = ["NOTE", "demo_contracts", "demo_seed", "demo_world", "shipped", "trusted_path", "write_demo", "write_world"]
 
@@ -35,6 +36,7 @@ def write_demo(home: str | Path, seed: int = 0) -> tuple[Path, ...]:
     root = Path(home)
     _check_seed(root, seed)
     try:
+        private_folder(root)
         files = [file for name in WORLDS for file in write_world(make_world(name, seed), root)]
         (root / NOTE).write_text(json.dumps({"seed": seed, "feeds": list(WORLDS)}) + "\n", encoding="utf-8")
     except OSError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import ClosedError, DataError, StoreError, TamperError
-from poison_guard.files import write_atomic
+from poison_guard.files import private_folder, write_atomic
 from poison_guard.gate.canonical_json import (
     CLOCK_SKEW,
     parse_time,
@@ -100,7 +100,7 @@ def write_revocations(
 
     fresh = list(revoked)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)

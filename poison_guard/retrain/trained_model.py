@@ -106,7 +106,7 @@ def write_model(model: TrainedModel, folder: Path) -> tuple[Path, str]:
     tensors |= {f"inputs.{name}": torch.from_numpy(array) for name, array in model.inputs.arrays().items()}
     data = pack_tensors(description, tensors)
     path = Path(folder) / MODEL_FILE
-    write_atomic(path, data, mode=None)
+    write_atomic(path, data)
     return path, hashlib.sha256(data).hexdigest()
 
 

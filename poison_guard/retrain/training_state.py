@@ -124,7 +124,7 @@ def write_checkpoint(path: Path, training: TrainingState, identity: str) -> None
     for i, state in training.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
     description = {"format": _FORMAT, "identity": identity} | {name: getattr(training, name) for name in _JSON_FIELDS}
-    write_atomic(path, pack_tensors(description, tensors), mode=None)
+    write_atomic(path, pack_tensors(description, tensors))
 
 
 def read_checkpoint(path: Path, training: TrainingState, identity: str) -> bool:

@@ -88,6 +88,7 @@ def _all_checks(settings: Settings) -> Iterator[Check]:
     yield _python()
     yield _packages()
     yield _home(settings.home)
+    yield _modes(settings)
     yield _key(settings)
     yield _store(settings)
     yield _lake(settings)
@@ -132,6 +133,20 @@ def _home(home: Path) -> Check:
     return Check("home", OK if free >= _MIN_FREE else WARNING, finding)
 
 
+def _modes(settings: Settings) -> Check:
+    """Whether others on this machine may look into the home, or into a store and lake outside it."""
+    places = [settings.home, _sqlite_file(settings), Path(settings.lake_url.removeprefix("file://"))]
+    wide: list[Path] = []
+    for place in places:
+        inside = place is None or (place != settings.home and place.is_relative_to(settings.home))
+        if place is not None and not inside and place.exists() and stat.S_IMODE(place.stat().st_mode) & 0o077:
+            wide.append(place)
+    if wide:
+        names = " ".join(map(str, wide))
+        return Check("privacy", WARNING, f"others on this machine may read {names}: run `chmod -R go= {names}`")
+    return Check("privacy", OK, "files and folders are for this user alone")
+
+
 def _key(settings: Settings) -> Check:
     if os.environ.get("POISON_GUARD_KEY"):
         return Check("key", OK, "from the environment variable POISON_GUARD_KEY")
@@ -149,11 +164,13 @@ def _key(settings: Settings) -> Check:
 
 def _store(settings: Settings) -> Check:
     from poison_guard.store import open_store
+    from poison_guard.store.engine import refuse_lost
 
     file = _sqlite_file(settings)
-    if file is not None and not file.exists():
-        return Check("store", OK, f"SQLite at {file}, made at first use")
     try:
+        if file is not None and not file.exists():
+            refuse_lost(settings)
+            return Check("store", OK, f"SQLite at {file}, made at first use")
         with open_store(settings) as store:
             return Check("store", OK, f"{store.shown}, reachable and at this version's tables")
     except GuardError as error:

@@ -13,7 +13,7 @@ from poison_guard.contracts.suite import Suite, load_suite
 from poison_guard.errors import NotFoundError
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
-from poison_guard.store.engine import sqlite_file
+from poison_guard.store.engine import claim_lake, refuse_lost, sqlite_file
 
 __all__ = ["Feed", "find_suite", "has_store", "open_feed", "refuse_no_store", "torch_threads"]
 
@@ -49,10 +49,12 @@ def open_feed(
     with ExitStack() as stack:
         where = settings
         if not create_store and not has_store(settings):
+            refuse_lost(settings)
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="poison-guard-")))
             where = open_settings(folder, environ={})
         store = stack.enter_context(open_store(where))
         if writes:
+            claim_lake(store)
             drain(store, settings)
         yield Feed(contract, settings, store, suite)
 
@@ -66,6 +68,7 @@ def has_store(settings: Settings) -> bool:
 def refuse_no_store(settings: Settings) -> None:
     """Raise `NotFoundError` where a home has no store yet: a typo in its name then makes no empty one."""
     if not has_store(settings):
+        refuse_lost(settings)
         home = settings.home
         typed = home.relative_to(Path.cwd()) if home.is_relative_to(Path.cwd()) else home
         raise NotFoundError(

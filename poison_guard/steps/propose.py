@@ -73,8 +73,8 @@ def propose(
     check_suite(rules)
     rows_failing = _count_failing(contract, rules, data, settings.home, now)
     if not dry_run:
-        write_text(toml, contract_file)
-        write_text(json.dumps(suite, indent=2) + "\n", suite_file)
+        write_text(toml, contract_file, mode=None)
+        write_text(json.dumps(suite, indent=2) + "\n", suite_file, mode=None)
     return ProposalResult(
         feed=feed,
         dry_run=dry_run,

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from poison_guard.errors import ClosedError, DataError, NotFoundError, TamperError, UsageError
+from poison_guard.files import private_folder
 from poison_guard.records import Examples
 from poison_guard.results import Result, TableResult, html_table, text_table
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
@@ -383,11 +384,11 @@ def _keep(
 
     kind = "measured" if admission_seq is None else "models"
     folder = feed.settings.home / kind / feed.contract.name / snapshot_id
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     with TemporaryDirectory(prefix=".new-", dir=folder) as fresh:
         file, digest = write_model(made, Path(fresh))
         path = folder / digest[:16] / Path(file).name  # by content: no training can overwrite another's model
-        path.parent.mkdir(exist_ok=True)
+        private_folder(path.parent)
         Path(file).replace(path)
     model = add_model(
         feed.store,

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from poison_guard.config import Settings
-from poison_guard.errors import BusyError, ConfigError, MissingExtraError, StoreError, TamperError, UsageError
+from poison_guard.errors import (
+    BusyError,
+    ConfigError,
+    GuardError,
+    MissingExtraError,
+    StoreError,
+    TamperError,
+    UsageError,
+)
+from poison_guard.files import private_folder
 from poison_guard.store import tables
 from poison_guard.store.chain import head_mac, last_event
 from poison_guard.store.key import read_key
@@ -32,7 +41,7 @@ from poison_guard.text import shown_url, without_secrets
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["Store", "alembic_config", "open_store", "sqlite_file", "utc_or_now"]
+__all__ = ["Store", "alembic_config", "claim_lake", "open_store", "refuse_lost", "sqlite_file", "utc_or_now"]
 
 
 def utc_or_now(now: dt.datetime | None) -> dt.datetime:
@@ -108,15 +117,70 @@ def open_store(settings: Settings) -> Iterator[Store]:
     engine = _make_engine(settings.store_url)
     try:
         store = Store(engine, Lake(settings.lake_url), read_key(settings), mark_file(settings))
-        with store.read() as conn:
-            ready = _is_ready(conn, store, settings)
-        if not ready:
-            refuse_lost_store(store.mark, store.shown)
-            with store.write() as conn:
-                _make_tables(conn, store, settings)
+        if not _has_tables(store, settings):
+            _make_store(store, settings)
         yield store
     finally:
         engine.dispose()
+
+
+def _has_tables(store: Store, settings: Settings) -> bool:
+    file = sqlite_file(settings.store_url)
+    if file is not None and not file.exists():
+        return False  # to look into it would make it
+    with store.read() as conn:
+        return _is_ready(conn, store, settings)
+
+
+def _make_store(store: Store, settings: Settings) -> None:
+    """Make the tables of a store, unless the home had one before; another process may do so meanwhile."""
+    try:
+        refuse_lost(settings)
+    except GuardError:
+        if _has_tables(store, settings):
+            return
+        raise
+    make_private(sqlite_file(settings.store_url))
+    with store.write() as conn:
+        _make_tables(conn, store, settings)
+    claim_lake(store)
+
+
+def refuse_lost(settings: Settings) -> None:
+    """Raise where there is no store, but a home shows that it had one: a disk that is not mounted looks like that."""
+    shown, lake = shown_url(settings.store_url), Lake(settings.lake_url)
+    refuse_lost_store(mark_file(settings), shown)
+    left = ""
+    if lake.owner() or (lake.local and lake.list()):
+        left = f"the lake {shown_url(settings.lake_url)} holds what a store wrote"
+    elif any((settings.home / "manifests").glob("*.json")):
+        left = f"{settings.home / 'manifests'} holds what was admitted"
+    if left:
+        raise StoreError(
+            f"there is no store at {shown}, but {left}: bring the database back (is its disk mounted?), or begin anew "
+            "with another home and another lake"
+        )
+
+
+def claim_lake(store: Store) -> None:
+    """Write the store's id into its lake, once; `StoreError` where the lake belongs to another store."""
+    with store.read() as conn:
+        own = conn.execute(sa.select(tables.store_format.c.id)).scalar_one()
+    owner = store.lake.owner()
+    if owner is None:
+        store.lake.claim(own)
+    elif owner != own:
+        raise StoreError(
+            f"the lake {shown_url(store.lake.url)} belongs to another store than {store.shown}; give each home a lake "
+            "of its own (POISON_GUARD_LAKE), or the store that wrote it (POISON_GUARD_STORE)"
+        )
+
+
+def make_private(file: Path | None) -> None:
+    """Make the empty file of a new SQLite store, for this user alone; SQLite gives its other files the same mode."""
+    if file is not None:
+        with suppress(OSError):  # what is there stays; where it cannot be made, SQLite says why
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _make_tables(conn: sa.Connection, store: Store, settings: Settings) -> None:
@@ -175,7 +239,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         raise ConfigError("the store needs a file: write sqlite:///PATH")
     folder = _sqlite_path(url.database).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise StoreError(f"the folder {folder} of the store cannot be made: {error.strerror}") from None
     options: dict[str, Any] = {"timeout": _WAIT_SECONDS, "isolation_level": None}

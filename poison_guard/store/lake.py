@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -20,10 +20,15 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from poison_guard.errors import StoreError, TamperError, UsageError
+from poison_guard.files import private_folder
 from poison_guard.store import bulk, tables
 from poison_guard.text import without_secrets
 
 __all__ = ["Lake", "LakeFile", "add_files", "file_rows"]
+
+
+_OWNER_FILE = "STORE"
+"""File of the lake that names the store it belongs to: two homes cannot use one lake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +141,52 @@ class Lake:
         try:
             same = files.exists(full) and files.size(full) == len(body) and files.cat_file(full) == body
             if not same:  # a run that was killed and runs again leaves the file as it is
-                files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
                 self._write(full, body)
         except OSError as error:
             raise self._trouble(path, "written", error) from None
         return LakeFile(path, rows, len(body), digest)
 
-    def _write(self, full: str, body: bytes) -> None:
-        """Write a file; a local one is durable before the database says that it is there, its folders included."""
+    @property
+    def local(self) -> bool:
+        """Whether it is a folder of this machine."""
         from fsspec.implementations.local import LocalFileSystem
 
-        local = isinstance(self._files, LocalFileSystem)
-        with self._files.open(full, "wb") as file:
+        return isinstance(self._files, LocalFileSystem)
+
+    def owner(self) -> str | None:
+        """Return the id of the store that the lake belongs to; None where it belongs to none yet."""
+        try:
+            body = self._files.cat_file(self._full(_OWNER_FILE))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._trouble(_OWNER_FILE, "read", error) from None
+        return str(body, "utf-8", "replace").strip() or None  # empty: a command was killed while it wrote it
+
+    def claim(self, owner: str) -> None:
+        """Write down the id of the store that the lake belongs to."""
+        try:
+            self._write(self._full(_OWNER_FILE), f"{owner}\n".encode())
+        except OSError as error:
+            raise self._trouble(_OWNER_FILE, "written", error) from None
+
+    def _write(self, full: str, body: bytes) -> None:
+        """Write a file, in folders that are made where they are missing.
+
+        A local one is for this user alone, and durable, with its folders, before the database says that it is there.
+        """
+        if not self.local:
+            self._files.makedirs(full.rsplit("/", 1)[0], exist_ok=True)
+            with self._files.open(full, "wb") as file:
+                file.write(body)
+            return
+        private_folder(Path(full).parent)
+        with open(full, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(body)
-            if local:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         folder = PurePosixPath(full).parent
-        while local and folder.is_relative_to(self._at):
+        while folder.is_relative_to(self._at):
             entry = os.open(folder, os.O_RDONLY)
             try:
                 os.fsync(entry)

@@ -45,7 +45,7 @@ __all__ = [
     "verified",
 ]
 
-STORE_FORMAT = 3
+STORE_FORMAT = 4
 """Number of the tables and of what their cells mean; a store of another number is not opened."""
 
 
@@ -108,8 +108,8 @@ def _partial_index(name: str, table: str, column: str) -> sa.Index:
     return sa.Index(f"ix_{table}_feed_{column}", "feed", name, sqlite_where=present, postgresql_where=present)
 
 
-store_format = sa.Table("store", METADATA, _key_column("format", sa.BigInteger))
-"""One row: the `STORE_FORMAT` that the store was made with."""
+store_format = sa.Table("store", METADATA, _key_column("format", sa.BigInteger), _text_column("id", null=False))
+"""One row: the `STORE_FORMAT` that the store was made with, and the id by which its lake knows it."""
 
 feeds = sa.Table(
     "feeds",

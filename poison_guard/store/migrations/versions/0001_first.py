@@ -26,7 +26,7 @@ def upgrade() -> None:
     conn.execute(
         sa.insert(tables.chain), [{"id": 1, "seq": 0, "hash": "0" * 64, "mac": "", "secret": secrets.token_hex(32)}]
     )
-    conn.execute(sa.insert(tables.store_format), [{"format": tables.STORE_FORMAT}])
+    conn.execute(sa.insert(tables.store_format), [{"format": tables.STORE_FORMAT, "id": secrets.token_hex(16)}])
 
 
 def downgrade() -> None:
