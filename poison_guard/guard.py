@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from poison_guard.steps.gate import GateResult, GateStatus
     from poison_guard.steps.look import Campaigns, Queue, RecordFacts
     from poison_guard.steps.opening import Feed
+    from poison_guard.steps.promote import RollbackResult
     from poison_guard.steps.propose import ProposalResult
     from poison_guard.steps.report import ReportResult
     from poison_guard.steps.results import ScanResult
-    from poison_guard.steps.retrain import ModelList, RetrainResult, RollbackResult
+    from poison_guard.steps.retrain import ModelList, RetrainResult
     from poison_guard.steps.review import Claim, ReviewResult
     from poison_guard.steps.seal import SealResult
     from poison_guard.steps.sources import BlockResult, Sources
@@ -396,7 +397,7 @@ class Guard:
 
     def rollback(self, *, to: str, by: str, reason: str, force: bool = False, dry_run: bool = False) -> RollbackResult:
         """Make an earlier champion the champion again; `force` even where its snapshot was revoked."""
-        from poison_guard.steps.retrain import rollback
+        from poison_guard.steps.promote import rollback
 
         with self._stored_feed(writes=not dry_run) as feed:
             return rollback(feed, to=to, by=by, reason=reason, force=force, dry_run=dry_run)
@@ -454,7 +455,7 @@ class Guard:
 
     def newest_snapshot(self) -> str | None:
         """Return the id of the newest snapshot that is not revoked."""
-        from poison_guard.steps.gate import newest_snapshot
+        from poison_guard.steps.admission import newest_snapshot
 
         with self._feed(create_store=False) as feed:
             return newest_snapshot(feed)
@@ -476,7 +477,7 @@ class Guard:
         verdict_seq: int | None = None,
     ) -> int:
         """Store one person's approval of the verdict they saw (None: the last one); return how many it has."""
-        from poison_guard.steps.gate import record_approval
+        from poison_guard.steps.admission import record_approval
 
         with self._feed(writes=True) as feed:
             return record_approval(
@@ -485,14 +486,14 @@ class Guard:
 
     def stage_admit(self, snapshot_id: str) -> dict[str, Any]:
         """Sign the admission; return ``snapshot_id, manifest, digest, expires``. `ClosedError` says why not."""
-        from poison_guard.steps.gate import admit
+        from poison_guard.steps.admission import admit
 
         with self._feed(writes=True) as feed:
             return admit(feed, snapshot_id, _now())
 
     def check_admission(self, snapshot_id: str) -> dict[str, Any]:
         """Verify an admission against key, revocations and data; return ``snapshot_id, digest, seq``."""
-        from poison_guard.steps.gate import check_admission
+        from poison_guard.steps.admission import check_admission
 
         with self._feed(writes=True) as feed:
             return check_admission(feed, snapshot_id, _now())
@@ -513,7 +514,7 @@ class Guard:
 
     def stage_evaluate(self, model_id: str) -> dict[str, Any]:
         """Evaluate a model on trusted examples no training saw; return its metrics without single predictions."""
-        from poison_guard.steps.retrain import evaluate_model
+        from poison_guard.steps.promote import evaluate_model
 
         with self._feed(writes=True) as feed:
             metrics = evaluate_model(feed, model_id)
@@ -521,7 +522,7 @@ class Guard:
 
     def stage_promote(self, model_id: str) -> dict[str, Any]:
         """Make a model the champion if the rule lets it, else refuse it; return ``promoted, why, checks``."""
-        from poison_guard.steps.retrain import promote_model
+        from poison_guard.steps.promote import promote_model
 
         with self._feed(writes=True) as feed:
             return promote_model(feed, model_id)
@@ -773,7 +774,7 @@ _RESULTS = {
     "ReportResult": "steps.report",
     "RetrainResult": "steps.retrain",
     "ReviewResult": "steps.review",
-    "RollbackResult": "steps.retrain",
+    "RollbackResult": "steps.promote",
     "RunStatus": "steps.status",
     "ScanResult": "steps.results",
     "SealResult": "steps.seal",

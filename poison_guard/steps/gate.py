@@ -1,4 +1,4 @@
-"""Gate: judge a snapshot, take approvals, admit it, verify an admission against the data, show how it stands."""
+"""Gate: judge a snapshot, admit it where it may pass, take approvals, show how it stands."""
 
 from __future__ import annotations
 
@@ -6,51 +6,45 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
-from poison_guard import __version__
-from poison_guard.errors import ClosedError, InconclusiveError, NotFoundError, TamperError, UsageError
+from poison_guard.errors import ClosedError, NotFoundError
 from poison_guard.gate.admission import decide_admission, same_person
-from poison_guard.gate.keys import PUBLIC_FILE, key_id, signing_key
+from poison_guard.gate.keys import key_id, signing_key
 from poison_guard.gate.outcomes import Verdict
-from poison_guard.gate.statement import admission_statement, sign_statement
-from poison_guard.gate.verify import verify_manifest
 from poison_guard.records import Outcome
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.rules import check_person
+from poison_guard.steps.admission import (
+    admit,
+    find_snapshot,
+    record_approval,
+    refuse_revoked,
+    require_verdict,
+    standing_approvals,
+)
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.outbox import drain, manifest_path, publish_admission, renew_revocations
+from poison_guard.steps.outbox import drain, manifest_path, renew_revocations
 from poison_guard.steps.status import admission_state
 from poison_guard.store.admissions import (
-    add_admission,
-    add_approval,
     add_verdict,
-    check_admission_rows,
     last_verdict,
     list_admissions,
     list_approvals,
 )
-from poison_guard.store.chain import head_mac, last_event
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot, revoke_snapshot
 
 __all__ = [
     "GateResult",
     "GateStatus",
-    "admit",
     "approve",
-    "check_admission",
-    "find_snapshot",
     "gate",
     "gate_status",
-    "newest_snapshot",
-    "record_approval",
     "stage_gate",
-    "standing_admission",
 ]
 
 _CHECKS_FORMAT = 1
@@ -150,8 +144,8 @@ def approve(
     """
     name, _ = check_person(by, reason)
     snapshot = find_snapshot(feed, snapshot_id)
-    row = _require_verdict(feed, snapshot)
-    again = any(same_person(name, each["by"]) for each in _standing_approvals(feed, row["seq"], now))
+    row = require_verdict(feed, snapshot)
+    again = any(same_person(name, each["by"]) for each in standing_approvals(feed, row["seq"], now))
     if not again:
         record_approval(feed, snapshot_id, by=by, reason=reason, expires=expires, now=now)
     result = _admit_judged(feed, _Judged(snapshot, Verdict.from_json(row["verdict"]), row["seq"]), now)
@@ -159,11 +153,6 @@ def approve(
         return result
     left = f"{name} approved of it already; once what is missing is there, `poison-guard gate check` admits it too"
     return dataclasses.replace(result, why=(*result.why, left))
-
-
-def _standing_approvals(feed: Feed, verdict_seq: int, now: dt.datetime) -> list[dict[str, Any]]:
-    approvals = list_approvals(feed.store, verdict_seq)
-    return [each for each in approvals if each["expires"] is None or each["expires"] > now]
 
 
 def _admit_judged(feed: Feed, judged: _Judged, now: dt.datetime) -> GateResult:
@@ -247,7 +236,7 @@ def _judge(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str |
     from poison_guard.gate.verdict import evaluate_checks
     from poison_guard.steps.measure import measure
 
-    _refuse_revoked(snapshot)
+    refuse_revoked(snapshot)
     renew_revocations(feed.store, feed.settings, now)  # trainers elsewhere need a fresh list, whatever the verdict
     measured = measure(feed, snapshot, now, candidate=candidate)
     verdict = evaluate_checks(measured.measurements, feed.contract.gate)
@@ -297,228 +286,3 @@ def _verdict_key(feed: Feed, verdict: Verdict) -> str:
     ends = [[check.name, check.outcome.value] for check in verdict.checks if check.blocking]
     body = [ends, feed.contract.gate.hash, _CHECKS_FORMAT, signer]
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
-
-
-def find_snapshot(feed: Feed, snapshot_id: str | None) -> Snapshot:
-    """Return the named snapshot of the feed, or its last one; `NotFoundError` where there is none."""
-    if snapshot_id is not None:
-        snapshot = load_snapshot(feed.store, snapshot_id)
-        if snapshot.feed != feed.contract.name:
-            raise UsageError(f"{snapshot_id} is a snapshot of {snapshot.feed}, not of {feed.contract.name}")
-        return snapshot
-    last = last_snapshot(feed.store, feed.contract.name)
-    if last is None:
-        revoked = last_snapshot(feed.store, feed.contract.name, revoked=True)
-        why = f"the last one, {revoked.snapshot_id}, was revoked" if revoked else "none was sealed yet"
-        raise NotFoundError(f"{feed.contract.name} has no snapshot: {why}; `poison-guard seal` makes one")
-    return last
-
-
-def newest_snapshot(feed: Feed) -> str | None:
-    """Return the id of the newest snapshot of the feed that is not revoked; None where there is none."""
-    last = last_snapshot(feed.store, feed.contract.name)
-    return None if last is None else last.snapshot_id
-
-
-def record_approval(
-    feed: Feed,
-    snapshot_id: str | None,
-    *,
-    by: str,
-    reason: str,
-    expires: dt.datetime | None,
-    now: dt.datetime,
-    verdict_seq: int | None = None,
-) -> int:
-    """Store that a named person approves of a snapshot despite its verdict; return how many approvals it has.
-
-    `verdict_seq` is the verdict that the person saw (None: the last one). `ClosedError` where the snapshot was judged
-    again since, for a verdict that nobody can approve (ERROR, or none yet) and for a revoked snapshot; `UsageError`
-    where approving a FAIL names no expiry, where nothing is to be approved, or the same person approves twice for
-    different reasons.
-    """
-    name, why = check_person(by, reason)
-    snapshot = find_snapshot(feed, snapshot_id)
-    _refuse_revoked(snapshot)
-    verdict = _require_verdict(feed, snapshot)
-    _check_approvable(snapshot.snapshot_id, verdict, verdict_seq, expires)
-    standing = _standing_approvals(feed, verdict["seq"], now)
-    if any((each["by"], each["reason"]) == (name, why) for each in standing):  # a task that was killed, run again
-        return len(list_approvals(feed.store, verdict["seq"]))
-    add_approval(
-        feed.store,
-        feed.contract.name,
-        snapshot_id=snapshot.snapshot_id,
-        verdict_seq=verdict["seq"],
-        by=name,
-        reason=why,
-        expires=expires,
-        same=same_person,
-        now=now,
-    )
-    return len(list_approvals(feed.store, verdict["seq"]))
-
-
-def _check_approvable(snapshot_id: str, verdict: dict[str, Any], seen: int | None, expires: dt.datetime | None) -> None:
-    if seen is not None and verdict["seq"] != seen:
-        raise ClosedError(
-            f"{snapshot_id} was judged again since verdict {seen} was shown; look at verdict {verdict['seq']} "
-            f"({verdict['outcome']}) and approve that"
-        )
-    if verdict["outcome"] == "error":
-        raise ClosedError(f"the gate could not measure {snapshot_id}; mend that, approval cannot stand in for it")
-    if verdict["outcome"] == "pass":
-        raise UsageError(f"{snapshot_id} passed the gate; there is nothing to approve")
-    if verdict["outcome"] == "fail" and expires is None:
-        raise UsageError("approving a failed gate needs an expiry (`--expires DAYS`): say how long it holds")
-
-
-def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, Any]:
-    """Issue the admission of a snapshot, once for each verdict; return ``snapshot_id, manifest, digest, expires``.
-
-    `InconclusiveError` where one named person may still approve, `ClosedError` wherever else the gate is closed; both
-    give the reason.
-    """
-    snapshot = find_snapshot(feed, snapshot_id)
-    _refuse_revoked(snapshot)
-    verdict = _require_verdict(feed, snapshot)
-    approvals = list_approvals(feed.store, verdict["seq"])
-    decision = decide_admission(verdict["outcome"], approvals, now=now)
-    if not decision.admitted:
-        kind = InconclusiveError if verdict["outcome"] == "inconclusive" else ClosedError
-        raise kind(f"{snapshot.snapshot_id} is not admitted: {decision.why}")
-    latest = verdict["at"] + dt.timedelta(days=feed.contract.gate.admission_days)
-    expires = min(latest, decision.expires) if decision.expires else latest
-    if expires <= now:
-        raise ClosedError(f"the verdict on {snapshot.snapshot_id} is stale; run `poison-guard gate check` again")
-    admission = _valid_admission(feed, snapshot, verdict["seq"], now)
-    published = admission is None
-    if admission is None:
-        envelope = _envelope(feed, snapshot, verdict, approvals, now, expires)
-        add_admission(
-            feed.store,
-            feed.contract.name,
-            snapshot_id=snapshot.snapshot_id,
-            verdict_seq=verdict["seq"],
-            envelope=envelope,
-            digest=hashlib.sha256(envelope.encode()).hexdigest(),
-            issued=now,
-            expires=expires,
-        )
-        admission = _valid_admission(feed, snapshot, verdict["seq"], now)
-        if admission is None:
-            raise ClosedError(_why_not_valid(feed, snapshot, now))
-        published = not drain(feed.store, feed.settings, now).failed
-    if not published:  # admitted before, where a file that was lost since is written again, or says why it cannot be
-        publish_admission(feed.store, feed.settings, feed.contract.name, snapshot.snapshot_id, now)
-    return {
-        "snapshot_id": snapshot.snapshot_id,
-        "manifest": str(manifest_path(feed.settings, snapshot.snapshot_id)),
-        "digest": admission["digest"],
-        "expires": admission["expires"].isoformat(),
-    }
-
-
-def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str, Any]:
-    """Verify the newest admission of a snapshot as an outsider would: signature, expiry, revocations and every part.
-
-    Raises `ClosedError` or `TamperError` with the reason; returns ``snapshot_id, digest, seq``.
-    """
-    snapshot = load_snapshot(feed.store, snapshot_id)
-    _refuse_revoked(snapshot)
-    admission = standing_admission(feed, snapshot_id)
-    rows = {"snapshot_id": snapshot_id, "verdict_seq": admission["verdict_seq"], "admission_seq": admission["seq"]}
-    check_admission_rows(feed.store, feed.contract.name, **rows)
-    revocations = renew_revocations(feed.store, feed.settings, now)
-    with TemporaryDirectory(prefix="poison-guard-") as folder:
-        manifest = Path(folder) / "manifest.json"
-        manifest.write_text(admission["envelope"], encoding="utf-8")
-        signed = verify_manifest(
-            manifest,
-            public_key=feed.settings.home / PUBLIC_FILE,
-            revocations=revocations,
-            now=now,
-            snapshot_id=snapshot_id,
-            feed=feed.contract.name,
-        )
-    if signed.hash != snapshot.hash or signed.subjects != {part.path: part.sha256 for part in snapshot.parts}:
-        raise TamperError(f"the store says that {snapshot_id} is made of other files than were admitted; audit it")
-    for path, digest in signed.subjects.items():
-        feed.store.lake.read_frame(path, columns=["example_id"], sha256=digest)
-    return {"snapshot_id": snapshot_id, "digest": admission["digest"], "seq": admission["seq"]}
-
-
-def standing_admission(feed: Feed, snapshot_id: str) -> dict[str, Any]:
-    """Return the admission that follows from the last verdict; one that followed from an earlier verdict is void."""
-    verdict = last_verdict(feed.store, snapshot_id)
-    admissions = list_admissions(feed.store, feed.contract.name, snapshot_id=snapshot_id, limit=None)
-    standing = next((a for a in admissions if verdict is not None and a["verdict_seq"] == verdict["seq"]), None)
-    if standing is None:
-        later = f" since it was judged again ({verdict['outcome']})" if admissions and verdict is not None else ""
-        raise ClosedError(
-            f"{snapshot_id} has no admission{later}; `poison-guard gate check` opens the gate, or says why not"
-        )
-    return standing
-
-
-def _require_verdict(feed: Feed, snapshot: Snapshot) -> dict[str, Any]:
-    verdict = last_verdict(feed.store, snapshot.snapshot_id)
-    if verdict is None:
-        raise ClosedError(f"{snapshot.snapshot_id} was not judged yet; run `poison-guard gate check`")
-    return verdict
-
-
-def _refuse_revoked(snapshot: Snapshot) -> None:
-    if snapshot.revoked_seq is not None:
-        raise ClosedError(f"{snapshot.snapshot_id} was revoked ({snapshot.revoked_why}); seal a new snapshot")
-
-
-def _why_not_valid(feed: Feed, snapshot: Snapshot, now: dt.datetime) -> str:
-    """Return why there is an admission that does not hold: its snapshot was revoked, or a clock was ahead."""
-    (last,) = list_admissions(feed.store, feed.contract.name, snapshot_id=snapshot.snapshot_id, limit=1)
-    if last["issued"] > now:
-        return (
-            f"{snapshot.snapshot_id} was admitted in the future, at {last['issued']:%Y-%m-%d %H:%M} UTC: set the clock "
-            "right, then run `poison-guard gate check`"
-        )
-    return f"the admission of {snapshot.snapshot_id} was revoked while it was issued; gate again"
-
-
-def _valid_admission(feed: Feed, snapshot: Snapshot, verdict_seq: int, now: dt.datetime) -> dict[str, Any] | None:
-    """Return the admission issued for this verdict, if it still holds."""
-    admissions = list_admissions(feed.store, feed.contract.name, snapshot_id=snapshot.snapshot_id, limit=None)
-    newest = next((admission for admission in admissions if admission["verdict_seq"] == verdict_seq), None)
-    if newest is None or newest["revoked"] or not newest["issued"] <= now < newest["expires"]:
-        return None
-    return newest
-
-
-def _envelope(
-    feed: Feed,
-    snapshot: Snapshot,
-    verdict: dict[str, Any],
-    approvals: Sequence[dict[str, Any]],
-    issued: dt.datetime,
-    expires: dt.datetime,
-) -> str:
-    with feed.store.read() as conn:
-        last = last_event(conn)
-    statement = admission_statement(
-        feed=feed.contract.name,
-        snapshot={
-            "id": snapshot.snapshot_id,
-            "seq": snapshot.seq,
-            "hash": snapshot.hash,
-            "counts": dict(snapshot.counts),
-        },
-        subjects=[(part.path, part.sha256) for part in snapshot.parts],
-        policy_hash=feed.contract.policy_hash,
-        gate_hash=verdict["policy_hash"],
-        verdict={key: verdict["verdict"][key] for key in ("outcome", "checks")},
-        approvals=approvals,
-        issued=issued,
-        expires=expires,
-        version=__version__,
-        chain=(last.seq, last.hash, head_mac(feed.store.key, last.seq, last.hash)),
-    )
-    return sign_statement(statement, signing_key(feed.settings.home))

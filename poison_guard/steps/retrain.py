@@ -1,11 +1,10 @@
-"""Retrain: train on an admitted snapshot, evaluate, promote by rule, roll back in a person's name."""
+"""Retrain: choose what is due, train on an admitted snapshot, keep the model, list the models."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import datetime as dt
-import hashlib
 import json
 import math
 import time
@@ -14,15 +13,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from poison_guard.errors import ClosedError, DataError, NotFoundError, TamperError, UsageError
+from poison_guard.errors import ClosedError, DataError, UsageError
 from poison_guard.files import private_folder
 from poison_guard.records import Examples
 from poison_guard.results import Result, TableResult, html_table, text_table
+from poison_guard.steps.admission import check_admission, find_snapshot, standing_admission
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
-from poison_guard.steps.gate import check_admission, find_snapshot, standing_admission
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.outbox import drain
-from poison_guard.store import audit
+from poison_guard.steps.promote import evaluate_model, hash_of_trusted, load_trained, promote_model, training_settings
 from poison_guard.store.admissions import due_snapshot as store_due
 from poison_guard.store.admissions import list_admissions
 from poison_guard.store.models import (
@@ -30,34 +28,21 @@ from poison_guard.store.models import (
     add_model,
     champion,
     find_revoked_ancestor,
-    find_rollback,
     list_models,
-    load_model,
-    promote,
-    refuse_model,
-    set_metrics,
 )
-from poison_guard.store.models import rollback as store_rollback
 from poison_guard.store.snapshots import load_snapshot
-from poison_guard.store.trusted import trusted_hash
 
 __all__ = [
     "ModelFacts",
     "ModelList",
     "RetrainResult",
-    "RollbackResult",
     "due",
-    "evaluate_model",
     "metric_rows",
     "models",
-    "promote_model",
     "retrain",
-    "rollback",
     "train_model",
 ]
 
-_EVALUATION_FORMAT = 1
-"""Grows when evaluations change, so that one written down before does not count."""
 _PER_EXAMPLE = ("predictions", "labels", "slices", "attacked")
 """What metrics hold one entry an example of."""
 
@@ -129,16 +114,6 @@ class ModelList(TableResult):
             shown = (figures.get(name) for name in ("accuracy", "worst class", "robust"))
             rows.append((model.model_id, status, f"{model.made_at:%Y-%m-%d %H:%M}", *shown))
         return ("model", "status", "made", ">accuracy", ">worst class", ">robust"), rows
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RollbackResult(Result):
-    """What `Guard.rollback` returns: the champion that was chosen and the one before it."""
-
-    feed: str
-    dry_run: bool
-    champion: str
-    before: str | None
 
 
 def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +197,7 @@ def _standing_champion(feed: Feed) -> RetrainResult:
             f"the champion {best.model_id} learned from {root[1]}, which was revoked ({root[2]}), and nothing new is "
             "admitted; roll back, or seal and judge again"
         )
-    _load_trained(feed, best)
+    load_trained(feed, best)
     why = "nothing new is admitted; it is the champion already"
     return RetrainResult(name, best.model_id, True, False, why, best.metrics)
 
@@ -242,30 +217,6 @@ def models(feed: Feed) -> ModelList:
         for model in listed
     )
     return ModelList(name, tuple(facts))
-
-
-def rollback(
-    feed: Feed, *, to: str, by: str, reason: str, force: bool = False, dry_run: bool = False
-) -> RollbackResult:
-    """Make an earlier champion the champion again; `ClosedError` where its snapshot was revoked and not `force`."""
-    name = feed.contract.name
-    known = {model.model_id: model for model in list_models(feed.store, name)}
-    if to not in known:
-        raise NotFoundError(f"{name} has no model {to!r}; `poison-guard models --feed {name}` lists them")
-    before = None if dry_run else find_rollback(feed.store, known[to], by=by, reason=reason)
-    if before is not None:  # the same command, killed after its commit
-        return RollbackResult(name, dry_run, to, before["before"])
-    if known[to].status != "retired":
-        raise UsageError(f"{to} is {known[to].status}; only an earlier champion, called retired, can be rolled back to")
-    root = find_revoked_ancestor(feed.store, to)
-    if root is not None and not force:
-        raise ClosedError(f"{to} learned from {root[1]}, which was revoked ({root[2]}); choose another, or --force it")
-    best = champion(feed.store, name)
-    if not dry_run:
-        _load_trained(feed, known[to])
-        store_rollback(feed.store, name, to=to, by=by, reason=reason, force=force)
-        drain(feed.store, feed.settings)
-    return RollbackResult(name, dry_run, to, best.model_id if best else None)
 
 
 def due(feed: Feed, now: dt.datetime) -> str | None:
@@ -316,7 +267,7 @@ def _admitted_models(feed: Feed, snapshot_id: str) -> list[Model]:
 
 def _same_as_now(feed: Feed, models: list[Model]) -> Model | None:
     """Return the model that was trained with the settings and trusted examples of now."""
-    now = {**_settings_of(feed), "trusted": _trusted_hash(feed)}
+    now = {**training_settings(feed), "trusted": hash_of_trusted(feed)}
     return next((m for m in models if all(m.config.get(key) == value for key, value in now.items())), None)
 
 
@@ -356,7 +307,7 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
     fits = _fits(feed, examples)
     before = champion(feed.store, feed.contract.name)
     may_warm = before is not None and not from_scratch and _may_warm(feed, before, fits)
-    warm = _load_trained(feed, before) if before is not None and may_warm else None
+    warm = load_trained(feed, before) if before is not None and may_warm else None
     made = train_classifier(
         examples,
         feed.contract.retrain,
@@ -366,8 +317,8 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
         threads=feed.settings.threads,
     )
     config = {
-        **_settings_of(feed),
-        "trusted": _trusted_hash(feed),
+        **training_settings(feed),
+        "trusted": hash_of_trusted(feed),
         "fits": fits,
         "examples": len(examples),
         "data": snapshot.hash,
@@ -411,125 +362,10 @@ def _checkpoint(feed: Feed, snapshot_id: str) -> Path:
 def _may_warm(feed: Feed, best: Model, fits: str) -> bool:
     """Whether a training may start from the champion: same shape of input, same trusted set, no revoked snapshot."""
     clean = find_revoked_ancestor(feed.store, best.model_id) is None
-    return clean and best.config.get("fits") == fits and best.config.get("trusted") == _trusted_hash(feed)
+    return clean and best.config.get("fits") == fits and best.config.get("trusted") == hash_of_trusted(feed)
 
 
 def _fits(feed: Feed, examples: Examples) -> str:
     """Return what two trainings must share for one to start from the other: the model and the shape of its input."""
     shape = examples.inputs.shape[1:] if examples.kind == "image" else examples.features
     return json.dumps([feed.contract.retrain.model, examples.kind, list(shape)])
-
-
-def _settings_of(feed: Feed) -> dict[str, Any]:
-    """Return the contract's settings of training as plain values."""
-    return dict(json.loads(json.dumps(dataclasses.asdict(feed.contract.retrain))))
-
-
-def _trusted_hash(feed: Feed) -> str:
-    """Return the hash of the feed's trusted set of now."""
-    with feed.store.read() as conn:
-        return trusted_hash(conn, feed.contract.name, audit.head(conn))
-
-
-def _load_trained(feed: Feed, model: Model) -> Any:
-    """Return the stored model, checked against its hash; `TamperError` or `DataError` where the file is another."""
-    from poison_guard.retrain.trained_model import read_model
-
-    own = bool(feed.contract.retrain.model and ":" in feed.contract.retrain.model)
-    return read_model(feed.settings.home / model.path, sha256=model.sha256, allow_import=own)
-
-
-def _model_of(feed: Feed, model_id: str) -> Model:
-    """Return a model of the feed; `NotFoundError` for one of another feed, which other examples must judge."""
-    model = load_model(feed.store, model_id)
-    if model.feed != feed.contract.name:
-        raise NotFoundError(f"{model_id} is a model of {model.feed}, not of {feed.contract.name}")
-    return model
-
-
-def evaluate_model(feed: Feed, model_id: str) -> dict[str, Any]:
-    """Evaluate a model on the trusted examples that no training saw, write the metrics down and return them."""
-    metrics = _metrics_of_now(feed, _model_of(feed, model_id))
-    set_metrics(feed.store, model_id, metrics)
-    return metrics
-
-
-def _metrics_of_now(feed: Feed, model: Model) -> dict[str, Any]:
-    """Return what a stored model does on the trusted examples of now, evaluated where that is not written down."""
-    trained = _load_trained(feed, model)
-    known = dict(model.metrics or {})
-    return known if known.get("judged_by") == _evaluation_key(feed) else _evaluated(feed, trained)
-
-
-def _evaluation_key(feed: Feed) -> str:
-    """Return a digest of all that an evaluation follows from beside the model."""
-    parts = [_trusted_hash(feed), _settings_of(feed), _EVALUATION_FORMAT]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _evaluated(feed: Feed, trained: Any) -> dict[str, Any]:
-    from poison_guard.retrain.evaluation import evaluate
-
-    held = load_trusted_examples(feed).held_out()
-    if not len(held):
-        raise ClosedError(
-            f"{feed.contract.name} has no trusted examples to judge a model by; enter some with `poison-guard trust`"
-        )
-    metrics = evaluate(trained, held, config=feed.contract.retrain, seed=feed.contract.retrain.seed)
-    return {**metrics, "judged_by": _evaluation_key(feed)}
-
-
-def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
-    """Make a model the champion if the rule lets it, else refuse it; return ``promoted, why, checks``."""
-    from poison_guard.retrain.promotion import decide_promotion
-
-    model = _model_of(feed, model_id)
-    if model.status == "measurement" or model.admission_seq is None:
-        raise ClosedError(f"{model_id} was trained for measurement, without an admission; it can never be promoted")
-    if not model.metrics:
-        raise ClosedError(f"{model_id} was not evaluated; a model is promoted by what it was measured to do")
-    before = champion(feed.store, feed.contract.name)
-    if before is not None and before.model_id == model_id:
-        return {"promoted": True, "why": "it is the champion already", "checks": []}
-    rival = _metrics_of_rival(feed, before, model) if before is not None else None
-    metrics = evaluate_model(feed, model_id)  # on the trusted examples of now, as the others are
-    decision = decide_promotion(metrics, rival, _baseline_metrics(feed), feed.contract.gate)
-    if decision.promoted:
-        promote(feed.store, model_id, why=decision.why)
-    else:
-        refuse_model(feed.store, model_id, why=decision.why)
-    drain(feed.store, feed.settings)
-    return {
-        "promoted": decision.promoted,
-        "why": decision.why,
-        "checks": [check.to_json() for check in decision.checks],
-    }
-
-
-def _metrics_of_rival(feed: Feed, best: Model, model: Model) -> dict[str, Any] | None:
-    """Return what the champion does on the trusted examples of now.
-
-    Where its file is lost or changed and `model` was trained to replace it, what was written down of it counts, as long
-    as it was judged by the same; otherwise nothing is known of it, and the model of trusted data alone must do.
-    """
-    try:
-        return _metrics_of_now(feed, best)
-    except (TamperError, DataError):
-        if model.config.get("replaces") != best.model_id:
-            raise
-        known = dict(best.metrics or {})
-        return known if known.get("judged_by") == _evaluation_key(feed) else None
-
-
-def _baseline_metrics(feed: Feed) -> dict[str, Any] | None:
-    """Return what a model of trusted examples alone does: no champion may fall below it, however slowly."""
-    from poison_guard.retrain.train import train_classifier
-
-    trusted = load_trusted_examples(feed)
-    reference = trusted.examples.take(trusted.split == "reference")
-    if not len(reference):
-        return None
-    settings = feed.settings
-    return _evaluated(
-        feed, train_classifier(reference, feed.contract.retrain, device=settings.device, threads=settings.threads)
-    )

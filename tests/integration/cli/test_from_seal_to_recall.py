@@ -197,7 +197,7 @@ def test_models_are_listed_with_status_figures_and_why(hand, second, champion):
 
 
 def test_a_rollback_goes_to_earlier_champions_whose_snapshot_stands(hand, second, champion, monkeypatch):
-    monkeypatch.setattr("poison_guard.steps.retrain._load_trained", lambda feed, model: None)
+    monkeypatch.setattr("poison_guard.steps.promote.load_trained", lambda feed, model: None)
     unknown = hand("rollback", "--to", "nobody", *feed_of(hand), *WHO)
     assert unknown.exit_code == 2
     assert "poison-guard models" in unknown.stderr

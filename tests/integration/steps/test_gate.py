@@ -17,7 +17,7 @@ from poison_guard.gate.keys import public_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, fresh_revocations
 from poison_guard.gate.verify import verify_manifest
 from poison_guard.guard import verify
-from poison_guard.steps.gate import record_approval
+from poison_guard.steps.admission import record_approval
 from poison_guard.steps.opening import open_feed
 from poison_guard.steps.retrain import retrain
 from poison_guard.steps.review import recall, release
@@ -319,7 +319,7 @@ def test_a_measured_model_is_never_promoted(filled: Guard) -> None:
     filled.seal()
     made = filled.retrain(measure_only=True)
     assert not made.promoted
-    from poison_guard.steps.retrain import promote_model
+    from poison_guard.steps.promote import promote_model
 
     with open_feed(filled.contract_path, filled.home) as feed, pytest.raises(ClosedError, match="never be promoted"):
         promote_model(feed, made.model_id)
