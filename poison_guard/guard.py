@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.audit import HeadResult
     from poison_guard.steps.collect import OutcomesRead, Source
     from poison_guard.steps.doctor import DoctorResult
+    from poison_guard.steps.erase import EraseResult
     from poison_guard.steps.export import ExportResult
     from poison_guard.steps.gate import GateResult, GateStatus
     from poison_guard.steps.look import Campaigns, Queue, RecordFacts
@@ -273,6 +274,17 @@ class Guard:
                 dry_run=dry_run,
                 now=_now(),
             )
+
+    def erase(self, source_id: str, *, by: str, reason: str, dry_run: bool = False) -> EraseResult:
+        """Destroy what a source sent or wrote: payloads and names go from store and lake, tombstones stay.
+
+        The snapshots that held its records are revoked; the result's `revocation` names them and the models trained on
+        them. The same again changes nothing, and finishes what a killed one left.
+        """
+        from poison_guard.steps.erase import erase
+
+        with self._stored_feed(writes=not dry_run) as feed:
+            return erase(feed, source_id, by=by, reason=reason, dry_run=dry_run, now=_now())
 
     def recall(
         self,

@@ -1,4 +1,4 @@
-"""The command `recall`, and what it shares with `review`: the options that choose records, a decision as text."""
+"""The commands `recall` and `erase`, what `recall` shares with `review`: options that choose records, a decision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poison_guard.guard import Guard
 if TYPE_CHECKING:
     from poison_guard.guard import ReviewResult
 
-__all__ = ["print_decision", "recall_command", "selection_options"]
+__all__ = ["erase_command", "print_decision", "recall_command", "selection_options"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -61,3 +61,23 @@ def recall_command(feed: str, home: Path, as_json: bool, **decision: Any) -> Non
     named, with the rollback to run when one of them is the champion.
     """
     print_decision(Guard.open(feed, home=home).recall(**decision), feed=feed, as_json=as_json)
+
+
+@click.command("erase")
+@click.argument("source_id", metavar="SOURCE")
+@feed_option
+@person_options
+@dry_run
+@common_options
+def erase_command(source_id: str, feed: str, by: str, reason: str, dry_run: bool, home: Path, as_json: bool) -> None:
+    """Destroy what SOURCE sent or wrote: payloads and names go from store and lake; this cannot be undone.
+
+    Tombstones stay, so that counts and `audit verify` hold. Snapshots that held its records are revoked for good; the
+    models that trained on these are named. Files in the inbox, backups and model files are yours to remove.
+    """
+    result = Guard.open(feed, home=home).erase(source_id, by=by, reason=reason, dry_run=dry_run)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    print_result(str(result))
+    print_revoked(result.revocation.to_dict(), feed=feed, dry_run=dry_run)

@@ -86,6 +86,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("models", "Train on what was admitted; promote the model or refuse it."),
     "models": ("models", "List the models of a feed and which one is the champion."),
     "recall": ("recall", "Take accepted records back; name the models trained on them."),
+    "erase": ("recall", "Destroy what a source sent; name the models trained on it."),
     "rollback": ("models", "Make an earlier champion the champion again."),
     "tune": ("measure", "Show what each threshold costs and misses, on the feed's own trusted records."),
     "drill": ("measure", "Attack the guard with simulated poison and show the result."),

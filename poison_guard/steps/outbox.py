@@ -1,4 +1,4 @@
-"""Outbox: do what commits left to be done outside the store: manifests, and the signed list of revoked snapshots."""
+"""Outbox: do what commits left to be done outside the store: manifests, the list of revoked snapshots, erased files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, write_revocations
 from poison_guard.store import Store, outbox
 from poison_guard.store.admissions import list_admissions, revoked_snapshots
+from poison_guard.store.erasure import remove_unlisted
 from poison_guard.store.outbox import Drained
 
 __all__ = ["drain", "manifest_path", "publish_admission", "renew_revocations"]
@@ -32,6 +33,7 @@ def drain(store: Store, settings: Settings, now: dt.datetime | None = None) -> D
     handlers: dict[str, outbox.Handler] = {
         outbox.REVOCATIONS: lambda _: renew_revocations(store, settings, at),
         outbox.ADMISSION: lambda task: publish_admission(store, settings, task["feed"], task["snapshot_id"], at),
+        outbox.REMOVAL: lambda task: remove_unlisted(store, task["paths"]),
     }
     drained = outbox.drain(store, handlers, at, at_once=handlers)
     for failure in drained.failed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -29,6 +30,7 @@ from poison_guard.text import visible
 __all__ = ["Anchor", "AuditResult", "Fault", "head", "verify"]
 
 _GENESIS_HASH = "0" * 64
+_LOOKED_AT = 8  # groups of a table that differ, to find a row to name
 _CHUNK_BYTES = 1 << 20
 
 
@@ -196,7 +198,7 @@ def _head_fits(conn: sa.Connection, reading: _Reading) -> bool:
     if len(rows) != 1:
         return False
     _, seq, top, mac, secret = rows[0]
-    if seq != reading.events or top != reading.top or not isinstance(secret, str):
+    if seq != reading.events or top != reading.top or not re.fullmatch("[0-9a-f]{64}", str(secret)):
         return False
     return seq == 0 or chain.head_mac(reading.key, seq, top) == mac
 
@@ -249,7 +251,7 @@ def _each_seal(conn: sa.Connection) -> Iterator[tuple[Any, ...]]:
 
 
 def _changed_rows(conn: sa.Connection, reading: _Reading, sealed: SealedTable, expected: _Expected) -> Iterator[Fault]:
-    """Yield the first group of a table whose rows are not those that were sealed, with the first row that differs."""
+    """Yield the first group of a table that is not as it was sealed, with the first row that can be named."""
     name = sealed.name
     wanted = {group: value for (table, group), value in expected.items() if table == name and group >= reading.since}
     actual: dict[int, Sum] = {}
@@ -266,10 +268,11 @@ def _changed_rows(conn: sa.Connection, reading: _Reading, sealed: SealedTable, e
             hashes = seals.hashes_of(reading.key, name, wanted[group][2], some)
             actual[group] = actual.get(group, Sum()) + seals.add_up(hashes)
     bad = sorted(group for group, value in wanted.items() if actual.get(group, Sum()) != value[0])
-    if bad:
-        yield _group_fault(conn, reading, sealed, bad[0], wanted[bad[0]], actual.get(bad[0], Sum()))
-    elif foreign is not None:
-        yield foreign
+    faults = [
+        _group_fault(conn, reading, sealed, group, wanted[group], actual.get(group, Sum()))
+        for group in bad[:_LOOKED_AT]
+    ]
+    yield from [fault for fault in (*faults, foreign) if fault is not None and fault.key][:1] or faults[:1]
 
 
 def _is_open(sealed: SealedTable, row: Sequence[Any]) -> bool:
@@ -290,7 +293,7 @@ def _group_fault(
     """Return which rows of a group differ, by the beginnings of their hashes as they were sealed."""
     name, (expected, _, salt) = sealed.name, value
     tags = _tags(conn, name, group)
-    for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (group,)):
+    for rows in _decoded_rows(conn, lambda: raw_rows(conn, sealed, f"{sealed.group} = ?", (group,))):
         hashes = seals.hashes_of(reading.key, name, salt, (tuple(row[1:]) for row in rows))
         heads = np.frombuffer(b"".join(each[: seals.TAG_BYTES] for each in hashes), dtype="<u8")
         odd = np.flatnonzero(~np.isin(heads, tags))
@@ -317,7 +320,7 @@ def _changed_named_rows(conn: sa.Connection, reading: _Reading) -> Iterator[Faul
     named = {key: value for key, value in reading.named.items() if value[0] >= reading.since}
     for name, table in chain.NAMED.items():
         columns = [column.name for column in table.columns]
-        for rows in _or_fault_rows(conn, lambda table=table: chain.raw_named_rows(conn, table)):
+        for rows in _decoded_rows(conn, lambda table=table: chain.raw_named_rows(conn, table)):
             for first, *row in rows:
                 reading.rows += 1
                 seq, digest = named.pop((name, str(first)), (None, ""))
@@ -387,7 +390,7 @@ def _changed_files(store: Store, conn: sa.Connection, reading: _Reading) -> Iter
 
 def _sealed_rows(conn: sa.Connection, sealed: SealedTable, since: int) -> Iterable[list[tuple[Any, ...]]]:
     where = f"({sealed.group} >= ? OR {sealed.group} IS NULL)" if since else ""
-    return _or_fault_rows(conn, lambda: raw_rows(conn, sealed, where, (since,) if since else ()))
+    return _decoded_rows(conn, lambda: raw_rows(conn, sealed, where, (since,) if since else ()))
 
 
 def _read(
@@ -396,11 +399,11 @@ def _read(
     """Yield the rows of a table in chunks, as the driver reads them, every column."""
     whole = SealedTable(table, group="1", omit=omit)
     where = f"1 = 1 ORDER BY {order}" if order else ""
-    for rows in _or_fault_rows(conn, lambda: raw_rows(conn, whole, where)):
+    for rows in _decoded_rows(conn, lambda: raw_rows(conn, whole, where)):
         yield [row[1:] for row in rows]
 
 
-def _or_fault_rows(conn: sa.Connection, read: Any) -> Iterator[list[tuple[Any, ...]]]:
+def _decoded_rows(conn: sa.Connection, read: Any) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the rows that `read` reads; text that is no UTF-8 is decoded all the same, and shows as changed."""
     if conn.dialect.name != "sqlite":
         yield from read()

@@ -71,7 +71,7 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
         if rows.empty:
             raise NotFoundError(f"there is no record {record_id!r} in {feed}")
         record = _plain_mapping(rows.iloc[0].drop("changed_seq"))
-        file = file_rows(conn, [record["file_id"]]).iloc[0]
+        files = file_rows(conn, [record["file_id"]])
         history = _history(conn, feed, name, first=record["seq"])
         shown = (column for column in tables.queue.columns if column.name != "changed_seq")
         queue = conn.execute(
@@ -81,10 +81,13 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
     campaign = None if group is None else load_campaign(store, feed, group)
     if campaign is not None:
         campaign["others"] = campaign["n_records"] - 1
-    payload = store.lake.read_frame(file["path"], sha256=file["sha256"])
+    payload: dict[str, Any] = {}  # nothing is left of an erased record
+    for file in files.itertuples():
+        frame = store.lake.read_frame(file.path, sha256=file.sha256)
+        payload = _plain_mapping(frame[frame["record_id"] == name].iloc[0])
     return {
         "record": record,
-        "payload": _plain_mapping(payload[payload["record_id"] == name].iloc[0]),
+        "payload": payload,
         "evidence": evidence_of(store, feed, [name]).drop(columns=["feed", "record_id"]).to_dict("records"),
         "campaign": campaign,
         "history": history,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,20 @@ class Lake:
         body = _parquet_bytes(frame)
         digest = hashlib.sha256(body).hexdigest()
         return self._put(f"{folder}/{digest[:24]}.parquet", body, len(frame), digest)
+
+    def add_filtered(self, path: str, keep: Sequence[bool] | np.ndarray) -> LakeFile:
+        """Write the rows of a file that `keep` tells into its folder, under the name of their content."""
+        try:
+            table = pq.read_table(io.BytesIO(self._files.cat_file(self._full(path))))
+        except OSError as error:
+            raise self._trouble(path, "read", error) from None
+        rows = table.filter(pa.array(np.asarray(keep, dtype=bool)))
+        sink = io.BytesIO()
+        pq.write_table(rows, sink, compression="zstd")
+        body = sink.getvalue()
+        digest = hashlib.sha256(body).hexdigest()
+        folder = str(PurePosixPath(path).parent)
+        return self._put(f"{folder}/{digest[:24]}.parquet", body, rows.num_rows, digest)
 
     def read_frame(self, path: str, *, columns: Sequence[str] | None = None, sha256: str | None = None) -> pd.DataFrame:
         """Return a written frame; `TamperError` when its content is not that of `sha256`."""

@@ -18,12 +18,14 @@ from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.tables import outbox
 
-__all__ = ["ADMISSION", "REVOCATIONS", "Drained", "Handler", "Task", "add", "drain", "pending"]
+__all__ = ["ADMISSION", "REMOVAL", "REVOCATIONS", "Drained", "Handler", "Task", "add", "drain", "pending"]
 
 REVOCATIONS = "revocations"
 """Kind of task: write the signed list of revoked snapshots anew."""
 ADMISSION = "admission"
 """Kind of task: write the manifest of an admitted snapshot, and the list with it; payload ``feed, snapshot_id``."""
+REMOVAL = "removal"
+"""Kind of task: remove lake files that no manifest lists any more; payload ``paths``."""
 _FIRST_WAIT, _LONGEST_WAIT = dt.timedelta(minutes=1), dt.timedelta(hours=6)
 
 Handler = Callable[[Mapping[str, Any]], object]

@@ -479,6 +479,8 @@ def _find_undoable(conn: sa.Connection, feed: str, seq: int) -> Any:
         raise NotFoundError(f"there is no decision {seq} in {feed}; `poison-guard review list --decided` shows them")
     if event.undone_by is not None:
         raise UsageError(f"decision {seq} was undone already, by {event.undone_by}")
+    if event.verb == "erase":
+        raise UsageError(f"decision {seq} erased what a source sent; it cannot be undone")
     if event.verb == "trust":
         raise UsageError(f"decision {seq} added to the trusted set, which only grows; it cannot be undone")
     return event

@@ -34,6 +34,7 @@ __all__ = [
     "load_snapshot",
     "revoke_holding",
     "revoke_snapshot",
+    "revoke_snapshots",
     "seal",
     "snapshot_hash",
     "snapshots_holding",
@@ -196,7 +197,7 @@ def revoke_snapshot(
         snapshot = find_snapshot(conn, snapshot_id)
         if snapshot.revoked_seq is None:
             why = {"by": by.strip(), "why": reason.strip(), "at": utc_or_now(now)}
-            _write_revocation(conn, store.key, snapshot.feed, [snapshot_id], **why)
+            revoke_snapshots(conn, store.key, snapshot.feed, [snapshot_id], **why)
         return find_snapshot(conn, snapshot_id)
 
 
@@ -220,7 +221,7 @@ def revoke_holding(
     """Revoke, in the transaction of `conn`, every snapshot that holds one of the records; return which."""
     holding = find_snapshots_holding(conn, feed, record_ids)
     if holding:
-        _write_revocation(conn, key, feed, holding, by=by, why=why, at=at)
+        revoke_snapshots(conn, key, feed, holding, by=by, why=why, at=at)
     return holding
 
 
@@ -295,9 +296,10 @@ def _write_parts(conn: sa.Connection, feed: str, parts: Sequence[Part], *, seq: 
     add_files(conn, feed, files, run_id=None, seq=seq)
 
 
-def _write_revocation(
+def revoke_snapshots(
     conn: sa.Connection, key: bytes, feed: str, snapshot_ids: Sequence[str], *, by: str, why: str, at: dt.datetime
 ) -> None:
+    """Revoke snapshots in the transaction of `conn`, and have the signed list written anew."""
     seq, c = chain.next_seq(conn), snapshots.c
     chain.check_rows_unchanged(conn, key, feed=feed, table=snapshots, ids=snapshot_ids)
     for start in range(0, len(snapshot_ids), 500):
