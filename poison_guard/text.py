@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 __all__ = [
     "character_name",
     "holds_password",
+    "nearest",
     "number_text",
     "p_value_text",
     "quoted",
@@ -119,6 +120,17 @@ def _hides(character: str, *, lines: bool) -> bool:
     if character == "\n" and lines:
         return False
     return unicodedata.category(character) in _HIDDEN or character in _DRAWN_AS_NOTHING
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like `name`, as "did you mean" offers it; None where none is alike.
+
+    >>> nearest("satus", ["status", "scan"])
+    'status'
+    """
+    from difflib import get_close_matches  # only where a name is wrong
+
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
 def p_value_text(p: float | None) -> str:

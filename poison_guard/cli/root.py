@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from poison_guard.errors import GuardError
-from poison_guard.text import visible
+from poison_guard.text import nearest, visible
 
 __all__ = ["INTERNAL", "INTERRUPTED", "USAGE", "cli", "exit_code_of"]
 
@@ -116,11 +116,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that was named; a name that is none is refused with the nearest one."""
-        from difflib import get_close_matches
-
-        near = [] if args[0] in COMMANDS else get_close_matches(args[0], COMMANDS, n=1, cutoff=0.6)
+        near = None if args[0] in COMMANDS else nearest(args[0], COMMANDS)
         if near:
-            raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx)
+            raise click.UsageError(f"No such command '{args[0]}'. Did you mean '{near}'?", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from enum import StrEnum
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 from poison_guard.config.policies import SIGNALS, GatePolicy, Policy, RetrainConfig
 from poison_guard.config.tables import Text, check_keys, in_range, matching, read_toml, values_of
 from poison_guard.errors import ConfigError
+from poison_guard.text import nearest
 
 __all__ = ["ROLES", "Contract", "Data", "Kind", "Mode", "Policy", "find_contract", "load_contract", "parse_contract"]
 
@@ -219,8 +219,8 @@ def find_contract(feed: str | Path, home: str | Path) -> Path:
         if (folder / f"{feed}.toml").is_file():
             return folder / f"{feed}.toml"
     names = sorted({file.stem for folder in folders for file in folder.glob("*.toml")} - {"settings"})
-    near = difflib.get_close_matches(str(feed), names, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(names) or 'none yet'}"
+    near = nearest(str(feed), names)
+    hint = f"did you mean `{near}`?" if near else f"known: {', '.join(names) or 'none yet'}"
     raise ConfigError(f"there is no {feed}.toml in {', '.join(map(str, folders))}; {hint}")
 
 

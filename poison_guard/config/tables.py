@@ -6,7 +6,6 @@ An unknown key names the nearest known one; a value that breaks its rule is name
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import re
@@ -19,6 +18,7 @@ from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from poison_guard.errors import ConfigError
+from poison_guard.text import nearest
 
 __all__ = [
     "Rule",
@@ -111,8 +111,8 @@ def check_keys(table: Iterable[str], known: Collection[str], *, where: str, file
     """Raise `ConfigError` at the first key of `table` that is not `known`, naming the nearest one."""
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"; did you mean `{near[0]}`?" if near else f"; known: {', '.join(sorted(known))}"
+            near = nearest(key, known)
+            hint = f"; did you mean `{near}`?" if near else f"; known: {', '.join(sorted(known))}"
             raise ConfigError(f"unknown key `{key}` in {where} of {file}{hint}")
 
 

@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.errors import MissingExtraError
+from poison_guard.text import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +90,8 @@ def refusal_of(type_: str, kwargs: Mapping[str, Any]) -> str | None:
 
     types = list_registered_expectation_implementations()
     if type_ not in types:
-        near = get_close_matches(type_, types, n=1, cutoff=0.5)
-        return "is not an expectation of Great Expectations" + (f"; did you mean `{near[0]}`?" if near else "")
+        near = nearest(type_, types)
+        return "is not an expectation of Great Expectations" + (f"; did you mean `{near}`?" if near else "")
     if any(word in type_ for word in _SQL_ONLY):
         return "needs a SQL database; batches are checked as frames, so choose another expectation"
     try:

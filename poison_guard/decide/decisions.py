@@ -18,6 +18,7 @@ import pandas as pd
 
 from poison_guard.config import Policy
 from poison_guard.records import Action, Level, Place, SignalEvidence
+from poison_guard.text import to_jsonable
 
 __all__ = ["HOLD", "decide_records", "evidence_table", "risk_by_level", "risk_of_p", "simes_p"]
 
@@ -127,7 +128,7 @@ def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]
             one.level.value,
             float(one.p[row]),
             reason.code,
-            json.dumps(dict(reason.args), default=str),
+            json.dumps(to_jsonable(reason.args)),
         )
         for one in evidence
         for row, reason in one.reasons.items()

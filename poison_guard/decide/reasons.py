@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["SENTENCES", "safe", "sentence"]
+from poison_guard.text import visible
+
+__all__ = ["SENTENCES", "sentence"]
 
 _MAX_VALUE = 80
 
@@ -23,16 +25,13 @@ def sentence(code: str, args: Mapping[str, Any]) -> str:
             return make(_Args(args))
         except (KeyError, TypeError, ValueError):
             pass  # evidence of an older version may lack an argument; what it says is shown raw below
-    listed = ", ".join(f"{safe(k)} {safe(v)}" for k, v in sorted(args.items()))
+    listed = ", ".join(f"{_shown(k)} {_shown(v)}" for k, v in sorted(args.items()))
     return f"{code}: {listed}" if listed else code
 
 
-def safe(value: Any, limit: int = _MAX_VALUE) -> str:
-    """Return `value` as one bounded line: control, bidi and zero-width characters become visible escapes."""
-    if isinstance(value, float):
-        return _number(value)
-    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in str(value)[: limit + 1])
-    return text if len(str(value)) <= limit else text[:limit] + "…"
+def _shown(value: Any, limit: int = _MAX_VALUE) -> str:
+    """Return an argument as one bounded line: a number short, text with its hidden characters visible."""
+    return _number(value) if isinstance(value, float) else visible(value, limit=limit)
 
 
 def _number(value: float) -> str:
@@ -54,7 +53,7 @@ class _Args:
         self._args = args
 
     def __getattr__(self, name: str) -> str:
-        return safe(self._args[name])
+        return _shown(self._args[name])
 
     def raw(self, name: str) -> Any:
         return self._args.get(name)
@@ -63,7 +62,7 @@ class _Args:
         """Column names read as words: ``pointer_speed`` is shown as "pointer speed"."""
         value: Any = self._args[name]
         names: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        return ", ".join(safe(str(n)).removeprefix("feature.").replace("_", " ") for n in names)
+        return ", ".join(_shown(str(n)).removeprefix("feature.").replace("_", " ") for n in names)
 
     def count(self, name: str, one: str, many: str | None = None) -> str:
         n = int(self._args[name])
@@ -99,7 +98,7 @@ def _beyond(a: _Args) -> str:
 
 
 def _drift(a: _Args) -> str:
-    parts = [f"{k} {', '.join(safe(c) for c in a.raw(k))}" for k in ("added", "removed", "changed") if a.raw(k)]
+    parts = [f"{k} {', '.join(_shown(c) for c in a.raw(k))}" for k in ("added", "removed", "changed") if a.raw(k)]
     return "the payload's columns changed: " + "; ".join(parts)
 
 
@@ -186,6 +185,6 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"read {a.count('files', 'file')} of outcomes: {a.right} right, {a.wrong} wrong ({a.revised} revised), "
         f"{a.late} too late, {a.unknown} of unknown records, {a.bad} unusable rows"
     ),
-    "outcomes_unread": lambda a: f"outcomes: {safe(a.raw('why'), 300)}",
+    "outcomes_unread": lambda a: f"outcomes: {_shown(a.raw('why'), 300)}",
     "audit_sample": lambda _: "drawn at random from the accepted records, so that misses can be counted",
 }

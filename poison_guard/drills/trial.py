@@ -163,7 +163,7 @@ def run_trial(world: World, *, by: By = "all", home: str | Path, lookalikes: Col
     figures = score(world, decisions, _as_items(world, labels), sources, evidence, policy=policy)
     figures |= target_figures(world, labels, decisions) | _over_time(world, results, held)
     figures |= _own(world, decisions, lookalikes)
-    return Trial(world.name, world.seed, by, _plain(world.params), figures)
+    return Trial(world.name, world.seed, by, _short_params(world.params), figures)
 
 
 def write_contract(world: World, home: Path) -> Path:
@@ -297,6 +297,6 @@ def _detect_hours(world: World, attack: np.ndarray, held: list[tuple[dt.datetime
     return None if since is None else (since - at.min()).total_seconds() / 3600
 
 
-def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+def _short_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters without the long lists that only the scoreboard reads."""
     return {key: value for key, value in params.items() if not isinstance(value, list) or len(value) <= 10}

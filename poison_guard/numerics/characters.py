@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["BREAK", "MAX_CHARS", "fold", "number_text", "skeleton", "skeletons"]
+__all__ = ["BREAK", "MAX_CHARS", "fold", "skeleton", "skeletons"]
 
 BREAK = "\n"
 """What each text of `skeletons` begins with."""
@@ -146,12 +145,3 @@ def _joined(code: np.ndarray) -> np.ndarray:
 _BASICS = np.array([(*_spelt(code), _GONE)[0] for code in range(_BASIC)], np.uint32)
 _BASICS[ord(BREAK)] = ord(BREAK)
 _AS_LETTER = np.array([_marked(chr(code).translate(_LEET)) for code in range(_BASIC)], np.uint32)
-
-
-def number_text(value: float) -> str:
-    """Return a number as text, a whole one without a decimal point: 4.0 and 4 are one answer, no digit is lost.
-
-    >>> number_text(4.0), number_text(1234567.0), number_text(0.1)
-    ('4', '1234567', '0.1')
-    """
-    return str(int(value)) if math.isfinite(value) and value == int(value) else repr(float(value))

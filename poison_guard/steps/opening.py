@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from poison_guard.config import Contract, Settings, load_contract, open_settings
 from poison_guard.contracts.suite import Suite, load_suite
-from poison_guard.errors import NotFoundError
+from poison_guard.errors import NotFoundError, StaleStateError
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import claim_lake, refuse_lost, sqlite_file
 
-__all__ = ["Feed", "find_suite", "has_store", "open_feed", "refuse_no_store", "torch_threads"]
+__all__ = ["Feed", "again_if_stale", "find_suite", "has_store", "open_feed", "refuse_no_store", "torch_threads"]
+
+
+_T = TypeVar("_T")
+_ATTEMPTS = 5
+"""Tries of a step before it gives up: each fails only where another process committed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +102,14 @@ def find_suite(contract: Contract, home: Path) -> Path | None:
         folder = contract.path.absolute().parent
         places = [folder.parent, folder, home]
     return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def again_if_stale(attempt: Callable[[], _T]) -> _T:
+    """Return what `attempt` returns, tried again where another process changed the state meanwhile.
+
+    `StaleStateError` where that happens five times in a row.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(StaleStateError):
+            return attempt()
+    return attempt()

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from poison_guard.errors import DataError, StaleStateError
+from poison_guard.errors import DataError
 from poison_guard.ingest.collect import read_controls
 from poison_guard.pipeline.relabel import settle_labels
 from poison_guard.results import Result
 from poison_guard.steps.examples import Content, content_of, load_item_content, record_content
-from poison_guard.steps.opening import Feed
+from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
 from poison_guard.store import audit, load_sources
 from poison_guard.store.admissions import last_verdict
@@ -33,9 +33,6 @@ from poison_guard.store.snapshots import Part, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
 
 __all__ = ["NothingToSealError", "SealResult", "seal", "stage_seal"]
-
-
-_ATTEMPTS = 5
 
 
 class NothingToSealError(DataError):
@@ -70,12 +67,7 @@ def seal(feed: Feed) -> SealResult:
     Only parts whose members may have changed are looked at again. Raises `NothingToSealError` for nothing accepted,
     `StaleStateError` when runs or reviews keep being committed meanwhile.
     """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _seal(feed)
-        except StaleStateError:
-            continue
-    return _seal(feed)
+    return again_if_stale(lambda: _seal(feed))
 
 
 def stage_seal(feed: Feed) -> dict[str, Any]:

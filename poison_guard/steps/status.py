@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from poison_guard.store import Run, Store, champion, feed_facts, last_snapshot, 
 from poison_guard.store.admissions import last_verdict, list_admissions
 from poison_guard.store.models import find_revoked_ancestor
 from poison_guard.store.snapshots import Snapshot
+from poison_guard.text import nearest
 
 __all__ = [
     "FeedStatus",
@@ -141,8 +141,8 @@ def require_feed(store: Store, feed: str, home: Path) -> None:
     known = list_feeds(store)
     if feed in known:
         return
-    near = difflib.get_close_matches(feed, known, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known) or 'none yet'}"
+    near = nearest(feed, known)
+    hint = f"did you mean `{near}`?" if near else f"known: {', '.join(known) or 'none yet'}"
     raise NotFoundError(f"{home} holds no feed {feed!r}; {hint}")
 
 

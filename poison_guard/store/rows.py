@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.numerics.characters import number_text
 from poison_guard.records import Campaign, Reason
 from poison_guard.store.bulk import bounded_keys, to_json
+from poison_guard.text import number_text
 
 __all__ = [
     "AUDIT",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from poison_guard.text import (
     character_name,
     holds_password,
+    nearest,
     number_text,
     shown_url,
     to_jsonable,
@@ -131,3 +132,8 @@ def test_a_password_is_seen_wherever_a_url_holds_it(url):
 @pytest.mark.parametrize("url", ["postgresql://u@h/d?sslmode=require", "s3://bucket/x", "/home/guard/lake", ""])
 def test_a_url_without_a_password_holds_none(url):
     assert not holds_password(url)
+
+
+@pytest.mark.parametrize(("name", "known", "near"), [("satus", ["scan", "status"], "status"), ("x", ["status"], None)])
+def test_a_wrong_name_is_answered_with_the_nearest_known_one(name, known, near):
+    assert nearest(name, known) == near

@@ -15,6 +15,7 @@ from poison_guard.errors import DataError, UsageError
 from poison_guard.files import write_atomic
 from poison_guard.numerics.tensors import pack_tensors, parse_tensors, pick_device, read_bounded
 from poison_guard.signals.anomaly.base import Columns, Detector, TailRank
+from poison_guard.text import to_jsonable
 
 __all__ = ["FORMAT", "load", "save"]
 
@@ -67,10 +68,6 @@ def _parameters(kind: type[Any]) -> list[str]:
     return [name for name in inspect.signature(kind).parameters if name != "device"]
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value  # JSON knows no other numbers
-
-
 def _taken_apart(value: Any, at: str, tensors: dict[str, torch.Tensor]) -> Any:
     """Return `value` as JSON, its arrays put into `tensors` under the path that leads to them."""
     match value:
@@ -88,7 +85,7 @@ def _taken_apart(value: Any, at: str, tensors: dict[str, torch.Tensor]) -> Any:
             fitted = {k: v for k, v in vars(value).items() if k.endswith("_")}
             return {
                 "detector": value.name,
-                "parameters": {name: _plain(getattr(value, name)) for name in _parameters(type(value))},
+                "parameters": {name: to_jsonable(getattr(value, name)) for name in _parameters(type(value))},
                 "fitted": {k: _taken_apart(v, f"{at}.{k}".lstrip("."), tensors) for k, v in fitted.items()},
             }
     if is_dataclass(value) and type(value).__name__ in _VALUES:
