@@ -175,6 +175,66 @@ def test_a_failed_gate_needs_two_people_and_an_expiry(guard: Guard) -> None:
     assert result.outcome == "fail"
 
 
+def test_an_approval_that_was_killed_before_the_admission_is_finished_by_the_same_command(guard: Guard) -> None:
+    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
+    guard.ingest()
+    guard.seal()
+    guard.gate()
+    week = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
+    for name in ("ann", "bob"):
+        with open_feed(guard.contract_path, guard.home) as feed:  # killed after the commit of the approval
+            person = {"by": name, "reason": "known", "expires": week, "now": dt.datetime.now(dt.UTC)}
+            n = record_approval(feed, None, **person)
+            assert record_approval(feed, None, **person) == n
+        result = guard.approve(by=name, reason="known", expires=week)
+        assert result.admitted == (name == "bob")
+    assert result.manifest is not None
+    assert [each["by"] for each in guard.gate_status().approvals] == ["ann", "bob"]
+
+
+def test_a_manifest_that_a_kill_kept_from_the_home_is_written_by_the_next_command_that_writes(
+    filled: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    filled.seal()
+    with monkeypatch.context() as killed:
+        killed.setattr("poison_guard.steps.outbox.write_atomic", die)
+        with pytest.raises(KeyboardInterrupt):
+            filled.gate()
+    assert not (filled.home / "manifests").exists()
+    filled.seal()
+    (manifest,) = (filled.home / "manifests").iterdir()
+    assert verify(str(manifest), home=filled.home).admitted
+    assert filled.gate().manifest == manifest
+
+
+@pytest.mark.parametrize("verb", ["recall", "reject"])
+def test_a_recall_killed_after_its_commit_admits_nothing_and_is_finished_by_the_same_command(
+    filled: Guard, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    filled.seal()
+    manifest = filled.gate().manifest
+    decide = functools.partial(
+        getattr(filled, verb), record_ids=sorted(accepted_ids(filled))[:3], by="ann", reason="bad"
+    )
+    with monkeypatch.context() as killed:
+        killed.setattr("poison_guard.steps.outbox.write_revocations", die)
+        with pytest.raises(KeyboardInterrupt):
+            decide()
+    with pytest.raises(ClosedError, match="the store says"):
+        verify(str(manifest), home=filled.home)
+    again = decide()
+    assert again.again
+    assert again.revocation.revoked
+    with pytest.raises(ClosedError, match="was revoked at"):
+        verify(str(manifest), home=filled.home)
+
+
 def test_without_a_trusted_set_the_gate_is_closed(tmp_path: Path) -> None:
     file = tmp_path / "pages.toml"
     file.write_text(CONTRACT + "[policy]\nrequired = []\n")
