@@ -9,6 +9,8 @@ import pytest
 
 from poison_guard.errors import NotFoundError, StaleStateError, StoreError
 from poison_guard.records import Place, Reason
+from poison_guard.steps.look import list_pending
+from poison_guard.steps.review import reject
 from poison_guard.store import (
     accepted_frames,
     begin_run,
@@ -29,6 +31,7 @@ from poison_guard.store import (
     seen_objects,
     verify,
 )
+from tests.integration.conftest import feed_of
 
 NO_CONTROLS = pd.DataFrame({"item_id": [], "answer": []})
 PLACES = {"a1": "accepted", "a2": "quarantined", "a3": "rejected", "a4": "staged"}
@@ -283,3 +286,21 @@ def test_hostile_names_are_kept_apart_and_bounded(store, made):
 
 def test_every_place_is_counted(store, made):
     assert set(count_places(store, "captcha")) == {place.value for place in Place}
+
+
+def test_a_group_of_conflicts_is_one_entry_and_its_next_record_is_asked_about(store, made):
+    records = made.records("n1", "n2", "n3", "n4")
+    decided = made.decided(records, dict.fromkeys(records["record_id"], "quarantined"), campaign=("n1", "n2", "n3"))
+    group = dataclasses.replace(decided.campaigns[0], kind="id_conflict")
+    made.commit(store, made.begin(store, "b1"), records, dataclasses.replace(decided, campaigns=(group,)))
+    feed = feed_of(store, made.contract)
+
+    def waiting():
+        return sorted(list_pending(feed, now=made.now).entries["record_id"])
+
+    assert waiting() == ["n1", "n4"]
+    reject(feed, record_ids=["n1"], by="ann", reason="forged", now=made.now)
+    assert waiting() == ["n2", "n4"]
+    reject(feed, campaign_id=group.campaign_id, by="ann", reason="forged", now=made.now)
+    assert waiting() == ["n4"]
+    assert verify(store).ok
