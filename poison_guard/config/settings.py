@@ -56,7 +56,7 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
     table = read_toml(file) if file.is_file() else {}
     values = values_of(_SettingsFile, table, where="the top level", file=str(file))
     for name in ("store", "lake"):
-        if holds_password(values.get(name) or ""):
+        if name in values and holds_password(values[name]):
             raise ConfigError(
                 f"{name} in {file} holds a password; move the URL to the environment variable "
                 f"POISON_GUARD_{name.upper()}"

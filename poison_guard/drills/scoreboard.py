@@ -138,7 +138,7 @@ def score_home(world: World, contract: Contract, home: Path) -> dict[str, Any]:
 
     with open_feed(contract, home, create_store=False) as feed:
         runs = [run for run in list_runs(feed.store, contract.name, limit=1000) if run.status == "committed"]
-        stored = [stored_result(feed.store, run) for run in reversed(runs)]
+        stored = [stored_result(feed.store, run.run_id) for run in reversed(runs)]
     return score(
         world,
         pd.concat([result.decisions for result in stored]),

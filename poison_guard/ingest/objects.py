@@ -145,7 +145,7 @@ def _fetch(uri: str, copy: Path, limits: Limits) -> None:
 
 def _matching_files(path: str, *, by_hand: bool) -> Iterator[tuple[str, int]]:
     """Yield uri and size of every file that `path` names."""
-    if holds_password(path, tokens=False):  # a signed URL is how object stores are read
+    if "://" in path and holds_password(path, tokens=False):  # a signed URL is how object stores are read
         raise UsageError(
             "a URL of data contains a password; remove it and set it in the environment of the URL's filesystem"
         )

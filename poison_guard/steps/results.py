@@ -15,7 +15,7 @@ from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.sampling import audit_sample
 from poison_guard.steps.recall import Revocation, revoked_by
-from poison_guard.store import Run, Store
+from poison_guard.store import Store, load_run
 from poison_guard.store.runs import load_run_result
 from poison_guard.text import to_jsonable
 
@@ -121,8 +121,9 @@ def nothing_new(feed: str, why: str = "nothing new: every object was taken in be
     return ScanResult(**frames, notes=(why,), counts=counts, feed=feed)
 
 
-def stored_result(store: Store, run: Run) -> ScanResult:
+def stored_result(store: Store, run_id: str) -> ScanResult:
     """Return what a committed run decided and revoked, read back from the store."""
+    run = load_run(store, run_id)
     frames = load_run_result(store, run)
     of_batch = frames["evidence"]["record_id"].isin(frames["decisions"]["record_id"])  # not of what it recalled
     campaigns = frames["campaigns"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import time
+from collections.abc import Mapping
 from functools import partial
 
 import pandas as pd
@@ -108,8 +109,8 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
         if batch is not None:
             handover = Handover()
             put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
-            run = finish(feed, handover, run)
-        result = stored_result(feed.store, run)
+            finish(feed, handover, run)
+        result = stored_result(feed.store, run.run_id)
     return dataclasses.replace(result, notes=(*result.notes, *map(note_sentence, outcomes.notes)))
 
 
@@ -147,11 +148,12 @@ def stage_decide(feed: Feed, run_id: str) -> None:
 def stage_commit(feed: Feed, run_id: str) -> dict[str, int]:
     """Store what was decided, once however often this is called; return the run's counts."""
     run = load_run(feed.store, run_id)
-    if run.status != "committed":
-        handover = LakeHandover(feed.store.lake, run_id)
-        run = finish(feed, handover, run)
-        handover.clear()
-    return dict(run.counts)
+    if run.status == "committed":
+        return dict(run.counts)
+    handover = LakeHandover(feed.store.lake, run_id)
+    counts = finish(feed, handover, run)
+    handover.clear()
+    return dict(counts)
 
 
 def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | None, pd.DataFrame] | None:
@@ -178,8 +180,11 @@ def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | 
     return run, batch, controls
 
 
-def finish(feed: Feed, handover: Handover, run: Run) -> Run:
-    """Judge a batch by the state its run is pinned to and store it; pin anew where another run was committed first."""
+def finish(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
+    """Judge a batch by the state its run is pinned to and store it; pin anew where another run was committed first.
+
+    Return the run's counts.
+    """
     for attempt in range(_ATTEMPTS):
         try:
             judge(feed, handover, run.state_version)
@@ -253,10 +258,13 @@ def decide(feed: Feed, handover: Handover, version: int) -> None:
     handover.put(f"decided@{version}", decided)
 
 
-def commit(feed: Feed, handover: Handover, run: Run) -> Run:
-    """Store what was decided in one transaction; `StaleStateError` where another run of the feed came first."""
+def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
+    """Store what was decided in one transaction, and return its counts.
+
+    `StaleStateError` where another run of the feed came first.
+    """
     batch, decided = _named_batch(feed, handover, run.state_version), handover.get(f"decided@{run.state_version}")
-    commit_run(
+    counts = commit_run(
         feed.store,
         run,
         feed.contract,
@@ -269,7 +277,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Run:
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
     )
     drain(feed.store, feed.settings)
-    return load_run(feed.store, run.run_id)
+    return counts
 
 
 def _newcomers(feed: Feed, handover: Handover, version: int) -> pd.DataFrame:

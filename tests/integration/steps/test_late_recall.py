@@ -54,9 +54,8 @@ def test_the_result_says_what_was_taken_back_and_the_run_again_says_the_same(sea
     assert (sealed.home / REVOCATIONS_FILE).is_file()
     with open_feed(sealed.contract_path, sealed.home) as feed:
         from poison_guard.steps.results import stored_result
-        from poison_guard.store import load_run
 
-        again = stored_result(feed.store, load_run(feed.store, result.run_id))
+        again = stored_result(feed.store, result.run_id)
     assert again.notes == result.notes
     assert again.counts["recalled"] == 2
 

@@ -398,7 +398,7 @@ def test_a_stored_result_reads_back_as_it_was_returned(trusted_guard):
     (folder / "c.csv").write_bytes(b"\x00\xff\xfe")
     first = trusted_guard.ingest()
     with open_feed(trusted_guard.contract_path, trusted_guard.home) as feed:
-        again = run_steps.stored_result(feed.store, load_run(feed.store, first.run_id))
+        again = run_steps.stored_result(feed.store, first.run_id)
     for name in ("decisions", "items", "sources", "campaigns", "evidence"):
         pd.testing.assert_frame_equal(getattr(first, name), getattr(again, name))
     assert (first.counts, first.notes, first.run_id) == (again.counts, again.notes, again.run_id)
