@@ -84,14 +84,13 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
 
     Exit code 0: nothing to hold. 1: findings. 3: no finding, but records that could not be judged.
     """
-    from poison_guard.guard import Guard
-
     if out is not None:
         check_ending(out)
         _refuse_input_as_output(out, data)
-    guard = Guard.open(feed, home=home)
-    with progress(f"scanning {guard.contract.name}"):
-        result = guard.scan(list(data) or None)
+    with progress(f"scanning {Path(feed).stem}"):
+        from poison_guard.guard import Guard
+
+        result = Guard.open(feed, home=home).scan(list(data) or None)
     if out is not None:
         write_frame(result.decisions, out)
         print_progress(f"wrote {len(result.decisions):,} decisions to {out}")
@@ -127,10 +126,10 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
     wait in the queue, and the exit code is 0. Where a campaign shows that takes accepted records back, the snapshots
     that held them are revoked and the models that used them are named.
     """
-    from poison_guard.guard import Guard
+    with progress(f"{'scanning' if dry_run else 'running'} {Path(feed).stem}"):
+        from poison_guard.guard import Guard
 
-    guard = Guard.open(feed, home=home)
-    with progress(f"{'scanning' if dry_run else 'running'} {guard.contract.name}"):
+        guard = Guard.open(feed, home=home)
         result = guard.scan(list(data) or None) if dry_run else guard.ingest(list(data) or None)
     if as_json:
         print_json({**result.to_dict(), "dry_run": dry_run})

@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,12 +55,21 @@ Source = pd.DataFrame | str | Path | Sequence[str | Path] | None
 """A frame, a path or URL, several of them, or None: what the contract's ``[data]`` names."""
 
 
-def read_batch(feed: Feed, source: Source, now: dt.datetime, *, seen: Collection[str] = frozenset()) -> Batch:
-    """Return what is new, without side effects: no object whose digest is among `seen`."""
-    contract = feed.contract
+def read_batch(
+    feed: Feed, source: Source, now: dt.datetime, *, include_seen: bool = False
+) -> tuple[Batch, pd.DataFrame]:
+    """Return what is new and the feed's controls, without side effects.
+
+    An object whose digest was taken in before is left out, unless `include_seen`.
+    """
+    contract, home = feed.contract, feed.settings.home
     if source is None and contract.data.query and contract.data.watermark:
-        return _read_query(feed, contract.data.query, contract.data.watermark, now)
-    return collect_frames(contract, as_paths(source), home=feed.settings.home, received_at=now, seen=seen)
+        batch = _read_query(feed, contract.data.query, contract.data.watermark, now)
+    else:
+        paths = as_paths(source)
+        seen = frozenset() if include_seen else seen_objects(feed.store, contract.name)
+        batch = collect_frames(contract, paths, home=home, received_at=now, seen=seen)
+    return batch, read_controls(contract, home)
 
 
 def as_paths(source: Source) -> pd.DataFrame | list[str] | None:
@@ -90,28 +99,29 @@ def _read_query(feed: Feed, query: str, watermark: str, now: dt.datetime) -> Bat
     )
 
 
-def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> Batch:
-    """Return the batch to decide and store: what is new, and the records staged before that can be judged now.
+def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> tuple[Batch, pd.DataFrame]:
+    """Return the batch to decide and store, and the feed's controls.
+
+    The batch is what is new, and the records staged before that can be judged now.
 
     Its id names its objects and how the contract reads them. An object that could not be read counts as itself on this
     day: it is tried again, and once it can be read it is a batch of its own. Staged records count as one more object,
     named by what they would be judged by (trusted set, policy, version, accepted schema; the day, once there is a
     trusted set), so that each is decided again when that has changed and not before.
     """
+    batch, controls = read_batch(feed, source, now)
     staged = load_staged(feed.store, feed.contract.name)
-    seen = seen_objects(feed.store, feed.contract.name)
-    batch = read_batch(feed, source, now, seen=seen)
     if len(staged):
-        batch = _with_staged(feed, batch, staged, now, seen)
+        batch = _with_staged(feed, batch, staged, now)
     digests = sorted(ref.digest for ref in intake_objects(feed, batch))
     batch_id = hashlib.sha256(repr([reading_of(feed.contract), digests]).encode()).hexdigest()
-    return dataclasses.replace(batch, batch_id=batch_id)
+    return dataclasses.replace(batch, batch_id=batch_id), controls
 
 
-def _with_staged(feed: Feed, batch: Batch, staged: pd.DataFrame, now: dt.datetime, seen: Collection[str]) -> Batch:
+def _with_staged(feed: Feed, batch: Batch, staged: pd.DataFrame, now: dt.datetime) -> Batch:
     """Return a batch with those of the feed's staged records that can be judged now."""
     staged, key = _judgeable(feed, staged), _staged_key(feed, now)
-    if staged.empty or key in seen:
+    if staged.empty or key in seen_objects(feed.store, feed.contract.name):
         return batch
     staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
     records = pd.concat([batch.records, staged], ignore_index=True) if len(batch.records) else staged

@@ -17,7 +17,6 @@ import pandas as pd
 
 from poison_guard.errors import StaleStateError
 from poison_guard.frames import CHECKING, check_frames
-from poison_guard.ingest.collect import read_controls
 from poison_guard.pipeline import (
     Prepared,
     choose_sample,
@@ -86,11 +85,10 @@ _ATTEMPTS = 5
 
 def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     """Decide a batch by what the guard knows now, and store nothing."""
-    batch = read_batch(feed, source, now)
+    batch, controls = read_batch(feed, source, now, include_seen=True)
     if not len(batch.records) and not len(batch.unreadable):
         return nothing_new(feed.contract.name, "nothing to scan: no record is there")
     handover, version = Handover(), head_version(feed)
-    controls = read_controls(feed.contract, feed.settings.home)
     put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
     return result_of(feed.contract.name, judge(feed, handover, version), batch)
 
@@ -161,10 +159,9 @@ def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | 
 
     There is no batch where the run was committed before.
     """
-    batch = collect_batch(feed, source, now)
+    batch, controls = collect_batch(feed, source, now)
     if not batch.objects and not len(batch.records):
         return None
-    controls = read_controls(feed.contract, feed.settings.home)
     run = begin_run(
         feed.store,
         feed.contract,
@@ -176,7 +173,7 @@ def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | 
     if run.status == "committed":
         return run, None, controls
     if run.received_at != batch.received_at:  # a run that died before: its records were first seen then
-        batch = collect_batch(feed, source, run.received_at)
+        batch, controls = collect_batch(feed, source, run.received_at)
     return run, batch, controls
 
 

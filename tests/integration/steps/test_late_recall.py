@@ -7,7 +7,6 @@ import pytest
 
 from poison_guard import Guard
 from poison_guard.gate.revocations import REVOCATIONS_FILE
-from poison_guard.ingest.collect import read_controls
 from poison_guard.records import Campaign, Reason
 from poison_guard.steps import run
 from poison_guard.steps.handover import Handover, LakeHandover, put_batch
@@ -70,9 +69,9 @@ def test_recalls_and_memory_pass_between_tasks_as_they_were(sealed):
     with open_feed(sealed.contract_path, sealed.home) as feed:
         from poison_guard.steps.collect import collect_batch, head_version
 
-        batch = collect_batch(feed, None, pd.Timestamp.now("UTC").to_pydatetime())
+        batch, controls = collect_batch(feed, None, pd.Timestamp.now("UTC").to_pydatetime())
         memory, lake = Handover(), LakeHandover(feed.store.lake, "x")
-        put_batch(memory, batch, read_controls(feed.contract, feed.settings.home), partition_rows=len(batch.records))
+        put_batch(memory, batch, controls, partition_rows=len(batch.records))
         decided = run.judge(feed, memory, head_version(feed))
         lake.put("decided@1", decided)
         back = lake.get("decided@1")
