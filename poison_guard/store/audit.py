@@ -302,9 +302,27 @@ def _group_fault(
             why = f"the row {key} of {name} is not as event {group} left it"
             return Fault(group, why, name, key)
     change = actual.n - expected.n
-    what = f"{abs(change):,} rows of {name} that event {group} wrote are gone" if change < 0 else ""
-    what = what or f"{change:,} rows of {name} were added to those that event {group} wrote" if change else what
-    return Fault(group, what or f"rows of {name} that event {group} wrote were changed afterwards", name, "")
+    rows = f"{abs(change):,} {'row' if abs(change) == 1 else 'rows'} of {name}"
+    if change < 0:
+        key = _missing_record(conn, group) if sealed is SEALED["records"] else ""
+        return Fault(
+            group, f"{rows} that event {group} wrote are gone{f', {key} among them' if key else ''}", name, key
+        )
+    if change > 0:
+        return Fault(group, f"{rows} were added to those that event {group} wrote", name)
+    return Fault(group, f"rows of {name} that event {group} wrote were changed afterwards", name)
+
+
+def _missing_record(conn: sa.Connection, group: int) -> str:
+    """Return a record that the moves or the evidence of an event speak of, and that is not there; empty for none."""
+    r = tables.records.c
+    for table in (tables.moves, tables.evidence):
+        c = table.c
+        there = sa.exists().where(r.feed == c.feed, r.record_id == c.record_id)
+        row = conn.execute(sa.select(c.feed, c.record_id).where(c.seq == group, ~there).limit(1)).first()
+        if row is not None:
+            return f"{_shown(row.feed)}/{_shown(row.record_id)}"
+    return ""
 
 
 def _tags(conn: sa.Connection, table: str, group: int) -> np.ndarray:

@@ -51,7 +51,10 @@ def read_mark(path: Path) -> Head | None:
         return None
     except OSError as error:
         raise ValueError(error.strerror) from None
-    found = json.loads(body)
+    try:
+        found = json.loads(body)
+    except RecursionError:
+        raise ValueError("it is no JSON") from None
     seq, digest = (found.get("seq"), found.get("hash")) if isinstance(found, dict) else (None, None)
     if not isinstance(seq, int) or not isinstance(digest, str):
         raise ValueError("it does not hold the number and the hash of an event")  # noqa: TRY004  as other bad content

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import functools
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from poison_guard.errors import ClosedError, DataError, NotFoundError, StoreErro
 from poison_guard.gate.keys import public_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, fresh_revocations
 from poison_guard.gate.verify import verify_manifest
-from poison_guard.guard import verify
+from poison_guard.guard import Home, verify
 from poison_guard.steps.admission import record_approval
 from poison_guard.steps.opening import open_feed
 from poison_guard.steps.retrain import retrain
@@ -509,3 +511,86 @@ def test_a_revocation_that_could_not_be_published_is_published_by_the_next_write
     assert (filled.home / REVOCATIONS_FILE).read_bytes() != before
     with pytest.raises(ClosedError, match="was revoked at"):
         verify(str(manifest), home=filled.home)
+
+
+def test_the_head_of_the_chain_is_signed_into_the_manifest_and_an_older_store_does_not_fit_it(filled: Guard) -> None:
+    home = Home.open(filled.home)
+    early = home.audit_head()
+    filled.seal()
+    result = filled.gate()
+    assert result.manifest is not None
+    signed = json.loads(base64.b64decode(json.loads(result.manifest.read_text())["payload"]))["predicate"]["chain"]
+    assert set(signed) == {"seq", "hash", "mac"}
+    late = home.audit_head()
+    assert early.seq < signed["seq"] < late.seq
+    assert str(late) == f"{late.seq}:{late.hash}"
+    kept = filled.home / "kept.json"
+    kept.write_text(json.dumps(late.to_dict()))
+    assert home.audit(anchors=[str(early), kept, result.manifest]).ok
+    assert verify(result.manifest, home=filled.home).snapshot_id == result.snapshot_id
+    with sqlite3.connect(filled.home / "store.db") as raw:  # cut off what came after the first head, head and all
+        seq, top, mac = early.seq, early.hash, early.mac
+        for table, column in (("events", "seq"), ("seals", "seq"), ("snapshots", "sealed_seq"), ("verdicts", "seq"),
+                              ("admissions", "seq"), ("snapshot_parts", "seq"), ("manifests", "seq")):  # fmt: skip
+            raw.execute(f"DELETE FROM {table} WHERE {column} > ?", (seq,))
+        raw.execute("UPDATE chain SET seq = ?, hash = ?, mac = ?", (seq, top, mac))
+    assert home.audit().table == "mark"
+    (filled.home / "key.head").unlink()
+    found = home.audit()
+    assert (found.ok, found.table, found.first_bad) == (False, "manifest", seq + 1)
+    assert str(result.manifest) in found.why
+    result.manifest.unlink()
+    assert home.audit().ok
+    assert home.audit(anchors=[kept]).table == "anchor"
+
+
+def test_a_manifest_that_was_edited_or_comes_from_another_home_is_named(filled: Guard) -> None:
+    filled.seal()
+    manifest = filled.gate().manifest
+    assert manifest is not None
+    manifest.write_text(manifest.read_text().replace("payload", "payloaf", 1))
+    found = Home.open(filled.home).audit()
+    assert (found.ok, found.table, found.key) == (False, "manifest", str(manifest))
+
+
+@pytest.mark.parametrize("anchor", ["3", "3:abc", "x:y", "nothing.json", "-1:" + "a" * 64, ""])
+def test_an_anchor_that_is_none_is_a_usage_error(guard: Guard, anchor: str) -> None:
+    with pytest.raises(UsageError):
+        Home.open(guard.home).audit(anchors=[anchor])
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[]", b"\xff\xfe", b'{"seq": 1, "hash": 2}', b'{"payload": 1}', b"[" * 9999]
+)
+def test_a_file_that_is_no_anchor_is_one_sentence(guard: Guard, body: bytes) -> None:
+    file = guard.home / "anchor.json"
+    file.write_bytes(body)
+    with pytest.raises((UsageError, TamperError)):
+        Home.open(guard.home).audit(anchors=[file])
+
+
+def test_an_anchor_of_another_home_does_not_fit(guard: Guard) -> None:
+    file = guard.home / "anchor.json"
+    head = Home.open(guard.home).audit_head().to_dict()
+    file.write_text(json.dumps({**head, "mac": "0" * 64}))
+    assert "was not made with the key" in Home.open(guard.home).audit(anchors=[file]).why
+    assert Home.open(guard.home).audit(anchors=[f"{head['seq']}:{'0' * 64}"]).table == "anchor"
+
+
+def test_a_source_is_erased_by_the_guard_and_the_models_are_named(filled: Guard) -> None:
+    filled.seal()
+    filled.gate()
+    model = filled.retrain()
+    plan = filled.erase("u1", by="ann", reason="asked to", dry_run=True)
+    assert plan.event is None
+    assert plan.records
+    done = filled.erase("u1", by="ann", reason="asked to")
+    assert (done.records, done.revocation.revoked) == (plan.records, plan.revocation.revoked)
+    assert [use.model_id for use in done.revocation.models] == [model.model_id]
+    assert done.revocation.champion == model.model_id
+    assert Home.open(filled.home).audit().ok
+    assert set(done.revocation.revoked) <= published_revocations(filled)
+    assert filled.erase("u1", by="ann", reason="asked to").records == 0
+    filled.seal()
+    assert filled.gate().admitted
+    assert Home.open(filled.home).audit().ok

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import sqlite3
+import stat
 
 import pytest
 import sqlalchemy as sa
 
+from poison_guard.errors import NotFoundError, StoreError, TamperError
 from poison_guard.steps.review import release
-from poison_guard.store import add_trusted, tables, verify
+from poison_guard.store import add_trusted, count_places, open_store, tables, verify
+from poison_guard.store.mark import read_mark
 from tests.integration.conftest import feed_of
 
 
@@ -23,7 +28,7 @@ def written(sqlite_store, made):
 
 
 def tamper(store, statement, **values):
-    with store.write() as conn:
+    with store.engine.begin() as conn:
         conn.execute(sa.text(statement), values)
 
 
@@ -50,7 +55,7 @@ def test_an_untouched_chain_is_whole(written):
         ("DELETE FROM ledger WHERE seq = 4", 4),
         ("UPDATE records SET place = 'quarantined' WHERE record_id = 'a1'", 2),
         ("UPDATE records SET content_hash = 'x' WHERE record_id LIKE 'a1~%'", 3),
-        ("DELETE FROM records WHERE record_id = 'a2'", 2),
+        ("DELETE FROM records WHERE record_id = 'a2'", 4),
     ],
 )
 def test_every_tampering_is_found(written, statement, first_bad):
@@ -79,3 +84,95 @@ def test_no_name_of_a_record_or_source_stands_in_the_chain(written):
         bodies = " ".join(conn.execute(sa.select(tables.events.c.body)).scalars())
     for name in ('"a1"', '"a2"', '"user-', '"fine', '"audit'):  # a hash may begin with a1
         assert name not in bodies
+
+
+def older_copy(store, folder):
+    """Return the database as it is now, in one file."""
+    older = folder / "older.db"
+    with sqlite3.connect(store.engine.url.database) as source, sqlite3.connect(older) as copy:
+        source.backup(copy)
+    return older
+
+
+def put_back(home, older):
+    for file in home.glob("store.db*"):
+        file.unlink()
+    shutil.copy(older, home / "store.db")
+
+
+def test_an_older_database_is_not_written_on_and_says_what_to_do(tmp_path, made, settings_at):
+    settings = settings_at(tmp_path / "home")
+    with open_store(settings) as store:
+        made.ingest(store, "b1", made.records("a1"))
+        older = older_copy(store, tmp_path)
+        made.ingest(store, "b2", made.records("a2"))
+        assert read_mark(settings.home / "key.head").seq == 2
+        assert stat.S_IMODE((settings.home / "key.head").stat().st_mode) == 0o600
+    put_back(settings.home, older)
+    with open_store(settings) as store:
+        assert count_places(store, "captcha")["accepted"] == 1  # it can be read
+        with pytest.raises(TamperError, match=r"an older copy of the database was put back.*or remove .*key.head"):
+            made.ingest(store, "b3", made.records("a3"))
+        assert verify(store).table == "mark"
+        (settings.home / "key.head").unlink()
+        made.ingest(store, "b3", made.records("a3"))
+        assert verify(store).ok
+
+
+def test_another_history_of_the_same_length_is_noticed(tmp_path, made, settings_at):
+    settings = settings_at(tmp_path / "home")
+    with open_store(settings) as store:
+        made.ingest(store, "b1", made.records("a1"))
+        older = older_copy(store, tmp_path)
+        made.ingest(store, "b2", made.records("a2"))
+        mark = (settings.home / "key.head").read_bytes()
+    put_back(settings.home, older)
+    (settings.home / "key.head").unlink()
+    with open_store(settings) as store:
+        made.ingest(store, "b9", made.records("a9"))
+        made.ingest(store, "b10", made.records("a10"))
+        (settings.home / "key.head").write_bytes(mark)
+        assert "has another event 2" in verify(store).why
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_database_ahead_of_its_mark_is_fine(tmp_path, made, settings_at, killed):
+    settings = settings_at(tmp_path / "home")
+    with open_store(settings) as store:
+        made.ingest(store, "b1", made.records("a1"))
+        mark = (settings.home / "key.head").read_bytes()
+        made.ingest(store, "b2", made.records("a2"))
+        (settings.home / "key.head").write_bytes(mark) if killed else (settings.home / "key.head").unlink()
+        assert verify(store).ok
+        made.ingest(store, "b3", made.records("a3"))
+        assert read_mark(settings.home / "key.head").seq == 3
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"seq": "x", "hash": 1}', b"[" * 5000])
+def test_a_damaged_mark_is_one_sentence(tmp_path, made, settings_at, body):
+    settings = settings_at(tmp_path / "home")
+    with open_store(settings) as store:
+        made.ingest(store, "b1", made.records("a1"))
+        (settings.home / "key.head").write_bytes(body)
+        with pytest.raises(TamperError, match="cannot be read"):
+            made.ingest(store, "b2", made.records("a2"))
+        assert verify(store).table == "mark"
+
+
+def test_an_empty_database_in_the_place_of_one_that_had_events_is_refused(tmp_path, made, settings_at):
+    settings = settings_at(tmp_path / "home")
+    with open_store(settings) as store:
+        made.ingest(store, "b1", made.records("a1"))
+    for file in settings.home.glob("store.db*"):
+        file.unlink()
+    with pytest.raises((TamperError, NotFoundError, StoreError)), open_store(settings):
+        pass
+
+
+def test_a_key_from_the_environment_has_no_mark(tmp_path, made, settings_at, monkeypatch):
+    monkeypatch.setenv("POISON_GUARD_KEY", "ab" * 32)
+    with open_store(settings_at(tmp_path / "home")) as store:
+        made.ingest(store, "b1", made.records("a1"))
+        assert store.mark is None
+        assert verify(store).ok
+    assert not list((tmp_path / "home").glob("*.head"))
