@@ -112,8 +112,9 @@ def get_batch(handover: Handover) -> Batch:
 
 def _check(name: str, value: Any) -> None:
     check_frames(value)
-    if name.startswith("scored-"):
-        check_frame("scored", value)
+    for frame in ("scored", "newcomers"):
+        if name.startswith(frame):
+            check_frame(frame, value)
 
 
 def _json_texts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def test_a_column_missing_unknown_or_of_another_kind_is_named(frame, told):
 
 def test_every_frame_at_a_border_is_described_and_every_description_is_used():
     named = {frame for fields in BORDERS.values() for frame in fields.values()}
-    assert named | {"scored", "sources"} == set(FRAMES)
+    assert named | {"scored", "newcomers", "sources"} == set(FRAMES)
 
 
 def test_what_a_sender_wrote_is_marked():

@@ -9,7 +9,9 @@ from poison_guard.decide.decisions import evidence_table
 from poison_guard.pipeline.score import _judge, read_evidence
 from poison_guard.records import Level, Reason, SignalEvidence
 
-ARGS = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False))
+ARGS = st.dictionaries(
+    st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False)
+)
 
 
 @given(st.text(), ARGS)
