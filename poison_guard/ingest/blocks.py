@@ -36,6 +36,8 @@ class Blocks:
     limits: Limits
     stored: int
     """Bytes of the object as it is stored."""
+    keep: tuple[str, ...] = ()
+    """Columns that are kept where rows have too many."""
     sparse: bool = False
     bad: BadRows = field(default_factory=BadRows)
     flags: list[tuple[int, str]] = field(default_factory=list)

@@ -7,25 +7,25 @@ what failed around it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import resource
 import select
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from poison_guard.ingest.blocks import Blocks
-from poison_guard.ingest.csv import read_csv
-from poison_guard.ingest.jsonl import read_jsonl
+from poison_guard.ingest.formats import FORMATS
 from poison_guard.ingest.raw_table import Limits, Unreadable, is_fault_of_file
 
 _IDLE_SECONDS = 60
 """After so long without a request the process ends; the next request starts another one."""
-_NAMES = {"csv": "CSV", "jsonl": "JSON", "parquet": "Parquet"}
 
 
 def main() -> None:
@@ -67,26 +67,21 @@ def _answer(request: dict[str, Any], limits: Limits) -> str:
         answer = {"refusal": f"reading it takes more than {megabytes:,} MiB of memory", "memory": True}
     except Exception as error:  # noqa: BLE001  whatever a reader dies of, one object is held and the others are read
         first = (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
-        if isinstance(error, OSError) and not is_fault_of_file(error):
-            answer = {"fault": error.strerror or first}
+        if isinstance(error, ImportError) or (isinstance(error, OSError) and not is_fault_of_file(error)):
+            answer = {"fault": getattr(error, "strerror", None) or first}
         else:
-            answer = {"refusal": f"it is not a readable {_NAMES[request['format']]} file: {first}"}
+            answer = {"refusal": f"it is not a readable {FORMATS[request['format']].name} file: {first}"}
     return json.dumps(answer)
 
 
 def _read(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     path = Path(request["path"])
+    name = request["format"]
+    read: Callable[[Path, Limits, Blocks], None]
+    read = getattr(importlib.import_module(f"poison_guard.ingest.{name}"), f"read_{name}")
     with Path(request["out"]).open("wb") as file:
-        out = Blocks(file, limits, path.stat().st_size)
-        match request["format"]:
-            case "csv":
-                read_csv(path, limits, out)
-            case "jsonl":
-                read_jsonl(path, limits, out, request["columns"])
-            case _:
-                from poison_guard.ingest.parquet import read_parquet
-
-                read_parquet(path, limits, out)
+        out = Blocks(file, limits, path.stat().st_size, tuple(request["columns"]))
+        read(path, limits, out)
     return out.answer()
 
 

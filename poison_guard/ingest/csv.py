@@ -84,7 +84,7 @@ def _row_blocks(reader: Reader, lines: Lines, width: int, bad: BadRows) -> Itera
     well_formed = re.compile(rf"{field}(?:{re.escape(reader.dialect.delimiter)}{field})*+[\r\n]*+")
     numbers: list[int] = []
     rows: list[list[str]] = []
-    chars = 0
+    most, read = min(BLOCK_ROWS, BLOCK_CELLS // width), lines.chars
     while True:
         number = lines.start()
         try:
@@ -97,8 +97,7 @@ def _row_blocks(reader: Reader, lines: Lines, width: int, bad: BadRows) -> Itera
         if row and len(row) == width:
             numbers.append(number)
             rows.append(row)
-            chars += sum(map(len, row))
-            if len(rows) < min(BLOCK_ROWS, BLOCK_CELLS // width) and chars < BLOCK_CHARS:
+            if len(rows) < most and lines.chars - read < BLOCK_CHARS:
                 continue
         elif row:
             reason = f"it has {len(row)} fields where the header has {width}"
@@ -112,7 +111,7 @@ def _row_blocks(reader: Reader, lines: Lines, width: int, bad: BadRows) -> Itera
             return
         numbers = []
         rows = []
-        chars = 0
+        read = lines.chars
 
 
 def _without_bad_bytes(numbers: list[int], rows: list[list[str]], bad: BadRows) -> list[pa.Array]:

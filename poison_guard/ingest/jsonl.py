@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ Row = tuple[int, str, dict[str, Any]]
 """Line number, text and object."""
 
 
-def read_jsonl(path: Path, limits: Limits, out: Blocks, columns: Sequence[str] = ()) -> None:
+def read_jsonl(path: Path, limits: Limits, out: Blocks) -> None:
     """Put the rows of a JSON-lines file, or of a file that is one JSON array, into `out`; gzipped or not.
 
     Keys that a row lacks are missing. If the rows have more keys than ``max_columns``, or than so many rows of so few
-    bytes may have, `columns` and the most frequent other keys become columns, and rows with any other key are
+    bytes may have, those of ``out.keep`` and the most frequent others become columns, and rows with any other key are
     unreadable: a hostile row cannot widen the table.
     """
     out.sparse = True
@@ -44,7 +44,7 @@ def read_jsonl(path: Path, limits: Limits, out: Blocks, columns: Sequence[str] =
         try:
             names, most = None, limits.max_columns
             if narrow:
-                names, most = _frequent_names(path, limits, out, columns, as_lines=as_lines)
+                names, most = _frequent_names(path, limits, out, as_lines=as_lines)
             _TableBuilder(limits, out, names, most).build(_parsed_rows(path, limits, as_lines=as_lines))
         except _BrokenArray:
             as_lines = True
@@ -83,14 +83,15 @@ class _TableBuilder:
                 self._append(block)  # the rows held may have taken the memory that this one needs
                 block.clear()
                 chars, value = 0, _parse(text)
-            reason = self._refusal(value)
+            known = type(value) is dict and value.keys() <= self.columns.keys()
+            reason = None if known else self._refusal(value)
             if reason is not None:
                 self.out.short_of_memory |= reason == _TOO_LARGE
                 self.out.bad.add(number, reason, text)
                 continue
             block.append((number, text, value))
             chars += len(text)
-            if len(block) >= min(BLOCK_ROWS, BLOCK_CELLS // max(1, len(self.columns))) or chars >= BLOCK_CHARS:
+            if len(block) * len(self.columns) >= BLOCK_CELLS or len(block) >= BLOCK_ROWS or chars >= BLOCK_CHARS:
                 self._append(block)
                 block = []
                 chars = 0
@@ -101,15 +102,14 @@ class _TableBuilder:
         """Return why a value cannot be a row; make room for its new keys if it can."""
         if not isinstance(value, dict):
             return value.reason if isinstance(value, _Broken) else "it is not a JSON object"
-        if not value.keys() <= self.columns.keys():
-            for name in value:
-                if not name or len(name) > NAME_CHARS or not name.isprintable():
-                    return f"it has a key that is empty, longer than {NAME_CHARS} characters or not to be shown"
-                if self.allowed is not None and name not in self.allowed:
-                    return self._one_too_many()
-            if self.allowed is None and len(self.columns.keys() | value.keys()) > self.limits.max_columns:
-                raise _TooWide
-            self.columns.update(dict.fromkeys(value))
+        for name in value:
+            if not name or len(name) > NAME_CHARS or not name.isprintable():
+                return f"it has a key that is empty, longer than {NAME_CHARS} characters or not to be shown"
+            if self.allowed is not None and name not in self.allowed:
+                return self._one_too_many()
+        if self.allowed is None and len(self.columns.keys() | value.keys()) > self.limits.max_columns:
+            raise _TooWide
+        self.columns.update(dict.fromkeys(value))
         return None
 
     def _one_too_many(self) -> str:
@@ -232,9 +232,7 @@ def _parse(text: str) -> Any:
         return _Broken("it is not valid JSON: it has a number of too many digits")
 
 
-def _frequent_names(
-    path: Path, limits: Limits, out: Blocks, columns: Sequence[str], *, as_lines: bool
-) -> tuple[frozenset[str], int]:
+def _frequent_names(path: Path, limits: Limits, out: Blocks, *, as_lines: bool) -> tuple[frozenset[str], int]:
     """Return the names that become columns, and how many may; each row counts each of its names once."""
     counts: Counter[str] = Counter()
     rows = 0
@@ -245,7 +243,7 @@ def _frequent_names(
                 counts.update(value.keys())
         if len(counts) > _COUNTED_NAMES:
             counts = Counter({name: n for name, n in counts.items() if n > 1})
-    others = sorted((name for name in counts if name not in columns), key=lambda name: (-counts[name], name))
-    mapped = [name for name in columns if name in counts]
+    others = sorted((name for name in counts if name not in out.keep), key=lambda name: (-counts[name], name))
+    mapped = [name for name in out.keep if name in counts]
     most = min(limits.max_columns, out.most_columns(rows))
     return frozenset([*mapped, *others[: max(0, most - len(mapped))]]), most

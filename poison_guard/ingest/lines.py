@@ -46,45 +46,49 @@ class Lines:
     """1-based number of the last line returned."""
     record: list[str] = field(default_factory=list)
     """Lines since `start`."""
+    chars: int = 0
+    """Characters read."""
     _pushed_back: deque[str] = field(default_factory=deque)
-    _chars_read: int = 0
     _chars_pushed_back: int = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        if len(self.record) >= _RECORD_LINES or (self.record and sum(map(len, self.record)) > _RECORD_CHARS):
+        record = self.record
+        if record and (len(record) >= _RECORD_LINES or sum(map(len, record)) > _RECORD_CHARS):
             raise RecordTooLong
         line = self._pushed_back.popleft() if self._pushed_back else self._read_line()
-        if isinstance(line, _LongLine) and self.record:
+        if type(line) is _LongLine and record:
             self._pushed_back.appendleft(line)
             raise RecordTooLong
         self.number += 1
-        self.record.append(line)
-        if isinstance(line, _LongLine):
+        record.append(line)
+        if type(line) is _LongLine:
             raise LineTooLong(f"it is longer than {self.limits.max_line_chars:,} characters")
         return line
 
     def _read_line(self) -> str:
         limit = self.limits.max_line_chars
-        line = self._count(self.stream.readline(limit))
-        if not line:
-            raise StopIteration
-        if len(line) < limit:
+        line = self.stream.readline(limit)
+        self.chars += len(line)
+        if 0 < len(line) < limit and self.chars <= self.limits.max_bytes:
             return line
+        if not self._count(line):
+            raise StopIteration
         piece = line
         while len(piece) == limit and not piece.endswith(("\n", "\r")):
-            piece = self._count(self.stream.readline(limit))
+            piece = self.read(limit, line=True)
         return _LongLine(line[:RAW_CHARS])
 
-    def read(self, chars: int) -> str:
-        """Return the next characters of the file, whatever lines they are."""
-        return self._count(self.stream.read(chars))
+    def read(self, chars: int, *, line: bool = False) -> str:
+        """Return the next characters of the file, whatever lines they are; with `line`, to the end of this one."""
+        text = self.stream.readline(chars) if line else self.stream.read(chars)
+        self.chars += len(text)
+        return self._count(text)
 
     def _count(self, text: str) -> str:
-        self._chars_read += len(text)
-        if self._chars_read > self.limits.max_bytes:
+        if self.chars > self.limits.max_bytes:
             raise Unreadable(f"it unpacks to more than max_bytes = {self.limits.max_bytes:,}")
         return text
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
 
 import pandas as pd
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow as pa
 from poison_guard.errors import DataError, ReadError
 from poison_guard.ingest.cells import as_text, join_tables
 from poison_guard.ingest.coerce import plain_numbers
+from poison_guard.ingest.formats import format_of
 from poison_guard.ingest.objects import ObjectChanged, local_copy, refused_link, resolve_paths
 from poison_guard.ingest.parsing import parse_numbers, payload_schema
 from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable, is_fault_of_file
@@ -23,17 +23,6 @@ __all__ = ["READER_FORMAT", "read_object", "read_raw", "read_table"]
 
 READER_FORMAT = 1
 """Raise it when a reader reads what it could not read before: then unreadable objects are tried again at once."""
-
-_FORMATS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
 
 
 def read_object(ref: ObjectRef, limits: Limits, columns: Sequence[str] = ()) -> RawTable:
@@ -67,24 +56,11 @@ def read_object(ref: ObjectRef, limits: Limits, columns: Sequence[str] = ()) -> 
 def _read_copy(ref: ObjectRef, limits: Limits, columns: Sequence[str]) -> RawTable:
     with local_copy(ref, limits) as path:
         try:
-            return read_in_child(path, _format_of(path, ref.uri), limits, columns)
+            return read_in_child(path, format_of(path, ref.uri), limits, columns)
         finally:
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
                     raise ObjectChanged("it changed while it was being read")
-
-
-def _format_of(path: Path, uri: str) -> str:
-    """Return the format of a local file: that of its name, or of its first bytes if the name has none."""
-    name = PurePosixPath(uri.partition("?")[0]).name.lower().removesuffix(".gz")
-    format_ = _FORMATS.get(PurePosixPath(name).suffix)
-    if format_ is None:
-        with path.open("rb") as file:
-            head = file.read(64).lstrip()
-        format_ = "parquet" if head.startswith(b"PAR1") else "jsonl" if head.startswith((b"{", b"[")) else None
-    if format_ is None:
-        raise Unreadable("it is neither csv, jsonl nor parquet by its name or its first bytes")
-    return format_
 
 
 def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pd.DataFrame:
