@@ -19,7 +19,7 @@ from poison_guard.errors import StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CHECKING", "FRAMES", "Column", "Frame", "check_frame", "check_frames", "empty_frame"]
+__all__ = ["CHECKING", "FRAMES", "Column", "Frame", "check_frame", "check_frames", "empty_frame", "typed_frame"]
 
 TIME = "datetime64[us, UTC]"
 _KINDS = {"str": "O", "object": "OMTU", "int64": "iu", "float64": "fiu", "float32": "f", "bool": "b", TIME: "M"}
@@ -56,6 +56,17 @@ _VOTE = _text("vote", "from_feed")
 _CODE = _text()
 _NUMBER, _COUNT, _YES, _TIME, _VALUE = (Column(dtype) for dtype in ("float64", "int64", "bool", TIME, "object"))
 _ARGS = Column("object", frozenset({"from_feed"}))
+_ROLES = {
+    **{role: Column("str", _SOURCE.marks, optional=True) for role in ("source_id", "author_id")},
+    "item_id": Column("str", _ID.marks, optional=True),
+    **{role: Column("str", _VOTE.marks, optional=True) for role in ("answer", "label")},
+    "rating": Column("float64", frozenset({"vote"}), optional=True),
+    **{role: Column(TIME, optional=True) for role in ("observed_at", "source_since")},
+    **{role: _text("from_feed", optional=True) for role in ("text", "prompt", "response", "chosen", "rejected")},
+    "image": Column("object", frozenset({"from_feed"}), optional=True),
+    "group": _text("from_feed", optional=True),
+}
+"""What the contract of a feed may map: each is there where the contract maps it."""
 _REASON = {"code": _CODE, "args": _ARGS}
 _MEMORY = {
     "record_id": _ID,
@@ -70,24 +81,26 @@ _MEMORY = {
     "group": _text("from_feed"),
 }
 _TRACES = {"sketch": "object", "words.": "object", "rating": "float64", "vector.": "float32"}
-_CONTROLS_SO_FAR = dict.fromkeys(("controls_right", "controls_wrong", "agreed", "disagreed"), _NUMBER)
+_COUNTED = ("controls_right", "controls_wrong", "agreed", "disagreed")
+_STATISTICS = {
+    "source_id": _SOURCE,
+    **dict.fromkeys(("n", *_COUNTED), _COUNT),
+    **dict.fromkeys(("reliability", "lower_bound", "p"), _NUMBER),
+}
 _VOTES = {"item_id": _ID, "source_id": _SOURCE}
 
 FRAMES: Mapping[str, Frame] = {
     "records": Frame(
-        "a readable record of a batch, or a trusted one; further columns are the roles that the contract maps",
+        "a readable record of a batch, or a trusted one; a role that the contract does not map is absent",
         {
             "record_id": _ID,
             "content_hash": _text("id"),
             "object": _text("from_feed"),
             "row": _COUNT,
             "received_at": _TIME,
-            "source_id": Column("str", _SOURCE.marks, optional=True),
-            "item_id": Column("str", _ID.marks, optional=True),
-            "observed_at": Column(TIME, optional=True),
-            "source_since": Column(TIME, optional=True),
+            **_ROLES,
         },
-        {"feature.": "object", "": "object"},
+        {"feature.": "object", "extra.": "object"},
     ),
     "issues": Frame("something wrong with a readable record", {"record_id": _ID, **_REASON}),
     "newcomers": Frame(
@@ -113,15 +126,9 @@ FRAMES: Mapping[str, Frame] = {
     "batch_sources": Frame(
         "a source of the batch and what its votes say of it",
         {
-            "source_id": _SOURCE,
-            "n": _NUMBER,
-            **_CONTROLS_SO_FAR,
-            "reliability": _NUMBER,
-            "lower_bound": _NUMBER,
-            "p": _NUMBER,
+            **_STATISTICS,
             **_REASON,
         },
-        {"": "object"},
     ),
     "votes": Frame(
         "a vote of the batch, free text as its cluster writes it",
@@ -158,25 +165,19 @@ FRAMES: Mapping[str, Frame] = {
         },
     ),
     "evidence": Frame(
-        "a reason that a signal gives against a record",
-        {"record_id": _ID, "signal": _CODE, "level": _CODE, "p": _NUMBER, **_REASON},
+        "a reason that a signal gives against a record, its arguments as JSON",
+        {"record_id": _ID, "signal": _CODE, "level": _CODE, "p": _NUMBER, "code": _CODE, "args": _text("from_feed")},
     ),
     "items": Frame(
         "an item and the label adopted for it, or why none is",
-        {"item_id": _ID, "label": _VOTE, "probability": _NUMBER, "adopted": _YES, "why": Column("object")},
+        {"item_id": _ID, "label": _VOTE, "probability": _NUMBER, "adopted": _YES, "why": _CODE},
     ),
     "sources": Frame(
         "a source of the batch with what this batch adds to its ledger",
         {
-            "source_id": _SOURCE,
-            "n": _NUMBER,
-            **_CONTROLS_SO_FAR,
-            "reliability": _NUMBER,
-            "lower_bound": _NUMBER,
-            "p": _NUMBER,
-            "first_seen": Column(TIME, optional=True),
+            **_STATISTICS,
+            "first_seen": _TIME,
         },
-        {"": "object"},
     ),
     "campaigns": Frame(
         "a campaign",
@@ -204,8 +205,7 @@ FRAMES: Mapping[str, Frame] = {
         "a source and the sums of what it did, up to the state version",
         {
             "source_id": _SOURCE,
-            "n": _NUMBER,
-            **_CONTROLS_SO_FAR,
+            **dict.fromkeys(("n", *_COUNTED), _NUMBER),
             "outcomes_right": _NUMBER,
             "outcomes_wrong": _NUMBER,
             "blocked": _YES,
@@ -245,7 +245,7 @@ BORDERS: Mapping[str, Mapping[str, str]] = {
         **{name: name for name in ("ledger", "controls", "answers", "known", "memory", "verified")},
         **dict.fromkeys(("reference", "calibration"), "records"),
     },
-    "ScanResult": {name: name for name in ("decisions", "items", "campaigns", "evidence")},
+    "ScanResult": {name: name for name in ("decisions", "items", "sources", "campaigns", "evidence")},
 }
 """Class of a value that crosses a border, to the frame that each of its fields holds."""
 
@@ -260,6 +260,12 @@ def empty_frame(name: str) -> pd.DataFrame:
 
     columns = {key: column for key, column in FRAMES[name].columns.items() if not column.optional}
     return pd.DataFrame({key: pd.Series([], dtype=column.dtype) for key, column in columns.items()})
+
+
+def typed_frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with the columns that `FRAMES` names in their dtypes; one without a row may lack any."""
+    columns = {key: column.dtype for key, column in FRAMES[name].columns.items() if key in frame}
+    return frame.astype(columns) if len(frame) else empty_frame(name)
 
 
 def check_frame(name: str, frame: pd.DataFrame) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
+from poison_guard.frames import FRAMES, typed_frame
 from poison_guard.records import Action, Level, Place, SignalEvidence
-from poison_guard.text import to_jsonable
 
 __all__ = ["HOLD", "decide_records", "evidence_table", "risk_by_level", "risk_of_p", "simes_p"]
 
@@ -128,10 +128,10 @@ def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]
             one.level.value,
             float(one.p[row]),
             reason.code,
-            json.dumps(to_jsonable(reason.args)),
+            json.dumps(dict(reason.args), default=str),
         )
         for one in evidence
         for row, reason in one.reasons.items()
     ]
-    table = pd.DataFrame(rows, columns=["record_id", "signal", "level", "p", "code", "args"]).astype({"p": np.float64})
-    return table.sort_values(["record_id", "p", "signal"], ignore_index=True, kind="stable")
+    table = pd.DataFrame(rows, columns=list(FRAMES["evidence"].columns)).astype({"p": np.float64})
+    return typed_frame("evidence", table.sort_values(["record_id", "p", "signal"], ignore_index=True, kind="stable"))

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from poison_guard.config import Contract
 from poison_guard.errors import DataError, UsageError
+from poison_guard.frames import empty_frame
 from poison_guard.ingest.assemble import assemble_batch, map_rows
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, simplify
 from poison_guard.ingest.objects import ObjectChanged, find_path, is_pattern, resolve_paths
@@ -139,7 +140,7 @@ def _missing_column(raw: RawTable, contract: Contract) -> str | None:
 def read_controls(contract: Contract, home: Path) -> pd.DataFrame:
     """Return the controls as ``item_id, answer`` (text); an empty frame where the contract names none."""
     if contract.controls is None:
-        return pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")})
+        return empty_frame("controls")
     path = find_path(contract.controls, contract_file=contract.path, home=home)
     table = read_table(path, columns=("item_id", "answer"))
     doubled = table["item_id"].duplicated()

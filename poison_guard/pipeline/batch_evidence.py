@@ -78,7 +78,9 @@ def find_batch_evidence(
         canonical = isolated("source", crashes, nothing, lambda: cluster_votes(others, accepted, contract, state))
     recent = earlier.loc[earlier["place"] != Place.REJECTED.value, ["item_id", "vote"]].dropna()
     votes, accepted, recent = (canonicalise(frame, canonical) for frame in (votes, accepted, recent))
-    sources = isolated("source", crashes, pd.DataFrame(), lambda: judge_sources(votes[new], scored, contract, state))
+    sources = isolated(
+        "source", crashes, empty_frame("batch_sources"), lambda: judge_sources(votes[new], scored, contract, state)
+    )
     alone = votes[new & ~(member & ~old)]
     conflicts = find_conflicts(alone, accepted, campaigns, contract) if contract.vote else empty_frame("conflicts")
     return BatchEvidence(sources, campaigns, conflicts, crashes, canonical, votes, accepted, recent)

@@ -245,7 +245,7 @@ def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, batch_evidence: Batch
     Sources in a campaign get no credit for agreement; sources with staged records get it when those are decided.
     """
     if not len(batch_evidence.sources):
-        return batch_evidence.sources
+        return empty_frame("sources")
     sources = batch_evidence.sources.drop(columns=["code", "args"])
     in_campaign = set(scored.loc[decisions["campaign_id"].notna().to_numpy(), "source_id"])
     undecided = set(scored.loc[(decisions["place"] == Place.STAGED.value).to_numpy(), "source_id"])

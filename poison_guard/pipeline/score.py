@@ -16,7 +16,7 @@ from poison_guard.config import Contract
 from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.records import Level, Reason, SignalEvidence
-from poison_guard.text import number_text, to_jsonable
+from poison_guard.text import number_text
 
 __all__ = [
     "KEYS",
@@ -106,7 +106,7 @@ def _judge(
     evidence, vectors = judged
     why = np.full(len(records), None, dtype=object)
     for row, reason in evidence.reasons.items():
-        why[row] = json.dumps([reason.code, to_jsonable(reason.args)])
+        why[row] = json.dumps([reason.code, dict(reason.args)], default=str)
     columns = {f"p.{signal}": evidence.p, f"why.{signal}": pd.Series(why, dtype="str")}
     return pd.DataFrame(columns | {f"vector.{i}": column for i, column in enumerate(vectors.T)})
 

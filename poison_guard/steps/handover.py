@@ -190,9 +190,8 @@ def _validation(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) ->
 
 
 def _evidence(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> BatchEvidence:
-    sources = frames["sources"]
     return BatchEvidence(
-        **{**frames, "sources": _from_json(sources, "args") if "args" in sources else sources},
+        **{**frames, "sources": _from_json(frames["sources"], "args")},
         campaigns=tuple(_campaign(campaign) for campaign in facts["campaigns"]),
         crashes={signal: Reason(*why) for signal, why in facts["crashes"].items()},
         canonical={(item, answer): text for item, answer, text in facts["canonical"]},

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from poison_guard.decide.reasons import sentence
-from poison_guard.frames import FRAMES, empty_frame
+from poison_guard.frames import FRAMES, empty_frame, typed_frame
 from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.sampling import audit_sample
@@ -132,7 +132,7 @@ def stored_result(store: Store, run_id: str) -> ScanResult:
         decisions=frames["decisions"][_DECISIONS],
         items=frames["items"],
         sources=frames["sources"],
-        campaigns=campaigns.drop(columns=["code", "args"]).assign(why=sentences),
+        campaigns=typed_frame("campaigns", campaigns.drop(columns=["code", "args"]).assign(why=sentences)),
         evidence=frames["evidence"][of_batch].reset_index(drop=True),
         notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
         counts=dict(run.counts),
@@ -173,4 +173,4 @@ def _campaign_rows(campaigns: tuple[Campaign, ...]) -> pd.DataFrame:
         }
         for campaign in campaigns
     ]
-    return pd.DataFrame(rows, columns=list(FRAMES["campaigns"].columns))
+    return typed_frame("campaigns", pd.DataFrame(rows, columns=list(FRAMES["campaigns"].columns)))

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.errors import DataError
+from poison_guard.frames import empty_frame
 from poison_guard.ingest.collect import read_controls
 from poison_guard.pipeline.relabel import settle_labels
 from poison_guard.results import Result
@@ -113,8 +114,7 @@ def _seal(feed: Feed) -> SealResult:
 def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
     """Return new label rows of the items whose records people moved since their label was last decided."""
     if not len(item_ids):
-        columns = {"item_id": "str", "label": "str", "probability": float, "adopted": bool, "why": "str"}
-        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+        return empty_frame("items")
     store, contract = feed.store, feed.contract
     yes, no = (load(store, contract.name, item_ids, seq=seq) for load in (accepted_votes, held_votes))
     ledger = load_sources(store, contract, version=seq)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.errors import NotFoundError
+from poison_guard.frames import empty_frame
 from poison_guard.records import ObjectRef
 from poison_guard.store import bulk, chain, tables
 from poison_guard.store.bulk import to_json
@@ -216,5 +217,5 @@ def run_sources(store: Store, run_id: str) -> pd.DataFrame:
     with store.read() as conn:
         file = conn.execute(sa.select(c.path, c.sha256).where(c.run_id == run_id, c.lane == "sources")).first()
     if file is None:
-        return pd.DataFrame({"source_id": pd.Series(dtype="str")})
+        return empty_frame("sources")
     return store.lake.read_frame(file.path, sha256=file.sha256)

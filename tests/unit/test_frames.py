@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import StoreError
-from poison_guard.frames import BORDERS, FRAMES, check_frame, empty_frame
+from poison_guard.frames import BORDERS, FRAMES, check_frame, empty_frame, typed_frame
 
 
 @pytest.mark.parametrize("name", list(FRAMES))
@@ -31,10 +31,22 @@ def test_a_column_missing_unknown_or_of_another_kind_is_named(frame, told):
 
 def test_every_frame_at_a_border_is_described_and_every_description_is_used():
     named = {frame for fields in BORDERS.values() for frame in fields.values()}
-    assert named | {"scored", "newcomers", "sources"} == set(FRAMES)
+    assert named | {"scored", "newcomers"} == set(FRAMES)
 
 
 def test_what_a_sender_wrote_is_marked():
     texts = ("source_id", "item_id", "vote", "answer", "label", "raw")
     marked = [column.marks for frame in FRAMES.values() for name, column in frame.columns.items() if name in texts]
     assert all("from_feed" in marks for marks in marked)
+
+
+def test_an_unknown_column_of_a_frame_of_records_or_sources_is_named():
+    for name in ("records", "batch_sources", "sources"):
+        with pytest.raises(StoreError, match=r"unknown columns \['sorce'\]"):
+            check_frame(name, empty_frame(name).assign(sorce=1))
+
+
+def test_a_typed_frame_has_the_dtypes_of_its_description():
+    frame = typed_frame("controls", pd.DataFrame({"item_id": ["a"], "answer": ["b"]}, dtype=object))
+    assert frame.dtypes.tolist() == empty_frame("controls").dtypes.tolist()
+    assert [*typed_frame("sources", pd.DataFrame())] == [*empty_frame("sources")]

@@ -409,9 +409,15 @@ def test_what_is_stored_is_what_a_scan_decides(trusted_guard):
     frame = answers(300, 42)
     frame.loc[:9, "said"] = "zzz"
     scanned, stored_ = trusted_guard.scan(frame), trusted_guard.ingest(frame)
-    pd.testing.assert_frame_equal(
-        scanned.decisions.sort_values("record_id", ignore_index=True), stored_.decisions, check_dtype=False
-    )
-    pd.testing.assert_frame_equal(
-        scanned.items.sort_values("item_id", ignore_index=True), stored_.items, check_dtype=False
-    )
+    pd.testing.assert_frame_equal(scanned.decisions.sort_values("record_id", ignore_index=True), stored_.decisions)
+    pd.testing.assert_frame_equal(scanned.items.sort_values("item_id", ignore_index=True), stored_.items)
+
+
+def test_a_result_has_the_same_columns_and_dtypes_whichever_way_it_was_made(trusted_guard):
+    file = put(trusted_guard.home, answers(300, 5), "a.csv")
+    scanned, stored_, nothing = trusted_guard.scan(file), trusted_guard.ingest(), trusted_guard.ingest()
+    known = trusted_guard.scan(file)
+    assert [len(result.sources) > 0 for result in (scanned, stored_, nothing, known)] == [True, True, False, False]
+    for name in ("decisions", "items", "sources", "campaigns", "evidence"):
+        shapes = [getattr(result, name).dtypes.to_dict() for result in (scanned, stored_, nothing, known)]
+        assert shapes[1:] == shapes[:-1], name
