@@ -1,15 +1,17 @@
 """Hand-over: what the stages of one run give to each other, in memory or as files of the lake under the run's id.
 
-A value that depends on what the guard knows is put under its name and the state version, ``decided@12``: what another
-state led to is never mistaken for it. Files are Parquet and JSON (nothing is pickled), they are invisible to readers of
-the lake, a retry writes them again with the same content, and `LakeHandover.clear` removes them after the commit.
+A value that depends on what the guard knows is put under its name and a `Pin`, ``decided@12-92d709b2``: what another
+state, contract or suite led to is never mistaken for it. Files are Parquet and JSON (nothing is pickled). Readers of
+the lake do not see them, a retry writes them again with the same content, and `LakeHandover.clear` removes them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -17,9 +19,35 @@ import pandas as pd
 from poison_guard.frames import CHECKING, check_frame, check_frames
 from poison_guard.pipeline import BatchEvidence, Validation
 from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Reason
+from poison_guard.steps.opening import Feed
 from poison_guard.store import Lake
 
-__all__ = ["Handover", "LakeHandover", "get_batch", "put_batch", "split"]
+__all__ = ["Handover", "LakeHandover", "Pin", "get_batch", "pin_of", "put_batch", "split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What the records of a run are judged by; its text is part of the names of values."""
+
+    version: int
+    """The state version that the run reads."""
+    rules: str
+    """Beginning of the hash of contract and suite: a contract edited between two stages is another pin."""
+
+    def __str__(self) -> str:
+        """Return ``VERSION-RULES``."""
+        return f"{self.version}-{self.rules}"
+
+
+def pin_of(feed: Feed, version: int) -> Pin:
+    """Return the pin of a run of `feed` that reads the state `version`."""
+    contract = feed.contract
+    rules = (
+        (contract.name, contract.kind, contract.mode, contract.namespace, contract.controls, contract.policy_hash),
+        (sorted(contract.columns.items()), contract.features, dataclasses.astuple(contract.data)),
+        None if feed.suite is None else feed.suite.expectations,
+    )
+    return Pin(version, hashlib.sha256(repr(rules).encode()).hexdigest()[:8])
 
 
 class Handover:

@@ -15,7 +15,7 @@ from functools import partial
 
 import pandas as pd
 
-from poison_guard.errors import StaleStateError
+from poison_guard.errors import NotFoundError, StaleStateError
 from poison_guard.frames import CHECKING, check_frames
 from poison_guard.pipeline import (
     Prepared,
@@ -40,7 +40,7 @@ from poison_guard.steps.collect import (
     read_batch,
     read_outcomes,
 )
-from poison_guard.steps.handover import Handover, LakeHandover, get_batch, put_batch
+from poison_guard.steps.handover import Handover, LakeHandover, Pin, get_batch, pin_of, put_batch
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.results import (
@@ -88,9 +88,9 @@ def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     batch, controls = read_batch(feed, source, now, include_seen=True)
     if not len(batch.records) and not len(batch.unreadable):
         return nothing_new(feed.contract.name, "nothing to scan: no record is there")
-    handover, version = Handover(), head_version(feed)
+    handover, pin = Handover(), pin_of(feed, head_version(feed))
     put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
-    return result_of(feed.contract.name, judge(feed, handover, version), batch)
+    return result_of(feed.contract.name, judge(feed, handover, pin), batch)
 
 
 def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
@@ -127,31 +127,39 @@ def stage_collect(feed: Feed, now: dt.datetime) -> tuple[str | None, int]:
 
 def stage_validate(feed: Feed, run_id: str) -> None:
     """Check the batch of a run; nothing to do where the run is committed, here and in the stages below."""
-    if (run := load_run(feed.store, run_id)).status != "committed":
-        validate(feed, LakeHandover(feed.store.lake, run_id), run.state_version)
+    if (run := _run_of(feed, run_id)).status != "committed":
+        validate(feed, LakeHandover(feed.store.lake, run_id), pin_of(feed, run.state_version))
 
 
 def stage_score(feed: Feed, run_id: str, partition: int) -> None:
     """Score one partition of the batch of a run."""
-    if (run := load_run(feed.store, run_id)).status != "committed":
-        score(feed, LakeHandover(feed.store.lake, run_id), run.state_version, partition)
+    if (run := _run_of(feed, run_id)).status != "committed":
+        score(feed, LakeHandover(feed.store.lake, run_id), pin_of(feed, run.state_version), partition)
 
 
 def stage_decide(feed: Feed, run_id: str) -> None:
     """Find what only the whole batch shows, then decide every record of a run."""
-    if (run := load_run(feed.store, run_id)).status != "committed":
-        judge(feed, LakeHandover(feed.store.lake, run_id), run.state_version)
+    if (run := _run_of(feed, run_id)).status != "committed":
+        judge(feed, LakeHandover(feed.store.lake, run_id), pin_of(feed, run.state_version))
 
 
 def stage_commit(feed: Feed, run_id: str) -> dict[str, int]:
     """Store what was decided, once however often this is called; return the run's counts."""
-    run = load_run(feed.store, run_id)
+    run = _run_of(feed, run_id)
     if run.status == "committed":
         return dict(run.counts)
     handover = LakeHandover(feed.store.lake, run_id)
     counts = finish(feed, handover, run)
     handover.clear()
     return dict(counts)
+
+
+def _run_of(feed: Feed, run_id: str) -> Run:
+    """Return a run of this feed; `NotFoundError` for one of another feed, which is judged by another contract."""
+    run = load_run(feed.store, run_id)
+    if run.feed != feed.contract.name:
+        raise NotFoundError(f"the run {run_id} is of the feed {run.feed}, not of {feed.contract.name}")
+    return run
 
 
 def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | None, pd.DataFrame] | None:
@@ -184,7 +192,7 @@ def finish(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
     """
     for attempt in range(_ATTEMPTS):
         try:
-            judge(feed, handover, run.state_version)
+            judge(feed, handover, pin_of(feed, run.state_version))
             return commit(feed, handover, run)
         except StaleStateError:
             if attempt + 1 == _ATTEMPTS:
@@ -193,66 +201,66 @@ def finish(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def judge(feed: Feed, handover: Handover, version: int) -> Decided:
-    """Validate, score, reduce and decide by one state version, each where it was not done by that version yet."""
-    if not handover.has(f"decided@{version}"):
-        if not handover.has(f"validation@{version}"):
-            validate(feed, handover, version)
+def judge(feed: Feed, handover: Handover, pin: Pin) -> Decided:
+    """Validate, score, reduce and decide by one pin, each where it was not done by that pin yet."""
+    if not handover.has(f"decided@{pin}"):
+        if not handover.has(f"validation@{pin}"):
+            validate(feed, handover, pin)
         for partition in range(handover.get("partitions")["n"]):
-            if not handover.has(f"scored-{partition:05d}@{version}"):
-                score(feed, handover, version, partition)
-        reduce(feed, handover, version)
-        decide(feed, handover, version)
-    decided: Decided = handover.get(f"decided@{version}")
+            if not handover.has(f"scored-{partition:05d}@{pin}"):
+                score(feed, handover, pin, partition)
+        reduce(feed, handover, pin)
+        decide(feed, handover, pin)
+    decided: Decided = handover.get(f"decided@{pin}")
     return decided
 
 
-def validate(feed: Feed, handover: Handover, version: int) -> None:
+def validate(feed: Feed, handover: Handover, pin: Pin) -> None:
     """Check the batch against the accepted payload schema and the suite; choose the sample that models are fit on.
 
     The suite sees the ids that were sent: a name that a newcomer gets must not break a rule about ids.
     """
-    batch, state = get_batch(handover), _state(feed, handover, version)
+    batch, state = get_batch(handover), _state(feed, handover, pin)
     handover.put("sample", choose_sample(batch.records))
     validation = validate_records(
         feed.contract, feed.suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
     )
-    failures = name_failures(validation.failures, _newcomers(feed, handover, version))
-    handover.put(f"validation@{version}", dataclasses.replace(validation, failures=failures))
+    failures = name_failures(validation.failures, _newcomers(feed, handover, pin))
+    handover.put(f"validation@{pin}", dataclasses.replace(validation, failures=failures))
 
 
-def score(feed: Feed, handover: Handover, version: int, partition: int) -> None:
+def score(feed: Feed, handover: Handover, pin: Pin, partition: int) -> None:
     """Score the records of one partition, each by itself."""
-    records = rename(handover.get(f"records-{partition:05d}"), _newcomers(feed, handover, version))
-    prepared = _prepared(feed, handover, version)
+    records = rename(handover.get(f"records-{partition:05d}"), _newcomers(feed, handover, pin))
+    prepared = _prepared(feed, handover, pin)
     with torch_threads(feed):
         scored = score_partition(records, feed.contract, prepared)
-    handover.put(f"scored-{partition:05d}@{version}", scored)
+    handover.put(f"scored-{partition:05d}@{pin}", scored)
 
 
-def reduce(feed: Feed, handover: Handover, version: int) -> None:
+def reduce(feed: Feed, handover: Handover, pin: Pin) -> None:
     """Find what only the whole batch shows: reliability of sources, campaigns, disputed items."""
-    state, prepared = _state(feed, handover, version), _prepared(feed, handover, version)
+    state, prepared = _state(feed, handover, pin), _prepared(feed, handover, pin)
     with torch_threads(feed):
-        newcomers, scored = _newcomers(feed, handover, version), _scored(handover, version)
+        newcomers, scored = _newcomers(feed, handover, pin), _scored(handover, pin)
         contested = newcomers.loc[newcomers["first_id"].notna(), "record_id"].tolist()
         evidence = find_batch_evidence(scored, feed.contract, state, prepared, contested=contested)
-    handover.put(f"evidence@{version}", evidence)
+    handover.put(f"evidence@{pin}", evidence)
 
 
-def decide(feed: Feed, handover: Handover, version: int) -> None:
+def decide(feed: Feed, handover: Handover, pin: Pin) -> None:
     """Decide every record and the label of every item."""
     decided = decide_batch(
-        _scored(handover, version),
-        _named_batch(feed, handover, version).unreadable,
-        handover.get(f"validation@{version}"),
-        handover.get(f"evidence@{version}"),
+        _scored(handover, pin),
+        _named_batch(feed, handover, pin).unreadable,
+        handover.get(f"validation@{pin}"),
+        handover.get(f"evidence@{pin}"),
         feed.contract,
-        _state(feed, handover, version),
-        _prepared(feed, handover, version),
-        _newcomers(feed, handover, version),
+        _state(feed, handover, pin),
+        _prepared(feed, handover, pin),
+        _newcomers(feed, handover, pin),
     )
-    handover.put(f"decided@{version}", decided)
+    handover.put(f"decided@{pin}", decided)
 
 
 def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
@@ -260,7 +268,8 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
 
     `StaleStateError` where another run of the feed came first.
     """
-    batch, decided = _named_batch(feed, handover, run.state_version), handover.get(f"decided@{run.state_version}")
+    pin = pin_of(feed, run.state_version)
+    batch, decided = _named_batch(feed, handover, pin), handover.get(f"decided@{pin}")
     counts = commit_run(
         feed.store,
         run,
@@ -277,51 +286,51 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
     return counts
 
 
-def _newcomers(feed: Feed, handover: Handover, version: int) -> pd.DataFrame:
-    """Return the rows of the batch whose id the store has with other content as of `version`, and their names."""
-    if not handover.has(f"newcomers@{version}"):
+def _newcomers(feed: Feed, handover: Handover, pin: Pin) -> pd.DataFrame:
+    """Return the rows of the batch whose id the store has with other content as of the pin, and their names."""
+    if not handover.has(f"newcomers@{pin}"):
         batch = get_batch(handover)
         lost = batch.unreadable.drop_duplicates("record_id")
         rows = find_newcomers(
             batch,
             lost[["record_id"]].assign(content_hash=unreadable_hashes(lost)),
-            partial(load_known, feed.store, feed.contract, version=version),
-            partial(load_sums, feed.store, feed.contract, version=version),
+            partial(load_known, feed.store, feed.contract, version=pin.version),
+            partial(load_sums, feed.store, feed.contract, version=pin.version),
             revisions=feed.contract.data.revisions,
         )
-        handover.put(f"newcomers@{version}", rows)
-    newcomers: pd.DataFrame = handover.get(f"newcomers@{version}")
+        handover.put(f"newcomers@{pin}", rows)
+    newcomers: pd.DataFrame = handover.get(f"newcomers@{pin}")
     return newcomers
 
 
-def _named_batch(feed: Feed, handover: Handover, version: int) -> Batch:
-    """Return the batch with its rows under the names they have as of `version`, made once a process."""
-    if (name := f"batch@{version}") not in handover.cache:
-        batch, newcomers = get_batch(handover), _newcomers(feed, handover, version)
+def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:
+    """Return the batch with its rows under the names they have as of the pin, made once a process."""
+    if (name := f"batch@{pin}") not in handover.cache:
+        batch, newcomers = get_batch(handover), _newcomers(feed, handover, pin)
         records, unreadable = rename(batch.records, newcomers), rename(batch.unreadable, newcomers)
         handover.cache[name] = dataclasses.replace(batch, records=records, unreadable=unreadable)
     named: Batch = handover.cache[name]
     return named
 
 
-def _state(feed: Feed, handover: Handover, version: int) -> State:
-    """Return all that the run may know as of `version`, read once a process."""
-    if (name := f"state@{version}") not in handover.cache:
-        batch = _named_batch(feed, handover, version)
-        handover.cache[name] = current_state(feed, batch, version, controls=handover.get("controls"))
+def _state(feed: Feed, handover: Handover, pin: Pin) -> State:
+    """Return all that the run may know as of the pin, read once a process."""
+    if (name := f"state@{pin}") not in handover.cache:
+        batch = _named_batch(feed, handover, pin)
+        handover.cache[name] = current_state(feed, batch, pin.version, controls=handover.get("controls"))
         if CHECKING:
             check_frames(handover.cache[name])
     state: State = handover.cache[name]
     return state
 
 
-def _prepared(feed: Feed, handover: Handover, version: int) -> Prepared:
-    """Return the models fitted on the trusted set as of `version`, fitted once a process."""
-    if (name := f"prepared@{version}") not in handover.cache:
-        state = handover.cache.get(f"state@{version}")
+def _prepared(feed: Feed, handover: Handover, pin: Pin) -> Prepared:
+    """Return the models fitted on the trusted set as of the pin, fitted once a process."""
+    if (name := f"prepared@{pin}") not in handover.cache:
+        state = handover.cache.get(f"state@{pin}")
         if state is None:  # a process that scores one partition needs neither the other records nor their history
             batch, controls = handover.get("batch"), handover.get("controls")
-            state = current_state(feed, batch, version, controls=controls, remember=False)
+            state = current_state(feed, batch, pin.version, controls=controls, remember=False)
         sample, threads = handover.get("sample"), feed.settings.threads
         with torch_threads(feed) as device:
             handover.cache[name] = prepare(feed.contract, state, sample, device=device, threads=threads)
@@ -329,10 +338,10 @@ def _prepared(feed: Feed, handover: Handover, version: int) -> Prepared:
     return prepared
 
 
-def _scored(handover: Handover, version: int) -> pd.DataFrame:
+def _scored(handover: Handover, pin: Pin) -> pd.DataFrame:
     """Return the scored records of all partitions, sorted by id, joined once a process."""
     parts = range(handover.get("partitions")["n"])
-    if (name := f"scored@{version}") not in handover.cache:
-        handover.cache[name] = join_partitions([handover.get(f"scored-{part:05d}@{version}") for part in parts])
+    if (name := f"scored@{pin}") not in handover.cache:
+        handover.cache[name] = join_partitions([handover.get(f"scored-{part:05d}@{pin}") for part in parts])
     scored: pd.DataFrame = handover.cache[name]
     return scored

@@ -5,6 +5,7 @@ Killed anywhere before the transaction ends, nothing is visible, and running aga
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,7 +23,7 @@ from poison_guard.store.commit_plan import CommitPlan, classify_rows, plan_commi
 from poison_guard.store.engine import Store, utc_or_now
 from poison_guard.store.lake import add_files
 from poison_guard.store.rows import campaign_rows, item_rows, record_rows
-from poison_guard.store.runs import Run, load_run_in
+from poison_guard.store.runs import Run, load_run_in, register_feed
 
 __all__ = ["commit_run"]
 
@@ -71,6 +72,9 @@ def commit_run(
         moved = not _known_records(conn, feed, rows).equals(before)
         if moved or status.decided_by_people(conn, feed, sorted(plan.revised)):
             raise StaleStateError("a reviewer decided some of these records meanwhile; score the batch again and retry")
+        if current.policy_hash != contract.policy_hash:  # edited since the run began: these records were decided by it
+            register_feed(conn, contract, at)
+            run = dataclasses.replace(run, policy_hash=contract.policy_hash)
         _write_records(conn, feed, run.run_id, plan, seq=seq, at=at)
         _write_findings(conn, feed, run.run_id, plan, decided, seq=seq)
         _write_ledger(conn, contract, plan, decided, controls, seq=seq, at=at)
@@ -258,6 +262,7 @@ def _write_marker(
         .where(tables.runs.c.run_id == run.run_id)
         .values(
             status="committed",
+            policy_hash=run.policy_hash,
             commit_seq=seq,
             finished_at=at,
             counts=to_json(counts),

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from poison_guard import Guard
-from poison_guard.errors import DataError, TamperError, UsageError
+from poison_guard.errors import DataError, NotFoundError, TamperError, UsageError
 from poison_guard.steps import run as run_steps
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import load_run, repin, tables
@@ -421,3 +421,39 @@ def test_a_result_has_the_same_columns_and_dtypes_whichever_way_it_was_made(trus
     for name in ("decisions", "items", "sources", "campaigns", "evidence"):
         shapes = [getattr(result, name).dtypes.to_dict() for result in (scanned, stored_, nothing, known)]
         assert shapes[1:] == shapes[:-1], name
+
+    pd.testing.assert_frame_equal(
+        scanned.decisions.sort_values("record_id", ignore_index=True), stored_.decisions, check_dtype=False
+    )
+    pd.testing.assert_frame_equal(
+        scanned.items.sort_values("item_id", ignore_index=True), stored_.items, check_dtype=False
+    )
+
+
+def test_a_contract_edited_between_stages_decides_anew_and_the_run_names_its_policy(trusted_guard, contract):
+    put(trusted_guard.home, answers(200, 60), "a.csv")
+    run_id = trusted_guard.stage_collect()["run_id"]
+    trusted_guard.stage_validate(run_id)
+    for partition in (0, 1):
+        trusted_guard.stage_score(run_id, partition)
+    trusted_guard.stage_decide(run_id)
+    contract.write_text('mode = "observe"\n' + CONTRACT + "[policy]\nfalse_quarantine_rate = 0.05\n")
+    edited = Guard.open(contract, home=trusted_guard.home)
+    edited.stage_commit(run_id)
+    with open_feed(contract, edited.home) as feed:
+        run = load_run(feed.store, run_id)
+        decided = run_steps.stored_result(feed.store, run).decisions
+    assert run.policy_hash == edited.contract.policy_hash != trusted_guard.contract.policy_hash
+    assert (decided["action"] != "accept").sum() > 4  # by the rate of 5 %
+    assert set(stored(edited)["place"]) == {"accepted"}  # observing
+
+
+def test_a_run_of_another_feed_is_not_taken(trusted_guard, tmp_path):
+    put(trusted_guard.home, answers(50, 61), "a.csv")
+    run_id = trusted_guard.stage_collect()["run_id"]
+    other = tmp_path / "other.toml"
+    other.write_text(CONTRACT.replace('name = "quiz"', 'name = "other"'))
+    guard = Guard.open(other, home=trusted_guard.home)
+    for verb, *more in ((guard.stage_validate,), (guard.stage_score, 0), (guard.stage_decide,), (guard.stage_commit,)):
+        with pytest.raises(NotFoundError, match="is of the feed quiz, not of other"):
+            verb(run_id, *more)

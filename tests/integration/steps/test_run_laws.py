@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poison_guard import Guard
+from poison_guard.steps.opening import open_feed
+from poison_guard.store import tables
 from tests.integration.steps.conftest import CONTRACT, answers, put
 from tests.integration.steps.test_run import stored
 
@@ -25,6 +28,7 @@ batches = st.fixed_dictionaries(
         "overtaken_after": st.sampled_from((None, *STAGES[:-1])),
         "overtaker_is_wider": st.booleans(),
         "repeats_ids": st.booleans(),
+        "edited_after": st.sampled_from((None, *STAGES[:-1])),
     }
 )
 steps = st.lists(
@@ -48,6 +52,13 @@ def vetted(tmp_path_factory):
     return folder
 
 
+def policies(guard: Guard) -> list[str]:
+    """The policies that the runs say they were decided by, in the order of their commits."""
+    with open_feed(guard.contract_path, guard.home) as feed, feed.store.read() as conn:
+        runs = tables.runs.c
+        return list(conn.execute(sa.select(runs.policy_hash).order_by(runs.commit_seq)).scalars())
+
+
 class Twins:
     """Two homes that are told the same; one runs in one go, one in stages that die, begin again and are overtaken."""
 
@@ -61,8 +72,11 @@ class Twins:
         self.direct, self.scheduled = (Guard.open(each / "quiz.toml", home=each / "home") for each in self.folders)
 
     def partition_rows(self, rows: int) -> None:
+        self.edit("partition_rows = 150", f"partition_rows = {rows}")
+
+    def edit(self, old: str, new: str) -> None:
         for each in self.folders:
-            (each / "quiz.toml").write_text(CONTRACT.replace("partition_rows = 150", f"partition_rows = {rows}"))
+            (each / "quiz.toml").write_text(CONTRACT.replace(old, new))
         self.open()
 
     def review(self, verb: str) -> None:
@@ -74,15 +88,21 @@ class Twins:
     def run(self, name: str, frame: pd.DataFrame, overtaker: pd.DataFrame, how: dict) -> None:
         for guard in (self.direct, self.scheduled):
             put(guard.home, frame, name)
+        how = {**how, "overtaken_after": None if how["edited_after"] else how["overtaken_after"]}
         if how["overtaken_after"]:
             self.direct.ingest(overtaker)
-        self.direct.ingest()
+        self.edited_after = how["edited_after"]
+        if not self.edited_after:
+            self.direct.ingest()
         overtakes = {how["overtaken_after"]: overtaker} if how["overtaken_after"] else {}
         for dies_after in (*how["killed_after"], None):
             self.walk(dies_after, overtakes)
         for late in overtakes.values():
             self.scheduled.ingest(late)
+        if how["edited_after"]:
+            self.direct.ingest()  # in one go, by the contract that the last stages saw
         pd.testing.assert_frame_equal(stored(self.direct), stored(self.scheduled))
+        assert policies(self.direct) == policies(self.scheduled)
 
     def walk(self, dies_after: str | None, overtakes: dict[str, pd.DataFrame]) -> None:
         """Call the stages as tasks do, up to `dies_after`; whoever overtakes after a stage is taken out of the dict."""
@@ -98,6 +118,10 @@ class Twins:
         }
         for stage in () if run_id is None else STAGES:
             stages[stage]()
+            if stage == self.edited_after:
+                self.edited_after = None
+                self.edit("[columns]", "[policy]\nfalse_quarantine_rate = 0.04\n[columns]")
+                guard = self.scheduled
             if stage in overtakes:
                 guard.ingest(overtakes.pop(stage))
             if stage == dies_after:
