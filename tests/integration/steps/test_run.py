@@ -442,7 +442,7 @@ def test_a_contract_edited_between_stages_decides_anew_and_the_run_names_its_pol
     edited.stage_commit(run_id)
     with open_feed(contract, edited.home) as feed:
         run = load_run(feed.store, run_id)
-        decided = run_steps.stored_result(feed.store, run).decisions
+        decided = run_steps.stored_result(feed.store, run_id).decisions
     assert run.policy_hash == edited.contract.policy_hash != trusted_guard.contract.policy_hash
     assert (decided["action"] != "accept").sum() > 4  # by the rate of 5 %
     assert set(stored(edited)["place"]) == {"accepted"}  # observing
