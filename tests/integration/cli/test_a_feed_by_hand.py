@@ -112,7 +112,8 @@ def test_a_decision_needs_exactly_one_way_to_choose(ran):
 def test_a_source_is_blocked_and_let_go(ran):
     assert ran("sources", *feed_of(ran), "--block", "u-001", *WHO).exit_code == 0
     assert [s["source_id"] for s in ran.json("sources", *feed_of(ran), "--blocked")["sources"]] == ["u-001"]
-    assert ran("sources", *feed_of(ran), "--block", "u-001", *WHO).exit_code == 2
+    assert ran("sources", *feed_of(ran), "--block", "u-001", *WHO).exit_code == 0, "as if the first had been killed"
+    assert ran("sources", *feed_of(ran), "--block", "u-001", "--by", "bob", "--reason", "me too").exit_code == 2
     assert ran("sources", *feed_of(ran), "--unblock", "u-001", *WHO).exit_code == 0
 
 
