@@ -210,6 +210,7 @@ UNDO = made_of("visits", lambda context: ["review", "undo", context["event"], *W
 RELEASE = made_of("visits", lambda context: ["review", "release", *context["waiting"], *WHO])
 REJECT = made_of("visits", lambda context: ["review", "reject", *context["waiting"], *WHO])
 RECALL = cli("visits", "recall", *WHO, "--source", "sd9")
+ERASE = cli("visits", "erase", "sd9", *WHO)
 
 
 def with_event(step: Step) -> Step:
@@ -258,6 +259,7 @@ _ALL = (
     Scenario("gate approve, two of two", world.write_visits, (*POISONED, APPROVE_ANN), (APPROVE_BOB,)),
     Scenario("retrain", world.write_visits, ADMITTED, (RETRAIN,)),
     Scenario("recall", world.write_visits, ADMITTED, (RECALL,), True),
+    Scenario("erase", world.write_visits, ADMITTED, (ERASE,), True),
     Scenario("recall, with a champion", world.write_visits, (*ADMITTED, RETRAIN), (RECALL,), True),
     Scenario(
         "rollback",
