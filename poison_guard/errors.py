@@ -77,8 +77,10 @@ class StaleStateError(StoreError):
     """Another run was committed since this one pinned its state; score again and retry."""
 
 
-class BusyError(StoreError):
-    """Somebody else holds the lease on this feed or queue entry."""
+class BusyError(GuardError):
+    """Somebody else decided, moved or claimed what this command names: look again, wait, or overrule."""
+
+    exit_code = 2
 
 
 class TamperError(GuardError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
-from poison_guard.config.tables import in_range, read_toml, values_of
+from poison_guard.config.tables import in_range, matching, read_toml, values_of
 from poison_guard.errors import ConfigError
 from poison_guard.text import holds_password, shown_url
 
@@ -25,8 +25,8 @@ class _SettingsFile:
     """Path or fsspec URL of the lake; None: the folder ``lake`` in the home."""
     key_file: str | None = None
     """File of the key of the audit chain (mode 0600); None: the file ``key`` in the home."""
-    device: str | None = None
-    """``cpu``, ``cuda`` or ``auto``; None: ``auto``, which takes a GPU where there is one."""
+    device: Annotated[str, matching(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")] | None = None
+    """None: ``auto``, which takes a GPU where there is one."""
     threads: Annotated[int, in_range(1, 1024)] = 1
     """torch threads of one process; with 1, parallel tasks do not oversubscribe the CPU."""
 

@@ -72,7 +72,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return the parsed file; `ConfigError` names the file and, for bad syntax, the line."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path} is larger than {MAX_BYTES:,} bytes; a contract is a short text")
+            raise ConfigError(f"{path} is larger than {MAX_BYTES:,} bytes; contracts and settings are short texts")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(

@@ -92,14 +92,15 @@ _WIDTH = 110
 _MAX_NAME = 200
 
 
-def propose_contract(frame: pd.DataFrame, *, name: str, data_path: str) -> str:
+def propose_contract(frame: pd.DataFrame, *, name: str, data_path: str, shown: str | None = None) -> str:
     """Return the TOML text of a contract for data that look like `frame` (as read: one row per record, raw columns).
 
-    The text loads with `poison_guard.config.load_contract`, which is checked here. Raises `DataError` if `frame` has
-    no rows, or no column for any role or feature.
+    The text loads with `poison_guard.config.load_contract`, which is checked here. Raises `DataError`, which names the
+    data as `shown` (default: `data_path`), if `frame` has no rows, or no column for any role or feature.
     """
+    shown = shown or data_path
     if frame.empty:
-        raise DataError(f"{data_path} has no records to propose a contract from; give a file with some rows")
+        raise DataError(f"{shown} has no records to propose a contract from; give a file with some rows")
     columns = [c for c in describe_columns(frame) if 0 < len(c.name) <= _MAX_NAME and c.name.isprintable()]
     guesses = guess_roles(columns)
     taken = [g.column for g in guesses]
@@ -109,14 +110,20 @@ def propose_contract(frame: pd.DataFrame, *, name: str, data_path: str) -> str:
     features = guess_features(free, kind, prose="text" in roles)
     if not guesses and not features:
         raise DataError(
-            f"no column of {data_path} looks like a record, a source, a text, an answer or a number; "
-            f"write [columns] of the contract by hand"
+            f"no column of {shown} looks like a record, a source, a text, an answer or a number; "
+            f"write [columns] of the contract by hand{_separator_hint(frame)}"
         )
     unused = [c for c in free if c not in features]
     parts = [_head(name, kind, data_path, frame), _columns(guesses, features, unused, kind), _foot(roles, features)]
     text = "\n".join(parts)
     parse_contract(tomllib.loads(text))
     return text
+
+
+def _separator_hint(frame: pd.DataFrame) -> str:
+    """Return a question where the names of columns hold a separator: the file was cut at another one."""
+    sign = next((sign for sign in ";\t|" if any(sign in str(name) for name in frame)), None)
+    return f" (is it separated by {sign!r}? it was read as separated by ',')" if sign else ""
 
 
 def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame) -> str:

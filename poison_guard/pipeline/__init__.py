@@ -1,4 +1,4 @@
-"""The pure line: map partitions to evidence, reduce to global evidence, decide. No I/O, clock or logging."""
+"""What happens to a batch between reading and storing: validate, score, reduce, decide. No I/O, clock or logging."""
 
 from poison_guard.pipeline.batch_evidence import BatchEvidence, find_batch_evidence
 from poison_guard.pipeline.decide import decide_batch

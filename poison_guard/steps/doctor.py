@@ -70,7 +70,7 @@ class DoctorResult(TableResult):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the number of problems and every check."""
-        checks = [{"name": check.name, "state": check.state, "told": check.finding} for check in self.checks]
+        checks = [{"name": check.name, "state": check.state, "message": check.finding} for check in self.checks]
         return {"problems": self.problems, "checks": checks}
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:

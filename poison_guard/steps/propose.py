@@ -66,7 +66,7 @@ def propose(
     if existing is not None and not force and not dry_run:
         raise UsageError(f"{existing} exists already; give another --name or --out, or --force to replace it")
     frame = read_raw([data], sample_rows=_SAMPLE)
-    toml = propose_contract(frame, name=feed, data_path=_seen_from(contract_file, data))
+    toml = propose_contract(frame, name=feed, data_path=_seen_from(contract_file, data), shown=shown_url(data))
     contract = parse_contract(tomllib.loads(toml), path=contract_file)
     suite = propose_suite(frame, contract)
     rules = parse_suite(suite)

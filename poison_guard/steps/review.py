@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
@@ -30,6 +30,7 @@ from poison_guard.store.reviews import (
     find_undone,
 )
 from poison_guard.store.snapshots import snapshots_holding
+from poison_guard.store.trusted import check_may_be_trusted
 
 __all__ = [
     "LEASE_SECONDS",
@@ -77,6 +78,7 @@ class ReviewResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         undo = {} if self.undoes is None else {"undoes": self.undoes, "undone_verb": self.undone_verb}
+        trusted = {} if self.trusted is None else {"trusted": asdict(self.trusted)}
         return {
             "feed": self.feed,
             "verb": self.verb,
@@ -88,6 +90,7 @@ class ReviewResult(Result):
             "left": self.left,
             "places": dict(self.places),
             **self.revocation.to_dict(),
+            **trusted,
             "record_ids": list(self.record_ids),
         }
 
@@ -132,6 +135,10 @@ def release(
         raise UsageError("`trust` needs record ids: what is trusted was looked at one by one")
     if trust and not right:
         raise UsageError("`trust` says that each record was vetted, unchecked that none was; choose one of them")
+    if trust:  # before anything is released
+        ids = selectors["record_ids"]
+        records = load_payloads(feed.store, feed.contract.name, [ids] if isinstance(ids, str) else list(ids))
+        check_may_be_trusted(feed.store, feed.contract, records)
     person = {"by": by, "reason": reason, "right": right, "token": token, "overrule": overrule}
     result = _decide(feed, "release", selectors, dry_run=dry_run, now=now, **person)
     if dry_run or not trust:

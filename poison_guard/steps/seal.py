@@ -49,11 +49,12 @@ class SealResult(Result):
     new: bool
     """False: nothing changed since the last snapshot, which this is."""
     counts: Mapping[str, int]
+    items_file: str | None = None
+    """Digest of the items' file that the examples show, where the feed has one."""
 
     def __str__(self) -> str:
         """Return what was sealed in a sentence: ``sealed chat-4-…: 1,203 examples, 1 part, 40 deferred``."""
         counts = {"examples": 0, **self.counts}
-        counts.pop("items_file", None)  # the digest of a file, as a number
         shown = (f"{n:,} {_noun(name, n)}" for name, n in counts.items() if n or name == "examples")
         return f"{'sealed' if self.new else 'nothing changed since'} {self.snapshot_id}: {', '.join(shown)}"
 
@@ -108,7 +109,8 @@ def _seal(feed: Feed) -> SealResult:
     sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts)
     drain(store, feed.settings)
     new = before is None or sealed.snapshot_id != before.snapshot_id
-    return SealResult(contract.name, sealed.snapshot_id, new, dict(sealed.counts))
+    counted = {name: n for name, n in sealed.counts.items() if name != "items_file"}
+    return SealResult(contract.name, sealed.snapshot_id, new, counted, f"{mark:012x}" if mark else None)
 
 
 def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:

@@ -88,7 +88,7 @@ class BlockResult(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         first = {"feed": self.feed, "source_id": self.source_id, "verb": self.verb, "dry_run": self.event is None}
-        return {**first, "event": self.event, "told": str(self)}
+        return {**first, "event": self.event, "message": str(self)}
 
     def __str__(self) -> str:
         """Return what was done in a sentence."""

@@ -99,8 +99,6 @@ class RunStatus:
     received_at: dt.datetime
     finished_at: dt.datetime | None
     counts: Mapping[str, int]
-    error: None = None
-    """Nothing sets it; the key stays in the JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from poison_guard.errors import UsageError
 from poison_guard.text import to_jsonable
 
 __all__ = [
@@ -38,6 +39,8 @@ def bounded_key(name: str) -> str:
     >>> bounded_key("user-7")
     'user-7'
     """
+    if not isinstance(name, str):
+        raise UsageError(f"an id is text, got {name!r}")
     if len(name) <= MAX_KEY and "\0" not in name:
         return name
     mark = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -22,7 +22,6 @@ import sqlalchemy as sa
 
 from poison_guard.config import Settings
 from poison_guard.errors import (
-    BusyError,
     ConfigError,
     GuardError,
     MissingExtraError,
@@ -309,7 +308,7 @@ def _driver_errors(store: Store) -> Iterator[None]:
     except store.engine.dialect.loaded_dbapi.Error as error:
         raise _store_error(error, store) from None
     except sa.exc.TimeoutError:
-        raise BusyError(f"the store {store.shown} has no free connection; try again") from None
+        raise StoreError(f"the store {store.shown} has no free connection; try again") from None
 
 
 _SENTENCE_BY_ERROR = {
@@ -328,7 +327,7 @@ def _url_text(store: Store) -> str:
 def _store_error(error: BaseException, store: Store) -> StoreError:
     text, shown = without_secrets(error, _url_text(store)), store.shown
     if "database is locked" in text:
-        return BusyError(f"the store {shown} was locked by another process for {_WAIT_SECONDS} s; try again")
+        return StoreError(f"the store {shown} was locked by another process for {_WAIT_SECONDS} s; try again")
     for part, sentence in _SENTENCE_BY_ERROR.items():
         if part in text:
             return StoreError(f"the store {shown} cannot be used: {sentence}")

@@ -26,6 +26,7 @@ __all__ = [
     "TrustedSet",
     "TrustedSummary",
     "add_trusted",
+    "check_may_be_trusted",
     "check_trusted",
     "count_trusted",
     "first_trusted_ids",
@@ -195,6 +196,14 @@ def add_trusted(
     counts = rows["split"].value_counts()
     splits = {name: int(counts.get(name, 0)) for name in SPLITS}
     return TrustedSummary(added=len(fresh), already=len(records) - len(fresh), hash=_set_hash(rows), seq=seq, **splits)
+
+
+def check_may_be_trusted(store: Store, contract: Contract, records: pd.DataFrame) -> None:
+    """Raise what `add_trusted` would raise for records that a person releases: an id trusted with other content."""
+    records = records.assign(record_id=bounded_keys(records["record_id"])).reset_index(drop=True)
+    _check_unique_ids(records)
+    with store.read() as conn:
+        _not_yet_trusted(conn, contract.name, records, from_review=True)
 
 
 @dataclass(frozen=True, slots=True)

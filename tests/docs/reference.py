@@ -135,7 +135,7 @@ def exit_codes() -> str:
     meanings = {
         0: "fine, or admitted",
         1: "findings, or closed",
-        2: "wrong usage or configuration",
+        2: "wrong usage or configuration, or another person acted first",
         3: "inconclusive",
         4: "store or internal error",
     }

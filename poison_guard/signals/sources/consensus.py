@@ -41,9 +41,9 @@ class Consensus:
     """What was agreed.
 
     `items`: ``item_id, answer, probability, disputed``, one row an item; the probability is calibrated on real crowds
-    (`calibrate.py`), for majority the share of the votes, for free text of those that say nearly the same. `sources`:
-    ``source_id, reliability, lower_bound, n``: mean and 5 % quantile of the Beta posterior, and answers counted.
-    `model` is the one used.
+    (`calibrate_probabilities`), for majority the share of the votes, for free text of those that say nearly the same.
+    `sources`: ``source_id, reliability, lower_bound, n``: mean and 5 % quantile of the Beta posterior, and answers
+    counted. `model` is the one used.
     """
 
     items: pd.DataFrame

@@ -89,7 +89,7 @@ def test_the_doctor_says_where_others_may_read_and_how_to_mend_it(copied):
     home.chmod(0o755)
     (found,) = (check for check in copied.json("doctor")["checks"] if check["name"] == "privacy")
     assert found["state"] == "warning"
-    assert f"`chmod -R go= {home}`" in found["told"]
+    assert f"`chmod -R go= {home}`" in found["message"]
 
 
 @pytest.mark.parametrize("gone", [("store.db",), ("store.db", "key.head"), ("store.db", "key.head", "lake")])
@@ -108,7 +108,7 @@ def test_a_home_that_has_lost_its_store_is_refused_and_left_as_it_is(copied, com
     assert result.exit_code in (1, 4)
     sentence(result, result.exit_code, "bring the database back")
     assert files_of(home) == before
-    told = {check["name"]: check["told"] for check in copied.json("doctor")["checks"]}
+    told = {check["name"]: check["message"] for check in copied.json("doctor")["checks"]}
     assert "bring the database back" in told["store"]
 
 
@@ -195,7 +195,7 @@ def test_a_key_without_its_mark_is_told_by_the_doctor(copied):
     (copied.folder / "home" / "key.head").unlink()
     told = {check["name"]: check for check in copied.json("doctor")["checks"]}["key"]
     assert told["state"] == "warning"
-    assert "key.head" in told["told"]
+    assert "key.head" in told["message"]
 
 
 def test_an_older_copy_of_the_store_is_not_written_on(copied):

@@ -8,7 +8,7 @@ import threading
 import pandas as pd
 import pytest
 
-from poison_guard.errors import BusyError, NotFoundError, UsageError
+from poison_guard.errors import BusyError, DataError, NotFoundError, UsageError
 from poison_guard.records import Reason
 from poison_guard.steps.look import list_groups, list_pending
 from poison_guard.steps.review import (
@@ -22,7 +22,16 @@ from poison_guard.steps.review import (
     undo,
 )
 from poison_guard.steps.sources import block, unblock
-from poison_guard.store import accepted_frames, explain, feed_facts, find_records, load_sources, load_state, verify
+from poison_guard.store import (
+    accepted_frames,
+    add_trusted,
+    explain,
+    feed_facts,
+    find_records,
+    load_sources,
+    load_state,
+    verify,
+)
 from poison_guard.store.reviews import list_reviews
 from tests.integration.conftest import feed_of
 
@@ -182,6 +191,26 @@ def test_trust_is_for_released_ids_that_were_vetted(full, made, person):
         release(feed, record_ids=["q1"], trust=True, right=False, **person)
     assert release(feed, record_ids=["q1"], trust=True, dry_run=True, **person).trusted is None
     assert release(feed, record_ids=["q1"], trust=True, **person).trusted.n == 1
+
+
+def test_a_release_of_what_cannot_be_trusted_releases_nothing(full, made, person):
+    feed = feed_of(full, made.contract)
+    other = made.records("q1").assign(content_hash="other")
+    add_trusted(full, made.contract, other, by="ann", reason="vetted", from_review=True)
+    before = places(full)
+    for dry_run in (True, False):
+        with pytest.raises(DataError, match="'q1' is in the trusted set of captcha with other content"):
+            release(feed, record_ids=["q2", "q1"], trust=True, dry_run=dry_run, **person)
+    assert places(full) == before
+    assert release(feed, record_ids="q2", trust=True, **person).to_dict()["trusted"]["added"] == 1
+
+
+def test_an_id_that_is_no_text_is_refused_in_a_sentence(full, made, person):
+    feed = feed_of(full, made.contract)
+    with pytest.raises(UsageError, match="an id is text, got 3"):
+        release(feed, record_ids=[3], **person)
+    with pytest.raises(UsageError, match="an id is text, got 3"):
+        explain(full, "captcha", 3)
 
 
 def test_what_was_decided_again_is_undone_in_turn(full, made, person):

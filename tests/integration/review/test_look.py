@@ -144,7 +144,7 @@ def test_campaigns_say_why_and_where_their_records_are(feed, made):
 
 def test_sources_are_counted_in_all_and_a_block_is_told_in_a_sentence(feed, made):
     done = block(feed, "user-1", by="ann", reason="a bot", now=made.now)
-    assert whole(done)["told"] == f"blocked source user-1 (event {done.event})"
+    assert whole(done)["message"] == f"blocked source user-1 (event {done.event})"
     listed = list_sources(feed, blocked=True)
     assert whole(listed)["sources"][0]["source_id"] == "user-1"
     assert (len(listed.sources), listed.total) == (1, list_sources(feed).total)

@@ -87,6 +87,8 @@ def test_images_come_out_of_a_snapshot_as_they_stood_in_the_items_file(tmp_path:
         parts = read_parts(feed, snapshot.parts)
         examples = load_examples(feed, snapshot)
     assert sealed.counts["examples"] == len(examples) > 30
+    assert "items_file" not in sealed.counts
+    assert len(sealed.items_file) == 12
     assert {"example_id", "label", "pixels"} <= set(parts.columns)
     assert not {"source_id", "user"} & set(parts.columns), "who spoke is not for training"
     assert examples.inputs.shape[1:] == (1, 4, 4)

@@ -43,7 +43,7 @@ def _fail(error: BaseException):
     [
         (ConfigError("x in feeds/chat.toml is wrong"), 2, "x in feeds/chat.toml is wrong"),
         (StoreError("the store cannot be reached"), 4, "the store cannot be reached"),
-        (BusyError("somebody else holds it"), 4, "somebody else holds it"),
+        (BusyError("somebody else holds it"), 2, "somebody else holds it"),
         (TamperError("event 4 was changed"), 1, "event 4 was changed"),
         (OSError(28, "No space left on device", "guard-home/x"), 4, "guard-home/x: No space left on device"),
         (click.UsageError("no such option"), 2, "no such option"),

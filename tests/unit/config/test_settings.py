@@ -97,3 +97,15 @@ def test_threads_must_be_a_whole_number(tmp_path, value):
     assert open_settings(tmp_path, environ={"POISON_GUARD_THREADS": "3"}).threads == 3
     with pytest.raises(ConfigError, match="whole number"):
         open_settings(tmp_path, environ={"POISON_GUARD_THREADS": value})
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_a_device_is_named_as_torch_names_it(tmp_path, device):
+    (tmp_path / "settings.toml").write_text(f'device = "{device}"\n')
+    assert open_settings(tmp_path, environ={}).device == device
+
+
+def test_a_mistyped_device_is_refused_where_it_is_written(tmp_path):
+    (tmp_path / "settings.toml").write_text('device = "cpuu"\n')
+    with pytest.raises(ConfigError, match=r"device.*auto, cpu, cuda or cuda:N.*cpuu.*settings\.toml"):
+        open_settings(tmp_path, environ={})

@@ -98,6 +98,9 @@ def test_a_file_without_rows_or_without_anything_to_map_is_refused_in_one_senten
         propose_contract(pd.DataFrame({"user_id": []}), name="feed", data_path="x.csv")
     with pytest.raises(DataError, match="write \\[columns\\]"):
         propose_contract(pd.DataFrame({"zzz": ["a", "a"]}), name="feed", data_path="x.csv")
+    cut_at_commas = pd.DataFrame({"zzz;yyy": ["a", "a"], "xxx": ["b", "b"]})
+    with pytest.raises(DataError, match=r"no column of in/x\.csv .*is it separated by ';'\?"):
+        propose_contract(cut_at_commas, name="feed", data_path="../in/x.csv", shown="in/x.csv")
 
 
 def test_a_name_that_no_feed_can_have_is_refused():
