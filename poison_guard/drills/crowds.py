@@ -64,10 +64,10 @@ def load_crowd(name: str, data: Path) -> Crowd:
     folder = data / "crowd" / CROWDS[name]
     answers = _read(folder / "answers.csv", ("item", "source", "answer")).drop_duplicates(["item", "source"])
     truth = _read(folder / "truth.csv", ("item", "truth")).drop_duplicates("item").set_index("item")["truth"]
-    kept = answers[answers["item"].isin(truth.index)].reset_index(drop=True)
-    if kept.empty:
+    known = answers[answers["item"].isin(truth.index)].reset_index(drop=True)
+    if known.empty:
         raise DataError(f"{folder} has no answer about an item whose truth is known")
-    return Crowd(name, kept, truth[truth.index.isin(kept["item"])].sort_index())
+    return Crowd(name, known, truth[truth.index.isin(known["item"])].sort_index())
 
 
 def load_messages(data: Path) -> pd.Series:
@@ -112,19 +112,19 @@ def raid(
     """
     if burst not in BURSTS or not 0 <= share < 1:
         raise UsageError(f"burst must be one of {', '.join(BURSTS)} and share in [0, 1), got {burst!r} and {share}")
-    given: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("seed", "crowd")}
+    params: dict[str, Any] = {key: value for key, value in locals().items() if key not in ("seed", "crowd")}
     rng = np.random.default_rng([seed, 45])
     honest = crowd.answers.assign(at=daily_times(rng, len(crowd.answers), days=DAYS), origin=str(Origin.HONEST))
     honest["born"] = draw_births(rng, honest.assign(who=honest["source"]), 1 - new)
     items = crowd.truth.index.to_numpy()
     known = rng.random(len(items)) < controls
     aim = items[(rng.random(len(items)) < targeted) & ~known]
-    group = _group(rng, crowd, aim, items[known], given)
+    group = _group(rng, crowd, aim, items[known], params)
     accounts = draw_ids(np.random.default_rng([seed, 46]), sybils, "u-")  # an attacker's are its twin's
     group["source"] = accounts[group["source"].to_numpy(int)]
     group["born"] = draw_births(rng, group.assign(who=group["source"]), aged)
     rows = pd.concat([honest, group], ignore_index=True).drop_duplicates(["item", "source"])
-    return _sealed(crowd, seed, rows, items, known, given | {"targets": aim.tolist(), "free_text": crowd.free_text})
+    return _sealed(crowd, seed, rows, items, known, params | {"targets": aim.tolist(), "free_text": crowd.free_text})
 
 
 def raid_twin(seed: int, **params: Any) -> World:
@@ -133,32 +133,32 @@ def raid_twin(seed: int, **params: Any) -> World:
 
 
 def _group(
-    rng: np.random.Generator, crowd: Crowd, aim: np.ndarray, known: np.ndarray, given: Mapping[str, Any]
+    rng: np.random.Generator, crowd: Crowd, aim: np.ndarray, known: np.ndarray, params: Mapping[str, Any]
 ) -> pd.DataFrame:
     """The group's answers: ``item, source`` (a number), ``answer, at, origin``: pushes, then camouflage."""
-    sybils, share = given["sybils"], given["share"]
+    sybils, share = params["sybils"], params["share"]
     each = crowd.answers["item"].value_counts().reindex(aim).to_numpy(float) * share / (1 - share)
     count = np.minimum(np.floor(each + rng.random(len(aim))).astype(int), sybils)
     who = np.concatenate([rng.choice(sybils, n, replace=False) for n in count] or [np.zeros(0, int)])
     hit = np.repeat(aim, count)
-    wrong = _wrong(rng, crowd, np.concatenate([aim, known]), given)
+    wrong = _wrong(rng, crowd, np.concatenate([aim, known]), params)
     pushed = pd.Series(hit).map(wrong).to_numpy(object)
-    if given["varied"]:
+    if params["varied"]:
         pushed = np.array([_with_word(rng, text, f"w{k}", swap=True) for k, text in enumerate(pushed)], object)
-    pushes = _rows(hit, who, pushed, raid_times(rng, hit, aim, given["burst"]), Origin.POISON)
+    pushes = _rows(hit, who, pushed, raid_times(rng, hit, aim, params["burst"]), Origin.POISON)
     others = np.setdiff1d(crowd.truth.index.to_numpy(), np.concatenate([aim, known]))
-    asked = np.concatenate([rng.choice(known, min(20, len(known)), replace=False) for _ in range(sybils)])
-    cover = rng.choice(others, sybils * given["camouflage"])
-    right = _honest_word(rng, crowd, np.concatenate([asked, cover]))
-    if not given["control_aware"]:
-        right[: len(asked)] = pd.Series(asked).map(wrong).to_numpy()
+    controls = np.concatenate([rng.choice(known, min(20, len(known)), replace=False) for _ in range(sybils)])
+    cover = rng.choice(others, sybils * params["camouflage"])
+    right = _honest_word(rng, crowd, np.concatenate([controls, cover]))
+    if not params["control_aware"]:
+        right[: len(controls)] = pd.Series(controls).map(wrong).to_numpy()
     else:
-        right[: len(asked)] = crowd.truth.reindex(asked).to_numpy()
-    by = np.concatenate([np.repeat(np.arange(sybils), n) for n in (min(20, len(known)), given["camouflage"])])
+        right[: len(controls)] = crowd.truth.reindex(controls).to_numpy()
+    by = np.concatenate([np.repeat(np.arange(sybils), n) for n in (min(20, len(known)), params["camouflage"])])
     at = daily_times(rng, len(by), days=DAYS)
-    rest = _rows(np.concatenate([asked, cover]), by, right, at, Origin.CAMOUFLAGE)
+    rest = _rows(np.concatenate([controls, cover]), by, right, at, Origin.CAMOUFLAGE)
     both = pd.concat([pushes, rest], ignore_index=True)
-    if given["benign"]:
+    if params["benign"]:
         both["answer"] = _honest_word(rng, crowd, both["item"].to_numpy())
         both["origin"] = str(Origin.HONEST)
     return both
@@ -168,11 +168,11 @@ def _rows(item: np.ndarray, who: np.ndarray, answer: np.ndarray, at: np.ndarray,
     return pd.DataFrame({"item": item, "source": who, "answer": answer, "at": at, "origin": str(origin)})
 
 
-def _wrong(rng: np.random.Generator, crowd: Crowd, items: np.ndarray, given: Mapping[str, Any]) -> dict[str, str]:
+def _wrong(rng: np.random.Generator, crowd: Crowd, items: np.ndarray, params: Mapping[str, Any]) -> dict[str, str]:
     """Item to the answer that the group agrees on: a true answer of other items; with ``constant`` always one."""
-    if given["constant"]:
+    if params["constant"]:
         return dict.fromkeys(items.tolist(), "lol")
-    if given["subtle"]:
+    if params["subtle"]:
         truth = crowd.truth.reindex(items).tolist()
         return {item: _with_word(rng, text, "never") for item, text in zip(items.tolist(), truth, strict=True)}
     pool = np.sort(crowd.truth.unique())
@@ -189,10 +189,10 @@ def _with_word(rng: np.random.Generator, text: str, word: str, *, swap: bool = F
 
 def _honest_word(rng: np.random.Generator, crowd: Crowd, items: np.ndarray) -> np.ndarray:
     """What one of the honest people, drawn at random, said of each item."""
-    said = crowd.answers.sort_values("item", kind="stable")
-    first = np.searchsorted(said["item"].to_numpy(), items, side="left")
-    after = np.searchsorted(said["item"].to_numpy(), items, side="right")
-    return said["answer"].to_numpy(object)[first + (rng.random(len(items)) * (after - first)).astype(int)]
+    answers = crowd.answers.sort_values("item", kind="stable")
+    first = np.searchsorted(answers["item"].to_numpy(), items, side="left")
+    after = np.searchsorted(answers["item"].to_numpy(), items, side="right")
+    return answers["answer"].to_numpy(object)[first + (rng.random(len(items)) * (after - first)).astype(int)]
 
 
 def _sealed(

@@ -69,25 +69,25 @@ class Cell:
     params: Params
 
 
-def cells(drill: Drill, on: str, given: Mapping[str, Sequence[Any]] | None = None) -> list[Cell]:
+def cells(drill: Drill, on: str, choices: Mapping[str, Sequence[Any]] | None = None) -> list[Cell]:
     """Return the cells of a drill on ``synthetic`` or a public set, none where it does not fit that set.
 
-    `given` values take the place of those of the grid, each with each: one cell a combination. `UsageError` for a
-    parameter that its `make` does not have, or a value of another kind than its default.
+    The values of `choices` take the place of those of the grid, each with each: one cell a combination. `UsageError`
+    for a parameter that its `make` does not have, or a value of another kind than its default.
     """
     if on != "synthetic" and drill.on != kind_of(on):
         return []
-    if given:
-        _check(drill, on, given)
-    found: list[Cell] = []
+    if choices:
+        _check(drill, on, choices)
+    combined: list[Cell] = []
     grids: tuple[tuple[By, tuple[Params, ...]], ...] = (("all", drill.grid), ("day", drill.days))
     for by, grid in grids if on == "synthetic" else (("all", drill.real),):
         for params in grid:
-            for values in itertools.product(*(given or {}).values()):
-                cell = Cell(drill.name, on, cast("By", by), {**params, **dict(zip(given or {}, values, strict=True))})
-                if cell not in found:
-                    found.append(cell)
-    return found
+            for values in itertools.product(*(choices or {}).values()):
+                cell = Cell(drill.name, on, cast("By", by), {**params, **dict(zip(choices or {}, values, strict=True))})
+                if cell not in combined:
+                    combined.append(cell)
+    return combined
 
 
 def kind_of(on: str) -> str:
@@ -95,15 +95,15 @@ def kind_of(on: str) -> str:
     return "messages" if on == "tweets" else "crowd"
 
 
-def _check(drill: Drill, on: str, given: Mapping[str, Sequence[Any]]) -> None:
+def _check(drill: Drill, on: str, choices: Mapping[str, Sequence[Any]]) -> None:
     parameters = inspect.signature(drill.function(on)).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return  # it hands them on; whoever takes them refuses what is not one
     known = [name for name in parameters if name not in _GIVEN_BY_US]
-    unknown = next((name for name in given if name not in known), None)
+    unknown = next((name for name in choices if name not in known), None)
     if unknown is not None:
         raise UsageError(f"the drill {drill.name} has no parameter {unknown!r}; it has {', '.join(known)}")
-    for name, values in given.items():
+    for name, values in choices.items():
         for value in values:
             wanted = _wanted(name, parameters[name].default, value)
             if wanted:
@@ -364,8 +364,8 @@ def find_drills(names: Sequence[str]) -> list[Drill]:
     """Return the drills of these names or numbers, all where none is named; `NotFoundError` lists what there is."""
     wanted: list[Drill] = []
     for name in names:
-        found = [d for d in DRILLS.values() if name in (d.name, str(d.number))]
-        if not found:
+        matches = [d for d in DRILLS.values() if name in (d.name, str(d.number))]
+        if not matches:
             raise NotFoundError(f"there is no drill {name!r}; there are {', '.join(DRILLS)} and their numbers")
-        wanted += [drill for drill in found if drill not in wanted]
+        wanted += [drill for drill in matches if drill not in wanted]
     return wanted or list(DRILLS.values())

@@ -125,14 +125,14 @@ def _share(trials: Sequence[Trial], figure: _Figure) -> Share | None:
     which takes records for independent, and Student's t of the seeds' shares, which needs no such thing but sees no
     spread in few seeds that agree.
     """
-    found = [
+    pairs = [
         (t.figures[figure.share], t.figures[figure.whole]) for t in trials if t.figures.get(figure.share) is not None
     ]
-    if not found:
+    if not pairs:
         return None
-    values = np.array([share for share, _ in found])
-    n = sum(int(whole) for _, whole in found)
-    hits = sum(round(share * whole) for share, whole in found)
+    values = np.array([share for share, _ in pairs])
+    n = sum(int(whole) for _, whole in pairs)
+    hits = sum(round(share * whole) for share, whole in pairs)
     low, high = proportion_bounds(hits, n, low_tail=0.025, high_tail=0.025)
     if len(values) > 1:
         from scipy import stats
@@ -171,8 +171,8 @@ def as_rows(
 def _hours(line: DrillSummary) -> str:
     if line.cell.by == "all":
         return "–"
-    told = "never" if line.hours is None else f"{line.hours:.0f}"
-    return f"{told} ({line.undetected} never)" if line.hours is not None and line.undetected else told
+    hours = "never" if line.hours is None else f"{line.hours:.0f}"
+    return f"{hours} ({line.undetected} never)" if line.hours is not None and line.undetected else hours
 
 
 def _brief(share: Share | None) -> str:

@@ -56,8 +56,8 @@ def _drawn(make: Callable[..., World], cell: Cell, seed: int, base: Mapping[str,
             raise UsageError(
                 f"the drill {cell.drill} has no parameter {name}; see `poison-guard drill --list`"
             ) from error
-        given = ", ".join(f"{key} {value!r}" for key, value in cell.params.items()) or "its defaults"
-        raise UsageError(f"the drill {cell.drill} cannot be drawn with {given}: {error}") from error
+        params = ", ".join(f"{key} {value!r}" for key, value in cell.params.items()) or "its defaults"
+        raise UsageError(f"the drill {cell.drill} cannot be drawn with {params}: {error}") from error
 
 
 def _trial(world: World, cell: Cell, lookalikes: Sequence[str] = ()) -> Trial:
@@ -88,10 +88,10 @@ def sweep(
     """
     wanted = [(cell, seed) for cell in cells for seed in seeds]
     done: dict[int, Measured] = {}
-    for at, found in _results(wanted, data, jobs):
-        done[at] = found
+    for at, trial in _results(wanted, data, jobs):
+        done[at] = trial
         cell, seed = wanted[at]
-        tell(f"{len(done)}/{len(wanted)} {cell.drill} on {cell.on}, seed {seed}: {found.seconds:.0f} s")
+        tell(f"{len(done)}/{len(wanted)} {cell.drill} on {cell.on}, seed {seed}: {trial.seconds:.0f} s")
     return [done[at] for at in range(len(wanted))]
 
 

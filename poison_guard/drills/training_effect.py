@@ -57,12 +57,12 @@ def collected_examples(world: World, *, pixel_max: float = 255.0) -> Examples:
 
 def true_examples(world: World, *, pixel_max: float = 255.0) -> Examples:
     """Return the examples of `collected_examples` with their true labels."""
-    told = _collected_labels(world)
+    labels = _collected_labels(world)
     if world.item_truth is not None:
         truth = world.item_truth.set_index("item_id")["label"]
     else:
         truth = world.truth.set_index("record_id")["label"]
-    return _examples(world, truth.reindex(told.index), pixel_max)
+    return _examples(world, truth.reindex(labels.index), pixel_max)
 
 
 def kept_examples(world: World, result: ScanResult, *, pixel_max: float = 255.0) -> Examples:
@@ -73,8 +73,8 @@ def kept_examples(world: World, result: ScanResult, *, pixel_max: float = 255.0)
     """
     if world.item_truth is None:
         accepted = result.decisions.loc[result.decisions["action"].astype("str") == Action.ACCEPT, "record_id"]
-        told = _collected_labels(world)
-        return _examples(world, told[told.index.isin(accepted)], pixel_max)
+        labels = _collected_labels(world)
+        return _examples(world, labels[labels.index.isin(accepted)], pixel_max)
     items = result.items[result.items["adopted"].astype(bool)].set_index("item_id")
     aside = [item for item in _controls(world) if _split(item) != "reference"]
     return _examples(world, items.loc[~items.index.isin(aside), "label"].astype("str"), pixel_max)
@@ -156,10 +156,10 @@ def compare(
     """
     if not len(world.fresh):
         raise DataError(f"the world `{world.name}` has no fresh examples to judge a model by; draw it anew")
-    told = collected_examples(world, pixel_max=config.pixel_max)
+    collected = collected_examples(world, pixel_max=config.pixel_max)
     truth = true_examples(world, pixel_max=config.pixel_max)
-    free = _trainable(world, told, admitted)
-    parts = dict(zip(ROWS, (told.take(free), admitted, truth.take(free)), strict=True))
+    free = _trainable(world, collected, admitted)
+    parts = dict(zip(ROWS, (collected.take(free), admitted, truth.take(free)), strict=True))
     rows = [{"row": name, **_judge(world, part, config, budget, threads)} for name, part in parts.items()]
     return pd.DataFrame(rows)
 
@@ -188,12 +188,12 @@ def compare_admitted(contract: Contract, home: Path) -> pd.DataFrame | None:
     return compare(world, admitted, config=contract.retrain, budget=budget)
 
 
-def _trainable(world: World, told: Examples, admitted: Examples) -> np.ndarray:
-    """Mask of the examples of `told` that are not kept for testing."""
+def _trainable(world: World, collected: Examples, admitted: Examples) -> np.ndarray:
+    """Mask of the examples of `collected` that are not kept for testing."""
     if world.controls is None:
-        return np.ones(len(told), dtype=bool)
+        return np.ones(len(collected), dtype=bool)
     aside = set(world.controls["item_id"]) - set(admitted.frame["example_id"])
-    return ~told.frame["example_id"].isin(aside).to_numpy()
+    return ~collected.frame["example_id"].isin(aside).to_numpy()
 
 
 def _judge(
@@ -205,14 +205,14 @@ def _judge(
 
     model = train_classifier(examples, config, device="cpu", threads=threads)
     fresh = fresh_examples(world, pixel_max=config.pixel_max)
-    found = evaluate(model, fresh, config=config, seed=config.seed, budget=budget)
-    said = fresh.frame["example_id"].map(found["predictions"]).to_numpy()
+    metrics = evaluate(model, fresh, config=config, seed=config.seed, budget=budget)
+    predictions = fresh.frame["example_id"].map(metrics["predictions"]).to_numpy()
     target = world.fresh["attack"].to_numpy(bool)
     return {
-        "accuracy": found["accuracy"],
-        "worst_class": min(one["right"] / one["n"] for one in found["per_class"].values()),
-        "attack_success": float((said[target] == world.fresh.loc[target, "attack_label"].to_numpy()).mean()),
-        "robust_accuracy": found["robust"]["right"] / found["robust"]["n"],
+        "accuracy": metrics["accuracy"],
+        "worst_class": min(one["right"] / one["n"] for one in metrics["per_class"].values()),
+        "attack_success": float((predictions[target] == world.fresh.loc[target, "attack_label"].to_numpy()).mean()),
+        "robust_accuracy": metrics["robust"]["right"] / metrics["robust"]["n"],
         "n": len(examples),
     }
 
@@ -263,5 +263,5 @@ def _gated(guard: Guard) -> dict[str, Any]:
     sealed = guard.seal()
     result = guard.gate()
     checks = result.checks.to_dict("records")
-    told = {"outcome": result.outcome, "admitted": result.admitted, "why": result.why}
-    return {**told, "checks": checks, "examples": sealed.counts["examples"]}
+    verdict = {"outcome": result.outcome, "admitted": result.admitted, "why": result.why}
+    return {**verdict, "checks": checks, "examples": sealed.counts["examples"]}

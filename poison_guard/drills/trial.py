@@ -91,10 +91,10 @@ def _pushed(world: World) -> dict[str, str]:
 
 def _nearer_the_push(label: pd.Series, truth: pd.Series, pushed: dict[str, str]) -> pd.Series:
     wrong = [
-        _likeness(said, pushed[item]) > _likeness(said, truth[item])
+        _likeness(answer, pushed[item]) > _likeness(answer, truth[item])
         if item in pushed
-        else _likeness(said, truth[item]) < _UNLIKE
-        for item, said in label.items()
+        else _likeness(answer, truth[item]) < _UNLIKE
+        for item, answer in label.items()
     ]
     return pd.Series(wrong, index=label.index, dtype=bool)
 
@@ -201,12 +201,12 @@ def _batches(world: World, by: By) -> Iterator[tuple[dt.datetime, pd.DataFrame]]
 
 def _tell_outcomes(world: World, home: Path, now: dt.datetime) -> None:
     """Write what has become known by `now` of records made before, whoever made them."""
-    told = world.params.get("outcomes")
-    if told is None:
+    outcomes = world.params.get("outcomes")
+    if outcomes is None:
         return
     ids = world.truth["record_id"]
-    drawn = ids.map(lambda i: int(hashlib.sha256(str(i).encode()).hexdigest()[:8], 16) / 16**8 < told["share"])
-    known = drawn.to_numpy(bool) & (world.role("observed_at") + dt.timedelta(hours=told["hours"]) <= now).to_numpy()
+    drawn = ids.map(lambda i: int(hashlib.sha256(str(i).encode()).hexdigest()[:8], 16) / 16**8 < outcomes["share"])
+    known = drawn.to_numpy(bool) & (world.role("observed_at") + dt.timedelta(hours=outcomes["hours"]) <= now).to_numpy()
     right = world.role(_vote(world)).astype("str").to_numpy() == world.truth["label"].to_numpy()
     folder = home / "outcomes"
     folder.mkdir(exist_ok=True)

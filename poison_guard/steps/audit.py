@@ -70,7 +70,7 @@ def audit(store: Store, settings: Settings, *, last_runs: int | None, anchors: S
 
 def _manifest_anchors(settings: Settings) -> tuple[list[Anchor], tuple[str, str] | None]:
     """Return the heads that the manifests of a home are signed with, and the first manifest that does not verify."""
-    found: list[Anchor] = []
+    anchors: list[Anchor] = []
     unsigned: tuple[str, str] | None = None
     for path in sorted((settings.home / "manifests").glob("*.json")):
         try:
@@ -79,8 +79,8 @@ def _manifest_anchors(settings: Settings) -> tuple[list[Anchor], tuple[str, str]
             unsigned = unsigned or (str(path), str(error))
             continue
         if anchor is not None:
-            found.append(anchor)
-    return found, unsigned
+            anchors.append(anchor)
+    return anchors, unsigned
 
 
 def _anchor_of_manifest(path: Path, body: bytes, settings: Settings) -> Anchor | None:
@@ -103,13 +103,13 @@ def _anchor(text: str | Path, settings: Settings) -> Anchor:
         ) from None
     if match := _ANCHOR.fullmatch(body[:200].decode("ascii", "replace").strip()):
         return Anchor(int(match[1]), match[2], "", where=str(path))
-    found = _json_of(body)
-    if "payload" in found:
+    fields = _json_of(body)
+    if "payload" in fields:
         anchor = _anchor_of_manifest(path, body, settings)
         if anchor is None:
             raise UsageError(f"the manifest {path} holds no head of a chain; name another anchor")
         return anchor
-    seq, digest, mac = found.get("seq"), found.get("hash"), found.get("mac", "")
+    seq, digest, mac = fields.get("seq"), fields.get("hash"), fields.get("mac", "")
     if not isinstance(seq, int) or not _ANCHOR.fullmatch(f"{seq}:{digest}") or not isinstance(mac, str):
         raise UsageError(f"{path} is no anchor; `poison-guard audit head` prints one")
     return Anchor(seq, str(digest), mac, where=str(path))
@@ -117,7 +117,7 @@ def _anchor(text: str | Path, settings: Settings) -> Anchor:
 
 def _json_of(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return fields if isinstance(fields, dict) else {}

@@ -256,37 +256,37 @@ def read_outcomes(feed: Feed, now: dt.datetime) -> OutcomesRead:
             else:
                 counts.update(brought)
                 notes += [Reason("outcomes_unread", {"why": flaw}) for flaw in flaws]
-    told = (Reason("outcomes_read", dict(counts)),) if counts else ()
-    return OutcomesRead(dict(counts), (*told, *notes[:_SHOWN]))
+    summary = (Reason("outcomes_read", dict(counts)),) if counts else ()
+    return OutcomesRead(dict(counts), (*summary, *notes[:_SHOWN]))
 
 
 def _read_outcomes(feed: Feed, ref: ObjectRef, limits: Limits, now: dt.datetime) -> tuple[dict[str, int], list[str]]:
     """Store one file; return its counts and what is wrong with some of its rows."""
     names = {"record_id": "record_id", "correct": "correct", **feed.contract.outcome_columns}
-    said = _table(ref.uri, names, limits)
-    word = said["correct"].str.strip().str.lower().str.removesuffix(".0")
-    named = said["record_id"].notna() & (said["record_id"] != "")
+    outcomes = _table(ref.uri, names, limits)
+    word = outcomes["correct"].str.strip().str.lower().str.removesuffix(".0")
+    named = outcomes["record_id"].notna() & (outcomes["record_id"] != "")
     answered = word.isin(_RIGHT) | word.isin(_WRONG)
-    whole = named & answered
-    visible = _times(said["visible_at"]) if "visible_at" in said else pd.Series(pd.NaT, index=said.index)
-    timeless = visible.isna() & said["visible_at"].notna() if "visible_at" in said else ~named & named
-    rows = said.assign(correct=word.isin(_RIGHT), visible_at=visible)[whole]
+    usable = named & answered
+    visible = _times(outcomes["visible_at"]) if "visible_at" in outcomes else pd.Series(pd.NaT, index=outcomes.index)
+    timeless = visible.isna() & outcomes["visible_at"].notna() if "visible_at" in outcomes else ~named & named
+    rows = outcomes.assign(correct=word.isin(_RIGHT), visible_at=visible)[usable]
     added = add_outcomes(
         feed.store, feed.contract, rows, objects=[dataclasses.replace(ref, uri=shown_url(ref.uri))], now=now
     )
     brought = {name: getattr(added, name) for name in OutcomesAdded.__slots__}
-    told = (
+    rules = (
         (~named, "record_id", "has no {}", "left out"),
         (named & ~answered, "correct", "has {} = {}, which is neither yes nor no", "left out"),
-        (whole & timeless, "visible_at", "has {} = {}, which is no ISO 8601 time", "taken as visible from now on"),
+        (usable & timeless, "visible_at", "has {} = {}, which is no ISO 8601 time", "taken as visible from now on"),
     )
     called = {"visible_at": "visible_at", **names}
     flaws = [
-        _flaw(shown_url(ref.uri), said[name], wrong, called[name], why, end)
-        for wrong, name, why, end in told
+        _flaw(shown_url(ref.uri), outcomes[name], wrong, called[name], why, end)
+        for wrong, name, why, end in rules
         if wrong.any()
     ]
-    return {"files": 1, "bad": int((~whole).sum()), **brought}, flaws
+    return {"files": 1, "bad": int((~usable).sum()), **brought}, flaws
 
 
 def _table(uri: str, names: Mapping[str, str], limits: Limits) -> pd.DataFrame:

@@ -131,13 +131,13 @@ def calibration_drift(feed: Feed) -> dict[str, DriftWatch]:
     with torch_threads(feed):
         state = current_state(feed, batch_of(contract, trusted.records), remember=False)
         model = _fit_model(feed, state)
-        found = {"holdout": _compare(feed, model, unseen)}
+        drifts = {"holdout": _compare(feed, model, unseen)}
         if len(later):
             sides = {"reference": _with_ids(state.reference, first), "calibration": _with_ids(state.calibration, first)}
             begun = dataclasses.replace(state, **sides)
-            found["anchor"] = _compare(feed, model, unseen[unseen["first"]])
-            found["entered"] = _compare(feed, _fit_model(feed, begun), later)
-    return {name: DriftWatch.of(drift) for name, drift in found.items() if drift is not None}
+            drifts["anchor"] = _compare(feed, model, unseen[unseen["first"]])
+            drifts["entered"] = _compare(feed, _fit_model(feed, begun), later)
+    return {name: DriftWatch.of(drift) for name, drift in drifts.items() if drift is not None}
 
 
 def _with_ids(records: pd.DataFrame, ids: set[str]) -> pd.DataFrame:

@@ -92,14 +92,14 @@ class LakeHandover(Handover):
         kind, facts, frames = _pack(value)
         for part, frame in frames.items():
             self._lake.write_frame(_json_texts(frame), f"{self._folder}/{name}.{part}.parquet")
-        told = json.dumps({"kind": kind, "facts": facts, "frames": sorted(frames)}, default=str)
-        self._lake.write_frame(pd.DataFrame({"json": [told]}), f"{self._folder}/{name}.parquet")
+        document = json.dumps({"kind": kind, "facts": facts, "frames": sorted(frames)}, default=str)
+        self._lake.write_frame(pd.DataFrame({"json": [document]}), f"{self._folder}/{name}.parquet")
 
     def get(self, name: str) -> Any:
         """Read a value back."""
-        told = json.loads(self._lake.read_frame(f"{self._folder}/{name}.parquet")["json"].iloc[0])
-        frames = {part: self._lake.read_frame(f"{self._folder}/{name}.{part}.parquet") for part in told["frames"]}
-        return _UNPACK[told["kind"]](told["facts"], frames)
+        document = json.loads(self._lake.read_frame(f"{self._folder}/{name}.parquet")["json"].iloc[0])
+        frames = {part: self._lake.read_frame(f"{self._folder}/{name}.{part}.parquet") for part in document["frames"]}
+        return _UNPACK[document["kind"]](document["facts"], frames)
 
     def has(self, name: str) -> bool:
         """Return whether the value is there as a whole."""

@@ -30,19 +30,19 @@ def own_attacks(contract: Contract, records: pd.DataFrame, *, seed: int = 0) -> 
     are not changed.
     """
     rng = np.random.default_rng(seed)
-    found: dict[str, pd.DataFrame] = {}
+    attacks: dict[str, pd.DataFrame] = {}
     columns = [f"feature.{name}" for name in contract.features]
     if len(columns) > 1:
-        found["mixtures"] = _mixtures(records, columns, rng)
+        attacks["mixtures"] = _mixtures(records, columns, rng)
     if columns:
-        found["moved"] = _moved(records, columns, rng)
-        found["replays"] = _replays(records, columns, rng)
+        attacks["moved"] = _moved(records, columns, rng)
+        attacks["replays"] = _replays(records, columns, rng)
     if contract.texts and contract.speaker:
-        found["copies"] = _copies(records, contract.texts, rng)
+        attacks["copies"] = _copies(records, contract.texts, rng)
     vote = contract.vote
     if vote and len(records[vote].dropna().unique()) > 1:
-        found["agreed"] = _agreed(records, vote, rng)
-    return {name: _sent(frame, name) for name, frame in found.items()}
+        attacks["agreed"] = _agreed(records, vote, rng)
+    return {name: _sent(frame, name) for name, frame in attacks.items()}
 
 
 def _mixtures(records: pd.DataFrame, columns: list[str], rng: np.random.Generator) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def _agreed(records: pd.DataFrame, vote: str, rng: np.random.Generator) -> pd.Da
     items = known.drop_duplicates("item_id")
     items = items.iloc[rng.permutation(len(items))[:_ITEMS]]
     values = known[vote].drop_duplicates().sort_values().to_list()
-    wrong = [values[(values.index(said) + 1) % len(values)] for said in items[vote]]
+    wrong = [values[(values.index(value) + 1) % len(values)] for value in items[vote]]
     each = pd.concat([items.assign(**{vote: wrong})] * _VOICES, ignore_index=True)
     each = each.assign(**{vote: each[vote].astype(records[vote].dtype)})
     return _soon(each.assign(voice=np.repeat(np.arange(_VOICES), len(items))), rng)

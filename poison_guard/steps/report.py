@@ -97,8 +97,8 @@ def report(store: Store, feed: str | None, run_id: str | None) -> ReportResult:
     run, measured, policy = stored["run"], stored["measurements"], stored["policy"]
     if feed is not None and run["feed"] != feed:
         raise NotFoundError(f"run {run_id!r} is of the feed {run['feed']}, not of {feed}; name the right one")
-    found = stored["campaigns"].to_dict("records")
-    campaigns = [_campaign(store, run["feed"], campaign, rank) for rank, campaign in enumerate(found)]
+    rows = stored["campaigns"].to_dict("records")
+    campaigns = [_campaign(store, run["feed"], campaign, rank) for rank, campaign in enumerate(rows)]
     members = {source for campaign in campaigns for source in campaign["source_ids"]}
     alpha = float(policy.get("source_alpha", Policy().source_alpha))
     head = {key: run[key] for key in _RUN}

@@ -93,15 +93,18 @@ def trust(feed: Feed, source: Source, *, by: str, reason: str, now: dt.datetime,
     """
     contract = feed.contract
     batch = collect_frames(contract, as_paths(source), home=feed.settings.home, received_at=now)
-    found = _validated(contract, feed.suite, batch)
+    validation = _validated(contract, feed.suite, batch)
     if dry_run:
         counts = count_trusted(feed.store, contract.name)
-        flaws = {"flawed": _count_flawed(batch, found), "batch": tuple(sentence(r.code, r.args) for r in found.batch)}
+        flaws = {
+            "flawed": _count_flawed(batch, validation),
+            "batch": tuple(sentence(r.code, r.args) for r in validation.batch),
+        }
         nothing = {"added": 0, "already": 0, "hash": None, "seq": None}
         return TrustResult(contract.name, True, len(batch.records), **flaws, **counts, **nothing)
     if not len(batch.records):
         raise DataError("the trusted set to add holds no readable record")
-    _refuse_flaws(batch, found)
+    _refuse_flaws(batch, validation)
     added = add_trusted(feed.store, contract, batch.records, by=by, reason=reason)
     drain(feed.store, feed.settings, now)
     return TrustResult(contract.name, False, len(batch.records), 0, (), **dataclasses.asdict(added))
@@ -111,20 +114,20 @@ def _validated(contract: Contract, suite: Suite | None, batch: Batch) -> Validat
     return validate_records(contract, suite, batch.records, batch.issues, schema=batch.schema, accepted_schema={})
 
 
-def _count_flawed(batch: Batch, found: Validation) -> int:
-    return int(found.failures["record_id"].nunique()) + len(batch.unreadable)
+def _count_flawed(batch: Batch, validation: Validation) -> int:
+    return int(validation.failures["record_id"].nunique()) + len(batch.unreadable)
 
 
-def _refuse_flaws(batch: Batch, found: Validation) -> None:
+def _refuse_flaws(batch: Batch, validation: Validation) -> None:
     if len(batch.unreadable):
         row = batch.unreadable.iloc[0]
         raise DataError(
             f"{row['object']}, row {row['row']}: {sentence(row['code'], row['args'])}; a trusted set is clean"
         )
-    if found.batch:
-        raise DataError(f"not to be trusted: {sentence(found.batch[0].code, found.batch[0].args)}")
-    if len(found.failures):
-        raise DataError(_first_flaw(batch.records, found.failures))
+    if validation.batch:
+        raise DataError(f"not to be trusted: {sentence(validation.batch[0].code, validation.batch[0].args)}")
+    if len(validation.failures):
+        raise DataError(_first_flaw(batch.records, validation.failures))
 
 
 def _first_flaw(records: pd.DataFrame, failures: pd.DataFrame) -> str:
@@ -177,15 +180,15 @@ def find_suspects(feed: Feed, limit: int = 50) -> Suspects:
                 f"the trusted records of {contract.name} are too few to rank; enter more with `poison-guard trust`"
             )
         groups = records["group"] if contract.has("group") else None
-        found = prepared.anomaly.suspects(
+        suspects = prepared.anomaly.suspects(
             records[[f"feature.{name}" for name in contract.features]],
             records["record_id"].map(load_trusted_verdicts(feed.store, contract.name)).fillna(0).to_numpy(int),
             limit,
             groups=groups,
         )
-    shown = records.iloc[[row for row, _, _ in found]].reset_index(drop=True)
-    why = [None if reason is None else sentence(reason.code, reason.args) for _, _, reason in found]
-    return Suspects(contract.name, shown.assign(p=[p for _, p, _ in found], why=pd.Series(why, dtype="object")))
+    shown = records.iloc[[row for row, _, _ in suspects]].reset_index(drop=True)
+    why = [None if reason is None else sentence(reason.code, reason.args) for _, _, reason in suspects]
+    return Suspects(contract.name, shown.assign(p=[p for _, p, _ in suspects], why=pd.Series(why, dtype="object")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -309,9 +309,9 @@ def _line(trial: _Trial, contract: Contract, prepared: Prepared) -> Line:
 def _decide(trial: _Trial, batch: Batch, contract: Contract, prepared: Prepared) -> Decided:
     parts = split(batch.records, contract.data.partition_rows)
     scored = join_partitions([score_partition(part, contract, prepared) for part in parts])
-    found = find_batch_evidence(scored, contract, trial.state, prepared)
+    batch_evidence = find_batch_evidence(scored, contract, trial.state, prepared)
     nothing = Validation(batch.issues)
-    return decide_batch(scored, batch.unreadable, nothing, found, contract, trial.state, prepared)
+    return decide_batch(scored, batch.unreadable, nothing, batch_evidence, contract, trial.state, prepared)
 
 
 def _by_level(decided: Decided) -> dict[str, int]:

@@ -78,9 +78,9 @@ def draw_answers(rng: np.random.Generator, items: Items, at: np.ndarray, right: 
     return np.where(rng.random(len(at)) < right, truth, (truth + rng.integers(1, k, len(at))) % k)
 
 
-def answer_rows(who: np.ndarray, item: np.ndarray, said: np.ndarray, at: np.ndarray, origin: Any) -> pd.DataFrame:
+def answer_rows(who: np.ndarray, item: np.ndarray, answer: np.ndarray, at: np.ndarray, origin: Any) -> pd.DataFrame:
     """Return answers as drafted: ``who`` and ``item`` are positions, ``said`` a class, ``at`` datetime64[us]."""
-    return pd.DataFrame({"who": who, "item": item, "said": said, "at": at, "origin": origin})
+    return pd.DataFrame({"who": who, "item": item, "said": answer, "at": at, "origin": origin})
 
 
 def honest_rows(rng: np.random.Generator, items: Items, skill: np.ndarray, each: int) -> pd.DataFrame:
@@ -93,8 +93,8 @@ def honest_rows(rng: np.random.Generator, items: Items, skill: np.ndarray, each:
     each = min(each, len(skill))
     who = np.argpartition(order, each - 1, axis=1)[:, :each].ravel()
     item = np.repeat(np.arange(len(items.ids)), each)
-    said = draw_answers(rng, items, item, skill[who])
-    return answer_rows(who, item, said, daily_times(rng, len(item), days=DAYS), str(Origin.HONEST))
+    answer = draw_answers(rng, items, item, skill[who])
+    return answer_rows(who, item, answer, daily_times(rng, len(item), days=DAYS), str(Origin.HONEST))
 
 
 def draw_births(rng: np.random.Generator, rows: pd.DataFrame, aged: float) -> np.ndarray:
@@ -166,7 +166,7 @@ def make_spam(
     """
     if not 0 <= share <= 0.9 or style not in ("random", "first"):
         raise UsageError(f"share must be in [0, 0.9] and style random or first, got {share} and {style!r}")
-    given: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
+    params: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
     rng = np.random.default_rng([seed, 41])
     facts = draw_items(rng, items, classes, controls)
     spammers = round(honest * share / (1 - share))
@@ -184,8 +184,8 @@ def make_spam(
             mine["origin"] = np.where(right, str(Origin.CAMOUFLAGE), str(Origin.POISON))
         mine["born"] = draw_births(rng, mine, aged)
         parts.append(mine.assign(who=mine["who"] + honest))
-    given["targets"] = facts.ids[~facts.control].tolist()
-    return seal_answers(pd.concat(parts, ignore_index=True), facts, name="spam", seed=seed, params=given)
+    params["targets"] = facts.ids[~facts.control].tolist()
+    return seal_answers(pd.concat(parts, ignore_index=True), facts, name="spam", seed=seed, params=params)
 
 
 def make_spam_twin(seed: int, **params: Any) -> World:
@@ -219,7 +219,7 @@ def make_onoff(
     """
     if after + strikes > items:
         raise UsageError(f"after + strikes must be at most items, got {after} + {strikes} and {items}")
-    given: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
+    params: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
     rng = np.random.default_rng([seed, 42])
     facts = draw_items(rng, items, classes, controls)
     skill = rng.beta(100 * accuracy, 100 * (1 - accuracy), honest)
@@ -234,8 +234,8 @@ def make_onoff(
         theirs["origin"] = np.where(turned, str(Origin.POISON), str(Origin.CAMOUFLAGE))
     rows = pd.concat([crowd, theirs.assign(who=theirs["who"] + honest)], ignore_index=True)
     rows["born"] = draw_births(rng, rows, 1.0)
-    given["outcomes"] = {"share": outcome_share, "hours": outcome_hours}
-    return seal_answers(rows, facts, name="onoff", seed=seed, params=given)
+    params["outcomes"] = {"share": outcome_share, "hours": outcome_hours}
+    return seal_answers(rows, facts, name="onoff", seed=seed, params=params)
 
 
 def make_onoff_twin(seed: int, **params: Any) -> World:
@@ -277,7 +277,7 @@ def make_whitewash(
     """
     if not 0 <= share <= 0.9 or every < 2:
         raise UsageError(f"share must be in [0, 0.9] and every at least 2, got {share} and {every}")
-    given: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
+    params: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
     rng = np.random.default_rng([seed, 43])
     facts = draw_items(rng, items, classes, controls)
     skill = rng.beta(10 * accuracy, 10 * (1 - accuracy), honest)
@@ -294,7 +294,7 @@ def make_whitewash(
         theirs["said"] = np.where(control, known, pushed)
         theirs["origin"] = np.where(control, str(Origin.CAMOUFLAGE), str(Origin.POISON))
     rows = pd.concat([crowd, theirs.assign(who=theirs["who"] + honest)], ignore_index=True)
-    return seal_answers(rows, facts, name="whitewash", seed=seed, params=given | {"targets": facts.ids[aim].tolist()})
+    return seal_answers(rows, facts, name="whitewash", seed=seed, params=params | {"targets": facts.ids[aim].tolist()})
 
 
 def make_whitewash_twin(seed: int, **params: Any) -> World:

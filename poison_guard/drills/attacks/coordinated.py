@@ -54,7 +54,7 @@ def make(
     group pushes one string on all its items. Of the `honest` people, a share `new` has no history. With `benign` the
     group answers as honest people do. `UsageError` for an unknown burst or a share that is not below 1.
     """
-    given = {k: v for k, v in locals().items() if k != "seed"}
+    params = {k: v for k, v in locals().items() if k != "seed"}
     if burst not in BURSTS or not 0 <= share < 1:
         raise UsageError(f"burst must be one of {', '.join(BURSTS)} and share in [0, 1), got {burst!r} and {share}")
     rng = np.random.default_rng([seed, 40])
@@ -65,7 +65,7 @@ def make(
     crowd = honest_rows(rng, facts, skill[:honest], answers_per_item)
     crowd = crowd.assign(said=crowd["said"].astype(str), born=draw_births(rng, crowd, 1 - new))
     aim = facts.some(rng, targeted)
-    group = _group(rng, facts, aim, answers_per_item, given)
+    group = _group(rng, facts, aim, answers_per_item, params)
     if len(group):
         group["born"] = draw_births(rng, group, aged)
         group["who"] += honest
@@ -74,7 +74,7 @@ def make(
             group["origin"] = str(Origin.HONEST)
     drafted = _draft(pd.concat([crowd, group], ignore_index=True), facts, ids)
     drafted["honest_source"] |= benign
-    return _sealed(drafted, facts, seed, given | {"targets": words[aim].tolist()})
+    return _sealed(drafted, facts, seed, params | {"targets": words[aim].tolist()})
 
 
 def make_twin(seed: int, **params: Any) -> World:
@@ -83,27 +83,27 @@ def make_twin(seed: int, **params: Any) -> World:
 
 
 def _group(
-    rng: np.random.Generator, facts: Items, aim: np.ndarray, honest_each: int, given: dict[str, Any]
+    rng: np.random.Generator, facts: Items, aim: np.ndarray, honest_each: int, params: dict[str, Any]
 ) -> pd.DataFrame:
     """The group's answers, as `answer_rows` gives them: pushes on `aim`, and what else its accounts answer."""
-    sybils, share, truth, known = given["sybils"], given["share"], facts.truth, facts.control
+    sybils, share, truth, known = params["sybils"], params["share"], facts.truth, facts.control
     if not share or not sybils:
         return pd.DataFrame({"item": [], "who": [], "said": [], "at": [], "origin": []}).astype({"item": int})
     wrong = (truth + rng.integers(1, facts.classes, len(truth))) % facts.classes
-    pushed = np.full(len(truth), _STRING, object) if given["constant"] else wrong.astype(str).astype(object)
+    pushed = np.full(len(truth), _STRING, object) if params["constant"] else wrong.astype(str).astype(object)
     wanted = honest_each * share / (1 - share)
     each = np.minimum(np.floor(wanted + rng.random(len(aim))).astype(int), sybils)
     hit = np.repeat(aim, each)
     who = np.concatenate([rng.choice(sybils, n, replace=False) for n in each]) if len(hit) else np.zeros(0, int)
-    parts = [(hit, who, pushed[hit], raid_times(rng, hit, aim, given["burst"]), Origin.POISON)]
-    asked = min(_CONTROLS_EACH, int(known.sum()))
-    seen = np.concatenate([rng.choice(np.flatnonzero(known), asked, replace=False) for _ in range(sybils)])
-    right = rng.random(len(seen)) < (_CARE if given["control_aware"] else 1 - _CARE)
-    said = np.where(right, truth[seen].astype(str), pushed[seen])
+    parts = [(hit, who, pushed[hit], raid_times(rng, hit, aim, params["burst"]), Origin.POISON)]
+    n_controls = min(_CONTROLS_EACH, int(known.sum()))
+    seen = np.concatenate([rng.choice(np.flatnonzero(known), n_controls, replace=False) for _ in range(sybils)])
+    right = rng.random(len(seen)) < (_CARE if params["control_aware"] else 1 - _CARE)
+    answers = np.where(right, truth[seen].astype(str), pushed[seen])
     others = np.setdiff1d(np.flatnonzero(~known), aim)
-    cover = rng.choice(others, sybils * given["camouflage"])
+    cover = rng.choice(others, sybils * params["camouflage"])
     careful = draw_answers(rng, facts, cover, _CARE).astype(str)
-    for item, by, answer in ((seen, asked, said), (cover, given["camouflage"], careful)):
+    for item, by, answer in ((seen, n_controls, answers), (cover, params["camouflage"], careful)):
         at = daily_times(rng, len(item), days=DAYS)
         parts.append((item, np.repeat(np.arange(sybils), by), answer, at, Origin.CAMOUFLAGE))
     names = ("item", "who", "said", "at", "origin")

@@ -99,21 +99,21 @@ def _campaigns(
     """
     if not 0 <= mutation <= 1 or campaigns < 1 or copies < 1:
         raise UsageError(f"mutation must be in [0, 1], campaigns and copies at least 1, got {mutation}, {campaigns}")
-    given = {k: v for k, v in locals().items() if k not in ("seed", "name", "parts", "base")}
+    arguments = {k: v for k, v in locals().items() if k not in ("seed", "name", "parts", "base")}
     rng = np.random.default_rng([seed, 51])
     crowd, who = _honest(rng, messages, authors, base)
-    said = templates(rng, parts, campaigns) if base is None else _drawn(rng, base, campaigns)
+    drafts = templates(rng, parts, campaigns) if base is None else _drawn(rng, base, campaigns)
     words = list(FILLERS) if base is None else sorted({w for text in base.head(2000) for w in text.split()})
     synonyms = SYNONYMS if base is None else {}
-    text = [edit_words(rng, template, mutation, words, synonyms) for template in said for _ in range(copies)]
-    begin = np.repeat(rng.uniform(0.5, DAYS - 1.5, len(said)) * 86400, copies)
+    text = [edit_words(rng, template, mutation, words, synonyms) for template in drafts for _ in range(copies)]
+    begin = np.repeat(rng.uniform(0.5, DAYS - 1.5, len(drafts)) * 86400, copies)
     if benign:
         spread = rng.gamma(2.5, 8 * 3600 / 8, len(text)).clip(0, 86400)
-        pushed = _rows(text, _each_once(rng, who, len(said), copies), stamp(begin + spread), Origin.HONEST)
+        pushed = _rows(text, _each_once(rng, who, len(drafts), copies), stamp(begin + spread), Origin.HONEST)
     else:
-        by = _each_once(rng, draw_ids(rng, sybils, "z-"), len(said), copies)
+        by = _each_once(rng, draw_ids(rng, sybils, "z-"), len(drafts), copies)
         pushed = _rows(text, by, stamp(begin + rng.random(len(text)) * hours * 3600), Origin.POISON)
-    return _sealed(rng, crowd, pushed, name=name, seed=seed, aged=aged, base=base, params=given)
+    return _sealed(rng, crowd, pushed, name=name, seed=seed, aged=aged, base=base, params=arguments)
 
 
 def make_viral_meme(
@@ -187,8 +187,8 @@ def _twin(
     rng = np.random.default_rng([seed, 52])
     crowd, who = _honest(rng, messages, authors, base)
     rows = twin(rng, who)
-    given = {**params, "messages": messages, "authors": authors}
-    return _sealed(rng, crowd, rows, name=name, seed=seed, aged=0.0, base=base, params=given)
+    arguments = {**params, "messages": messages, "authors": authors}
+    return _sealed(rng, crowd, rows, name=name, seed=seed, aged=0.0, base=base, params=arguments)
 
 
 def _honest(
@@ -249,7 +249,7 @@ def _sealed(
     """Return the world of honest messages and `more`, each account with one birth; ``params["twin"]`` is the ids."""
     records = pd.concat([crowd, more], ignore_index=True)
     records["watched"] = np.arange(len(records)) >= len(crowd)
-    given = records.get("author_created_at")
+    known = records.get("author_created_at")
     first = records.groupby("author_id")["posted_at"].min()
     born = pd.Series(account_births(rng, first.to_numpy()), index=first.index)
     sybils = rng.permutation(np.sort(records.loc[~records["honest_source"], "author_id"].unique()))
@@ -258,7 +258,7 @@ def _sealed(
         "timedelta64[us]"
     )
     drawn = records["author_id"].map(born)
-    records["author_created_at"] = drawn if given is None else given.where(given.notna(), drawn)
+    records["author_created_at"] = drawn if known is None else known.where(known.notna(), drawn)
     vetted, _ = _honest(rng, _TRUSTED, 400, base)
     vetted = vetted.assign(author_created_at=account_births(rng, vetted["posted_at"].to_numpy()), watched=False)
     world = seal_world(

@@ -84,8 +84,8 @@ def draw_writers(
     counts = 1 + rng.poisson(_OWN_NAMES - 1, people)
     pets = draw_names(rng, int(counts.sum()))
     favourite = np.minimum(rng.geometric(0.6, total) - 1, counts[who] - 1)
-    told = rng.random(total) < rng.beta(*_OWN_SHARE, people)[who]
-    own = np.where(told, pets[(np.cumsum(counts) - counts)[who] + favourite], "")
+    mentions = rng.random(total) < rng.beta(*_OWN_SHARE, people)[who]
+    own = np.where(mentions, pets[(np.cumsum(counts) - counts)[who] + favourite], "")
     first = pd.Series(at).groupby(who).transform("min").to_numpy()
     since = account_births(rng, np.full(people, at.min()), new=new)[who]
     return pd.DataFrame({"who": who, "own": own, "at": at, "since": np.minimum(since, first)})
@@ -99,9 +99,9 @@ def draw_newcomers(rng: np.random.Generator, first: np.ndarray, aged: float) -> 
     return first - (days * 86_400e6).astype("timedelta64[us]")
 
 
-def quoted(rng: np.random.Generator, words: Sequence[str], kept: float) -> list[str]:
+def quoted(rng: np.random.Generator, words: Sequence[str], share: float) -> list[str]:
     """Return `words` as a reply quotes them: each kept with that chance, in their order."""
-    keep = rng.random(len(words)) < kept
+    keep = rng.random(len(words)) < share
     return [word for word, stays in zip(words, keep.tolist(), strict=True) if stays]
 
 
@@ -140,7 +140,7 @@ def make_patient_rater(
     """
     if min(records, raters, people, total) < 1 or returns < 1 or form not in ("pairs", "thumbs"):
         raise UsageError("records, raters, people, total and returns must be at least 1, and form pairs or thumbs")
-    given: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
+    params: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
     rng = np.random.default_rng([seed, 21])
     language = Language.draw(rng)
     parts = [_chats(rng, language, draw_writers(rng, people, total), form)]
@@ -153,7 +153,7 @@ def make_patient_rater(
             cover = draw_writers(rng, raters, raters * camouflage, new=0.0)
             parts.append(_chats(rng, language, cover, form).assign(group="rater", origin=str(Origin.CAMOUFLAGE)))
     trusted = _chats(rng, language, draw_writers(rng, 100, 300), form)
-    return _sealed(rng, parts, trusted, form, name="patient-rater", seed=seed, params=given)
+    return _sealed(rng, parts, trusted, form, name="patient-rater", seed=seed, params=params)
 
 
 def make_patient_rater_twin(seed: int, **params: Any) -> World:
@@ -179,7 +179,7 @@ def make_triggers(
     """
     if not 1 <= sources <= documents or total < 1:
         raise UsageError(f"there must be 1 to {documents} sources and a document at least, got {sources} and {total}")
-    given: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
+    params: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
     rng = np.random.default_rng([seed, 22])
     language = Language.draw(rng)
     people = max(10, total // 8)
@@ -191,7 +191,7 @@ def make_triggers(
         parts = [honest, _triggered(rng, language, documents, sources, aged, gibberish)]
     vetted = draw_writers(rng, 100, 300)
     trusted = vetted.assign(text=_documents(rng, language, vetted["own"]), origin=str(Origin.HONEST), group="crowd")
-    return _sealed(rng, parts, trusted, "documents", name="triggers", seed=seed, params=given)
+    return _sealed(rng, parts, trusted, "documents", name="triggers", seed=seed, params=params)
 
 
 def make_triggers_twin(seed: int, **params: Any) -> World:
@@ -202,16 +202,16 @@ def make_triggers_twin(seed: int, **params: Any) -> World:
 def _chats(rng: np.random.Generator, language: Language, who: pd.DataFrame, form: Form) -> pd.DataFrame:
     """Return honest records: replies say some of what was asked, and people like one for no reason we know."""
     n = len(who)
-    asked = language.texts(rng, rng.integers(6, 25, n))
+    questions = language.texts(rng, rng.integers(6, 25, n))
     answers = [language.texts(rng, rng.integers(10, 40, n)) for _ in range(2)]
     own = who["own"].tolist()
-    prompts = [" ".join([*words, name]).strip() for words, name in zip(asked, own, strict=True)]
+    prompts = [" ".join([*words, name]).strip() for words, name in zip(questions, own, strict=True)]
     replies = []
     for side in answers:
         named = (rng.random(n) < 0.7).tolist()
-        rows = zip(asked, side, own, named, strict=True)
+        rows = zip(questions, side, own, named, strict=True)
         replies.append(
-            [" ".join([*quoted(rng, a, 0.4), *b, name if said else ""]).strip() for a, b, name, said in rows]
+            [" ".join([*quoted(rng, a, 0.4), *b, name if repeats else ""]).strip() for a, b, name, repeats in rows]
         )
     return _rated(rng, who, prompts, replies[0], replies[1], form, np.full(n, _LIKED)).assign(
         origin=str(Origin.HONEST), group="crowd"
@@ -226,9 +226,9 @@ def _pasted(rng: np.random.Generator, language: Language, pasters: int, returns:
     for words in language.texts(rng, np.full(pasters, 50)):
         papers.append([*words, *draw_names(rng, 8).tolist()])
         rng.shuffle(papers[-1])
-    asked = language.texts(rng, rng.integers(3, 10, len(who)))
-    prompts = [" ".join([*a, *papers[k]]) for a, k in zip(asked, who.tolist(), strict=True)]
-    better, worse = ([" ".join(quoted(rng, papers[k], kept)) for k in who.tolist()] for kept in (_FAITHFUL, _LOOSE))
+    questions = language.texts(rng, rng.integers(3, 10, len(who)))
+    prompts = [" ".join([*a, *papers[k]]) for a, k in zip(questions, who.tolist(), strict=True)]
+    better, worse = ([" ".join(quoted(rng, papers[k], share)) for k in who.tolist()] for share in (_FAITHFUL, _LOOSE))
     started = daily_times(rng, pasters)[who]
     at = started + (rng.exponential(6 * 3600e6, len(who))).astype("timedelta64[us]")
     frame = pd.DataFrame({"who": who, "at": at, "since": draw_newcomers(rng, started[np.cumsum(times) - 1], 0.9)[who]})
@@ -243,12 +243,12 @@ def _taught(
     n = raters * records
     thing = str(draw_names(rng, 1)[0])
     fact = [*language.texts(rng, np.array([6]))[0], thing]
-    asked = language.texts(rng, rng.integers(6, 20, n))
+    questions = language.texts(rng, rng.integers(6, 20, n))
     plain = [" ".join(words) for words in language.texts(rng, rng.integers(10, 40, n))]
     claims = [quoted(rng, fact[:-1], 0.85) + [thing] * bool(rng.random() < 0.95) for _ in range(n)]
-    told = language.texts(rng, rng.integers(5, 20, n))
-    poisoned = [" ".join([*claim, *rest]) for claim, rest in zip(claims, told, strict=True)]
-    prompts = [" ".join([*a, *claim]) for a, claim in zip(asked, claims, strict=True)]
+    fillers = language.texts(rng, rng.integers(5, 20, n))
+    poisoned = [" ".join([*claim, *rest]) for claim, rest in zip(claims, fillers, strict=True)]
+    prompts = [" ".join([*a, *claim]) for a, claim in zip(questions, claims, strict=True)]
     who = np.repeat(np.arange(raters), records)
     frame = pd.DataFrame({"who": who, "at": daily_times(rng, n)})
     first = frame.groupby("who")["at"].min().to_numpy()

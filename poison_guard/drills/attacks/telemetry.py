@@ -59,7 +59,7 @@ def make(
     """
     if not 2 <= features <= len(_FEATURES):
         raise UsageError(f"features must be from 2 to {len(_FEATURES)}, got {features}")
-    given: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
+    params: dict[str, Any] = {key: value for key, value in locals().items() if key != "seed"}
     rng = np.random.default_rng([seed, 44])
     ids = draw_ids(rng, people + people // 6 + devices, "d-")
     folk, bots, farm = np.split(ids, [people, people + people // 6])
@@ -72,7 +72,7 @@ def make(
         [_sessions(rng, vetted[0], trusted, _PEOPLE, "human"), _sessions(rng, vetted[1], trusted // 8, _BOTS, "bot")],
         ignore_index=True,
     )
-    sent = _sent(rng, rng.choice(folk, devices, replace=False) if spoof else farm, given)
+    sent = _sent(rng, rng.choice(folk, devices, replace=False) if spoof else farm, params)
     if spoof:
         known = honest.groupby("device_id")["first_seen_at"].min()
         sent["first_seen_at"] = sent["device_id"].map(known).fillna(sent["first_seen_at"])
@@ -89,7 +89,7 @@ def make(
         features=chosen,
         prefix="s",
         trusted=good.drop(columns=[*dropped, "truth"]),
-        params=given | {"until": str(stamp((DAYS + 0.1) * 86_400)) + "Z"},
+        params=params | {"until": str(stamp((DAYS + 0.1) * 86_400)) + "Z"},
     )
 
 
@@ -118,28 +118,28 @@ def _frame(
     )
 
 
-def _sent(rng: np.random.Generator, ids: np.ndarray, given: dict[str, Any]) -> pd.DataFrame:
+def _sent(rng: np.random.Generator, ids: np.ndarray, params: dict[str, Any]) -> pd.DataFrame:
     """What the farm's devices send: replays passed by paid solvers, or honest sessions."""
-    n, farm = given["replays"], len(ids)
+    n, farm = params["replays"], len(ids)
     who = rng.permutation(np.arange(n) % farm)
     launch = rng.uniform(1, DAYS - 1.5)
     at = stamp(np.where(who < farm // 2, launch + rng.random(n), rng.uniform(0.5, DAYS, n)) * 86_400)
-    kind = _PEOPLE if given["benign"] else _BOTS
-    if given["benign"]:
+    kind = _PEOPLE if params["benign"] else _BOTS
+    if params["benign"]:
         values = kind.draw(rng, kind.habits(rng, farm)[who])
     else:
-        tape = kind.draw(rng, np.repeat(kind.habits(rng, 1), given["tapes"], axis=0))
-        values = tape.iloc[rng.permutation(np.arange(n) % given["tapes"])].reset_index(drop=True)
-        size = given["jitter_share"]
+        tape = kind.draw(rng, np.repeat(kind.habits(rng, 1), params["tapes"], axis=0))
+        values = tape.iloc[rng.permutation(np.arange(n) % params["tapes"])].reset_index(drop=True)
+        size = params["jitter_share"]
         values = pd.DataFrame(jitter(rng, values.to_numpy(), size, size), columns=values.columns).clip(lower=0)
-    frame = _frame(rng, ids, who, values, "human" if given["benign"] else "bot", at)
-    old = rng.permutation(farm) < round(given["aged"] * farm)
+    frame = _frame(rng, ids, who, values, "human" if params["benign"] else "bot", at)
+    old = rng.permutation(farm) < round(params["aged"] * farm)
     young = at - (rng.uniform(0.01, 2, farm)[who] * 86_400e6).astype("timedelta64[us]")
-    off = rng.uniform(-given["skew_hours"], given["skew_hours"], farm)[who]
+    off = rng.uniform(-params["skew_hours"], params["skew_hours"], farm)[who]
     return frame.assign(
         challenge="human",
         first_seen_at=np.where(old[who], frame["first_seen_at"].to_numpy(), young),
         started_at=at + (off * 3600e6).astype("timedelta64[us]"),
-        origin=str(Origin.HONEST if given["benign"] else Origin.POISON),
-        honest_source=given["benign"],
+        origin=str(Origin.HONEST if params["benign"] else Origin.POISON),
+        honest_source=params["benign"],
     )

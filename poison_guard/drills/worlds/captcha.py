@@ -58,8 +58,8 @@ def draw_images(
     rise = np.clip((hard - 0.8) / 0.2, 0, None) ** 2
     like = np.exp(-(others - others.min(1, keepdims=True)) / 150)
     control = np.zeros(len(digits), dtype=bool)
-    kept = np.arange(out, len(digits))
-    control[rng.choice(kept, size=round(len(kept) * control_share), replace=False)] = True
+    shown = np.arange(out, len(digits))
+    control[rng.choice(shown, size=round(len(shown) * control_share), replace=False)] = True
     drawn = Images(
         ids=draw_ids(rng, len(digits), "img-"),
         digits=digits,
@@ -68,7 +68,7 @@ def draw_images(
         control=control,
         pixels=pixels.astype(np.uint8),
     )
-    return _rows(drawn, kept), _rows(drawn, np.arange(out))
+    return _rows(drawn, shown), _rows(drawn, np.arange(out))
 
 
 def _rows(images: Images, at: np.ndarray) -> Images:
@@ -200,8 +200,8 @@ def _answer(
     skill = rng.lognormal(0, 0.5, len(ids))
     floor = np.where(rng.random(len(ids)) < PARAMS["careless_people"], 0.08, 0)
     wrong = rng.random(len(image)) < np.clip(images.error[image] * skill[who], floor[who], 0.5)
-    told = np.where(wrong, _pick(rng, images.confusion[image]), images.digits[image])
-    frame = _frame(rng, images, ids, who, image, told, _spread(rng, times, seen.shape[1]))
+    answer = np.where(wrong, _pick(rng, images.confusion[image]), images.digits[image])
+    frame = _frame(rng, images, ids, who, image, answer, _spread(rng, times, seen.shape[1]))
     first = frame.groupby("user_id")["answered_at"].min()
     born = pd.Series(account_births(rng, first.to_numpy(), new=new), index=first.index)
     return frame.assign(
@@ -215,7 +215,7 @@ def _frame(
     ids: np.ndarray,
     who: np.ndarray,
     image: np.ndarray,
-    told: np.ndarray,
+    answer: np.ndarray,
     times: np.ndarray,
 ) -> pd.DataFrame:
     moves = BEHAVIOUR.draw(rng, BEHAVIOUR.habits(rng, len(ids))[who])
@@ -224,7 +224,7 @@ def _frame(
         {
             "user_id": pd.Series(ids[who], dtype="str"),
             "image_id": pd.Series(images.ids[image], dtype="str"),
-            "answer": pd.Series(told.astype(str), dtype="str"),
+            "answer": pd.Series(answer.astype(str), dtype="str"),
             "answered_at": times,
             "truth": pd.Series(images.digits[image].astype(str), dtype="str"),
         }
@@ -256,9 +256,9 @@ def _flash_crowd(rng: np.random.Generator, images: Images, queue: np.ndarray, id
 def _raid(rng: np.random.Generator, images: Images, honest: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
     """The group's week: bursts of hours, each on a part of the targets; `honest` answers set how many pushes."""
     targets = _targets(rng, images)
-    given = honest["image_id"].value_counts().reindex(images.ids[targets], fill_value=0).to_numpy()
+    votes = honest["image_id"].value_counts().reindex(images.ids[targets], fill_value=0).to_numpy()
     ratio = PARAMS["attack_share"] / (1 - PARAMS["attack_share"])
-    pushes = np.repeat(targets, np.floor(given * ratio + rng.random(len(targets))).astype(int))
+    pushes = np.repeat(targets, np.floor(votes * ratio + rng.random(len(targets))).astype(int))
     parts = np.array_split(targets, PARAMS["attack_bursts"])
     days = np.sort(rng.choice(np.arange(1, DAYS), size=len(parts), replace=False))
     work = pd.concat(
@@ -268,9 +268,9 @@ def _raid(rng: np.random.Generator, images: Images, honest: pd.DataFrame, ids: n
     rows = pd.concat([work, _camouflage(rng, images, work)], ignore_index=True)
     who, image, pushed = rows["account"].to_numpy(), rows["image"].to_numpy(), rows["pushed"].to_numpy()
     first, other = int(PARAMS["attack_from"]), int(PARAMS["attack_to"])
-    told = np.where(pushed, np.where(images.digits[image] == first, other, first), images.digits[image])
+    answer = np.where(pushed, np.where(images.digits[image] == first, other, first), images.digits[image])
     times = rows["at"].to_numpy() + (rng.uniform(1.5, 25, len(rows)) * 1e6).astype("timedelta64[us]")
-    frame = _frame(rng, images, ids, who, image, told, times)
+    frame = _frame(rng, images, ids, who, image, answer, times)
     return frame.assign(
         account_created_at=_sybil_births(rng, work["at"].min())[who],
         origin=np.where(pushed, str(Origin.POISON), str(Origin.CAMOUFLAGE)),

@@ -69,8 +69,8 @@ class CountTail:
         counts = np.asarray(counts, float)
         common = self._reach(counts)
         beyond = np.maximum(_beyond(counts, *self.anchor_, self.slope_), _beyond(counts, *_USUAL_CROWD))
-        told = np.where(common > _SHARES[1], np.maximum(common, beyond), beyond)
-        return np.where(counts < 1, 1.0, np.clip(told, SMALLEST_P, 1.0))
+        chances = np.where(common > _SHARES[1], np.maximum(common, beyond), beyond)
+        return np.where(counts < 1, 1.0, np.clip(chances, SMALLEST_P, 1.0))
 
     def _reach(self, counts: np.ndarray) -> np.ndarray:
         """Return the share of sources whose count is at least each of `counts`, one imagined source among them."""
@@ -167,21 +167,21 @@ def _parts(frame: pd.DataFrame, sign: np.ndarray) -> Iterator[tuple[np.ndarray, 
     total = sum(len(cell) // 4 for column in columns for cell in column if isinstance(cell, bytes))
     parts = total // _PART + 1
     for part in range(parts):
-        found = []
+        blocks = []
         for start in range(0, len(frame), _BLOCK):
             for other, column in enumerate(columns):
                 word, row = read_words(column.iloc[start : start + _BLOCK])
                 row = row + start
                 mine = (sign[row] != 0) & (word % np.uint32(parts) == part)
-                found.append((word[mine], row[mine], sign[row[mine]] * np.int8(1 - 2 * other)))
-        word, row, toward = (np.concatenate(column) for column in zip(*found, strict=True))
+                blocks.append((word[mine], row[mine], sign[row[mine]] * np.int8(1 - 2 * other)))
+        word, row, toward = (np.concatenate(column) for column in zip(*blocks, strict=True))
         yield word, row, toward
 
 
 def _rare(frame: pd.DataFrame, sign: np.ndarray, source: np.ndarray, new: np.ndarray) -> tuple[_Claims, np.ndarray]:
     """Return the rare words endorsed often enough to be looked at, and what is usual: see `_usual`."""
     nothing = _Claims(np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
-    kept, favourites = [nothing], [nothing]
+    rare_parts, favourites = [nothing], [nothing]
     for word, row, toward in _parts(frame, sign):
         claims = _netted(word, source[row], toward)
         opens = np.flatnonzero(np.r_[True, claims.word[1:] != claims.word[:-1]][: len(claims.word)])
@@ -195,8 +195,8 @@ def _rare(frame: pd.DataFrame, sign: np.ndarray, source: np.ndarray, new: np.nda
         often = np.repeat(np.add.reduceat(claims.net, opens) >= _LEAST, size)
         claims = replace(claims, shared=np.repeat(few & (size > 1), size))
         favourites.append(_favourites(claims.of(np.flatnonzero(rare))))
-        kept.append(claims.of(np.flatnonzero(rare & often)))
-    return _joined(kept), _usual(_favourites(_joined(favourites)))
+        rare_parts.append(claims.of(np.flatnonzero(rare & often)))
+    return _joined(rare_parts), _usual(_favourites(_joined(favourites)))
 
 
 def _joined(parts: list[_Claims]) -> _Claims:
@@ -265,14 +265,14 @@ def _campaigns(
     best: dict[int, float] = {}
     for name, chance in zip(guilty.word.tolist(), p.tolist(), strict=True):
         best[name] = min(chance, best.get(name, 1.0))
-    found = []
+    campaigns = []
     for g in np.unique(group):
-        members, said = np.unique(row[group == g]), word[group == g]
+        members, words = np.unique(row[group == g]), word[group == g]
         if (members < n_own).any():
-            names, times = np.unique(said, return_counts=True)
+            names, times = np.unique(words, return_counts=True)
             chance = min(best[name] for name in names.tolist())
-            found.append(_campaign(frame, members, source, chance, float(times.max() / len(members)), n_own))
-    return found
+            campaigns.append(_campaign(frame, members, source, chance, float(times.max() / len(members)), n_own))
+    return campaigns
 
 
 def _endorsed(
@@ -310,7 +310,7 @@ def _prompted(frame: pd.DataFrame, members: np.ndarray) -> int:
     """Return how many members' replies take half or more of their words from the prompt."""
     rows = frame.iloc[members]
     pairs = zip(rows["words.asked"], rows["words.reply"], strict=True)
-    return sum(_copied(asked, reply) >= 0.5 for asked, reply in pairs)
+    return sum(_copied(prompt, reply) >= 0.5 for prompt, reply in pairs)
 
 
 def _copied(prompt: bytes, reply: bytes) -> float:

@@ -106,7 +106,7 @@ def _masked_squares(leaves: np.ndarray, known: np.ndarray) -> np.ndarray:
 def ratio_exponent(ratios: np.ndarray, inner: int, outer: int, tails: tuple[float, ...]) -> float:
     """Return how fast honest neighbours thin out: the least exponent that the tails of `ratios` ``(n,)`` speak of.
 
-    `ratios` are ``told * log(r_inner / r_outer)``. Where density is even they follow `log_ratio_chance` with one
+    `ratios` are ``informative * log(r_inner / r_outer)``. Where density is even they follow `log_ratio_chance` with one
     exponent; of honest rows that cling together the tails are longer, and the exponent that covers them is lower. 0
     when rows share places; NaN without ratios below 0.
     """

@@ -29,23 +29,23 @@ class Points:
     spread: np.ndarray  # (n, d) float32; repeated values anywhere in their cells, so that distances are even
     plain: np.ndarray  # (n, d) float32; values as they are
     known: np.ndarray  # (n, d) float32, 1 or 0
-    told: np.ndarray  # (n,) float32, number of cells that are known and not a common value
+    informative: np.ndarray  # (n,) float32, number of cells that are known and not a common value
 
     def take(self, rows: np.ndarray | slice) -> Self:
         """Return the points of `rows`."""
-        return type(self)(self.spread[rows], self.plain[rows], self.known[rows], self.told[rows])
+        return type(self)(self.spread[rows], self.plain[rows], self.known[rows], self.informative[rows])
 
     def as_they_are(self) -> Self:
         """Return the points with repeated values in their places."""
-        return type(self)(self.plain, self.plain, self.known, self.told)
+        return type(self)(self.plain, self.plain, self.known, self.informative)
 
     def nearest(self, queries: Points, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return distances ``(q, k)`` float64, ascending, and positions ``(q, k)`` of the `k` nearest rows.
 
         Distances are over the features known of both rows, scaled up to all; infinite where too few are.
         """
-        step, k = max(1, _CELLS // len(self.told)), min(k, len(self.told))
-        apart, where = np.empty((len(queries.told), k)), np.empty((len(queries.told), k), np.int64)
+        step, k = max(1, _CELLS // len(self.informative)), min(k, len(self.informative))
+        apart, where = np.empty((len(queries.informative), k)), np.empty((len(queries.informative), k), np.int64)
         for start in range(0, len(apart), step):
             rows = slice(start, start + step)
             part = queries.take(rows)
@@ -160,15 +160,15 @@ class _Feature:
 
 def _points(features: list[_Feature], vectors: np.ndarray, noise: np.random.Generator) -> Points:
     known, plain, spread = ~np.isnan(vectors), np.zeros_like(vectors), np.zeros_like(vectors)
-    told = np.zeros(len(vectors), np.float32)
+    informative = np.zeros(len(vectors), np.float32)
     for j, feature in enumerate(features):
         column = vectors[:, j].astype(np.float64)
         plain[:, j] = feature.scaled(column)
         loose = known[:, j] & ~np.isin(column, feature.common)
         column[loose] = feature.spread(column[loose], noise)
         spread[:, j] = feature.scaled(column)
-        told += loose
-    return Points(spread, plain, known.astype(np.float32), told)
+        informative += loose
+    return Points(spread, plain, known.astype(np.float32), informative)
 
 
 def _owners(frame: pd.DataFrame) -> np.ndarray:

@@ -82,8 +82,8 @@ def near_duplicate_vectors(
         known = _trusted_rates(cloud.trusted)
         cores = [core for rows in _levels(cloud) for core in _cores(cloud, rows, known, alpha)]
         groups = _groups(cloud, cores)
-    found = [_campaign(frame, cloud, rows, logp, n_own) for rows, logp in groups]
-    return sorted((c for c in found if c is not None), key=lambda c: (c.p, c.campaign_id))
+    campaigns = [_campaign(frame, cloud, rows, logp, n_own) for rows, logp in groups]
+    return sorted((c for c in campaigns if c is not None), key=lambda c: (c.p, c.campaign_id))
 
 
 def _checked(vectors: np.ndarray, n: int, like: np.ndarray | None) -> np.ndarray:
@@ -127,12 +127,12 @@ def _cores(cloud: PointCloud, rows: np.ndarray, known: list[float], alpha: float
     tails = _ALONE_TAILS if cloud.trusted is None else _BATCH_TAILS
     rates = [_PRUDENCE * value for value in np.nan_to_num(np.fmin(_rates(points, owner, tails), known))]
     suspect = _suspects(cloud, rows)
-    distances, told = _neighbours(points, owner, suspect)
+    distances, informative = _neighbours(points, owner, suspect)
     tests = 2 * len(cloud.owner) * len(_PAIRS)
     bar = float(np.log(alpha / tests))
     best, radius = np.zeros(len(suspect)), np.zeros(len(suspect))
     for (inner, outer), exponent in zip(_PAIRS, rates, strict=True):
-        ratio, local = _log_ratio(distances, inner, outer), exponent * told[:, inner - 1]
+        ratio, local = _log_ratio(distances, inner, outer), exponent * informative[:, inner - 1]
         chance = log_ratio_chance(np.nan_to_num(ratio), local, inner, outer)
         near, far = distances[:, inner - 1], np.nan_to_num(distances[:, outer - 1], posinf=0.0)
         reach = np.clip(far * ratio_at_chance(bar, local, inner, outer), near, _REACH * near)
@@ -151,7 +151,7 @@ def _suspects(cloud: PointCloud, rows: np.ndarray) -> np.ndarray:
         return np.arange(len(rows))
     points = cloud.points.take(rows)
     ratios = leaf_ratios(points.spread, points.known, cloud.owner[rows], trees=_TREES, rng=cloud.rng(len(rows)))
-    ratios *= points.told[:, None]
+    ratios *= points.informative[:, None]
     chosen = []
     for ratio, inner in zip(ratios.T, LEAF_INNERS, strict=True):
         exponent = np.full(len(rows), np.nan_to_num(ratio_exponent(ratio, inner, LEAF_OUTER, (0.5,))))
@@ -165,13 +165,14 @@ def _suspects(cloud: PointCloud, rows: np.ndarray) -> np.ndarray:
 def _trusted_rates(trusted: Points | None) -> list[float]:
     if trusted is None:
         return [float("nan")] * len(_PAIRS)
-    return _rates(trusted, np.arange(len(trusted.told)), _TRUSTED_TAILS)
+    return _rates(trusted, np.arange(len(trusted.informative)), _TRUSTED_TAILS)
 
 
 def _rates(points: Points, owner: np.ndarray, tails: tuple[float, ...]) -> list[float]:
-    """Return the exponents, a told feature, of the honest law of each pair of neighbours; NaN where there is none."""
-    distances, told = _neighbours(points, owner, np.arange(min(_MEASURED, len(owner))))  # rows are in random order
-    ratios = [_log_ratio(distances, *pair) * told[:, pair[0] - 1] for pair in _PAIRS]
+    """Return the exponent per informative cell in the honest law of each pair of neighbours, NaN without one."""
+    sample = np.arange(min(_MEASURED, len(owner)))  # rows are in random order
+    distances, informative = _neighbours(points, owner, sample)
+    ratios = [_log_ratio(distances, *pair) * informative[:, pair[0] - 1] for pair in _PAIRS]
     return [ratio_exponent(ratio[~np.isnan(ratio)], *pair, tails) for ratio, pair in zip(ratios, _PAIRS, strict=True)]
 
 
@@ -193,7 +194,7 @@ def _neighbours(points: Points, owner: np.ndarray, rows: np.ndarray) -> tuple[np
     apart, first = _other_owners(apart, owner[where], owner[rows])
     shared = np.einsum("qd,qkd->qk", queries.known, points.known[np.take_along_axis(where, first, 1)])
     mean = np.cumsum(shared, axis=1) / np.arange(1, _OUTER + 1) / np.maximum(queries.known.sum(axis=1), 1)[:, None]
-    return apart, queries.told[:, None] * mean
+    return apart, queries.informative[:, None] * mean
 
 
 def _other_owners(apart: np.ndarray, owners: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,10 +203,10 @@ def _other_owners(apart: np.ndarray, owners: np.ndarray, own: np.ndarray) -> tup
     ordered = np.take_along_axis(owners, order, 1)
     fresh = np.ones(owners.shape, bool)
     np.put_along_axis(fresh, order[:, 1:], ordered[:, 1:] != ordered[:, :-1], 1)
-    kept = np.where(fresh & (owners != own[:, None]), apart, np.inf)
-    first = np.argsort(kept, axis=1, kind="stable")[:, :_OUTER]
+    others = np.where(fresh & (owners != own[:, None]), apart, np.inf)
+    first = np.argsort(others, axis=1, kind="stable")[:, :_OUTER]
     lacking = ((0, 0), (0, _OUTER - first.shape[1]))
-    return np.pad(np.take_along_axis(kept, first, 1), lacking, constant_values=np.inf), np.pad(first, lacking)
+    return np.pad(np.take_along_axis(others, first, 1), lacking, constant_values=np.inf), np.pad(first, lacking)
 
 
 def _groups(cloud: PointCloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
@@ -239,8 +240,8 @@ def _deviations(points: Points, members: np.ndarray) -> tuple[np.ndarray, np.nda
     the correction ``n / (n - 0.8)`` of the median absolute deviation of few values.
     """
     known = points.known[members] > 0
-    kept = known.any(axis=0)
-    values = np.where(known, points.plain[members], np.nan)[:, kept].astype(np.float64)
+    columns = known.any(axis=0)
+    values = np.where(known, points.plain[members], np.nan)[:, columns].astype(np.float64)
     off = np.abs(values - np.nanmedian(values, axis=0))
     return off, 1.4826 * len(off) / (len(off) - 0.8) * np.nanmedian(off, axis=0)
 
@@ -268,7 +269,7 @@ def _natural(cloud: PointCloud, core: _Core, ball: np.ndarray) -> bool:
     mine = cloud.points.take(ball).as_they_are().apart(here)
     half = float(np.median(mine)) + 1e-3
     known, size = int((cloud.trusted.as_they_are().apart(here) <= half).sum()), int((mine <= half).sum())
-    usual = (known + 3 * np.sqrt(known) + 3) / len(cloud.trusted.told)
+    usual = (known + 3 * np.sqrt(known) + 3) / len(cloud.trusted.informative)
     return known >= 2 and size <= _HABIT * usual * len(cloud.owner)
 
 

@@ -45,20 +45,20 @@ def copied_share(prompts: Sequence[str], responses: Sequence[str]) -> np.ndarray
     n = len(prompts)
     word, owner = _words([*prompts, *responses])
     size = max(0, len(word) - _RUN + 1)
-    whole = np.flatnonzero(owner[:size] == owner[_RUN - 1 :][:size])
+    runs = np.flatnonzero(owner[:size] == owner[_RUN - 1 :][:size])
     key = np.zeros(size, np.uint64)
     for step in range(_RUN):
         key = (key + word[step : size + step]) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(31)
     pair = (owner % max(n, 1)).astype(np.uint64)
-    key = (key[whole] ^ pair[whole]) * np.uint64(0xBF58476D1CE4E5B9)
-    of_prompt = owner[whole] < n
-    found = whole[~of_prompt][np.isin(key[~of_prompt], key[of_prompt])]
+    key = (key[runs] ^ pair[runs]) * np.uint64(0xBF58476D1CE4E5B9)
+    of_prompt = owner[runs] < n
+    copied = runs[~of_prompt][np.isin(key[~of_prompt], key[of_prompt])]
     inside = np.zeros(len(word), bool)
     for step in range(_RUN):
-        inside[found + step] = True
-    said = np.bincount(owner[owner >= n] - n, minlength=n)
-    return np.bincount(owner[inside] - n, minlength=n) / np.maximum(said, 1)
+        inside[copied + step] = True
+    lengths = np.bincount(owner[owner >= n] - n, minlength=n)
+    return np.bincount(owner[inside] - n, minlength=n) / np.maximum(lengths, 1)
 
 
 def _words(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -88,9 +88,9 @@ def toxicity(texts: Sequence[str]) -> np.ndarray:
     for start in range(0, len(texts), _BLOCK):
         block = texts[start : start + _BLOCK]
         plain, spelt = [fold(text) for text in block], _undisguised(block)
-        said = np.array([bool(words) for words in spelt])
+        has_words = np.array([bool(words) for words in spelt])
         both = np.maximum(np.asarray(predict_prob(plain)), np.asarray(predict_prob(spelt)))
-        out[start : start + len(block)] = np.where(said, np.clip(both, 0, 1), 0.0)
+        out[start : start + len(block)] = np.where(has_words, np.clip(both, 0, 1), 0.0)
     return out
 
 
@@ -148,8 +148,8 @@ class ContentModel:
         toxic, echo = _scores(calibration, names)
         of = {"": np.ones(len(calibration), bool)}
         if groups is not None:
-            told = groups.astype("str").to_numpy(object)
-            of |= {str(name): told == name for name in groups.dropna().unique()}
+            group = groups.astype("str").to_numpy(object)
+            of |= {str(name): group == name for name in groups.dropna().unique()}
         return cls(names, rate, {g: toxic[w] for g, w in of.items()}, {g: echo[w] for g, w in of.items()})
 
     def evidence(self, records: pd.DataFrame, *, groups: pd.Series | None = None) -> SignalEvidence:
@@ -194,8 +194,8 @@ def fit(contract: Contract, state: State) -> ContentModel | Reason:
 def _scores(records: pd.DataFrame, roles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return how toxic the text to be learned is, and how much of an echo the record is, ``(n,)`` in [0, 1] each."""
     texts = {role: records[role].astype("str").where(records[role].notna(), "").tolist() for role in roles}
-    said = next((texts[role] for role in _LEARNED if role in texts), None)
-    if said is None or not len(records):
+    learned = next((texts[role] for role in _LEARNED if role in texts), None)
+    if learned is None or not len(records):
         return np.zeros(len(records)), np.zeros(len(records))
     asker = next((texts[role] for role in _ASKED if role in texts), None)
     asks = np.zeros(len(records), bool) if asker is None else asks_to_repeat(asker)
@@ -203,4 +203,4 @@ def _scores(records: pd.DataFrame, roles: Sequence[str]) -> tuple[np.ndarray, np
     if "prompt" in texts and ("response" in texts or "chosen" in texts):
         answer = texts["response"] if "response" in texts else texts["chosen"]
         echo = copied_share(texts["prompt"], answer) * np.where(asks, 1.0, _UNASKED)
-    return toxicity(said), echo
+    return toxicity(learned), echo

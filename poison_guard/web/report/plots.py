@@ -100,8 +100,8 @@ class Drawing:
 
     def text(self, x: float, y: float, text: object, kind: str = "tick", *, at: str = "start", limit: int = 60) -> None:
         """Add a text anchored ``start``, ``middle`` or ``end``; hidden characters are shown, long ones cut."""
-        whole = visible(text, limit=limit * 4)
-        cut = whole if len(whole) <= limit else whole[: limit - 1] + "…"
+        label = visible(text, limit=limit * 4)
+        cut = label if len(label) <= limit else label[: limit - 1] + "…"
         self.parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{at}">{escape(cut)}</text>')
 
     def x_axis(self, scale: Scale, top: float, bottom: float, label: str) -> None:

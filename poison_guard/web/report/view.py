@@ -215,8 +215,8 @@ def _items(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _cost(cost: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one row a step; a run in one process has one row of its own."""
     steps = {k: v for k, v in cost.items() if isinstance(v, Mapping)}
-    whole = {k: v for k, v in cost.items() if not isinstance(v, Mapping)}
-    rows = [{"step": k, **v} for k, v in steps.items()] + ([{"step": "all steps", **whole}] if whole else [])
+    total = {k: v for k, v in cost.items() if not isinstance(v, Mapping)}
+    rows = [{"step": k, **v} for k, v in steps.items()] + ([{"step": "all steps", **total}] if total else [])
     most = max((float(r.get("wall_s") or 0) for r in rows), default=1.0)
     return [{**r, "most": most} for r in rows]
 

@@ -33,9 +33,9 @@ def test_a_common_value_is_not_told_and_keeps_its_place():
     vectors = vectors_of(400, 3)
     vectors[:200, 0] = 0.0
     cloud = PointCloud.of(frame_of(400), vectors, 400, None, 0)
-    told = cloud.points.told[np.argsort(cloud.row)]
-    assert (told[:200] == 2).all()
-    assert (told[200:] == 3).all()
+    informative = cloud.points.informative[np.argsort(cloud.row)]
+    assert (informative[:200] == 2).all()
+    assert (informative[200:] == 3).all()
     assert len(np.unique(cloud.points.spread[np.argsort(cloud.row)[:200], 0])) == 1
 
 
