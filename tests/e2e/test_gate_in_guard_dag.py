@@ -29,6 +29,11 @@ pytestmark = [
 ]
 
 
+JUDGED = threading.Event()
+"""Set when a run has asked for a verdict: what follows is the question to a person."""
+_PATIENCE_SECONDS = 60
+
+
 class Gate:
     """What the store would hold: one snapshot, its verdict, who approved it, whether it was admitted."""
 
@@ -54,6 +59,7 @@ class Gate:
 
     def stage_gate(self, _: str) -> dict[str, Any]:
         self.judged, self.asked_to_judge = True, self.asked_to_judge + 1
+        JUDGED.set()
         return {"outcome": self.outcome, "verdict_seq": 5, "why": [] if self.outcome == "pass" else self.why}
 
     def stage_approve(self, _: str, *, by: str, reason: str, verdict_seq: int) -> int:
@@ -124,21 +130,25 @@ def answered(dag: Any, act: Callable[[Any, dict[str, Any]], None]) -> Any:
     client.headers["Authorization"] = f"Bearer {token}"
 
     def watch() -> None:
-        for _ in range(300):
-            found = client.get(
-                "/api/v2/dags/guard_sessions/dagRuns/~/hitlDetails", params={"response_received": False}
-            ).json()
-            waiting = [d for d in found["hitl_details"] if d["task_instance"]["state"] == "awaiting_input"]
-            if waiting:
-                act(client, waiting[0])
-                return
-            time.sleep(0.2)
+        JUDGED.wait(_PATIENCE_SECONDS)
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while not (questions := waiting(client)) and time.monotonic() < end:
+            pass
+        act(client, questions[0])
 
+    JUDGED.clear()
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     run = dag.test()
     thread.join(10)
     return run
+
+
+def waiting(client: Any) -> list[dict[str, Any]]:
+    """Return the questions that wait for a person's answer."""
+    where = "/api/v2/dags/guard_sessions/dagRuns/~/hitlDetails"
+    questions = client.get(where, params={"response_received": False}).json()["hitl_details"]
+    return [each for each in questions if each["task_instance"]["state"] == "awaiting_input"]
 
 
 def answer(option: str, note: str) -> Callable[[Any, dict[str, Any]], None]:
@@ -237,9 +247,10 @@ def test_no_answer_in_time_is_a_rejection(held: Gate, somebody: None):
     from airflow.jobs.job import Job
     from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 
-    def sweep(_client: Any, _detail: dict[str, Any]) -> None:
-        time.sleep(0.5)  # past the deadline below; then what the scheduler does every few seconds
-        SchedulerJobRunner(job=Job()).check_awaiting_input_timeouts()
+    def sweep(client: Any, _detail: dict[str, Any]) -> None:
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while waiting(client) and time.monotonic() < end:  # what the scheduler does every few seconds
+            SchedulerJobRunner(job=Job()).check_awaiting_input_timeouts()
 
     held.outcome, before = "inconclusive", len(events_of("admitted_sessions"))
     run = answered(guard_dag(minutes=0.001), sweep)

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -210,18 +209,26 @@ frame = pd.DataFrame({"example_id": [f"e{i:05d}" for i in range(200)], "label": 
 examples = Examples("table", frame, rng.standard_normal((200, 3)), ("a", "b", "c"))
 config = RetrainConfig(epochs=int(sys.argv[2]))
 """
+WAITS_FOR_ITS_END = """
+from poison_guard.retrain import train
+write = train.write_checkpoint
+def write_and_wait(*args):
+    write(*args)
+    print("written", flush=True)
+    sys.stdin.read()
+train.write_checkpoint = write_and_wait
+train_classifier(examples, config, checkpoint=Path(sys.argv[1]), device="cpu")
+"""
 
 
 @pytest.mark.slow
 def test_a_training_killed_and_run_again_equals_one_never_killed(tmp_path):
     checkpoint, epochs = tmp_path / "training.safetensors", "60"
-    run = CHILD + "train_classifier(examples, config, checkpoint=Path(sys.argv[1]), device='cpu')"
-    child = subprocess.Popen([sys.executable, "-c", run, str(checkpoint), epochs], cwd=ROOT)
-    end = time.monotonic() + 120
-    while not checkpoint.exists() and child.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    command = [sys.executable, "-c", CHILD + WAITS_FOR_ITS_END, str(checkpoint), epochs]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "written\n"
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
     done = parse_tensors(read_bounded(checkpoint), name="it", expected="poison-guard training 1")[0]["epoch"]
     assert 1 <= done < int(epochs)
 
