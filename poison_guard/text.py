@@ -97,7 +97,8 @@ def visible_pieces(text: object, *, limit: int = 300, lines: bool = False) -> It
     whole = str(text)
     plain: list[str] = []
     for character in whole[:limit]:
-        if not _hides(character, lines=lines):
+        draws_nothing = unicodedata.category(character) in _HIDDEN or character in _DRAWN_AS_NOTHING
+        if not draws_nothing or (lines and character == "\n"):
             plain.append(character)
             continue
         if plain:
@@ -114,12 +115,6 @@ def character_name(code: str) -> str:
     """Return the Unicode name of ``U+XXXX``, lower case, or its category where it has none."""
     character = chr(int(code.removeprefix("U+"), 16))
     return unicodedata.name(character, "control character").lower()
-
-
-def _hides(character: str, *, lines: bool) -> bool:
-    if character == "\n" and lines:
-        return False
-    return unicodedata.category(character) in _HIDDEN or character in _DRAWN_AS_NOTHING
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

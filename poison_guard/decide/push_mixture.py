@@ -56,21 +56,21 @@ class _VotePatterns:
     of: np.ndarray
 
 
-def _vote_counts(votes: pd.DataFrame) -> pd.DataFrame:
-    """Return ``item_id, vote, n, rank``: votes a candidate, the most given first (ties in order of the vote)."""
+def _count_votes(votes: pd.DataFrame) -> tuple[pd.DataFrame, _VotePatterns]:
+    """Return ``item_id, vote, n, rank``, a candidate's votes, the most given first, and the patterns of the items.
+
+    Ties are in order of the vote.
+    """
     table = votes.groupby(["item_id", "vote"], sort=True).size().rename("n").reset_index()
     table = table.sort_values(["item_id", "n", "vote"], ascending=[True, False, True], kind="stable")
-    return table.assign(rank=table.groupby("item_id", sort=False).cumcount())
-
-
-def _vote_patterns(table: pd.DataFrame) -> _VotePatterns:
+    table = table.assign(rank=table.groupby("item_id", sort=False).cumcount())
     items = pd.factorize(table["item_id"])[0]
     top = np.zeros((int(items.max(initial=-1)) + 1, _TOP_ANSWERS + 1))
     np.add.at(top, (items, np.minimum(table["rank"].to_numpy(), _TOP_ANSWERS)), table["n"].to_numpy(float))
     total = top.sum(1, keepdims=True)
     top = np.round(top * np.minimum(1.0, _MAX_VOTES / np.maximum(total, 1)))
     counts, of, times = np.unique(top, axis=0, return_inverse=True, return_counts=True)
-    return _VotePatterns(counts, times, np.searchsorted(_SIZE_EDGES, counts.sum(1)), of.ravel())
+    return table, _VotePatterns(counts, times, np.searchsorted(_SIZE_EDGES, counts.sum(1)), of.ravel())
 
 
 def _likelihoods(patterns: _VotePatterns, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,8 +126,8 @@ def fit_push_mixture(votes: pd.DataFrame) -> PushMixture:
     References: Dempster, Laird & Rubin (1977), "Maximum Likelihood from Incomplete Data via the EM Algorithm"; Laird
     (1978), "Nonparametric Maximum Likelihood Estimation of a Mixing Distribution" (weights on a grid).
     """
-    table = _vote_counts(votes)
-    patterns, k = _vote_patterns(table), int(np.clip(table["vote"].nunique(), 2, _OPEN_SET_ANSWERS))
+    table, patterns = _count_votes(votes)
+    k = int(np.clip(table["vote"].nunique(), 2, _OPEN_SET_ANSWERS))
     sizes = len(_SIZE_EDGES) + 1
     flat = np.full((sizes, len(_SKILL_GRID)), 1 / len(_SKILL_GRID))
     mixture = PushMixture(np.full(sizes, 0.05), flat, np.full(len(_SHARE_GRID), 1 / len(_SHARE_GRID)), k)
@@ -160,8 +160,7 @@ def label_posteriors(votes: pd.DataFrame, mixture: PushMixture) -> pd.DataFrame:
 
     `chance` that the answer is true under `mixture`, and what it would be if nobody pushed anything.
     """
-    table = _vote_counts(votes)
-    patterns = _vote_patterns(table)
+    table, patterns = _count_votes(votes)
     if not len(patterns.counts):
         return pd.DataFrame({"item_id": [], "vote": [], "chance": [], "honest": []})
     honest, pushed = _likelihoods(patterns, mixture.answers)

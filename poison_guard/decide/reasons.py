@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from poison_guard.text import visible
@@ -46,26 +47,24 @@ def _number(value: float) -> str:
     return f"{whole:,.0f}" if abs(whole) >= 100 else f"{whole:.3g}"
 
 
+@dataclass(frozen=True, slots=True)
 class _Args:
     """Arguments of a reason, each made safe to show when asked for by name."""
 
-    def __init__(self, args: Mapping[str, Any]) -> None:
-        self._args = args
+    values: Mapping[str, Any]
+    """The arguments as they are."""
 
     def __getattr__(self, name: str) -> str:
-        return _shown(self._args[name])
-
-    def raw(self, name: str) -> Any:
-        return self._args.get(name)
+        return _shown(self.values[name])
 
     def words(self, name: str) -> str:
         """Column names read as words: ``pointer_speed`` is shown as "pointer speed"."""
-        value: Any = self._args[name]
+        value: Any = self.values[name]
         names: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         return ", ".join(_shown(str(n)).removeprefix("feature.").replace("_", " ") for n in names)
 
     def count(self, name: str, one: str, many: str | None = None) -> str:
-        n = int(self._args[name])
+        n = int(self.values[name])
         return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
@@ -83,27 +82,29 @@ def _windows(minutes: Any) -> str:
 
 
 def _text_campaign(a: _Args) -> str:
-    new = a.raw("new_sources")
+    new = a.values.get("new_sources")
     fresh = f", {int(new):,} of them new" if new else ""
     return (
         f"one of {a.count('n_records', 'near-identical message')} from {a.count('n_sources', 'account')}"
-        f"{fresh}{_duration(a.raw('minutes'))}"
+        f"{fresh}{_duration(a.values.get('minutes'))}"
     )
 
 
 def _beyond(a: _Args) -> str:
-    low, high = a.raw("low"), a.raw("high")
+    low, high = a.values.get("low"), a.values.get("high")
     bounds = f" (they span {a.low} to {a.high})" if low is not None and high is not None else ""
     return f"{a.words('feature')} {a.value} is beyond every trusted record{bounds}"
 
 
 def _drift(a: _Args) -> str:
-    parts = [f"{k} {', '.join(_shown(c) for c in a.raw(k))}" for k in ("added", "removed", "changed") if a.raw(k)]
+    parts = [
+        f"{k} {', '.join(_shown(c) for c in a.values[k])}" for k in ("added", "removed", "changed") if a.values.get(k)
+    ]
     return "the payload's columns changed: " + "; ".join(parts)
 
 
 def _few_calibration_rows(a: _Args) -> str:
-    group = a.raw("group")
+    group = a.values.get("group")
     where = f" in group {a.group}" if group else ""
     return f"only {a.n} calibration records{where}; {a.needed} are needed to hold honest records at the stated rate"
 
@@ -133,7 +134,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     ),
     "outcomes_wrong": lambda a: f"{a.wrong} of {a.n} records turned out wrong later",
     "changed": lambda a: (
-        f"{a.wrong} of its last {a.n} verified answers were wrong; before, {float(a.raw('before')):.0%} were right"
+        f"{a.wrong} of its last {a.n} verified answers were wrong; before, {float(a.values['before']):.0%} were right"
     ),
     "blocked_source": lambda a: f"source blocked by {a.by}: {a.reason}",
     # campaigns
@@ -150,7 +151,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     ),
     "rare_claim": lambda a: (
         f"one of {a.count('n_records', 'endorsement')} of a claim that hardly anyone makes except "
-        f"{a.count('n_sources', 'source')}{_duration(a.raw('minutes'))}"
+        f"{a.count('n_sources', 'source')}{_duration(a.values.get('minutes'))}"
     ),
     "patient_rater": lambda a: (
         f"one of {a.count('n_records', 'endorsement')} of the same thing by one source, "
@@ -158,14 +159,14 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     ),
     "lockstep": lambda a: (
         f"one of {a.count('n_sources', 'source')} giving the same answers to {a.count('n_items', 'item')}"
-        f"{_windows(a.raw('minutes'))}"
+        f"{_windows(a.values.get('minutes'))}"
     ),
     # anomaly
     "beyond_trusted": _beyond,
     "never_missing": lambda a: f"{a.words('feature')} is missing; every trusted record has it",
     "unseen_value": lambda a: f"{a.words('feature')} is '{a.value}', which no trusted record has",
     "unusual_combination": lambda a: f"unusual combination of {a.words('features')}",
-    "far_from_trusted": lambda a: f"as strange as the strangest {float(a.raw('p')):.2%} of {a.n} trusted records",
+    "far_from_trusted": lambda a: f"as strange as the strangest {float(a.values['p']):.2%} of {a.n} trusted records",
     "strange_in_batch": lambda a: (
         f"among the strangest of this batch (rank {a.rank} of {a.n}); no trusted set to judge by"
     ),
@@ -185,6 +186,6 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"read {a.count('files', 'file')} of outcomes: {a.right} right, {a.wrong} wrong ({a.revised} revised), "
         f"{a.late} too late, {a.unknown} of unknown records, {a.bad} unusable rows"
     ),
-    "outcomes_unread": lambda a: f"outcomes: {_shown(a.raw('why'), 300)}",
+    "outcomes_unread": lambda a: f"outcomes: {_shown(a.values.get('why'), 300)}",
     "audit_sample": lambda _: "drawn at random from the accepted records, so that misses can be counted",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ __all__ = [
     "TIME_TYPE",
     "array_from_values",
     "as_text",
-    "join_columns",
     "join_tables",
     "simple_type",
     "simplify",
@@ -204,30 +203,25 @@ BLOCK_CHARS = 4_000_000
 """Rows, cells and characters that are held as Python objects before they become Arrow columns."""
 
 
-def join_columns(blocks: Mapping[str, Sequence[pa.Array]], lists: Collection[str] = ()) -> pa.Table:
-    """Return one table from the blocks of each column; a column of several types becomes number or text."""
-    fields: list[pa.Field] = []
-    columns: list[pa.ChunkedArray] = []
-    for name, parts in blocks.items():
-        filled = [p for p in parts if len(p)]
-        types = {p.type for p in filled} - {pa.null()}
-        goal = types.pop() if len(types) == 1 else _common_type(types, filled) if types else pa.null()
-        columns.append(pa.chunked_array([p if p.type == goal else _convert_block(p, goal) for p in filled], goal))
-        fields.append(pa.field(name, goal, metadata=LIST_METADATA if name in lists else None))
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
 def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return the rows of all `tables` under the union of their columns, in order of first sight."""
+    """Return the rows of all `tables` under the union of their columns, in order of first sight.
+
+    A column of several types becomes number or text.
+    """
     if len(tables) == 1:
         return tables[0]
-    names = list(dict.fromkeys(n for t in tables for n in t.column_names))
     lists = {f.name for t in tables for f in t.schema if f.metadata == LIST_METADATA}
-    blocks = {
-        name: [c for t in tables for c in (t[name].chunks if name in t.column_names else [pa.nulls(t.num_rows)])]
-        for name in names
-    }
-    return join_columns(blocks, lists)
+    fields: list[pa.Field] = []
+    columns: list[pa.ChunkedArray] = []
+    for name in dict.fromkeys(n for t in tables for n in t.column_names):
+        blocks = [c for t in tables for c in (t[name].chunks if name in t.column_names else [pa.nulls(t.num_rows)])]
+        filled = [block for block in blocks if len(block)]
+        types = {block.type for block in filled} - {pa.null()}
+        goal = types.pop() if len(types) == 1 else _common_type(types, filled) if types else pa.null()
+        parts = [block if block.type == goal else _convert_block(block, goal) for block in filled]
+        columns.append(pa.chunked_array(parts, goal))
+        fields.append(pa.field(name, goal, metadata=LIST_METADATA if name in lists else None))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def _common_type(kinds: set[pa.DataType], parts: Sequence[pa.Array]) -> pa.DataType:

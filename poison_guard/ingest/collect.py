@@ -70,7 +70,8 @@ def collect_frames(
     single = len(paths) == 1 and not is_pattern(paths[0])
     limits, digests = Limits.of(contract), set(seen)
     objects: list[tuple[ObjectRef, RawTable]] = []
-    for ref in resolve_paths(paths, limits, by_hand=source is not None, roots=_roots(contract, Path(home))):
+    roots = [Path(home).absolute(), *([contract.path.absolute().parent] if contract.path is not None else [])]
+    for ref in resolve_paths(paths, limits, by_hand=source is not None, roots=roots):
         tried = source is None and failed_digest(contract, ref, received_at) in digests
         raw = None if tried or ref.digest in digests else _read(ref, contract, limits, single=single)
         digests.add(ref.digest)
@@ -95,11 +96,6 @@ def failed_digest(contract: Contract, ref: ObjectRef, at: dt.datetime) -> str:
 def reading_of(contract: Contract) -> list[Any]:
     """Return what decides how `contract` reads an object."""
     return [contract.name, sorted(contract.columns.items()), contract.features, contract.data]
-
-
-def _roots(contract: Contract, home: Path) -> list[Path]:
-    """Return the folders in which a link may lead to a file: the home and the contract's."""
-    return [home.absolute(), *([contract.path.absolute().parent] if contract.path is not None else [])]
 
 
 def _paths_of(contract: Contract, source: Sequence[str] | str | None, home: Path) -> list[str]:

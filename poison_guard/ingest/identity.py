@@ -1,13 +1,13 @@
 """Give records their identity: a hash of their content, an id if none was given, a rule for ids given twice.
 
 A row that comes with an id of other content is a newcomer: it gets a name of its own, ``ID~HASH8``, and the record that
-has the id keeps it. `resolve_repeats` does so within a batch, `name_newcomers` against what the store has.
+has the id keeps it. `resolve_repeats` does so within a batch, `pipeline.newcomers` against what the store has.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -16,10 +16,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["ResolvedIds", "content_hashes", "derived_ids", "name_newcomers", "resolve_repeats", "unreadable_id"]
+__all__ = [
+    "ID_PREFIX_CHARS",
+    "ResolvedIds",
+    "content_hashes",
+    "derived_ids",
+    "newcomer_names",
+    "resolve_repeats",
+    "unreadable_id",
+]
 
 _BLOCK_ROWS = 100_000
-_ID_PREFIX_CHARS = 200
+ID_PREFIX_CHARS = 200
 """Characters of a contested id that its new name begins with."""
 
 
@@ -107,50 +115,15 @@ def _rename_conflicts(ids: pd.Series, conflicts: pd.DataFrame) -> pd.Series:
         return ids
     taken, renamed = set(ids), ids.to_numpy(dtype=object).copy()
     for position, record_id, content in zip(others.index, others["id"], others["hash"], strict=True):
-        renamed[position] = next(name for name in _newcomer_names(record_id, content) if name not in taken)
+        renamed[position] = next(name for name in newcomer_names(record_id, content) if name not in taken)
         taken.add(renamed[position])
     return pd.Series(renamed, dtype="str")
 
 
-def _newcomer_names(record_id: str, content: str) -> Iterator[str]:
+def newcomer_names(record_id: str, content: str) -> Iterator[str]:
     """Yield the names that a newcomer may get, the first free one is taken: ``ID~HASH8``, longer ones after it."""
-    base = record_id[:_ID_PREFIX_CHARS]
+    base = record_id[:ID_PREFIX_CHARS]
     return chain((f"{base}~{content[:8]}", f"{base}~{content}"), (f"{base}~{content}~{k}" for k in count(2)))
-
-
-def name_newcomers(
-    records: pd.DataFrame, look_up: Callable[[list[str]], pd.DataFrame], *, revisions: bool
-) -> dict[str, str]:
-    """Return given id -> own name of the rows of a batch whose id the store has with other content.
-
-    `records`: ``record_id, content_hash``, ids unique, in any order. `look_up` returns ``record_id, content_hash,
-    by_person`` of those of some ids that the store has. Where the contract takes a second content for a revision
-    (`revisions`), only a record that a person decided keeps its id. A newcomer that was stored before gets the name it
-    got then; a row that `resolve_repeats` named and whose content the store has under the id itself gets that id back.
-    """
-    given = dict(zip(records["record_id"], records["content_hash"], strict=True))
-    known = look_up(list(given)).set_index("record_id")
-    if revisions:
-        known = known[known["by_person"].astype(bool)]
-    first = known["content_hash"].to_dict()
-    waiting = sorted(name for name, content in given.items() if first.get(name, content) != content)
-    names: dict[str, str] = {}
-    for record_id in waiting:
-        again = f"{record_id[:_ID_PREFIX_CHARS]}~{first[record_id][:8]}"
-        if given.get(again) == first[record_id]:
-            names[again] = record_id
-    candidates = {name: _newcomer_names(name, given[name]) for name in waiting}
-    taken = set(given) - set(names)
-    while candidates:
-        tried: dict[str, str] = {}
-        for record_id, options in candidates.items():
-            tried[record_id] = next(name for name in options if name not in taken)
-            taken.add(tried[record_id])
-        stored = look_up(list(tried.values())).set_index("record_id")["content_hash"].to_dict()
-        free = {old: new for old, new in tried.items() if stored.get(new, given[old]) == given[old]}
-        names |= free
-        candidates = {name: options for name, options in candidates.items() if name not in free}
-    return names
 
 
 def _id_state(feed: str, uri: str) -> hashlib.blake2b:

@@ -73,8 +73,10 @@ class ChildReader:
                 raise
             if line.endswith("\n"):
                 answer: dict[str, Any] = json.loads(line)
+                if fresh and answer.get("memory") and _free_memory() < limits.memory_bytes:
+                    raise NotRead("the machine has not enough memory left")
                 if fresh or not answer.get("memory"):
-                    return _blame(answer, limits)
+                    return answer
                 self.close()
                 continue
             code = child.wait()
@@ -127,13 +129,6 @@ def _exchange(child: subprocess.Popen[str], request: str, seconds: float) -> str
     if not ready.poll(seconds * 1000):
         raise NotRead(f"it was not read within {seconds:,.0f} s, which its process spent waiting; the machine is busy")
     return child.stdout.readline()
-
-
-def _blame(answer: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    """Return the answer, unless it tells of memory that the machine has not left."""
-    if answer.get("memory") and _free_memory() < limits.memory_bytes:
-        raise NotRead("the machine has not enough memory left")
-    return answer
 
 
 def _ending_of_child(code: int, limits: Limits, *, fresh: bool, again: bool) -> str | None:

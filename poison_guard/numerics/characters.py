@@ -87,7 +87,7 @@ def _folded(raw: np.ndarray) -> np.ndarray:
     at[beyond] = _BASIC + which
     spelt = [_spelt(int(code)) for code in distinct]
     first = np.array([(*spelling, _GONE)[0] for spelling in spelt], np.uint32)
-    code = np.concatenate([_BASICS, first])[at]
+    code = np.concatenate([_ascii_codes(), first])[at]
     if any(len(spelling) > 1 for spelling in spelt):
         more = np.array([(*spelling[1:], *[_GONE] * _LONGEST)[: _LONGEST - 1] for spelling in spelt], np.uint32)
         size = (more != _GONE).sum(1)[which]
@@ -116,7 +116,8 @@ def _read_as_letters(code: np.ndarray) -> np.ndarray:
     sign = np.flatnonzero((code >= _SIGN) & (code < _DIGIT))
     inside = (code[sign - 1] >= _LETTER) | (code[sign] == _DOLLAR)
     inside &= code[np.minimum(sign + 1, len(code) - 1)] >= _LETTER
-    code[sign] = np.where(inside, _AS_LETTER[code[sign] & 127], _SPACE)
+    letters = _ascii_letters()
+    code[sign] = np.where(inside, letters[code[sign] & 127], _SPACE)
     blank = code < _SIGN
     code = code[~np.r_[False, blank[:-1] & (code[1:] == _SPACE)][: len(code)]]
     digit = np.flatnonzero((code >= _DIGIT) & (code < _LETTER))
@@ -124,7 +125,7 @@ def _read_as_letters(code: np.ndarray) -> np.ndarray:
         begins = np.flatnonzero(code < _SIGN)
         spells = np.maximum.reduceat(code, begins) >= _LETTER
         digit = digit[spells[np.searchsorted(begins, digit) - 1]]
-        code[digit] = _AS_LETTER[code[digit] & 127]
+        code[digit] = letters[code[digit] & 127]
     return code
 
 
@@ -142,6 +143,15 @@ def _joined(code: np.ndarray) -> np.ndarray:
     return np.delete(code, inner[code[inner] == _SPACE])
 
 
-_BASICS = np.array([(*_spelt(code), _GONE)[0] for code in range(_BASIC)], np.uint32)
-_BASICS[ord(BREAK)] = ord(BREAK)
-_AS_LETTER = np.array([_marked(chr(code).translate(_LEET)) for code in range(_BASIC)], np.uint32)
+@functools.cache
+def _ascii_codes() -> np.ndarray:
+    """Return what each character of ASCII folds to, marked; made at first use, as a feed without text needs none."""
+    codes = np.array([(*_spelt(code), _GONE)[0] for code in range(_BASIC)], np.uint32)
+    codes[ord(BREAK)] = ord(BREAK)
+    return codes
+
+
+@functools.cache
+def _ascii_letters() -> np.ndarray:
+    """Return the letter that each character of ASCII is read as inside a word, marked."""
+    return np.array([_marked(chr(code).translate(_LEET)) for code in range(_BASIC)], np.uint32)

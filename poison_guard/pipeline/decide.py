@@ -72,7 +72,7 @@ def decide_batch(
     crashed = (*batch_evidence.crashes.values(), *(why for _, why in missing.values()))
     notes = (*prepared.notes, *validation.batch, *validation.warnings, *crashed)
     groups = conflict_groups(newcomers, decisions, scored, batch_evidence.votes["established"].to_numpy(bool), state)
-    recalls = _with_firsts(recalled(batch_evidence.campaigns, state, contract.policy), groups)
+    recalls = recalled(batch_evidence.campaigns, groups, state, contract.policy)
     return Decided(
         decisions=join_groups(all_decisions, groups),
         evidence=pd.concat([table, flaws], ignore_index=True),
@@ -274,23 +274,15 @@ def _measure(decisions: pd.DataFrame, risks: Mapping[Level, np.ndarray], prepare
     return facts
 
 
-def recalled(campaigns: Iterable[Campaign], state: State, policy: Policy) -> pd.DataFrame:
+def recalled(campaigns: Iterable[Campaign], groups: Iterable[Campaign], state: State, policy: Policy) -> pd.DataFrame:
     """Return ``record_id, campaign_id`` of the accepted earlier members of campaigns that would be held, sorted by id.
 
-    Merged campaigns share no record, so each record has one campaign.
+    So are the first comers of the conflict `groups`, which are held too. Merged campaigns share no record, so each
+    record has one campaign; a first comer in a campaign is taken back with that.
     """
     accepted = set(state.memory.loc[state.memory["place"] == Place.ACCEPTED.value, "record_id"])
     accepted |= set(state.answers.loc[state.answers["verdict"] <= 0, "record_id"])  # a person's word stands
     held = (c for c in campaigns if risk_of_p(pd.Series([c.p]).to_numpy(), policy.campaign_alpha)[0] >= HOLD)
-    pairs = sorted((record, c.campaign_id) for c in held for record in c.earlier_ids if record in accepted)
-    return pd.DataFrame(pairs, columns=list(FRAMES["recalls"].columns), dtype="str")
-
-
-def _with_firsts(recalls: pd.DataFrame, groups: Iterable[Campaign]) -> pd.DataFrame:
-    """Return `recalls` with the first comers of conflicts that are held too; a record is taken back once."""
-    pairs = [(first, group.campaign_id) for group in groups for first in group.earlier_ids]
-    if not pairs:
-        return recalls
-    firsts = pd.DataFrame(pairs, columns=list(recalls.columns), dtype="str")
-    both = pd.concat([recalls, firsts], ignore_index=True).drop_duplicates("record_id")
-    return both.sort_values("record_id", ignore_index=True)
+    campaign_of = {first: group.campaign_id for group in groups for first in group.earlier_ids}
+    campaign_of |= {record: c.campaign_id for c in held for record in c.earlier_ids if record in accepted}
+    return pd.DataFrame(sorted(campaign_of.items()), columns=list(FRAMES["recalls"].columns), dtype="str")

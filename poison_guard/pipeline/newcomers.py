@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.frames import empty_frame
-from poison_guard.ingest.identity import name_newcomers
+from poison_guard.ingest.identity import ID_PREFIX_CHARS, newcomer_names
 from poison_guard.records import ID_CONFLICT, Action, Batch, Campaign, Place, Reason, State
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "find_newcomers",
     "join_groups",
     "name_failures",
+    "name_newcomers",
     "rename",
 ]
 
@@ -73,6 +74,42 @@ def find_newcomers(
     columns = ["given_id", "record_id", "first_id", "squatted"]
     texts = dict.fromkeys(columns[:3], "str")
     return pd.DataFrame(found, columns=columns).astype({**texts, "squatted": bool})
+
+
+def name_newcomers(
+    records: pd.DataFrame, look_up: Callable[[list[str]], pd.DataFrame], *, revisions: bool
+) -> dict[str, str]:
+    """Return given id -> own name of the rows of a batch whose id the store has with other content.
+
+    `records`: ``record_id, content_hash``, ids unique, in any order. `look_up` returns ``record_id, content_hash,
+    by_person`` of those of some ids that the store has. Where the contract takes a second content for a revision
+    (`revisions`), only a record that a person decided keeps its id. A newcomer that was stored before gets the name it
+    got then; a row that `resolve_repeats` of `ingest.identity` named and whose content the store has under the id
+    itself gets that id back.
+    """
+    given = dict(zip(records["record_id"], records["content_hash"], strict=True))
+    known = look_up(list(given)).set_index("record_id")
+    if revisions:
+        known = known[known["by_person"].astype(bool)]
+    first = known["content_hash"].to_dict()
+    waiting = sorted(name for name, content in given.items() if first.get(name, content) != content)
+    names: dict[str, str] = {}
+    for record_id in waiting:
+        again = f"{record_id[:ID_PREFIX_CHARS]}~{first[record_id][:8]}"
+        if given.get(again) == first[record_id]:
+            names[again] = record_id
+    candidates = {name: newcomer_names(name, given[name]) for name in waiting}
+    taken = set(given) - set(names)
+    while candidates:
+        tried: dict[str, str] = {}
+        for record_id, options in candidates.items():
+            tried[record_id] = next(name for name in options if name not in taken)
+            taken.add(tried[record_id])
+        stored = look_up(list(tried.values())).set_index("record_id")["content_hash"].to_dict()
+        free = {old: new for old, new in tried.items() if stored.get(new, given[old]) == given[old]}
+        names |= free
+        candidates = {name: options for name, options in candidates.items() if name not in free}
+    return names
 
 
 def _claims(firsts: pd.DataFrame, sum_ledger: Callable[[list[str]], pd.DataFrame]) -> set[str]:

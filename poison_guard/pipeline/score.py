@@ -71,7 +71,10 @@ def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
         role = roles.get(key, key)
         if role in records:
             column = records[role]
-            columns[key] = column if key in _TIMES else _as_text(column)
+            if key not in _TIMES:
+                is_number = pd.api.types.is_numeric_dtype(column)
+                column = (column.map(number_text, na_action="ignore") if is_number else column).astype("str")
+            columns[key] = column
         else:
             dtype = "datetime64[us, UTC]" if key in _TIMES else "str"
             columns[key] = pd.Series(None, index=records.index, dtype=dtype)
@@ -79,12 +82,6 @@ def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     earliest = received - pd.Timedelta(days=contract.policy.lateness_days)
     columns["observed_at"] = observed.where((observed != earliest) & (observed < received + pd.Timedelta(hours=1)))
     return pd.DataFrame(columns).reset_index(drop=True)
-
-
-def _as_text(column: pd.Series) -> pd.Series:
-    if not pd.api.types.is_numeric_dtype(column):
-        return column.astype("str")
-    return column.map(lambda v: None if pd.isna(v) else number_text(v)).astype("str")
 
 
 def _judge(

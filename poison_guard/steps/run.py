@@ -204,9 +204,10 @@ def finish(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
 def judge(feed: Feed, handover: Handover, pin: Pin) -> Decided:
     """Validate, score, reduce and decide by one pin, each where it was not done by that pin yet."""
     if not handover.has(f"decided@{pin}"):
+        partitions = range(handover.get("partitions")["n"])
         if not handover.has(f"validation@{pin}"):
             validate(feed, handover, pin)
-        for partition in range(handover.get("partitions")["n"]):
+        for partition in partitions:
             if not handover.has(f"scored-{partition:05d}@{pin}"):
                 score(feed, handover, pin, partition)
         reduce(feed, handover, pin)

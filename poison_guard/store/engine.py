@@ -226,23 +226,22 @@ def _make_engine(text: str) -> sa.Engine:
         raise ConfigError("the store URL cannot be read; write sqlite:///PATH or postgresql://USER@HOST/NAME") from None
     match url.get_backend_name():
         case "sqlite":
-            return _sqlite_engine(url)
+            return _sqlite_engine(url, sqlite_file(text))
         case "postgresql" | "postgres":
             return _postgres_engine(url)
         case other:
             raise ConfigError(f"the store must be sqlite or postgresql, got {other!r}")
 
 
-def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    if not url.database or url.database == ":memory:":
+def _sqlite_engine(url: sa.URL, file: Path | None) -> sa.Engine:
+    if file is None or url.database == ":memory:":
         raise ConfigError("the store needs a file: write sqlite:///PATH")
-    folder = _sqlite_path(url.database).parent
+    folder = file.parent
     try:
         private_folder(folder)
     except OSError as error:
         raise StoreError(f"the folder {folder} of the store cannot be made: {error.strerror}") from None
     options: dict[str, Any] = {"timeout": _WAIT_SECONDS, "isolation_level": None}
-    file = _sqlite_path(url.database)
     if file.is_file() and not (os.access(folder, os.W_OK) and os.access(file, os.W_OK)):
         uri = _read_only_uri(file)
         read = functools.partial(sqlite3.connect, uri, uri=True, check_same_thread=False, **options)
@@ -271,11 +270,10 @@ def sqlite_file(text: str) -> Path | None:
         url = sa.make_url(text)
     except sa.exc.ArgumentError:
         return None  # opening it says what is wrong
-    return _sqlite_path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-
-
-def _sqlite_path(database: str) -> Path:
-    return Path(database.removeprefix("file:").partition("?")[0] if database.startswith("file:") else database)
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name:
+        return None
+    return Path(name.removeprefix("file:").partition("?")[0] if name.startswith("file:") else name)
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:

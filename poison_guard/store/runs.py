@@ -88,7 +88,7 @@ def begin_run(
             "feed": contract.name,
             "batch_id": batch_id,
             "status": "open",
-            "state_version": chain.head(conn),
+            "state_version": chain.last_event(conn).seq,
             "received_at": utc_or_now(received_at),
             "started_at": started,
             "policy_hash": contract.policy_hash,
@@ -139,7 +139,7 @@ def repin(store: Store, run: Run) -> Run:
     with store.write() as conn:
         c = tables.runs.c
         pin = sa.update(tables.runs).where(c.run_id == run.run_id, c.status == "open")
-        conn.execute(pin.values(state_version=chain.head(conn)))
+        conn.execute(pin.values(state_version=chain.last_event(conn).seq))
         return load_run_in(conn, run.run_id)
 
 

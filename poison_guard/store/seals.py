@@ -184,8 +184,10 @@ def take(conn: sa.Connection, table: sa.Table, feed: str, record_ids: Sequence[s
     sealed, key = SEALED[table.name], conn.get_execution_options()["guard_key"]
     taken: dict[int, list[tuple[Any, ...]]] = {}
     for start in range(0, len(record_ids), _CHUNK):
-        where, values = _among(conn, record_ids[start : start + _CHUNK])
-        for rows in raw_rows(conn, sealed, f"feed = ? AND {where}", (feed, *values)):
+        some: Any = list(record_ids[start : start + _CHUNK])
+        among = "= ANY(?)" if conn.dialect.name == "postgresql" else "IN (SELECT value FROM json_each(?))"
+        some = some if conn.dialect.name == "postgresql" else json.dumps(some)
+        for rows in raw_rows(conn, sealed, f"feed = ? AND record_id {among}", (feed, some)):
             for group, *row in rows:
                 if group != seq:
                     taken.setdefault(group, []).append(tuple(row))
@@ -221,12 +223,6 @@ def group_is_whole(conn: sa.Connection, key: bytes, table: str, group: int) -> b
 def rotate_secret(conn: sa.Connection, secret: str) -> None:
     """Replace what new salts are made of, so that destroyed ones cannot be made again."""
     conn.execute(sa.update(tables.chain).where(tables.chain.c.id == 1).values(secret=secret))
-
-
-def _among(conn: sa.Connection, names: Sequence[str]) -> tuple[str, tuple[Any, ...]]:
-    if conn.dialect.name == "postgresql":
-        return "record_id = ANY(?)", (list(names),)
-    return "record_id IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),)
 
 
 def _new_salt(conn: sa.Connection, table: str, group: int, seq: int) -> str:

@@ -40,7 +40,7 @@ def load_state(
     with store.read() as conn:
         wanted = None if source_ids is None else [bounded_key(name) for name in dict.fromkeys(source_ids)]
         sums = ground_truth.ledger_sums(conn, contract.namespace, version=version, source_ids=wanted)
-        known = _known_records(conn, contract.name, record_ids, version)
+        known = _known_rows(conn, contract.name, record_ids, version)[["record_id", "content_hash", "place"]]
         answers = _accepted_answers(conn, contract.name, item_ids, version)
         schema = load_schema(conn, contract.name, version)
         proven = load_verified(conn, contract.namespace, version=version, source_ids=wanted)
@@ -75,15 +75,6 @@ def load_schema(conn: sa.Connection, feed: str, version: int | None = None) -> d
     return {} if body is None else json.loads(body)
 
 
-def _known_records(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: int) -> pd.DataFrame:
-    """Return what the store has under these ids: the feed's records, and trusted ones that the feed has not sent.
-
-    The latter are called staged: of them nothing is settled in the feed, yet their id stands for their content.
-    """
-    rows = _known_rows(conn, feed, record_ids, version)
-    return rows[["record_id", "content_hash", "place"]]
-
-
 def load_known(store: Store, contract: Contract, record_ids: Iterable[str], *, version: int) -> pd.DataFrame:
     """Return which of some ids the store has as of `version`, and who has them, sorted by id.
 
@@ -106,6 +97,10 @@ def load_sums(store: Store, contract: Contract, source_ids: Iterable[str], *, ve
 
 
 def _known_rows(conn: sa.Connection, feed: str, record_ids: Iterable[str], version: int) -> pd.DataFrame:
+    """Return what the store has under these ids: the feed's records, and trusted ones that the feed has not sent.
+
+    The latter are called staged: of them nothing is settled in the feed, yet their id stands for their content.
+    """
     ids = {bounded_key(name): name for name in record_ids}
     rows = status.status_as_of(conn, feed, status.find_status(conn, feed, ids), version)
     t = tables.trusted.c

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.ingest.collect import batch_from_frame
-from poison_guard.ingest.identity import name_newcomers
 from poison_guard.ingest.read import read_raw
+from poison_guard.pipeline.newcomers import name_newcomers
 from tests.unit.ingest.conftest import NOW, contract_of
 
 THUMBS = contract_of({"source_id": "user", "rating": "thumb", "text": "note"}, kind="messages")
