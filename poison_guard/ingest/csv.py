@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["read_csv"]
 
-_FIELD = r'(?:[^"{0}\r\n]*+|"(?:[^"]++|"")*+")'
-"""A field of RFC 4180; `csv` also takes a quote in a field that does not begin with one."""
+_FIELD = r'(?:"(?:[^"]++|"")*+"|[^"{0}\r\n]*+)'
+"""A field of RFC 4180, a quoted one tried first: what matched is not tried again. `csv` also takes a quote in a field
+that does not begin with one."""
 _NOT_UTF8 = "it holds bytes that are not UTF-8"
 
 

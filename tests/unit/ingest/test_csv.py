@@ -149,3 +149,12 @@ def test_few_bytes_that_unpack_to_many_cells_are_refused(tmp_path):
     )
     with pytest.raises(Unreadable, match=r"bytes unpack to more than \d+,\d+ rows × 200 columns"):
         read_in_child(path, "csv", Limits())
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_quoted_cell_of_several_lines_is_one_cell_wherever_it_stands(tmp_path, place):
+    cells = {"first": "1", "middle": "2", "last": "3"} | {place: '"two\nlines, ""said""\r\nand more"'}
+    raw = read(tmp_path, 'a,b,c\n"0","0","0"\n' + ",".join(cells.values()) + "\n4,5,6\n")
+    assert not raw.bad
+    assert len(raw.table) == 3
+    assert raw.table.column({"first": 0, "middle": 1, "last": 2}[place])[1].as_py() == 'two\nlines, "said"\r\nand more'
