@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 __all__ = [
     "BusyError",
     "ClosedError",
@@ -16,12 +13,10 @@ __all__ = [
     "NotFoundError",
     "ReadError",
     "SignalError",
-    "SignalFailure",
     "StaleStateError",
     "StoreError",
     "TamperError",
     "UsageError",
-    "run_isolated",
 ]
 
 
@@ -101,31 +96,5 @@ class InconclusiveError(ClosedError):
     exit_code = 3
 
 
-_T = TypeVar("_T")
-
-
-class SignalFailure(str):
-    """Why a signal could not judge, in words for a reviewer."""
-
-    __slots__ = ()
-
-
 class SignalError(Exception):
-    """A signal lacks what it judges by; `run_isolated` turns it into a `SignalFailure`, which holds the records."""
-
-
-def run_isolated(
-    signal: Callable[[], _T], *, passes: tuple[type[Exception], ...] = (GuardError, MemoryError)
-) -> _T | SignalFailure:
-    """Return what `signal` returns, or a `SignalFailure`; errors in `passes` are raised, but for a missing extra.
-
-    By default these are deliberate errors and lack of memory.
-    """
-    try:
-        return signal()
-    except MissingExtraError as error:
-        return SignalFailure(str(error))
-    except passes:
-        raise
-    except Exception as error:  # noqa: BLE001  whatever a signal dies of, its records are staged, never accepted
-        return SignalFailure(f"{type(error).__name__}: {error}"[:300])
+    """A signal lacks what it judges by; `signals.isolation` makes it a `SignalFailure`, which holds the records."""

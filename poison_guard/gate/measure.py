@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import linalg
 
-from poison_guard.errors import SignalFailure, run_isolated
+from poison_guard.signals.isolation import SignalFailure, run_isolated
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -158,7 +158,5 @@ def _free_memory() -> int:
 _READER = ChildReader()
 os.register_at_fork(after_in_child=_READER.forget)
 
-
-def read_in_child(path: Path, format_: str, limits: Limits, columns: Sequence[str] = ()) -> RawTable:
-    """Return the rows of a local file, read in the one child that this process has for all its files."""
-    return _READER.read(path, format_, limits, columns)
+read_in_child = _READER.read
+"""Return the rows of a local file, read in the one child that this process has for all its files."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.records import Phase, Reason, SignalEvidence, State
 from poison_guard.signals.conformal import labels_needed
+from poison_guard.signals.isolation import SignalFailure, run_isolated
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.errors import SignalFailure, run_isolated
 from poison_guard.pipeline.prepare import Prepared
 from poison_guard.records import Level, Reason, SignalEvidence
+from poison_guard.signals.isolation import SignalFailure, run_isolated
 from poison_guard.text import number_text
 
 __all__ = [

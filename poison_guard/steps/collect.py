@@ -110,11 +110,12 @@ def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> tuple[Batch, 
     trusted set), so that each is decided again when that has changed and not before.
     """
     batch, controls = read_batch(feed, source, now)
+    digests = [ref.digest for ref in intake_objects(feed, batch)]
     staged = load_staged(feed.store, feed.contract.name)
     if len(staged):
         batch = _with_staged(feed, batch, staged, now)
-    digests = sorted(ref.digest for ref in intake_objects(feed, batch))
-    batch_id = hashlib.sha256(repr([reading_of(feed.contract), digests]).encode()).hexdigest()
+        digests += [ref.digest for ref in batch.objects[len(digests) :]]
+    batch_id = hashlib.sha256(repr([reading_of(feed.contract), sorted(digests)]).encode()).hexdigest()
     return dataclasses.replace(batch, batch_id=batch_id), controls
 
 

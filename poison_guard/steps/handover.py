@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -50,13 +50,13 @@ def pin_of(feed: Feed, version: int) -> Pin:
     return Pin(version, hashlib.sha256(repr(rules).encode()).hexdigest()[:8])
 
 
+@dataclass(eq=False, repr=False)
 class Handover:
     """Values of one run in memory."""
 
-    def __init__(self) -> None:
-        self.cache: dict[str, Any] = {}
-        """What one process computes once and never hands over: the pinned state, fitted models, the whole batch."""
-        self._values: dict[str, Any] = {}
+    cache: dict[str, Any] = field(default_factory=dict, init=False)
+    """What one process computes once and never hands over: the pinned state, fitted models, the whole batch."""
+    _values: dict[str, Any] = field(default_factory=dict, init=False)
 
     def put(self, name: str, value: Any) -> None:
         """Keep a frame, a mapping of JSON values, or a value that flows between rooms."""

@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from poison_guard.errors import DataError, SignalFailure, run_isolated
+from poison_guard.errors import DataError
 from poison_guard.gate import measure as gate_measure
 from poison_guard.ingest.read import read_table
 from poison_guard.records import Examples
+from poison_guard.signals.isolation import SignalFailure, run_isolated
 from poison_guard.steps.examples import TrustedExamples, count_labels, load_examples, load_trusted_examples
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.store import accepted_frames

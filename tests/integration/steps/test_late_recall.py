@@ -9,7 +9,7 @@ from poison_guard import Guard
 from poison_guard.gate.revocations import REVOCATIONS_FILE
 from poison_guard.records import Campaign, Reason
 from poison_guard.steps import run
-from poison_guard.steps.handover import Handover, LakeHandover, put_batch
+from poison_guard.steps.handover import Handover, LakeHandover, pin_of, put_batch
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import count_places
 from tests.integration.steps.conftest import CONTRACT, answers, put
@@ -72,7 +72,7 @@ def test_recalls_and_memory_pass_between_tasks_as_they_were(sealed):
         batch, controls = collect_batch(feed, None, pd.Timestamp.now("UTC").to_pydatetime())
         memory, lake = Handover(), LakeHandover(feed.store.lake, "x")
         put_batch(memory, batch, controls, partition_rows=len(batch.records))
-        decided = run.judge(feed, memory, head_version(feed))
+        decided = run.judge(feed, memory, pin_of(feed, head_version(feed)))
         lake.put("decided@1", decided)
         back = lake.get("decided@1")
     pd.testing.assert_frame_equal(back.recalls, decided.recalls, check_dtype=False)
