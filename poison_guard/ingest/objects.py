@@ -108,19 +108,26 @@ def is_pattern(path: str) -> bool:
 
 @contextlib.contextmanager
 def local_copy(ref: ObjectRef, limits: Limits) -> Iterator[Path]:
-    """Give a local path to the object's content: the file itself, or a copy that is removed at the end."""
-    if "://" not in ref.uri:
-        yield Path(ref.uri)
-        return
-    with _temporary_folder() as folder:
-        copy = folder / "object"
+    """Give a local path to the object's content: the file itself, or a copy that is removed at the end.
+
+    Raises `ObjectChanged` at the end if the content is not that of `ref`, whatever came of reading it.
+    """
+    with contextlib.ExitStack() as stack:
+        path = Path(ref.uri)
+        if "://" in ref.uri:
+            path = stack.enter_context(_temporary_folder()) / "object"
+            try:
+                _fetch(ref.uri, path, limits)
+            except (Unreadable, FileNotFoundError, PermissionError):
+                raise
+            except Exception as error:  # noqa: BLE001  each filesystem of fsspec has errors of its own
+                raise NotRead(_first_line(error, ref.uri)) from None
         try:
-            _fetch(ref.uri, copy, limits)
-        except (Unreadable, FileNotFoundError, PermissionError):
-            raise
-        except Exception as error:  # noqa: BLE001  each filesystem of fsspec has errors of its own
-            raise NotRead(_first_line(error, ref.uri)) from None
-        yield copy
+            yield path
+        finally:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
+                    raise ObjectChanged("it changed while it was being read")
 
 
 @contextlib.contextmanager

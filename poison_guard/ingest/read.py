@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import pandas as pd
@@ -38,7 +37,8 @@ def read_object(ref: ObjectRef, limits: Limits, columns: Sequence[str] = ()) -> 
     if ref.size == 0:
         raise Unreadable("it is empty")
     try:
-        raw = _read_copy(ref, limits, columns)
+        with local_copy(ref, limits) as path:
+            raw = read_in_child(path, format_of(path, ref.uri), limits, columns)
     except NotRead as fault:
         raise ReadError.of(shown_url(ref.uri), str(fault)) from None
     except FileNotFoundError:
@@ -51,16 +51,6 @@ def read_object(ref: ObjectRef, limits: Limits, columns: Sequence[str] = ()) -> 
     if raw.table.num_columns == 0 and not raw.bad:
         raise Unreadable("it holds no column and no row")
     return raw
-
-
-def _read_copy(ref: ObjectRef, limits: Limits, columns: Sequence[str]) -> RawTable:
-    with local_copy(ref, limits) as path:
-        try:
-            return read_in_child(path, format_of(path, ref.uri), limits, columns)
-        finally:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != ref.digest:
-                    raise ObjectChanged("it changed while it was being read")
 
 
 def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pd.DataFrame:

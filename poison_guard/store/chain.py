@@ -177,4 +177,5 @@ def _hashes_of_named(
         some = list(ids[start : start + 500])
         marks = ", ".join("?" * len(some))
         for rows in raw_named_rows(conn, table, f"{column} IN ({marks})", some):
-            yield from ((str(row[0]), seals.row_hash(key, table.name, row[1:])) for row in rows)
+            hashes = seals.hashes_of(key, table.name, "", (tuple(row[1:]) for row in rows))
+            yield from ((str(row[0]), value.hex()) for row, value in zip(rows, hashes, strict=True))
