@@ -70,11 +70,18 @@ def test_what_is_no_threshold_is_one_sentence(hand, words, sentence):
     assert sentence in result.stderr
 
 
-def test_without_a_trusted_set_it_says_what_to_do_and_makes_no_store(hand):
+def test_a_home_that_is_none_is_refused_and_not_made(hand):
     result = hand("tune", "--feed", hand.feed, home="nowhere")
     assert result.exit_code == 2
-    assert "enter vetted records with `poison-guard trust`" in result.stderr
+    assert "there is no store in" in result.stderr
     assert not (hand.folder / "nowhere").exists()
+
+
+def test_without_a_trusted_set_it_says_what_to_do(fresh):
+    assert fresh("run", "--feed", fresh.feed).exit_code == 0
+    result = fresh("tune", "--feed", fresh.feed)
+    assert result.exit_code == 2
+    assert "enter vetted records with `poison-guard trust`" in result.stderr
 
 
 def test_trusted_records_that_have_parted_are_told_and_the_numbers_are_in_the_document(fresh):
