@@ -44,7 +44,7 @@ def contents(contract: Path) -> dict[str, pd.DataFrame]:
     engine = sa.create_engine(f"sqlite:///{contract.parents[1] / 'home' / 'store.db'}")
     with engine.connect() as connection:
         names = sa.inspect(connection).get_table_names()
-        frames = {name: pd.read_sql_table(name, connection).astype(str) for name in names}
+        frames = {name: pd.read_sql_table(name, connection).map(str) for name in names}
     engine.dispose()
     return {name: frame.sort_values(list(frame.columns), ignore_index=True) for name, frame in frames.items()}
 
