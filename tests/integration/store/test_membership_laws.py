@@ -147,12 +147,11 @@ def test_a_snapshot_holds_what_is_accepted_and_a_reseal_equals_a_seal_from_scrat
             check_history(store, made, make_sealing(made.contract), steps)
 
 
-def check_history(opened, made, sealing, steps):
-    with opened as store:
-        history = History(store, made, sealing)
-        for step in (*steps, "seal"):
-            try:
-                history.take(step)
-            except StaleStateError:
-                continue
-        assert verify(store).ok
+def check_history(store, made, sealing, steps):
+    history = History(store, made, sealing)
+    for step in (*steps, "seal"):
+        try:
+            history.take(step)
+        except StaleStateError:
+            continue
+    assert verify(store).ok
