@@ -72,7 +72,7 @@ def _manifest_anchors(settings: Settings) -> tuple[list[Anchor], tuple[str, str]
     """Return the heads that the manifests of a home are signed with, and the first manifest that does not verify."""
     anchors: list[Anchor] = []
     unsigned: tuple[str, str] | None = None
-    for path in sorted((settings.home / "manifests").glob("*.json")):
+    for path in sorted((settings.home / "manifests").glob("[!.]*.json")):  # a writer that died leaves a hidden file
         try:
             anchor = _anchor_of_manifest(path, read_bounded(path, "the manifest"), settings)
         except GuardError as error:

@@ -161,7 +161,7 @@ def _key(settings: Settings) -> Check:
     except GuardError as error:
         return Check("key", PROBLEM, str(error))
     mark = mark_file(settings)
-    if mark is not None and not mark.exists() and any((settings.home / "manifests").glob("*.json")):
+    if mark is not None and not mark.exists() and any((settings.home / "manifests").glob("[!.]*.json")):
         finding = f"{mark} is missing, so an older copy of the store would not be noticed; the next command that writes"
         return Check("key", WARNING, f"{finding} makes it, once the store is known to be the newest")
     return Check("key", OK, f"{settings.key_file}, mode {mode:04o}")

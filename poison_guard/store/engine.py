@@ -152,7 +152,7 @@ def refuse_lost(settings: Settings) -> None:
     left = ""
     if lake.owner() or (lake.local and lake.list()):
         left = f"the lake {shown_url(settings.lake_url)} holds what a store wrote"
-    elif any((settings.home / "manifests").glob("*.json")):
+    elif any((settings.home / "manifests").glob("[!.]*.json")):
         left = f"{settings.home / 'manifests'} holds what was admitted"
     if left:
         raise StoreError(

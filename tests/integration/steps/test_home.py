@@ -188,3 +188,13 @@ def test_a_run_of_another_feed_is_not_reported_as_ones_own(home, tmp_path):
     visits = Guard.open(tmp_path / "visits.toml", home=home.home)
     with pytest.raises(NotFoundError, match="is of the feed sessions, not of visits"):
         visits.report(home.report().run_id)
+
+
+def test_a_manifest_that_a_killed_writer_left_half_written_beside_the_others_is_no_manifest(guard):
+    guard.ingest()
+    folder = guard.home / "manifests"
+    folder.mkdir(exist_ok=True)
+    (folder / ".quiz-1-abc.json").write_text('{"payload": "eyJ')
+    assert Home.open(guard.home).audit().ok
+    (folder / "quiz-1.json").write_text('{"payload": "eyJ')
+    assert Home.open(guard.home).audit().table == "manifest"
