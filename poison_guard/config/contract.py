@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+from poison_guard.config.parse import Parse
 from poison_guard.config.policies import SIGNALS, GatePolicy, Policy, RetrainConfig
-from poison_guard.config.tables import Text, check_keys, in_range, matching, read_toml, values_of
+from poison_guard.config.tables import Rule, Text, check_keys, in_range, matching, read_toml, values_of
 from poison_guard.errors import ConfigError
 from poison_guard.text import nearest
 
@@ -54,6 +56,16 @@ class Mode(StrEnum):
 
 
 _Count = Annotated[int, in_range(1)]
+_NO_TEXT = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem", "utf_7"))
+
+
+def is_text_encoding(name: str) -> bool:
+    """Return whether `name` is an encoding that a text file may have."""
+    try:
+        found = codecs.lookup(name)
+        return "".encode(name) is not None and found.name.replace("-", "_") not in _NO_TEXT
+    except (LookupError, ValueError, TypeError, UnicodeError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,12 @@ class Data:
     """Column of `query` that only grows; rows above the highest value taken in are read."""
     url_env: str = "POISON_GUARD_SOURCE_URL"
     """Environment variable with the database URL of `query` (never written in TOML)."""
+    encoding: Annotated[str, Rule("a text encoding such as cp1252", is_text_encoding)] | None = None
+    """Encoding of text files; without it UTF-8 (or UTF-16 with a byte order mark)."""
+    delimiter: Annotated[str, matching(r"[^\w\s\"]|\t", "one character that parts fields, such as ;")] | None = None
+    """Character between the fields of a CSV file; without it the one of ``, ; TAB |`` that the header has most of."""
+    header: bool | None = None
+    """Whether the first row of a CSV file names its columns; where false they are ``column_1``, ``column_2`` …"""
     revisions: bool = False
     """Whether the same id with other content is a revision (else what came second is held as a conflict)."""
     max_bytes: _Count = 2_000_000_000
@@ -94,6 +112,7 @@ class Contract:
     columns: Mapping[str, str]
     """Role to column, without features."""
     features: tuple[str, ...] = ()
+    parse: Parse = field(default_factory=Parse)
     mode: Mode = Mode.ENFORCE
     schedule: str | None = None
     source_namespace: str | None = None
@@ -194,6 +213,7 @@ class _Top:
     source_namespace: str | None = None
     """Name under which several feeds share what is known of their sources; without, each feed has its own."""
     data: Data | None = None
+    parse: Parse | None = None
     columns: dict[str, Any] | None = None
     items: dict[str, Any] | None = None
     controls: dict[str, Any] | None = None
@@ -233,6 +253,9 @@ def load_contract(path: str | Path) -> Contract:
 def parse_contract(table: Mapping[str, Any], *, path: Path | None = None) -> Contract:
     """Return the contract of a parsed TOML table; `ConfigError` for whatever is not known, missing or out of range."""
     file = str(path or "the contract")
+    parsing = table.get("parse")
+    if isinstance(parsing, dict) and isinstance(parsing.get("time_format"), str):  # one format or a list of them
+        table = {**table, "parse": {**parsing, "time_format": [parsing["time_format"]]}}
     values: dict[str, Any] = {"data": Data(), **values_of(_Top, table, where="the top level", file=file)}
     tables = {
         name: values_of(shape, values.pop(name), where=f"[{name}]", file=file) if name in values else {}
@@ -260,6 +283,10 @@ def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> 
         raise ConfigError(f"features in [columns] of {file} names a column twice")
     if data.path and data.query:
         raise ConfigError(f"[data] of {file} has both path and query; keep one")
+    if contract.parse.decimal == contract.parse.thousands:
+        raise ConfigError(
+            f"decimal and thousands in [parse] of {file} are both {contract.parse.decimal!r}; they differ"
+        )
     if data.query and not data.watermark:
         raise ConfigError(f"query in [data] of {file} needs watermark, the name of a column that only grows")
     if len(contract.item_columns) > 1:

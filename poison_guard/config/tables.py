@@ -140,10 +140,11 @@ def _value(key: str, value: Any, kind: type, rule: Rule | None, where: str, file
         expected = "a table"
     elif kind is tuple:
         if isinstance(value, list) and all(isinstance(text, str) and text for text in value):
-            if rule:
+            if rule and rule.names:
                 check_keys(value, rule.names, where=f"{key} in {where}", file=file)
-            return tuple(dict.fromkeys(value))
-        expected = "a list of non-empty strings"
+            if not rule or all(map(rule.allows, value)):
+                return tuple(dict.fromkeys(value))
+        expected = rule.phrase if rule and not rule.names else "a list of non-empty strings"
     else:
         accepted = (int, float) if kind is float else str if issubclass(kind, str) else kind
         if (

@@ -95,7 +95,7 @@ def failed_digest(contract: Contract, ref: ObjectRef, at: dt.datetime) -> str:
 
 def reading_of(contract: Contract) -> list[Any]:
     """Return what decides how `contract` reads an object."""
-    return [contract.name, sorted(contract.columns.items()), contract.features, contract.data]
+    return [contract.name, sorted(contract.columns.items()), contract.features, contract.data, contract.parse]
 
 
 def _paths_of(contract: Contract, source: Sequence[str] | str | None, home: Path) -> list[str]:

@@ -23,7 +23,7 @@ __all__ = ["read_csv"]
 _FIELD = r'(?:"(?:[^"]++|"")*+"|[^"{0}\r\n]*+)'
 """A field of RFC 4180, a quoted one tried first: what matched is not tried again. `csv` also takes a quote in a field
 that does not begin with one."""
-_NOT_UTF8 = "it holds bytes that are not UTF-8"
+_NOT_UTF8 = "it holds bytes that are not UTF-8; encoding in [data] names another encoding, and `init` finds it"
 
 
 def read_csv(path: Path, limits: Limits, out: Blocks) -> None:
@@ -56,12 +56,13 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
         raise Unreadable(f"its header cannot be read: {error}") from None
     lines.push_back_rest()
     counts = {d: first.count(d) for d in ",;\t|"}
-    delimiter = max(counts, key=lambda d: (counts[d] > 0, d == ",", counts[d]))
+    delimiter = limits.delimiter or max(counts, key=lambda d: (counts[d] > 0, d == ",", counts[d]))
     try:
         header = next(csv.reader([first], delimiter=delimiter, strict=True), [""])
     except csv.Error as error:
         raise Unreadable(f"its header cannot be read: {error}") from None
-    names = [name.strip() or f"column_{i}" for i, name in enumerate(header, 1)]
+    has_names = limits.header is not False
+    names = [(has_names and name.strip()) or f"column_{i}" for i, name in enumerate(header, 1)]
     if not any(name.strip() for name in header):
         raise Unreadable("its first line names no columns")
     if len(names) > limits.max_columns:
@@ -73,6 +74,8 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
         raise Unreadable(
             f"its header has a name longer than {NAME_CHARS} characters or with characters not to be shown"
         )
+    if not has_names:
+        lines.unread(first)
     return csv.reader(lines, delimiter=delimiter, strict=True), names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -107,10 +108,16 @@ class Lines:
         self.number -= len(rest)
         return first
 
+    def unread(self, line: str) -> None:
+        """Push back the line that was read last."""
+        self._pushed_back.appendleft(line)
+        self.number -= 1
+        self.record.clear()
+
 
 @contextlib.contextmanager
 def open_lines(path: Path, limits: Limits) -> Iterator[Lines]:
-    """Open a text file, gzipped or not; bytes that are not UTF-8 become lone surrogates.
+    """Open a text file, gzipped or not; bytes that are not of its encoding (UTF-8) become lone surrogates.
 
     Raises `Unreadable` if the archive is broken or unpacks past the bounds, or the object is empty.
     """
@@ -123,10 +130,12 @@ def open_lines(path: Path, limits: Limits) -> Iterator[Lines]:
             if not mark:
                 raise Unreadable("it is empty")
             wide = mark.startswith((b"\xff\xfe", b"\xfe\xff"))
-            encoding = "utf-16" if wide else "utf-8-sig"
+            named = limits.encoding or ("utf-16" if wide else "utf-8")
+            encoding = "utf-8-sig" if codecs.lookup(named).name == "utf-8" else named
             with io.TextIOWrapper(plain, encoding, errors="surrogateescape", newline="") as stream:
                 yield Lines(stream, limits)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise Unreadable(f"its compressed data is damaged or cut short ({error})") from None
     except UnicodeError:
-        raise Unreadable("it is neither UTF-8 nor UTF-16 text") from None
+        known = f"{limits.encoding}, which encoding in [data] names," if limits.encoding else "UTF-8 or UTF-16"
+        raise Unreadable(f"it is no {known} text") from None

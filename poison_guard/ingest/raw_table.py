@@ -74,7 +74,7 @@ def is_fault_of_file(error: OSError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one read; the defaults are the contract's."""
+    """Bounds of one read, and how the text of a file is to be taken; the defaults are the contract's."""
 
     max_bytes: int = _DEFAULTS.max_bytes
     """Bytes of an object, both as stored and as decoded."""
@@ -91,12 +91,21 @@ class Limits:
     """Computing time for reading one object; more is the object's fault."""
     seconds: float = 1_800.0
     """Wall-clock time for reading one object; more, without the computing time, is the machine's fault."""
+    encoding: str | None = None
+    """Encoding of text files; None: UTF-8, or UTF-16 with a byte order mark."""
+    delimiter: str | None = None
+    """Character between the fields of a CSV file; None: found in its header."""
+    header: bool | None = None
+    """Whether the first row of a CSV file names its columns; None: it does."""
 
     @classmethod
     def of(cls, contract: Contract) -> Limits:
         """Return the bounds that `contract` sets in ``[data]``."""
         data = contract.data
-        return cls(data.max_bytes, data.max_rows, data.max_columns, data.max_cell_chars, data.max_depth)
+        return cls(
+            data.max_bytes, data.max_rows, data.max_columns, data.max_cell_chars, data.max_depth,
+            encoding=data.encoding, delimiter=data.delimiter, header=data.header,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,7 @@ def contract_keys() -> str:
 
 TABLES: dict[str, tuple[Any, str]] = {
     "data": (contract.Data, "Where records come from, and the bounds they are read under."),
+    "parse": (contract.Parse, "How cells are read where they alone do not say; `init` proposes it with its evidence."),
     "columns": (contract._Columns, "The role of each column. The roles present decide which signals run."),
     "items": (contract._Items, "What the items are, one row each, for training: `item_id` and one of the keys below."),
     "controls": (contract._Controls, "Items whose answer is known: `item_id`, `answer`."),
@@ -250,7 +251,7 @@ def typed(hint: Any) -> str:
     rule = rules[0] if rules else None
     if get_origin(kind) is tuple:
         names = rule.names if rule else ()
-        return f"list of {', '.join(f'`{name}`' for name in names) or 'texts'}"
+        return f"list of {', '.join(f'`{name}`' for name in names) or (rule.phrase if rule else 'texts')}"
     phrase = f", {rule.phrase.removeprefix('str, and ')}" if rule else ""
     return f"{words.get(get_origin(kind) or kind, 'text')}{phrase}"
 
@@ -264,7 +265,9 @@ def default_of(field: dataclasses.Field[Any]) -> str:
         case bool():
             return f"`{str(field.default).lower()}`"
         case str():
-            return f"`{field.default}`"
+            return f"`{field.default}`" if field.default else "none"
+        case tuple():
+            return ", ".join(f"`{each}`" for each in field.default)
         case _:
             return f"{field.default:,}" if isinstance(field.default, int) else f"{field.default:g}"
 

@@ -59,7 +59,7 @@ def test_an_unclosed_quote_far_from_the_end_costs_its_own_line_only(tmp_path):
 def test_bytes_that_are_not_utf8_cost_their_row_only(tmp_path):
     raw = read(tmp_path, b"a,b\n1,2\n\xff\xfe,3\n4,5\n")
     assert raw.table["a"].to_pylist() == ["1", "4"]
-    assert [(b.row, b.reason) for b in raw.bad] == [(3, "it holds bytes that are not UTF-8")]
+    assert [(b.row, b.reason.partition(";")[0]) for b in raw.bad] == [(3, "it holds bytes that are not UTF-8")]
     assert raw.bad[0].text.isprintable()
 
 
