@@ -34,7 +34,8 @@ def seal_command(feed: str, home: Path, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    print_result(str(result))
+    for line in str(result).splitlines():
+        print_result(line)
     print_progress(f"next: poison-guard gate check --feed {feed}")
 
 

@@ -169,6 +169,13 @@ def _foot(roles: Sequence[str], features: Sequence[ColumnProfile]) -> str:
             '# path = "controls.csv"',
             "",
         ]
+    if "item_id" in roles and not {"text", "prompt", "response", "chosen", "image"} & set(roles):
+        lines += [
+            "# What the items are, for gate and training; one row an item: item_id, and image, text or features:",
+            "# [items]",
+            '# path = "items.parquet"',
+            "",
+        ]
     lines += ["[policy]", _remark("false_quarantine_rate = 0.01", "of honest records, held for their own content")]
     if features:
         lines.append("# The anomaly signal needs vetted records: `poison-guard trust FILE --by YOU --reason …`.")

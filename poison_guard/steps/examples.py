@@ -19,6 +19,7 @@ from poison_guard.errors import ConfigError, DataError
 from poison_guard.ingest.collect import read_controls
 from poison_guard.ingest.objects import find_path
 from poison_guard.ingest.read import read_raw, read_table
+from poison_guard.pipeline.item_content import item_content
 from poison_guard.records import Examples
 from poison_guard.steps.opening import Feed
 from poison_guard.store import load_trusted
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 
+_LEAD = ["example_id", "label", "slice"]
 _KIND_OF_MODEL = {"image-cnn": "image", "text-linear": "text", "tabular-mlp": "table"}
 
 
@@ -68,6 +70,7 @@ def content_of(contract: Contract) -> Content:
         raise ConfigError(
             f"model = {contract.retrain.model!r} in [retrain] of {contract.path or contract.name} is trained on "
             f"{wanted}s, but {'[items]' if contract.items else '[columns]'} names none"
+            + ("; what an item is, [items] says" if contract.vote and not contract.items else "")
         )
     kind = wanted or (kinds[0] if kinds else "")
     return Content(kind, columns.get(kind, ()), contract.items is not None, contract.retrain.pixel_max)
@@ -84,12 +87,13 @@ def _in_items(contract: Contract) -> dict[str, tuple[str, ...]]:
 
 
 def _in_records(contract: Contract) -> dict[str, tuple[str, ...]]:
+    """Return what records carry of an example; the features of an answer say how it was given, not what its item is."""
     columns: dict[str, tuple[str, ...]] = {}
     if contract.has("image"):
         columns["image"] = ("image",)
     if contract.texts:
         columns["text"] = contract.texts
-    if contract.features:
+    if contract.features and not contract.vote:
         columns["table"] = contract.features
     return columns
 
@@ -144,14 +148,16 @@ def _only_column(raw: pd.DataFrame, path: str) -> tuple[str, ...]:
 
 
 def inputs_of(frame: pd.DataFrame, content: Content) -> np.ndarray:
-    """Return the content columns of `frame` as `Examples.inputs`; `DataError` names the example that does not fit."""
-    columns = [name for name in frame.columns if name not in ("example_id", "label", "slice")]
-    if content.kind == "table":
-        return frame[columns].to_numpy(np.float64, na_value=np.nan).reshape(len(frame), len(columns))
+    """Return texts or images of `frame` as `Examples.inputs`; `DataError` names the example that does not fit."""
+    columns = _content_columns(frame)
     if content.kind == "text":
         parts = frame[columns].fillna("").astype("str")
         return parts.agg("\n".join, axis=1).to_numpy(object) if len(frame) else np.empty(0, object)
     return _images(frame["example_id"].to_numpy(object), frame[columns[0]].to_numpy(object), content.pixel_max)
+
+
+def _content_columns(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name not in _LEAD]
 
 
 def _images(ids: np.ndarray, cells: np.ndarray, pixel_max: float) -> np.ndarray:
@@ -188,9 +194,6 @@ def _image(name: Any, cell: Any) -> np.ndarray:
     )
 
 
-_LEAD = ["example_id", "label", "slice"]
-
-
 @dataclass(frozen=True, slots=True)
 class TrustedExamples:
     """Trusted examples and the split of each, ``(n,)`` of reference, calibration and holdout."""
@@ -217,7 +220,8 @@ def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None)
     else:
         before = pd.MultiIndex.from_frame(old)
         is_new = ~pd.MultiIndex.from_frame(frame[_LEAD[:2]]).isin(before)
-    return _examples(frame, content, is_new)
+    trusted = _trusted_rows(feed, content)[0] if content.kind == "table" else frame
+    return _examples(frame, content, is_new, trusted if len(trusted) else frame)
 
 
 def count_labels(feed: Feed, snapshot: Snapshot) -> dict[str, int]:
@@ -241,27 +245,34 @@ def load_trusted_examples(feed: Feed) -> TrustedExamples:
     votes are tied is left out.
     """
     content = _trainable(feed)
+    frame, split = _trusted_rows(feed, content)
+    return TrustedExamples(_examples(frame, content, np.zeros(len(frame), bool), frame), split)
+
+
+def _trusted_rows(feed: Feed, content: Content) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return ``example_id, label, slice`` and the content of the trusted examples, and the split of each ``(n,)``."""
     held = load_trusted(feed.store, feed.contract.name)
     if not held.hash:
-        return TrustedExamples(_examples(_no_rows(content), content, np.zeros(0, bool)), np.empty(0, object))
+        return _no_rows(content), np.empty(0, object)
     records = held.records
     if not feed.contract.vote:
         frame = _of_records(records, content)
-        split = records["split"].to_numpy(object)[frame.index]
-        return TrustedExamples(_examples(frame.reset_index(drop=True), content, np.zeros(len(frame), bool)), split)
+        return frame.reset_index(drop=True), records["split"].to_numpy(object)[frame.index]
     labels = _agreed(records, feed)
     frame = labels.merge(_item_content(feed, records, content), on="item_id", how="inner")
     frame = frame.rename(columns={"item_id": "example_id"})
-    split = np.array([split_of(hashlib.sha256(f"item:{name}".encode()).hexdigest()) for name in frame["example_id"]])
-    return TrustedExamples(_examples(frame, content, np.zeros(len(frame), bool)), split.astype(object))
+    split = [split_of(hashlib.sha256(f"item:{name}".encode()).hexdigest()) for name in frame["example_id"]]
+    return frame, np.array(split, dtype=object)
 
 
 def candidate_inputs(feed: Feed) -> pd.DataFrame:
     """Return the held-out trusted examples as a candidate's user sees them: ``example_id`` and content, no labels."""
+    content = _trainable(feed)
+    if content.kind == "table":
+        frame, split = _trusted_rows(feed, content)
+        return frame.loc[split != "reference", ["example_id", *_content_columns(frame)]].reset_index(drop=True)
     held = load_trusted_examples(feed).held_out()
     ids = held.frame[["example_id"]]
-    if held.kind == "table":
-        return pd.concat([ids, pd.DataFrame(held.inputs, columns=list(held.features))], axis=1)
     cells = list(held.inputs) if held.kind == "text" else [image.tolist() for image in held.inputs]
     return ids.assign(**{held.kind: pd.Series(cells, dtype=object)})
 
@@ -270,7 +281,9 @@ def what_a_model_lacks(contract: Contract) -> str | None:
     """Return what a feed does not map that a model needs to learn from it; None when there is nothing."""
     if not any(contract.has(role) for role in ("label", "answer", "rating")):
         return "label, answer or rating"
-    return None if content_of(contract).kind else "image, text or features"
+    if content_of(contract).kind:
+        return None
+    return "[items]" if contract.vote else "image, text or features"
 
 
 def for_training(snapshot: Examples, trusted: TrustedExamples) -> Examples:
@@ -292,19 +305,29 @@ def _fingerprints(examples: Examples) -> list[bytes]:
 
 
 def _trainable(feed: Feed) -> Content:
-    content = content_of(feed.contract)
+    contract = feed.contract
+    content = content_of(contract)
+    if not content.kind and contract.vote:
+        raise ConfigError(
+            f"{contract.path or contract.name} does not say what its items are: no record carries their text or image; "
+            '[items] with path = "…" (a file of one row an item: item_id, and image, text or features) says it'
+        )
     if not content.kind:
         raise ConfigError(
-            f"{feed.contract.path or feed.contract.name} names no image, text or features, so there is nothing a model "
+            f"{contract.path or contract.name} names no image, text or features, so there is nothing a model "
             "could be trained on; map one of them in [columns] or [items]"
         )
     return content
 
 
-def _examples(frame: pd.DataFrame, content: Content, is_new: np.ndarray) -> Examples:
-    inputs = inputs_of(frame, content)
+def _examples(frame: pd.DataFrame, content: Content, is_new: np.ndarray, like: pd.DataFrame) -> Examples:
+    """Return the examples of `frame`; what kind each column of a table is of, the rows `like` them say."""
     lead = frame[_LEAD].astype("str").assign(is_new=is_new).reset_index(drop=True)
-    names = tuple(c for c in frame.columns if c not in _LEAD) if content.kind == "table" else ()
+    if content.kind != "table":
+        return Examples(content.kind, lead, inputs_of(frame, content))
+    from poison_guard.retrain.table_columns import TableColumns
+
+    inputs, names = TableColumns.of(like, _content_columns(frame)).numbers(frame)
     return Examples(content.kind, lead, inputs, names)
 
 
@@ -353,6 +376,6 @@ def _agreed(records: pd.DataFrame, feed: Feed) -> pd.DataFrame:
 def _item_content(feed: Feed, records: pd.DataFrame, content: Content) -> pd.DataFrame:
     if content.of_items:
         return load_item_content(feed.contract, feed.settings, content)
-    shown = pd.concat([records[["item_id"]], record_content(records, content).set_axis(records.index)], axis=1)
-    distinct = shown.dropna(subset=["item_id"]).drop_duplicates(["item_id", *content.columns])
-    return distinct[~distinct["item_id"].duplicated(keep=False)]
+    sent = records[[name for name in ("item_id", "source_id") if name in records]]
+    shown = pd.concat([sent, record_content(records, content).set_axis(records.index)], axis=1)
+    return item_content(shown, content.columns)[["item_id", *content.columns]]

@@ -14,9 +14,11 @@ import pyarrow as pa
 from poison_guard.errors import DataError
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.collect import read_controls
+from poison_guard.pipeline.item_content import item_content
 from poison_guard.pipeline.relabel import settle_labels
+from poison_guard.records import Place
 from poison_guard.results import Result
-from poison_guard.steps.examples import Content, content_of, load_item_content, record_content
+from poison_guard.steps.examples import Content, content_of, load_item_content, read_parts, record_content
 from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
 from poison_guard.store import audit, load_sources
@@ -26,10 +28,11 @@ from poison_guard.store.membership import (
     find_changes,
     first_votes,
     held_votes,
+    item_buckets,
     item_members,
     record_members,
 )
-from poison_guard.store.reading import load_payloads
+from poison_guard.store.reading import count_places, load_payloads
 from poison_guard.store.snapshots import Part, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
 
@@ -51,12 +54,25 @@ class SealResult(Result):
     counts: Mapping[str, int]
     items_file: str | None = None
     """Digest of the items' file that the examples show, where the feed has one."""
+    left_out: int = 0
+    """Adopted items without content, or accepted records without a label: no example can be made of them."""
+    left_out_ids: tuple[str, ...] = ()
+    """The first of these items."""
+    why_left_out: str = ""
+    labels_alone: bool = False
+    """Whether the examples hold no content: neither records nor an items' file say what the items are."""
 
     def __str__(self) -> str:
         """Return what was sealed in a sentence: ``sealed chat-4-…: 1,203 examples, 1 part, 40 deferred``."""
         counts = {"examples": 0, **self.counts}
         shown = (f"{n:,} {_noun(name, n)}" for name, n in counts.items() if n or name == "examples")
-        return f"{'sealed' if self.new else 'nothing changed since'} {self.snapshot_id}: {', '.join(shown)}"
+        sealed = f"{'sealed' if self.new else 'nothing changed since'} {self.snapshot_id}: {', '.join(shown)}"
+        alone = (
+            "\nits examples are labels alone; [items] in the contract says what the items are, for gate and training"
+        )
+        return f"{sealed}{alone if self.labels_alone else ''}" + (
+            f"\nleft out: {self.why_left_out}" if self.left_out else ""
+        )
 
 
 def _noun(name: str, n: int) -> str:
@@ -104,13 +120,65 @@ def _seal(feed: Feed) -> SealResult:
         parts.append(_part(feed, int(bucket), frame.drop(columns="bucket"), previous.get(int(bucket))))
     parts.sort(key=lambda part: part.bucket)
     if not parts:
-        raise NothingToSealError(f"nothing of {contract.name} is accepted with a label yet: nothing to seal")
+        raise NothingToSealError(_why_nothing(feed, labels, seq))
     counts = {"examples": sum(part.rows for part in parts), "parts": len(parts), "items_file": mark}
     sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts)
     drain(store, feed.settings)
     new = before is None or sealed.snapshot_id != before.snapshot_id
     counted = {name: n for name, n in sealed.counts.items() if name != "items_file"}
-    return SealResult(contract.name, sealed.snapshot_id, new, counted, f"{mark:012x}" if mark else None)
+    digest = f"{mark:012x}" if mark else None
+    return SealResult(
+        contract.name, sealed.snapshot_id, new, counted, digest, *_left_out(feed, parts, labels, seq), not content.kind
+    )
+
+
+_NAMED = 10
+"""Items that are named of those left out."""
+
+
+def _left_out(feed: Feed, parts: Sequence[Part], labels: pd.DataFrame, seq: int) -> tuple[int, tuple[str, ...], str]:
+    """Return how many items or records can be no example, the first of these items, and a sentence that says why."""
+    sealed = sum(part.rows for part in parts)
+    if not feed.contract.vote:
+        n = max(0, count_places(feed.store, feed.contract.name)[Place.ACCEPTED.value] - sealed)
+        return n, (), f"{n:,} accepted record{'' if n == 1 else 's'} without a label"
+    if not content_of(feed.contract).columns and feed.contract.items is None:
+        return 0, (), ""  # labels alone are sealed: no item can lack content
+    adopted = _adopted(feed, labels, seq)
+    if len(adopted) <= sealed:
+        return 0, (), ""
+    shown = read_parts(feed, tuple(parts), columns=["example_id"])["example_id"]
+    ids = tuple(sorted(set(adopted) - set(shown)))
+    lacking = "the items' file does not describe" if feed.contract.items else "no accepted record shows"
+    more = ", …" if len(ids) > _NAMED else ""
+    return (
+        len(ids),
+        ids[:_NAMED],
+        f"{len(ids):,} item{'' if len(ids) == 1 else 's'} with an adopted label whose content {lacking}: "
+        f"{', '.join(ids[:_NAMED])}{more}",
+    )
+
+
+def _adopted(feed: Feed, labels: pd.DataFrame, seq: int) -> list[str]:
+    """Return the items with an adopted label as of `seq`."""
+    name = feed.contract.name
+    with feed.store.read() as conn:
+        buckets = item_buckets(conn, name, (), since=0, seq=seq)
+    return item_members(feed.store, name, buckets=buckets, seq=seq, items=labels)["item_id"].tolist()
+
+
+def _why_nothing(feed: Feed, labels: pd.DataFrame, seq: int) -> str:
+    """Return the sentence that says why there is no example: no label, or no content."""
+    name = feed.contract.name
+    n = len(_adopted(feed, labels, seq)) if feed.contract.vote else 0
+    if not n:
+        return f"nothing of {name} is accepted with a label yet: nothing to seal"
+    if feed.contract.items:
+        return f"{n:,} items of {name} have an adopted label, and the items' file describes none of them"
+    return (
+        f"{n:,} items of {name} have an adopted label, and no accepted record shows the content of one; name their "
+        'file in the contract: [items] with path = "…" (one row an item: item_id, and image, text or features)'
+    )
 
 
 def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
@@ -175,13 +243,19 @@ def _record_examples(feed: Feed, members: pd.DataFrame, content: Content) -> pd.
 
 
 def _content_of_votes(feed: Feed, item_ids: Sequence[str], content: Content, seq: int) -> pd.DataFrame:
-    """Return ``item_id, slice`` and the content that accepted records carry; items they show differently drop out."""
-    votes = accepted_votes(feed.store, feed.contract.name, item_ids, seq=seq)
-    payload = load_payloads(feed.store, feed.contract.name, votes["record_id"].tolist())
-    payload = payload.sort_values("record_id", ignore_index=True)
-    shown = pd.concat([payload[["item_id"]], record_content(payload, content)], axis=1)
-    distinct = shown.assign(slice=_slices(payload)).drop_duplicates(["item_id", *content.columns])
-    return distinct[~distinct["item_id"].duplicated(keep=False)].reset_index(drop=True)
+    """Return ``item_id, slice`` and the content that most established sources of the accepted records showed."""
+    from poison_guard.signals.sources import established
+
+    store, contract = feed.store, feed.contract
+    votes = accepted_votes(store, contract.name, item_ids, seq=seq)
+    ledger = load_sources(store, contract, version=seq)
+    trusty = established(votes, ledger, votes["received_at"]) | (votes["verdict"] > 0)
+    payload = load_payloads(store, contract.name, votes["record_id"].tolist())
+    shown = pd.concat([payload[["record_id"]], record_content(payload, content)], axis=1).assign(slice=_slices(payload))
+    known = votes[["record_id", "item_id", "source_id", "seq"]].assign(old=trusty.to_numpy(bool))
+    shown = known.merge(shown, on="record_id", how="inner").sort_values("record_id", ignore_index=True)
+    chosen = item_content(shown, content.columns, established=shown["old"])
+    return chosen[["item_id", "slice", *content.columns]]
 
 
 def _part(feed: Feed, bucket: int, frame: pd.DataFrame, previous: Part | None) -> Part:

@@ -11,6 +11,7 @@ import pytest
 
 from poison_guard.config import Contract, open_settings, parse_contract
 from poison_guard.errors import ConfigError, DataError
+from poison_guard.retrain.table_columns import TableColumns
 from poison_guard.steps.examples import Content, content_of, inputs_of, load_item_content, record_content
 
 ANSWERS: dict[str, Any] = {
@@ -74,6 +75,8 @@ def test_the_model_decides_what_it_is_trained_on_and_what_is_not_there_is_said()
     assert content_of(table).columns == ("a", "b")
     with pytest.raises(ConfigError, match=r"'image-cnn'.* is trained on images, but \[columns\] names none"):
         content_of(contract(retrain={"model": "image-cnn"}))
+    answered = {**ANSWERS, "columns": {**ANSWERS["columns"], "features": ["dwell"]}}
+    assert content_of(parse_contract(answered, path=None)).kind == "", "how an answer was given is not its item"
     with pytest.raises(ConfigError, match=r"trained on texts, but \[items\] names none"):
         content_of(contract(items={"path": "i.parquet", "image": "pixels"}, retrain={"model": "text-linear"}))
 
@@ -91,8 +94,8 @@ def test_features_lose_their_prefix_and_keep_their_holes() -> None:
     content = Content("table", ("speed", "turn"), False)
     shown = record_content(records, content)
     assert list(shown.columns) == ["speed", "turn"]
-    lead = pd.DataFrame({"example_id": ["a", "b"], "label": "x", "slice": ""})
-    inputs = inputs_of(pd.concat([lead, shown], axis=1), content)
+    inputs, names = TableColumns.of(shown, content.columns).numbers(shown)
+    assert names == ("speed", "turn")
     assert np.isnan(inputs[1, 0])
     assert inputs.dtype == np.float64
 
