@@ -15,7 +15,18 @@ from poison_guard.config.tables import Rule, Text, check_keys, in_range, matchin
 from poison_guard.errors import ConfigError
 from poison_guard.text import nearest
 
-__all__ = ["ROLES", "Contract", "Data", "Kind", "Mode", "Policy", "find_contract", "load_contract", "parse_contract"]
+__all__ = [
+    "ROLES",
+    "Contract",
+    "Data",
+    "Identity",
+    "Kind",
+    "Mode",
+    "Policy",
+    "find_contract",
+    "load_contract",
+    "parse_contract",
+]
 
 ROLES = (
     "record_id",
@@ -46,6 +57,13 @@ class Kind(StrEnum):
     TELEMETRY = "telemetry"
     PREFERENCES = "preferences"
     EXAMPLES = "examples"
+
+
+class Identity(StrEnum):
+    """What makes two rows without an id one record: nothing (`row`), or equal content (`content`)."""
+
+    ROW = "row"
+    CONTENT = "content"
 
 
 class Mode(StrEnum):
@@ -88,11 +106,17 @@ class Data:
     """Whether the first row of a CSV file names its columns; where false they are ``column_1``, ``column_2`` …"""
     revisions: bool = False
     """Whether the same id with other content is a revision (else what came second is held as a conflict)."""
+    identity: Identity = Identity.ROW
+    """Of rows without an id: each is one record (`row`), or all rows of equal content are one record (`content`)."""
+    names: tuple[str, ...] = ()
+    """Names of the columns of a CSV file without a header; without them ``column_1``, ``column_2`` …"""
+    rows: Text | None = None
+    """Where a JSON file holds its records: the keys that lead to the list, joined by dots (`response.items`)."""
     max_bytes: _Count = 2_000_000_000
     """Bytes of one file, unpacked."""
     max_rows: _Count = 20_000_000
     """Rows of one file."""
-    max_columns: _Count = 256
+    max_columns: _Count = 4_096
     """Columns of one file."""
     max_cell_chars: _Count = 100_000
     """Characters of one cell."""
@@ -281,14 +305,11 @@ def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> 
         raise ConfigError(f"[columns] of {file} maps no role to a column; known roles: {', '.join(ROLES)}, features")
     if len(contract.features) < len((table.get("columns") or {}).get("features") or ()):
         raise ConfigError(f"features in [columns] of {file} names a column twice")
-    if data.path and data.query:
-        raise ConfigError(f"[data] of {file} has both path and query; keep one")
+    _check_data(contract, file)
     if contract.parse.decimal == contract.parse.thousands:
         raise ConfigError(
             f"decimal and thousands in [parse] of {file} are both {contract.parse.decimal!r}; they differ"
         )
-    if data.query and not data.watermark:
-        raise ConfigError(f"query in [data] of {file} needs watermark, the name of a column that only grows")
     if len(contract.item_columns) > 1:
         named = " and ".join(contract.item_columns)
         raise ConfigError(f"[items] of {file} names {named}; a model is trained on one of them")
@@ -297,3 +318,16 @@ def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> 
         if signal not in contract.signals:
             able = ", ".join(contract.signals)
             raise ConfigError(f"required names `{signal}`, but the roles in [columns] of {file} feed only {able}")
+
+
+def _check_data(contract: Contract, file: str) -> None:
+    """Raise `ConfigError` where keys of ``[data]`` are not right together."""
+    data = contract.data
+    if data.path and data.query:
+        raise ConfigError(f"[data] of {file} has both path and query; keep one")
+    if data.query and not data.watermark:
+        raise ConfigError(f"query in [data] of {file} needs watermark, the name of a column that only grows")
+    if data.names and data.header is not False:
+        raise ConfigError(f"names in [data] of {file} are for files without a header; set header = false, too")
+    if data.identity is Identity.CONTENT and contract.has("record_id"):
+        raise ConfigError(f'identity = "content" in [data] of {file} is for records without an id; record_id is mapped')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,17 @@ __all__ = ["read_csv"]
 _FIELD = r'(?:"(?:[^"]++|"")*+"|[^"{0}\r\n]*+)'
 """A field of RFC 4180, a quoted one tried first: what matched is not tried again. `csv` also takes a quote in a field
 that does not begin with one."""
+_SEP = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"')
+_BREAK = re.compile(r"\s*[\r\n]+\s*")
+_PREAMBLE_LINES, _HEADER_LINES = 1_000, 20
 _NOT_UTF8 = "it holds bytes that are not UTF-8; encoding in [data] names another encoding, and `init` finds it"
 
 
 def read_csv(path: Path, limits: Limits, out: Blocks) -> None:
     """Put the rows of a CSV file (comma, semicolon, tab or bar; RFC 4180 quotes; gzipped or not) into `out`.
 
+    Above the table there may be a line ``sep=;`` (as Excel writes it), blank lines and lines that begin with ``#``.
     A row with another number of fields than the header, or with quotes that do not match, is unreadable; the lines that
     an unclosed quote swallowed are read again. Raises `Unreadable` if the whole file cannot be used.
     """
@@ -48,25 +53,75 @@ def read_csv(path: Path, limits: Limits, out: Blocks) -> None:
 
 
 def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
-    """Return a reader of the whole file whose next row is the first below the header, and the header's names."""
-    lines.start()
+    """Return a reader of the whole file whose next row is the first record, and the names of the columns."""
     try:
-        first = next(lines, "")
+        said = _skip_preamble(lines, limits)
+        lines.start()
+        text = next(lines, "")
+        while text.count('"') % 2 and len(lines.record) < _HEADER_LINES and (more := next(lines, "")):
+            text += more
+        delimiter = limits.delimiter or said or _delimiter_of(text)
+        lines.push_back()
+        lines.start()
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        first = next(reader, [""])
     except LineTooLong as error:
         raise Unreadable(f"its header cannot be read: {error}") from None
-    lines.push_back_rest()
-    counts = {d: first.count(d) for d in ",;\t|"}
-    delimiter = limits.delimiter or max(counts, key=lambda d: (counts[d] > 0, d == ",", counts[d]))
-    try:
-        header = next(csv.reader([first], delimiter=delimiter, strict=True), [""])
-    except csv.Error as error:
-        raise Unreadable(f"its header cannot be read: {error}") from None
-    has_names = limits.header is not False
-    names = [(has_names and name.strip()) or f"column_{i}" for i, name in enumerate(header, 1)]
+    except (csv.Error, RecordTooLong) as error:
+        raise Unreadable(f"its header cannot be read: {str(error) or 'a quote is not closed'}") from None
+    if limits.header is not False:
+        return reader, _checked_names(first, limits)
+    if limits.names and len(limits.names) != len(first):
+        raise Unreadable(f"its first row has {len(first)} fields, and names in [data] has {len(limits.names)}")
+    lines.push_back()
+    names = list(limits.names) or [f"column_{i}" for i in range(1, len(first) + 1)]
+    return csv.reader(lines, delimiter=delimiter, strict=True), _checked_names(names, limits)
+
+
+def _skip_preamble(lines: Lines, limits: Limits) -> str | None:
+    """Pass the lines above the table; return the delimiter that a line ``sep=;`` names, if any.
+
+    Blank lines go, and lines that begin with ``#`` and have another number of fields than the first line that does not.
+    """
+    lines.start()
+    said: str | None = None
+    above: list[str] = []
+    while len(above) < _PREAMBLE_LINES and (line := next(lines, "")):
+        if not above and (match := _SEP.fullmatch(line)):
+            said = match[1]
+            lines.start()
+        elif line.startswith("#") or not line.strip():
+            above.append(line)
+            lines.start()
+        else:
+            above.append(line)
+            break
+    if not above:
+        return said
+    delimiter = limits.delimiter or said or _delimiter_of(above[-1])
+    counts = [0 if not line.strip() else _count_fields(line, delimiter) for line in above]
+    first = counts.index(counts[-1]) if counts[-1] > 1 else len(above) - 1
+    lines.push_back(above[first:])
+    return said
+
+
+def _count_fields(line: str, delimiter: str) -> int:
+    return len(next(csv.reader([line], delimiter=delimiter), []))
+
+
+def _delimiter_of(line: str) -> str:
+    """Return the delimiter that a line has outside of quotes; a comma where it has none."""
+    counts = {d: _QUOTED.sub("", line).count(d) for d in ",;\t|"}
+    return max(counts, key=lambda d: (counts[d] > 0, d == ",", counts[d]))
+
+
+def _checked_names(header: Sequence[str], limits: Limits) -> list[str]:
+    """Return the names of the columns; a line break in a name is a blank."""
+    names = [_BREAK.sub(" ", name.strip()) or f"column_{i}" for i, name in enumerate(header, 1)]
     if not any(name.strip() for name in header):
         raise Unreadable("its first line names no columns")
     if len(names) > limits.max_columns:
-        raise Unreadable(f"it has {len(names):,} columns, more than max_columns = {limits.max_columns}")
+        raise Unreadable(f"it has {len(names):,} columns, more than max_columns = {limits.max_columns:,}")
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise Unreadable(f"its header names the column {twice[:NAME_CHARS]!r} twice")
@@ -74,9 +129,7 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
         raise Unreadable(
             f"its header has a name longer than {NAME_CHARS} characters or with characters not to be shown"
         )
-    if not has_names:
-        lines.unread(first)
-    return csv.reader(lines, delimiter=delimiter, strict=True), names
+    return names
 
 
 def _row_blocks(reader: Reader, lines: Lines, width: int, bad: BadRows) -> Iterator[tuple[list[int], list[list[str]]]]:

@@ -20,6 +20,8 @@ from poison_guard.ingest.raw_table import NAME_CHARS, Limits, nesting_depth
 __all__ = ["read_jsonl"]
 
 _COUNTED_NAMES = 100_000
+_ANY = 256
+"""Columns that an object may have whatever its rows are like; more, only where most rows have them."""
 _CHUNK_CHARS = 1_000_000
 _NOT_UNICODE = "it holds text that is not valid Unicode"
 _TOO_LARGE = "reading it takes too much memory"
@@ -34,8 +36,8 @@ def read_jsonl(path: Path, limits: Limits, out: Blocks) -> None:
     """Put the rows of a JSON-lines file, or of a file that is one JSON array, into `out`; gzipped or not.
 
     Keys that a row lacks are missing. If the rows have more keys than ``max_columns``, or than so many rows of so few
-    bytes may have, those of ``out.keep`` and the most frequent others become columns, and rows with any other key are
-    unreadable: a hostile row cannot widen the table.
+    bytes may have, those of ``out.keep`` and the most frequent others become columns, past `_ANY` only those that at
+    least half of the rows have; rows with any other key are unreadable: a hostile row cannot widen the table.
     """
     out.sparse = True
     as_lines = narrow = False
@@ -107,14 +109,16 @@ class _TableBuilder:
                 return f"it has a key that is empty, longer than {NAME_CHARS} characters or not to be shown"
             if self.allowed is not None and name not in self.allowed:
                 return self._one_too_many()
-        if self.allowed is None and len(self.columns.keys() | value.keys()) > self.limits.max_columns:
+        if self.allowed is None and len(self.columns.keys() | value.keys()) > min(_ANY, self.limits.max_columns):
             raise _TooWide
         self.columns.update(dict.fromkeys(value))
         return None
 
     def _one_too_many(self) -> str:
+        if _ANY <= len(self.allowed or ()) < self.most:
+            return f"it has a key that few rows have, in an object of more than {_ANY} columns"
         if self.most == self.limits.max_columns:
-            return f"with it the object would have more than max_columns = {self.most} columns"
+            return f"with it the object would have more than max_columns = {self.most:,} columns"
         return f"with it the object would have more than {self.most} columns, too many for so many rows of so few bytes"
 
     def _append(self, block: list[Row]) -> None:
@@ -246,4 +250,6 @@ def _frequent_names(path: Path, limits: Limits, out: Blocks, *, as_lines: bool) 
     others = sorted((name for name in counts if name not in out.keep), key=lambda name: (-counts[name], name))
     mapped = [name for name in out.keep if name in counts]
     most = min(limits.max_columns, out.most_columns(rows))
-    return frozenset([*mapped, *others[: max(0, most - len(mapped))]]), most
+    common = sum(counts[name] >= rows / 2 for name in others)
+    free = min(most - len(mapped), max(common, _ANY - len(mapped)))
+    return frozenset([*mapped, *others[: max(0, free)]]), most

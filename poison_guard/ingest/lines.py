@@ -8,7 +8,7 @@ import gzip
 import io
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -98,6 +98,13 @@ class Lines:
         self.record.clear()
         return self.number + 1
 
+    def push_back(self, lines: Sequence[str] | None = None) -> None:
+        """Push back `lines`, the last that were returned; None: those of the record."""
+        back = list(self.record if lines is None else lines)
+        self._pushed_back.extendleft(reversed(back))
+        self.number -= len(back)
+        self.record.clear()
+
     def push_back_rest(self) -> str:
         """Push back all lines of the record except its first, which is returned: the others may be good records."""
         first, *rest = self.record or [""]
@@ -107,12 +114,6 @@ class Lines:
         self._pushed_back.extendleft(reversed(rest))
         self.number -= len(rest)
         return first
-
-    def unread(self, line: str) -> None:
-        """Push back the line that was read last."""
-        self._pushed_back.appendleft(line)
-        self.number -= 1
-        self.record.clear()
 
 
 @contextlib.contextmanager

@@ -97,6 +97,10 @@ class Limits:
     """Character between the fields of a CSV file; None: found in its header."""
     header: bool | None = None
     """Whether the first row of a CSV file names its columns; None: it does."""
+    names: tuple[str, ...] = ()
+    """Names of the columns of a CSV file without a header."""
+    rows: str | None = None
+    """Where a JSON file holds its records: the keys that lead to the list, joined by dots; None: looked for."""
 
     @classmethod
     def of(cls, contract: Contract) -> Limits:
@@ -105,6 +109,7 @@ class Limits:
         return cls(
             data.max_bytes, data.max_rows, data.max_columns, data.max_cell_chars, data.max_depth,
             encoding=data.encoding, delimiter=data.delimiter, header=data.header,
+            names=data.names, rows=data.rows,
         )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_a_batch_is_named_by_what_is_in_it(collect):
         ("bad.parquet", b"PAR1 cut", "not a readable Parquet"),
         ("bad.csv.gz", b"\x1f\x8b\x08", "damaged or cut short"),
         ("bad.csv", b"", "empty"),
-        ("bad.csv", ",".join(f"c{i}" for i in range(300)), "more than max_columns"),
+        ("bad.csv", ",".join(f"c{i}" for i in range(5_000)), "more than max_columns"),
         ("bad.csv", "id,user\n1,u\n", "it has no column item, which [columns] maps to item_id; it has id, user"),
         ("bad.jsonl", '{"other": 1}\n', "it has no column id, which [columns] maps to record_id; it has other"),
         ("bad.png", b"\x89PNG\r\n", "neither csv, jsonl nor parquet"),

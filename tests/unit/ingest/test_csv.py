@@ -40,8 +40,8 @@ def test_a_300_column_file_with_ragged_rows_is_read_when_its_contract_allows_so_
 
 
 def test_more_columns_than_the_bound_are_refused(tmp_path):
-    with pytest.raises(Unreadable, match="it has 300 columns, more than max_columns = 256"):
-        read(tmp_path, ",".join(f"c{i}" for i in range(300)) + "\n")
+    with pytest.raises(Unreadable, match="it has 5,000 columns, more than max_columns = 4,096"):
+        read(tmp_path, ",".join(f"c{i}" for i in range(5_000)) + "\n")
 
 
 def test_an_unclosed_quote_costs_its_own_line_only(tmp_path):
@@ -78,7 +78,7 @@ def test_byte_order_marks_are_understood(tmp_path, encoding):
     ("content", "why"),
     [
         (b"", "it is empty"),
-        (b"\n1,2\n", "names no columns"),
+        (b"\n\n", "names no columns"),
         (b"a,a\n1,2\n", "names the column 'a' twice"),
         (b'"a,b\n1,2\n', "its header cannot be read"),
         (b"a\x01,b\n1,2\n", "not to be shown"),
