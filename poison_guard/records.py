@@ -133,6 +133,8 @@ class Batch:
     ``empty``: no value)."""
     duplicates: int = 0
     """Rows left out because the batch holds the same id with the same content (or a newer revision) once more."""
+    notes: tuple[Reason, ...] = ()
+    """What is to be said of its objects: how they were read, what of them makes no record."""
 
 
 @dataclass(frozen=True, slots=True)

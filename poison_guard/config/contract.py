@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from enum import StrEnum
@@ -87,6 +88,20 @@ def is_text_encoding(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """A second file whose rows belong to those of the feed, by a key."""
+
+    path: str
+    """Its files, as in `path` of the feed."""
+    key: Text
+    """Column (or path) of the feed's rows with the key."""
+    to: Text
+    """Column (or path) of the second file with the same key."""
+    name: Annotated[str, matching(r"[A-Za-z_]\w{0,47}", "a word of letters, digits and _")] = "joined"
+    """Word before the second file's columns: `joined.user_id` is its column `user_id`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """Where records come from, and the bounds they are read under."""
 
@@ -104,6 +119,13 @@ class Data:
     """Character between the fields of a CSV file; without it the one of ``, ; TAB |`` that the header has most of."""
     header: bool | None = None
     """Whether the first row of a CSV file names its columns; where false they are ``column_1``, ``column_2`` …"""
+    format: Text | None = None
+    """Known format of the files (`poison-guard formats` lists them): `init` writes it, `export` can write it again."""
+    explode: Text | None = None
+    """List whose elements are judgements, such as ``annotations[]``: a row becomes a record for each of them. Several
+    lists that belong together, element by element, are written with commas between."""
+    join: Join | None = None
+    """A second file with more about each row, such as the traces that scores are about."""
     revisions: bool = False
     """Whether the same id with other content is a revision (else what came second is held as a conflict)."""
     identity: Identity = Identity.ROW
@@ -122,6 +144,8 @@ class Data:
     """Characters of one cell."""
     max_depth: _Count = 8
     """Levels of nesting in one cell."""
+    max_explode: _Count = 100_000
+    """Records that `explode` may make of one row."""
     partition_rows: _Count = 100_000
     """Records that are scored in one piece."""
 
@@ -298,6 +322,12 @@ def parse_contract(table: Mapping[str, Any], *, path: Path | None = None) -> Con
     return contract
 
 
+def _in_list(path: str, explode: str) -> bool:
+    """Whether a path leads through a list that `explode` names."""
+    roots = [re.split(r"[.\[*]", part.strip())[0] for part in explode.split(",")]
+    return any(root and root in path for root in roots)
+
+
 def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> None:
     """Raise `ConfigError` where keys that are right alone are not right together."""
     data, trained = contract.data, contract.item_columns.get("features", contract.features)
@@ -309,6 +339,12 @@ def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> 
     if contract.parse.decimal == contract.parse.thousands:
         raise ConfigError(
             f"decimal and thousands in [parse] of {file} are both {contract.parse.decimal!r}; they differ"
+        )
+    record_id = contract.columns.get("record_id")
+    if data.explode and record_id and "#" not in record_id and not _in_list(record_id, data.explode):
+        raise ConfigError(
+            f"record_id in [columns] of {file} is {record_id!r}, the same for all records that explode makes of a row; "
+            f'write "{record_id} + #" (# is the position in the row), or a path below {data.explode}'
         )
     if len(contract.item_columns) > 1:
         named = " and ".join(contract.item_columns)

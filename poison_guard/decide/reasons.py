@@ -119,6 +119,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "nested_too_deep": lambda a: f"{a.words('column')} is nested deeper than {a.limit} levels",
     "unreadable_row": lambda a: f"line {a.line} cannot be read: {a.why}",
     "unreadable_object": lambda a: f"the file cannot be read: {a.why}",
+    "object_read": lambda a: f"{_shown(a.values['object'], 200)}: {_shown(a.values['said'], 400)}",
     "id_conflict": lambda a: f"id {a.record_id} was seen before with other content",
     "id_conflicts": lambda a: f"one of {a.count('n_records', 'record')} of one run whose ids were seen before",
     "id_claimed": lambda a: "an established source sent other content under this id, and its first source is new",

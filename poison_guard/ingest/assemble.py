@@ -21,7 +21,7 @@ from poison_guard.ingest.coerce import IssueLog, RoleColumn, coerce_column
 from poison_guard.ingest.identity import ResolvedIds, content_hashes, derived_ids, resolve_repeats, unreadable_id
 from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
-from poison_guard.records import Batch, ObjectRef
+from poison_guard.records import Batch, ObjectRef, Reason
 from poison_guard.text import shown_url
 
 __all__ = ["MappedRows", "Objects", "assemble_batch", "map_rows"]
@@ -116,6 +116,11 @@ def assemble_batch(objects: Objects, mapped: MappedRows, contract: Contract, rec
         unreadable=_unreadable(objects, contract.name),
         schema=mapped.schema,
         duplicates=int((~resolved.keep).sum()),
+        notes=tuple(
+            Reason("object_read", {"object": shown_url(r.uri), "said": said})
+            for r, raw in objects
+            for said in raw.notes
+        ),
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from poison_guard.ingest.cells import join_tables
+from poison_guard.ingest.nested import Reshaper
 from poison_guard.ingest.raw_table import BadRow, BadRows, Flag, Limits, RawTable, Unreadable
 
 __all__ = ["Blocks", "read_blocks"]
@@ -39,12 +40,18 @@ class Blocks:
     keep: tuple[str, ...] = ()
     """Columns that are kept where rows have too many."""
     sparse: bool = False
+    reshaper: Reshaper | None = None
+    """What makes records of the rows, where they are nested or joined."""
     bad: BadRows = field(default_factory=BadRows)
     flags: list[tuple[int, str]] = field(default_factory=list)
     """Position and column of each cell that is nested too deep."""
     rows: int = 0
     count: int = 0
     """Blocks written."""
+    _chars: int = 0
+    """Bytes of the records that were made of rows."""
+    _spread: tuple[int, np.ndarray] = (0, np.empty(0, np.int64))
+    """Of the last block: the position of its first record, and the row of each."""
     short_of_memory: bool = False
     """Whether a row was given up because reading it took too much memory."""
 
@@ -54,7 +61,8 @@ class Blocks:
         self.file.truncate()
         self.bad = BadRows()
         self.flags.clear()
-        self.rows = self.count = 0
+        self.rows = self.count = self._chars = 0
+        self.reshaper = self.reshaper and self.reshaper.again()
 
     def most_columns(self, rows: int) -> int:
         """Return how many columns an object of so many rows may have."""
@@ -62,6 +70,22 @@ class Blocks:
 
     def add(self, columns: Sequence[pa.Array], schema: pa.Schema, numbers: Sequence[int] | np.ndarray) -> None:
         """Write a block of rows: its columns, and the 1-based place of each row."""
+        if self.reshaper is None:
+            self._write(columns, schema, numbers)
+            return
+        table, places, start = pa.Table.from_arrays(list(columns), schema=schema), np.asarray(numbers), self.rows
+        made = self.reshaper.reshape(table)
+        for row, why in made.bad:
+            self.bad.add(int(places[row]), why, str(table.slice(row, 1).to_pylist()[0]))
+        for piece, rows in made.pieces:
+            self._chars += piece.nbytes
+            if self._chars > self.limits.max_bytes:
+                raise Unreadable(f"the records made of its rows have more than max_bytes = {self.limits.max_bytes:,}")
+            self._write([c.combine_chunks() for c in piece.columns], piece.schema, places[rows])
+        self._spread = (start, np.concatenate([rows for _, rows in made.pieces]))
+        self.flags += [(start + position, column) for position, column in made.deep]
+
+    def _write(self, columns: Sequence[pa.Array], schema: pa.Schema, numbers: Sequence[int] | np.ndarray) -> None:
         self.rows += len(numbers)
         if self.rows > self.limits.max_rows:
             raise Unreadable(f"it has more than max_rows = {self.limits.max_rows:,} rows")
@@ -79,6 +103,11 @@ class Blocks:
 
     def flag(self, positions: Sequence[int], column: str) -> None:
         """Note cells that are nested too deep by the positions of their rows among the readable ones."""
+        if self.reshaper is not None:
+            if column in self.reshaper.exploded:  # its cells are other ones now, and were looked at
+                return
+            start, rows = self._spread
+            positions = (start + np.flatnonzero(np.isin(rows, np.asarray(positions) - start))).tolist()
         self.flags += [(position, column) for position in positions]
         if len(self.flags) > _MAX_FLAGS:
             raise Unreadable(f"more than {_MAX_FLAGS:,} of its cells are nested deeper than max_depth")
@@ -91,6 +120,7 @@ class Blocks:
             "flags": self.flags,
             "sparse": self.sparse,
             "memory": self.short_of_memory,
+            "notes": self.reshaper.notes() if self.reshaper is not None else (),
         }
 
 
@@ -107,4 +137,5 @@ def read_blocks(path: str, answer: dict[str, Any], limits: Limits) -> RawTable:
         tuple(BadRow(*row) for row in answer["bad"]),
         tuple(Flag(position, "nested_too_deep", args[column]) for position, column in answer["flags"]),
         sparse=answer["sparse"],
+        notes=tuple(answer["notes"]),
     )

@@ -20,8 +20,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from poison_guard.ingest.blocks import Blocks
+from poison_guard.ingest.blocks import Blocks, read_blocks
 from poison_guard.ingest.formats import FORMATS
+from poison_guard.ingest.join import Joined
+from poison_guard.ingest.nested import Reshaper, Shape
 from poison_guard.ingest.raw_table import Limits, Unreadable, is_fault_of_file
 
 _IDLE_SECONDS = 60
@@ -75,14 +77,37 @@ def _answer(request: dict[str, Any], limits: Limits) -> str:
 
 
 def _read(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    path = Path(request["path"])
-    name = request["format"]
+    reshaper = None
+    if "shape" in request:
+        shape = Shape.received(request["shape"])
+        reshaper = Reshaper(shape, limits, _partners(shape, request, limits))
+    columns = tuple(request["columns"])
+    return _rows(Path(request["path"]), request["format"], request["out"], limits, columns, reshaper).answer()
+
+
+def _rows(
+    path: Path, name: str, out_file: str, limits: Limits, columns: tuple[str, ...], reshaper: Reshaper | None = None
+) -> Blocks:
     read: Callable[[Path, Limits, Blocks], None]
     read = getattr(importlib.import_module(f"poison_guard.ingest.{name}"), f"read_{name}")
-    with Path(request["out"]).open("wb") as file:
-        out = Blocks(file, limits, path.stat().st_size, tuple(request["columns"]))
+    with Path(out_file).open("wb") as file:
+        out = Blocks(file, limits, path.stat().st_size, columns, reshaper=reshaper)
         read(path, limits, out)
-    return out.answer()
+    return out
+
+
+def _partners(shape: Shape, request: dict[str, Any], limits: Limits) -> Joined | None:
+    """Return the rows of the second file; what cannot be read of it is the object's refusal, and says so."""
+    parts = []
+    wanted = shape.joined_columns()
+    try:
+        for i, (path, name) in enumerate(request["beside"]):
+            file = f"{request['out']}.{i}"
+            answer = _rows(Path(path), name, file, limits, tuple(sorted(wanted))).answer()
+            parts.append(read_blocks(file, answer, limits))
+        return shape.joined_by(parts) if shape.join[0] else None
+    except Unreadable as refusal:
+        raise Unreadable(f"the file that it is joined with cannot be used: {refusal}") from None
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from poison_guard.errors import DataError, UsageError
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.assemble import assemble_batch, map_rows
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, simplify
+from poison_guard.ingest.join import Joined
+from poison_guard.ingest.nested import Shape, is_name, path_roots, reshape_rows
 from poison_guard.ingest.objects import ObjectChanged, find_path, is_pattern, resolve_paths
 from poison_guard.ingest.raw_table import (
     NAME_CHARS,
@@ -70,10 +72,11 @@ def collect_frames(
     single = len(paths) == 1 and not is_pattern(paths[0])
     limits, digests = Limits.of(contract), set(seen)
     objects: list[tuple[ObjectRef, RawTable]] = []
+    beside = joined_objects(contract, Path(home), limits)
     roots = [Path(home).absolute(), *([contract.path.absolute().parent] if contract.path is not None else [])]
     for ref in resolve_paths(paths, limits, by_hand=source is not None, roots=roots):
         tried = source is None and failed_digest(contract, ref, received_at) in digests
-        raw = None if tried or ref.digest in digests else _read(ref, contract, limits, single=single)
+        raw = None if tried or ref.digest in digests else _read(ref, contract, limits, beside, single=single)
         digests.add(ref.digest)
         if raw is not None:
             objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
@@ -106,10 +109,24 @@ def _paths_of(contract: Contract, source: Sequence[str] | str | None, home: Path
     return [find_path(contract.data.path, contract_file=contract.path, home=home)]
 
 
-def _read(ref: ObjectRef, contract: Contract, limits: Limits, *, single: bool) -> RawTable | None:
-    """Read one object; None if it changed meanwhile. A `single` one that changed or lacks a column is an error."""
+def joined_objects(contract: Contract, home: Path, limits: Limits) -> list[ObjectRef]:
+    """Return the objects that a feed's rows are joined to; `DataError` where there is none."""
+    if contract.data.join is None:
+        return []
+    path = find_path(contract.data.join.path, contract_file=contract.path, home=home)
     try:
-        raw = read_object(ref, limits, [*contract.columns.values(), *contract.features])
+        return list(resolve_paths([path], limits, by_hand=True))
+    except DataError as error:
+        raise DataError(f"the file that [data.join] names cannot be used: {error}") from None
+
+
+def _read(
+    ref: ObjectRef, contract: Contract, limits: Limits, beside: Sequence[ObjectRef], *, single: bool
+) -> RawTable | None:
+    """Read one object; None if it changed meanwhile. A `single` one that changed or lacks a column is an error."""
+    names = [root for name in (*contract.columns.values(), *contract.features) for root in path_roots(name)]
+    try:
+        raw = read_object(ref, limits, names, shape=Shape.of(contract), beside=beside)
     except ObjectChanged as change:
         if single:
             raise DataError(f"{shown_url(ref.uri)} cannot be read: {change}; run again") from None
@@ -119,13 +136,28 @@ def _read(ref: ObjectRef, contract: Contract, limits: Limits, *, single: bool) -
     reason = _missing_column(raw, contract)
     if reason and single:
         raise DataError(f"{shown_url(ref.uri)} cannot be used: {reason}")
-    return unreadable_object(ref.digest, reason) if reason else raw
+    return unreadable_object(ref.digest, reason) if reason else _with_path_notes(raw, contract)
+
+
+def _with_path_notes(raw: RawTable, contract: Contract) -> RawTable:
+    """Return `raw` with a note for each path that finds nothing in any of its rows."""
+    found = [f"{name}, which [columns] maps to {role}, matches nothing in it" for role, name in _vain(raw, contract)]
+    return replace(raw, notes=(*raw.notes, *found)) if found else raw
+
+
+def _vain(raw: RawTable, contract: Contract) -> list[tuple[str, str]]:
+    """Return role and path of each path that finds nothing."""
+    rows = raw.table.num_rows
+    paths = [(role, name) for role, name in contract.columns.items() if not is_name(name)]
+    names = raw.table.column_names
+    return [(r, n) for r, n in paths if rows and n in names and raw.table[n].null_count == rows]
 
 
 def _missing_column(raw: RawTable, contract: Contract) -> str | None:
     """Return why a table cannot be mapped: it lacks a column of the contract (if rows are sparse: all of them)."""
     roles = {**contract.columns, **{f"features ({name})": name for name in contract.features}}
     absent = {role: name for role, name in roles.items() if name not in raw.table.column_names}
+    absent |= dict(vain) if len(vain := _vain(raw, contract)) + len(absent) == len(roles) else {}
     if not absent or (raw.sparse and (len(absent) < len(roles) or not np.size(raw.row_numbers))):
         return None
     role, name = next(iter(absent.items()))
@@ -161,16 +193,29 @@ def batch_from_frame(
     """
     limits = Limits.of(contract)
     raw = read_frame(frame, limits)
+    shape = Shape.of(contract)
+    if shape is not None:
+        raw = reshape_rows(raw, shape, limits, _joined_rows(contract, shape, limits))
     reason = _missing_column(raw, contract)
     if reason:
         raise DataError(f"the frame cannot be used: {reason}")
     mapped = map_rows([raw], contract, limits)
     given_ids = mapped.columns.get("record_id")
-    ids = [""] * len(frame) if given_ids is None else given_ids.fillna("").tolist()
+    ids = [""] * len(raw.row_numbers) if given_ids is None else given_ids.fillna("").tolist()
     rows = sorted(f"{content}{record_id}" for content, record_id in zip(mapped.hashes, ids, strict=True))
     digest = hashlib.sha256("\n".join([object_uri or "", watermark or "", *rows]).encode()).hexdigest()
-    ref = ObjectRef(object_uri or f"frame:{digest[:32]}", digest, 0, len(frame), watermark)
+    ref = ObjectRef(object_uri or f"frame:{digest[:32]}", digest, 0, len(raw.row_numbers) + len(raw.bad), watermark)
     return assemble_batch([(ref, raw)], mapped, contract, received_at)
+
+
+def _joined_rows(contract: Contract, shape: Shape, limits: Limits) -> Joined | None:
+    """Return the second file's rows for a frame."""
+    home = Path() if contract.path is None else contract.path.absolute().parent
+    beside = joined_objects(contract, home, limits)
+    try:
+        return shape.joined_by([read_object(ref, limits) for ref in beside]) if beside else None
+    except Unreadable as refusal:
+        raise DataError(f"the file that [data.join] names cannot be used: {refusal}") from None
 
 
 def empty_batch(contract: Contract, *, received_at: dt.datetime) -> Batch:

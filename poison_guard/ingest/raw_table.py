@@ -83,6 +83,8 @@ class Limits:
     max_cell_chars: int = _DEFAULTS.max_cell_chars
     max_depth: int = _DEFAULTS.max_depth
     """Containers inside one another in one cell."""
+    max_explode: int = _DEFAULTS.max_explode
+    """Records that one row may become."""
     max_line_chars: int = 12_000_000
     """Characters of one physical line of a text object; a longer one is one unreadable row."""
     memory_bytes: int = 560 << 20
@@ -109,7 +111,7 @@ class Limits:
         return cls(
             data.max_bytes, data.max_rows, data.max_columns, data.max_cell_chars, data.max_depth,
             encoding=data.encoding, delimiter=data.delimiter, header=data.header,
-            names=data.names, rows=data.rows,
+            names=data.names, rows=data.rows, max_explode=data.max_explode,
         )  # fmt: skip
 
 
@@ -168,6 +170,8 @@ class RawTable:
     flags: Sequence[Flag] = ()
     sparse: bool = False
     """Whether rows may lack columns (JSON): an absent column is then missing, not an error."""
+    notes: Sequence[str] = ()
+    """What is to be said of the whole object, in sentences without its name."""
 
 
 def unreadable_object(digest: str, reason: str) -> RawTable:

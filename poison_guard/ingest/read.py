@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import pandas as pd
 import pyarrow as pa
@@ -11,6 +12,7 @@ from poison_guard.errors import DataError, ReadError
 from poison_guard.ingest.cells import as_text, join_tables
 from poison_guard.ingest.coerce import plain_numbers
 from poison_guard.ingest.formats import format_of
+from poison_guard.ingest.nested import Shape
 from poison_guard.ingest.objects import ObjectChanged, local_copy, refused_link, resolve_paths
 from poison_guard.ingest.parsing import parse_numbers, payload_schema
 from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable, is_fault_of_file
@@ -24,10 +26,18 @@ READER_FORMAT = 1
 """Raise it when a reader reads what it could not read before: then unreadable objects are tried again at once."""
 
 
-def read_object(ref: ObjectRef, limits: Limits, columns: Sequence[str] = ()) -> RawTable:
+def read_object(
+    ref: ObjectRef,
+    limits: Limits,
+    columns: Sequence[str] = (),
+    *,
+    shape: Shape | None = None,
+    beside: Sequence[ObjectRef] = (),
+) -> RawTable:
     """Return the rows of an object as they are, under the user's column names.
 
-    `columns` are kept in a JSON object with too many keys. Raises `Unreadable` if the object cannot be read for what it
+    `columns` are kept in a JSON object with too many keys; with a `shape` rows become the records that it makes of
+    them, joined to those of the objects `beside`. Raises `Unreadable` if the object cannot be read for what it
     is, is past a bound, or changed since `ref` was made; `ReadError` if anything else failed while it was read.
     """
     if (link := refused_link(ref)) is not None:
@@ -37,8 +47,11 @@ def read_object(ref: ObjectRef, limits: Limits, columns: Sequence[str] = ()) -> 
     if ref.size == 0:
         raise Unreadable("it is empty")
     try:
-        with local_copy(ref, limits) as path:
-            raw = read_in_child(path, format_of(path, ref.uri), limits, columns)
+        with ExitStack() as stack:
+            path = stack.enter_context(local_copy(ref, limits))
+            others = [(stack.enter_context(local_copy(other, limits)), other.uri) for other in beside]
+            kinds = [(copy, format_of(copy, uri)) for copy, uri in others]
+            raw = read_in_child(path, format_of(path, ref.uri), limits, columns, shape=shape, beside=kinds)
     except NotRead as fault:
         raise ReadError.of(shown_url(ref.uri), str(fault)) from None
     except FileNotFoundError:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from poison_guard.ingest.blocks import read_blocks
+from poison_guard.ingest.nested import Shape
 from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable
 
 __all__ = ["ChildReader", "read_in_child"]
@@ -40,15 +41,34 @@ class ChildReader:
     _child: subprocess.Popen[str] | None = field(default=None, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
-    def read(self, path: Path, format_: str, limits: Limits, columns: Sequence[str] = ()) -> RawTable:
-        """Return the rows of a local file of a format; `columns` are kept in a JSON object with too many keys."""
+    def read(
+        self,
+        path: Path,
+        format_: str,
+        limits: Limits,
+        columns: Sequence[str] = (),
+        *,
+        shape: Shape | None = None,
+        beside: Sequence[tuple[Path, str]] = (),
+    ) -> RawTable:
+        """Return the rows of a local file of a format; `columns` are kept in a JSON object with too many keys.
+
+        With a `shape` they are the records that it makes of the rows, joined to those of the files `beside`.
+        """
         try:
             with (
                 self._lock,
                 tempfile.TemporaryDirectory(prefix="poison-guard-", ignore_cleanup_errors=True) as folder,
             ):
                 out = str(Path(folder) / "blocks.arrow")
-                request = {"format": format_, "path": str(path.absolute()), "out": out, "columns": list(columns)}
+                request: dict[str, Any] = {
+                    "format": format_,
+                    "path": str(path.absolute()),
+                    "out": out,
+                    "columns": list(columns),
+                }
+                if shape is not None:
+                    request |= {"shape": shape.sent(), "beside": [(str(p.absolute()), kind) for p, kind in beside]}
                 answer = self._ask({**request, "limits": asdict(limits)}, limits)
                 if "refusal" in answer:
                     raise Unreadable(answer["refusal"])

@@ -168,6 +168,7 @@ def _pack(value: Any) -> tuple[str, Any, dict[str, pd.DataFrame]]:
         case Batch():
             facts: dict[str, Any] = {name: getattr(value, name) for name in ("feed", "batch_id", "duplicates")}
             facts |= {"received_at": value.received_at.isoformat(), "schema": dict(value.schema)}
+            facts["notes"] = _reasons(value.notes)
             facts["objects"] = [dataclasses.astuple(ref) for ref in value.objects]
             return "batch", facts, {name: getattr(value, name) for name in ("records", "issues", "unreadable")}
         case Validation():
@@ -209,6 +210,7 @@ def _batch(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> Batc
         unreadable=_from_json(frames["unreadable"], "args"),
         schema=facts["schema"],
         duplicates=facts["duplicates"],
+        notes=tuple(Reason(*note) for note in facts["notes"]),
     )
 
 

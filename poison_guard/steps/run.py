@@ -227,7 +227,8 @@ def validate(feed: Feed, handover: Handover, pin: Pin) -> None:
         feed.contract, feed.suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
     )
     failures = name_failures(validation.failures, _newcomers(feed, handover, pin))
-    handover.put(f"validation@{pin}", dataclasses.replace(validation, failures=failures))
+    warnings = (*batch.notes, *validation.warnings)
+    handover.put(f"validation@{pin}", dataclasses.replace(validation, failures=failures, warnings=warnings))
 
 
 def score(feed: Feed, handover: Handover, pin: Pin, partition: int) -> None:

@@ -1,0 +1,447 @@
+"""Say where in a nested row a role's value is: the paths that ``[columns]`` may name, read and looked up.
+
+===========================  ===========================================================================================
+``a.b``                      the key ``b`` of what is at ``a``; a text that is JSON is opened. ``"a.b"``: the name a.b
+``a[0]``, ``a[-1]``          the first, the last of a list; ``a[:-1]``: all but the last
+``a[]``, ``a.*``, ``a.x_*``  each of a list; each value of an object; each whose name begins with ``x_``
+``a.*#``                     the name that the star stands for
+``a[key=name].value``        of a list of objects, the first whose ``key`` is ``name``
+``a.(b.c)``                  the key of ``a`` that stands at ``b.c``
+``#``                        the position, from 1, that `explode` found the record at in its row
+``a | b``                    ``b`` where ``a`` is empty
+``a + b``                    both, joined: texts by a blank line, ids by a colon (then all of them must be there)
+``a & b``, ``a - b``         what both begin with (up to a turn of a dialogue, else a word); the rest of ``a`` after it
+``a ? x: b, y: c``           ``b`` where ``a`` is x, ``c`` where it is y; ``*``: any other. ``'x'`` is the text x
+===========================  ===========================================================================================
+
+Several values are a list, one is itself; a text role takes the texts of messages, joined by blank lines.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from poison_guard.text import number_text
+
+__all__ = ["Deep", "Each", "Expression", "Key", "PathError", "Row", "Star", "Step", "opened", "parse_path", "text_of"]
+
+_MAX_CHARS = 1_000
+_MAX_TEXT_DEPTH = 16
+"""Containers inside one another of which the texts are taken."""
+_MESSAGE_KEYS = ("content", "text", "value", "parts", "message")
+"""Keys at which messages and their parts have their text: OpenAI, ShareGPT, LLaMA-Factory, OpenTelemetry."""
+_CALLS = ("tool_calls", "function_call")
+_TURN = re.compile(r"(?:^|\n)[ \t]*[A-Za-z][\w ]{0,30}:[ \t]?")
+_TRUTH = {"true": "1", "false": "0"}
+
+
+class PathError(ValueError):
+    """A path that cannot be read; the message says at which place."""
+
+
+class Row(Protocol):
+    """One row: the names of its columns, the cell of each, and the position that `explode` found it at."""
+
+    @property
+    def position(self) -> int:
+        """The position from 1."""
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """The columns there are."""
+
+    def cell(self, name: str) -> Any:
+        """Return the cell of a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of an object."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Star:
+    """Each value of an object whose name matches; with `named`, the names themselves."""
+
+    pattern: str
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Each element of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One element of a list, or those of a slice."""
+
+    start: int | None
+    stop: int | None
+    single: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The first object of a list whose `key` has a value."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deep:
+    """An object, and those in its list `key`, and in theirs."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The key of an object that stands elsewhere in the row."""
+
+    path: Expression
+
+
+Step = Key | Star | Each | Part | Where | Deep | Found
+_MANY = (Star, Each, Deep)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A path, or paths with an operator between them.
+
+    `op` is ``path``, ``'`` (a text), ``#``, ``|``, ``+``, ``&``, ``-`` or ``?``; of ``?`` the first part is what is
+    compared, the others belong to `cases` in order.
+    """
+
+    op: str
+    steps: tuple[Step, ...] = ()
+    parts: tuple[Expression, ...] = ()
+    cases: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it is the name of a column and no more."""
+        return self.op == "path" and len(self.steps) == 1 and isinstance(self.steps[0], Key)
+
+    def paths(self) -> Iterator[Expression]:
+        """Yield all its paths."""
+        if self.op == "path":
+            yield self
+            parts: Sequence[Expression] = [step.path for step in self.steps if isinstance(step, Found)]
+        else:
+            parts = self.parts
+        for part in parts:
+            yield from part.paths()
+
+    def leading_keys(self) -> list[str]:
+        """Return the keys that a path begins with."""
+        keys: list[str] = []
+        for step in self.steps:
+            if not isinstance(step, Key):
+                break
+            keys.append(step.name)
+        return keys
+
+    def root(self, names: Mapping[str, Any]) -> tuple[str, tuple[Step, ...]] | None:
+        """Return the column of `names` that a path begins with, the longest that there is, and the steps in it."""
+        keys = self.leading_keys()
+        for n in range(len(keys), 0, -1):
+            name = ".".join(keys[:n])
+            if name in names:
+                return name, self.steps[n:]
+        return None
+
+    def value(self, row: Row, *, text: bool = False) -> Any:
+        """Return what it finds in `row`, None if nothing; with `text` the text of it."""
+        match self.op:
+            case "path":
+                found = self._many(row)
+                return text_of(found) if text else found
+            case "'":
+                return self.text
+            case "#":
+                return row.position
+            case "|":
+                return next((v for p in self.parts if not _is_empty(v := p.value(row, text=text))), None)
+            case "+":
+                return self._joined(row, text=text)
+            case "?":
+                chosen = self._chosen(row)
+                return None if chosen is None else chosen.value(row, text=text)
+            case _:
+                common, rest = _shared(*(part.value(row) for part in self.parts))
+                found = common if self.op == "&" else rest
+                return text_of(found) if text else found
+
+    def _many(self, row: Row) -> Any:
+        """Return the value at a path: one, a list of several, or None."""
+        start = self.root(row.names)
+        if start is None:
+            first = self.steps[0]
+            if not isinstance(first, Star):
+                return None
+            names = [name for name in row.names if fnmatch.fnmatchcase(name, first.pattern)]
+            names = [name for name in names if not _is_empty(row.cell(name))]
+            values, steps = (names if first.named else [row.cell(name) for name in names]), self.steps[1:]
+        else:
+            values, steps = [row.cell(start[0])], start[1]
+        many = start is None
+        for step in steps:
+            if isinstance(step, Found):
+                step = Key(str(_plain(step.path.value(row))))  # noqa: PLW2901
+            many |= isinstance(step, _MANY) or (isinstance(step, Part) and not step.single)
+            values = [found for value in values for found in _stepped(value, step)]
+        values = [value for value in values if value is not None]
+        return values if many and len(values) > 1 else values[0] if values else None
+
+    def _joined(self, row: Row, *, text: bool) -> Any:
+        found = [part.value(row, text=text) for part in self.parts]
+        if text:
+            return "\n\n".join(str(value) for value in found if not _is_empty(value)) or None
+        return None if any(map(_is_empty, found)) else ":".join(str(_plain(value)) for value in found)
+
+    def _chosen(self, row: Row) -> Expression | None:
+        compared = _plain(self.parts[0].value(row))
+        key = "" if compared is None else _word(compared)
+        others = dict(zip(self.cases, self.parts[1:], strict=True))
+        return next((part for case, part in others.items() if case != "*" and _word(case) == key), others.get("*"))
+
+
+def opened(value: Any) -> Any:
+    """Return a value, or what a text that is a JSON list or object holds; any other text as it is."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """Return the elements of a list, or the rows of an object of equally long lists (as Hugging Face writes them)."""
+    value = opened(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()):
+        columns = list(value.values())
+        if len({len(column) for column in columns}) == 1:
+            return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    return []
+
+
+def text_of(value: Any, depth: int = 0) -> str | None:
+    r"""Return the text of a value: of messages and their parts what they say, of other objects all their texts.
+
+    >>> text_of([{"role": "user", "content": "Hi"}, {"from": "gpt", "value": "Hello"}])
+    'Hi\n\nHello'
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, (dict, list, tuple)):
+        return str(_plain(value))
+    if depth >= _MAX_TEXT_DEPTH:
+        return None
+    if isinstance(value, dict):
+        key = next((k for k in _MESSAGE_KEYS if value.get(k) is not None), None)
+        calls = [json.dumps(value[k], ensure_ascii=False) for k in _CALLS if value.get(k)]
+        parts = [value[key], *calls] if key else calls or list(value.values())
+    else:
+        parts = list(value)
+    texts = [text for part in parts if (text := text_of(part, depth + 1))]
+    return "\n\n".join(texts) or None
+
+
+def _stepped(value: Any, step: Step) -> list[Any]:
+    """Return what one step finds in a value."""
+    match step:
+        case Key(name):
+            value = opened(value)
+            return [value[name]] if isinstance(value, dict) and name in value else []
+        case Star(pattern, named):
+            value = opened(value)
+            items = value.items() if isinstance(value, dict) else ()
+            return [k if named else v for k, v in items if fnmatch.fnmatchcase(str(k), pattern)]
+        case Each():
+            return listed(value)
+        case Part(start, stop, single):
+            found = listed(value)
+            if single:
+                return found[start : (start + 1) or None] if start is not None else []
+            return found[start:stop]
+        case Where(key, wanted):
+            return [v for v in listed(value) if isinstance(v, dict) and str(_plain(v.get(key))) == wanted][:1]
+        case _:
+            return [value]
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers and truth as they are written, lists and objects as JSON text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return number_text(value)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, (dict, list)) else value
+
+
+def _word(value: Any) -> str:
+    """Return a value as it is compared with a case: true, True and 1 are one."""
+    text = str(value).strip()
+    return _TRUTH.get(text.lower(), text.removesuffix(".0"))
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value in ("", [], {})
+
+
+def _shared(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return what two texts or lists both begin with, and the rest of the first."""
+    a, b = opened(a), opened(b)
+    if isinstance(a, list) and isinstance(b, list):
+        n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+        return a[:n], a[n:]
+    if not isinstance(a, str) or not isinstance(b, str):
+        return None, a
+    n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    turns = [turn.end() for turn in _TURN.finditer(a, 0, n)]
+    cut = turns[-1] if turns else max(a.rfind(" ", 0, n), a.rfind("\n", 0, n)) + 1 if n < max(len(a), len(b)) else n
+    return a[:cut], a[cut:]
+
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+    (?P<quoted>"[^"]*") | (?P<literal>'[^']*')
+    | (?P<op>(?<=\s)[-+&](?=\s)|[|?,:])
+    | (?P<bracket>\[[^\[\]]*\]) | (?P<dot>\.) | (?P<hash>\#) | (?P<open>\() | (?P<close>\))
+    | (?P<name>[^\s.\[\]()|?&+:,'"\#]+)
+    )""",
+    re.VERBOSE,
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def parse_path(text: str) -> Expression:
+    """Return the expression that a text writes; raise `PathError` with the place where it cannot be read."""
+    if len(text) > _MAX_CHARS:
+        raise PathError(f"it is longer than {_MAX_CHARS:,} characters")
+    parser = _Parser(text)
+    try:
+        found = parser.alternatives()
+    except RecursionError:
+        raise PathError("it is nested too deeply") from None
+    if parser.kind:
+        raise PathError(f"{parser.token!r} cannot stand at character {parser.at + 1}")
+    return found
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._text, self._end, self.at = text, 0, 0
+        self.kind, self.token = "", ""
+        self._next()
+
+    def _next(self) -> None:
+        self.at = self._end
+        if not self._text[self._end :].strip():
+            self.kind, self.token = "", ""
+            return
+        match = _TOKEN.match(self._text, self._end)
+        if match is None:
+            raise PathError(f"{self._text[self._end :].strip()[:20]!r} cannot be read")
+        self.kind = match.lastgroup or ""
+        self.token, self._end = match[self.kind], match.end()
+
+    def _take(self, *kinds: str) -> str:
+        if self.kind not in kinds:
+            raise PathError(f"a {' or '.join(kinds)} is missing at character {self.at + 1}")
+        token = self.token
+        self._next()
+        return token
+
+    def _has(self, token: str) -> bool:
+        if self.kind in ("op", "dot", "hash", "open", "close") and self.token == token:
+            self._next()
+            return True
+        return False
+
+    def _row_of(self, op: str, part: Callable[[], Expression]) -> Expression:
+        parts = [part()]
+        while self._has(op):
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else Expression(op, parts=tuple(parts))
+
+    def alternatives(self) -> Expression:
+        return self._row_of("|", self._choice)
+
+    def _choice(self) -> Expression:
+        compared = self._sum()
+        if not self._has("?"):
+            return compared
+        cases: list[str] = []
+        parts = [compared]
+        while not cases or self._has(","):
+            cases.append(self._take("name", "quoted", "literal").strip("\"'"))
+            if not self._has(":"):
+                raise PathError(f"a : is missing after {cases[-1]!r}")
+            parts.append(self._sum())
+        return Expression("?", parts=tuple(parts), cases=tuple(cases))
+
+    def _sum(self) -> Expression:
+        return self._row_of("+", self._pair)
+
+    def _pair(self) -> Expression:
+        first = self._term()
+        for op in "&-":
+            if self._has(op):
+                return Expression(op, parts=(first, self._term()))
+        return first
+
+    def _term(self) -> Expression:
+        if self.kind == "literal":
+            return Expression("'", text=self._take("literal")[1:-1])
+        if self._has("#"):
+            return Expression("#")
+        steps: list[Step] = [self._named()]
+        while True:
+            if self._has("."):
+                steps.append(self._named())
+            elif self.kind == "bracket":
+                self._bracket(steps)
+            else:
+                return Expression("path", tuple(steps))
+
+    def _named(self) -> Step:
+        if self._has("("):
+            inner = self.alternatives()
+            if not self._has(")"):
+                raise PathError("a ) is missing")
+            return Found(inner)
+        if self.kind == "quoted":
+            return Key(self._take("quoted")[1:-1])
+        name = self._take("name")
+        return Star(name, named=self._has("#")) if "*" in name else Key(name)
+
+    def _bracket(self, steps: list[Step]) -> None:
+        inside = self._take("bracket")[1:-1].strip()
+        if not inside:
+            steps.append(Each())
+        elif inside == "**" and isinstance(steps[-1], Key):
+            steps[-1] = Deep(steps[-1].name)
+        elif match := re.fullmatch(r"(-?\d{1,9})?(:)?(-?\d{1,9})?", inside):
+            start, colon, stop = match.groups()
+            steps.append(Part(int(start) if start else None, int(stop) if stop else None, single=not colon))
+        elif "=" in inside:
+            key, _, value = inside.partition("=")
+            steps.append(Where(key.strip().strip('"'), value.strip().strip("\"'")))
+        else:
+            raise PathError(f"[{inside}] is neither a place, a range nor KEY=VALUE")
