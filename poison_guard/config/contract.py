@@ -127,7 +127,8 @@ class Data:
     join: Join | None = None
     """A second file with more about each row, such as the traces that scores are about."""
     revisions: bool = False
-    """Whether the same id with other content is a revision (else what came second is held as a conflict)."""
+    """Whether the same id with other content from the same source (author where there is none) is a revision; else what
+    came second is held as a conflict."""
     identity: Identity = Identity.ROW
     """Of rows without an id: each is one record (`row`), or all rows of equal content are one record (`content`)."""
     names: tuple[str, ...] = ()

@@ -18,7 +18,14 @@ from poison_guard.config.contract import ROLES
 from poison_guard.frames import FRAMES
 from poison_guard.ingest.cells import join_tables
 from poison_guard.ingest.coerce import IssueLog, RoleColumn, coerce_column
-from poison_guard.ingest.identity import ResolvedIds, content_hashes, derived_ids, resolve_repeats, unreadable_id
+from poison_guard.ingest.identity import (
+    ResolvedIds,
+    content_hashes,
+    derived_ids,
+    owners_of,
+    resolve_repeats,
+    unreadable_id,
+)
 from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
 from poison_guard.records import Batch, ObjectRef, Reason
@@ -97,7 +104,8 @@ def assemble_batch(objects: Objects, mapped: MappedRows, contract: Contract, rec
     given_ids, places = records["record_id"], records[["object", "row"]]
     if contract.data.revisions and "observed_at" in mapped.columns:
         places = pd.concat([mapped.columns["observed_at"].rename("at"), places], axis=1)
-    resolved = resolve_repeats(given_ids, mapped.hashes, places, revisions=contract.data.revisions)
+    owners = owners_of(mapped.columns, len(records)) if contract.data.revisions else None
+    resolved = resolve_repeats(given_ids, mapped.hashes, places, owners=owners)
     records["record_id"] = resolved.ids
     now = np.full(len(records), received.tz_localize(None).to_datetime64())
     records["received_at"] = pd.Series(now, dtype="datetime64[us]").dt.tz_localize("UTC")

@@ -22,6 +22,7 @@ __all__ = [
     "content_hashes",
     "derived_ids",
     "newcomer_names",
+    "owners_of",
     "resolve_repeats",
     "unreadable_id",
 ]
@@ -84,12 +85,25 @@ class ResolvedIds:
     """bool: the row's id was given with two contents."""
 
 
-def resolve_repeats(ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *, revisions: bool) -> ResolvedIds:
+def owners_of(columns: Mapping[str, pd.Series], n: int) -> pd.Series:
+    """Return who may revise each of `n` rows: its source, its author where it has none; missing where it has neither.
+
+    `columns` may lack ``source_id`` and ``author_id``.
+    """
+    nobody = pd.Series(None, index=range(n), dtype="str")
+    source = columns.get("source_id", nobody).reset_index(drop=True)
+    return source.fillna(columns.get("author_id", nobody).reset_index(drop=True))
+
+
+def resolve_repeats(
+    ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *, owners: pd.Series | None = None
+) -> ResolvedIds:
     """Resolve ids that a batch has more than once; the order of its rows does not matter.
 
     `places` ranks rows by its columns in order (time, object, row). Same id and content: the first row is kept. Same
-    id, other content: with `revisions` the last row is kept; else the row with the smallest content hash keeps the id,
-    the others get the id with a part of their hash, and all are in conflict.
+    id, other content: where the contract takes revisions, `owners` says whose each row is (`owners_of`), and the last
+    row of an owner is kept. Where more than one is left, the row with the smallest content hash keeps the id, the
+    others get the id with a part of their hash, and all are in conflict.
     """
     n = len(ids)
     keep, conflict = np.ones(n, bool), np.zeros(n, bool)
@@ -100,7 +114,10 @@ def resolve_repeats(ids: pd.Series, hashes: np.ndarray, places: pd.DataFrame, *,
         places.iloc[repeated].set_axis(repeated).sort_values(list(places.columns), na_position="first", kind="stable")
     )
     rows = rows.assign(id=ids.to_numpy(dtype=object)[rows.index], hash=hashes[rows.index])
-    dropped = rows.duplicated("id", keep="last") if revisions else rows.duplicated(["id", "hash"])
+    if owners is None:
+        dropped = rows.duplicated(["id", "hash"])
+    else:
+        dropped = rows.assign(owner=owners.to_numpy()[rows.index]).duplicated(["id", "owner"], keep="last")
     keep[rows.index[dropped]] = False
     kept = rows[~dropped]
     conflicts = kept[kept.duplicated("id", keep=False)]

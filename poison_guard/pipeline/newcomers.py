@@ -2,18 +2,19 @@
 
 The record that came first keeps its place. Only where it is no more than a first claim (its source is new, no person
 decided it) and an established source sends the other content, both are held: whoever guesses ids could claim them.
+Where the contract takes revisions, other content of the same owner (source, or author where there is none) is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.frames import empty_frame
-from poison_guard.ingest.identity import ID_PREFIX_CHARS, newcomer_names
+from poison_guard.ingest.identity import newcomer_names
 from poison_guard.records import ID_CONFLICT, Action, Batch, Campaign, Place, Reason, State
 
 __all__ = [
@@ -41,26 +42,28 @@ def find_newcomers(
     look_up: Callable[[list[str]], pd.DataFrame],
     sum_ledger: Callable[[list[str]], pd.DataFrame],
     *,
-    revisions: bool,
+    owners: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Return the rows of a batch that are in conflict over their id, or get another id than they came with.
 
     `unreadable` are ``record_id, content_hash`` of the rows that could not be read, `look_up` gives what the store has
-    under some ids (`store.state.load_known`), `sum_ledger` the ledger of some sources. Columns: ``given_id,
+    under some ids (`store.state.load_known`), `sum_ledger` the ledger of some sources. `owners` says whose each of the
+    batch's records is, under the names that the store has, where the contract takes revisions. Columns: ``given_id,
     record_id`` (the name the row gets), ``first_id`` (the id it is in conflict over, else missing) and ``squatted``
     (bool: an established source may have the record of that id held).
     """
-    rows = pd.concat([batch.records[["record_id", "content_hash"]], unreadable], ignore_index=True)
-    names = name_newcomers(rows, look_up, revisions=revisions)
+    rows = batch.records[["record_id", "content_hash"]]
+    rows = pd.concat([rows if owners is None else rows.assign(owner=owners), unreadable], ignore_index=True)
     issues = batch.issues[batch.issues["code"] == ID_CONFLICT]
+    contested = {name: args["record_id"] for name, args in zip(issues["record_id"], issues["args"], strict=True)}
+    names = name_newcomers(rows, look_up, contested=contested)
     if not names and issues.empty:
         return empty_frame("newcomers")
     contents, readable = (
         dict(zip(rows["record_id"], rows["content_hash"], strict=True)),
         set(batch.records["record_id"]),
     )
-    over = {name: args["record_id"] for name, args in zip(issues["record_id"], issues["args"], strict=True)}
-    over |= {name: name for name, new in names.items() if name in readable and new not in contents}
+    over = contested | {name: name for name, new in names.items() if name in readable and new not in contents}
     firsts = look_up(sorted(set(over.values())))
     stored = dict(zip(firsts["record_id"], firsts["content_hash"], strict=True))
     claims = _claims(firsts, sum_ledger)
@@ -77,27 +80,28 @@ def find_newcomers(
 
 
 def name_newcomers(
-    records: pd.DataFrame, look_up: Callable[[list[str]], pd.DataFrame], *, revisions: bool
+    records: pd.DataFrame, look_up: Callable[[list[str]], pd.DataFrame], *, contested: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return given id -> own name of the rows of a batch whose id the store has with other content.
+    """Return id -> own name of the rows of a batch whose id the store has with other content.
 
-    `records`: ``record_id, content_hash``, ids unique, in any order. `look_up` returns ``record_id, content_hash,
-    by_person`` of those of some ids that the store has. Where the contract takes a second content for a revision
-    (`revisions`), only a record that a person decided keeps its id. A newcomer that was stored before gets the name it
-    got then; a row that `resolve_repeats` of `ingest.identity` named and whose content the store has under the id
-    itself gets that id back.
+    `records`: ``record_id, content_hash``, ids unique, in any order; with ``owner`` where other content of the same
+    owner is a revision, which any row is that is not `contested` and whose first no person decided. `look_up` returns
+    ``record_id, content_hash, by_person, owner`` of those of some ids that the store has. `contested` names the rows
+    whose id came with several contents in this batch, and that id. A newcomer that was stored before gets the name it
+    got then; a row that the batch renamed and whose content the store has under the id itself gets that id back.
     """
     given = dict(zip(records["record_id"], records["content_hash"], strict=True))
     known = look_up(list(given)).set_index("record_id")
-    if revisions:
-        known = known[known["by_person"].astype(bool)]
     first = known["content_hash"].to_dict()
     waiting = sorted(name for name, content in given.items() if first.get(name, content) != content)
-    names: dict[str, str] = {}
-    for record_id in waiting:
-        again = f"{record_id[:ID_PREFIX_CHARS]}~{first[record_id][:8]}"
-        if given.get(again) == first[record_id]:
-            names[again] = record_id
+    if "owner" in records and waiting:
+        mine = records.set_index("record_id")["owner"].reindex(waiting)
+        first_of = known.reindex(waiting)
+        same = (mine == first_of["owner"]) | (mine.isna() & first_of["owner"].isna())
+        revision = same & ~first_of["by_person"].astype(bool) & ~first_of.index.isin(list(contested))
+        waiting = first_of.index[~revision.to_numpy(dtype=bool, na_value=False)].tolist()
+    back = {name: over for name, over in contested.items() if name != over and over in set(waiting)}
+    names = {name: over for name, over in back.items() if given[name] == first[over]}
     candidates = {name: newcomer_names(name, given[name]) for name in waiting}
     taken = set(given) - set(names)
     while candidates:

@@ -45,6 +45,8 @@ __all__ = [
 
 _PER_EXAMPLE = ("predictions", "labels", "slices", "attacked")
 """What metrics hold one entry an example of."""
+_UNFINISHED = ("trained", "evaluated")
+"""What an admitted model is until it is promoted or refused."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -222,14 +224,17 @@ def models(feed: Feed) -> ModelList:
 def due(feed: Feed, now: dt.datetime) -> str | None:
     """Return the newest admitted snapshot that is to be learned from; None where nothing is due.
 
-    That is one that no model was trained on, or whose models were all refused under other settings or trusted examples.
+    That is one that no model was trained on, whose last model was neither promoted nor refused (a run died before
+    that; `train_model` then returns this model), or whose models were all refused under other settings or trusted
+    examples.
     """
     name = feed.contract.name
     fresh = store_due(feed.store, name, now=now)
     newest = next(iter(list_admissions(feed.store, name, limit=1)), None)
     if fresh is None and newest is not None and newest["issued"] <= now < newest["expires"] and not newest["revoked"]:
         trained = _admitted_models(feed, newest["snapshot_id"])
-        if trained and all(model.status == "refused" for model in trained) and not _same_as_now(feed, trained):
+        refused = all(model.status == "refused" for model in trained) and not _same_as_now(feed, trained)
+        if trained and (refused or trained[0].status in _UNFINISHED):
             fresh = newest["snapshot_id"]
     if fresh is None or load_snapshot(feed.store, fresh).revoked_seq is not None:
         return None
@@ -254,13 +259,13 @@ def _admitted_now(feed: Feed, now: dt.datetime) -> str:
 def _unfinished(feed: Feed) -> Model | None:
     """Return the newest admitted model that was trained and neither promoted nor refused: a run died before that."""
     best = next((m for m in list_models(feed.store, feed.contract.name) if m.admission_seq is not None), None)
-    if best is None or best.status not in ("trained", "evaluated"):
+    if best is None or best.status not in _UNFINISHED:
         return None
     return best if load_snapshot(feed.store, best.snapshot_id).revoked_seq is None else None
 
 
 def _admitted_models(feed: Feed, snapshot_id: str) -> list[Model]:
-    """Return the models that were trained on a snapshot under an admission."""
+    """Return the models that were trained on a snapshot under an admission, the newest first."""
     models = list_models(feed.store, feed.contract.name)
     return [model for model in models if model.snapshot_id == snapshot_id and model.admission_seq is not None]
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from poison_guard.errors import NotFoundError, StaleStateError
 from poison_guard.frames import CHECKING, check_frames
+from poison_guard.ingest.identity import owners_of
 from poison_guard.pipeline import (
     Prepared,
     choose_sample,
@@ -61,6 +62,7 @@ from poison_guard.store import (
     load_sums,
     repin,
 )
+from poison_guard.store.bulk import bounded_keys
 from poison_guard.store.rows import unreadable_hashes
 
 __all__ = [
@@ -298,11 +300,16 @@ def _newcomers(feed: Feed, handover: Handover, pin: Pin) -> pd.DataFrame:
             lost[["record_id"]].assign(content_hash=unreadable_hashes(lost)),
             partial(load_known, feed.store, feed.contract, version=pin.version),
             partial(load_sums, feed.store, feed.contract, version=pin.version),
-            revisions=feed.contract.data.revisions,
+            owners=_owners(feed, batch),
         )
         handover.put(f"newcomers@{pin}", rows)
     newcomers: pd.DataFrame = handover.get(f"newcomers@{pin}")
     return newcomers
+
+
+def _owners(feed: Feed, batch: Batch) -> pd.Series | None:
+    """Return whose each record is, as the store names people; None where the contract takes no revisions."""
+    return bounded_keys(owners_of(batch.records, len(batch.records))) if feed.contract.data.revisions else None
 
 
 def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:

@@ -36,7 +36,7 @@ class RowClasses:
     redecided: pd.DataFrame
     """Were staged, and are decided once more."""
     revised: pd.DataFrame
-    """Same id with other content, where the contract takes that for a revision."""
+    """Same id with other content of the same owner, where the contract takes that for a revision."""
     n_known: int
     """Same id and same content, settled before."""
 

@@ -78,15 +78,16 @@ def load_schema(conn: sa.Connection, feed: str, version: int | None = None) -> d
 def load_known(store: Store, contract: Contract, record_ids: Iterable[str], *, version: int) -> pd.DataFrame:
     """Return which of some ids the store has as of `version`, and who has them, sorted by id.
 
-    Columns: ``record_id, content_hash, place, source_id, observed_at, source_since, received_at, by_person`` (bool: a
-    person decided the record, or entered it into the trusted set).
+    Columns: ``record_id, content_hash, place, source_id, observed_at, source_since, received_at, owner`` (its source,
+    or its author where it has none) and ``by_person`` (bool: a person decided it, or entered it into the trusted set).
     """
     with store.read() as conn:
         rows = _known_rows(conn, contract.name, record_ids, version)
         keys = bulk.bounded_keys(rows["record_id"])
         decided = status.decided_by_people(conn, contract.name, keys, version=version)
     columns = ["record_id", "content_hash", "place", "source_id", "observed_at", "source_since", "received_at"]
-    return rows[columns].assign(by_person=rows["trusted"] | keys.isin(decided))
+    owner = rows["source_id"].fillna(rows["author_id"])
+    return rows[columns].assign(owner=owner, by_person=rows["trusted"] | keys.isin(decided))
 
 
 def load_sums(store: Store, contract: Contract, source_ids: Iterable[str], *, version: int) -> pd.DataFrame:

@@ -38,6 +38,7 @@ _STATUS_COLUMNS = (
     "seq",
     "run_id",
     "source_id",
+    "author_id",
     "risk",
     "readable",
     "observed_at",

@@ -18,6 +18,7 @@ import pytest
 
 from poison_guard.config import Contract, Mode, Settings, parse_contract
 from poison_guard.frames import FRAMES
+from poison_guard.ingest.identity import owners_of
 from poison_guard.pipeline import find_newcomers, rename
 from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.steps.opening import Feed
@@ -68,14 +69,15 @@ class Made:
         self.contract = contract
 
     def records(self, *ids: str, answer: str = "seven", source: str | None = None) -> pd.DataFrame:
-        """Return one record for each id; the content depends on the answer."""
+        """Return one record for each id; the content depends on the answer and on the source that is named."""
         n = len(ids)
         at = pd.Series([NOW] * n, dtype="datetime64[us, UTC]")
         return pd.DataFrame(
             {
                 "record_id": pd.Series(ids, dtype="str"),
                 "content_hash": pd.Series(
-                    [hashlib.blake2b(f"{i}={answer}".encode(), digest_size=16).hexdigest() for i in ids], dtype="str"
+                    [hashlib.blake2b(f"{i}={answer}{source or ''}".encode(), digest_size=16).hexdigest() for i in ids],
+                    dtype="str",
                 ),
                 "object": pd.Series(["a.csv"] * n, dtype="str"),
                 "row": pd.Series(range(n), dtype="int64"),
@@ -212,7 +214,7 @@ class Made:
             nothing,
             partial(load_known, store, self.contract, version=run.state_version),
             partial(load_sums, store, self.contract, version=run.state_version),
-            revisions=self.contract.data.revisions,
+            owners=owners_of(records, len(records)) if self.contract.data.revisions else None,
         )
         if newcomers.empty:
             return records, decided

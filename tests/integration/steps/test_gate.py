@@ -472,6 +472,19 @@ def test_the_stages_of_a_scheduler_return_plain_values(filled: Guard) -> None:
     json.dumps([sealed, admission], allow_nan=False)
 
 
+def test_a_model_that_a_killed_dag_run_trained_and_did_not_promote_is_taken_up_by_the_next_one(filled: Guard) -> None:
+    snapshot = filled.seal().snapshot_id
+    filled.gate()
+    made = filled.stage_train(snapshot)
+    assert filled.due() == snapshot
+    assert filled.stage_train(snapshot) == made
+    filled.stage_evaluate(made)
+    assert filled.due() == snapshot
+    filled.stage_promote(made)
+    assert filled.due() is None
+    assert [model.model_id for model in filled.models().models] == [made]
+
+
 def test_a_feed_that_accepted_nothing_cannot_be_sealed(guard: Guard) -> None:
     with pytest.raises(DataError, match="nothing to seal"):
         guard.seal()

@@ -20,6 +20,8 @@ IDS = st.sampled_from([f"r{i}" for i in range(5)])
 PLACED = st.sampled_from(["accepted", "accepted", "quarantined", "rejected", "staged"])
 BATCHES = st.dictionaries(IDS, PLACED, min_size=1)
 ANSWERS = st.sampled_from(["one", "two", "three"])
+SENDERS = st.sampled_from([None, None, "mallory"])
+"""None: each record from the source that always sends its id."""
 REFUSED = (BusyError, NotFoundError, UsageError)
 
 
@@ -44,21 +46,21 @@ class Feed(RuleBasedStateMachine):
 
     def records(self):
         rows = find_records(self.store, "captcha").set_index("record_id")
-        return rows[["place", "verdict", "content_hash"]].to_dict("index")
+        return rows[["place", "verdict", "content_hash", "source_id"]].to_dict("index")
 
-    @rule(places=BATCHES, answer=ANSWERS, late=st.lists(IDS, max_size=2, unique=True))
-    def batch(self, places, answer, late):
-        self.batches.append((places, answer, late))
-        self.take_in(places, answer, late)
+    @rule(places=BATCHES, answer=ANSWERS, late=st.lists(IDS, max_size=2, unique=True), sender=SENDERS)
+    def batch(self, places, answer, late, sender):
+        self.batches.append((places, answer, late, sender))
+        self.take_in(places, answer, late, sender)
 
     @precondition(lambda self: self.batches)
     @rule(data=st.data())
     def repeat(self, data):
         self.take_in(*data.draw(st.sampled_from(self.batches)))
 
-    def take_in(self, places, answer, late):
+    def take_in(self, places, answer, late, sender):
         before, by_person = self.records(), set().union(*self.events.values())
-        sent = self.made.records(*places, answer=answer)
+        sent = self.made.records(*places, answer=answer, source=sender)
         self.runs += 1
         counts = self.made.ingest(self.store, f"b{self.runs}", sent, places, recalls=tuple(late))
         settled = sum(counts[name] for name in ("staged", "accepted", "quarantined", "rejected", "seen_before"))
@@ -70,7 +72,9 @@ class Feed(RuleBasedStateMachine):
                 continue
             assert name not in by_person
             revised = (
-                self.made.contract.data.revisions and contents.get(name, old["content_hash"]) == new["content_hash"]
+                self.made.contract.data.revisions
+                and contents.get(name, old["content_hash"]) == new["content_hash"]
+                and new["source_id"] == old["source_id"]
             )
             again = old["place"] == "staged" and contents.get(name) == old["content_hash"]
             taken_back = name in late and old["place"] == "accepted" and new["place"] == "recalled"

@@ -111,6 +111,16 @@ def test_where_revisions_are_allowed_the_latest_wins():
     assert (found.duplicates, len(found.issues)) == (1, 0)
 
 
+def test_where_revisions_are_allowed_two_sources_with_one_id_are_both_held():
+    columns = {"record_id": "id", "source_id": "user", "text": "note", "observed_at": "at"}
+    contract = contract_of(columns, kind="messages", revisions=True)
+    times = ["2026-03-01T11:00Z", "2026-03-01T09:00Z", "2026-03-01T10:00Z"]
+    frame = pd.DataFrame({"id": "r", "user": ["u", "u", "v"], "note": ["new", "old", "other"], "at": times})
+    found = batch(frame, contract)
+    assert sorted(found.records["text"]) == ["new", "other"]
+    assert found.issues["code"].tolist() == ["id_conflict", "id_conflict"]
+
+
 def test_content_does_not_depend_on_the_given_id_or_on_the_time_of_receipt():
     frame = pd.DataFrame({"id": ["r", "s"], "user": "u", "item": "i", "answer": "a"})
     hashes = batch(frame, contract_of()).records["content_hash"]
@@ -177,13 +187,16 @@ def test_windows_of_a_query_keep_identical_rows_apart():
 
 
 def store_of(*rows):
-    known = pd.DataFrame(rows, columns=["record_id", "content_hash", "by_person"])
+    known = pd.DataFrame(
+        [(*row, "ann")[:4] for row in rows], columns=["record_id", "content_hash", "by_person", "owner"]
+    )
     return lambda ids: known[known["record_id"].isin(set(ids))]
 
 
-def named(given, known, *, revisions=False):
+def named(given, known, *, owner=None, contested=()):
     frame = pd.DataFrame(given, columns=["record_id", "content_hash"])
-    return name_newcomers(frame, store_of(*known), revisions=revisions)
+    frame = frame if owner is None else frame.assign(owner=owner)
+    return name_newcomers(frame, store_of(*known), contested=dict(contested))
 
 
 def test_other_content_under_a_known_id_gets_a_name_of_its_own_and_the_same_name_again():
@@ -201,13 +214,33 @@ def test_a_name_that_another_record_has_is_not_given_to_a_newcomer():
 
 def test_of_two_contents_in_one_batch_the_one_that_is_stored_gets_its_id_back():
     given = [("a", "1" * 32), ("a~22222222", "2" * 32)]  # what the batch itself made of them
-    assert named(given, [("a", "2" * 32, False)]) == {"a": "a~11111111", "a~22222222": "a"}
+    contested = {"a": "a", "a~22222222": "a"}
+    known = [("a", "2" * 32, False)]
+    assert named(given, known, contested=contested) == {"a": "a~11111111", "a~22222222": "a"}
 
 
-def test_a_revision_is_a_newcomer_only_where_a_person_decided_the_first():
+def test_a_revision_by_the_owner_is_a_newcomer_only_where_a_person_decided_the_first():
     given = [("a", "2" * 32), ("b", "2" * 32)]
     known = [("a", "1" * 32, True), ("b", "1" * 32, False)]
-    assert named(given, known, revisions=True) == {"a": "a~22222222"}
+    assert named(given, known, owner="ann") == {"a": "a~22222222"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_revision"),
+    [("ann", "ann", True), ("ann", "bob", False), ("ann", None, False), (None, "ann", False), (None, None, True)],
+)
+def test_other_content_is_a_revision_only_if_it_is_of_the_same_source(first, second, is_revision):
+    known = [("a", "1" * 32, False, first)]
+    assert named([("a", "2" * 32)], known, owner=pd.Series([second], dtype="str")) == (
+        {} if is_revision else {"a": "a~22222222"}
+    )
+
+
+def test_what_came_with_the_content_of_others_in_one_batch_revises_nothing():
+    given, known = [("a", "2" * 32), ("a~33333333", "3" * 32)], [("a", "1" * 32, False)]
+    owner = ["ann", "bob"]
+    contested = {"a": "a", "a~33333333": "a"}
+    assert named(given, known, owner=owner, contested=contested) == {"a": "a~22222222"}
 
 
 NAMES = st.sampled_from(["a", "b", "a~11111111", "a~22222222", "b~22222222"])
