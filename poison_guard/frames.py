@@ -100,7 +100,7 @@ FRAMES: Mapping[str, Frame] = {
             "received_at": _TIME,
             **_ROLES,
         },
-        {"feature.": "object", "extra.": "object"},
+        {"feature.": "object", "extra.": "object", "given.": "str"},
     ),
     "issues": Frame("something wrong with a readable record", {"record_id": _ID, **_REASON}),
     "newcomers": Frame(

@@ -109,12 +109,23 @@ def _few_calibration_rows(a: _Args) -> str:
     return f"only {a.n} calibration records{where}; {a.needed} are needed to hold honest records at the stated rate"
 
 
+def _missing_id(a: _Args) -> str:
+    if "value" not in a.values:
+        return f"{a.words('column')} is empty"
+    return f"{a.words('column')} is '{a.value}', which stands for no value (null_words in [parse])"
+
+
+def _bad_time(a: _Args) -> str:
+    fits = f"; it fits no time_format of [parse] ({a.formats})" if "formats" in a.values else ""
+    return f"{a.words('column')} '{a.value}' is not a usable time{fits}"
+
+
 SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     # ingest
     "wrong_type": lambda a: f"{a.words('column')} is '{a.value}', not {a.expected}",
     "cell_too_long": lambda a: f"{a.words('column')} has {a.length} characters; the limit is {a.limit}",
-    "missing_id": lambda a: f"{a.words('column')} is empty",
-    "bad_time": lambda a: f"{a.words('column')} '{a.value}' is not a usable time",
+    "missing_id": _missing_id,
+    "bad_time": _bad_time,
     "not_finite": lambda a: f"{a.words('column')} is {a.value}, not a finite number",
     "nested_too_deep": lambda a: f"{a.words('column')} is nested deeper than {a.limit} levels",
     "unreadable_row": lambda a: f"line {a.line} cannot be read: {a.why}",

@@ -16,7 +16,7 @@ import pyarrow as pa
 from poison_guard.config import Contract
 from poison_guard.config.contract import ROLES
 from poison_guard.frames import FRAMES
-from poison_guard.ingest.cells import join_tables
+from poison_guard.ingest.cells import NAIVE_METADATA, join_tables
 from poison_guard.ingest.coerce import IssueLog, RoleColumn, coerce_column
 from poison_guard.ingest.identity import (
     ResolvedIds,
@@ -35,6 +35,7 @@ __all__ = ["MappedRows", "Objects", "assemble_batch", "map_rows"]
 
 
 _TIME_DTYPE = "datetime64[us, UTC]"
+_TIME_ROLES = ("observed_at", "source_since")
 _TYPED_ROLES = ("rating", "observed_at", "source_since", "image")
 _INFERRED_KINDS = ("number", "bool", "time", "empty")
 """Kinds that the text of a small batch may have by chance."""
@@ -64,7 +65,10 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     Columns of the contract that no object has are missing in every row.
     """
     table = join_tables([raw.table for raw in raws if raw.table.num_columns] or [pa.table({})])
-    schema = payload_schema(table)
+    parse, naive = contract.parse, {f.name for f in table.schema if f.metadata == NAIVE_METADATA}
+    times = [contract.columns[role] for role in _TIME_ROLES if role in contract.columns]
+    numbers = {*contract.features, *(name for role, name in contract.columns.items() if role == "rating")}
+    schema = payload_schema(table, parse, numbers, times)
     roles = [(role, contract.columns[role], role) for role in ROLES if role in contract.columns]
     features = [(f"feature.{name}", name, "feature") for name in contract.features]
     others = sorted(set(table.column_names) - {*contract.columns.values(), *contract.features})
@@ -72,10 +76,14 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     log = IssueLog(np.zeros(table.num_rows, np.int8))
     columns: dict[str, pd.Series] = {}
     canonical: dict[str, pa.Array] = {}
+    given: dict[str, pd.Series] = {}
     for name, data_name, role in (*roles, *features, *extras):
         cells = table[data_name].combine_chunks() if data_name in schema else pa.nulls(table.num_rows)
-        column = RoleColumn(name, data_name, role, cells, schema.get(data_name, "empty"), limits.max_cell_chars)
-        columns[name], canonical[name] = coerce_column(column, log)
+        kind, is_naive = schema.get(data_name, "empty"), data_name in naive
+        column = RoleColumn(name, data_name, role, cells, kind, limits.max_cell_chars, parse, is_naive)
+        columns[name], canonical[name], written = coerce_column(column, log)
+        if written is not None:
+            given[f"given.{name}"] = pd.Series(written.to_pandas(), dtype="str")
     issues = list(log.issues)
     first = 0
     for raw in raws:
@@ -83,7 +91,7 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
         first += len(raw.row_numbers)
     sparse = any(raw.sparse for raw in raws)
     hashes = content_hashes(canonical, table.num_rows)
-    return MappedRows(columns, hashes, issues, _stored_schema(schema, contract, sparse=sparse))
+    return MappedRows(columns | given, hashes, issues, _stored_schema(schema, contract, sparse=sparse))
 
 
 def _stored_schema(schema: Mapping[str, str], contract: Contract, *, sparse: bool) -> dict[str, str]:
@@ -111,7 +119,13 @@ def assemble_batch(objects: Objects, mapped: MappedRows, contract: Contract, rec
     records["received_at"] = pd.Series(now, dtype="datetime64[us]").dt.tz_localize("UTC")
     roles = {name: column for name, column in mapped.columns.items() if name != "record_id"}
     if "observed_at" in roles:
-        roles["observed_at"] = _clamp_times(roles["observed_at"], received, contract.policy.lateness_days)
+        sent = roles["observed_at"]
+        clamped = _clamp_times(sent, received, contract.policy.lateness_days)
+        moved = sent.notna() & (sent != clamped)
+        if moved.any():
+            written = pd.Series(sent[moved].map(pd.Timestamp.isoformat), index=sent.index, dtype="str")
+            roles["given.observed_at"] = roles.get("given.observed_at", written).fillna(written)
+        roles["observed_at"] = clamped
     records = pd.concat([records, pd.DataFrame(roles)], axis=1)
     batch_id = hashlib.sha256("\n".join([contract.name, *sorted(ref.digest for ref, _ in objects)]).encode())
     return Batch(

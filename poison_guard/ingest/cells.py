@@ -20,9 +20,11 @@ __all__ = [
     "BLOCK_ROWS",
     "LIST_METADATA",
     "MAX_EXACT_INT",
+    "NAIVE_METADATA",
     "TIME_TYPE",
     "array_from_values",
     "as_text",
+    "field_metadata",
     "join_tables",
     "simple_type",
     "simplify",
@@ -32,6 +34,8 @@ __all__ = [
 TIME_TYPE = pa.timestamp("us", tz="UTC")
 LIST_METADATA = {b"kind": b"list"}
 """Field metadata of a column whose cells are JSON text of nested values."""
+NAIVE_METADATA = {b"kind": b"naive"}
+"""Field metadata of a column of timestamps (or days) that name no zone."""
 MAX_EXACT_INT = 2**53 - 1
 """Largest whole number to which no other rounds in float64."""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
@@ -53,6 +57,14 @@ def simple_type(kind: pa.DataType) -> pa.DataType:
         (_is_bytes, pa.large_binary()),
     )
     return next((simple for test, simple in table if test(kind)), pa.large_string())
+
+
+def field_metadata(kind: pa.DataType) -> dict[bytes, bytes] | None:
+    """Return the metadata that a column of Arrow type `kind` keeps when it is read as its simple type."""
+    if pa.types.is_nested(kind):
+        return LIST_METADATA
+    naive = pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None)
+    return NAIVE_METADATA if naive else None
 
 
 def simplify(array: pa.Array) -> pa.Array:
@@ -132,7 +144,8 @@ def _as_string(array: pa.Array) -> pa.Array:
     """Return strings and numbers too wide for float64 as text, everything else as JSON text."""
     kind, types = array.type, pa.types
     if types.is_decimal(kind):
-        return pc.replace_substring_regex(array.cast(pa.string()), r"^(-?\d+)\.0+$", r"\1").cast(pa.large_string())
+        whole = pc.replace_substring_regex(array.cast(pa.string()), r"^(-?\d+)\.0+$", r"\1")
+        return pc.replace_substring_regex(whole, r"(\.\d*[1-9])0+$", r"\1").cast(pa.large_string())
     if types.is_string(kind) or types.is_string_view(kind) or types.is_uint64(kind):
         return array.cast(pa.string()).cast(pa.large_string())
     return pa.array([_json_text(v) for v in array.to_pylist()], pa.large_string())
@@ -210,7 +223,8 @@ def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
     """
     if len(tables) == 1:
         return tables[0]
-    lists = {f.name for t in tables for f in t.schema if f.metadata == LIST_METADATA}
+    marks = {f.name: f.metadata for mark in (NAIVE_METADATA, LIST_METADATA) for t in tables for f in t.schema
+             if f.metadata == mark}  # fmt: skip
     fields: list[pa.Field] = []
     columns: list[pa.ChunkedArray] = []
     for name in dict.fromkeys(n for t in tables for n in t.column_names):
@@ -220,7 +234,7 @@ def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
         goal = types.pop() if len(types) == 1 else _common_type(types, filled) if types else pa.null()
         parts = [block if block.type == goal else _convert_block(block, goal) for block in filled]
         columns.append(pa.chunked_array(parts, goal))
-        fields.append(pa.field(name, goal, metadata=LIST_METADATA if name in lists else None))
+        fields.append(pa.field(name, goal, metadata=marks.get(name)))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 

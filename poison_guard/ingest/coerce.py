@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from poison_guard.config import Parse
 from poison_guard.ingest.cells import as_text
 from poison_guard.ingest.parsing import ParsedCells, parse_numbers, parse_times, present_cells
 from poison_guard.ingest.raw_table import ID_CHARS, SHOWN_CHARS
+from poison_guard.ingest.values import canonical_ids, canonical_labels, is_null_word, uuid_text
 
 __all__ = [
     "IssueLog",
@@ -27,7 +29,6 @@ __all__ = [
     "canonical_cells",
     "canonical_text",
     "coerce_column",
-    "plain_numbers",
 ]
 
 
@@ -87,14 +88,23 @@ def canonical_text(name: str, values: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(heads, body, pa.scalar(b"", pa.large_binary()))
 
 
-_IDENTITY_ROLES = ("record_id", "source_id", "author_id", "item_id", "answer", "label", "group")
-"""Roles whose values are compared for being the same: a whole number is written without a fraction."""
+_IDS = ("record_id", "source_id", "author_id", "item_id", "group")
+"""Roles whose values name something."""
+_LABELS = ("answer", "label")
 _NEEDED_ROLES = ("record_id", "source_id", "item_id")
 """Roles without which a record of a feed that maps them cannot be judged."""
 _NO_TEXT = pa.scalar(None, pa.large_string())
 
-Coerced = tuple[pd.Series, pa.Array]
-"""Values for the records frame, and each cell's canonical bytes (those of its text if it does not fit)."""
+
+class Coerced(NamedTuple):
+    """One column in its role's type."""
+
+    values: pd.Series
+    """Values for the records frame."""
+    cells: pa.Array
+    """Canonical bytes of each cell (those of its text if it does not fit)."""
+    given: pa.Array | None = None
+    """large_string: what was written where the value is another one, else null; None where no value is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +123,19 @@ class RoleColumn:
     """Its kind in the payload schema."""
     max_chars: int
     """Characters (bytes of an image) that a cell may have."""
+    parse: Parse = field(default_factory=Parse)
+    """How its cells are written."""
+    naive: bool = False
+    """Whether its cells are timestamps without a zone."""
 
 
 def coerce_column(column: RoleColumn, log: IssueLog) -> Coerced:
     """Return the column in its role's type; a cell that does not fit goes to `log` and is missing in the values."""
     match column.role:
         case "observed_at" | "source_since":
-            return _coerce_parsed(column, parse_times(column.cells), log)
+            return _coerce_parsed(column, parse_times(column.cells, column.parse, naive=column.naive), log)
         case "rating":
-            return _coerce_parsed(column, parse_numbers(column.cells), log)
+            return _coerce_parsed(column, parse_numbers(column.cells, column.parse), log)
         case "image" if pa.types.is_large_binary(column.cells.type):
             return _coerce_bytes(column, log)
         case "extra" if pa.types.is_timestamp(column.cells.type):
@@ -134,24 +148,17 @@ def coerce_column(column: RoleColumn, log: IssueLog) -> Coerced:
             return _coerce_text(column, log)
 
 
-def plain_numbers(text: pa.Array) -> pa.Array:
-    """Write ``4.0`` as ``4``: a tool that reads blanks as NaN writes whole numbers with a fraction."""
-    pattern = r"^(-?(?:0|[1-9][0-9]{0,17}))\.0{1,3}$"
-    if not pc.any(pc.ends_with(text, ".0")).as_py() and not pc.any(pc.ends_with(text, "00")).as_py():
-        return text
-    return pc.replace_substring_regex(text, pattern, r"\1")
-
-
 def _number_or_text(column: RoleColumn, log: IssueLog) -> Coerced:
     """A feature or a column without a role: numbers if that is the column's kind, else text; one hash for both."""
-    parsed = parse_numbers(column.cells)
-    if column.kind in ("number", "bool") or (column.kind == "empty" and column.role == "feature"):
+    is_feature = column.role == "feature"
+    parsed = parse_numbers(column.cells, column.parse) if is_feature else parse_numbers(column.cells)
+    if column.kind in ("number", "bool") or (column.kind == "empty" and is_feature):
         return _coerce_parsed(column, parsed, log)
-    values, cells = _coerce_text(replace(column, cells=as_text(column.cells)), log)
+    values, cells, given = _coerce_text(column, log)
     if parsed.ok.any():
         numbers = canonical_cells(column.name, b"n", parsed.values, parsed.ok)
         cells = pc.if_else(pa.array(parsed.ok), numbers, cells)
-    return values, cells
+    return Coerced(values, cells, given)
 
 
 def _coerce_parsed(column: RoleColumn, parsed: ParsedCells, log: IssueLog) -> Coerced:
@@ -160,10 +167,14 @@ def _coerce_parsed(column: RoleColumn, parsed: ParsedCells, log: IssueLog) -> Co
     The canonical bytes of a wrong cell are its text: two wrong cells that differ stay different.
     """
     wrong = parsed.present & ~parsed.ok
+    text = as_text(column.cells) if wrong.any() else None
+    if text is not None and (column.role != "extra"):
+        wrong &= ~is_null_word(pc.utf8_trim_whitespace(text), column.parse.null_set)
     parsed_values = parsed.values  # noqa: PD011  a NumPy array
     is_time = parsed_values.dtype == np.int64
     if is_time:
-        log.add("bad_time", wrong, column.data_name, value=column.cells)
+        formats = {"formats": ", ".join(column.parse.time_format)} if column.parse.time_format else {}
+        log.add("bad_time", wrong, column.data_name, value=column.cells, **formats)
         times = parsed_values.astype("datetime64[us]")
         times[~parsed.ok] = np.datetime64("NaT")
         values = pd.Series(times).dt.tz_localize("UTC")
@@ -173,9 +184,10 @@ def _coerce_parsed(column: RoleColumn, parsed: ParsedCells, log: IssueLog) -> Co
         log.add("not_finite", infinite, column.data_name, value=column.cells)
         values = pd.Series(np.where(infinite, np.nan, parsed_values + 0.0), dtype="float64")  # minus zero is zero
     cells = canonical_cells(column.name, b"d" if is_time else b"n", parsed_values, parsed.ok)
-    if wrong.any():
-        cells = pc.if_else(pa.array(wrong), canonical_text(column.name, as_text(column.cells)), cells)
-    return values, cells
+    if text is None or not wrong.any():
+        return Coerced(values, cells)
+    cells = pc.if_else(pa.array(wrong), canonical_text(column.name, text), cells)
+    return Coerced(values, cells, pc.if_else(pa.array(wrong), text, _NO_TEXT))
 
 
 def _coerce_bytes(column: RoleColumn, log: IssueLog) -> Coerced:
@@ -183,26 +195,42 @@ def _coerce_bytes(column: RoleColumn, log: IssueLog) -> Coerced:
     long = lengths > column.max_chars
     log.add("cell_too_long", long, column.data_name, length=lengths, limit=column.max_chars)
     short = pc.if_else(pa.array(long), pa.scalar(None, pa.large_binary()), column.cells)
-    return pd.Series(short.to_pylist(), dtype=object), canonical_text(column.name, column.cells)
+    return Coerced(pd.Series(short.to_pylist(), dtype=object), canonical_text(column.name, column.cells))
 
 
 def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
-    present, text = present_cells(column.cells), as_text(column.cells)
-    wrong = present & np.asarray(text.is_null()) & pa.types.is_large_binary(column.cells.type)
+    raw, role = column.cells, column.role
+    is_bytes = pa.types.is_large_binary(raw.type)
+    written = uuid_text(raw) if is_bytes and role in _IDS else as_text(raw)
+    wrong = present_cells(raw) & np.asarray(written.is_null()) & is_bytes
     log.add("wrong_type", wrong, column.data_name, value="bytes that are not UTF-8", expected="text")
-    text = pc.if_else(pa.array(present), text, _NO_TEXT)
-    if column.role in _IDENTITY_ROLES:
-        text = plain_numbers(text)
-    if column.role in _NEEDED_ROLES:
-        log.add("missing_id", np.asarray(text.is_null()) & ~wrong, column.data_name)
+    written = pc.if_else(pa.array(present_cells(written)), written, _NO_TEXT)
+    text = written
+    if role in _IDS:
+        text = canonical_ids(written, column.parse.null_set)
+    elif role in _LABELS:
+        text = canonical_labels(written if pa.types.is_large_string(raw.type) else raw, ordered=column.parse.ordered)
+    if role in _NEEDED_ROLES:
+        missing, blank = np.asarray(text.is_null()) & ~wrong, np.asarray(written.is_null())
+        log.add("missing_id", missing & blank, column.data_name)
+        log.add("missing_id", missing & ~blank, column.data_name, value=written)
     cells = canonical_text(column.name, text)
     if wrong.any():
-        cells = pc.if_else(pa.array(wrong), canonical_text(column.name, column.cells), cells)
-    is_key = column.role in _IDENTITY_ROLES and column.role not in ("answer", "label")  # an answer may be a transcript
-    limit = min(ID_CHARS, column.max_chars) if is_key else column.max_chars
+        cells = pc.if_else(pa.array(wrong), canonical_text(column.name, raw), cells)
+    given = _written_otherwise(written, text) if role in _IDS or role in _LABELS else None
+    limit = min(ID_CHARS, column.max_chars) if role in _IDS else column.max_chars  # an answer may be a transcript
     if (pc.max(pc.binary_length(text)).as_py() or 0) > limit:
         text = _cut(column, text, limit, log)
-    return pd.Series(text.to_pandas(), dtype="str"), cells
+    return Coerced(pd.Series(text.to_pandas(), dtype="str"), cells, given)
+
+
+def _written_otherwise(written: pa.Array, text: pa.Array) -> pa.Array | None:
+    """Return the cells of `written` that `text` has otherwise; None if there is none."""
+    if written is text:
+        return None
+    same = pc.and_(pc.is_null(written), pc.is_null(text))
+    same = pc.or_(same, pc.fill_null(pc.equal(written, text), False))
+    return None if pc.all(same).as_py() in (True, None) else pc.if_else(same, _NO_TEXT, written)
 
 
 def _cut(column: RoleColumn, text: pa.Array, limit: int, log: IssueLog) -> pa.Array:
@@ -210,7 +238,7 @@ def _cut(column: RoleColumn, text: pa.Array, limit: int, log: IssueLog) -> pa.Ar
     lengths = pc.fill_null(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False)
     long = lengths > limit
     log.add("cell_too_long", long, column.data_name, length=lengths, limit=limit)
-    if column.role not in _IDENTITY_ROLES:
+    if column.role not in (*_IDS, *_LABELS):
         return pc.utf8_slice_codeunits(text, 0, limit)
     full = text.filter(pa.array(long)).to_pylist()
     ends = [f"{v[: max(0, limit - 33)]}~{hashlib.blake2b(v.encode(), digest_size=16).hexdigest()}" for v in full]

@@ -17,7 +17,7 @@ from poison_guard.config import Contract
 from poison_guard.errors import DataError, UsageError
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.assemble import assemble_batch, map_rows
-from poison_guard.ingest.cells import LIST_METADATA, array_from_values, simplify
+from poison_guard.ingest.cells import LIST_METADATA, NAIVE_METADATA, array_from_values, simplify
 from poison_guard.ingest.join import Joined
 from poison_guard.ingest.nested import Shape, is_name, path_roots, reshape_rows
 from poison_guard.ingest.objects import ObjectChanged, find_path, is_pattern, resolve_paths
@@ -240,12 +240,20 @@ def read_frame(frame: pd.DataFrame, limits: Limits) -> RawTable:
     flags: list[Flag] = []
     for i, name in enumerate(names):
         array, nested, values = series_to_array(frame.iloc[:, i])
-        fields.append(pa.field(name, array.type, metadata=LIST_METADATA if nested else None))
+        naive = NAIVE_METADATA if pa.types.is_timestamp(array.type) and _has_no_zone(frame.iloc[:, i]) else None
+        fields.append(pa.field(name, array.type, metadata=LIST_METADATA if nested else naive))
         arrays.append(array)
         if nested:
             flags += nesting_flags(name, values, limits.max_depth)
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
     return RawTable(table, np.arange(1, len(frame) + 1, dtype=np.int64), flags=tuple(flags))
+
+
+def _has_no_zone(series: pd.Series) -> bool:
+    """Return whether the times of a series name no zone: what a database answers is often so."""
+    if series.dtype == object:
+        return all(getattr(value, "tzinfo", None) is None for value in series)
+    return getattr(series.dt, "tz", None) is None
 
 
 def series_to_array(series: pd.Series) -> tuple[pa.Array, bool, list[Any]]:

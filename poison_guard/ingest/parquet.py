@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from poison_guard.ingest.blocks import Blocks
-from poison_guard.ingest.cells import LIST_METADATA, simple_type, simplify
+from poison_guard.ingest.cells import field_metadata, simple_type, simplify
 from poison_guard.ingest.raw_table import MAX_UNREADABLE, NAME_CHARS, RAW_CHARS, Limits, Unreadable
 
 __all__ = ["read_parquet"]
@@ -78,9 +78,7 @@ def _depth(kind: pa.DataType) -> int:
 
 
 def _simple_field(field: pa.Field) -> pa.Field:
-    return pa.field(
-        field.name, simple_type(field.type), metadata=LIST_METADATA if pa.types.is_nested(field.type) else None
-    )
+    return pa.field(field.name, simple_type(field.type), metadata=field_metadata(field.type))
 
 
 def _batch_rows(file: pq.ParquetFile, declared: float) -> int:

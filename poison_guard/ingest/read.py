@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from poison_guard.errors import DataError, ReadError
 from poison_guard.ingest.cells import as_text, join_tables
-from poison_guard.ingest.coerce import plain_numbers
 from poison_guard.ingest.formats import format_of
 from poison_guard.ingest.nested import Shape
 from poison_guard.ingest.objects import ObjectChanged, local_copy, refused_link, resolve_paths
 from poison_guard.ingest.parsing import parse_numbers, payload_schema
 from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable, is_fault_of_file
 from poison_guard.ingest.reader import read_in_child
+from poison_guard.ingest.values import plain_numbers
 from poison_guard.records import ObjectRef
 from poison_guard.text import shown_url, without_secrets
 

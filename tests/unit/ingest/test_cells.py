@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, as_text
-from poison_guard.ingest.coerce import plain_numbers
 from poison_guard.ingest.parsing import parse_numbers, parse_times, payload_schema
 from poison_guard.ingest.raw_table import nesting_depth
+from poison_guard.ingest.values import plain_numbers
 from poison_guard.text import number_text
 
 

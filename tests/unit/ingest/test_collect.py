@@ -235,7 +235,7 @@ def test_a_batch_that_is_mostly_older_than_the_window_is_history_and_keeps_its_t
 
 
 def test_numbers_as_ids_read_the_same_from_every_format(collect):
-    frame = pd.DataFrame({"id": [1.0, 2.0], "user": [7, 8], "item": [3.0, None], "answer": [4.0, 5.0]})
+    frame = pd.DataFrame({"id": [1.0, 2.0], "user": [7, 8], "item": [3.0, None], "answer": [4, 5]})
     one = collect(contract_of(), {"a.parquet": frame}).records
     other = collect(contract_of(), {"a.csv": frame.to_csv(index=False)}).records
     assert one["answer"].tolist() == other["answer"].tolist() == ["4", "5"]

@@ -43,7 +43,7 @@ def test_types_are_brought_to_few(tmp_path):
         *("int64", "double", "large_string", "large_string", "timestamp[us, tz=UTC]"),
         *("large_string", "large_string", "large_binary"),
     ]
-    assert table["price"].to_pylist() == ["4", "4.50"]
+    assert table["price"].to_pylist() == ["4", "4.5"]
     assert table["wide"].to_pylist() == [str(2**64 - 1), "1"]
     assert table["pair"].to_pylist() == ["[1,2]", None]
     assert table["day"][0].as_py() == dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
