@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from poison_guard.ingest.cells import as_text
-from poison_guard.ingest.coerce import plain_numbers
+from poison_guard.ingest.values import canonical_ids
 
 __all__ = ["Joined", "key_texts"]
 
@@ -76,4 +76,4 @@ def key_texts(cells: pa.Array | Sequence[Any]) -> list[str | None]:
     """Return keys as texts that are equal where ids are: a whole number without a fraction, no outer blanks."""
     if not isinstance(cells, pa.Array):
         return [None if v is None else str(v).strip().removesuffix(".0") or None for v in cells]
-    return [None if v is None else v.strip() or None for v in plain_numbers(as_text(cells)).to_pylist()]
+    return [None if v is None else v.strip() or None for v in canonical_ids(as_text(cells)).to_pylist()]
