@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from poison_guard.guard import Guard, Home, propose, verify
+    from poison_guard.guard import Guard
+    from poison_guard.home import Home, propose, verify
     from poison_guard.signals.anomaly import DETECTORS
     from poison_guard.signals.sources import consensus
 
@@ -15,9 +16,9 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Guard": "poison_guard.guard",
-    "Home": "poison_guard.guard",
-    "propose": "poison_guard.guard",
-    "verify": "poison_guard.guard",
+    "Home": "poison_guard.home",
+    "propose": "poison_guard.home",
+    "verify": "poison_guard.home",
     "DETECTORS": "poison_guard.signals.anomaly",
     "consensus": "poison_guard.signals.sources",
 }

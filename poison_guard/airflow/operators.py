@@ -187,12 +187,11 @@ class PoisonGateSensor(BaseSensorOperator):
         """Look once; not done while the gate is closed."""
         with final_errors():
             guard = Guard.open(self.contract, home=self.home or guard_home())
-            snapshot = self.snapshot_id or guard.newest_snapshot()
-            if snapshot is None:
-                return PokeReturnValue(is_done=False)
             try:
-                admission = guard.check_admission(snapshot)
+                admission = guard.check_admission(self.snapshot_id or None)
             except ClosedError as error:
                 self.log.info("not admitted: %s", error)
                 return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value={key: admission[key] for key in ("snapshot_id", "digest")})
+        return PokeReturnValue(
+            is_done=True, xcom_value={"snapshot_id": admission.snapshot_id, "digest": admission.digest}
+        )

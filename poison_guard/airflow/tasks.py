@@ -61,9 +61,9 @@ def collect(contract: str) -> dict[str, Any]:
 
     with final_errors():
         batch = opened(contract).stage_collect()
-    if batch["run_id"] is None:
+    if batch.run_id is None:
         raise AirflowSkipException(f"nothing new for {contract}")
-    return {"guard_run": batch["run_id"], "partitions": batch["partitions"]}
+    return {"guard_run": batch.run_id, "partitions": list(batch.partitions)}
 
 
 def validate(contract: str, guard_run: str, partitions: list[int]) -> list[int]:
@@ -88,7 +88,7 @@ def decide(contract: str, guard_run: str) -> None:
 def store(contract: str, guard_run: str) -> dict[str, int]:
     """Commit the run, once however often this is called; returns its counts."""
     with final_errors():
-        return opened(contract).stage_commit(guard_run)
+        return dict(opened(contract).stage_commit(guard_run).counts)
 
 
 def report(contract: str) -> str:
@@ -130,17 +130,16 @@ def seal(contract: str) -> str:
 
     with final_errors():
         guard = opened(contract)
-        if (lack := guard.what_a_model_lacks()) is not None:
-            raise AirflowSkipException(f"no model can learn from {contract}: it maps no {lack}")
         sealed = guard.stage_seal()
-        snapshot = sealed["snapshot_id"]
-        if snapshot is None:
+        if sealed.lacks is not None:
+            raise AirflowSkipException(f"no model can learn from {contract}: it maps no {sealed.lacks}")
+        if sealed.snapshot_id is None:
             raise AirflowSkipException(f"nothing was accepted yet for {contract}")
-        if sealed["new"] or not sealed["judged"]:
-            return str(snapshot)
-        if (due := guard.due()) is not None:
+        if sealed.new or not sealed.judged:
+            return sealed.snapshot_id
+        if (due := guard.due().snapshot_id) is not None:
             return due
-    raise AirflowSkipException(f"nothing changed since {snapshot} was judged")
+    raise AirflowSkipException(f"nothing changed since {sealed.snapshot_id} was judged")
 
 
 def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
@@ -150,19 +149,18 @@ def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
     """
     from poison_guard.airflow.versions import AirflowFailException
 
-    verdict: dict[str, Any] = {"outcome": "admitted", "verdict_seq": None, "why": []}
+    verdict: dict[str, Any] = {"snapshot_id": snapshot_id, "outcome": "admitted", "verdict_seq": None, "why": []}
     with final_errors():
         guard = opened(contract)
         try:
             guard.check_admission(snapshot_id)
         except ClosedError:
-            verdict = guard.stage_gate(snapshot_id)
+            verdict = guard.stage_gate(snapshot_id).to_dict()
     outcome, why = verdict["outcome"], verdict["why"]
     if outcome not in ("pass", "inconclusive", "admitted"):
         raise AirflowFailException(f"the gate is closed for {snapshot_id} ({outcome}): {'; '.join(why)}")
     return {
         **verdict,
-        "snapshot_id": snapshot_id,
         "subject": f"Train on {snapshot_id}? The gate could not judge it",
         "body": _question(why),
     }
@@ -196,7 +194,7 @@ def approve(contract: str, snapshot_id: str, answer: Mapping[str, Any] | None, v
     """
     with final_errors():
         by, reason = _person(snapshot_id, answer or {})
-        return opened(contract).stage_approve(snapshot_id, by=by, reason=reason, verdict_seq=verdict_seq)
+        return opened(contract).stage_approve(snapshot_id, by=by, reason=reason, verdict_seq=verdict_seq).approvals
 
 
 def _person(snapshot_id: str, answer: Mapping[str, Any]) -> tuple[str, str]:
@@ -215,7 +213,7 @@ def admit(contract: str, snapshot_id: str) -> dict[str, str]:
     """Sign the admission; returns ``snapshot_id`` and the ``digest`` of its manifest. Fails for good while closed."""
     with final_errors():
         admission = opened(contract).stage_admit(snapshot_id)
-    return {key: admission[key] for key in ("snapshot_id", "digest")}
+    return {"snapshot_id": admission.snapshot_id, "digest": admission.digest}
 
 
 def answer_within(schedule: str | None) -> dt.timedelta:
@@ -249,7 +247,7 @@ def due(contract: str) -> str:
     from poison_guard.airflow.versions import AirflowSkipException
 
     with final_errors():
-        snapshot = opened(contract).due()
+        snapshot = opened(contract).due().snapshot_id
     if snapshot is None:
         raise AirflowSkipException(f"nothing is due for {contract}")
     return snapshot
@@ -258,23 +256,23 @@ def due(contract: str) -> str:
 def verify(contract: str, snapshot_id: str) -> str:
     """Check the stored manifest against data and revocations; returns the snapshot, fails for good if closed."""
     with final_errors():
-        return str(opened(contract).check_admission(snapshot_id)["snapshot_id"])
+        return opened(contract).check_admission(snapshot_id).snapshot_id
 
 
 def train(contract: str, snapshot_id: str) -> str:
     """Train on an admitted snapshot; returns the model's id. A retry goes on where a killed training stopped."""
     with final_errors():
-        return opened(contract).stage_train(snapshot_id)
+        return opened(contract).stage_train(snapshot_id).model_id
 
 
 def evaluate(contract: str, model_id: str) -> dict[str, Any]:
     """Measure a model on what it was not trained on; returns its figures."""
     with final_errors():
-        return opened(contract).stage_evaluate(model_id)
+        return dict(opened(contract).stage_evaluate(model_id).metrics)
 
 
 def promote(contract: str, model_id: str) -> dict[str, Any]:
     """Make a model the feed's champion, or refuse it; returns ``promoted`` and ``why``. A refusal is no failure."""
     with final_errors():
         decision = opened(contract).stage_promote(model_id)
-    return {"model_id": model_id, **{key: decision[key] for key in ("promoted", "why")}}
+    return {"model_id": model_id, "promoted": decision.promoted, "why": decision.why}

@@ -62,7 +62,7 @@ def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
     guard = Guard.open(feed, home=home)
     name = guard.contract.name
     with progress(f"reading the trusted examples of {name}"):
-        frame = guard.candidate_inputs()
+        frame = guard.candidate_inputs().frame
     if frame.empty:
         raise NotFoundError(
             f"{name} has no trusted examples to ask a model about; enter some with poison-guard trust --feed {feed}"

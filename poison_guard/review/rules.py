@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 
 from poison_guard.errors import UsageError
 from poison_guard.records import Place
 
-__all__ = ["VERBS", "Selection", "Verb", "allowed_places", "check_person", "one_selector", "select_rows"]
+__all__ = ["VERBS", "Selection", "Selector", "Verb", "Which", "allowed_places", "check_person", "select_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,59 @@ VERBS: Mapping[str, Verb] = {
     "recall": Verb(Place.RECALLED, None, _ACCEPTED, _ACCEPTED, _ACCEPTED),
 }
 """The state machine of a review; `undo` returns records to where they were and needs no row."""
+
+
+class Which(TypedDict, total=False):
+    """The keywords by which a verb is told its records: exactly one of them is given, see `Selector`."""
+
+    record_ids: str | Sequence[str] | None
+    campaign_id: str | None
+    source_id: str | None
+    run_id: str | None
+    observed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which records a verb is about: by one key, and its value."""
+
+    key: str
+    """``record_ids``; or ``campaign_id``, ``source_id`` (who sent or wrote them), ``run_id`` (what decided them); or,
+    for a recall, ``observed``: what the feed accepted in observe mode and would have held."""
+    value: Any
+    """The ids as a tuple; or the campaign, source or run; or True."""
+
+    @classmethod
+    def of(cls, verb: str, **which: Unpack[Which]) -> Selector:
+        """Return the selector of a verb; `UsageError` for no key, several, or a wrong one."""
+        if unknown := set(which) - set(Which.__annotations__):
+            raise TypeError(f"{verb} takes no {min(unknown)}; records are chosen by {', '.join(Which.__annotations__)}")
+        given = {key: value for key, value in which.items() if value is not None and value is not False}
+        if "observed" in given and verb != "recall":
+            raise UsageError(f"`observed` chooses for a recall; {verb} takes record ids, a campaign, a source or a run")
+        if len(given) != 1:
+            last = "a source, a run or `observed`" if verb == "recall" else "a source or a run"
+            raise UsageError(f"{verb} needs record ids, a campaign, {last}: exactly one of them, got {len(given)}")
+        ((key, value),) = given.items()
+        if key == "record_ids":
+            value = (value,) if isinstance(value, str) else tuple(value)  # type: ignore[arg-type]
+            if not value:
+                raise UsageError(f"{verb} needs at least one record id, got none")
+        return cls(key, value)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The records that were named one by one; none for a group."""
+        return self.value if self.key == "record_ids" else ()
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The group as `find_records` takes it; nothing for records named one by one."""
+        return {} if self.ids else {self.key: self.value}
+
+    def noted(self) -> dict[str, Any]:
+        """Return what the event of the decision keeps of it: of ids their number."""
+        return {self.key: len(set(self.ids)) if self.ids else self.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +122,6 @@ def check_person(by: str, reason: str) -> tuple[str, str]:
 
 _MAX_NAME = 200
 _MAX_REASON = 2000
-
-
-def one_selector(verb: str, selectors: Mapping[str, Any]) -> tuple[str, Any]:
-    """Return the one selector that is given, as name and value; `UsageError` for none, several, or a wrong one.
-
-    `observed` chooses for a recall alone.
-    """
-    chosen = {key: value for key, value in selectors.items() if value is not None and value is not False}
-    if "observed" in chosen and verb != "recall":
-        raise UsageError(f"`observed` chooses for a recall; {verb} takes record ids, a campaign, a source or a run")
-    if len(chosen) != 1:
-        last = "a source, a run or `observed`" if verb == "recall" else "a source or a run"
-        raise UsageError(f"{verb} needs record ids, a campaign, {last}: exactly one of them, got {len(chosen)}")
-    key, value = next(iter(chosen.items()))
-    if key == "record_ids" and not len(value):
-        raise UsageError(f"{verb} needs at least one record id, got none")
-    return key, value
 
 
 def allowed_places(verb: str, selector: str) -> tuple[Place, ...]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +19,7 @@ from poison_guard.gate.admission import decide_admission, same_person
 from poison_guard.gate.keys import PUBLIC_FILE, signing_key
 from poison_guard.gate.statement import admission_statement, sign_statement
 from poison_guard.gate.verify import verify_manifest
+from poison_guard.results import Result
 from poison_guard.review.rules import check_person
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain, manifest_path, publish_admission, renew_revocations
@@ -33,16 +35,30 @@ from poison_guard.store.chain import head_mac, last_event
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot
 
 __all__ = [
+    "Admission",
     "admit",
     "check_admission",
     "find_snapshot",
-    "newest_snapshot",
     "record_approval",
     "refuse_revoked",
     "require_verdict",
     "standing_admission",
     "standing_approvals",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission(Result):
+    """The signed permission to train on a snapshot."""
+
+    snapshot_id: str
+    manifest: Path
+    """Where the home keeps it for trainers."""
+    digest: str
+    """SHA-256 of the manifest."""
+    expires: dt.datetime
+    seq: int
+    """Number of its event."""
 
 
 def find_snapshot(feed: Feed, snapshot_id: str | None) -> Snapshot:
@@ -58,12 +74,6 @@ def find_snapshot(feed: Feed, snapshot_id: str | None) -> Snapshot:
         why = f"the last one, {revoked.snapshot_id}, was revoked" if revoked else "none was sealed yet"
         raise NotFoundError(f"{feed.contract.name} has no snapshot: {why}; `poison-guard seal` makes one")
     return last
-
-
-def newest_snapshot(feed: Feed) -> str | None:
-    """Return the id of the newest snapshot of the feed that is not revoked; None where there is none."""
-    last = last_snapshot(feed.store, feed.contract.name)
-    return None if last is None else last.snapshot_id
 
 
 def record_approval(
@@ -119,8 +129,8 @@ def _check_approvable(snapshot_id: str, verdict: dict[str, Any], seen: int | Non
         raise UsageError("approving a failed gate needs an expiry (`--expires DAYS`): say how long it holds")
 
 
-def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, Any]:
-    """Issue the admission of a snapshot, once for each verdict; return ``snapshot_id, manifest, digest, expires``.
+def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admission:
+    """Issue the admission of a snapshot, once for each verdict.
 
     `InconclusiveError` where one named person may still approve, `ClosedError` wherever else the gate is closed; both
     give the reason.
@@ -157,19 +167,24 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> dict[str, An
         published = not drain(feed.store, feed.settings, now).failed
     if not published:  # admitted before, where a file that was lost since is written again, or says why it cannot be
         publish_admission(feed.store, feed.settings, feed.contract.name, snapshot.snapshot_id, now)
-    return {
-        "snapshot_id": snapshot.snapshot_id,
-        "manifest": str(manifest_path(feed.settings, snapshot.snapshot_id)),
-        "digest": admission["digest"],
-        "expires": admission["expires"].isoformat(),
-    }
+    return _admission(feed, admission)
 
 
-def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str, Any]:
+def _admission(feed: Feed, row: Mapping[str, Any]) -> Admission:
+    path = manifest_path(feed.settings, row["snapshot_id"])
+    return Admission(row["snapshot_id"], path, row["digest"], row["expires"], row["seq"])
+
+
+def check_admission(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admission:
     """Verify the newest admission of a snapshot as an outsider would: signature, expiry, revocations and every part.
 
-    Raises `ClosedError` or `TamperError` with the reason; returns ``snapshot_id, digest, seq``.
+    Without an id it is the newest snapshot's. Raises `ClosedError` or `TamperError` with the reason.
     """
+    if snapshot_id is None:
+        try:
+            snapshot_id = find_snapshot(feed, None).snapshot_id
+        except NotFoundError as none:
+            raise ClosedError(str(none)) from None
     snapshot = load_snapshot(feed.store, snapshot_id)
     refuse_revoked(snapshot)
     admission = standing_admission(feed, snapshot_id)
@@ -191,7 +206,7 @@ def check_admission(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str,
         raise TamperError(f"the store says that {snapshot_id} is made of other files than were admitted; audit it")
     for path, digest in signed.subjects.items():
         feed.store.lake.read_frame(path, columns=["example_id"], sha256=digest)
-    return {"snapshot_id": snapshot_id, "digest": admission["digest"], "seq": admission["seq"]}
+    return _admission(feed, admission)
 
 
 def standing_admission(feed: Feed, snapshot_id: str) -> dict[str, Any]:

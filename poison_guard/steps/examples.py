@@ -21,6 +21,7 @@ from poison_guard.ingest.objects import find_path
 from poison_guard.ingest.read import read_raw, read_table
 from poison_guard.pipeline.item_content import item_content
 from poison_guard.records import Examples
+from poison_guard.results import Result
 from poison_guard.steps.opening import Feed
 from poison_guard.store import load_trusted
 from poison_guard.store.snapshots import Part, Snapshot
@@ -28,6 +29,7 @@ from poison_guard.store.trusted import split_of
 from poison_guard.text import shown_url
 
 __all__ = [
+    "CandidateInputs",
     "Content",
     "TrustedExamples",
     "candidate_inputs",
@@ -265,16 +267,26 @@ def _trusted_rows(feed: Feed, content: Content) -> tuple[pd.DataFrame, np.ndarra
     return frame, np.array(split, dtype=object)
 
 
-def candidate_inputs(feed: Feed) -> pd.DataFrame:
-    """Return the held-out trusted examples as a candidate's user sees them: ``example_id`` and content, no labels."""
-    content = _trainable(feed)
+@dataclass(frozen=True, slots=True)
+class CandidateInputs(Result):
+    """What a candidate model is asked to predict."""
+
+    feed: str
+    frame: pd.DataFrame
+    """``example_id`` and content of the held-out trusted examples, without labels."""
+
+
+def candidate_inputs(feed: Feed) -> CandidateInputs:
+    """Return the held-out trusted examples as a candidate's user sees them."""
+    name, content = feed.contract.name, _trainable(feed)
     if content.kind == "table":
         frame, split = _trusted_rows(feed, content)
-        return frame.loc[split != "reference", ["example_id", *_content_columns(frame)]].reset_index(drop=True)
+        shown = frame.loc[split != "reference", ["example_id", *_content_columns(frame)]]
+        return CandidateInputs(name, shown.reset_index(drop=True))
     held = load_trusted_examples(feed).held_out()
     ids = held.frame[["example_id"]]
     cells = list(held.inputs) if held.kind == "text" else [image.tolist() for image in held.inputs]
-    return ids.assign(**{held.kind: pd.Series(cells, dtype=object)})
+    return CandidateInputs(name, ids.assign(**{held.kind: pd.Series(cells, dtype=object)}))
 
 
 def what_a_model_lacks(contract: Contract) -> str | None:

@@ -44,7 +44,7 @@ __all__ = [
     "approve",
     "gate",
     "gate_status",
-    "stage_gate",
+    "judge_snapshot",
 ]
 
 _CHECKS_FORMAT = 1
@@ -101,7 +101,7 @@ class GateStatus(GateResult):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Judged:
+class Judged:
     """A snapshot's verdict and the number of its event."""
 
     snapshot: Snapshot
@@ -121,10 +121,10 @@ def gate(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: st
         read_predictions(candidate)  # a file that cannot be used is refused before anything is judged and signed
     if snapshot_id is None and last_snapshot(feed.store, feed.contract.name) is None:
         snapshot_id = seal(feed).snapshot_id
-    result = _admit_judged(feed, _judge(feed, find_snapshot(feed, snapshot_id), now), now)
+    result = _admit_judged(feed, judge_snapshot(feed, snapshot_id, now), now)
     if candidate is None:
         return result
-    judged = _judge(feed, find_snapshot(feed, result.snapshot_id), now, candidate=candidate)
+    judged = judge_snapshot(feed, result.snapshot_id, now, candidate=candidate)
     both = dataclasses.replace(_result(feed, judged, None, judged.verdict.why), candidate=candidate)
     if not result.admitted:
         return both
@@ -148,23 +148,23 @@ def approve(
     again = any(same_person(name, each["by"]) for each in standing_approvals(feed, row["seq"], now))
     if not again:
         record_approval(feed, snapshot_id, by=by, reason=reason, expires=expires, now=now)
-    result = _admit_judged(feed, _Judged(snapshot, Verdict.from_json(row["verdict"]), row["seq"]), now)
+    result = _admit_judged(feed, Judged(snapshot, Verdict.from_json(row["verdict"]), row["seq"]), now)
     if result.admitted or not again:
         return result
     left = f"{name} approved of it already; once what is missing is there, `poison-guard gate check` admits it too"
     return dataclasses.replace(result, why=(*result.why, left))
 
 
-def _admit_judged(feed: Feed, judged: _Judged, now: dt.datetime) -> GateResult:
+def _admit_judged(feed: Feed, judged: Judged, now: dt.datetime) -> GateResult:
     """Admit a judged snapshot where it may pass, and give the reasons where it may not."""
     try:
         admission = admit(feed, judged.snapshot.snapshot_id, now)
     except ClosedError as closed:
         return _result(feed, judged, None, (*judged.verdict.why, str(closed)))
-    return _result(feed, judged, Path(admission["manifest"]), judged.verdict.why)
+    return _result(feed, judged, admission.manifest, judged.verdict.why)
 
 
-def _result(feed: Feed, judged: _Judged, manifest: Path | None, why: tuple[str, ...]) -> GateResult:
+def _result(feed: Feed, judged: Judged, manifest: Path | None, why: tuple[str, ...]) -> GateResult:
     return GateResult(
         feed=feed.contract.name,
         snapshot_id=judged.snapshot.snapshot_id,
@@ -220,14 +220,7 @@ def gate_status(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> GateSt
     )
 
 
-def stage_gate(feed: Feed, snapshot_id: str, now: dt.datetime) -> dict[str, Any]:
-    """Judge a snapshot for a scheduler; return ``outcome, verdict_seq, why``: a sentence for each check not passed."""
-    judged = _judge(feed, find_snapshot(feed, snapshot_id), now)
-    verdict = judged.verdict
-    return {"outcome": verdict.outcome.value, "verdict_seq": judged.verdict_seq, "why": list(verdict.why)}
-
-
-def _judge(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str | None = None) -> _Judged:
+def judge_snapshot(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> Judged:
     """Judge a snapshot and store the verdict; a snapshot that was admitted and now fails is revoked.
 
     Where every check ends as it ended before, the last verdict is given again, so that what people approved stays
@@ -236,6 +229,7 @@ def _judge(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str |
     from poison_guard.gate.verdict import evaluate_checks
     from poison_guard.steps.measure import measure
 
+    snapshot = find_snapshot(feed, snapshot_id)
     refuse_revoked(snapshot)
     renew_revocations(feed.store, feed.settings, now)  # trainers elsewhere need a fresh list, whatever the verdict
     measured = measure(feed, snapshot, now, candidate=candidate)
@@ -245,7 +239,7 @@ def _judge(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str |
     if last and last["verdict"].get("judged_by") == key:
         age = now - last["at"]
         if dt.timedelta(0) <= age < _lifetime(feed, last["outcome"]):
-            return _Judged(snapshot, Verdict.from_json(last["verdict"]), last["seq"])
+            return Judged(snapshot, Verdict.from_json(last["verdict"]), last["seq"])
     seq = add_verdict(
         feed.store,
         feed.contract.name,
@@ -259,7 +253,7 @@ def _judge(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str |
     )
     if candidate is None and verdict.outcome is Outcome.FAIL and last and last["outcome"] != Outcome.FAIL:
         snapshot = _revoke_failed(feed, snapshot, verdict, now)
-    return _Judged(snapshot, verdict, seq)
+    return Judged(snapshot, verdict, seq)
 
 
 def _revoke_failed(feed: Feed, snapshot: Snapshot, verdict: Verdict, now: dt.datetime) -> Snapshot:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from poison_guard.errors import ClosedError, DataError, NotFoundError, TamperError, UsageError
@@ -28,6 +29,7 @@ from poison_guard.store.models import rollback as store_rollback
 from poison_guard.store.trusted import trusted_hash
 
 __all__ = [
+    "Promotion",
     "RollbackResult",
     "evaluate_model",
     "hash_of_trusted",
@@ -51,6 +53,17 @@ class RollbackResult(Result):
     before: str | None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Promotion(Result):
+    """Whether a model became the champion."""
+
+    model_id: str
+    promoted: bool
+    why: str
+    checks: tuple[Mapping[str, Any], ...] = ()
+    """What was compared, as JSON holds it."""
+
+
 def evaluate_model(feed: Feed, model_id: str) -> dict[str, Any]:
     """Evaluate a model on the trusted examples that no training saw, write the metrics down and return them."""
     metrics = _metrics_of_now(feed, _model_of(feed, model_id))
@@ -58,8 +71,8 @@ def evaluate_model(feed: Feed, model_id: str) -> dict[str, Any]:
     return metrics
 
 
-def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
-    """Make a model the champion if the rule lets it, else refuse it; return ``promoted, why, checks``."""
+def promote_model(feed: Feed, model_id: str) -> Promotion:
+    """Make a model the champion if the rule lets it, else refuse it."""
     from poison_guard.retrain.promotion import decide_promotion
 
     model = _model_of(feed, model_id)
@@ -69,7 +82,7 @@ def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
         raise ClosedError(f"{model_id} was not evaluated; a model is promoted by what it was measured to do")
     before = champion(feed.store, feed.contract.name)
     if before is not None and before.model_id == model_id:
-        return {"promoted": True, "why": "it is the champion already", "checks": []}
+        return Promotion(model_id, True, "it is the champion already")
     rival = _metrics_of_rival(feed, before, model) if before is not None else None
     metrics = evaluate_model(feed, model_id)  # on the trusted examples of now, as the others are
     decision = decide_promotion(metrics, rival, _baseline_metrics(feed), feed.contract.gate)
@@ -78,11 +91,7 @@ def promote_model(feed: Feed, model_id: str) -> dict[str, Any]:
     else:
         refuse_model(feed.store, model_id, why=decision.why)
     drain(feed.store, feed.settings)
-    return {
-        "promoted": decision.promoted,
-        "why": decision.why,
-        "checks": [check.to_json() for check in decision.checks],
-    }
+    return Promotion(model_id, decision.promoted, decision.why, tuple(check.to_json() for check in decision.checks))
 
 
 def _metrics_of_rival(feed: Feed, best: Model, model: Model) -> dict[str, Any] | None:

@@ -175,7 +175,7 @@ def retrain(feed: Feed, now: dt.datetime, *, measure_only: bool, from_scratch: b
         return _standing_champion(feed)
     metrics = evaluate_model(feed, left.model_id)
     decision = promote_model(feed, left.model_id)
-    return RetrainResult(name, left.model_id, decision["promoted"], False, decision["why"], metrics)
+    return RetrainResult(name, left.model_id, decision.promoted, False, decision.why, metrics)
 
 
 def _standing_champion(feed: Feed) -> RetrainResult:
@@ -292,7 +292,7 @@ def train_model(feed: Feed, snapshot_id: str, now: dt.datetime, *, from_scratch:
     made, config = _train(feed, snapshot_id, from_scratch=from_scratch)
     later = now + dt.timedelta(seconds=time.monotonic() - begun)
     check_admission(feed, snapshot_id, later)  # it may have been revoked, or have lapsed, meanwhile
-    return _keep(feed, made, config, snapshot_id=snapshot_id, admission_seq=admission["seq"], now=later)
+    return _keep(feed, made, config, snapshot_id=snapshot_id, admission_seq=admission.seq, now=later)
 
 
 def _measure_model(feed: Feed, snapshot_id: str, now: dt.datetime) -> Model:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Unpack
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.gate.admission import same_person
 from poison_guard.records import Place
 from poison_guard.results import Result
-from poison_guard.review.rules import VERBS, Selection, allowed_places, check_person, one_selector, select_rows
+from poison_guard.review.rules import VERBS, Selection, Selector, Which, allowed_places, check_person, select_rows
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.recall import Revocation, effects_of_revoking, revoked_by
@@ -36,6 +36,7 @@ __all__ = [
     "LEASE_SECONDS",
     "Claim",
     "ReviewResult",
+    "Unclaimed",
     "claim",
     "decide_selection",
     "recall",
@@ -121,26 +122,26 @@ def release(
     overrule: bool = False,
     dry_run: bool = False,
     now: dt.datetime | None = None,
-    **selectors: Any,
+    **which: Unpack[Which],
 ) -> ReviewResult:
     """Accept held records: they were right, and speak for their sources; with `right` false nobody says that of them.
 
-    `selectors`: see `select`. Released as one (a campaign, a source, a run), a source is credited with one right answer
+    `which`: see `Selector`. Released as one (a campaign, a source, a run), a source is credited with one right answer
     however many it sent: they were looked at once. By ids also staged, rejected and audited ones; with `trust` those
     enter the trusted set. Records held because their payload schema had changed make that schema the accepted one.
     `BusyError` when another reviewer decided or claimed one of them; then nothing changes. `overrule` decides over a
     colleague's opposite decision. The same decision again, after a kill, says what it did.
     """
-    if trust and selectors.get("record_ids") is None:
+    selector = Selector.of("release", **which)
+    if trust and not selector.ids:
         raise UsageError("`trust` needs record ids: what is trusted was looked at one by one")
     if trust and not right:
         raise UsageError("`trust` says that each record was vetted, unchecked that none was; choose one of them")
     if trust:  # before anything is released
-        ids = selectors["record_ids"]
-        records = load_payloads(feed.store, feed.contract.name, [ids] if isinstance(ids, str) else list(ids))
+        records = load_payloads(feed.store, feed.contract.name, selector.ids)
         check_may_be_trusted(feed.store, feed.contract, records)
     person = {"by": by, "reason": reason, "right": right, "token": token, "overrule": overrule}
-    result = _decide(feed, "release", selectors, dry_run=dry_run, now=now, **person)
+    result = _decide(feed, "release", selector, dry_run=dry_run, now=now, **person)
     if dry_run or not trust:
         return result
     return replace(result, trusted=trust_released(feed, result.record_ids, by=by, reason=reason, now=now))
@@ -155,87 +156,74 @@ def reject(
     overrule: bool = False,
     dry_run: bool = False,
     now: dt.datetime | None = None,
-    **selectors: Any,
+    **which: Unpack[Which],
 ) -> ReviewResult:
     """Reject held records: they were wrong, and speak against their sources. By ids also accepted ones."""
     person = {"by": by, "reason": reason, "token": token, "overrule": overrule}
-    return _decide(feed, "reject", selectors, dry_run=dry_run, now=now, **person)
+    return _decide(feed, "reject", Selector.of("reject", **which), dry_run=dry_run, now=now, **person)
 
 
 def recall(
-    feed: Feed, *, by: str, reason: str, dry_run: bool = False, now: dt.datetime | None = None, **selectors: Any
+    feed: Feed, *, by: str, reason: str, dry_run: bool = False, now: dt.datetime | None = None, **which: Unpack[Which]
 ) -> ReviewResult:
     """Take accepted records back into the review queue; nothing is said about their sources until they are decided."""
-    return _decide(feed, "recall", selectors, by=by, reason=reason, dry_run=dry_run, now=now)
+    selector = Selector.of("recall", **which)
+    return _decide(feed, "recall", selector, by=by, reason=reason, dry_run=dry_run, now=now)
 
 
 def _decide(
-    feed: Feed, verb: str, selectors: dict[str, Any], *, dry_run: bool, now: dt.datetime | None, **person: Any
+    feed: Feed, verb: str, selector: Selector, *, dry_run: bool, now: dt.datetime | None, **person: Any
 ) -> ReviewResult:
     """Choose and decide; where nothing can be decided since the same was decided before, return what that did."""
     try:
-        chosen = select(feed, verb, **selectors)
+        chosen = select(feed, verb, selector)
         result = decide_selection(feed, chosen, dry_run=dry_run, now=now, **person)
     except (BusyError, NotFoundError):
-        done = None if dry_run else _done_before(feed, verb, selectors, **person)
+        done = None if dry_run else _done_before(feed, verb, selector, **person)
         if done is None:
             raise
         left = () if done.verb == "release" else done.record_ids
         return replace(done, revocation=_revocation(feed, done.seq, left, now))
-    return replace(result, left=result.left + _decided_otherwise(feed, verb, selectors))
+    return replace(result, left=result.left + _decided_otherwise(feed, verb, selector))
 
 
 def _done_before(
-    feed: Feed, verb: str, selectors: dict[str, Any], *, by: str, reason: str, right: bool = True, **_: Any
+    feed: Feed, verb: str, selector: Selector, *, by: str, reason: str, right: bool = True, **_: Any
 ) -> ReviewResult | None:
     """Return what the same decision did, where it was made before and holds."""
-    key, value = one_selector(verb, selectors)
-    named = {value} if isinstance(value, str) else set(value) if key == "record_ids" else set()
-    ids = tuple(map(bounded_key, named)) if key == "record_ids" else ()
-    chosen = Selection(verb, ids, {key: len(named) if ids else value}, {}, 0)
+    ids = tuple(bounded_key(name) for name in dict.fromkeys(selector.ids))
+    chosen = Selection(verb, ids, selector.noted(), {}, 0)
     done = find_applied(
         feed.store, _decision(feed, chosen, *check_person(by, reason), right=right, at=utc_or_now(None))
     )
     return None if done is None else _result(feed, chosen, done, again=True)
 
 
-def _decided_otherwise(feed: Feed, verb: str, selectors: dict[str, Any]) -> int:
+def _decided_otherwise(feed: Feed, verb: str, selector: Selector) -> int:
     """Return how many records of a group people decided the opposite of."""
-    key, value = one_selector(verb, selectors)
     place = {"release": Place.REJECTED, "reject": Place.ACCEPTED}.get(verb)
-    if place is None or key == "record_ids":
+    if place is None or selector.ids:
         return 0
-    rows = find_records(feed.store, feed.contract.name, places=(place,), **{key: value})
+    rows = find_records(feed.store, feed.contract.name, places=(place,), **selector.filters)
     return count_decided_otherwise(feed.store, feed.contract.name, verb, rows["record_id"].tolist())
 
 
-def select(feed: Feed, verb: str, **selectors: Any) -> Selection:
-    """Return what a verb would decide, without deciding; `NotFoundError` when nothing fits.
-
-    Exactly one of `record_ids`, `campaign_id`, `source_id` and `run_id` chooses. A source's records are those it sent
-    or wrote; a run's are those it decided. For a recall `observed` chooses what the feed accepted in observe mode.
-    """
-    key, value = one_selector(verb, selectors)
-    name = feed.contract.name
-    if key == "observed":
-        ids = would_be_held_ids(feed.store, name).tolist()
+def select(feed: Feed, verb: str, selector: Selector) -> Selection:
+    """Return what a verb would decide, without deciding; `NotFoundError` when nothing fits."""
+    name, ids = feed.contract.name, selector.ids
+    if selector.key == "observed":
+        ids = tuple(would_be_held_ids(feed.store, name).tolist())
         if not ids:
             raise NotFoundError(f"{name} accepted nothing that it would have held")
-        return select_rows(verb, find_records(feed.store, name, record_ids=ids), {"observed": True})
-    if key == "record_ids":
-        return _select_ids(feed, verb, [value] if isinstance(value, str) else list(value))
-    rows = find_records(feed.store, name, places=allowed_places(verb, key), **{key: value})
-    if rows.empty:
-        raise NotFoundError(f"{name} has no records to {verb} for {key} {value!r}")
-    return select_rows(verb, rows, {key: value})
-
-
-def _select_ids(feed: Feed, verb: str, record_ids: list[str]) -> Selection:
-    rows = find_records(feed.store, feed.contract.name, record_ids=record_ids)
-    missing = {bounded_key(name) for name in record_ids} - set(rows["record_id"])
-    if missing or not record_ids:
-        raise NotFoundError(f"there is no record {min(missing, default='')!r} in {feed.contract.name}")
-    return select_rows(verb, rows, {"record_ids": len(set(record_ids))})
+    if ids:
+        rows = find_records(feed.store, name, record_ids=ids)
+        if missing := {bounded_key(one) for one in ids} - set(rows["record_id"]):
+            raise NotFoundError(f"there is no record {min(missing)!r} in {name}")
+    else:
+        rows = find_records(feed.store, name, places=allowed_places(verb, selector.key), **selector.filters)
+        if rows.empty:
+            raise NotFoundError(f"{name} has no records to {verb} for {selector.key} {selector.value!r}")
+    return select_rows(verb, rows, selector.noted())
 
 
 def decide_selection(
@@ -407,7 +395,16 @@ def claim(
     return Claim(token, taken, until)
 
 
-def unclaim(feed: Feed, token: str) -> int:
-    """Give the entries of a claim back to the queue; return how many there were."""
+@dataclass(frozen=True, slots=True)
+class Unclaimed(Result):
+    """A claim that was given back."""
+
+    feed: str
+    records: int
+    """How many entries of the queue it held."""
+
+
+def unclaim(feed: Feed, token: str) -> Unclaimed:
+    """Give the entries of a claim back to the queue."""
     with feed.store.write() as conn:
-        return quarantine.unclaim(conn, feed.contract.name, token=token)
+        return Unclaimed(feed.contract.name, quarantine.unclaim(conn, feed.contract.name, token=token))

@@ -1,8 +1,8 @@
 """Run: the way of a record. Read, validate, score, reduce, decide, commit, over a hand-over in memory or in the lake.
 
-One process calls the stages one after the other; a scheduler calls each in a process of its own, with a run's id. Both
-end in `finish`, which makes whatever is missing for the state the run is pinned to, and starts over when another run of
-the feed was committed first.
+One process calls the stages one after the other; a scheduler calls each in a process of its own, with a run's id
+(`steps/stages.py`). Both end in `finish`, which makes whatever is missing for the state the run is pinned to, and
+starts over when another run of the feed was committed first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 
 import pandas as pd
 
-from poison_guard.errors import NotFoundError, StaleStateError
+from poison_guard.errors import StaleStateError
 from poison_guard.frames import CHECKING, check_frames
 from poison_guard.ingest.identity import owners_of
 from poison_guard.pipeline import (
@@ -41,7 +41,7 @@ from poison_guard.steps.collect import (
     read_batch,
     read_outcomes,
 )
-from poison_guard.steps.handover import Handover, LakeHandover, Pin, get_batch, pin_of, put_batch
+from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.results import (
@@ -56,9 +56,7 @@ from poison_guard.store import (
     Run,
     begin_run,
     commit_run,
-    find_open_run,
     load_known,
-    load_run,
     load_sums,
     repin,
 )
@@ -74,11 +72,6 @@ __all__ = [
     "reduce",
     "scan",
     "score",
-    "stage_collect",
-    "stage_commit",
-    "stage_decide",
-    "stage_score",
-    "stage_validate",
     "validate",
 ]
 
@@ -112,56 +105,6 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
             finish(feed, handover, run)
         result = stored_result(feed.store, run.run_id)
     return dataclasses.replace(result, notes=(*result.notes, *map(note_sentence, outcomes.notes)))
-
-
-def stage_collect(feed: Feed, now: dt.datetime) -> tuple[str | None, int]:
-    """Hand over what is new, or the batch of a run that was begun and not committed; return run id and partitions."""
-    begun = find_open_run(feed.store, feed.contract.name)
-    if begun is not None and (handover := LakeHandover(feed.store.lake, begun.run_id)).has("partitions"):
-        return begun.run_id, handover.get("partitions")["n"]
-    read_outcomes(feed, now)
-    run, batch, controls = collect(feed, None, now) or (None, None, None)
-    if run is None or batch is None or controls is None:
-        return None, 0
-    handover = LakeHandover(feed.store.lake, run.run_id)
-    return run.run_id, put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
-
-
-def stage_validate(feed: Feed, run_id: str) -> None:
-    """Check the batch of a run; nothing to do where the run is committed, here and in the stages below."""
-    if (run := _run_of(feed, run_id)).status != "committed":
-        validate(feed, LakeHandover(feed.store.lake, run_id), pin_of(feed, run.state_version))
-
-
-def stage_score(feed: Feed, run_id: str, partition: int) -> None:
-    """Score one partition of the batch of a run."""
-    if (run := _run_of(feed, run_id)).status != "committed":
-        score(feed, LakeHandover(feed.store.lake, run_id), pin_of(feed, run.state_version), partition)
-
-
-def stage_decide(feed: Feed, run_id: str) -> None:
-    """Find what only the whole batch shows, then decide every record of a run."""
-    if (run := _run_of(feed, run_id)).status != "committed":
-        judge(feed, LakeHandover(feed.store.lake, run_id), pin_of(feed, run.state_version))
-
-
-def stage_commit(feed: Feed, run_id: str) -> dict[str, int]:
-    """Store what was decided, once however often this is called; return the run's counts."""
-    run = _run_of(feed, run_id)
-    if run.status == "committed":
-        return dict(run.counts)
-    handover = LakeHandover(feed.store.lake, run_id)
-    counts = finish(feed, handover, run)
-    handover.clear()
-    return dict(counts)
-
-
-def _run_of(feed: Feed, run_id: str) -> Run:
-    """Return a run of this feed; `NotFoundError` for one of another feed, which is judged by another contract."""
-    run = load_run(feed.store, run_id)
-    if run.feed != feed.contract.name:
-        raise NotFoundError(f"the run {run_id} is of the feed {run.feed}, not of {feed.contract.name}")
-    return run
 
 
 def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | None, pd.DataFrame] | None:

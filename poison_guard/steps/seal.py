@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,6 @@ from poison_guard.steps.examples import Content, content_of, load_item_content, 
 from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
 from poison_guard.store import audit, load_sources
-from poison_guard.store.admissions import last_verdict
 from poison_guard.store.membership import (
     accepted_votes,
     find_changes,
@@ -36,7 +34,7 @@ from poison_guard.store.reading import count_places, load_payloads
 from poison_guard.store.snapshots import Part, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
 
-__all__ = ["NothingToSealError", "SealResult", "seal", "stage_seal"]
+__all__ = ["NothingToSealError", "SealResult", "seal"]
 
 
 class NothingToSealError(DataError):
@@ -86,19 +84,6 @@ def seal(feed: Feed) -> SealResult:
     `StaleStateError` when runs or reviews keep being committed meanwhile.
     """
     return again_if_stale(lambda: _seal(feed))
-
-
-def stage_seal(feed: Feed) -> dict[str, Any]:
-    """Seal for a scheduler; return ``snapshot_id, new, judged, counts``, without an id where nothing can be sealed.
-
-    ``judged`` is false for a snapshot without a verdict: it is new, or a crash came between sealing and judging.
-    """
-    try:
-        sealed = seal(feed)
-    except NothingToSealError:
-        return {"snapshot_id": None, "new": False, "judged": False, "counts": {}}
-    judged = last_verdict(feed.store, sealed.snapshot_id) is not None
-    return {"snapshot_id": sealed.snapshot_id, "new": sealed.new, "judged": judged, "counts": dict(sealed.counts)}
 
 
 def _seal(feed: Feed) -> SealResult:

@@ -15,10 +15,11 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import click
 
 import poison_guard
-from poison_guard import errors, guard
+from poison_guard import errors, guard, home, stages
 from poison_guard.cli import cli
 from poison_guard.config import contract, settings
 from poison_guard.frames import FRAMES, Column
+from poison_guard.review import rules
 
 ROOT = Path(poison_guard.__file__).parent
 PAGE = ROOT.parent / "docs" / "reference.md"
@@ -164,11 +165,10 @@ def python() -> str:
         "`from poison_guard import …`. A verb returns a frozen value with `to_dict()`, a readable `str` and\n"
         "`_repr_html_()`; every error derives from `GuardError`.\n",
     ]
-    for title, owner in (("Guard", guard.Guard), ("Home", guard.Home)):
+    for owner in (guard.Guard, stages.Stages, home.Home):
         rows = [verb(name, method) for name, method in vars(owner).items() if is_verb(name, method)]
-        parts.append(f"### `{title}`\n\n{first_line(owner)}\n\n{table(('verb', 'what'), rows)}")
-    rows = [verb(name, value) for name, value in vars(guard).items() if name in guard.__all__ and callable(value)]
-    functions = [each for each in rows if not each[0].startswith(("`Guard", "`Home"))]
+        parts.append(f"### `{owner.__name__}`\n\n{first_line(owner)}\n\n{table(('verb', 'what'), rows)}")
+    functions = [verb(name, value) for name, value in vars(home).items() if name in ("propose", "verify")]
     parts.append(f"### Functions\n\n{table(('function', 'what'), functions)}")
     return "\n".join(parts)
 
@@ -180,11 +180,11 @@ def is_verb(name: str, method: Any) -> bool:
 def verb(name: str, method: Any) -> tuple[str, str]:
     """Return the call of a verb, without annotations, and the first line of its docstring."""
     function = method.__func__ if isinstance(method, classmethod) else method
-    parameters = [
-        each.replace(annotation=inspect.Parameter.empty)
-        for each in inspect.signature(function).parameters.values()
-        if each.name not in ("self", "cls")
-    ]
+    given = [each for each in inspect.signature(function).parameters.values() if each.name not in ("self", "cls")]
+    parameters = [each.replace(annotation=inspect.Parameter.empty) for each in given if each.name != "which"]
+    if len(parameters) < len(given):
+        which = [name for name in rules.Which.__annotations__ if name != "observed" or function.__name__ == "recall"]
+        parameters += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in which]
     call = str(inspect.Signature(parameters)) if inspect.isfunction(function) else "(…)"
     return f"`{name}{call}`", first_line(function)
 

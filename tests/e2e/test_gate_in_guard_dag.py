@@ -19,6 +19,8 @@ from poison_guard.airflow import tasks
 from poison_guard.airflow.run import dags_folder
 from poison_guard.errors import ClosedError, InconclusiveError
 from poison_guard.guard import Guard
+from poison_guard.steps.admission import Admission
+from poison_guard.steps.stages import ApproveStage, CollectStage, Due, GateStage, SealStage
 from tests.e2e.airflow_rows import events_of, states
 from tests.e2e.conftest import CONTRACT
 
@@ -32,6 +34,7 @@ pytestmark = [
 JUDGED = threading.Event()
 """Set when a run has asked for a verdict: what follows is the question to a person."""
 _PATIENCE_SECONDS = 60
+ADMITTED = Admission("sessions-1-ab", Path("m.json"), "d" * 64, dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
 
 
 class Gate:
@@ -43,38 +46,35 @@ class Gate:
         self.approvals: list[tuple[str, str]] = []
         self.asked_to_judge = 0
 
-    def what_a_model_lacks(self) -> None:
-        return None
+    def stage_collect(self) -> CollectStage:
+        return CollectStage(None)
 
-    def stage_collect(self) -> dict[str, Any]:
-        return {"run_id": None, "partitions": []}
+    def stage_seal(self) -> SealStage:
+        return SealStage("sessions-1-ab", self.new, self.judged)
 
-    def stage_seal(self) -> dict[str, Any]:
-        return {"snapshot_id": "sessions-1-ab", "new": self.new, "judged": self.judged, "counts": {}}
-
-    def check_admission(self, _: str) -> dict[str, Any]:
+    def check_admission(self, _: str) -> Admission:
         if not self.admitted:
             raise ClosedError("sessions-1-ab has no admission")
-        return {"snapshot_id": "sessions-1-ab", "digest": "d" * 64}
+        return ADMITTED
 
-    def stage_gate(self, _: str) -> dict[str, Any]:
+    def stage_gate(self, _: str) -> GateStage:
         self.judged, self.asked_to_judge = True, self.asked_to_judge + 1
         JUDGED.set()
-        return {"outcome": self.outcome, "verdict_seq": 5, "why": [] if self.outcome == "pass" else self.why}
+        return GateStage("sessions-1-ab", self.outcome, 5, () if self.outcome == "pass" else tuple(self.why))
 
-    def stage_approve(self, _: str, *, by: str, reason: str, verdict_seq: int) -> int:
+    def stage_approve(self, _: str, *, by: str, reason: str, verdict_seq: int) -> ApproveStage:
         assert verdict_seq == 5, "the approval is of the verdict that was shown"
         self.approvals.append((by, reason))
-        return len(self.approvals)
+        return ApproveStage("sessions-1-ab", len(self.approvals))
 
-    def stage_admit(self, _: str) -> dict[str, Any]:
+    def stage_admit(self, _: str) -> Admission:
         if self.outcome != "pass" and not self.approvals:
             raise InconclusiveError("sessions-1-ab needs an approval")
         self.admitted = True
-        return {"snapshot_id": "sessions-1-ab", "manifest": "m.json", "digest": "d" * 64, "expires": "2026-12-01"}
+        return ADMITTED
 
-    def due(self) -> str | None:
-        return "sessions-1-ab" if self.admitted and not self.trained else None
+    def due(self) -> Due:
+        return Due("sessions-1-ab" if self.admitted and not self.trained else None)
 
 
 @pytest.fixture

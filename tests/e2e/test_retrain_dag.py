@@ -11,6 +11,9 @@ import pytest
 from poison_guard.airflow.run import dags_folder
 from poison_guard.errors import ClosedError
 from poison_guard.guard import Guard
+from poison_guard.steps.admission import Admission
+from poison_guard.steps.promote import Promotion
+from poison_guard.steps.stages import Due, EvaluateStage, TrainStage
 from tests.e2e.airflow_rows import states
 from tests.e2e.conftest import CONTRACT
 
@@ -32,29 +35,29 @@ class Trainer:
         self.kills = 0
         self.better = True
 
-    def due(self) -> str | None:
+    def due(self) -> Due:
         newest = self.admitted[-1] if self.admitted else None
-        return None if newest in self.trained else newest
+        return Due(None if newest in self.trained else newest)
 
-    def check_admission(self, snapshot: str) -> dict[str, Any]:
+    def check_admission(self, snapshot: str) -> Admission:
         if snapshot in self.revoked:
             raise ClosedError(f"{snapshot} was revoked")
-        return {"snapshot_id": snapshot, "digest": "ab"}
+        return Admission(snapshot, Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
 
-    def stage_train(self, snapshot: str) -> str:
+    def stage_train(self, snapshot: str) -> TrainStage:
         if self.kills:
             self.kills -= 1
             raise OSError("the machine went away")
         self.trained.append(snapshot)
-        return f"model-of-{snapshot}"
+        return TrainStage(f"model-of-{snapshot}")
 
-    def stage_evaluate(self, _: str) -> dict[str, Any]:
-        return {"accuracy": 0.98}
+    def stage_evaluate(self, model: str) -> EvaluateStage:
+        return EvaluateStage(model, {"accuracy": 0.98})
 
-    def stage_promote(self, model: str) -> dict[str, Any]:
+    def stage_promote(self, model: str) -> Promotion:
         if self.better:
             self.promoted.append(model)
-        return {"promoted": self.better, "why": "better" if self.better else "it lost 4 points", "checks": []}
+        return Promotion(model, self.better, "better" if self.better else "it lost 4 points")
 
 
 @pytest.fixture

@@ -273,7 +273,7 @@ def stage(contract: Path, home: Path, name: str, arguments: Sequence[Any]) -> Ca
         from poison_guard.errors import GuardError
 
         try:
-            print(json.dumps(getattr(Guard.open(contract, home), name)(*arguments), default=str))
+            print(json.dumps(getattr(Guard.open(contract, home), name)(*arguments).to_dict()))
         except GuardError as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             return error.exit_code

@@ -163,10 +163,10 @@ def model(context: Context) -> list[Any]:
 
 STAGE_SEAL = Step(lambda _: [], stage="stage_seal", save=keep("snapshot", lambda told: told["snapshot_id"]))
 STAGE_GATE, STAGE_ADMIT = Step(snapshot, stage="stage_gate"), Step(snapshot, stage="stage_admit")
-STAGE_TRAIN = Step(snapshot, stage="stage_train", save=keep("model", lambda told: told))
+STAGE_TRAIN = Step(snapshot, stage="stage_train", save=keep("model", lambda told: told["model_id"]))
 
 STAGES_OF_TRAINING = (
-    Step(lambda _: [], stage="due", save=keep_or_skip("snapshot", lambda told: told)),
+    Step(lambda _: [], stage="due", save=keep_or_skip("snapshot", lambda told: told["snapshot_id"])),
     Step(snapshot, stage="check_admission"),
     STAGE_TRAIN,
     Step(model, stage="stage_evaluate"),

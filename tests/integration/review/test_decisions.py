@@ -10,6 +10,7 @@ import pytest
 
 from poison_guard.errors import BusyError, DataError, NotFoundError, UsageError
 from poison_guard.records import Reason
+from poison_guard.review.rules import Selector
 from poison_guard.steps.look import list_groups, list_pending
 from poison_guard.steps.review import (
     claim,
@@ -241,7 +242,7 @@ def test_a_decision_is_all_or_nothing(full, made, person):
 
 
 def test_records_that_were_shown_by_id_are_decided_all_or_none(full, made, person):
-    chosen = select(feed_of(full, made.contract), "recall", record_ids=["a1", "a2"])
+    chosen = select(feed_of(full, made.contract), "recall", Selector.of("recall", record_ids=["a1", "a2"]))
     reject(feed_of(full, made.contract), record_ids=["a1"], **person)
     with pytest.raises(BusyError):
         decide_selection(feed_of(full, made.contract), chosen, **person)
@@ -249,7 +250,7 @@ def test_records_that_were_shown_by_id_are_decided_all_or_none(full, made, perso
 
 
 def test_of_a_group_that_was_shown_what_was_decided_meanwhile_is_left_and_counted(full, made, person):
-    chosen = select(feed_of(full, made.contract), "release", campaign_id=GROUP)
+    chosen = select(feed_of(full, made.contract), "release", Selector.of("release", campaign_id=GROUP))
     assert (chosen.record_ids, dict(chosen.places)) == (("q1", "q2"), {"quarantined": 2})
     reject(feed_of(full, made.contract), record_ids=["q1"], **person)
     done = decide_selection(feed_of(full, made.contract), chosen, **person)
@@ -430,7 +431,7 @@ def test_a_claim_of_one_tab_is_not_decided_by_another(full, made):
     renewed = claim(feed_of(full, made.contract), by="ann", record_ids=["q1"], now=made.now)
     with pytest.raises(BusyError):
         release(feed_of(full, made.contract), by="ann", reason="x", record_ids=["q1"], token="old", now=made.now)
-    assert unclaim(feed_of(full, made.contract), renewed.token) == 1
+    assert unclaim(feed_of(full, made.contract), renewed.token).records == 1
     release(feed_of(full, made.contract), by="bob", reason="x", record_ids=["q1"], now=made.now)
 
 

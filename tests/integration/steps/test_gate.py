@@ -389,7 +389,7 @@ def test_a_measured_model_is_never_promoted(filled: Guard) -> None:
 
 def test_any_model_is_judged_by_its_predictions(filled: Guard, tmp_path: Path) -> None:
     filled.seal()
-    inputs = filled.candidate_inputs()
+    inputs = filled.candidate_inputs().frame
     assert list(inputs.columns) == ["example_id", "a", "b", "c", "d"]
     right = inputs[["example_id"]].assign(label=np.where(inputs[list("abcd")].mean(axis=1) > 1.5, "bot", "human"))
     right.to_parquet(tmp_path / "good.parquet")
@@ -456,20 +456,22 @@ def test_each_verb_of_the_training_half_returns_what_json_can_hold(filled: Guard
     assert verified.folder == str(filled.home / "lake")
 
 
-def test_the_stages_of_a_scheduler_return_plain_values(filled: Guard) -> None:
-    assert filled.what_a_model_lacks() is None
-    assert filled.newest_snapshot() is None
+def test_the_stages_of_a_scheduler_return_values_that_fit_into_a_message(filled: Guard) -> None:
+    with pytest.raises(ClosedError, match="none was sealed yet"):
+        filled.check_admission()
     sealed = filled.stage_seal()
-    snapshot = sealed["snapshot_id"]
-    assert (sealed["new"], sealed["judged"]) == (True, False)
-    assert filled.newest_snapshot() == snapshot
-    assert filled.stage_gate(snapshot)["outcome"] == "pass"
-    assert filled.due() is None
+    snapshot = sealed.snapshot_id or ""
+    assert (sealed.new, sealed.judged, sealed.lacks) == (True, False, None)
+    judged = filled.stage_gate(snapshot)
+    assert (judged.outcome, judged.snapshot_id) == ("pass", snapshot)
+    assert filled.due().snapshot_id is None
     admission = filled.stage_admit(snapshot)
-    assert filled.check_admission(snapshot)["digest"] == admission["digest"]
-    assert filled.due() == snapshot
-    assert (filled.stage_seal()["new"], filled.stage_seal()["judged"]) == (False, True)
-    json.dumps([sealed, admission], allow_nan=False)
+    assert filled.check_admission() == filled.check_admission(snapshot) == admission
+    due = filled.due()
+    assert due.snapshot_id == snapshot
+    again = filled.stage_seal()
+    assert (again.new, again.judged) == (False, True)
+    json.dumps([each.to_dict() for each in (sealed, judged, admission, due)], allow_nan=False)
 
 
 def test_a_model_that_a_killed_dag_run_trained_and_did_not_promote_is_taken_up_by_the_next_one(filled: Guard) -> None:
@@ -488,7 +490,7 @@ def test_a_model_that_a_killed_dag_run_trained_and_did_not_promote_is_taken_up_b
 def test_a_feed_that_accepted_nothing_cannot_be_sealed(guard: Guard) -> None:
     with pytest.raises(DataError, match="nothing to seal"):
         guard.seal()
-    assert guard.stage_seal() == {"snapshot_id": None, "new": False, "judged": False, "counts": {}}
+    assert guard.stage_seal().snapshot_id is None
 
 
 def test_looking_at_a_gate_makes_no_store(tmp_path: Path) -> None:
@@ -497,7 +499,8 @@ def test_looking_at_a_gate_makes_no_store(tmp_path: Path) -> None:
     for look in (looking.gate_status, looking.models):
         with pytest.raises(NotFoundError, match="there is no store in"):
             look()
-    assert looking.newest_snapshot() is None
+    with pytest.raises(ClosedError, match="none was sealed yet"):
+        looking.check_admission()
     assert not (tmp_path / "home" / "store.db").exists()
 
 

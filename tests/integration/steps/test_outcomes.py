@@ -59,7 +59,7 @@ def test_a_run_reads_new_outcomes_once_and_says_so(fed):
 
 def test_the_scheduled_steps_read_them_too_and_alone(fed):
     tell(fed, {"record_id": IDS[:2], "correct": [1, 0]})
-    assert fed.stage_collect() == {"run_id": None, "partitions": []}
+    assert fed.stage_collect().run_id is None
     assert sums(fed) == (1, 1)
     tell(fed, {"record_id": [*IDS[:2], "nobody", ""], "correct": [1, 1, 1, 0]}, "two.csv")
     told = fed.outcomes().counts

@@ -28,13 +28,13 @@ def stored(guard: Guard) -> pd.DataFrame:
 def walk(guard: Guard) -> dict:
     """Every scheduled step in order, as the DAG calls them."""
     told = guard.stage_collect()
-    if told["run_id"] is None:
+    if told.run_id is None:
         return {}
-    guard.stage_validate(told["run_id"])
-    for partition in told["partitions"]:
-        guard.stage_score(told["run_id"], partition)
-    guard.stage_decide(told["run_id"])
-    return guard.stage_commit(told["run_id"])
+    guard.stage_validate(told.run_id)
+    for partition in told.partitions:
+        guard.stage_score(told.run_id, partition)
+    guard.stage_decide(told.run_id)
+    return dict(guard.stage_commit(told.run_id).counts)
 
 
 def twin(guard: Guard, folder) -> Guard:
@@ -83,30 +83,30 @@ def test_a_run_killed_between_steps_is_finished_by_the_next_one(trusted_guard, t
     told = trusted_guard.stage_collect()
     order = {"validate": 0, "score": 1, "decide": 2, "store": 3}[dies_in]
     if order > 0:
-        trusted_guard.stage_validate(told["run_id"])
+        trusted_guard.stage_validate(told.run_id)
     if order > 1:
-        trusted_guard.stage_score(told["run_id"], 0)
-        trusted_guard.stage_score(told["run_id"], 1)
-        trusted_guard.stage_score(told["run_id"], 2)
+        trusted_guard.stage_score(told.run_id, 0)
+        trusted_guard.stage_score(told.run_id, 1)
+        trusted_guard.stage_score(told.run_id, 2)
     if order > 2:
-        trusted_guard.stage_decide(told["run_id"])
+        trusted_guard.stage_decide(told.run_id)
     walk(trusted_guard)
     pd.testing.assert_frame_equal(stored(trusted_guard), stored(whole))
 
 
 def test_clearing_a_finished_run_changes_nothing(trusted_guard):
     put(trusted_guard.home, answers(200, 5), "a.csv")
-    run_id = trusted_guard.stage_collect()["run_id"]
+    run_id = trusted_guard.stage_collect().run_id
     trusted_guard.stage_validate(run_id)
     for partition in (0, 1):
         trusted_guard.stage_score(run_id, partition)
     trusted_guard.stage_decide(run_id)
-    counts = trusted_guard.stage_commit(run_id)
+    counts = trusted_guard.stage_commit(run_id).counts
     before = stored(trusted_guard)
-    trusted_guard.stage_validate(run_id)
-    trusted_guard.stage_score(run_id, 0)
-    trusted_guard.stage_decide(run_id)
-    assert trusted_guard.stage_commit(run_id) == counts
+    assert not trusted_guard.stage_validate(run_id).done
+    assert not trusted_guard.stage_score(run_id, 0).done
+    assert not trusted_guard.stage_decide(run_id).done
+    assert trusted_guard.stage_commit(run_id).counts == counts
     pd.testing.assert_frame_equal(stored(trusted_guard), before)
 
 
@@ -117,13 +117,13 @@ def test_a_run_that_another_one_overtook_is_validated_again(trusted_guard, tmp_p
     for guard in (trusted_guard, direct):
         guard.ingest(answers(100, 5))
         put(guard.home, answers(200, 6), "a.csv")
-    run_id = trusted_guard.stage_collect()["run_id"]
+    run_id = trusted_guard.stage_collect().run_id
     trusted_guard.stage_validate(run_id)
     for partition in (0, 1):
         trusted_guard.stage_score(run_id, partition)
     trusted_guard.stage_decide(run_id)
     trusted_guard.ingest(wide)
-    counts = trusted_guard.stage_commit(run_id)
+    counts = trusted_guard.stage_commit(run_id).counts
     direct.ingest(wide)
     result = direct.ingest()
     assert counts["accepted"] == 0
@@ -133,13 +133,13 @@ def test_a_run_that_another_one_overtook_is_validated_again(trusted_guard, tmp_p
 
 def test_a_run_that_another_one_overtook_is_scored_again(trusted_guard):
     put(trusted_guard.home, answers(200, 6), "a.csv")
-    run_id = trusted_guard.stage_collect()["run_id"]
+    run_id = trusted_guard.stage_collect().run_id
     trusted_guard.stage_validate(run_id)
     for partition in (0, 1):
         trusted_guard.stage_score(run_id, partition)
     trusted_guard.stage_decide(run_id)
     trusted_guard.ingest(answers(100, 7))  # overtakes
-    counts = trusted_guard.stage_commit(run_id)
+    counts = trusted_guard.stage_commit(run_id).counts
     assert counts["received"] == 200
     assert len(stored(trusted_guard)) == 300
 
@@ -327,7 +327,7 @@ def test_json_rows_may_lack_a_column_that_earlier_ones_had(trusted_guard, contra
 
 def test_a_run_killed_after_it_was_pinned_anew_is_judged_by_what_it_is_pinned_to(trusted_guard, monkeypatch):
     put(trusted_guard.home, answers(200, 6), "a.csv")
-    run_id = trusted_guard.stage_collect()["run_id"]
+    run_id = trusted_guard.stage_collect().run_id
     trusted_guard.stage_validate(run_id)
     for partition in (0, 1):
         trusted_guard.stage_score(run_id, partition)
@@ -338,7 +338,7 @@ def test_a_run_killed_after_it_was_pinned_anew_is_judged_by_what_it_is_pinned_to
     monkeypatch.setattr(run_steps, "decide", lambda *args: judged.append(1) or decide(*args))
     with open_feed(trusted_guard.contract_path, trusted_guard.home) as feed:
         repin(feed.store, load_run(feed.store, run_id))  # and then it was killed
-    assert trusted_guard.stage_commit(run_id)["received"] == 200
+    assert trusted_guard.stage_commit(run_id).counts["received"] == 200
     assert judged
 
 
@@ -432,7 +432,7 @@ def test_a_result_has_the_same_columns_and_dtypes_whichever_way_it_was_made(trus
 
 def test_a_contract_edited_between_stages_decides_anew_and_the_run_names_its_policy(trusted_guard, contract):
     put(trusted_guard.home, answers(200, 60), "a.csv")
-    run_id = trusted_guard.stage_collect()["run_id"]
+    run_id = trusted_guard.stage_collect().run_id
     trusted_guard.stage_validate(run_id)
     for partition in (0, 1):
         trusted_guard.stage_score(run_id, partition)
@@ -450,7 +450,7 @@ def test_a_contract_edited_between_stages_decides_anew_and_the_run_names_its_pol
 
 def test_a_run_of_another_feed_is_not_taken(trusted_guard, tmp_path):
     put(trusted_guard.home, answers(50, 61), "a.csv")
-    run_id = trusted_guard.stage_collect()["run_id"]
+    run_id = trusted_guard.stage_collect().run_id
     other = tmp_path / "other.toml"
     other.write_text(CONTRACT.replace('name = "quiz"', 'name = "other"'))
     guard = Guard.open(other, home=trusted_guard.home)

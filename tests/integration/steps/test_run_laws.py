@@ -108,11 +108,11 @@ class Twins:
         """Call the stages as tasks do, up to `dies_after`; whoever overtakes after a stage is taken out of the dict."""
         guard = self.scheduled
         batch = guard.stage_collect()
-        run_id = batch["run_id"]
+        run_id = batch.run_id
         stages = {
             "collect": lambda: None,
             "validate": lambda: guard.stage_validate(run_id),
-            "score": lambda: [guard.stage_score(run_id, part) for part in reversed(batch["partitions"])],
+            "score": lambda: [guard.stage_score(run_id, part) for part in reversed(batch.partitions)],
             "decide": lambda: guard.stage_decide(run_id),
             "commit": lambda: guard.stage_commit(run_id),
         }

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.review.rules import Selector
 from poison_guard.steps.review import recall, release, select, undo
 from poison_guard.store import audit
 from poison_guard.store.gate_counts import count_would_be_held, would_be_held_ids
@@ -68,4 +69,4 @@ def test_what_was_accepted_in_observe_mode_is_chosen_for_a_recall_and_by_nothing
     watched, made, verb, more, message
 ):
     with pytest.raises(UsageError, match=message):
-        select(feed_of(watched, made.contract), verb, observed=True, **more)
+        select(feed_of(watched, made.contract), verb, Selector.of(verb, observed=True, **more))

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from poison_guard.airflow import operators
 from poison_guard.errors import ClosedError, TamperError
+from poison_guard.steps.admission import Admission
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
+ADMITTED = Admission("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
 
 
 def sensor(**kwargs: Any) -> Any:
@@ -17,11 +21,11 @@ def sensor(**kwargs: Any) -> Any:
 def test_it_waits_while_the_gate_is_closed_and_hands_on_the_digest_when_it_opens(guard: Any):
     asked: list[str] = []
 
-    def check(snapshot: str) -> dict[str, Any]:
+    def check(snapshot: str) -> Admission:
         asked.append(snapshot)
         if len(asked) == 1:
             raise ClosedError("s-1 has no admission")
-        return {"snapshot_id": "s-1", "digest": "ab", "seq": 9}
+        return ADMITTED
 
     guard.check_admission = check
     wait = sensor(snapshot_id="s-1")
@@ -33,13 +37,13 @@ def test_it_waits_while_the_gate_is_closed_and_hands_on_the_digest_when_it_opens
 
 
 def test_without_an_id_it_looks_at_the_newest_snapshot_each_time(guard: Any):
-    newest = iter([None, "s-1", "s-2"])
-    guard.newest_snapshot = lambda: next(newest)
+    left = ["nothing is sealed yet", "s-1 has no admission"]
 
-    def check(snapshot: str) -> dict[str, Any]:
-        if snapshot == "s-1":
-            raise ClosedError("s-1 has no admission")
-        return {"snapshot_id": snapshot, "digest": "ab"}
+    def check(snapshot: str | None) -> Admission:
+        assert snapshot is None
+        if left:
+            raise ClosedError(left.pop(0))
+        return ADMITTED
 
     guard.check_admission = check
     assert [sensor().poke({}).is_done for _ in range(3)] == [False, False, True]

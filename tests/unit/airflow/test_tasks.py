@@ -8,6 +8,7 @@ import pytest
 
 from poison_guard.airflow import tasks
 from poison_guard.errors import DataError, StaleStateError, TamperError
+from poison_guard.steps.stages import CollectStage, CommitStage
 
 pytestmark = [
     pytest.mark.airflow,
@@ -21,7 +22,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_collect_hands_on_the_run_and_its_partitions(guard: Any):
-    guard.stage_collect = lambda: {"run_id": "run-1", "partitions": [0, 1]}
+    guard.stage_collect = lambda: CollectStage("run-1", (0, 1))
     assert tasks.collect("chat.toml") == {"guard_run": "run-1", "partitions": [0, 1]}
     assert guard.opened == [("chat.toml", "the-home")]
 
@@ -29,7 +30,7 @@ def test_collect_hands_on_the_run_and_its_partitions(guard: Any):
 def test_collect_skips_the_rest_when_nothing_is_new(guard: Any):
     from poison_guard.airflow.versions import AirflowSkipException
 
-    guard.stage_collect = lambda: {"run_id": None, "partitions": []}
+    guard.stage_collect = lambda: CollectStage(None)
     with pytest.raises(AirflowSkipException, match="nothing new"):
         tasks.collect("chat.toml")
 
@@ -38,7 +39,7 @@ def test_each_task_calls_its_stage_with_ids_only(guard: Any):
     called: list[tuple[object, ...]] = []
     for name in ("validate", "score", "decide"):
         setattr(guard, f"stage_{name}", lambda *args, name=name: called.append((name, *args)))
-    guard.stage_commit = lambda _: {"received": 3}
+    guard.stage_commit = lambda _: CommitStage("run-1", {"received": 3})
     assert tasks.validate("c.toml", "run-1", [0, 1]) == [0, 1]
     tasks.score("c.toml", "run-1", 1)
     tasks.decide("c.toml", "run-1")

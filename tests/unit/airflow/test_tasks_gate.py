@@ -10,6 +10,8 @@ import pytest
 from poison_guard.airflow import tasks
 from poison_guard.errors import ClosedError, InconclusiveError, StoreError, TamperError
 from poison_guard.guard import Guard
+from poison_guard.steps.admission import Admission
+from poison_guard.steps.stages import ApproveStage, Due, GateStage, SealStage
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
@@ -19,17 +21,12 @@ ANSWER = {
     "responded_by_user": {"id": "7", "name": "dana"},
 }
 
+ADMITTED = Admission("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
+
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POISON_GUARD_HOME", "the-home")
-
-
-@pytest.fixture
-def guard(guard: Any) -> Any:
-    """Return the guard of a feed that a model can learn from."""
-    guard.what_a_model_lacks = lambda: None
-    return guard
 
 
 def closed(*_: object) -> None:
@@ -38,17 +35,17 @@ def closed(*_: object) -> None:
 
 def judged(guard: Any, outcome: str, *why: str) -> None:
     guard.check_admission = closed
-    guard.stage_gate = lambda *_: {"outcome": outcome, "verdict_seq": 3, "why": list(why)}
+    guard.stage_gate = lambda *_: GateStage("s-1", outcome, 3, why)
 
 
 def test_a_new_snapshot_goes_on_to_the_gate(guard: Any):
-    guard.stage_seal = lambda: {"snapshot_id": "s-1", "new": True, "judged": False, "counts": {}}
+    guard.stage_seal = lambda: SealStage("s-1", new=True, judged=False)
     assert tasks.seal("chat.toml") == "s-1"
     assert guard.opened == [("chat.toml", "the-home")]
 
 
 def test_a_snapshot_that_a_crash_left_unjudged_is_judged_though_it_is_not_new(guard: Any):
-    guard.stage_seal = lambda: {"snapshot_id": "s-1", "new": False, "judged": False, "counts": {}}
+    guard.stage_seal = lambda: SealStage("s-1", new=False, judged=False)
     assert tasks.seal("chat.toml") == "s-1"
 
 
@@ -71,7 +68,7 @@ def test_a_feed_without_labels_or_content_has_nothing_to_gate(
     file.write_text(
         f'name = "feed"\nkind = "examples"\n[data]\npath = "x.csv"\n[columns]\nsource_id = "user"\n{columns}\n'
     )
-    assert Guard.open(file, home=tmp_path / "home").what_a_model_lacks() == lacks
+    assert Guard.open(file, home=tmp_path / "home").stage_seal().lacks == lacks
     if lacks:
         with pytest.raises(AirflowSkipException, match=f"no model can learn from .*: it maps no {lacks}"):
             tasks.seal(str(file))
@@ -80,7 +77,7 @@ def test_a_feed_without_labels_or_content_has_nothing_to_gate(
 def test_a_feed_that_accepted_nothing_yet_has_nothing_to_judge(guard: Any):
     from poison_guard.airflow.versions import AirflowSkipException
 
-    guard.stage_seal = lambda: {"snapshot_id": None, "new": False, "judged": False, "counts": {}}
+    guard.stage_seal = lambda: SealStage(None, new=False, judged=False)
     with pytest.raises(AirflowSkipException, match=r"nothing was accepted yet for c\.toml"):
         tasks.seal("c.toml")
 
@@ -88,16 +85,16 @@ def test_a_feed_that_accepted_nothing_yet_has_nothing_to_judge(guard: Any):
 def test_nothing_new_and_nothing_due_skips_the_rest(guard: Any):
     from poison_guard.airflow.versions import AirflowSkipException
 
-    guard.stage_seal = lambda: {"snapshot_id": "s-1", "new": False, "judged": True, "counts": {}}
-    guard.due = lambda: None
+    guard.stage_seal = lambda: SealStage("s-1", new=False, judged=True)
+    guard.due = lambda: Due(None)
     with pytest.raises(AirflowSkipException, match="nothing changed since s-1 was judged"):
         tasks.seal("chat.toml")
 
 
 def test_what_people_admitted_by_hand_since_is_announced_by_the_next_run(guard: Any):
-    guard.stage_seal = lambda: {"snapshot_id": "s-2", "new": False, "judged": True, "counts": {}}
-    guard.due = lambda: "s-1"
-    guard.check_admission = lambda _: {"snapshot_id": "s-1", "digest": "d"}
+    guard.stage_seal = lambda: SealStage("s-2", new=False, judged=True)
+    guard.due = lambda: Due("s-1")
+    guard.check_admission = lambda _: ADMITTED
     assert tasks.seal("chat.toml") == "s-1"
     assert tasks.gate("chat.toml", "s-1")["outcome"] == "admitted"  # and it is not judged again
 
@@ -158,7 +155,9 @@ def scheduled() -> Any:
 
 def test_an_approval_carries_the_name_and_the_note_of_the_reviewer(guard: Any):
     called: list[tuple[object, ...]] = []
-    guard.stage_approve = lambda snapshot_id, **words: called.append((snapshot_id, words)) or 1
+    guard.stage_approve = lambda snapshot_id, **words: (
+        called.append((snapshot_id, words)) or ApproveStage(snapshot_id, 1)
+    )
     assert tasks.approve("c.toml", "s-1", ANSWER, 3) == 1
     assert called == [("s-1", {"by": "dana", "reason": "looked at all 40", "verdict_seq": 3})]
 
@@ -188,7 +187,7 @@ def test_what_is_no_person_s_reasoned_word_approves_nothing(guard: Any, answer: 
 def test_admission_hands_on_ids_and_fails_for_good_while_the_store_says_closed(guard: Any):
     from poison_guard.airflow.versions import AirflowFailException
 
-    guard.stage_admit = lambda _: {"snapshot_id": "s-1", "manifest": "m.json", "digest": "ab", "expires": "2026"}
+    guard.stage_admit = lambda _: ADMITTED
     assert tasks.admit("c.toml", "s-1") == {"snapshot_id": "s-1", "digest": "ab"}
 
     def unapproved(*_: object) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from poison_guard.airflow import tasks
 from poison_guard.errors import ClosedError, StoreError
+from poison_guard.steps.admission import Admission
+from poison_guard.steps.promote import Promotion
+from poison_guard.steps.stages import Due, EvaluateStage, TrainStage
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
@@ -18,7 +23,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_due_skips_the_rest(guard: Any):
     from poison_guard.airflow.versions import AirflowSkipException
 
-    guard.due = lambda: None
+    guard.due = lambda: Due(None)
     with pytest.raises(AirflowSkipException, match=r"nothing is due for c\.toml"):
         tasks.due("c.toml")
 
@@ -29,11 +34,11 @@ def test_each_task_calls_the_guard_with_ids_only(guard: Any):
     def answer(name: str, value: object) -> None:
         setattr(guard, name, lambda *args: called.append((name, *args)) or value)
 
-    answer("due", "s-1")
-    answer("check_admission", {"snapshot_id": "s-1", "digest": "ab"})
-    answer("stage_train", "m-1")
-    answer("stage_evaluate", {"accuracy": 0.97})
-    answer("stage_promote", {"promoted": False, "why": "it lost 4 points on class 3", "checks": []})
+    answer("due", Due("s-1"))
+    answer("check_admission", Admission("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9))
+    answer("stage_train", TrainStage("m-1"))
+    answer("stage_evaluate", EvaluateStage("m-1", {"accuracy": 0.97}))
+    answer("stage_promote", Promotion("m-1", False, "it lost 4 points on class 3"))
     assert tasks.verify("c.toml", tasks.due("c.toml")) == "s-1"
     assert tasks.train("c.toml", "s-1") == "m-1"
     assert tasks.evaluate("c.toml", "m-1") == {"accuracy": 0.97}

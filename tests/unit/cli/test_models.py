@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import ClosedError
+from poison_guard.steps.examples import CandidateInputs
 from poison_guard.steps.retrain import RetrainResult, metric_rows
 
 METRICS = {
@@ -83,7 +84,8 @@ def test_measuring_only_and_from_scratch_are_two_things(hand):
 
 
 def test_the_questions_to_a_candidate_are_written_without_labels(hand):
-    hand.result = pd.DataFrame({"example_id": ["a", "b"], "feature.dwell_ms": [1.0, 2.0]})
+    questions = pd.DataFrame({"example_id": ["a", "b"], "feature.dwell_ms": [1.0, 2.0]})
+    hand.result = CandidateInputs("sessions", questions)
     out = hand.folder / "questions.parquet"
     result = hand.call("export", "--trusted", "holdout", "--out", out)
     assert result.exit_code == 0, result.output
@@ -96,7 +98,7 @@ def test_the_questions_to_a_candidate_are_written_without_labels(hand):
 
 
 def test_a_feed_without_trusted_examples_has_no_questions(hand):
-    hand.result = pd.DataFrame({"example_id": []})
+    hand.result = CandidateInputs("sessions", pd.DataFrame({"example_id": []}))
     result = hand.call("export", "--trusted", "holdout", "--out", hand.folder / "q.csv")
     assert result.exit_code == 2
     assert "poison-guard trust" in result.stderr

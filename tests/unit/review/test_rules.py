@@ -7,7 +7,7 @@ import pytest
 
 from poison_guard.errors import UsageError
 from poison_guard.records import Place
-from poison_guard.review.rules import VERBS, allowed_places, check_person, one_selector, select_rows
+from poison_guard.review.rules import VERBS, Selector, allowed_places, check_person, select_rows
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,28 @@ def test_space_around_names_does_not_count():
 @pytest.mark.parametrize("verb", VERBS)
 def test_records_are_chosen_in_exactly_one_way(verb, selectors):
     with pytest.raises(UsageError, match="exactly one of"):
-        one_selector(verb, selectors)
+        Selector.of(verb, **selectors)
 
 
 def test_what_was_observed_is_chosen_for_a_recall_alone_and_by_nothing_else():
-    assert one_selector("recall", {"observed": True, "run_id": None}) == ("observed", True)
+    assert Selector.of("recall", observed=True, run_id=None) == Selector("observed", True)
     with pytest.raises(UsageError, match="chooses for a recall; release takes"):
-        one_selector("release", {"observed": True})
+        Selector.of("release", observed=True)
     with pytest.raises(UsageError, match="exactly one of them, got 2"):
-        one_selector("recall", {"observed": True, "run_id": "r"})
+        Selector.of("recall", observed=True, run_id="r")
+
+
+def test_a_selector_keeps_ids_as_given_and_notes_how_many_they_are():
+    one, several = Selector.of("reject", record_ids="a"), Selector.of("reject", record_ids=["a", "b", "a"])
+    assert (one.ids, several.ids) == (("a",), ("a", "b", "a"))
+    assert (several.noted(), several.filters) == ({"record_ids": 2}, {})
+    group = Selector.of("reject", campaign_id="c-1", record_ids=None)
+    assert (group.ids, group.noted(), group.filters) == ((), {"campaign_id": "c-1"}, {"campaign_id": "c-1"})
+
+
+def test_a_keyword_that_chooses_nothing_is_refused_with_those_that_do():
+    with pytest.raises(TypeError, match="takes no campaign; records are chosen by record_ids, campaign_id"):
+        Selector.of("release", campaign="c-1")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("verb", VERBS)

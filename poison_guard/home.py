@@ -1,0 +1,186 @@
+"""`Home`: the verbs of all feeds of one home; `propose` and `verify`, which need no feed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
+from poison_guard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from poison_guard.steps.audit import HeadResult
+    from poison_guard.steps.doctor import DoctorResult
+    from poison_guard.steps.look import RecordFacts
+    from poison_guard.steps.propose import ProposalResult
+    from poison_guard.steps.report import ReportResult
+    from poison_guard.steps.status import FeedsResult, StatusResult
+    from poison_guard.steps.verify import Verified
+    from poison_guard.store import AuditResult, Store
+
+__all__ = ["Home", "propose", "verify"]
+
+_now = partial(dt.datetime.now, dt.UTC)
+
+
+class Home:
+    """All feeds of one home.
+
+    >>> Home.open("guard-home").status()  # doctest: +SKIP
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @classmethod
+    def open(cls, home: str | Path = "guard-home") -> Home:
+        """Read the settings of a home; the store is opened when used, and never made."""
+        return cls(open_settings(home))
+
+    @property
+    def home(self) -> Path:
+        """The folder of store, lake and key."""
+        return self.settings.home
+
+    def feeds(self) -> FeedsResult:
+        """Return the names of the feeds that the store knows."""
+        from poison_guard.steps.status import list_known_feeds
+
+        with self._store() as store:
+            return list_known_feeds(store, self.home)
+
+    def status(self, feed: str | Path | None = None) -> StatusResult:
+        """Return phase, places, queue, snapshot and champion of each feed, or of `feed` (a contract or a name)."""
+        from poison_guard.steps.status import status
+
+        with self._store() as store:
+            name = self._known(store, feed)
+            return status(store, self.home, name, lambda each: self._contract(feed or each), _now())
+
+    def doctor(self, feeds: Sequence[str | Path] = ()) -> DoctorResult:
+        """Check the installation, this home and the contracts of `feeds`; without, those of its and ``./feeds``."""
+        from poison_guard.steps.doctor import doctor
+
+        folders = (self.home / "feeds", Path("feeds"))
+        named = [find_contract(feed, self.home) for feed in feeds]
+        return doctor(self.settings, named or [file for folder in folders for file in sorted(folder.glob("*.toml"))])
+
+    def audit(self, *, last_runs: int | None = None, anchors: Sequence[str | Path] = ()) -> AuditResult:
+        """Recompute the audit chain, all rows that training rests on and all lake files; name the first that differs.
+
+        `last_runs`: only the rows and files written since that many runs ago. `anchors` are heads of the chain that
+        were kept elsewhere: ``SEQ:HASH``, a file with what `audit head` printed, or a manifest.
+        """
+        from poison_guard.steps.audit import audit
+
+        with self._store() as store:
+            return audit(store, self.settings, last_runs=last_runs, anchors=anchors)
+
+    def audit_head(self) -> HeadResult:
+        """Return the head of the audit chain, to keep elsewhere."""
+        from poison_guard.steps.audit import head
+
+        with self._store() as store:
+            return head(store, _now())
+
+    def report(self, run_id: str | None = None, *, feed: str | Path | None = None) -> ReportResult:
+        """Return the facts of a run of any feed; of the last committed one, of `feed` if given, without `run_id`."""
+        from poison_guard.steps.report import report
+
+        with self._store() as store:
+            return report(store, self._known(store, feed), run_id)
+
+    def explain(self, record_id: str, *, feed: str | Path | None = None) -> RecordFacts:
+        """Return all that is known of a record of any feed; `UsageError` where several feeds have one of that id."""
+        from poison_guard.steps.look import feed_of_record, show
+
+        with self._store() as store:
+            return show(store, self._known(store, feed) or feed_of_record(store, record_id), record_id)
+
+    @contextmanager
+    def _store(self) -> Iterator[Store]:
+        from poison_guard.steps.status import open_home
+
+        with open_home(self.settings) as store:
+            yield store
+
+    def _known(self, store: Store, feed: str | Path | None) -> str | None:
+        """Return the name of a feed that has a contract or that the store knows; `NotFoundError` names the nearest."""
+        from poison_guard.steps.status import require_feed
+
+        if feed is None:
+            return None
+        name = self._name(feed)
+        if self._contract(feed) is None:
+            require_feed(store, name, self.home)
+        return name
+
+    def _name(self, feed: str | Path) -> str:
+        """Return the name of a feed, given as contract file or as the bare name that it has in the store."""
+        contract = self._contract(feed)
+        if contract is None and Path(feed).name == str(feed) and not Path(feed).suffix:
+            return str(feed)
+        return contract.name if contract else load_contract(feed).name
+
+    def _contract(self, feed: str | Path) -> Contract | None:
+        """Return the contract of a feed; None where there is no such file."""
+        try:
+            file = find_contract(feed, self.home)
+        except ConfigError:
+            return None
+        return load_contract(file) if file.is_file() else None
+
+
+def propose(
+    data: str | Path,
+    *,
+    name: str | None = None,
+    out: str | Path = ".",
+    force: bool = False,
+    dry_run: bool = False,
+    home: str | Path = "guard-home",
+) -> ProposalResult:
+    """Look at a data file (csv, jsonl or parquet), and write a contract and expectations that the file itself passes.
+
+    They are written to ``feeds/NAME.toml`` and ``expectations/NAME.json`` in the folder `out`, unless `dry_run`.
+    """
+    from poison_guard.steps.propose import propose
+
+    settings = open_settings(home)
+    return propose(str(data), name=name, out=Path(out), force=force, dry_run=dry_run, settings=settings, now=_now())
+
+
+def verify(
+    manifest: str | Path,
+    *,
+    home: str | Path = "guard-home",
+    key: str | Path | None = None,
+    revocations: str | Path | None = None,
+    data: str | Path | None = None,
+    no_data: bool = False,
+    snapshot_id: str | None = None,
+    feed: str | Path | None = None,
+) -> Verified:
+    """Verify that a manifest admits its data for training, now; `ClosedError` or `TamperError` says why it does not.
+
+    Public key, revocation list and data are those of `home` where none are named; `no_data` compares no data. Manifests
+    of another snapshot or `feed` (a contract or a name) than those named are refused. `poison_guard.gate.verify` does
+    the same without a home.
+    """
+    from poison_guard.steps.verify import verify
+
+    opened = Home.open(home)
+    return verify(
+        Path(manifest),
+        opened.settings,
+        key=key,
+        revocations=revocations,
+        data=data,
+        no_data=no_data,
+        snapshot_id=snapshot_id,
+        feed=None if feed is None else opened._name(feed),
+    )

@@ -1,0 +1,239 @@
+"""Stages: what a scheduler calls, each in a process of its own: ids in, small frozen values out, safe to run again.
+
+A stage does what the verb of one process does, cut where a task may die. What a stage returns fits into a message
+between tasks: `to_dict` gives it as JSON holds it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from poison_guard.errors import NotFoundError
+from poison_guard.results import Result
+from poison_guard.steps.handover import Handover, LakeHandover, pin_of, put_batch
+from poison_guard.steps.opening import Feed
+from poison_guard.steps.run import collect, finish, judge, read_outcomes, score, validate
+from poison_guard.store import Run, find_open_run, load_run
+
+__all__ = [
+    "ApproveStage",
+    "CollectStage",
+    "CommitStage",
+    "Due",
+    "EvaluateStage",
+    "GateStage",
+    "RunStage",
+    "SealStage",
+    "TrainStage",
+    "stage_approve",
+    "stage_collect",
+    "stage_commit",
+    "stage_decide",
+    "stage_due",
+    "stage_evaluate",
+    "stage_gate",
+    "stage_score",
+    "stage_seal",
+    "stage_train",
+    "stage_validate",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectStage(Result):
+    """A batch that was handed over."""
+
+    run_id: str | None
+    """None where nothing is new."""
+    partitions: tuple[int, ...] = ()
+    """Numbers of the parts to score, each by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStage(Result):
+    """A stage of a run between collecting and committing."""
+
+    run_id: str
+    done: bool
+    """False: the run was committed before, and there was nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStage(Result):
+    """A run that is stored."""
+
+    run_id: str
+    counts: Mapping[str, int]
+
+
+def stage_collect(feed: Feed, now: dt.datetime) -> CollectStage:
+    """Hand over what is new, or the batch of a run that was begun and not committed."""
+    begun = find_open_run(feed.store, feed.contract.name)
+    if begun is not None and (handover := LakeHandover(feed.store.lake, begun.run_id)).has("partitions"):
+        return CollectStage(begun.run_id, tuple(range(handover.get("partitions")["n"])))
+    read_outcomes(feed, now)
+    run, batch, controls = collect(feed, None, now) or (None, None, None)
+    if run is None or batch is None or controls is None:
+        return CollectStage(None)
+    handover = LakeHandover(feed.store.lake, run.run_id)
+    n = put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
+    return CollectStage(run.run_id, tuple(range(n)))
+
+
+def stage_validate(feed: Feed, run_id: str) -> RunStage:
+    """Check the batch of a run."""
+    run, handover = _run_of(feed, run_id)
+    if open_ := run.status != "committed":
+        validate(feed, handover, pin_of(feed, run.state_version))
+    return RunStage(run_id, open_)
+
+
+def stage_score(feed: Feed, run_id: str, partition: int) -> RunStage:
+    """Score one partition of the batch of a run."""
+    run, handover = _run_of(feed, run_id)
+    if open_ := run.status != "committed":
+        score(feed, handover, pin_of(feed, run.state_version), partition)
+    return RunStage(run_id, open_)
+
+
+def stage_decide(feed: Feed, run_id: str) -> RunStage:
+    """Find what only the whole batch shows, then decide every record of a run."""
+    run, handover = _run_of(feed, run_id)
+    if open_ := run.status != "committed":
+        judge(feed, handover, pin_of(feed, run.state_version))
+    return RunStage(run_id, open_)
+
+
+def stage_commit(feed: Feed, run_id: str) -> CommitStage:
+    """Store what was decided, once however often this is called."""
+    run, handover = _run_of(feed, run_id)
+    if run.status == "committed":
+        return CommitStage(run_id, dict(run.counts))
+    counts = finish(feed, handover, run)
+    handover.clear()
+    return CommitStage(run_id, dict(counts))
+
+
+def _run_of(feed: Feed, run_id: str) -> tuple[Run, Handover]:
+    """Return a run of this feed and its hand-over; `NotFoundError` for one of another feed: its contract is another."""
+    run = load_run(feed.store, run_id)
+    if run.feed != feed.contract.name:
+        raise NotFoundError(f"the run {run_id} is of the feed {run.feed}, not of {feed.contract.name}")
+    return run, LakeHandover(feed.store.lake, run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SealStage(Result):
+    """A snapshot to judge."""
+
+    snapshot_id: str | None
+    """None where nothing can be sealed yet."""
+    new: bool = False
+    judged: bool = False
+    """False for a snapshot without a verdict: it is new, or a crash came between sealing and judging."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    lacks: str | None = None
+    """What the contract does not map that a model needs to learn from the feed: nothing is ever sealed for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateStage(Result):
+    """A verdict."""
+
+    snapshot_id: str
+    outcome: str
+    """``pass``, ``fail``, ``inconclusive`` or ``error``."""
+    verdict_seq: int
+    why: tuple[str, ...]
+    """A sentence for each check that did not pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveStage(Result):
+    """An approval that is stored."""
+
+    snapshot_id: str
+    approvals: int
+    """How many the verdict has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due(Result):
+    """What is to be learned from."""
+
+    snapshot_id: str | None
+    """The snapshot that is admitted and no model was trained on yet; None where nothing is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStage(Result):
+    """A model that is trained."""
+
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateStage(Result):
+    """What a model does on trusted examples that no training saw."""
+
+    model_id: str
+    metrics: Mapping[str, Any]
+    """Without the single predictions."""
+
+
+def stage_seal(feed: Feed) -> SealStage:
+    """Seal what may be learned from, where a model could learn from the feed."""
+    from poison_guard.steps.examples import what_a_model_lacks
+    from poison_guard.steps.seal import NothingToSealError, seal
+    from poison_guard.store.admissions import last_verdict
+
+    if (lacks := what_a_model_lacks(feed.contract)) is not None:
+        return SealStage(None, lacks=lacks)
+    try:
+        sealed = seal(feed)
+    except NothingToSealError:
+        return SealStage(None)
+    judged = last_verdict(feed.store, sealed.snapshot_id) is not None
+    return SealStage(sealed.snapshot_id, sealed.new, judged, sealed.counts)
+
+
+def stage_gate(feed: Feed, snapshot_id: str, now: dt.datetime) -> GateStage:
+    """Judge a snapshot and store the verdict."""
+    from poison_guard.steps.gate import judge_snapshot
+
+    judged = judge_snapshot(feed, snapshot_id, now)
+    return GateStage(
+        judged.snapshot.snapshot_id, judged.verdict.outcome.value, judged.verdict_seq, tuple(judged.verdict.why)
+    )
+
+
+def stage_approve(feed: Feed, snapshot_id: str, **approval: Any) -> ApproveStage:
+    """Store one person's approval (see `record_approval`) of the verdict that they saw."""
+    from poison_guard.steps.admission import record_approval
+
+    return ApproveStage(snapshot_id, record_approval(feed, snapshot_id, **approval))
+
+
+def stage_due(feed: Feed, now: dt.datetime) -> Due:
+    """Return what is due."""
+    from poison_guard.steps.retrain import due
+
+    return Due(due(feed, now))
+
+
+def stage_train(feed: Feed, snapshot_id: str, now: dt.datetime) -> TrainStage:
+    """Train on an admitted snapshot."""
+    from poison_guard.steps.retrain import train_model
+
+    return TrainStage(train_model(feed, snapshot_id, now).model_id)
+
+
+def stage_evaluate(feed: Feed, model_id: str) -> EvaluateStage:
+    """Evaluate a model on trusted examples that no training saw."""
+    from poison_guard.steps.promote import evaluate_model
+
+    metrics = evaluate_model(feed, model_id)
+    return EvaluateStage(model_id, {key: value for key, value in metrics.items() if key != "predictions"})
