@@ -477,13 +477,13 @@ def test_the_stages_of_a_scheduler_return_values_that_fit_into_a_message(filled:
 def test_a_model_that_a_killed_dag_run_trained_and_did_not_promote_is_taken_up_by_the_next_one(filled: Guard) -> None:
     snapshot = filled.seal().snapshot_id
     filled.gate()
-    made = filled.stage_train(snapshot)
-    assert filled.due() == snapshot
-    assert filled.stage_train(snapshot) == made
+    made = filled.stage_train(snapshot).model_id
+    assert filled.due().snapshot_id == snapshot
+    assert filled.stage_train(snapshot).model_id == made
     filled.stage_evaluate(made)
-    assert filled.due() == snapshot
+    assert filled.due().snapshot_id == snapshot
     filled.stage_promote(made)
-    assert filled.due() is None
+    assert filled.due().snapshot_id is None
     assert [model.model_id for model in filled.models().models] == [made]
 
 
