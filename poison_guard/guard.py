@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from poison_guard.home import Home, propose, verify
+from poison_guard.home import Home, formats, propose, verify
 from poison_guard.stages import Stages
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.trust import Suspects, TrustedVerdict, TrustResult
     from poison_guard.steps.tune import TuneResult
 
-__all__ = ["Guard", "Home", "propose", "verify"]
+__all__ = ["Guard", "Home", "formats", "propose", "verify"]
 
 
 class Guard(Stages):
@@ -392,6 +392,7 @@ _RESULTS = {
     "Line": "steps.tune",
     "ModelFacts": "steps.retrain",
     "ModelList": "steps.retrain",
+    "FormatsResult": "steps.formats",
     "ProposalResult": "steps.propose",
     "Queue": "steps.look",
     "RecordFacts": "steps.look",

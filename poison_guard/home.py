@@ -1,4 +1,4 @@
-"""`Home`: the verbs of all feeds of one home; `propose` and `verify`, which need no feed."""
+"""`Home`: the verbs of all feeds of one home; `propose`, `formats` and `verify`, which need no feed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from poison_guard.errors import ConfigError
 if TYPE_CHECKING:
     from poison_guard.steps.audit import HeadResult
     from poison_guard.steps.doctor import DoctorResult
+    from poison_guard.steps.formats import FormatsResult
     from poison_guard.steps.look import RecordFacts
     from poison_guard.steps.propose import ProposalResult
     from poison_guard.steps.report import ReportResult
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.verify import Verified
     from poison_guard.store import AuditResult, Store
 
-__all__ = ["Home", "propose", "verify"]
+__all__ = ["Home", "formats", "propose", "verify"]
 
 _now = partial(dt.datetime.now, dt.UTC)
 
@@ -143,15 +144,35 @@ def propose(
     force: bool = False,
     dry_run: bool = False,
     home: str | Path = "guard-home",
+    format_name: str | None = None,
+    join: str | Path | None = None,
 ) -> ProposalResult:
     """Look at a data file (csv, jsonl or parquet), and write a contract and expectations that the file itself passes.
 
     They are written to ``feeds/NAME.toml`` and ``expectations/NAME.json`` in the folder `out`, unless `dry_run`.
+    A known format is found on sight unless `format_name` names it; `join` is its second file, where it has one.
     """
     from poison_guard.steps.propose import propose
 
     settings = open_settings(home)
-    return propose(str(data), name=name, out=Path(out), force=force, dry_run=dry_run, settings=settings, now=_now())
+    return propose(
+        str(data),
+        name=name,
+        out=Path(out),
+        force=force,
+        dry_run=dry_run,
+        settings=settings,
+        now=_now(),
+        format_name=format_name,
+        join=None if join is None else str(join),
+    )
+
+
+def formats() -> FormatsResult:
+    """Return the known formats: how each is known, where it has its roles, and what it does not say."""
+    from poison_guard.steps.formats import list_formats
+
+    return list_formats()
 
 
 def verify(

@@ -73,6 +73,7 @@ def _first_line(error: Exception) -> str:
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("setup", "Write three feeds with attacks inside, to try the guard on."),
     "init": ("setup", "Propose a contract and expectations for a data file."),
+    "formats": ("setup", "List the known formats that init finds on sight."),
     "trust": ("trust", "Enter vetted records into a feed's trusted set."),
     "scan": ("run", "Decide records without storing anything."),
     "run": ("run", "Take new records in, decide them and store the result."),

@@ -12,7 +12,7 @@ from poison_guard.cli.output import print_json, print_progress, print_result, pr
 from poison_guard.errors import MissingExtraError
 from poison_guard.text import shown_url
 
-__all__ = ["demo_command", "doctor_command", "init_command"]
+__all__ = ["demo_command", "doctor_command", "formats_command", "init_command"]
 
 
 @click.command("init")
@@ -27,14 +27,28 @@ __all__ = ["demo_command", "doctor_command", "init_command"]
     help="Where feeds/NAME.toml and expectations/NAME.json are written.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
+@click.option("--format", "format_name", metavar="FORMAT", help="A known format; without it, found on sight.")
+@click.option("--join", metavar="DATA", help="A second file with more about each row, such as traces of scores.")
 @dry_run
 @common_options
-def init_command(data: str, name: str | None, out: Path, force: bool, dry_run: bool, home: Path, as_json: bool) -> None:
+def init_command(
+    data: str,
+    name: str | None,
+    out: Path,
+    force: bool,
+    format_name: str | None,
+    join: str | None,
+    dry_run: bool,
+    home: Path,
+    as_json: bool,
+) -> None:
     """Look at DATA (csv, jsonl or parquet) and propose a contract and expectations that the file itself passes."""
     from poison_guard.guard import propose
 
     with progress(f"looking at {shown_url(data)}"):
-        result = propose(data, name=name, out=out, force=force, dry_run=dry_run, home=home)
+        result = propose(
+            data, name=name, out=out, force=force, dry_run=dry_run, home=home, format_name=format_name, join=join
+        )
     if as_json:
         print_json(result.to_dict())
         return
@@ -43,6 +57,19 @@ def init_command(data: str, name: str | None, out: Path, force: bool, dry_run: b
     for line in str(result).splitlines():
         print_result(line)
     print_progress(f"next: read [columns] in {result.contract}, then poison-guard scan --feed {result.contract}")
+
+
+@click.command("formats")
+@common_options
+def formats_command(home: Path, as_json: bool) -> None:
+    """List the known formats: what `init` finds on sight, and `--format` names."""
+    from poison_guard.guard import formats
+
+    result = formats()
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_table("Known formats", *result.table())
 
 
 _BY, _REASON = "demo", "vetted by construction: the demo knows the truth of its own records"

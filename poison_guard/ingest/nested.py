@@ -26,6 +26,7 @@ from poison_guard.ingest.paths import (
     Expression,
     Key,
     PathError,
+    Row,
     Star,
     Step,
     listed,
@@ -34,7 +35,7 @@ from poison_guard.ingest.paths import (
 )
 from poison_guard.ingest.raw_table import BadRows, Flag, Limits, RawTable, Unreadable, nesting_depth
 
-__all__ = ["Reshaped", "Reshaper", "Shape", "is_name", "path_roots", "reshape_rows"]
+__all__ = ["Reshaped", "Reshaper", "Shape", "is_name", "path_roots", "reshape_rows", "rows_of"]
 
 _TEXT_ROLES = ("text", "prompt", "response", "chosen", "rejected")
 _ROW_CHARS = 64_000_000
@@ -95,6 +96,11 @@ class Shape:
         keys = key_texts([expression.value(row) for row in _Rows(table, [1] * table.num_rows)])
         numbers = np.concatenate([part.row_numbers for part in parts])
         return Joined.of(table, numbers, keys, name, f"{key} = {to}")
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """Return the rows of a table of simple types, as paths look at them."""
+    return list(_Rows(table, [1] * table.num_rows))
 
 
 def path_roots(text: str) -> list[str]:
@@ -174,7 +180,7 @@ class Reshaper:
         if not table.num_rows:
             return Reshaped([(table, np.empty(0, np.int64))])
         if self.joined is not None:
-            table = self._with_partners(table)
+            table = self.with_partners(table)
         if not self.shape.explode:
             rows = _Rows(table, [1] * table.num_rows)
             return Reshaped([(self._with_paths(table, rows), np.arange(table.num_rows))])
@@ -186,12 +192,13 @@ class Reshaper:
         if self.empty:
             said.append(f"{self.empty:,} of its rows hold nothing in {self.shape.explode} and make no record")
         for several, n in self.unpaired.items():
-            assert self.joined is not None  # noqa: S101  only `_with_partners` counts
+            assert self.joined is not None  # noqa: S101  only `with_partners` counts
             note = self.joined.note(self._first[several], several=several)
             said.append(f"{n:,} of its rows have {note}")
         return tuple(said)
 
-    def _with_partners(self, table: pa.Table) -> pa.Table:
+    def with_partners(self, table: pa.Table) -> pa.Table:
+        """Return a table with the columns of the second file, missing where a row has no partner there."""
         assert self.joined is not None  # noqa: S101  asked by `reshape`
         expression, rows = _parsed(self.shape.join[1]), _Rows(table, [1] * table.num_rows)
         keys = key_texts([expression.value(row) for row in rows])

@@ -134,6 +134,14 @@ class Expression:
         """Whether it is the name of a column and no more."""
         return self.op == "path" and len(self.steps) == 1 and isinstance(self.steps[0], Key)
 
+    def is_there(self, names: Mapping[str, Any]) -> bool:
+        """Return whether one of its paths begins with one of the columns `names`; a text has no need of any."""
+        paths = list(self.paths())
+        stars = [p.steps[0] for p in paths if isinstance(p.steps[0], Star)]
+        if any(fnmatch.fnmatchcase(name, star.pattern) for star in stars for name in names):
+            return True
+        return not paths or any(path.root(names) is not None for path in paths)
+
     def paths(self) -> Iterator[Expression]:
         """Yield all its paths."""
         if self.op == "path":

@@ -20,7 +20,7 @@ from poison_guard.ingest.values import plain_numbers
 from poison_guard.records import ObjectRef
 from poison_guard.text import shown_url, without_secrets
 
-__all__ = ["READER_FORMAT", "read_object", "read_raw", "read_table"]
+__all__ = ["READER_FORMAT", "read_object", "read_raw", "read_table", "read_tables"]
 
 READER_FORMAT = 1
 """Raise it when a reader reads what it could not read before: then unreadable objects are tried again at once."""
@@ -92,6 +92,18 @@ def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = Non
         raise DataError(f"{shown_url(path)} has no column {missing}; it has {', '.join(table.column_names[:20])}")
     texts = {c: plain_numbers(as_text(table[c].combine_chunks())) for c in columns}
     return pd.DataFrame({c: pd.Series(t.to_pandas(), dtype="str") for c, t in texts.items()})
+
+
+def read_tables(path: str, *, limits: Limits | None = None) -> list[RawTable]:
+    """Return the rows of the files that a path names; `DataError` if one cannot be read."""
+    bounds = limits or Limits()
+    read: list[RawTable] = []
+    for ref in resolve_paths([path], bounds, by_hand=True):
+        try:
+            read.append(read_object(ref, bounds))
+        except Unreadable as refusal:
+            raise DataError(f"{shown_url(ref.uri)} cannot be read: {refusal}") from None
+    return read
 
 
 def _read_rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) -> pa.Table:

@@ -10,8 +10,10 @@ import pandas as pd
 
 from poison_guard.config import Kind, parse_contract
 from poison_guard.errors import DataError
+from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
-from poison_guard.onboard.roles import RoleGuess, guess_roles
+from poison_guard.onboard.fit_format import FittedFormat
+from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
 
 __all__ = ["guess_features", "guess_kind", "propose_contract"]
 
@@ -92,32 +94,89 @@ _WIDTH = 110
 _MAX_NAME = 200
 
 
-def propose_contract(frame: pd.DataFrame, *, name: str, data_path: str, shown: str | None = None) -> str:
+def propose_contract(
+    frame: pd.DataFrame,
+    *,
+    name: str,
+    data_path: str,
+    shown: str | None = None,
+    fitted: FittedFormat | None = None,
+    join_path: str | None = None,
+) -> str:
     """Return the TOML text of a contract for data that look like `frame` (as read: one row per record, raw columns).
 
-    The text loads with `poison_guard.config.load_contract`, which is checked here. Raises `DataError`, which names the
+    `fitted` says where a known format has its roles, and `join_path` names its second file. The text loads with
+    `poison_guard.config.load_contract`, which is checked here. Raises `DataError`, which names the
     data as `shown` (default: `data_path`), if `frame` has no rows, or no column for any role or feature.
     """
     shown = shown or data_path
     if frame.empty:
         raise DataError(f"{shown} has no records to propose a contract from; give a file with some rows")
     columns = [c for c in describe_columns(frame) if 0 < len(c.name) <= _MAX_NAME and c.name.isprintable()]
-    guesses = guess_roles(columns)
-    taken = [g.column for g in guesses]
-    free = [c for c in columns if c not in taken]
+    guesses = guess_roles(columns) if fitted is None else _of_format(fitted, columns)
+    taken = {root for g in guesses for root in path_roots(g.column.name)}
+    free = [c for c in columns if c.name not in taken]
     roles = [g.role for g in guesses]
-    kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in free))
-    features = guess_features(free, kind, prose="text" in roles)
+    if fitted is None:
+        kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in free))
+        features = guess_features(free, kind, prose="text" in roles)
+    else:
+        kind, features = fitted.kind, [_at_path(path) for path in fitted.features]
     if not guesses and not features:
         raise DataError(
             f"no column of {shown} looks like a record, a source, a text, an answer or a number; "
             f"write [columns] of the contract by hand{_separator_hint(frame)}"
         )
     unused = [c for c in free if c not in features]
-    parts = [_head(name, kind, data_path, frame), _columns(guesses, features, unused, kind), _foot(roles, features)]
+    extra = _format_keys(fitted, roles, join_path) if fitted else ""
+    parts = [
+        _head(name, kind, data_path, frame, known=fitted is not None) + extra,
+        _columns(guesses, features, unused, kind),
+        _foot(roles, features),
+    ]
     text = "\n".join(parts)
     parse_contract(tomllib.loads(text))
     return text
+
+
+def _of_format(fitted: FittedFormat, columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
+    """Return the roles of a known format, and those that other columns of the file have beside them."""
+    roles = dict(fitted.roles)
+    used = {root for path in (*roles.values(), *fitted.features) for root in path_roots(path)}
+    beside = _TEXT_ROLES if fitted.explode else _BESIDE_ROLES | _TEXT_ROLES
+    wanted = beside - roles.keys() - (_TEXT_ROLES if _TEXT_ROLES & roles.keys() else set())
+    others = {g.role: g for g in guess_roles([c for c in columns if c.name not in used]) if g.role in wanted}
+    given = {role: RoleGuess(role, _at_path(path)) for role, path in roles.items()}
+    return [(given | others)[role] for role in ROLE_ORDER if role in given | others]
+
+
+_TEXT_ROLES = {"text", "prompt", "response", "chosen", "rejected"}
+_BESIDE_ROLES = {"record_id", "source_id", "author_id", "observed_at", "source_since"}
+"""Roles that a file of a known format may have in columns of its own."""
+
+
+def _at_path(path: str) -> ColumnProfile:
+    return ColumnProfile(name=path, snake_name="", kind="text", rows=0, nulls=0, distinct=0)
+
+
+def _format_keys(fitted: FittedFormat, roles: Collection[str], join_path: str | None) -> str:
+    """Return the keys of ``[data]`` that a known format sets, with what it does not say."""
+    entry = fitted.entry
+    lines = [_remark(f"format = {_quoted(entry.name)}", entry.title)]
+    if fitted.explode:
+        lines.append(_remark(f"explode = {_quoted(fitted.explode)}", "a record for each of its elements"))
+    if entry.revisions:
+        lines.append(_remark("revisions = true", "a judgement that is changed comes again under its id"))
+    said_whole = set(entry.roles) <= set(roles) and {"source_id", "author_id"} & set(roles)
+    if fitted.missing and not said_whole:
+        lines += _wrapped("# ", fitted.missing.split(" "), " ")
+    if entry.join is not None and join_path is None:
+        lines.append(f"# With {entry.join.gives}: poison-guard init DATA --join FILE")
+    elif entry.join is not None and join_path is not None:
+        name, key, to = fitted.join
+        lines += ["", "[data.join]", f"path = {_quoted(join_path)}", f"key = {_quoted(key)}", f"to = {_quoted(to)}"]
+        lines.append(f"name = {_quoted(name)}")
+    return "\n".join(lines) + "\n"
 
 
 def _separator_hint(frame: pd.DataFrame) -> str:
@@ -126,11 +185,16 @@ def _separator_hint(frame: pd.DataFrame) -> str:
     return f" (is it separated by {sign!r}? it was read as separated by ',')" if sign else ""
 
 
-def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame) -> str:
+def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame, *, known: bool) -> str:
     others = ", ".join(k for k in Kind if k is not kind)
+    advice = (
+        "Roles are where the format of the files has them: read [columns] once."
+        if known
+        else "Roles were guessed from names and values: read [columns] once, the doubtful ones are marked."
+    )
     return f"""\
 # Contract of the feed {name}, proposed from {len(frame):,} rows of {len(frame.columns)} columns.
-# Roles were guessed from names and values: read [columns] once, the doubtful ones are marked.
+# {advice}
 
 name = {_quoted(name)}
 {_remark(f'kind = "{kind}"', f"{_KINDS[kind]}; or {others}")}
@@ -198,10 +262,10 @@ def _listed(key: str, values: Sequence[str]) -> list[str]:
     return [f"{key} = [", *(f"  {row.rstrip()}" for row in rows if row), "]"]
 
 
-def _wrapped(start: str, names: Sequence[str]) -> list[str]:
+def _wrapped(start: str, names: Sequence[str], comma: str = ", ") -> list[str]:
     lines = [start]
     for i, name in enumerate(names):
-        end = "." if i == len(names) - 1 else ", "
+        end = comma if i < len(names) - 1 else "" if comma == " " else "."
         if len(lines[-1]) + len(name) + 2 > _WIDTH:
             lines.append("#   ")
         lines[-1] += name + end

@@ -13,6 +13,7 @@ from poison_guard.contracts.check import check_batch, failing_rows, raw_view
 from poison_guard.contracts.suite import parse_suite
 from poison_guard.errors import DataError
 from poison_guard.ingest.collect import batch_from_frame
+from poison_guard.ingest.nested import is_name
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 
 __all__ = ["propose_suite"]
@@ -39,7 +40,7 @@ def propose_suite(frame: pd.DataFrame, contract: Contract) -> Rule:
     has no rows, or lacks a column that `contract` maps.
     """
     wanted = {*contract.columns.values(), *contract.features}
-    missing = sorted(wanted - {str(c) for c in frame.columns})
+    missing = sorted({name for name in wanted if is_name(name)} - {str(c) for c in frame.columns})
     if missing or frame.empty:
         fault = f"has no column {', '.join(missing)}" if missing else "has no records"
         raise DataError(f"the data of feed {contract.name} {fault}; a suite is proposed from data its contract fits")

@@ -10,13 +10,16 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from poison_guard.config import Contract, Settings, parse_contract
 from poison_guard.contracts.suite import Suite, check_suite, parse_suite
 from poison_guard.errors import UsageError
 from poison_guard.files import write_text
 from poison_guard.ingest.collect import collect_frames
-from poison_guard.ingest.read import read_raw
-from poison_guard.onboard import propose_contract, propose_suite
+from poison_guard.ingest.read import read_raw, read_tables
+from poison_guard.onboard import find_format, fit_format, named_format, propose_contract, propose_suite
+from poison_guard.onboard.fit_format import FittedFormat
 from poison_guard.pipeline import validate_records
 from poison_guard.results import Result
 from poison_guard.text import shown_url
@@ -54,9 +57,20 @@ class ProposalResult(Result):
 
 
 def propose(
-    data: str, *, name: str | None, out: Path, force: bool, dry_run: bool, settings: Settings, now: dt.datetime
+    data: str,
+    *,
+    name: str | None,
+    out: Path,
+    force: bool,
+    dry_run: bool,
+    settings: Settings,
+    now: dt.datetime,
+    format_name: str | None = None,
+    join: str | None = None,
 ) -> ProposalResult:
     """Propose a contract and a suite for `data` and write them below `out`.
+
+    A known format is found on sight, or named; `join` is the second file that it leaves something to.
 
     `UsageError` where one of the files is there already, unless `force`, and where no name can be made of `data`.
     """
@@ -66,7 +80,15 @@ def propose(
     if existing is not None and not force and not dry_run:
         raise UsageError(f"{existing} exists already; give another --name or --out, or --force to replace it")
     frame = read_raw([data], sample_rows=_SAMPLE)
-    toml = propose_contract(frame, name=feed, data_path=_seen_from(contract_file, data), shown=shown_url(data))
+    fitted = _fitted(frame, format_name, join, shown_url(data))
+    toml = propose_contract(
+        frame,
+        name=feed,
+        data_path=_seen_from(contract_file, data),
+        shown=shown_url(data),
+        fitted=fitted,
+        join_path=join and _seen_from(contract_file, join),
+    )
     contract = parse_contract(tomllib.loads(toml), path=contract_file)
     suite = propose_suite(frame, contract)
     rules = parse_suite(suite)
@@ -85,6 +107,17 @@ def propose(
         toml=toml,
         expectations=len(suite["expectations"]),
     )
+
+
+def _fitted(frame: pd.DataFrame, name: str | None, join: str | None, shown: str) -> FittedFormat | None:
+    """Return how a frame fits its known format; None if it has none. `UsageError` for a join that nothing asks for."""
+    entry = find_format(frame) if name is None else named_format(name)
+    if entry is None:
+        if join is not None:
+            raise UsageError(f"{shown} is of no known format, which --join needs; write [data.join] by hand")
+        return None
+    joined = () if join is None else read_tables(join)
+    return fit_format(entry, frame, shown=shown, joined=joined)
 
 
 def _count_failing(contract: Contract, suite: Suite, data: str, home: Path, now: dt.datetime) -> int:
