@@ -110,6 +110,8 @@ class ObjectRef:
     """Rows read, unreadable ones included."""
     watermark: str | None = None
     """Highest value of the watermark column, for queries."""
+    trail: str | None = None
+    """What is kept of the rows without ids, so that a later object that continues this one is known (JSON)."""
 
 
 @dataclass(frozen=True, slots=True)

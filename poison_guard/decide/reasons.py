@@ -68,6 +68,14 @@ class _Args:
         return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def _were(n: Any) -> str:
+    return "was" if int(n) == 1 else "were"
+
+
+def _have(n: Any) -> str:
+    return "has" if int(n) == 1 else "have"
+
+
 def _duration(minutes: Any) -> str:
     if minutes is None:
         return ""
@@ -193,6 +201,13 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
     "no_trusted_set": lambda a: f"too few trusted records to judge by; {a.needed} vetted ones are needed",
     "few_calibration_rows": _few_calibration_rows,
+    "object_continues": lambda a: (
+        f"{a.object} continues {a.earlier}: {a.count('n_rows', 'row')} of it {_were(a.values['n_rows'])} known before"
+    ),
+    "rows_repeat": lambda a: (
+        f"{a.count('n_records', 'row')} of {a.of} {_have(a.values['n_records'])} the content of another record; each "
+        'is a record of its own: if they are not, map record_id or set identity = "content" in [data]'
+    ),
     "took_back": lambda a: f"recalled {a.count('n_records', 'accepted record')}: campaign {a.campaign_id}",
     "outcomes_read": lambda a: (
         f"read {a.count('files', 'file')} of outcomes: {a.right} right, {a.wrong} wrong ({a.revised} revised), "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.config import Contract
-from poison_guard.config.contract import ROLES
+from poison_guard.config.contract import ROLES, Identity
 from poison_guard.frames import FRAMES
 from poison_guard.ingest.cells import NAIVE_METADATA, join_tables
 from poison_guard.ingest.coerce import IssueLog, RoleColumn, coerce_column
+from poison_guard.ingest.continuation import NOTHING_EARLIER, Earlier, RowNames, name_rows
 from poison_guard.ingest.identity import (
     ResolvedIds,
     content_hashes,
@@ -104,11 +106,21 @@ def _stored_schema(schema: Mapping[str, str], contract: Contract, *, sparse: boo
     return {name: f"{kind}?" if sparse else kind for name, kind in kinds.items()}
 
 
-def assemble_batch(objects: Objects, mapped: MappedRows, contract: Contract, received_at: dt.datetime) -> Batch:
-    """Return the batch: ids given or derived, repeats resolved, times clamped, every row of every object counted."""
+def assemble_batch(
+    objects: Objects,
+    mapped: MappedRows,
+    contract: Contract,
+    received_at: dt.datetime,
+    earlier: Earlier = NOTHING_EARLIER,
+) -> Batch:
+    """Return the batch: ids given or derived, repeats resolved, times clamped, every row of every object counted.
+
+    Rows that an object repeats of one taken in `earlier` get the ids they had.
+    """
     received = pd.Timestamp(received_at).as_unit("us")
     received = received.tz_localize("UTC") if received.tzinfo is None else received.tz_convert("UTC")
-    records = _identified_rows(objects, mapped, contract.name)
+    named = _named_rows(objects, mapped, contract, earlier)
+    records = _identified_rows(objects, mapped, contract.name, named)
     given_ids, places = records["record_id"], records[["object", "row"]]
     if contract.data.revisions and "observed_at" in mapped.columns:
         places = pd.concat([mapped.columns["observed_at"].rename("at"), places], axis=1)
@@ -132,31 +144,58 @@ def assemble_batch(objects: Objects, mapped: MappedRows, contract: Contract, rec
         feed=contract.name,
         batch_id=batch_id.hexdigest(),
         received_at=received.to_pydatetime(),
-        objects=tuple(replace(ref, uri=shown_url(ref.uri)) for ref, _ in objects),  # what is kept holds no secret
+        objects=tuple(
+            replace(ref, uri=shown_url(ref.uri), trail=rows.trail.to_json() if rows.trail else None)
+            for (ref, _), rows in zip(objects, named, strict=True)
+        ),  # what is kept holds no secret
         records=records[resolved.keep].reset_index(drop=True),
         issues=_issues(mapped, resolved, given_ids),
         unreadable=_unreadable(objects, contract.name),
         schema=mapped.schema,
         duplicates=int((~resolved.keep).sum()),
-        notes=tuple(
-            Reason("object_read", {"object": shown_url(r.uri), "said": said})
-            for r, raw in objects
-            for said in raw.notes
-        ),
+        notes=_notes(objects, named),
     )
 
 
-def _identified_rows(objects: Objects, mapped: MappedRows, feed: str) -> pd.DataFrame:
+def _notes(objects: Objects, named: Sequence[RowNames]) -> tuple[Reason, ...]:
+    """Return what is to be said of the objects: how they were read, and which other one they continue."""
+    notes: list[Reason] = []
+    for (ref, raw), rows in zip(objects, named, strict=True):
+        uri = shown_url(ref.uri)
+        notes += [Reason("object_read", {"object": uri, "said": said}) for said in raw.notes]
+        if rows.continued:
+            args = {"object": uri, "earlier": rows.continued, "n_rows": rows.repeated}
+            notes.append(Reason("object_continues", args))
+    return tuple(notes)
+
+
+def _named_rows(objects: Objects, mapped: MappedRows, contract: Contract, earlier: Earlier) -> list[RowNames]:
+    """Return for each object by which names the ids of its rows that came without one are made."""
+    pieces, refs = _without_id(objects, mapped), [ref for ref, _ in objects]
+    hashes = [mapped.hashes[rows].tolist() for rows in pieces]
+    if contract.data.identity is Identity.CONTENT:
+        return [RowNames((("", len(some)),), np.zeros(len(some), np.int64), None) for some in hashes]
+    return name_rows(refs, hashes, None if contract.has("record_id") else earlier)
+
+
+def _without_id(objects: Objects, mapped: MappedRows) -> list[np.ndarray]:
+    """Return for each object the positions of its rows without an id."""
+    ends = np.cumsum([0, *(len(raw.row_numbers) for _, raw in objects)])
+    missing = np.ones(ends[-1], bool)
+    if (given := mapped.columns.get("record_id")) is not None:
+        missing = given.isna().to_numpy()
+    return [start + np.flatnonzero(missing[start:end]) for start, end in itertools.pairwise(ends)]
+
+
+def _identified_rows(objects: Objects, mapped: MappedRows, feed: str, named: Sequence[RowNames]) -> pd.DataFrame:
     """Return ``record_id, content_hash, object, row`` of all readable rows; an id is the given one, else derived."""
     counts = [len(raw.row_numbers) for _, raw in objects]
     index = np.repeat(np.arange(len(objects)), counts)
     uris = pa.array([shown_url(ref.uri) for ref, _ in objects], pa.large_string()).take(pa.array(index, pa.int64()))
     given_ids = mapped.columns.get("record_id", pd.Series(None, index=range(len(index)), dtype="str"))
-    missing = given_ids.isna().to_numpy()
     ids = given_ids.to_numpy(dtype=object).copy()
-    if missing.any():
-        names = np.array([ref.uri + (f"@{ref.watermark}" if ref.watermark else "") for ref, _ in objects], dtype=object)
-        ids[missing] = derived_ids(feed, names[index[missing]].tolist(), mapped.hashes[missing].tolist())
+    for rows, names in zip(_without_id(objects, mapped), named, strict=True):
+        ids[rows] = derived_ids(feed, names.names, mapped.hashes[rows].tolist(), names.ordinals)
     return pd.DataFrame(
         {
             "record_id": pd.Series(ids, dtype="str"),

@@ -18,6 +18,7 @@ from poison_guard.errors import DataError, UsageError
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.assemble import assemble_batch, map_rows
 from poison_guard.ingest.cells import LIST_METADATA, NAIVE_METADATA, array_from_values, simplify
+from poison_guard.ingest.continuation import NOTHING_EARLIER, Earlier
 from poison_guard.ingest.join import Joined
 from poison_guard.ingest.nested import Shape, is_name, path_roots, reshape_rows
 from poison_guard.ingest.objects import ObjectChanged, find_path, is_pattern, resolve_paths
@@ -53,12 +54,14 @@ def collect_frames(
     home: str | Path,
     received_at: dt.datetime,
     seen: Collection[str] = frozenset(),
+    earlier: Earlier = NOTHING_EARLIER,
 ) -> Batch:
     """Return the batch of all objects of `source` whose digests are not in `seen`.
 
     `source` is a frame, paths or URLs or patterns, or None for the contract's ``data.path``. An object that cannot be
     read for what it is is one row of ``unreadable``, unless `seen` holds its `failed_digest` and no person named it;
-    one that changes while it is read is left for the next time. In
+    one that changes while it is read is left for the next time. Rows that an object repeats of one taken in `earlier`
+    have the ids they had. In
     ``Batch.objects`` the rows of an object are all its rows (1 for an unreadable object), so that
     ``sum(rows) == len(records) + duplicates + len(unreadable)``.
 
@@ -66,7 +69,7 @@ def collect_frames(
     and `ReadError` if anything but the object is the reason that it could not be read.
     """
     if isinstance(source, pd.DataFrame):
-        batch = batch_from_frame(contract, source, object_uri=None, received_at=received_at)
+        batch = batch_from_frame(contract, source, object_uri=None, received_at=received_at, earlier=earlier)
         return empty_batch(contract, received_at=received_at) if batch.objects[0].digest in seen else batch
     paths = _paths_of(contract, source, Path(home))
     single = len(paths) == 1 and not is_pattern(paths[0])
@@ -82,7 +85,8 @@ def collect_frames(
             objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
     if single and objects and not objects[0][0].rows:
         raise DataError(f"{shown_url(objects[0][0].uri)} holds no records; there is nothing to read")
-    return assemble_batch(objects, map_rows([raw for _, raw in objects], contract, limits), contract, received_at)
+    mapped = map_rows([raw for _, raw in objects], contract, limits)
+    return assemble_batch(objects, mapped, contract, received_at, earlier)
 
 
 def failed_digest(contract: Contract, ref: ObjectRef, at: dt.datetime) -> str:
@@ -185,6 +189,7 @@ def batch_from_frame(
     object_uri: str | None,
     received_at: dt.datetime,
     watermark: str | None = None,
+    earlier: Earlier = NOTHING_EARLIER,
 ) -> Batch:
     """Return the batch of one frame under the user's column names.
 
@@ -205,7 +210,7 @@ def batch_from_frame(
     rows = sorted(f"{content}{record_id}" for content, record_id in zip(mapped.hashes, ids, strict=True))
     digest = hashlib.sha256("\n".join([object_uri or "", watermark or "", *rows]).encode()).hexdigest()
     ref = ObjectRef(object_uri or f"frame:{digest[:32]}", digest, 0, len(raw.row_numbers) + len(raw.bad), watermark)
-    return assemble_batch([(ref, raw)], mapped, contract, received_at)
+    return assemble_batch([(ref, raw)], mapped, contract, received_at, earlier)
 
 
 def _joined_rows(contract: Contract, shape: Shape, limits: Limits) -> Joined | None:

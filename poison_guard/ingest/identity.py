@@ -7,7 +7,7 @@ has the id keeps it. `resolve_repeats` does so within a batch, `pipeline.newcome
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 
@@ -20,6 +20,7 @@ __all__ = [
     "ID_PREFIX_CHARS",
     "ResolvedIds",
     "content_hashes",
+    "count_named",
     "derived_ids",
     "newcomer_names",
     "owners_of",
@@ -48,23 +49,37 @@ def content_hashes(canonical: Mapping[str, pa.Array], rows: int) -> np.ndarray:
     return np.array(out, dtype=object)
 
 
-def derived_ids(feed: str, objects: Sequence[str], hashes: Sequence[str]) -> list[str]:
+def derived_ids(feed: str, names: Sequence[tuple[str, int]], hashes: Sequence[str], ordinals: np.ndarray) -> list[str]:
     """Return 32 hex of BLAKE2b over feed, object, content, and the content's ordinal among its equals in the object.
 
-    The set of ids does not depend on the order of rows; two identical rows of one object are two records.
+    `names` are the objects' names, each with a number of rows. The set of ids does not depend on the order of rows; two
+    identical rows of one object are two records.
     """
-    frame = pd.DataFrame({"object": objects, "hash": hashes})
-    occurrence = np.zeros(len(frame), np.int64)
-    twice = frame.duplicated(keep=False).to_numpy()
-    if twice.any():
-        occurrence[twice] = frame[twice].groupby(["object", "hash"], sort=False).cumcount().to_numpy()
-    starts = {uri: _id_state(feed, uri) for uri in set(objects)}
-    ids = []
-    for uri, content, k in zip(objects, hashes, occurrence.tolist(), strict=True):
-        state = starts[uri].copy()
-        state.update(f"{content}{k}".encode())
-        ids.append(state.hexdigest())
+    ids: list[str] = []
+    for name, n in names:
+        start, first = _id_state(feed, name), len(ids)
+        for content, k in zip(hashes[first : first + n], ordinals[first : first + n].tolist(), strict=True):
+            state = start.copy()
+            state.update(f"{content}{k}".encode())
+            ids.append(state.hexdigest())
     return ids
+
+
+def count_named(feed: str, name: str, ids: Iterable[str], hashes: Iterable[str]) -> dict[str, int]:
+    """Return content -> number of the records with these ids and contents that have their id by an object's name."""
+    held: dict[str, set[str]] = {}
+    for record_id, content in zip(ids, hashes, strict=True):
+        held.setdefault(content, set()).add(record_id)
+    start = _id_state(feed, name)
+    counts: dict[str, int] = {}
+    for content, there in held.items():
+        for k in count():
+            state = start.copy()
+            state.update(f"{content}{k}".encode())
+            if state.hexdigest() not in there:
+                counts[content] = k
+                break
+    return counts
 
 
 def unreadable_id(feed: str, uri: str, digest: str, occurrence: int) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from poison_guard.config.contract import Identity
 from poison_guard.contracts.check import schema_drift, schema_hash
 from poison_guard.contracts.gx import is_installed
 from poison_guard.errors import ConfigError, DataError, UsageError
@@ -25,6 +26,8 @@ from poison_guard.ingest.collect import (
     read_controls,
     reading_of,
 )
+from poison_guard.ingest.continuation import NOTHING_EARLIER, Earlier, Trail
+from poison_guard.ingest.identity import count_named
 from poison_guard.ingest.objects import find_path, resolve_paths
 from poison_guard.ingest.raw_table import Limits
 from poison_guard.ingest.read import read_table
@@ -33,7 +36,8 @@ from poison_guard.results import Result
 from poison_guard.steps.opening import Feed
 from poison_guard.store import audit, last_watermark, load_run, load_staged, load_state, seen_objects
 from poison_guard.store.outcomes import OutcomesAdded, add_outcomes, outcome_digest
-from poison_guard.store.reading import find_records
+from poison_guard.store.reading import find_contents, find_records
+from poison_guard.store.runs import load_trails
 from poison_guard.store.state import load_schema
 from poison_guard.store.trusted import load_trusted
 from poison_guard.text import shown_url
@@ -68,8 +72,38 @@ def read_batch(
     else:
         paths = as_paths(source)
         seen = frozenset() if include_seen else seen_objects(feed.store, contract.name)
-        batch = collect_frames(contract, paths, home=home, received_at=now, seen=seen)
+        batch = collect_frames(contract, paths, home=home, received_at=now, seen=seen, earlier=_earlier(feed))
+        batch = _with_repeats(feed, batch)
     return batch, read_controls(contract, home)
+
+
+def _earlier(feed: Feed) -> Earlier:
+    """Return what is known of the objects that were taken in before, where rows have no ids of their own."""
+    contract = feed.contract
+    if contract.has("record_id") or contract.data.identity is Identity.CONTENT:
+        return NOTHING_EARLIER
+    trails = [(digest, uri, Trail.of_json(text)) for digest, uri, text in load_trails(feed.store, contract.name)]
+
+    def total(name: str, hashes: Sequence[str]) -> dict[str, int]:
+        stored = find_contents(feed.store, contract.name, hashes)
+        return count_named(contract.name, name, stored["record_id"], stored["content_hash"])
+
+    return Earlier(trails, total)
+
+
+def _with_repeats(feed: Feed, batch: Batch) -> Batch:
+    """Return the batch with a note where rows without an id repeat the content of records with another id."""
+    contract, records = feed.contract, batch.records
+    if contract.has("record_id") or contract.data.identity is Identity.CONTENT or not len(records):
+        return batch
+    stored = find_contents(feed.store, contract.name, records["content_hash"].unique().tolist())
+    new = records[~records["record_id"].isin(stored["record_id"])]
+    firsts = records.drop_duplicates("content_hash").set_index("content_hash")["object"]
+    again = new["content_hash"].isin(stored["content_hash"]) | (new["object"] != new["content_hash"].map(firsts))
+    if not again.any():
+        return batch
+    note = Reason("rows_repeat", {"n_records": int(again.sum()), "of": len(records)})
+    return dataclasses.replace(batch, notes=(*batch.notes, note))
 
 
 def as_paths(source: Source) -> pd.DataFrame | list[str] | None:

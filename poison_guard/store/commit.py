@@ -219,7 +219,7 @@ def _write_intake(conn: sa.Connection, run: Run, decided: Decided, objects: Sequ
     """Note the objects as taken in, and the payload schema unless the batch was held because of it."""
     rows = [
         {"feed": run.feed, "digest": o.digest, "uri": o.uri, "size": o.size, "rows": o.rows, "watermark": o.watermark,
-         "run_id": run.run_id, "seq": seq}
+         "trail": o.trail, "run_id": run.run_id, "seq": seq}
         for o in objects
     ]  # fmt: skip
     bulk.insert_missing(conn, tables.objects, rows)

@@ -19,6 +19,7 @@ from poison_guard.store.lake import file_rows
 __all__ = [
     "accepted_frames",
     "count_places",
+    "find_contents",
     "find_records",
     "find_source",
     "frames_in",
@@ -107,6 +108,15 @@ def load_sources(store: Store, contract: Contract, *, version: int | None = None
     """Return the ledger of a feed's sources, summed up to `version`: the columns of `State.ledger`."""
     with store.read() as conn:
         return ground_truth.ledger_sums(conn, contract.namespace, version=version)
+
+
+def find_contents(store: Store, feed: str, hashes: Sequence[str]) -> pd.DataFrame:
+    """Return ``record_id, content_hash`` of the records of a feed that have one of some contents."""
+    c = tables.records.c
+    with store.read() as conn:
+        return bulk.select_many(
+            conn, sa.select(c.record_id, c.content_hash).where(c.feed == feed), c.content_hash, hashes
+        )
 
 
 def find_source(store: Store, feed: str, source_id: str) -> dict[str, Any] | None:

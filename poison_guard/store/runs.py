@@ -31,6 +31,7 @@ __all__ = [
     "list_runs",
     "load_run",
     "load_run_result",
+    "load_trails",
     "register_feed",
     "repin",
     "run_sources",
@@ -93,7 +94,7 @@ def begin_run(
             "started_at": started,
             "policy_hash": contract.policy_hash,
             "schema": to_json(dict(schema), bounded=False),
-            "objects": json.dumps([dataclasses.asdict(ref) for ref in objects]),
+            "objects": json.dumps([dataclasses.asdict(dataclasses.replace(ref, trail=None)) for ref in objects]),
             **dict.fromkeys(("counts", "cost", "measurements"), "{}"),
             "notes": "[]",
         }
@@ -149,6 +150,15 @@ def seen_objects(store: Store, feed: str) -> frozenset[str]:
         return frozenset(
             conn.execute(sa.select(tables.objects.c.digest).where(tables.objects.c.feed == feed)).scalars()
         )
+
+
+def load_trails(store: Store, feed: str, *, limit: int = 256) -> list[tuple[str, str, str]]:
+    """Return ``(digest, uri, trail)`` of the newest objects of rows without ids, newest first."""
+    c = tables.objects.c
+    query = sa.select(c.digest, c.uri, c.trail).where(c.feed == feed, c.trail.is_not(None))
+    with store.read() as conn:
+        rows = conn.execute(query.order_by(c.seq.desc(), c.uri.desc(), c.digest).limit(limit))
+        return [(digest, uri, trail) for digest, uri, trail in rows]
 
 
 def last_watermark(store: Store, feed: str) -> str | None:

@@ -45,7 +45,7 @@ __all__ = [
     "verified",
 ]
 
-STORE_FORMAT = 4
+STORE_FORMAT = 5
 """Number of the tables and of what their cells mean; a store of another number is not opened."""
 
 
@@ -162,10 +162,12 @@ objects = sa.Table(
     _count_column("size"),
     _count_column("rows"),
     _text_column("watermark"),
+    _text_column("trail"),
     _text_column("run_id", null=False),
     _seq_column(),
     sa.Index("ix_objects_seq", "seq"),
 )
+"""What a feed took in. `trail` is what is kept of an object's rows without ids (`ingest.continuation`)."""
 
 manifests = sa.Table(
     "manifests",

@@ -30,11 +30,11 @@ def fail(monkeypatch, error: Exception | None, name: str = "b.csv") -> list[str]
     """Let the reading of one file fail; return the names of the files that are read from now on."""
     names: list[str] = []
 
-    def faulty(path: Path, *args):
+    def faulty(path: Path, *args, **kwargs):
         names.append(path.name)
         if path.name == name and error is not None:
             raise error
-        return _real(path, *args)
+        return _real(path, *args, **kwargs)
 
     monkeypatch.setattr(read, "read_in_child", faulty)
     return names
