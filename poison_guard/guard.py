@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.gate import GateResult, GateStatus
     from poison_guard.steps.look import Campaigns, Queue, RecordFacts
     from poison_guard.steps.promote import RollbackResult
+    from poison_guard.steps.propose import ProposalResult
     from poison_guard.steps.report import ReportResult
     from poison_guard.steps.results import ScanResult
     from poison_guard.steps.retrain import ModelList, RetrainResult
@@ -66,6 +67,13 @@ class Guard(Stages):
 
         with self._feed(create_store=not dry_run, writes=not dry_run) as feed:
             return trust(feed, source, by=by, reason=reason, now=_now(), dry_run=dry_run)
+
+    def refresh_suite(self, data: str | Path | None = None, *, dry_run: bool = False) -> ProposalResult:
+        """Write the expectations again, for the contract as it stands: those that its own files, or `data`, pass."""
+        from poison_guard.steps.propose import refresh
+
+        source = None if data is None else str(data)
+        return refresh(self.contract, source, dry_run=dry_run, settings=self.settings, now=_now())
 
     def suspects(self, limit: int = 50) -> Suspects:
         """Return the trusted records to look at again, strangest first; those that were looked at are left out."""

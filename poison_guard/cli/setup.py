@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
 from poison_guard.cli.options import common_options, dry_run, feed_or_all_option
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
-from poison_guard.errors import MissingExtraError
+from poison_guard.errors import MissingExtraError, UsageError
 from poison_guard.text import shown_url
 
 __all__ = ["demo_command", "doctor_command", "formats_command", "init_command"]
 
 
 @click.command("init")
-@click.argument("data")
+@click.argument("data", required=False)
 @click.option("--name", help="Name of the feed. Default: from the file's name.")
 @click.option(
     "--out",
@@ -29,30 +30,39 @@ __all__ = ["demo_command", "doctor_command", "formats_command", "init_command"]
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
 @click.option("--format", "format_name", metavar="FORMAT", help="A known format; without it, found on sight.")
 @click.option("--join", metavar="DATA", help="A second file with more about each row, such as traces of scores.")
+@click.option(
+    "--refresh",
+    metavar="FEED.toml",
+    help="Write the expectations again for this contract as it stands, after its columns were edited by hand.",
+)
 @dry_run
 @common_options
 def init_command(
-    data: str,
-    name: str | None,
-    out: Path,
-    force: bool,
-    format_name: str | None,
-    join: str | None,
+    data: str | None,
+    refresh: str | None,
     dry_run: bool,
     home: Path,
     as_json: bool,
+    **proposal: Any,
 ) -> None:
-    """Look at DATA (csv, jsonl or parquet) and propose a contract and expectations that the file itself passes."""
-    from poison_guard.guard import propose
+    """Look at DATA (csv, jsonl or parquet) and propose a contract and expectations that the file itself passes.
 
-    with progress(f"looking at {shown_url(data)}"):
-        result = propose(
-            data, name=name, out=out, force=force, dry_run=dry_run, home=home, format_name=format_name, join=join
-        )
+    Rows that do not pass are counted, with the reason and the first of them. With --refresh, DATA is left out or names
+    other files than the contract's [data].
+    """
+    from poison_guard.guard import Guard, propose
+
+    if data is None and refresh is None:
+        raise UsageError("name the data file to look at, or --refresh FEED.toml")
+    with progress(f"looking at {shown_url(data or refresh)}"):
+        if refresh is not None:
+            result = Guard.open(refresh, home=home).refresh_suite(data, dry_run=dry_run)
+        else:
+            result = propose(str(data), dry_run=dry_run, home=home, **proposal)
     if as_json:
         print_json(result.to_dict())
         return
-    if dry_run:
+    if dry_run and result.toml:
         click.echo(result.toml)
     for line in str(result).splitlines():
         print_result(line)

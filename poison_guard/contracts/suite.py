@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from poison_guard.config import Contract
 from poison_guard.config.tables import check_keys
 from poison_guard.contracts.expectation import Expectation
 from poison_guard.contracts.gx import refusal_of
 from poison_guard.errors import ConfigError
 
-__all__ = ["Expectation", "Suite", "check_suite", "load_suite", "parse_suite"]
+__all__ = ["Expectation", "Suite", "check_suite", "fit_to_contract", "load_suite", "parse_suite"]
 
 
 _MAX_BYTES = 5_000_000
@@ -29,6 +30,24 @@ class Suite:
     name: str
     expectations: tuple[Expectation, ...]
     path: Path | None = None
+    outdated: tuple[str, ...] = ()
+    """Columns whose proposed rules were left out: the contract gives them another role than when they were made."""
+
+
+def fit_to_contract(suite: Suite, contract: Contract) -> Suite:
+    """Return the suite without the rules that `init` proposed for a role which the contract gives the column no more.
+
+    Rules that a person wrote name no role and stay.
+    """
+    roles = {(role, column) for role, column in contract.columns.items()}
+    roles |= {("features", column) for column in contract.features}
+    kept: list[Expectation] = []
+    outdated: list[Expectation] = []
+    for rule in suite.expectations:
+        role, column = rule.meta.get("role"), rule.kwargs.get("column")
+        (kept if role is None or (role, column) in roles else outdated).append(rule)
+    names = dict.fromkeys(str(rule.kwargs.get("column")) for rule in outdated)
+    return replace(suite, expectations=tuple(kept), outdated=tuple(names)) if outdated else suite
 
 
 def load_suite(path: str | Path) -> Suite:

@@ -57,11 +57,11 @@ class _Args:
     def __getattr__(self, name: str) -> str:
         return _shown(self.values[name])
 
-    def words(self, name: str) -> str:
-        """Column names read as words: ``pointer_speed`` is shown as "pointer speed"."""
+    def columns(self, name: str) -> str:
+        """Return names of columns as they are in the data, so that they can be searched for."""
         value: Any = self.values[name]
         names: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        return ", ".join(_shown(str(n)).removeprefix("feature.").replace("_", " ") for n in names)
+        return ", ".join(_shown(str(n)).removeprefix("feature.") for n in names)
 
     def count(self, name: str, one: str, many: str | None = None) -> str:
         n = int(self.values[name])
@@ -101,7 +101,7 @@ def _text_campaign(a: _Args) -> str:
 def _beyond(a: _Args) -> str:
     low, high = a.values.get("low"), a.values.get("high")
     bounds = f" (they span {a.low} to {a.high})" if low is not None and high is not None else ""
-    return f"{a.words('feature')} {a.value} is beyond every trusted record{bounds}"
+    return f"{a.columns('feature')} {a.value} is beyond every trusted record{bounds}"
 
 
 def _drift(a: _Args) -> str:
@@ -119,23 +119,23 @@ def _few_calibration_rows(a: _Args) -> str:
 
 def _missing_id(a: _Args) -> str:
     if "value" not in a.values:
-        return f"{a.words('column')} is empty"
-    return f"{a.words('column')} is '{a.value}', which stands for no value (null_words in [parse])"
+        return f"{a.columns('column')} is empty"
+    return f"{a.columns('column')} is '{a.value}', which stands for no value (null_words in [parse])"
 
 
 def _bad_time(a: _Args) -> str:
     fits = f"; it fits no time_format of [parse] ({a.formats})" if "formats" in a.values else ""
-    return f"{a.words('column')} '{a.value}' is not a usable time{fits}"
+    return f"{a.columns('column')} '{a.value}' is not a usable time{fits}"
 
 
 SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     # ingest
-    "wrong_type": lambda a: f"{a.words('column')} is '{a.value}', not {a.expected}",
-    "cell_too_long": lambda a: f"{a.words('column')} has {a.length} characters; the limit is {a.limit}",
+    "wrong_type": lambda a: f"{a.columns('column')} is '{a.value}', not {a.expected}",
+    "cell_too_long": lambda a: f"{a.columns('column')} has {a.length} characters; the limit is {a.limit}",
     "missing_id": _missing_id,
     "bad_time": _bad_time,
-    "not_finite": lambda a: f"{a.words('column')} is {a.value}, not a finite number",
-    "nested_too_deep": lambda a: f"{a.words('column')} is nested deeper than {a.limit} levels",
+    "not_finite": lambda a: f"{a.columns('column')} is {a.value}, not a finite number",
+    "nested_too_deep": lambda a: f"{a.columns('column')} is nested deeper than {a.limit} levels",
     "unreadable_row": lambda a: f"line {a.line} cannot be read: {a.why}",
     "unreadable_object": lambda a: f"the file cannot be read: {a.why}",
     "object_read": lambda a: f"{_shown(a.values['object'], 200)}: {_shown(a.values['said'], 400)}",
@@ -143,9 +143,13 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "id_conflicts": lambda a: f"one of {a.count('n_records', 'record')} of one run whose ids were seen before",
     "id_claimed": lambda a: "an established source sent other content under this id, and its first source is new",
     # validate
-    "expectation": lambda a: f"{a.words('column')} is '{a.value}'; expected {a.expected}",
+    "expectation": lambda a: f"{a.columns('column')} is '{a.value}'; expected {a.expected}",
     "schema_drift": _drift,
-    "batch_contract": lambda a: f"the batch breaks {a.expectation} on {a.words('column')}: {a.observed}",
+    "batch_contract": lambda a: f"the batch breaks {a.expectation} on {a.columns('column')}: {a.observed}",
+    "suite_outdated": lambda a: (
+        f"the expectations about {a.columns('columns')} were made for another role of it and were left out; "
+        f"`poison-guard init --refresh {a.contract}` makes them for the contract as it stands"
+    ),
     # sources
     "controls_wrong": lambda a: f"answered {a.wrong} of {a.answered} controls wrong",
     "disagrees": lambda a: (
@@ -183,9 +187,9 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     ),
     # anomaly
     "beyond_trusted": _beyond,
-    "never_missing": lambda a: f"{a.words('feature')} is missing; every trusted record has it",
-    "unseen_value": lambda a: f"{a.words('feature')} is '{a.value}', which no trusted record has",
-    "unusual_combination": lambda a: f"unusual combination of {a.words('features')}",
+    "never_missing": lambda a: f"{a.columns('feature')} is missing; every trusted record has it",
+    "unseen_value": lambda a: f"{a.columns('feature')} is '{a.value}', which no trusted record has",
+    "unusual_combination": lambda a: f"unusual combination of {a.columns('features')}",
     "far_from_trusted": lambda a: f"as strange as the strangest {float(a.values['p']):.2%} of {a.n} trusted records",
     "strange_in_batch": lambda a: (
         f"among the strangest of this batch (rank {a.rank} of {a.n}); no trusted set to judge by"

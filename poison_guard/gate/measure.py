@@ -148,9 +148,11 @@ def measure_examples(
     from poison_guard.signals.labels.triggers import keep_first_copy, label_triggers
 
     names = ("label_neighbours", "triggers", "canary", "label_shift")
-    if len(snapshot) == 0 or len(trusted) == 0:
-        why = f"{len(snapshot)} examples in the snapshot and {len(trusted)} trusted ones; both are needed"
-        return {name: {"error": why} for name in names}
+    if len(trusted) == 0:
+        why = "there is no trusted example to compare with; enter vetted records with `poison-guard trust`"
+        return {name: {"lacking": why} for name in names}
+    if len(snapshot) == 0:
+        return {name: {"lacking": "no example of the snapshot is unknown to the trusted set"} for name in names}
     shift = label_shift(snapshot, trusted, anchor)
     random = np.random.default_rng(policy.seed)
     trusted, snapshot = _sample(trusted, random), _sample(snapshot, random)

@@ -36,8 +36,9 @@ ALERTS = frozenset({"backlog"})
 def evaluate_checks(measurements: Mapping[str, Mapping[str, Any]], policy: GatePolicy) -> Verdict:
     """Return the verdict: ERROR before FAIL before INCONCLUSIVE before PASS, over the blocking checks.
 
-    Pure, and never raises for what a measurement holds: one that is missing, that says ``{"error": why}`` or that its
-    check cannot read is an ERROR. A measurement that no check asks for is ignored.
+    Pure, and never raises for what a measurement holds: one that is missing, that says ``{"error": why}`` (it crashed)
+    or ``{"lacking": why}`` (there was nothing to compare), or that its check cannot read, is an ERROR. A measurement
+    that no check asks for is ignored.
     """
     checks = tuple(_run_check(name, measurements.get(name), policy) for name in CHECKS)
     worst = max((c.outcome for c in checks if c.blocking), key=lambda outcome: outcome.severity, default=Outcome.ERROR)
@@ -52,6 +53,8 @@ def _run_check(name: str, measurement: Any, policy: GatePolicy) -> Check:
         )
     if "error" in measurement:
         return make_check(name, Outcome.ERROR, f"measuring failed: {measurement['error']}", n=0, blocking=blocking)
+    if "lacking" in measurement:
+        return make_check(name, Outcome.ERROR, str(measurement["lacking"]), n=0, blocking=blocking)
     try:
         return CHECKS[name](measurement, policy)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:

@@ -3,6 +3,6 @@
 from poison_guard.onboard.contract_proposal import propose_contract
 from poison_guard.onboard.fit_format import find_format, fit_format, named_format
 from poison_guard.onboard.formats import FORMATS
-from poison_guard.onboard.suite_proposal import propose_suite
+from poison_guard.onboard.suite_proposal import propose_suite, suite_for
 
-__all__ = ["FORMATS", "find_format", "fit_format", "named_format", "propose_contract", "propose_suite"]
+__all__ = ["FORMATS", "find_format", "fit_format", "named_format", "propose_contract", "propose_suite", "suite_for"]

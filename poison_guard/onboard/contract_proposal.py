@@ -102,10 +102,12 @@ def propose_contract(
     shown: str | None = None,
     fitted: FittedFormat | None = None,
     join_path: str | None = None,
+    pattern: str | None = None,
 ) -> str:
     """Return the TOML text of a contract for data that look like `frame` (as read: one row per record, raw columns).
 
-    `fitted` says where a known format has its roles, and `join_path` names its second file. The text loads with
+    `fitted` says where a known format has its roles, and `join_path` names its second file; `pattern` is a path that
+    names the files of other days too. The text loads with
     `poison_guard.config.load_contract`, which is checked here. Raises `DataError`, which names the
     data as `shown` (default: `data_path`), if `frame` has no rows, or no column for any role or feature.
     """
@@ -130,7 +132,7 @@ def propose_contract(
     unused = [c for c in free if c not in features]
     extra = _format_keys(fitted, roles, join_path) if fitted else ""
     parts = [
-        _head(name, kind, data_path, frame, known=fitted is not None) + extra,
+        _head(name, kind, data_path, frame, pattern, known=fitted is not None) + extra,
         _columns(guesses, features, unused, kind),
         _foot(roles, features),
     ]
@@ -185,7 +187,8 @@ def _separator_hint(frame: pd.DataFrame) -> str:
     return f" (is it separated by {sign!r}? it was read as separated by ',')" if sign else ""
 
 
-def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame, *, known: bool) -> str:
+def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame, pattern: str | None, *, known: bool) -> str:
+    more = f"# path = {_quoted(pattern)}  # takes in the files of other days too\n" if pattern else ""
     others = ", ".join(k for k in Kind if k is not kind)
     advice = (
         "Roles are where the format of the files has them: read [columns] once."
@@ -198,11 +201,11 @@ def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame, *, known: 
 
 name = {_quoted(name)}
 {_remark(f'kind = "{kind}"', f"{_KINDS[kind]}; or {others}")}
-{_remark('mode = "enforce"', '"observe" decides and reports, but holds nothing back')}
+{_remark('mode = "observe"', 'decides and reports, holds nothing back; "enforce" once it has vetted records')}
 
 [data]
 path = {_quoted(data_path)}
-"""
+{more}"""
 
 
 def _columns(

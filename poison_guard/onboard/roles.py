@@ -161,7 +161,7 @@ ROLE_HINTS = (
         (
             f"observed_at|(.*_)?(answered|submitted|rated|labell?ed|flagged|clicked|logged)_(at|on|time){_UNIT}",
             f"(event_)?(timestamp|ts|tstamp|datetime){_UNIT}|(event_)?time(_utc)?|created(_at|_on|_time)?{_UNIT}",
-            f"date|(.*_)?(at|date|time|timestamp|datetime){_UNIT}",
+            f"date|(.*_)?(at|date|time|timestamp|datetime){_UNIT}|when|day|(first_|last_)?(seen|submitted|answered|updated)",
         ),
         _is_time,
     ),
@@ -238,11 +238,13 @@ def guess_roles(columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
     _answer_or_response(columns_by_role)
     _unique_item_is_record(columns_by_role)
     _numeric_label_is_rating(columns_by_role)
+    _label_beside_answer(columns_by_role)
     free = [c for c in columns if c not in columns_by_role.values()]
     doubts: dict[str, str] = {}
     _guess_source(columns_by_role, free, doubts)
     _guess_item(columns_by_role, free, doubts)
     _guess_text(columns_by_role, free, doubts)
+    _guess_time(columns_by_role, free, doubts)
     return [
         RoleGuess(r, columns_by_role[r], doubts.get(r) or _doubt(r, columns_by_role[r]))
         for r in ROLE_ORDER
@@ -331,6 +333,25 @@ def _guess_text(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProf
         columns_by_role["text"] = prose[0]
         doubts["text"] = "guess: the only column of long text"
         free.remove(prose[0])
+
+
+def _label_beside_answer(columns_by_role: dict[str, ColumnProfile]) -> None:
+    """A yes or no beside the answer is about the row (gold, flagged, edited), not what somebody said of the item."""
+    label = columns_by_role.get("label")
+    if label is not None and "answer" in columns_by_role and label.snake_name.startswith("is_"):
+        del columns_by_role["label"]
+
+
+def _guess_time(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+    """If only one column holds times, it is when the record was made, whatever its name."""
+    times = [c for c in free if c.kind == "time" and not re.search(_NO_MOMENT, c.snake_name)]
+    if "observed_at" not in columns_by_role and len(times) == 1:
+        columns_by_role["observed_at"] = times[0]
+        doubts["observed_at"] = "guess: the only column of times; is it when the record was made?"
+        free.remove(times[0])
+
+
+_NO_MOMENT = "birth|born|dob|expir|until|due|deadline"
 
 
 def _doubt(role: str, c: ColumnProfile) -> str:

@@ -16,7 +16,7 @@ from poison_guard.ingest.collect import batch_from_frame
 from poison_guard.ingest.nested import is_name
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 
-__all__ = ["propose_suite"]
+__all__ = ["propose_suite", "suite_for"]
 
 
 _RECEIVED_AT = dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
@@ -45,18 +45,29 @@ def propose_suite(frame: pd.DataFrame, contract: Contract) -> Rule:
         fault = f"has no column {', '.join(missing)}" if missing else "has no records"
         raise DataError(f"the data of feed {contract.name} {fault}; a suite is proposed from data its contract fits")
     batch = batch_from_frame(contract, frame, object_uri=None, received_at=_RECEIVED_AT)
-    view = raw_view(batch.records, contract)
+    return suite_for(raw_view(batch.records, contract), contract)
+
+
+def suite_for(view: pd.DataFrame, contract: Contract) -> Rule:
+    """Return a suite that the records of `view` (as `raw_view` shows them) pass; each rule says for which role it is.
+
+    `DataError` where the contract maps a column that they lack.
+    """
+    absent = [name for name in (*contract.columns.values(), *contract.features) if name not in view]
+    if absent or view.empty:
+        fault = f"have no column {', '.join(sorted(set(absent)))}" if absent else "are none"
+        raise DataError(f"the records of feed {contract.name} {fault}; a suite is proposed from data its contract fits")
     described = {c.name: c for c in describe_columns(view)}
     rules = [_rule("expect_table_row_count_to_be_between", {"min_value": 1})]
     done: set[str] = set()
     for role, column in contract.columns.items():
         if column not in done:
             done.add(column)
-            rules += _role_rules(role, described[column], view[column])
+            rules += _of_role(role, _role_rules(role, described[column], view[column]))
     for column in contract.features:
         if column not in done:
-            rules += _feature_rules(described[column], view[column])
-    suite = {"name": contract.name, "expectations": rules, "meta": {"proposed_from_rows": len(frame)}}
+            rules += _of_role("features", _feature_rules(described[column], view[column]))
+    suite = {"name": contract.name, "expectations": rules, "meta": {"proposed_from_rows": len(view)}}
     _check(view, suite)
     return suite
 
@@ -72,6 +83,10 @@ def _check(view: pd.DataFrame, suite: Rule) -> None:
             f"no suite could be made that the data of feed {suite['name']} pass: {first['expectation']} on "
             f"{first['column']} fails; write expectations/{suite['name']}.json by hand"
         )
+
+
+def _of_role(role: str, rules: list[Rule]) -> list[Rule]:
+    return [{**rule, "meta": {**rule.get("meta", {}), "role": role}} for rule in rules]
 
 
 def _role_rules(role: str, c: ColumnProfile, cells: pd.Series) -> list[Rule]:

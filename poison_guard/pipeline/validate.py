@@ -56,7 +56,14 @@ def validate_records(
             return Validation(found[0].reset_index(drop=True), (*batch, unchecked))
         batch.extend(report.failed)
         rows = failing_rows(view, suite, report=report)
-        warnings = report.warnings
+        warnings = (*report.warnings, *_outdated(suite, contract))
         ids = records["record_id"].to_numpy(object)[rows["position"].to_numpy(int)]
         found.append(pd.DataFrame({"record_id": ids, "code": rows["code"].to_numpy(), "args": rows["args"].to_numpy()}))
     return Validation(pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True), tuple(batch), warnings)
+
+
+def _outdated(suite: Suite, contract: Contract) -> tuple[Reason, ...]:
+    """Return the note that some rules were made for another contract."""
+    if not suite.outdated:
+        return ()
+    return (Reason("suite_outdated", {"columns": list(suite.outdated), "contract": str(contract.path)}),)

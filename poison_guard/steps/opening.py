@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from poison_guard.config import Contract, Settings, load_contract, open_settings
-from poison_guard.contracts.suite import Suite, load_suite
+from poison_guard.contracts.suite import Suite, fit_to_contract, load_suite
 from poison_guard.errors import NotFoundError, StaleStateError
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
@@ -51,7 +51,7 @@ def open_feed(
     contract = contract if isinstance(contract, Contract) else load_contract(contract)
     settings = settings if isinstance(settings, Settings) else open_settings(settings)
     suite_file = find_suite(contract, settings.home)
-    suite = load_suite(suite_file) if suite_file else None
+    suite = fit_to_contract(load_suite(suite_file), contract) if suite_file else None
     with ExitStack() as stack:
         where = settings
         if not create_store and not has_store(settings):

@@ -9,22 +9,27 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from poison_guard.config import Contract, Settings, parse_contract
+from poison_guard.contracts.check import raw_view
 from poison_guard.contracts.suite import Suite, check_suite, parse_suite
-from poison_guard.errors import UsageError
+from poison_guard.decide.reasons import sentence
+from poison_guard.errors import DataError, UsageError
 from poison_guard.files import write_text
 from poison_guard.ingest.collect import collect_frames
 from poison_guard.ingest.read import read_raw, read_tables
-from poison_guard.onboard import find_format, fit_format, named_format, propose_contract, propose_suite
+from poison_guard.onboard import find_format, fit_format, named_format, propose_contract, propose_suite, suite_for
 from poison_guard.onboard.fit_format import FittedFormat
 from poison_guard.pipeline import validate_records
+from poison_guard.records import Batch
 from poison_guard.results import Result
+from poison_guard.steps.opening import find_suite
 from poison_guard.text import shown_url
 
-__all__ = ["ProposalResult", "propose"]
+__all__ = ["ProposalResult", "propose", "refresh"]
 
 _SAMPLE = 200_000
 """Rows looked at; a proposal needs no more."""
@@ -40,20 +45,24 @@ class ProposalResult(Result):
     """Signals that the columns found allow."""
     rows_failing: int
     """Rows of the file that the proposal itself would hold."""
+    failing: tuple[str, ...]
+    """Why, a sentence a kind of fault, with how many rows it is and the first of them."""
     contract: str
     """File of the contract."""
     suite: str
     """File of the expectations."""
     toml: str
-    """Text of the contract."""
+    """Text of the contract; empty where the one that stands was kept."""
     expectations: int
 
     def __str__(self) -> str:
         verb = "would write" if self.dry_run else "wrote"
-        return (
-            f"{verb} {self.contract} and {self.suite} ({self.expectations} expectations)\n"
-            f"signals that can run: {', '.join(self.signals)}; rows of the file that fail: {self.rows_failing:,}"
-        )
+        files = f"{self.contract} and {self.suite}" if self.toml else self.suite
+        lines = [
+            f"{verb} {files} ({self.expectations} expectations)",
+            f"signals that can run: {', '.join(self.signals)}; rows of the file that fail: {self.rows_failing:,}",
+        ]
+        return "\n".join([*lines, *self.failing])
 
 
 def propose(
@@ -81,28 +90,58 @@ def propose(
         raise UsageError(f"{existing} exists already; give another --name or --out, or --force to replace it")
     frame = read_raw([data], sample_rows=_SAMPLE)
     fitted = _fitted(frame, format_name, join, shown_url(data))
+    path = _seen_from(contract_file, data)
     toml = propose_contract(
         frame,
         name=feed,
-        data_path=_seen_from(contract_file, data),
+        data_path=path,
         shown=shown_url(data),
         fitted=fitted,
         join_path=join and _seen_from(contract_file, join),
+        pattern=_of_all_days(path),
     )
     contract = parse_contract(tomllib.loads(toml), path=contract_file)
     suite = propose_suite(frame, contract)
-    rules = parse_suite(suite)
-    check_suite(rules)
-    rows_failing = _count_failing(contract, rules, data, settings.home, now)
+    batch = collect_frames(contract, [data], home=settings.home, received_at=now)
+    result = _proposal(contract, suite, batch, suite_file, toml, dry_run=dry_run)
     if not dry_run:
         write_text(toml, contract_file, mode=None)
         write_text(json.dumps(suite, indent=2) + "\n", suite_file, mode=None)
+    return result
+
+
+def refresh(
+    contract: Contract, data: str | None, *, dry_run: bool, settings: Settings, now: dt.datetime
+) -> ProposalResult:
+    """Propose the suite again, for the contract as it stands and its own files (or `data`), and replace the old one."""
+    source = None if data is None else [data]
+    batch = collect_frames(contract, source, home=settings.home, received_at=now)
+    if not len(batch.records):
+        raise DataError(f"the data of feed {contract.name} holds no readable record to propose expectations from")
+    suite = suite_for(raw_view(batch.records.head(_SAMPLE), contract), contract)
+    folder = Path(str(contract.path)).absolute().parent
+    beside = folder.parent if folder.name == "feeds" else folder
+    suite_file = find_suite(contract, settings.home) or beside / "expectations" / f"{contract.name}.json"
+    result = _proposal(contract, suite, batch, suite_file, "", dry_run=dry_run)
+    if not dry_run:
+        write_text(json.dumps(suite, indent=2) + "\n", suite_file, mode=None)
+    return result
+
+
+def _proposal(
+    contract: Contract, suite: dict[str, Any], batch: Batch, suite_file: Path, toml: str, *, dry_run: bool
+) -> ProposalResult:
+    """Return what was proposed, with the rows of the file itself that it would hold."""
+    rules = parse_suite(suite)
+    check_suite(rules)
+    rows, failing = _failing(contract, rules, batch)
     return ProposalResult(
-        feed=feed,
+        feed=contract.name,
         dry_run=dry_run,
         signals=contract.signals,
-        rows_failing=rows_failing,
-        contract=str(contract_file),
+        rows_failing=rows,
+        failing=failing,
+        contract=str(contract.path),
         suite=str(suite_file),
         toml=toml,
         expectations=len(suite["expectations"]),
@@ -120,20 +159,57 @@ def _fitted(frame: pd.DataFrame, name: str | None, join: str | None, shown: str)
     return fit_format(entry, frame, shown=shown, joined=joined)
 
 
-def _count_failing(contract: Contract, suite: Suite, data: str, home: Path, now: dt.datetime) -> int:
-    """Return how many rows of `data` are unreadable or break a rule of the contract or the suite."""
-    batch = collect_frames(contract, [data], home=home, received_at=now)
+_KINDS, _ROWS = 8, 5
+"""Kinds of fault that are named, and rows of each."""
+
+
+def _failing(contract: Contract, suite: Suite, batch: Batch) -> tuple[int, tuple[str, ...]]:
+    """Return how many rows are unreadable or break a rule of the contract or the suite, and why: a sentence a kind."""
     validation = validate_records(contract, suite, batch.records, batch.issues, schema=batch.schema, accepted_schema={})
-    return int(validation.failures["record_id"].nunique()) + len(batch.unreadable)
+    place = batch.records[["record_id", "row"]].drop_duplicates("record_id")
+    faults = validation.failures.merge(place, on="record_id", how="left")[["row", "code", "args"]]
+    faults = pd.concat([faults, batch.unreadable[["row", "code", "args"]]], ignore_index=True)
+    kinds = [f"{code} {args.get('column', '')}" for code, args in zip(faults["code"], faults["args"], strict=True)]
+    told = []
+    for _, part in sorted(faults.groupby(kinds, sort=True), key=lambda pair: -len(pair[1]))[:_KINDS]:
+        rows = [f"{int(row):,}" for row in part["row"].dropna().sort_values().unique()[:_ROWS]]
+        more = ", …" if len(part) > len(rows) else ""
+        first = sentence(str(part["code"].iloc[0]), part["args"].iloc[0])
+        told.append(f"  {len(part):,} fail: {first} (row {', '.join(rows)}{more})")
+    whole = tuple(f"  the whole file: {sentence(reason.code, reason.args)}" for reason in validation.batch)
+    n = int(validation.failures["record_id"].nunique()) + len(batch.unreadable)
+    return n, (*whole, *told)
+
+
+_DATES = re.compile(
+    r"(?<![0-9])((19|20)[0-9]{2}[-_.]?(0[1-9]|1[0-2])([-_.]?(0[1-9]|[12][0-9]|3[01]))?|"
+    r"(0[1-9]|[12][0-9]|3[01])[-_.](0[1-9]|1[0-2])[-_.](19|20)[0-9]{2})"
+    r"([-_.t]?[0-2][0-9][-_.]?[0-5][0-9]([-_.]?[0-5][0-9])?z?)?(?![0-9])",
+    re.IGNORECASE,
+)
+"""Days and times of day in the name of a file: the next file of the feed has another one."""
 
 
 def _feed_name(data: str) -> str:
-    """Return a feed name made of the file's name: lower case, words joined by ``_``."""
-    stem = Path(data.rstrip("/").rsplit("/", 1)[-1]).name.split(".")[0].lower()
-    word = re.sub(r"[^a-z0-9]+", "_", stem).strip("_")[:48]
-    if not re.match(r"[a-z]", word):
-        raise UsageError(f"no feed name can be made of {shown_url(data)}; give one with --name")
-    return word
+    """Return a feed name made of the file's name, or else its folder's: lower case, words joined by ``_``, no dates.
+
+    >>> _feed_name("in/Thumbs 2026-11-24.csv"), _feed_name("votes/2026-11-24.csv.gz"), _feed_name("lake/*.parquet")
+    ('thumbs', 'votes', 'lake')
+    """
+    parts = [part.lower() for part in data.rstrip("/").split("?")[0].split("/")]
+    stems = [re.sub(r"(\.(csv|tsv|jsonl?|ndjson|parquet|txt|gz))+$", "", parts[-1]), *parts[-2::-1]]
+    for stem in stems:
+        word = re.sub(r"[^a-z0-9]+", "_", _DATES.sub("", stem)).strip("_")[:48].strip("_")
+        if re.match(r"[a-z]", word):
+            return word
+    raise UsageError(f"no feed name can be made of {shown_url(data)}; give one with --name")
+
+
+def _of_all_days(path: str) -> str | None:
+    """Return the pattern of a file's path whose name holds a day, for the files of other days; None without one."""
+    folder, slash, name = path.rpartition("/")
+    pattern = _DATES.sub("*", name)
+    return None if pattern == name or "*" in name else f"{folder}{slash}{pattern}"
 
 
 def _seen_from(contract_file: Path, data: str) -> str:

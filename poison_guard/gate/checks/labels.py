@@ -244,10 +244,13 @@ def label_shift(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     direction counts. The bounds add one example to each side (Agresti and Caffo 2000); `low` is corrected for all
     labels, both directions and both comparisons, `high` excludes per label (intersection-union).
     """
+    n, labels = int(measurement["n"]), measurement["labels"]
     sides = [("the trusted set", measurement["trusted_n"], measurement["trusted"])]
+    if not measurement["trusted_n"] or set(labels) == {""}:
+        lacks = "the examples carry no label" if measurement["trusted_n"] else "there is no trusted label"
+        return make_check("label_shift", Outcome.INCONCLUSIVE, f"{lacks} to compare", n=n)
     if measurement.get("anchor_n"):
         sides.append(("the anchor", measurement["anchor_n"], measurement["anchor"]))
-    n, labels = int(measurement["n"]), measurement["labels"]
     compared = sorted({*labels, *(label for _, _, counts in sides for label in counts)})
     tail = check_alpha(policy, "label_shift") / max(1, 2 * len(compared) * len(sides))
     worst: tuple[Outcome, float, float, float, str, int] | None = None

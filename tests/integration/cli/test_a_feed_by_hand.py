@@ -43,7 +43,7 @@ def test_scan_finds_the_forged_sessions_and_stores_nothing(trusted):
     result = trusted("scan", "--feed", trusted.feed, "--out", out)
     assert result.exit_code == 1
     assert "Why records are held" in result.stdout
-    assert "pointer speed" in result.stdout
+    assert "pointer_speed" in result.stdout
     assert "wrote 412 decisions" in result.stderr
     decisions = pd.read_csv(out)
     assert list(decisions.columns) == ["record_id", "action", "risk", "campaign_id", "reasons"]
@@ -85,7 +85,7 @@ def test_explain_tells_payload_evidence_and_history(ran):
     for word in ("Payload", "feature.pointer_speed", "Evidence", "History", "run.committed"):
         assert word in result.stdout
     facts = ran.json("explain", "day1-0405", "--feed", "sessions")
-    assert facts["evidence"][0]["sentence"].startswith("pointer speed")
+    assert facts["evidence"][0]["sentence"].startswith("pointer_speed")
 
 
 def test_release_undo_reject_and_recall_move_records_and_say_so(ran):
@@ -132,7 +132,7 @@ def test_the_report_of_the_last_run_is_one_page(ran):
     assert ran("report", "--out", out).exit_code == 0
     page = out.read_text()
     assert "412 records came in" in page
-    assert "pointer speed" in page
+    assert "pointer_speed" in page
     assert "<script" not in page
     assert ran("report", "--run", "nope").exit_code == 2
 

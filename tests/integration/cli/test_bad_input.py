@@ -98,7 +98,7 @@ def test_a_flawed_trusted_file_is_refused_whole(fresh):
     flawed.loc[7, "dwell_ms"] = "fast"
     flawed.to_csv(fresh.folder / "flawed.csv", index=False)
     _one_sentence(
-        fresh("trust", fresh.folder / "flawed.csv", "--feed", fresh.feed, *WHO), 2, "flawed.csv", "dwell ms", "fast"
+        fresh("trust", fresh.folder / "flawed.csv", "--feed", fresh.feed, *WHO), 2, "flawed.csv", "dwell_ms", "fast"
     )
     assert fresh("trust", fresh.folder / "flawed.csv", "--feed", fresh.feed, *WHO, "--dry-run").exit_code == 1
 

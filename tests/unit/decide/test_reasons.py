@@ -18,7 +18,7 @@ def test_sentences_read_as_the_reviewer_should_read_them():
         == "one of 46 near-identical messages from 40 accounts in 12 min"
     )
     said = sentence("beyond_trusted", {"feature": "pointer_speed", "value": 9.1, "low": 0.2, "high": 3.4})
-    assert said == "pointer speed 9.1 is beyond every trusted record (they span 0.2 to 3.4)"
+    assert said == "pointer_speed 9.1 is beyond every trusted record (they span 0.2 to 3.4)"
 
 
 def test_a_far_record_is_placed_among_the_trusted_ones():

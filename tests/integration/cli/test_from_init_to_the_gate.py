@@ -1,0 +1,209 @@
+"""Messy files from `init` to the gate, one kind a test: as a data engineer types it, with what `init` wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from poison_guard import Guard
+from tests.integration.cli.conftest import Hand
+
+WHO = ("--by", "reviewer-1", "--reason", "vetted for this test")
+DAY = pd.Timestamp("2026-11-20", tz="UTC")
+
+
+def moments(n: int, seed: int) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(DAY + pd.to_timedelta(np.random.default_rng(seed).integers(0, 4 * 86_400, n), unit="s"))
+
+
+def forms(n: int, seed: int, prefix: str) -> pd.DataFrame:
+    """Form telemetry with categories: bots are quick and never on a phone."""
+    rng = np.random.default_rng(seed)
+    bot = rng.random(n) < 0.4
+    return pd.DataFrame(
+        {
+            "session_id": [f"{prefix}{k:05d}" for k in range(n)],
+            "device": [f"d{k}" for k in rng.integers(0, 60, n)],
+            "started_at": moments(n, seed).strftime("%Y-%m-%d %H:%M:%S"),
+            "dwell": np.where(bot, rng.normal(200, 40, n), rng.normal(900, 200, n)).round(1),
+            "keys": rng.poisson(np.where(bot, 3, 20)),
+            "mobile": np.where(~bot & (rng.random(n) < 0.6), "yes", "no"),
+            "country": rng.choice(["DE", "FR", "IT", "BR", "US"], n),
+            "label": np.where(bot, "bot", "human"),
+        }
+    )
+
+
+NAMES = np.array(["cat", "dog", "bird"])
+
+
+def crowd(n: int, seed: int, prefix: str, *, wrong: float = 0.05) -> pd.DataFrame:
+    """Answers of 40 aged accounts about 40 pictures, with how each was given."""
+    rng = np.random.default_rng(seed)
+    item = np.arange(n) % 40
+    slip = rng.random(n) < wrong
+    return pd.DataFrame(
+        {
+            "answer_id": [f"{prefix}{k:05d}" for k in range(n)],
+            "user_id": [f"u{k:03d}" for k in rng.integers(0, 40, n)],
+            "item_id": [f"img{k:03d}" for k in item],
+            "answer": NAMES[(item + slip) % 3],
+            "answered_at": moments(n, seed).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "account_created_at": "2025-01-01T00:00:00Z",
+            "dwell_ms": rng.lognormal(7, 0.4, n).round(),
+        }
+    )
+
+
+@pytest.fixture
+def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hand:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    return Hand(tmp_path)
+
+
+def proposed(hand: Hand, frame: pd.DataFrame, name: str) -> Path:
+    """Write a file, let `init` look at it, and return the contract that it wrote."""
+    frame.to_csv(hand.folder / name, index=False)
+    return hand.folder / hand.json("init", name)["contract"]
+
+
+def test_categories_of_text_train_and_are_gated(hand: Hand) -> None:
+    feed = proposed(hand, forms(300, 0, "s"), "forms.csv")
+    forms(300, 1, "t").to_csv(hand.folder / "vetted.csv", index=False)
+    hand.json("trust", "vetted.csv", "--feed", feed, *WHO)
+    hand.json("run", "--feed", feed)
+    hand.json("seal", "--feed", feed)
+    verdict = hand.json("gate", "check", "--feed", feed)
+    assert verdict["outcome"] in ("pass", "inconclusive"), "what a feed only observed is for a person"
+    assert not [check for check in verdict["checks"] if check["outcome"] == "error"]
+    asked = Guard.open(feed, home="home").candidate_inputs()
+    assert set(asked["mobile"]) == {"yes", "no"}, "a candidate's user sees the cells themselves"
+    feed.write_text(feed.read_text() + "\n[retrain]\nepochs = 3\n")
+    measured = hand.json("retrain", "--measure-only", "--feed", feed)
+    assert measured["metrics"]["accuracy"] > 0.9
+
+
+def test_how_an_answer_was_given_is_not_what_its_item_is(hand: Hand) -> None:
+    feed = proposed(hand, crowd(400, 0, "a"), "crowd.csv")
+    assert "# [items]" in feed.read_text()
+    crowd(400, 1, "v", wrong=0).to_csv(hand.folder / "vetted.csv", index=False)
+    hand.json("trust", "vetted.csv", "--feed", feed, *WHO)
+    adopted = hand.json("run", "--feed", feed)["counts"]["adopted_items"]
+    sealed = hand.json("seal", "--feed", feed)
+    assert sealed["counts"]["examples"] == adopted > 30
+    assert sealed["labels_alone"]
+    assert "[items] in the contract says what the items are" in hand("seal", "--feed", feed).stdout
+    refused = hand("gate", "check", "--feed", feed)
+    assert refused.exit_code == 2
+    assert "does not say what its items are" in refused.stderr
+    assert "[items]" in refused.stderr
+
+
+def test_right_answers_that_show_their_item_with_a_full_stop_more_change_no_item(hand: Hand) -> None:
+    frame = crowd(400, 0, "a").drop(columns="dwell_ms").assign(text=lambda f: "picture of item " + f["item_id"])
+    frame.loc[::7, "text"] += " "
+    feed = proposed(hand, frame, "crowd.csv")
+    hand.json("run", "--feed", feed)
+    before = hand.json("seal", "--feed", feed)
+    assert before["counts"]["examples"] > 30
+    assert before["left_out"] == 0
+    raid = crowd(40, 9, "z", wrong=0).drop(columns="dwell_ms")
+    raid = raid.assign(text=lambda f: "picture of item " + f["item_id"] + ".", user_id=[f"z{k % 5}" for k in range(40)])
+    raid.to_csv(hand.folder / "next.csv", index=False)
+    assert hand.json("run", "next.csv", "--feed", feed)["counts"]["accepted"] == 40
+    hand.json("seal", "--feed", feed)
+    guard = Guard.open(feed, home="home")
+    parts = [pd.read_parquet(file) for file in (guard.home / "lake" / "snapshots").rglob("*.parquet")]
+    shown = pd.concat(parts)
+    assert len(shown) >= before["counts"]["examples"]
+    assert set(shown["text"]) <= {f"picture of item img{k:03d}" for k in range(40)}
+
+
+def test_items_without_content_are_counted_and_named(hand: Hand) -> None:
+    frame = crowd(400, 0, "a").drop(columns="dwell_ms").assign(text=lambda f: "picture of item " + f["item_id"])
+    frame.loc[frame["item_id"].isin(["img003", "img004"]), "text"] = None
+    feed = proposed(hand, frame, "crowd.csv")
+    hand.json("run", "--feed", feed)
+    sealed = hand.json("seal", "--feed", feed)
+    assert sealed["left_out_ids"] == ["img003", "img004"]
+    assert "2 items with an adopted label whose content no accepted record shows: img003, img004" in (
+        hand("seal", "--feed", feed).stdout
+    )
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_thumbs_with_a_message_id_of_their_own_are_sealed(hand: Hand, text: bool) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"message_id": f"m{k}", "user_id": f"u{k % 30}", "thumb": int(rng.random() < 0.7), "ts": 1_763_600_000 + k * 60}
+        | ({"prompt": f"how do I do {k}?", "response": f"like {k} is done"} if text else {})
+        for k in range(200)
+    ]
+    (hand.folder / "thumbs-2026-11-20.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    hand.json("init", "thumbs-2026-11-20.jsonl")
+    hand.json("run", "--feed", "thumbs")
+    assert hand.json("seal", "--feed", "thumbs")["counts"]["examples"] > 190
+
+
+def test_a_role_edited_by_hand_does_not_break_the_suite_and_refresh_writes_it_anew(hand: Hand) -> None:
+    frame = crowd(200, 0, "a").drop(columns="dwell_ms").assign(is_gold=lambda f: f["item_id"] < "img004")
+    feed = proposed(hand, frame.rename(columns={"answer": "said"}), "crowd.csv")
+    assert 'label = "is_gold"' in feed.read_text(), "without an answer by that name a yes or no may be one"
+    feed.write_text(feed.read_text().replace('label = "is_gold"', 'answer = "said"'))
+    scanned = hand.json("scan", "--feed", feed)
+    assert scanned["counts"].get("quarantined", 0) == 0
+    assert "made for another role of it" in scanned["notes"][0]
+    assert f"init --refresh {feed}" in scanned["notes"][0]
+    result = hand("init", "--refresh", feed)
+    assert result.exit_code == 0, result.stderr
+    suite = json.loads((hand.folder / "expectations" / "crowd.json").read_text())
+    sets = {
+        r["kwargs"]["column"]: r["kwargs"]["value_set"] for r in suite["expectations"] if "value_set" in r["kwargs"]
+    }
+    assert sets == {"said": ["bird", "cat", "dog"]}
+    assert not hand.json("scan", "--feed", feed)["notes"]
+
+
+def test_init_says_which_rows_of_the_file_do_not_pass_and_why(hand: Hand) -> None:
+    frame = crowd(200, 0, "a")
+    frame.loc[[3, 7, 11], "user_id"] = None
+    frame.to_csv(hand.folder / "crowd.csv", index=False)
+    result = hand("init", "crowd.csv", "--dry-run")
+    assert "rows of the file that fail: 3" in result.stdout
+    assert "3 fail: user_id is empty (row 5, 9, 13)" in result.stdout
+
+
+def test_a_proposed_feed_observes_and_bears_no_day_in_its_name(hand: Hand) -> None:
+    crowd(200, 0, "a").to_csv(hand.folder / "votes_2026-11-20T0400.csv", index=False)
+    hand.json("init", "votes_2026-11-20T0400.csv")
+    text = (hand.folder / "feeds" / "votes.toml").read_text()
+    assert 'mode = "observe"' in text
+    assert '# path = "../votes_*.csv"  # takes in the files of other days too' in text
+
+
+@pytest.mark.parametrize("name", ["when", "submitted", "Submitted At", "First seen", "zeitpunkt"])
+def test_the_only_column_of_times_is_found_whatever_its_name(hand: Hand, name: str) -> None:
+    frame = crowd(200, 0, "a").drop(columns=["dwell_ms", "account_created_at"]).rename(columns={"answered_at": name})
+    feed = proposed(hand, frame, "crowd.csv")
+    assert Guard.open(feed).contract.columns["observed_at"] == name
+
+
+def test_a_gate_without_a_trusted_set_says_that_it_is_missing(hand: Hand) -> None:
+    feed = proposed(hand, forms(200, 0, "s"), "forms.csv")
+    hand.json("run", "--feed", feed)
+    hand.json("seal", "--feed", feed)
+    checks = hand("gate", "check", "--feed", feed)
+    assert checks.exit_code in (1, 3)
+    assert "measuring failed" not in checks.stdout
+    assert "label ''" not in checks.stdout
+    assert "poison-guard trust" in checks.stdout
+    unlabelled = forms(200, 3, "x").drop(columns="label")
+    other = proposed(hand, unlabelled, "unlabelled.csv")
+    hand.json("run", "--feed", other)
+    hand.json("seal", "--feed", other)
+    assert "label ''" not in hand("gate", "check", "--feed", other).stdout
