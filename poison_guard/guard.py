@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
 from poison_guard.home import Home, formats, propose, verify
 from poison_guard.stages import Stages
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.export import ExportResult
     from poison_guard.steps.gate import GateResult, GateStatus
     from poison_guard.steps.look import Campaigns, Queue, RecordFacts
+    from poison_guard.steps.opening import Feed
     from poison_guard.steps.promote import RollbackResult
     from poison_guard.steps.propose import ProposalResult
     from poison_guard.steps.report import ReportResult
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Guard", "Home", "formats", "propose", "verify"]
 
 
+@dataclass(frozen=True, eq=False)
 class Guard(Stages):
     """The guard of one feed: every verb once. Each opens the store, names its step, and closes the store.
 
@@ -41,6 +46,27 @@ class Guard(Stages):
     >>> guard = Guard.open("feeds/captcha.toml", home="guard-home")  # doctest: +SKIP
     >>> guard.scan("answers.parquet").decisions  # doctest: +SKIP
     """
+
+    contract: Contract
+    settings: Settings
+
+    @classmethod
+    def open(cls, feed: str | Path, home: str | Path = "guard-home") -> Guard:
+        """Read contract and settings; `feed` is a contract file, or a name as `find_contract` looks it up.
+
+        `ConfigError` names the file and the key. The store is opened when used.
+        """
+        return cls(load_contract(find_contract(feed, home)), open_settings(home))
+
+    @property
+    def home(self) -> Path:
+        """The folder of store, lake and key."""
+        return self.settings.home
+
+    @property
+    def contract_path(self) -> Path:
+        """The contract's file."""
+        return Path(str(self.contract.path))
 
     # -- records ----------------------------------------------------------------------------------------------------
 
@@ -381,6 +407,20 @@ class Guard(Stages):
 
         with self._stored_feed() as feed:
             return tune(feed, rates=rates, alphas=alphas, minutes=minutes, per_day=per_day, seed=seed)
+
+    def _stored_feed(self, *, writes: bool = False) -> AbstractContextManager[Feed]:
+        """Open the feed of a home that has a store; `NotFoundError` where there is none: a typo makes no empty one."""
+        from poison_guard.steps.opening import refuse_no_store
+
+        refuse_no_store(self.settings)
+        return self._feed(writes=writes)
+
+    @contextmanager
+    def _feed(self, *, create_store: bool = True, writes: bool = False) -> Iterator[Feed]:
+        from poison_guard.steps.opening import open_feed
+
+        with open_feed(self.contract, self.settings, create_store=create_store, writes=writes) as feed:
+            yield feed
 
 
 _now = partial(dt.datetime.now, dt.UTC)

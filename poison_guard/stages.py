@@ -1,4 +1,4 @@
-"""`Stages`: one feed, opened from its contract, and its stages: what a scheduler calls of a run, the gate and training.
+"""`Stages`: what a scheduler calls of a feed: the stages of a run, of the gate, and of training.
 
 Each stage is safe to run again in another process: it takes ids and returns a small frozen value.
 """
@@ -6,14 +6,9 @@ Each stage is safe to run again in another process: it takes ids and returns a s
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from poison_guard.steps.admission import Admission
@@ -36,30 +31,11 @@ __all__ = ["Stages"]
 _now = partial(dt.datetime.now, dt.UTC)
 
 
-@dataclass(frozen=True, eq=False)
 class Stages:
-    """One feed as a scheduler calls it; a `Guard` has these, too."""
+    """What a scheduler calls of one feed; every `Guard` has these, too."""
 
-    contract: Contract
-    settings: Settings
-
-    @classmethod
-    def open(cls, feed: str | Path, home: str | Path = "guard-home") -> Self:
-        """Read contract and settings; `feed` is a contract file, or a name as `find_contract` looks it up.
-
-        `ConfigError` names the file and the key. The store is opened when used.
-        """
-        return cls(load_contract(find_contract(feed, home)), open_settings(home))
-
-    @property
-    def home(self) -> Path:
-        """The folder of store, lake and key."""
-        return self.settings.home
-
-    @property
-    def contract_path(self) -> Path:
-        """The contract's file."""
-        return Path(str(self.contract.path))
+    def _feed(self, *, create_store: bool = True, writes: bool = False) -> AbstractContextManager[Feed]:
+        raise NotImplementedError
 
     def stage_collect(self) -> CollectStage:
         """Hand over what is new, or the batch of a run that was begun and not committed."""
@@ -167,17 +143,3 @@ class Stages:
 
         with self._feed(writes=True) as feed:
             return promote_model(feed, model_id)
-
-    def _stored_feed(self, *, writes: bool = False) -> AbstractContextManager[Feed]:
-        """Open the feed of a home that has a store; `NotFoundError` where there is none: a typo makes no empty one."""
-        from poison_guard.steps.opening import refuse_no_store
-
-        refuse_no_store(self.settings)
-        return self._feed(writes=writes)
-
-    @contextmanager
-    def _feed(self, *, create_store: bool = True, writes: bool = False) -> Iterator[Feed]:
-        from poison_guard.steps.opening import open_feed
-
-        with open_feed(self.contract, self.settings, create_store=create_store, writes=writes) as feed:
-            yield feed

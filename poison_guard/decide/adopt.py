@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
-from poison_guard.decide.push_mixture import push_discount
 
 __all__ = ["adopt"]
 
@@ -44,6 +43,8 @@ def adopt(
 
     References: Resnick & Sami (2007), "The Influence Limiter" (*unproven* and *split*).
     """
+    from poison_guard.signals.sources.push_mixture import push_discount
+
     items = pd.DataFrame({"item_id": pd.unique(pd.concat([accepted["item_id"], held["item_id"]], ignore_index=True))})
     table = items.merge(posterior, on="item_id", how="left").rename(columns={"answer": "label"})
     n, n_established, n_against = _tallies(accepted, held, table)

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
-from poison_guard.frames import FRAMES, typed_frame
 from poison_guard.records import Action, Level, Place, SignalEvidence
 
 __all__ = ["HOLD", "decide_records", "evidence_table", "risk_by_level", "risk_of_p", "simes_p"]
@@ -120,18 +119,13 @@ def decide_records(
 
 def evidence_table(record_ids: Sequence[str], evidence: Sequence[SignalEvidence]) -> pd.DataFrame:
     """Return ``record_id, signal, level, p, code, args`` (args as JSON), a row a reason, sorted by record."""
-    ids = np.asarray(record_ids, dtype=object)
-    rows = [
-        (
-            ids[row],
-            one.signal,
-            one.level.value,
-            float(one.p[row]),
-            reason.code,
-            json.dumps(dict(reason.args), default=str),
-        )
-        for one in evidence
-        for row, reason in one.reasons.items()
-    ]
-    table = pd.DataFrame(rows, columns=list(FRAMES["evidence"].columns)).astype({"p": np.float64})
-    return typed_frame("evidence", table.sort_values(["record_id", "p", "signal"], ignore_index=True, kind="stable"))
+    rows = [(one, row, reason) for one in evidence for row, reason in one.reasons.items()]
+    columns = {
+        "record_id": pd.Series([record_ids[row] for _, row, _ in rows], dtype="str"),
+        "signal": pd.Series([one.signal for one, _, _ in rows], dtype="str"),
+        "level": pd.Series([one.level.value for one, _, _ in rows], dtype="str"),
+        "p": pd.Series([one.p[row] for one, row, _ in rows], dtype="float64"),
+        "code": pd.Series([reason.code for _, _, reason in rows], dtype="str"),
+        "args": pd.Series([json.dumps(dict(reason.args), default=str) for _, _, reason in rows], dtype="str"),
+    }
+    return pd.DataFrame(columns).sort_values(["record_id", "p", "signal"], ignore_index=True, kind="stable")

@@ -259,8 +259,10 @@ def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:
     """Return the batch with its rows under the names they have as of the pin, made once a process."""
     if (name := f"batch@{pin}") not in handover.cache:
         batch, newcomers = get_batch(handover), _newcomers(feed, handover, pin)
-        records, unreadable = rename(batch.records, newcomers), rename(batch.unreadable, newcomers)
-        handover.cache[name] = dataclasses.replace(batch, records=records, unreadable=unreadable)
+        if len(newcomers):
+            records, unreadable = rename(batch.records, newcomers), rename(batch.unreadable, newcomers)
+            batch = dataclasses.replace(batch, records=records, unreadable=unreadable)
+        handover.cache[name] = batch
     named: Batch = handover.cache[name]
     return named
 

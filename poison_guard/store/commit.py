@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -57,7 +56,7 @@ def commit_run(
             return current.counts
         rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
         before = _known_records(conn, feed, rows)
-        classes = classify_rows(rows, partial(status.find_status, conn, feed), revisions=contract.data.revisions)
+    classes = classify_rows(rows, before, revisions=contract.data.revisions)
     plan = plan_commit(store, run, contract, classes, records, unreadable, decided, repeats)
     with store.write() as conn:
         seq, at = chain.next_seq(conn), utc_or_now(now)
@@ -109,13 +108,7 @@ def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan
 
 def _revise(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> None:
     """Put new contents in the place of old ones; the move keeps what was there."""
-    old = (
-        status.find_status(conn, feed, rows["record_id"])
-        .set_index("record_id")
-        .reindex(rows["record_id"])
-        .reset_index()
-    )
-    status.move_records(conn, feed, old.assign(to_place=rows["place"].to_numpy(), to_verdict=0), seq=seq)
+    old = _move(conn, feed, rows, seq=seq)
     c = tables.records.c
     replaced = bulk.is_one_of(conn, c.record_id, rows["record_id"].tolist())
     conn.execute(sa.delete(tables.records).where(c.feed == feed, replaced))
@@ -124,13 +117,7 @@ def _revise(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> 
 
 def _decide_again(conn: sa.Connection, feed: str, run_id: str, moved: pd.DataFrame, *, seq: int) -> None:
     """Move staged records to where they were decided to be."""
-    old = (
-        status.find_status(conn, feed, moved["record_id"])
-        .set_index("record_id")
-        .reindex(moved["record_id"])
-        .reset_index()
-    )
-    status.move_records(conn, feed, old.assign(to_place=moved["place"].to_numpy(), to_verdict=0), seq=seq)
+    _move(conn, feed, moved, seq=seq)
     c, columns = tables.records.c, ("action", "risk", "reasons", "campaign_id")
     statement = (
         sa.update(tables.records)
@@ -140,6 +127,14 @@ def _decide_again(conn: sa.Connection, feed: str, run_id: str, moved: pd.DataFra
     rows = moved[["record_id", *columns]].astype(object)
     rows = rows.where(rows.notna(), None).rename(columns={"record_id": "which"} | {n: f"new_{n}" for n in columns})
     conn.execute(statement, rows.to_dict("records"))
+
+
+def _move(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> pd.DataFrame:
+    """Move stored records to their new ``place``; return where they were, in the order of `rows`."""
+    old = status.find_status(conn, feed, rows["record_id"]).set_index("record_id").reindex(rows["record_id"])
+    old = old.reset_index()
+    status.move_records(conn, feed, old.assign(to_place=rows["place"].to_numpy(), to_verdict=0), seq=seq)
+    return old
 
 
 def _write_findings(

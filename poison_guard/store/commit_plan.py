@@ -6,7 +6,6 @@ Rows are new, seen before, decided again or revised. Quarantine files are writte
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -21,11 +20,7 @@ from poison_guard.store.lake import LakeFile
 from poison_guard.store.rows import AUDIT, evidence_rows
 from poison_guard.store.runs import Run
 
-__all__ = ["CommitPlan", "Lookup", "RowClasses", "classify_rows", "plan_commit"]
-
-
-Lookup = Callable[[Sequence[str]], pd.DataFrame]
-"""Record ids -> ``record_id, content_hash, place, …`` of those that the store has."""
+__all__ = ["CommitPlan", "RowClasses", "classify_rows", "plan_commit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +36,16 @@ class RowClasses:
     """Same id and same content, settled before."""
 
 
-def classify_rows(rows: pd.DataFrame, look_up: Lookup, *, revisions: bool) -> RowClasses:
+def classify_rows(rows: pd.DataFrame, known: pd.DataFrame, *, revisions: bool) -> RowClasses:
     """Sort `rows` (``record_id, content_hash, place, …``; `place` is missing where a record was not decided).
+
+    `known` are ``record_id, content_hash, place`` of those that the store has.
 
     A row whose id the store has with other content got a name of its own before it was decided; one that has none came
     to be known after the run looked: `StaleStateError`.
     """
     rows = rows.reset_index(drop=True)
-    there = look_up(rows["record_id"].tolist()).set_index("record_id").reindex(rows["record_id"])
+    there = known.set_index("record_id").reindex(rows["record_id"])
     is_known = pd.Series(there["content_hash"].notna().to_numpy(), index=rows.index)
     same = is_known & (there["content_hash"].to_numpy() == rows["content_hash"].to_numpy())
     redecided = same & (there["place"].to_numpy() == Place.STAGED.value) & rows["place"].notna()
@@ -58,19 +55,13 @@ def classify_rows(rows: pd.DataFrame, look_up: Lookup, *, revisions: bool) -> Ro
         raise StaleStateError(
             f"the store has {first!r} with other content since the run looked; score it again and retry"
         )
-    new, revised = rows[~is_known], rows[other]
-    _check_decided(pd.concat([new, revised], ignore_index=True))
-    return RowClasses(new, rows[redecided], revised, int((same & ~redecided).sum()))
-
-
-def _check_decided(rows: pd.DataFrame) -> None:
-    undecided = rows["place"].isna()
-    if undecided.any():
-        first = rows.loc[undecided, "record_id"].iloc[0]
-        raise StoreError(f"{int(undecided.sum())} records have no decision, the first is {first!r}; nothing was stored")
-    if rows["record_id"].duplicated().any():
-        first = rows.loc[rows["record_id"].duplicated(), "record_id"].iloc[0]
-        raise StoreError(f"the record {first!r} is in the batch twice; nothing was stored")
+    fresh = rows[~same]
+    flaws = {"has no decision": fresh["place"].isna(), "is in the batch twice": fresh["record_id"].duplicated()}
+    for why, flawed in flaws.items():
+        if flawed.any():
+            first = fresh.loc[flawed, "record_id"].iloc[0]
+            raise StoreError(f"the record {first!r} {why}, the first of {flawed.sum():,} such; nothing was stored")
+    return RowClasses(rows[~is_known], rows[redecided], rows[other], int((same & ~redecided).sum()))
 
 
 _HELD = (Place.QUARANTINED.value, Place.STAGED.value, Place.REJECTED.value)

@@ -129,7 +129,12 @@ def _readable(contract: Contract, records: pd.DataFrame, received_at: dt.datetim
     n, empty = len(records), pd.Series(pd.NA, index=records.index, dtype="str")
     ids = {name: bounded_keys(records[name]) if name in records else empty for name in _IDS}
     vote = contract.vote
-    answer = _as_text(records[vote]) if vote in records.columns else empty
+    answer = empty
+    if vote in records.columns:  # whole ratings without a decimal point, so that 4.0 and "4" are one answer
+        votes = records[vote]
+        is_number = votes.dtype.kind == "f"
+        answer = (votes.map(number_text, na_action="ignore") if is_number else votes).astype("str")
+        answer = answer.str.slice(0, _ANSWER_CHARS).str.replace("\0", "␀", regex=False)
     times = records["received_at"] if "received_at" in records else pd.Series([received_at] * n, index=records.index)
     never = pd.Series(pd.NaT, index=records.index)
     return pd.DataFrame(
@@ -168,13 +173,6 @@ def unreadable_hashes(rows: pd.DataFrame) -> pd.Series:
     cells = [f"{o}\0{r}\0{raw}" for o, r, raw in zip(rows["object"], rows["row"], rows["raw"], strict=True)]
     hashes = [hashlib.blake2b(c.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for c in cells]
     return pd.Series(hashes, index=rows.index, dtype="str")
-
-
-def _as_text(votes: pd.Series) -> pd.Series:
-    """Return votes as text; whole ratings without a decimal point, so that 4.0 and "4" are one answer."""
-    if votes.dtype.kind == "f":
-        return votes.map(number_text, na_action="ignore").astype("str")
-    return votes.astype("str").str.slice(0, _ANSWER_CHARS).str.replace("\0", "␀", regex=False)
 
 
 def _utc(times: pd.Series) -> pd.Series:

@@ -214,7 +214,7 @@ def test_a_held_id_that_came_with_other_content_says_so_in_its_reasons(store, ma
 def test_an_unreadable_row_without_a_decision_stores_nothing(store, made, dump):
     run, records = made.begin(store, "b1"), made.records("a1")
     before = dump(store)
-    with pytest.raises(StoreError, match="no decision, the first is 'x1'"):
+    with pytest.raises(StoreError, match="'x1' has no decision"):
         commit_run(
             store, run, made.contract, records=records, unreadable=made.unreadable("x1"), decided=made.decided(records),
             objects=(), cost={}, now=made.now,

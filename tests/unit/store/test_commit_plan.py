@@ -17,13 +17,8 @@ def frame(*rows):
     return pd.DataFrame(rows, columns=COLUMNS).astype("str")
 
 
-def store_of(*rows):
-    known = frame(*rows)
-    return lambda ids: known[known["record_id"].isin(set(ids))]
-
-
 def sort(rows, known, *, revisions=False):
-    return classify_rows(frame(*rows), store_of(*known), revisions=revisions)
+    return classify_rows(frame(*rows), frame(*known), revisions=revisions)
 
 
 def test_new_seen_and_staged_records_are_told_apart():

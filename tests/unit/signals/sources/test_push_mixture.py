@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.decide.push_mixture import fit_push_mixture, label_posteriors, push_discount
+from poison_guard.signals.sources.push_mixture import fit_push_mixture, label_posteriors, push_discount
 
 
 def crowd(seed, *, items=600, each=5, extra=0, pushed=0.0, right=0.8, classes=4):
