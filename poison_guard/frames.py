@@ -99,8 +99,9 @@ FRAMES: Mapping[str, Frame] = {
             "row": _COUNT,
             "received_at": _TIME,
             **_ROLES,
+            "shape": Column("object", optional=True),
         },
-        {"feature.": "object", "extra.": "object", "given.": "str"},
+        {"feature.": "object", "extra.": "object", "given.": "str", "was.": "str"},
     ),
     "issues": Frame("something wrong with a readable record", {"record_id": _ID, **_REASON}),
     "newcomers": Frame(

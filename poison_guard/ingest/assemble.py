@@ -7,7 +7,7 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from poison_guard.ingest.identity import (
     resolve_repeats,
     unreadable_id,
 )
+from poison_guard.ingest.original import GIVEN, SHAPE, WAS, changed_cells, exact_cells, mark_changed, with_shapes
 from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
 from poison_guard.records import Batch, ObjectRef, Reason
@@ -59,6 +60,8 @@ class MappedRows:
     """``(position, code, args)``."""
     schema: Mapping[str, str]
     """Payload schema, as a batch stores it."""
+    original: Mapping[str, pd.Series] = field(default_factory=dict)
+    """``shape`` and ``was.NAME``: what the columns do not say of the rows as they came."""
 
 
 def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> MappedRows:
@@ -79,6 +82,7 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     columns: dict[str, pd.Series] = {}
     canonical: dict[str, pa.Array] = {}
     given: dict[str, pd.Series] = {}
+    came: dict[str, tuple[str, pa.Array]] = {}
     for name, data_name, role in (*roles, *features, *extras):
         cells = table[data_name].combine_chunks() if data_name in schema else pa.nulls(table.num_rows)
         kind, is_naive = schema.get(data_name, "empty"), data_name in naive
@@ -86,6 +90,8 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
         columns[name], canonical[name], written = coerce_column(column, log)
         if written is not None:
             given[f"given.{name}"] = pd.Series(written.to_pandas(), dtype="str")
+        if data_name in schema:
+            came.setdefault(data_name, (name, cells))
     issues = list(log.issues)
     first = 0
     for raw in raws:
@@ -93,7 +99,28 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
         first += len(raw.row_numbers)
     sparse = any(raw.sparse for raw in raws)
     hashes = content_hashes(canonical, table.num_rows)
-    return MappedRows(columns | given, hashes, issues, _stored_schema(schema, contract, sparse=sparse))
+    original = _original(raws, came, columns | given, limits)
+    return MappedRows(columns | given, hashes, issues, _stored_schema(schema, contract, sparse=sparse), original)
+
+
+def _original(
+    raws: Sequence[RawTable],
+    came: Mapping[str, tuple[str, pa.Array]],
+    columns: Mapping[str, pd.Series],
+    limits: Limits,
+) -> dict[str, pd.Series]:
+    """Return the shape of each row, and the cells that the records' columns do not give back."""
+    original = {SHAPE: with_shapes(raws, {name: column for name, (column, _) in came.items()})}
+    columnar = any(text.startswith(('["parquet"', '["frame"')) for raw in raws for text in raw.shapes[:1])
+    for name, exact in exact_cells(raws).items():
+        original[WAS + name] = exact
+    for name, (column, cells) in came.items():
+        kept, given = columns[column], columns.get(GIVEN + column)
+        changed = changed_cells(cells, kept, given, limit=limits.max_cell_chars, empty_is_missing=not columnar)
+        if changed is not None:
+            exactly = original.get(WAS + name)
+            original[WAS + name] = changed if exactly is None else exactly.fillna(changed)
+    return original
 
 
 def _stored_schema(schema: Mapping[str, str], contract: Contract, *, sparse: bool) -> dict[str, str]:
@@ -130,6 +157,7 @@ def assemble_batch(
     now = np.full(len(records), received.tz_localize(None).to_datetime64())
     records["received_at"] = pd.Series(now, dtype="datetime64[us]").dt.tz_localize("UTC")
     roles = {name: column for name, column in mapped.columns.items() if name != "record_id"}
+    original = dict(mapped.original)
     if "observed_at" in roles:
         sent = roles["observed_at"]
         clamped = _clamp_times(sent, received, contract.policy.lateness_days)
@@ -138,7 +166,9 @@ def assemble_batch(
             written = pd.Series(sent[moved].map(pd.Timestamp.isoformat), index=sent.index, dtype="str")
             roles["given.observed_at"] = roles.get("given.observed_at", written).fillna(written)
         roles["observed_at"] = clamped
-    records = pd.concat([records, pd.DataFrame(roles)], axis=1)
+    if "record_id" in mapped.columns:
+        _note_changed(original, contract, "record_id", mapped.columns["record_id"], records["record_id"])
+    records = pd.concat([records, pd.DataFrame({**roles, **original})], axis=1)
     batch_id = hashlib.sha256("\n".join([contract.name, *sorted(ref.digest for ref, _ in objects)]).encode())
     return Batch(
         feed=contract.name,
@@ -155,6 +185,17 @@ def assemble_batch(
         duplicates=int((~resolved.keep).sum()),
         notes=_notes(objects, named),
     )
+
+
+def _note_changed(
+    original: dict[str, pd.Series], contract: Contract, role: str, before: pd.Series, now: pd.Series
+) -> None:
+    """Note the cells of a role that were changed after they were read: an id that was given twice, or not at all."""
+    name = WAS + contract.columns[role]
+    changed = (before.notna() & (before != now)) | (before.isna() & now.notna())
+    marked = mark_changed(original.get(name), before, changed.to_numpy(bool))
+    if marked is not None:
+        original[name] = marked
 
 
 def _notes(objects: Objects, named: Sequence[RowNames]) -> tuple[Reason, ...]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from poison_guard.ingest.cells import join_tables
 from poison_guard.ingest.nested import Reshaper
-from poison_guard.ingest.raw_table import BadRow, BadRows, Flag, Limits, RawTable, Unreadable
+from poison_guard.ingest.raw_table import HIDDEN, BadRow, BadRows, Flag, Limits, RawTable, Unreadable
 
 __all__ = ["Blocks", "read_blocks"]
 
@@ -52,6 +52,8 @@ class Blocks:
     """Bytes of the records that were made of rows."""
     _spread: tuple[int, np.ndarray] = (0, np.empty(0, np.int64))
     """Of the last block: the position of its first record, and the row of each."""
+    shapes: list[str] = field(default_factory=list)
+    """How rows look in the object (`original.Shape`)."""
     short_of_memory: bool = False
     """Whether a row was given up because reading it took too much memory."""
 
@@ -63,6 +65,7 @@ class Blocks:
         self.flags.clear()
         self.rows = self.count = self._chars = 0
         self.reshaper = self.reshaper and self.reshaper.again()
+        self.shapes.clear()
 
     def most_columns(self, rows: int) -> int:
         """Return how many columns an object of so many rows may have."""
@@ -74,6 +77,8 @@ class Blocks:
             self._write(columns, schema, numbers)
             return
         table, places, start = pa.Table.from_arrays(list(columns), schema=schema), np.asarray(numbers), self.rows
+        beside = table.select([name for name in table.column_names if name.startswith(HIDDEN)])
+        table = table.drop_columns(beside.column_names)
         made = self.reshaper.reshape(table)
         for row, why in made.bad:
             self.bad.add(int(places[row]), why, str(table.slice(row, 1).to_pylist()[0]))
@@ -81,7 +86,9 @@ class Blocks:
             self._chars += piece.nbytes
             if self._chars > self.limits.max_bytes:
                 raise Unreadable(f"the records made of its rows have more than max_bytes = {self.limits.max_bytes:,}")
-            self._write([c.combine_chunks() for c in piece.columns], piece.schema, places[rows])
+            hidden = beside.take(pa.array(rows))
+            goal = pa.schema([*piece.schema, *hidden.schema])
+            self._write([c.combine_chunks() for c in (*piece.columns, *hidden.columns)], goal, places[rows])
         self._spread = (start, np.concatenate([rows for _, rows in made.pieces]))
         self.flags += [(start + position, column) for position, column in made.deep]
 
@@ -91,10 +98,9 @@ class Blocks:
             raise Unreadable(f"it has more than max_rows = {self.limits.max_rows:,} rows")
         if self.rows > _FREE_ROWS + _ROWS_PER_BYTE * self.stored:
             raise Unreadable(f"its {self.stored:,} bytes unpack to more than {self.rows - len(numbers):,} rows")
-        if len(columns) > self.most_columns(self.rows):
-            raise Unreadable(
-                f"its {self.stored:,} bytes unpack to more than {self.rows:,} rows × {len(columns)} columns"
-            )
+        width = sum(not name.startswith(HIDDEN) for name in schema.names)
+        if width > self.most_columns(self.rows):
+            raise Unreadable(f"its {self.stored:,} bytes unpack to more than {self.rows:,} rows × {width} columns")
         goal = pa.schema([pa.field(_NUMBERS, pa.int64()), *schema])
         block = pa.RecordBatch.from_arrays([pa.array(numbers, pa.int64()), *columns], schema=goal)
         with pa.ipc.new_stream(self.file, goal) as writer:
@@ -119,6 +125,7 @@ class Blocks:
             "bad": [(b.row, b.reason, b.text, b.digest) for b in self.bad.rows],
             "flags": self.flags,
             "sparse": self.sparse,
+            "shapes": self.shapes,
             "memory": self.short_of_memory,
             "notes": self.reshaper.notes() if self.reshaper is not None else (),
         }
@@ -130,12 +137,17 @@ def read_blocks(path: str, answer: dict[str, Any], limits: Limits) -> RawTable:
         tables = [pa.ipc.open_stream(source).read_all() for _ in range(answer["blocks"])]
     table = join_tables(tables) if tables else pa.table({_NUMBERS: pa.array([], pa.int64())})
     numbers = table[_NUMBERS].to_numpy()
+    beside = [name for name in table.column_names if name.startswith(HIDDEN)]
+    hidden = table.select([_NUMBERS, *beside]).rename_columns([f"{HIDDEN}row", *beside]) if beside else None
+    table = table.drop_columns([_NUMBERS, *beside])
     args = {column: {"column": column, "limit": limits.max_depth} for _, column in answer["flags"]}
     return RawTable(
-        table.drop_columns([_NUMBERS]) if table.num_columns > 1 else pa.table({}),
+        table if table.num_columns else pa.table({}),
         np.array(numbers, np.int64),
         tuple(BadRow(*row) for row in answer["bad"]),
         tuple(Flag(position, "nested_too_deep", args[column]) for position, column in answer["flags"]),
         sparse=answer["sparse"],
         notes=tuple(answer["notes"]),
+        shapes=tuple(answer["shapes"]),
+        hidden=hidden,
     )

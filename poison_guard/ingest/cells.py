@@ -28,6 +28,7 @@ __all__ = [
     "join_tables",
     "simple_type",
     "simplify",
+    "sorted_json",
 ]
 
 
@@ -199,13 +200,27 @@ def _plain_text(value: Any) -> str | None:
             return None if text in ("NaT", "<NA>", "nan") else text
 
 
+def sorted_json(text: pa.Array) -> pa.Array:
+    """Return nested cells (JSON text) with the keys of each object sorted: two that say the same are the same."""
+    return pa.array([_sorted_json(cell) for cell in text.to_pylist()], pa.large_string())
+
+
+def _sorted_json(text: str | None) -> str | None:
+    if text is None or not text.startswith(("{", "[")) or "{" not in text:
+        return text
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    except (ValueError, RecursionError, UnicodeEncodeError):  # a cell of text among nested ones
+        return text
+
+
 def _json_text(value: Any) -> str | None:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, (dict, list, tuple)):
         return _plain_text(value)
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain_text)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain_text)
     except (TypeError, ValueError):  # keys that JSON cannot have, or a container inside itself
         return repr(value)
 

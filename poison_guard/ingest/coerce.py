@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from poison_guard.config import Parse
-from poison_guard.ingest.cells import as_text
+from poison_guard.ingest.cells import as_text, sorted_json
 from poison_guard.ingest.parsing import ParsedCells, parse_numbers, parse_times, present_cells
 from poison_guard.ingest.raw_table import ID_CHARS, SHOWN_CHARS
 from poison_guard.ingest.values import canonical_ids, canonical_labels, is_null_word, uuid_text
@@ -214,7 +214,7 @@ def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
         missing, blank = np.asarray(text.is_null()) & ~wrong, np.asarray(written.is_null())
         log.add("missing_id", missing & blank, column.data_name)
         log.add("missing_id", missing & ~blank, column.data_name, value=written)
-    cells = canonical_text(column.name, text)
+    cells = canonical_text(column.name, sorted_json(text) if column.kind == "list" else text)
     if wrong.any():
         cells = pc.if_else(pa.array(wrong), canonical_text(column.name, raw), cells)
     given = _written_otherwise(written, text) if role in _IDS or role in _LABELS else None

@@ -32,6 +32,7 @@ from poison_guard.ingest.raw_table import (
     unreadable_object,
 )
 from poison_guard.ingest.read import READER_FORMAT, read_object, read_table
+from poison_guard.ingest.shapes import column_shape
 from poison_guard.records import Batch, ObjectRef
 from poison_guard.text import shown_url
 
@@ -251,7 +252,8 @@ def read_frame(frame: pd.DataFrame, limits: Limits) -> RawTable:
         if nested:
             flags += nesting_flags(name, values, limits.max_depth)
     table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-    return RawTable(table, np.arange(1, len(frame) + 1, dtype=np.int64), flags=tuple(flags))
+    numbers = np.arange(1, len(frame) + 1, dtype=np.int64)
+    return RawTable(table, numbers, flags=tuple(flags), shapes=(column_shape("frame", table.schema),))
 
 
 def _has_no_zone(series: pd.Series) -> bool:

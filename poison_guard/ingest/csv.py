@@ -14,6 +14,7 @@ from poison_guard.ingest.blocks import Blocks
 from poison_guard.ingest.cells import BLOCK_CELLS, BLOCK_CHARS, BLOCK_ROWS
 from poison_guard.ingest.lines import Lines, LineTooLong, RecordTooLong, open_lines
 from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Limits, Unreadable
+from poison_guard.ingest.shapes import column_shape
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -41,6 +42,7 @@ def read_csv(path: Path, limits: Limits, out: Blocks) -> None:
     with open_lines(path, limits) as lines:
         reader, header = _read_header(lines, limits)
         schema = pa.schema([(name, pa.large_string()) for name in header])
+        out.shapes.append(column_shape("csv", schema, reader.dialect.delimiter))
         for numbers, rows in _row_blocks(reader, lines, len(header), out.bad):
             try:
                 arrays = [pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)]

@@ -15,7 +15,8 @@ import pyarrow as pa
 from poison_guard.ingest.blocks import Blocks
 from poison_guard.ingest.cells import BLOCK_CELLS, BLOCK_CHARS, BLOCK_ROWS, LIST_METADATA, array_from_values
 from poison_guard.ingest.lines import Lines, LineTooLong, open_lines
-from poison_guard.ingest.raw_table import NAME_CHARS, Limits, nesting_depth
+from poison_guard.ingest.raw_table import HIDDEN, NAME_CHARS, Limits, nesting_depth
+from poison_guard.ingest.shapes import JsonShapes
 
 __all__ = ["read_jsonl"]
 
@@ -75,6 +76,7 @@ class _TableBuilder:
     most: int
     """Columns that the object may have."""
     columns: dict[str, None] = field(default_factory=dict)
+    shapes: JsonShapes = field(default_factory=JsonShapes)
 
     def build(self, rows: Iterable[tuple[int, str, Any]]) -> None:
         block: list[Row] = []
@@ -99,6 +101,7 @@ class _TableBuilder:
                 chars = 0
         if block or not self.out.count:
             self._append(block)
+        self.out.shapes.extend(self.shapes.texts())
 
     def _refusal(self, value: Any) -> str | None:
         """Return why a value cannot be a row; make room for its new keys if it can."""
@@ -134,8 +137,11 @@ class _TableBuilder:
             return
         first, limit = self.out.rows, self.limits.max_depth
         kinds = [(name, array.type, LIST_METADATA if nested else None) for name, (array, nested) in arrays.items()]
-        schema = pa.schema([pa.field(name, kind, metadata=metadata) for name, kind, metadata in kinds])
-        self.out.add([array for array, _ in arrays.values()], schema, [number for number, _, _ in block])
+        fields = [pa.field(name, kind, metadata=metadata) for name, kind, metadata in kinds]
+        shapes = pa.array([self.shapes.add(value, text) for _, text, value in block], pa.int64())
+        schema = pa.schema([*fields, pa.field(f"{HIDDEN}shape", pa.int64())])
+        columns = [*(array for array, _ in arrays.values()), shapes]
+        self.out.add(columns, schema, [number for number, _, _ in block])
         for name in (name for name, (_, nested) in arrays.items() if nested):
             deep = (nesting_depth(value.get(name), limit) > limit for _, _, value in block)
             self.out.flag([first + i for i, is_deep in enumerate(deep) if is_deep], name)

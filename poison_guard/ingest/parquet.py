@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from poison_guard.ingest.arrow_types import is_exact, kept_exactly, schema_text
 from poison_guard.ingest.blocks import Blocks
 from poison_guard.ingest.cells import field_metadata, simple_type, simplify
-from poison_guard.ingest.raw_table import MAX_UNREADABLE, NAME_CHARS, RAW_CHARS, Limits, Unreadable
+from poison_guard.ingest.raw_table import HIDDEN, MAX_UNREADABLE, NAME_CHARS, RAW_CHARS, Limits, Unreadable
+from poison_guard.ingest.shapes import column_shape
 
 __all__ = ["read_parquet"]
 
@@ -29,6 +31,9 @@ def read_parquet(path: Path, limits: Limits, out: Blocks) -> None:
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
         declared = _check(file, limits, out)
         goal = pa.schema([_simple_field(f) for f in file.schema_arrow])
+        out.shapes.append(column_shape("parquet", goal, schema_text(file.schema_arrow)))
+        inexact = [f for f in file.schema_arrow if not is_exact(f.type)]
+        goal = pa.schema([*goal, *(pa.field(f"{HIDDEN}was:{f.name}", pa.large_string()) for f in inexact)])
         rows = written = 0
         for batch in file.iter_batches(_batch_rows(file, declared), use_threads=False):
             for simple, start in _simple_batches(batch, rows, goal, out):
@@ -96,7 +101,13 @@ def _simple_batches(
             for column in part.columns:
                 # a slice of a nested column is validated with the values around it; decoding it validates it alone
                 column.validate(full=not pa.types.is_nested(column.type))
-            yield pa.RecordBatch.from_arrays([simplify(column) for column in part.columns], schema=goal), start
+            simple = [simplify(column) for column in part.columns]
+            exact = [
+                kept_exactly(column, text)
+                for column, text in zip(part.columns, simple, strict=True)
+                if not is_exact(column.type)
+            ]
+            yield pa.RecordBatch.from_arrays([*simple, *exact], schema=goal), start
         except (pa.ArrowInvalid, UnicodeDecodeError):
             half = part.num_rows // 2
             if half:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from poison_guard.config import Contract, Data
 
 __all__ = [
+    "HIDDEN",
     "ID_CHARS",
     "MAX_UNREADABLE",
     "NAME_CHARS",
@@ -172,6 +173,15 @@ class RawTable:
     """Whether rows may lack columns (JSON): an absent column is then missing, not an error."""
     notes: Sequence[str] = ()
     """What is to be said of the whole object, in sentences without its name."""
+    shapes: Sequence[str] = ()
+    """How rows looked in their file, each as `original.Shape` writes it."""
+    hidden: pa.Table | None = None
+    """Beside rows ``\\0row``, ``\\0shape`` (number of its shape) and ``\\0was:NAME`` (cells that `table` cannot hold as
+    they are). None: all rows have the first shape."""
+
+
+HIDDEN = "\0"
+"""What the names of `RawTable.hidden` begin with; no column of an object has such a name."""
 
 
 def unreadable_object(digest: str, reason: str) -> RawTable:

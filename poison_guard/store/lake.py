@@ -220,7 +220,11 @@ class Lake:
 
 def _parquet_bytes(frame: pd.DataFrame) -> bytes:
     """Return the frame as Parquet bytes: the same frame gives the same bytes."""
-    odd = {name: _storable(frame[name]) for name in frame.columns if frame[name].dtype == object}
+    odd = {
+        name: frame[name].astype("category") if name == "shape" else _storable(frame[name])
+        for name in frame.columns
+        if frame[name].dtype == object
+    }
     table = pa.Table.from_pandas(frame.assign(**odd) if odd else frame, preserve_index=False)
     if any(pa.types.is_list(column.type) for column in table.schema):
         table = table.replace_schema_metadata(None)  # pandas cannot read back what it notes of lists

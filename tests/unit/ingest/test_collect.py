@@ -28,7 +28,7 @@ def test_a_batch_has_the_columns_its_contract_promises(collect):
     contract = contract_of()
     batch = collect(contract, {"a.csv": GOOD})
     bookkeeping = ["record_id", "content_hash", "object", "row", "received_at"]
-    assert list(batch.records.columns) == [*bookkeeping, "source_id", "item_id", "answer"]
+    assert list(batch.records.columns) == [*bookkeeping, "source_id", "item_id", "answer", "shape"]
     check_frame("records", batch.records)
     assert batch.records[["record_id", "object", "row"]].to_numpy().tolist() == [
         ["1", batch.objects[0].uri, 2],
@@ -43,9 +43,9 @@ def test_an_empty_batch_has_the_columns_and_types_of_a_full_one(collect):
     frame = pd.DataFrame({"id": ["1"], "user": "u", "at": "2026-03-01", "speed": 1.0, "agent": "x"})
     full = batch_from_frame(contract, frame, object_uri=None, received_at=NOW)
     empty = empty_batch(contract, received_at=NOW)
-    assert list(empty.records.columns) == list(full.records.columns)
-    differ = {c for c in full.records if full.records[c].dtype != empty.records[c].dtype}
-    assert differ == {"feature.agent"}  # a feature is numeric until it holds text
+    assert [*empty.records.columns, "was.at"] == list(full.records.columns)  # what is kept of a time that was text
+    differ = {c for c in empty.records if full.records[c].dtype != empty.records[c].dtype}
+    assert differ == {"feature.agent", "shape"}  # a feature is numeric until it holds text; categories differ
     assert (len(empty.records), empty.objects) == (0, ())
 
 
