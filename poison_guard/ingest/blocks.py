@@ -54,6 +54,8 @@ class Blocks:
     """Of the last block: the position of its first record, and the row of each."""
     shapes: list[str] = field(default_factory=list)
     """How rows look in the object (`original.Shape`)."""
+    notes: list[str] = field(default_factory=list)
+    """What is to be said of how the object was read."""
     short_of_memory: bool = False
     """Whether a row was given up because reading it took too much memory."""
 
@@ -127,7 +129,7 @@ class Blocks:
             "sparse": self.sparse,
             "shapes": self.shapes,
             "memory": self.short_of_memory,
-            "notes": self.reshaper.notes() if self.reshaper is not None else (),
+            "notes": [*self.notes, *(self.reshaper.notes() if self.reshaper is not None else ())],
         }
 
 

@@ -1,9 +1,8 @@
-"""Read JSON lines (or one JSON array of objects); a line that is not an object is listed with its number."""
+"""Read a JSON file of records, wherever in it they are; a record that is not an object is listed with its number."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,8 +13,9 @@ import pyarrow as pa
 
 from poison_guard.ingest.blocks import Blocks
 from poison_guard.ingest.cells import BLOCK_CELLS, BLOCK_CHARS, BLOCK_ROWS, LIST_METADATA, array_from_values
-from poison_guard.ingest.lines import Lines, LineTooLong, open_lines
-from poison_guard.ingest.raw_table import HIDDEN, NAME_CHARS, Limits, nesting_depth
+from poison_guard.ingest.json_text import BrokenJson, Records, find_records, records_of
+from poison_guard.ingest.lines import LineTooLong, open_lines
+from poison_guard.ingest.raw_table import HIDDEN, NAME_CHARS, Limits, Unreadable, nesting_depth
 from poison_guard.ingest.shapes import JsonShapes
 
 __all__ = ["read_jsonl"]
@@ -23,10 +23,8 @@ __all__ = ["read_jsonl"]
 _COUNTED_NAMES = 100_000
 _ANY = 256
 """Columns that an object may have whatever its rows are like; more, only where most rows have them."""
-_CHUNK_CHARS = 1_000_000
 _NOT_UNICODE = "it holds text that is not valid Unicode"
 _TOO_LARGE = "reading it takes too much memory"
-_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 Row = tuple[int, str, dict[str, Any]]
@@ -34,23 +32,29 @@ Row = tuple[int, str, dict[str, Any]]
 
 
 def read_jsonl(path: Path, limits: Limits, out: Blocks) -> None:
-    """Put the rows of a JSON-lines file, or of a file that is one JSON array, into `out`; gzipped or not.
+    """Put the rows of a JSON file into `out`; gzipped or not.
 
+    It holds an object a line, one array, objects one after another, or one object with a list of records in it.
     Keys that a row lacks are missing. If the rows have more keys than ``max_columns``, or than so many rows of so few
     bytes may have, those of ``out.keep`` and the most frequent others become columns, past `_ANY` only those that at
     least half of the rows have; rows with any other key are unreadable: a hostile row cannot widen the table.
     """
     out.sparse = True
-    as_lines = narrow = False
+    records = find_records(path, limits, out.keep)
+    if records.said:
+        out.notes.append(records.said)
+    narrow = False
     while True:
         out.restart()
         try:
             names, most = None, limits.max_columns
             if narrow:
-                names, most = _frequent_names(path, limits, out, as_lines=as_lines)
-            _TableBuilder(limits, out, names, most).build(_parsed_rows(path, limits, as_lines=as_lines))
-        except _BrokenArray:
-            as_lines = True
+                names, most = _frequent_names(path, limits, out, records)
+            _TableBuilder(limits, out, names, most).build(_parsed_rows(path, limits, records))
+        except BrokenJson as broken:
+            if records.kind != "array":
+                raise Unreadable(str(broken)) from None
+            records = Records("lines")
         except _TooWide:
             narrow = True
         else:
@@ -58,10 +62,6 @@ def read_jsonl(path: Path, limits: Limits, out: Blocks) -> None:
 
 
 class _TooWide(Exception):  # noqa: N818  control flow between two passes over one file
-    pass
-
-
-class _BrokenArray(Exception):  # noqa: N818  control flow: an array that is broken is read by its lines
     pass
 
 
@@ -174,15 +174,12 @@ class _Broken:
     reason: str
 
 
-def _parsed_rows(path: Path, limits: Limits, *, as_lines: bool) -> Iterator[tuple[int, str, Any]]:
-    """Yield number, text and parsed value of each row: lines, or the elements of one array."""
-    with open_lines(path, limits) as lines:
-        if not as_lines:
-            text = lines.read(_CHUNK_CHARS).lstrip()
-            line = text[1:].partition("\n")[0].strip()
-            if text.startswith("[") and (not line or line.startswith("{")):
-                yield from _array_elements(text, lines, limits)
-                return
+def _parsed_rows(path: Path, limits: Limits, records: Records) -> Iterator[tuple[int, str, Any]]:
+    """Yield number, text and parsed value of each row."""
+    if records.kind != "lines":
+        for number, value in records_of(path, limits, records):
+            yield number, json.dumps(value), value
+        return
     with open_lines(path, limits) as lines:
         while True:
             number = lines.start()
@@ -198,37 +195,6 @@ def _parsed_rows(path: Path, limits: Limits, *, as_lines: bool) -> Iterator[tupl
                 yield number, text, _parse(text)
 
 
-def _array_elements(text: str, lines: Lines, limits: Limits) -> Iterator[tuple[int, str, Any]]:
-    """Yield the elements of one array, of which `text` is the beginning; raise `_BrokenArray` if it is broken."""
-    decoder = json.JSONDecoder()
-    number, at = 0, 1
-    while True:
-        try:
-            start = _SPACE.match(text, at).end()  # type: ignore[union-attr]
-            if number == 0 and text[start] == "]":
-                break
-            element, end = decoder.raw_decode(text, start)
-            end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
-            mark = text[end]
-        except (ValueError, IndexError):  # broken, or cut off by the end of the text
-            more = lines.read(max(_CHUNK_CHARS, len(text) - at))
-            if not more or len(text) - at > limits.max_line_chars:
-                raise _BrokenArray from None
-            text, at = text[at:] + more, 0
-            continue
-        except (RecursionError, MemoryError):
-            raise _BrokenArray from None
-        if mark not in ",]":
-            raise _BrokenArray
-        number, at = number + 1, end + 1
-        yield number, json.dumps(element), element
-        if mark == "]":
-            start = end
-            break
-    if text[start + 1 :].strip() or any(piece.strip() for piece in iter(lambda: lines.read(_CHUNK_CHARS), "")):
-        raise _BrokenArray
-
-
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
@@ -242,11 +208,11 @@ def _parse(text: str) -> Any:
         return _Broken("it is not valid JSON: it has a number of too many digits")
 
 
-def _frequent_names(path: Path, limits: Limits, out: Blocks, *, as_lines: bool) -> tuple[frozenset[str], int]:
+def _frequent_names(path: Path, limits: Limits, out: Blocks, records: Records) -> tuple[frozenset[str], int]:
     """Return the names that become columns, and how many may; each row counts each of its names once."""
     counts: Counter[str] = Counter()
     rows = 0
-    for _, _, value in _parsed_rows(path, limits, as_lines=as_lines):
+    for _, _, value in _parsed_rows(path, limits, records):
         if isinstance(value, dict):
             rows += 1
             if len(value) <= limits.max_columns:

@@ -50,6 +50,7 @@ def resolve_paths(
 ) -> list[ObjectRef]:
     """Return the objects of paths, URLs and patterns, each once, sorted by uri.
 
+    A local file has one uri, whatever path or link leads to it.
     Each digest is the SHA-256 of the whole content, read once as a stream. `by_hand`: a person named the paths, so that
     a pattern without a file is an error. A link that a pattern finds is followed to a file in the pattern's own folder
     or in one of `roots`; of another one the digest is that of where it leads, and `refused_link` says why. Raises
@@ -59,11 +60,12 @@ def resolve_paths(
     for path in paths:
         place = path
         try:
-            for uri, size in _matching_files(path, by_hand=by_hand):
-                place = uri
+            for name, size in _matching_files(path, by_hand=by_hand):
+                place = uri = name
                 if is_pattern(path) and "://" not in uri and not _is_followed(uri, path, roots):
                     digest: str | None = _text_digest(_link_refusal(uri))
                 else:
+                    uri = name if "://" in name else os.path.realpath(name)
                     digest = _digest(uri, size, limits, from_pattern=is_pattern(path))
                 if digest:
                     refs[uri] = ObjectRef(uri, digest, size)

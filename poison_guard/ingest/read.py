@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from poison_guard.errors import DataError, ReadError
 from poison_guard.ingest.cells import as_text, join_tables
+from poison_guard.ingest.folders import with_folder_columns
 from poison_guard.ingest.formats import format_of
 from poison_guard.ingest.nested import Shape
 from poison_guard.ingest.objects import ObjectChanged, local_copy, refused_link, resolve_paths
@@ -22,7 +23,7 @@ from poison_guard.text import shown_url, without_secrets
 
 __all__ = ["READER_FORMAT", "read_object", "read_raw", "read_table", "read_tables"]
 
-READER_FORMAT = 1
+READER_FORMAT = 2
 """Raise it when a reader reads what it could not read before: then unreadable objects are tried again at once."""
 
 
@@ -52,6 +53,7 @@ def read_object(
             others = [(stack.enter_context(local_copy(other, limits)), other.uri) for other in beside]
             kinds = [(copy, format_of(copy, uri)) for copy, uri in others]
             raw = read_in_child(path, format_of(path, ref.uri), limits, columns, shape=shape, beside=kinds)
+            raw = with_folder_columns(raw, ref.uri)
     except NotRead as fault:
         raise ReadError.of(shown_url(ref.uri), str(fault)) from None
     except FileNotFoundError:
