@@ -142,6 +142,18 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "id_conflict": lambda a: f"id {a.record_id} was seen before with other content",
     "id_conflicts": lambda a: f"one of {a.count('n_records', 'record')} of one run whose ids were seen before",
     "id_claimed": lambda a: "an established source sent other content under this id, and its first source is new",
+    "many_labels": lambda a: (
+        f"{a.column} has {a.n} different labels after folding, too many for a list of labels: "
+        'where they are free text, write case = "keep" in [parse]'
+    ),
+    "placeholders": lambda a: (
+        f"{a.n} of {a.rows} rows have {a.seen} as {a.column}, which counts as no id: "
+        "null_words in [parse] lists such words"
+    ),
+    "times_unfit": lambda a: (
+        f"{a.n} of {a.rows} times in {a.column} fit no time_format of [parse] ({a.formats}), "
+        f"the first is '{a.value}' in row {a.row}: add its format to time_format"
+    ),
     # validate
     "expectation": lambda a: f"{a.columns('column')} is '{a.value}'; expected {a.expected}",
     "schema_drift": _drift,

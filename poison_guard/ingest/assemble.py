@@ -32,7 +32,7 @@ from poison_guard.ingest.original import GIVEN, SHAPE, WAS, changed_cells, exact
 from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
 from poison_guard.records import Batch, ObjectRef, Reason
-from poison_guard.text import shown_url
+from poison_guard.text import quoted, shown_url
 
 __all__ = ["MappedRows", "Objects", "assemble_batch", "map_rows"]
 
@@ -42,6 +42,9 @@ _TIME_ROLES = ("observed_at", "source_since")
 _TYPED_ROLES = ("rating", "observed_at", "source_since", "image")
 _INFERRED_KINDS = ("number", "bool", "time", "empty")
 """Kinds that the text of a small batch may have by chance."""
+_ID_ROLES = ("record_id", "source_id", "author_id", "item_id", "group")
+_MANY_UNFIT = 0.05
+"""Share of rows whose times fit no format of the contract from which a note says so."""
 _CLOCK_AHEAD = pd.Timedelta(hours=1)
 """How far a sender's clock may be ahead of the time at which a record was received."""
 
@@ -183,7 +186,7 @@ def assemble_batch(
         unreadable=_unreadable(objects, contract.name),
         schema=mapped.schema,
         duplicates=int((~resolved.keep).sum()),
-        notes=_notes(objects, named),
+        notes=(*_notes(objects, named), *_parse_notes(mapped, records["row"].to_numpy(), contract)),
     )
 
 
@@ -207,6 +210,28 @@ def _notes(objects: Objects, named: Sequence[RowNames]) -> tuple[Reason, ...]:
         if rows.continued:
             args = {"object": uri, "earlier": rows.continued, "n_rows": rows.repeated}
             notes.append(Reason("object_continues", args))
+    return tuple(notes)
+
+
+def _parse_notes(mapped: MappedRows, rows: np.ndarray, contract: Contract) -> tuple[Reason, ...]:
+    """Return what is to be said of ids that are placeholders, and of times that fit no format of the contract."""
+    notes = []
+    for role in (role for role in ROLES if f"given.{role}" in mapped.columns and role in mapped.columns):
+        words = mapped.columns[f"given.{role}"][mapped.columns[role].isna()].dropna()
+        if role in _ID_ROLES and len(words):
+            seen = ", ".join(quoted(word) for word in words.value_counts().index[:3])
+            args = {"n": len(words), "rows": len(rows), "seen": seen, "column": contract.columns[role]}
+            notes.append(Reason("placeholders", args))
+    unfit: dict[str, list[tuple[int, Any]]] = {}
+    for position, code, args in mapped.issues:
+        if code == "bad_time" and "formats" in args:
+            unfit.setdefault(args["column"], []).append((position, args))
+    for found in unfit.values():
+        if len(found) >= _MANY_UNFIT * len(rows):
+            position, args = found[0]
+            notes.append(
+                Reason("times_unfit", {**args, "n": len(found), "rows": len(rows), "row": int(rows[position])})
+            )
     return tuple(notes)
 
 

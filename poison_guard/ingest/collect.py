@@ -175,7 +175,8 @@ def read_controls(contract: Contract, home: Path) -> pd.DataFrame:
     if contract.controls is None:
         return empty_frame("controls")
     path = find_path(contract.controls, contract_file=contract.path, home=home)
-    table = read_table(path, columns=("item_id", "answer"))
+    columns, ordered = ("item_id", "answer"), contract.parse.ordered
+    table = read_table(path, columns=columns, labels=("answer",), ordered=ordered)
     doubled = table["item_id"].duplicated()
     if doubled.any():
         first = table.loc[doubled, "item_id"].iloc[0]

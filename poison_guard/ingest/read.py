@@ -17,7 +17,7 @@ from poison_guard.ingest.objects import ObjectChanged, local_copy, refused_link,
 from poison_guard.ingest.parsing import parse_numbers, payload_schema
 from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable, is_fault_of_file
 from poison_guard.ingest.reader import read_in_child
-from poison_guard.ingest.values import plain_numbers
+from poison_guard.ingest.values import canonical_ids, canonical_labels
 from poison_guard.records import ObjectRef
 from poison_guard.text import shown_url, without_secrets
 
@@ -83,16 +83,28 @@ def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows:
     )
 
 
-def read_table(path: str, *, columns: Sequence[str], limits: Limits | None = None) -> pd.DataFrame:
+def read_table(
+    path: str,
+    *,
+    columns: Sequence[str],
+    limits: Limits | None = None,
+    labels: Sequence[str] = (),
+    ordered: bool = False,
+) -> pd.DataFrame:
     """Return the named columns of a small file that people keep beside a feed (controls, items, outcomes), as str.
 
-    Whole numbers carry no fraction, as in records. Raises `DataError` with the file and what is missing or wrong in it.
+    Cells are in the canonical form of ids, those of `labels` (lists `ordered` or not) in that of labels, as in records.
+    Raises `DataError` with the file and what is missing or wrong in it.
     """
     table = _read_rows([path], limits or Limits(), strict=True)
     missing = next((c for c in columns if c not in table.column_names), None)
     if missing is not None:
         raise DataError(f"{shown_url(path)} has no column {missing}; it has {', '.join(table.column_names[:20])}")
-    texts = {c: plain_numbers(as_text(table[c].combine_chunks())) for c in columns}
+    cells = {c: table[c].combine_chunks() for c in columns}
+    texts = {
+        c: canonical_labels(each, ordered=ordered) if c in labels else canonical_ids(as_text(each))
+        for c, each in cells.items()
+    }
     return pd.DataFrame({c: pd.Series(t.to_pandas(), dtype="str") for c, t in texts.items()})
 
 

@@ -44,7 +44,7 @@ def pin_of(feed: Feed, version: int) -> Pin:
     contract = feed.contract
     rules = (
         (contract.name, contract.kind, contract.mode, contract.namespace, contract.controls, contract.policy_hash),
-        (sorted(contract.columns.items()), contract.features, dataclasses.astuple(contract.data)),
+        (sorted(contract.columns.items()), contract.features, dataclasses.astuple(contract.data), contract.parse),
         None if feed.suite is None else feed.suite.expectations,
     )
     return Pin(version, hashlib.sha256(repr(rules).encode()).hexdigest()[:8])

@@ -69,7 +69,7 @@ def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str 
 
 def read_predictions(path: str) -> pd.DataFrame:
     """Return a candidate's predictions, ``example_id, label``; `DataError` where the file is not one row an example."""
-    predictions = read_table(path, columns=("example_id", "label"))
+    predictions = read_table(path, columns=("example_id", "label"), labels=("label",))
     for name in ("example_id", "label"):
         if predictions[name].isna().any():
             row = int(predictions[name].isna().to_numpy().argmax()) + 1

@@ -31,6 +31,7 @@ from poison_guard.pipeline import (
     score_partition,
     validate_records,
 )
+from poison_guard.pipeline.labels import Spellings, fold_labels, label_notes
 from poison_guard.records import Batch, Decided, State
 from poison_guard.steps.collect import (
     Source,
@@ -42,6 +43,7 @@ from poison_guard.steps.collect import (
     read_outcomes,
 )
 from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch
+from poison_guard.steps.labels import spellings_of
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.results import (
@@ -168,17 +170,19 @@ def validate(feed: Feed, handover: Handover, pin: Pin) -> None:
     """
     batch, state = get_batch(handover), _state(feed, handover, pin)
     handover.put("sample", choose_sample(batch.records))
+    records = fold_labels(batch.records, _spellings(feed, handover, pin))
     validation = validate_records(
-        feed.contract, feed.suite, batch.records, batch.issues, schema=batch.schema, accepted_schema=state.schema
+        feed.contract, feed.suite, records, batch.issues, schema=batch.schema, accepted_schema=state.schema
     )
     failures = name_failures(validation.failures, _newcomers(feed, handover, pin))
-    warnings = (*batch.notes, *validation.warnings)
+    warnings = (*batch.notes, *label_notes(records, feed.contract), *validation.warnings)
     handover.put(f"validation@{pin}", dataclasses.replace(validation, failures=failures, warnings=warnings))
 
 
 def score(feed: Feed, handover: Handover, pin: Pin, partition: int) -> None:
     """Score the records of one partition, each by itself."""
     records = rename(handover.get(f"records-{partition:05d}"), _newcomers(feed, handover, pin))
+    records = fold_labels(records, _spellings(feed, handover, pin))
     prepared = _prepared(feed, handover, pin)
     with torch_threads(feed):
         scored = score_partition(records, feed.contract, prepared)
@@ -255,12 +259,31 @@ def _owners(feed: Feed, batch: Batch) -> pd.Series | None:
     return bounded_keys(owners_of(batch.records, len(batch.records))) if feed.contract.data.revisions else None
 
 
+def _spellings(feed: Feed, handover: Handover, pin: Pin) -> Spellings:
+    """Return how the labels of the batch are spelled as of the pin."""
+    if not handover.has(f"labels@{pin}"):
+        batch, state = get_batch(handover), _state(feed, handover, pin)
+        found = spellings_of(
+            feed,
+            batch.records,
+            controls=state.controls,
+            trusted=(state.reference, state.calibration),
+            ledger=state.ledger,
+            received_at=batch.received_at,
+            version=state.version,
+        )
+        handover.put(f"labels@{pin}", dict(found))
+    spellings: Spellings = handover.get(f"labels@{pin}")
+    return spellings
+
+
 def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:
-    """Return the batch with its rows under the names they have as of the pin, made once a process."""
+    """Return the batch with its rows under the names and labels they have as of the pin, made once a process."""
     if (name := f"batch@{pin}") not in handover.cache:
         batch, newcomers = get_batch(handover), _newcomers(feed, handover, pin)
-        if len(newcomers):
-            records, unreadable = rename(batch.records, newcomers), rename(batch.unreadable, newcomers)
+        records, unreadable = rename(batch.records, newcomers), rename(batch.unreadable, newcomers)
+        records = fold_labels(records, _spellings(feed, handover, pin))
+        if records is not batch.records or unreadable is not batch.unreadable:
             batch = dataclasses.replace(batch, records=records, unreadable=unreadable)
         handover.cache[name] = batch
     named: Batch = handover.cache[name]
@@ -270,7 +293,8 @@ def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:
 def _state(feed: Feed, handover: Handover, pin: Pin) -> State:
     """Return all that the run may know as of the pin, read once a process."""
     if (name := f"state@{pin}") not in handover.cache:
-        batch = _named_batch(feed, handover, pin)
+        batch = get_batch(handover)  # its labels are spelled by this state
+        batch = dataclasses.replace(batch, records=rename(batch.records, _newcomers(feed, handover, pin)))
         handover.cache[name] = current_state(feed, batch, pin.version, controls=handover.get("controls"))
         if CHECKING:
             check_frames(handover.cache[name])

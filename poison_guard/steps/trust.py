@@ -14,13 +14,16 @@ from poison_guard.config import Contract
 from poison_guard.contracts.suite import Suite
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import DataError, UsageError
-from poison_guard.ingest.collect import collect_frames
+from poison_guard.frames import empty_frame
+from poison_guard.ingest.collect import collect_frames, read_controls
 from poison_guard.pipeline import prepare, validate_records
+from poison_guard.pipeline.labels import fold_labels
 from poison_guard.pipeline.validate import Validation
 from poison_guard.records import Batch
 from poison_guard.results import Result, TableResult
 from poison_guard.review.rules import check_person
 from poison_guard.steps.collect import Source, as_paths, current_state
+from poison_guard.steps.labels import spellings_of
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.tune import batch_of
@@ -93,6 +96,7 @@ def trust(feed: Feed, source: Source, *, by: str, reason: str, now: dt.datetime,
     """
     contract = feed.contract
     batch = collect_frames(contract, as_paths(source), home=feed.settings.home, received_at=now)
+    batch = dataclasses.replace(batch, records=_spelled(feed, batch))
     validation = _validated(contract, feed.suite, batch)
     if dry_run:
         counts = count_trusted(feed.store, contract.name)
@@ -108,6 +112,17 @@ def trust(feed: Feed, source: Source, *, by: str, reason: str, now: dt.datetime,
     added = add_trusted(feed.store, contract, batch.records, by=by, reason=reason)
     drain(feed.store, feed.settings, now)
     return TrustResult(contract.name, False, len(batch.records), 0, (), **dataclasses.asdict(added))
+
+
+def _spelled(feed: Feed, batch: Batch) -> pd.DataFrame:
+    """Return the records with their labels spelled as the feed declares them."""
+    controls = read_controls(feed.contract, feed.settings.home)
+    trusted = load_trusted(feed.store, feed.contract.name).records
+    nobody = empty_frame("ledger")
+    spellings = spellings_of(
+        feed, batch.records, controls=controls, trusted=[trusted], ledger=nobody, received_at=batch.received_at
+    )
+    return fold_labels(batch.records, spellings)
 
 
 def _validated(contract: Contract, suite: Suite | None, batch: Batch) -> Validation:

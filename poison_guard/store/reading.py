@@ -27,6 +27,7 @@ __all__ = [
     "load_items",
     "load_payloads",
     "load_sources",
+    "load_spellings",
     "load_staged",
     "load_verified_answers",
 ]
@@ -96,6 +97,14 @@ def frames_in(store: Store, feed: str, places: Collection[Place]) -> Iterator[pd
 def accepted_frames(store: Store, feed: str) -> Iterator[pd.DataFrame]:
     """Yield the payloads of all accepted records, released ones included and recalled ones not."""
     return frames_in(store, feed, (Place.ACCEPTED,))
+
+
+def load_spellings(store: Store, feed: str, *, version: int | None = None) -> frozenset[str]:
+    """Return the answers of a feed's records up to `version`, each as it is spelled."""
+    c = tables.records.c
+    query = sa.select(c.answer).where(c.feed == feed, c.readable.is_(True), c.answer.is_not(None)).distinct()
+    with store.read() as conn:
+        return frozenset(conn.execute(query if version is None else query.where(c.seq <= version)).scalars())
 
 
 def load_staged(store: Store, feed: str) -> pd.DataFrame:
