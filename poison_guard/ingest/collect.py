@@ -20,7 +20,7 @@ from poison_guard.ingest.assemble import assemble_batch, map_rows
 from poison_guard.ingest.cells import LIST_METADATA, NAIVE_METADATA, array_from_values, simplify
 from poison_guard.ingest.continuation import NOTHING_EARLIER, Earlier
 from poison_guard.ingest.join import Joined
-from poison_guard.ingest.nested import Shape, is_name, path_roots, reshape_rows
+from poison_guard.ingest.nested import Shape, has_root, is_name, path_roots, reshape_rows
 from poison_guard.ingest.objects import ObjectChanged, find_path, is_pattern, resolve_paths
 from poison_guard.ingest.raw_table import (
     NAME_CHARS,
@@ -161,13 +161,17 @@ def _vain(raw: RawTable, contract: Contract) -> list[tuple[str, str]]:
 def _missing_column(raw: RawTable, contract: Contract) -> str | None:
     """Return why a table cannot be mapped: it lacks a column of the contract (if rows are sparse: all of them)."""
     roles = {**contract.columns, **{f"features ({name})": name for name in contract.features}}
-    absent = {role: name for role, name in roles.items() if name not in raw.table.column_names}
-    absent |= dict(vain) if len(vain := _vain(raw, contract)) + len(absent) == len(roles) else {}
+    names = [name for name in raw.table.column_names if is_name(name) or name not in roles.values()]
+    rootless = {role: name for role, name in _vain(raw, contract) if not has_root(name, names, contract)}
+    absent = {role: name for role, name in roles.items() if name not in raw.table.column_names} | rootless
+    vain = dict(_vain(raw, contract))
+    absent |= vain if len(vain.keys() | absent.keys()) == len(roles) else {}
     if not absent or (raw.sparse and (len(absent) < len(roles) or not np.size(raw.row_numbers))):
         return None
     role, name = next(iter(absent.items()))
-    columns = ", ".join(raw.table.column_names[:20]) + (", …" if raw.table.num_columns > 20 else "")
-    return f"it has no column {name}, which [columns] maps to {role}; it has {columns}"
+    columns = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    what = f"it has no column {name}" if is_name(name) else f"nothing in it is at {name}"
+    return f"{what}, which [columns] maps to {role}; it has {columns}"
 
 
 def read_controls(contract: Contract, home: Path) -> pd.DataFrame:

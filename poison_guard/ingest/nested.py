@@ -35,7 +35,7 @@ from poison_guard.ingest.paths import (
 )
 from poison_guard.ingest.raw_table import BadRows, Flag, Limits, RawTable, Unreadable, nesting_depth
 
-__all__ = ["Reshaped", "Reshaper", "Shape", "is_name", "path_roots", "reshape_rows", "rows_of"]
+__all__ = ["Reshaped", "Reshaper", "Shape", "has_root", "is_name", "path_roots", "reshape_rows", "rows_of"]
 
 _TEXT_ROLES = ("text", "prompt", "response", "chosen", "rejected")
 _ROW_CHARS = 64_000_000
@@ -114,6 +114,13 @@ def is_name(text: str) -> bool:
     return _parsed(text).is_name
 
 
+def has_root(text: str, names: Sequence[str], contract: Contract) -> bool:
+    """Return whether a path begins with a column of a file, or of the file that it is joined with."""
+    join = contract.data.join
+    known = dict.fromkeys(names)
+    return _parsed(text).is_there(known) or (join is not None and join.name in path_roots(text))
+
+
 def reshape_rows(raw: RawTable, shape: Shape, limits: Limits, joined: Joined | None) -> RawTable:
     """Return the records that `shape` makes of the rows of a frame."""
     reshaper = Reshaper(shape, limits, joined)
@@ -164,8 +171,8 @@ class Reshaper:
     _first: dict[bool, str | None] = field(default_factory=dict)
     _columns: list[tuple[str, bool, Expression]] = field(default_factory=list)
 
-    exploded: set[str] = field(default_factory=set)
-    """Columns whose lists were exploded."""
+    exploded: dict[str, int] = field(default_factory=dict)
+    """Columns whose lists were exploded: how many containers lie around an element."""
 
     def __post_init__(self) -> None:
         """Parse the paths once."""
@@ -234,9 +241,9 @@ class Reshaper:
         out = Reshaped([])
         paths = {text.strip(): _parsed(text.strip()) for text in self.shape.explode.split(",")}
         rows = _Rows(table, [1] * table.num_rows)
-        exploded = {name for path in paths.values() for name in _exploded_columns(path, table.column_names)}
-        self.exploded |= exploded
-        fixed = _row_chars(table.select([name for name in table.column_names if name not in exploded]))
+        for path in paths.values():
+            self.exploded |= dict.fromkeys(_exploded_columns(path, table.column_names), len(path.steps))
+        fixed = _row_chars(table.select([name for name in table.column_names if name not in self.exploded]))
         piece = _Piece()
         for i, row in enumerate(rows):
             try:
@@ -257,11 +264,11 @@ class Reshaper:
         index = np.array(piece.origin, np.int64)
         spread = table.take(pa.array(index))
         done = sum(len(places) for _, places in out.pieces)
-        limit = self.limits.max_depth
         for name, values in piece.cells.items():
             array, nested = array_from_values(values)
             field_ = pa.field(name, array.type, metadata=LIST_METADATA if nested else None)
             spread = spread.set_column(spread.column_names.index(name), field_, array)
+            limit = self.limits.max_depth + self.exploded[name]
             out.deep += [(done + i, name) for i, value in enumerate(values) if nesting_depth(value, limit) > limit]
         out.pieces.append((self._with_paths(spread, _Rows(spread, piece.positions, piece.cells)), index))
 

@@ -95,7 +95,7 @@ def fit_format(entry: KnownFormat, frame: pd.DataFrame, *, shown: str, joined: S
     roles = {role: path for role, text in filled.items() if (path := _pruned(text, sample))}
     if not entry.explode:
         _by_uniqueness(roles, sample)
-    if "group" in roles and len({str(value) for value in sample.values(roles["group"])}) == 1:
+    if not entry.explode and "group" in roles and len({str(value) for value in sample.values(roles["group"])}) == 1:
         del roles["group"]
     features = tuple(path for path in entry.features if sample.has(path))
     missing = "" if joined else entry.missing

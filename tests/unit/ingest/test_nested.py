@@ -1,0 +1,204 @@
+import datetime as dt
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poison_guard.config import Contract, parse_contract
+from poison_guard.errors import ConfigError, DataError
+from poison_guard.ingest.collect import batch_from_frame, collect_frames
+from poison_guard.ingest.nested import Shape
+from poison_guard.records import Batch
+
+NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
+
+
+def contract_of(columns: dict[str, str], **data: Any) -> Contract:
+    return parse_contract({"name": "x", "kind": "answers", "data": data, "columns": columns})
+
+
+def read(tmp_path: Path, rows: list[Any], columns: dict[str, str], **data: Any) -> Batch:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return collect_frames(contract_of(columns, **data), [str(path)], home=tmp_path, received_at=NOW)
+
+
+ROLES = {"record_id": "id + #", "source_id": "votes[].by", "answer": "votes[].says"}
+
+
+def vote(by: Any, says: Any = "yes", **more: Any) -> dict[str, Any]:
+    return {"by": by, "says": says, **more}
+
+
+def test_explode_makes_a_record_of_each_element_and_keeps_the_row_with_one_element_in_each(tmp_path: Path) -> None:
+    rows = [{"id": 1, "note": "n", "votes": [vote("u1"), vote("u2", "no")]}, {"id": 2, "votes": [vote("u3")]}]
+
+    records = read(tmp_path, rows, ROLES, explode="votes[]").records
+
+    assert records["record_id"].tolist() == ["1:1", "1:2", "2:1"]
+    assert records["source_id"].tolist() == ["u1", "u2", "u3"]
+    assert records["answer"].tolist() == ["yes", "no", "yes"]
+    assert records["row"].tolist() == [1, 1, 2]
+    assert [json.loads(cell) for cell in records["extra.votes"]] == [[vote("u1")], [vote("u2", "no")], [vote("u3")]]
+    assert records["extra.note"].fillna("").tolist() == ["n", "n", ""]
+
+
+def test_rows_without_an_element_make_no_record_and_are_counted_in_a_note(tmp_path: Path) -> None:
+    batch = read(
+        tmp_path, [{"id": 1, "votes": []}, {"id": 2}, {"id": 3, "votes": [vote("u")]}], ROLES, explode="votes[]"
+    )
+
+    assert batch.records["record_id"].tolist() == ["3:1"]
+    assert [note.args["said"] for note in batch.notes] == ["2 of its rows hold nothing in votes[] and make no record"]
+
+
+def test_equal_elements_of_one_row_without_an_id_are_two_records(tmp_path: Path) -> None:
+    roles = {"source_id": "votes[].by", "answer": "votes[].says"}
+
+    batch = read(tmp_path, [{"votes": [vote("u"), vote("u")]}], roles, explode="votes[]")
+
+    assert batch.records["record_id"].nunique() == 2
+    assert batch.duplicates == 0
+
+
+def test_lists_side_by_side_belong_together_and_one_that_is_longer_makes_the_row_unreadable(tmp_path: Path) -> None:
+    roles = {"text": "steps[]", "label": "labels[]"}
+    rows = [{"steps": ["a", "b"], "labels": [True, False]}, {"steps": ["c"], "labels": [True, True]}]
+
+    batch = read(tmp_path, rows, roles, explode="steps[], labels[]")
+
+    assert batch.records["text"].tolist() == ["a", "b"]
+    assert batch.records["label"].tolist() == ["true", "false"]
+    assert batch.unreadable["args"].iloc[0]["why"] == "its lists are not equally long: 1 in steps[] and 2 in labels[]"
+
+
+def test_a_tree_is_read_message_by_message(tmp_path: Path) -> None:
+    tree = {"id": "a", "replies": [{"id": "b", "replies": [{"id": "c", "replies": []}]}, {"id": "d", "replies": []}]}
+
+    batch = read(tmp_path, [{"root": tree}], {"record_id": "root.id"}, explode="root.replies[**]")
+
+    assert batch.records["record_id"].tolist() == ["a", "b", "c", "d"]
+    assert batch.issues.empty
+
+
+def test_a_deep_tree_is_no_deep_record(tmp_path: Path) -> None:
+    tree: dict[str, Any] = {"id": "0"}
+    for i in range(1, 40):
+        tree = {"id": str(i), "replies": [tree]}
+
+    batch = read(tmp_path, [{"root": tree}], {"record_id": "root.id"}, explode="root.replies[**]")
+
+    assert len(batch.records) == 40
+    assert batch.issues.empty
+
+
+def test_an_element_that_is_nested_too_deep_is_held_and_its_neighbours_are_not(tmp_path: Path) -> None:
+    deep: Any = "x"
+    for _ in range(12):
+        deep = [deep]
+
+    batch = read(tmp_path, [{"id": 1, "votes": [vote("u1"), vote("u2", more=deep)]}], ROLES, explode="votes[]")
+
+    assert batch.issues[["record_id", "code"]].to_numpy().tolist() == [["1:2", "nested_too_deep"]]
+
+
+def test_an_explode_of_a_million_costs_its_own_row(tmp_path: Path) -> None:
+    rows = [{"id": 1, "votes": [0] * 1_000_000}, {"id": 2, "votes": [vote("u")]}]
+    start = time.perf_counter()
+
+    batch = read(tmp_path, rows, ROLES, explode="votes[]")
+
+    assert batch.records["record_id"].tolist() == ["2:1"]
+    assert batch.unreadable["args"].iloc[0]["why"] == "votes[] holds more than max_explode = 100,000 elements in it"
+    assert time.perf_counter() - start < 30
+
+
+def test_elements_that_repeat_a_long_row_are_bounded_by_what_they_make_together(tmp_path: Path) -> None:
+    rows = [{"id": 1, "body": "x" * 1_000_000, "votes": [vote("u")] * 1_000}, {"id": 2, "votes": [vote("u")]}]
+
+    batch = read(tmp_path, rows, ROLES, explode="votes[]")
+
+    assert batch.records["record_id"].tolist() == ["2:1"]
+    assert "1,000 records that votes[] makes of it have more than 64,000,000 characters" in str(
+        batch.unreadable["args"].iloc[0]["why"]
+    )
+
+
+def test_a_path_that_matches_nothing_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"nothing in it is at votes\[\].who, which \[columns\] maps to source_id; it has id, votes$"
+    ):
+        read(tmp_path, [{"id": 1, "votes": [vote("u")]}], {"source_id": "votes[].who"})
+
+
+def test_one_path_of_several_that_matches_nothing_is_a_note(tmp_path: Path) -> None:
+    batch = read(tmp_path, [{"id": 1, "votes": [vote("u")]}], {**ROLES, "answer": "votes[].what"}, explode="votes[]")
+
+    assert batch.notes[0].args["said"] == "votes[].what, which [columns] maps to answer, matches nothing in it"
+
+
+def test_rows_of_other_types_are_held_one_by_one(tmp_path: Path) -> None:
+    rows = [
+        {"id": 1, "votes": [vote("u")]}, {"id": 2, "votes": "none yet"}, {"id": 3, "votes": {"by": "u"}},
+        {"id": 4, "votes": [5, vote("v")]},
+    ]  # fmt: skip
+
+    batch = read(tmp_path, rows, ROLES, explode="votes[]")
+
+    assert batch.records["record_id"].tolist() == ["1:1", "4:1", "4:2"]
+    assert batch.issues[["record_id", "code"]].to_numpy().tolist() == [["4:1", "missing_id"]]
+    assert batch.notes[0].args["said"].startswith("2 of its rows hold nothing in votes[]")
+
+
+def test_a_record_id_that_all_records_of_a_row_share_is_an_error_of_the_contract() -> None:
+    with pytest.raises(ConfigError, match=r'write "id \+ #" \(# is the position in the row\)'):
+        contract_of({"record_id": "id"}, explode="votes[]")
+
+
+def test_columns_with_dots_are_no_paths_where_the_file_has_them(tmp_path: Path) -> None:
+    batch = read(tmp_path, [{"user.id": "u1", "is it?": "yes"}], {"source_id": "user.id", "answer": "is it?"})
+
+    assert batch.records[["source_id", "answer"]].to_numpy().tolist() == [["u1", "yes"]]
+
+
+def test_a_contract_that_names_columns_only_has_no_shape() -> None:
+    assert Shape.of(contract_of({"source_id": "user_id", "answer": "is it?"})) is None
+
+
+def test_a_frame_is_reshaped_as_a_file_is(tmp_path: Path) -> None:
+    rows = [{"id": 1, "votes": [vote("u1"), vote("u2")]}, {"id": 2, "votes": []}]
+
+    of_file = read(tmp_path, rows, ROLES, explode="votes[]").records
+    of_frame = batch_from_frame(
+        contract_of(ROLES, explode="votes[]"), pd.DataFrame(rows), object_uri=None, received_at=NOW
+    ).records
+
+    same = ["record_id", "content_hash", "source_id", "answer"]
+    pd.testing.assert_frame_equal(of_file[same], of_frame[same])
+
+
+_ROWS = st.lists(
+    st.fixed_dictionaries({"votes": st.lists(st.fixed_dictionaries({"by": st.sampled_from("uvw")}), max_size=4)}),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=25)
+@given(rows=_ROWS)
+def test_every_element_of_every_row_is_a_record(rows: list[dict[str, Any]]) -> None:
+    contract = contract_of({"source_id": "votes[].by"}, explode="votes[]")
+    if not any(row["votes"] for row in rows):
+        return
+
+    batch = batch_from_frame(
+        contract, pd.DataFrame({"votes": [r["votes"] for r in rows]}), object_uri=None, received_at=NOW
+    )
+
+    assert batch.records["source_id"].tolist() == [v["by"] for row in rows for v in row["votes"]]
+    assert batch.objects[0].rows == len(batch.records)
