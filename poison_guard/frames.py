@@ -10,16 +10,27 @@ person, ``from_feed`` is text that a sender wrote and that is escaped wherever i
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from poison_guard.errors import StoreError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
-__all__ = ["CHECKING", "FRAMES", "Column", "Frame", "check_frame", "check_frames", "empty_frame", "typed_frame"]
+__all__ = [
+    "CHECKING",
+    "FRAMES",
+    "Column",
+    "Frame",
+    "among",
+    "check_frame",
+    "check_frames",
+    "empty_frame",
+    "typed_frame",
+]
 
 TIME = "datetime64[us, UTC]"
 _KINDS = {"str": "O", "object": "OMTU", "int64": "iu", "float64": "fiu", "float32": "f", "bool": "b", TIME: "M"}
@@ -267,6 +278,17 @@ def typed_frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` with the columns that `FRAMES` names in their dtypes; one without a row may lack any."""
     columns = {key: column.dtype for key, column in FRAMES[name].columns.items() if key in frame}
     return frame.astype(columns) if len(frame) else empty_frame(name)
+
+
+def among(column: pd.Series, values: Iterable[str]) -> np.ndarray:
+    """Return ``(n,)`` whether each cell of a column of text is one of `values`; a missing cell is not.
+
+    For ids of a whole batch: `Series.isin` makes an Arrow object of each value, and takes 25 times as long.
+    """
+    import numpy as np
+
+    wanted = {value for value in values if isinstance(value, str)}
+    return np.fromiter((cell in wanted for cell in column.to_numpy(object)), bool, len(column))
 
 
 def check_frame(name: str, frame: pd.DataFrame) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.frames import empty_frame
+from poison_guard.frames import among, empty_frame
 from poison_guard.pipeline.prepare import Prepared, isolated
 from poison_guard.records import Campaign, Place, Reason, State
 
@@ -99,10 +99,10 @@ def _earlier_records(scored: pd.DataFrame, state: State) -> pd.DataFrame:
 
     Without the others an hour's batch would show a raid alone with itself: all that anybody says of its items there.
     """
-    answers = state.answers[~state.answers["record_id"].isin(state.memory["record_id"])]
+    answers = state.answers[~among(state.answers["record_id"], state.memory["record_id"])]
     answers = answers.assign(place=Place.ACCEPTED.value)
     both = pd.concat([state.memory, answers], ignore_index=True) if len(answers) else state.memory
-    return both[~both["record_id"].isin(scored["record_id"])].reset_index(drop=True)
+    return both[~among(both["record_id"], scored["record_id"])].reset_index(drop=True)
 
 
 def _accepted_before(scored: pd.DataFrame, state: State) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def _accepted_before(scored: pd.DataFrame, state: State) -> pd.DataFrame:
 
     When an account was made is known from what is remembered of its source, where the answer does not say.
     """
-    before = state.answers[~state.answers["record_id"].isin(scored["record_id"])].reset_index(drop=True)
+    before = state.answers[~among(state.answers["record_id"], scored["record_id"])].reset_index(drop=True)
     before = before.reindex(columns=[c for c in _ACCEPTED if c in before or c == "source_since"])
     known = pd.concat([state.memory[["source_id", "source_since"]], scored[["source_id", "source_since"]]])
     since = known.dropna().groupby("source_id")["source_since"].max().reindex(before["source_id"])

@@ -153,6 +153,8 @@ def conflict_groups(
     First claims are earlier records whose id a new record of a source that is `established` (``(n,)``, of each row of
     `scored`) came with; they are to be taken back, in a group of their own: a person may believe either side.
     """
+    if newcomers.empty:
+        return ()
     from poison_guard.signals.campaigns.findings import campaign_id, make_campaign
 
     new = newcomers[newcomers["first_id"].notna() & ~newcomers["record_id"].isin(state.known["record_id"])]

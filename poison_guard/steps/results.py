@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from poison_guard.decide.reasons import sentence
-from poison_guard.frames import FRAMES, empty_frame, typed_frame
+from poison_guard.frames import FRAMES, among, empty_frame, typed_frame
 from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.sampling import audit_sample
@@ -125,7 +125,7 @@ def stored_result(store: Store, run_id: str) -> ScanResult:
     """Return what a committed run decided and revoked, read back from the store."""
     run = load_run(store, run_id)
     frames = load_run_result(store, run)
-    of_batch = frames["evidence"]["record_id"].isin(frames["decisions"]["record_id"])  # not of what it recalled
+    of_batch = among(frames["evidence"]["record_id"], frames["decisions"]["record_id"])  # not of what it recalled
     campaigns = frames["campaigns"]
     sentences = [sentence(code, args) for code, args in zip(campaigns["code"], campaigns["args"], strict=True)]
     return ScanResult(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.frames import among
 from poison_guard.records import Campaign, Reason
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.text import number_text
@@ -69,9 +70,9 @@ def evidence_rows(
     wanted: Iterable[str],
 ) -> pd.DataFrame:
     """Return the evidence of `wanted` records, with the reasons of their decisions that no signal tells."""
-    keep = set(wanted)
-    evidence = evidence.loc[evidence["record_id"].isin(keep), _EVIDENCE]
-    made = decisions.loc[decisions["record_id"].isin(keep), ["record_id", "reasons"]].explode("reasons").dropna()
+    keep = frozenset(wanted)
+    evidence = evidence.loc[among(evidence["record_id"], keep), _EVIDENCE]
+    made = decisions.loc[among(decisions["record_id"], keep), ["record_id", "reasons"]].explode("reasons").dropna()
     known = set(zip(evidence["record_id"], evidence["code"], strict=True))
     noted = {note.code: note.args for note in notes}
     more: list[tuple[object, ...]] = [

@@ -10,7 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
-from poison_guard.frames import empty_frame
+from poison_guard.frames import among, empty_frame
 from poison_guard.records import Place, State
 from poison_guard.store import bulk, ground_truth, memory, status, tables, trusted
 from poison_guard.store.bulk import bounded_key
@@ -107,8 +107,8 @@ def _known_rows(conn: sa.Connection, feed: str, record_ids: Iterable[str], versi
     t = tables.trusted.c
     query = sa.select(t.record_id, t.content_hash).where(t.feed == feed, t.seq <= version)
     vetted = bulk.select_many(conn, query, t.record_id, ids).assign(place=Place.STAGED.value)
-    rows = rows.assign(trusted=rows["record_id"].isin(vetted["record_id"]))
-    vetted = vetted[~vetted["record_id"].isin(rows["record_id"])].assign(trusted=False)
+    rows = rows.assign(trusted=among(rows["record_id"], vetted["record_id"]))
+    vetted = vetted[~among(vetted["record_id"], rows["record_id"])].assign(trusted=False)
     known = pd.concat([rows, vetted], ignore_index=True) if len(vetted) else rows
     known = known.sort_values("record_id", ignore_index=True)
     return known.assign(record_id=known["record_id"].map(ids).astype("str"))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import StoreError
-from poison_guard.frames import BORDERS, FRAMES, check_frame, empty_frame, typed_frame
+from poison_guard.frames import BORDERS, FRAMES, among, check_frame, empty_frame, typed_frame
 
 
 @pytest.mark.parametrize("name", list(FRAMES))
@@ -50,3 +50,11 @@ def test_a_typed_frame_has_the_dtypes_of_its_description():
     frame = typed_frame("controls", pd.DataFrame({"item_id": ["a"], "answer": ["b"]}, dtype=object))
     assert frame.dtypes.tolist() == empty_frame("controls").dtypes.tolist()
     assert [*typed_frame("sources", pd.DataFrame())] == [*empty_frame("sources")]
+
+
+def test_among_says_what_isin_says_of_text_and_of_missing_cells():
+    column = pd.Series(["a", None, "b", "a"], dtype="str")
+    for values in ([], ["a"], pd.Series(["b", None], dtype="str"), {"a", "c"}):
+        expected = column.isin([value for value in values if isinstance(value, str)]).to_numpy()
+        assert among(column, values).tolist() == expected.tolist()
+    assert among(column.iloc[:0], ["a"]).tolist() == []

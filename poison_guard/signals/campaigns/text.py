@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from poison_guard.frames import among
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.findings import event_times, make_campaign
 from poison_guard.signals.campaigns.minhash import EMPTY, WIDTH, band_pairs, feature_count, row_keys, similarity, sketch
@@ -250,7 +251,7 @@ def _with_earlier(
     """Return the rows of this batch, then those of earlier ones that are not delivered again in it."""
     if earlier is None or not len(earlier[0]):
         return frame, sketches
-    fresh = ~earlier[0]["record_id"].isin(frame["record_id"]).to_numpy()
+    fresh = ~among(earlier[0]["record_id"], frame["record_id"])
     known = earlier[0].loc[fresh, [c for c in earlier[0].columns if c in frame.columns]]
     return pd.concat([frame, known], ignore_index=True), np.concatenate([sketches, earlier[1][fresh]])
 

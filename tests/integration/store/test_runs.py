@@ -225,7 +225,7 @@ def test_an_unreadable_row_without_a_decision_stores_nothing(store, made, dump):
 def test_a_record_without_a_decision_stores_nothing(store, made, dump):
     run = made.begin(store, "b1")
     before = dump(store)
-    with pytest.raises(StoreError, match="no decision, the first is 'a2'"):
+    with pytest.raises(StoreError, match="'a2' has no decision"):
         made.commit(store, run, made.records("a1", "a2"), made.decided(made.records("a1")))
     assert dump(store) == before
 
