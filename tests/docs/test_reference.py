@@ -6,11 +6,16 @@ import dataclasses
 import re
 
 from poison_guard.config import settings
+from tests.docs import formats
 from tests.docs.reference import ENVIRONMENT, PAGE, ROOT, page
 
 
 def test_the_reference_is_made_from_the_code():
     assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m tests.docs.reference`"
+
+
+def test_the_page_of_formats_is_made_from_the_registry():
+    assert formats.PAGE.read_text(encoding="utf-8") == formats.page(), "run `python -m tests.docs.formats`"
 
 
 def test_every_environment_variable_is_listed_and_no_other():
