@@ -48,6 +48,10 @@ _MANY_UNFIT = 0.05
 _CLOCK_AHEAD = pd.Timedelta(hours=1)
 """How far a sender's clock may be ahead of the time at which a record was received."""
 
+_BLOCK_ROWS = 100_000
+"""Rows that are mapped at a time, so that what is needed on the way does not grow with a file."""
+_NO_CELLS = pa.nulls(0)
+
 Objects = Sequence[tuple[ObjectRef, RawTable]]
 """The objects of a batch with their rows."""
 
@@ -81,49 +85,82 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     features = [(f"feature.{name}", name, "feature") for name in contract.features]
     others = sorted(set(table.column_names) - {*contract.columns.values(), *contract.features})
     extras = [(f"extra.{name}", name, "extra") for name in others]
-    log = IssueLog(np.zeros(table.num_rows, np.int8))
-    columns: dict[str, pd.Series] = {}
-    canonical: dict[str, pa.Array] = {}
-    given: dict[str, pd.Series] = {}
-    came: dict[str, tuple[str, pa.Array]] = {}
-    for name, data_name, role in (*roles, *features, *extras):
-        cells = table[data_name].combine_chunks() if data_name in schema else pa.nulls(table.num_rows)
-        kind, is_naive = schema.get(data_name, "empty"), data_name in naive
-        column = RoleColumn(name, data_name, role, cells, kind, limits.max_cell_chars, parse, is_naive)
-        columns[name], canonical[name], written = coerce_column(column, log)
-        if written is not None:
-            given[f"given.{name}"] = pd.Series(written.to_pandas(), dtype="str")
-        if data_name in schema:
-            came.setdefault(data_name, (name, cells))
-    issues = list(log.issues)
+    wanted = [
+        RoleColumn(name, data_name, role, _NO_CELLS, schema.get(data_name, "empty"), limits.max_cell_chars, parse,
+                   data_name in naive)
+        for name, data_name, role in (*roles, *features, *extras)
+    ]  # fmt: skip
+    columnar = any(text.startswith(('["parquet"', '["frame"')) for raw in raws for text in raw.shapes[:1])
+    starts = range(0, max(1, table.num_rows), _BLOCK_ROWS)
+    rows = [table.slice(start, min(_BLOCK_ROWS, table.num_rows - start)) for start in starts]
+    blocks = [_map_block(some, wanted, empty_is_missing=not columnar) for some in rows]
+    issues = [
+        (start + i, code, args) for start, block in zip(starts, blocks, strict=True) for i, code, args in block.issues
+    ]
     first = 0
     for raw in raws:
         issues += [(first + flag.position, flag.code, flag.args) for flag in raw.flags]
         first += len(raw.row_numbers)
     sparse = any(raw.sparse for raw in raws)
-    hashes = content_hashes(canonical, table.num_rows)
-    original = _original(raws, came, columns | given, limits)
-    return MappedRows(columns | given, hashes, issues, _stored_schema(schema, contract, sparse=sparse), original)
-
-
-def _original(
-    raws: Sequence[RawTable],
-    came: Mapping[str, tuple[str, pa.Array]],
-    columns: Mapping[str, pd.Series],
-    limits: Limits,
-) -> dict[str, pd.Series]:
-    """Return the shape of each row, and the cells that the records' columns do not give back."""
-    original = {SHAPE: with_shapes(raws, {name: column for name, (column, _) in came.items()})}
-    columnar = any(text.startswith(('["parquet"', '["frame"')) for raw in raws for text in raw.shapes[:1])
+    hashes = np.concatenate([block.hashes for block in blocks])
+    columns = _joined([block.columns for block in blocks], [len(block.hashes) for block in blocks])
+    changed = _joined([block.changed for block in blocks], [len(block.hashes) for block in blocks])
+    came: dict[str, str] = {}
+    for column in wanted:
+        if column.data_name in schema:
+            came.setdefault(column.data_name, column.name)
+    original = {SHAPE: with_shapes(raws, came)}
     for name, exact in exact_cells(raws).items():
         original[WAS + name] = exact
-    for name, (column, cells) in came.items():
-        kept, given = columns[column], columns.get(GIVEN + column)
-        changed = changed_cells(cells, kept, given, limit=limits.max_cell_chars, empty_is_missing=not columnar)
-        if changed is not None:
-            exactly = original.get(WAS + name)
-            original[WAS + name] = changed if exactly is None else exactly.fillna(changed)
-    return original
+    for name in (name for name in came if name in changed):
+        exactly = original.get(WAS + name)
+        original[WAS + name] = changed[name] if exactly is None else exactly.fillna(changed[name])
+    return MappedRows(columns, hashes, issues, _stored_schema(schema, contract, sparse=sparse), original)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Some of the rows, mapped."""
+
+    columns: dict[str, pd.Series]
+    hashes: np.ndarray
+    issues: list[tuple[int, str, Mapping[str, Any]]]
+    changed: dict[str, pd.Series]
+    """By the user's column: cells that `columns` do not give back."""
+
+
+def _map_block(table: pa.Table, wanted: Sequence[RoleColumn], *, empty_is_missing: bool) -> _Block:
+    """Map a block of rows; the bytes that its identities are made of are several times its size, and end here."""
+    log, n = IssueLog(np.zeros(table.num_rows, np.int8)), table.num_rows
+    columns: dict[str, pd.Series] = {}
+    canonical: dict[str, pa.Array] = {}
+    given: dict[str, pd.Series] = {}
+    changed: dict[str, pd.Series | None] = {}
+    for column in wanted:
+        there = column.data_name in table.column_names
+        cells = table[column.data_name].combine_chunks() if there else pa.nulls(n)
+        columns[column.name], canonical[column.name], written = coerce_column(replace(column, cells=cells), log)
+        if written is not None:
+            given[GIVEN + column.name] = pd.Series(written.to_pandas(), dtype="str")
+        if there and column.data_name not in changed:
+            kept, was = columns[column.name], given.get(GIVEN + column.name)
+            changed[column.data_name] = changed_cells(
+                cells, kept, was, limit=column.max_chars, empty_is_missing=empty_is_missing
+            )
+    others = {name: cells for name, cells in changed.items() if cells is not None}
+    return _Block(columns | given, content_hashes(canonical, n), log.issues, others)
+
+
+def _joined(blocks: Sequence[dict[str, pd.Series]], sizes: Sequence[int]) -> dict[str, pd.Series]:
+    """Return the columns of all blocks; of one that only some have, the cells of the others are missing."""
+    if len(blocks) == 1:
+        return blocks[0]
+    joined = {}
+    for name in dict.fromkeys(name for block in blocks for name in block):
+        absent = (pd.Series(None, index=range(size), dtype="str") for size in sizes)
+        parts = [block.pop(name, none) for block, none in zip(blocks, absent, strict=True)]
+        joined[name] = pd.concat(parts, ignore_index=True)
+    return joined
 
 
 def _stored_schema(schema: Mapping[str, str], contract: Contract, *, sparse: bool) -> dict[str, str]:
@@ -181,7 +218,7 @@ def assemble_batch(
             replace(ref, uri=shown_url(ref.uri), trail=rows.trail.to_json() if rows.trail else None)
             for (ref, _), rows in zip(objects, named, strict=True)
         ),  # what is kept holds no secret
-        records=records[resolved.keep].reset_index(drop=True),
+        records=records if resolved.keep.all() else records[resolved.keep].reset_index(drop=True),
         issues=_issues(mapped, resolved, given_ids),
         unreadable=_unreadable(objects, contract.name),
         schema=mapped.schema,

@@ -87,7 +87,9 @@ def collect_frames(
     if single and objects and not objects[0][0].rows:
         raise DataError(f"{shown_url(objects[0][0].uri)} holds no records; there is nothing to read")
     mapped = map_rows([raw for _, raw in objects], contract, limits)
-    return assemble_batch(objects, mapped, contract, received_at, earlier)
+    rest = [(ref, replace(raw, table=pa.table({}))) for ref, raw in objects]
+    objects.clear()  # the rows are in `mapped` now
+    return assemble_batch(rest, mapped, contract, received_at, earlier)
 
 
 def failed_digest(contract: Contract, ref: ObjectRef, at: dt.datetime) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from poison_guard.errors import DataError, UsageError
 from poison_guard.frames import check_frame, check_frames
+from poison_guard.ingest import assemble
 from poison_guard.ingest.collect import batch_from_frame, collect_frames, empty_batch
 from poison_guard.ingest.objects import resolve_paths
 from poison_guard.ingest.raw_table import Limits
@@ -47,6 +48,20 @@ def test_an_empty_batch_has_the_columns_and_types_of_a_full_one(collect):
     differ = {c for c in empty.records if full.records[c].dtype != empty.records[c].dtype}
     assert differ == {"feature.agent", "shape"}  # a feature is numeric until it holds text; categories differ
     assert (len(empty.records), empty.objects) == (0, ())
+
+
+def test_rows_that_are_mapped_block_by_block_are_what_they_are_at_once(collect, monkeypatch):
+    contract = contract_of(TELEMETRY, kind="telemetry")
+    times = ["2026-03-01", "no time", "2026-03-02T10:00Z", "", "2026-03-03"]
+    frame = pd.DataFrame({"id": ["1", "2", "3", "3", "5"], "user": ["U", "v", None, " w", "x"], "at": times})
+    frame = frame.assign(
+        speed=["1", "2.5", "fast", "4", "5"], agent=["a", "7", None, "b", "c"], more=[1, None, 3, 4, 5]
+    )
+    whole = collect(contract, {"a.csv": frame.to_csv(index=False)})
+    monkeypatch.setattr(assemble, "_BLOCK_ROWS", 2)
+    parts = collect(contract, {"a.csv": frame.to_csv(index=False)})
+    pd.testing.assert_frame_equal(parts.records, whole.records[parts.records.columns])
+    assert codes(parts) == codes(whole) != {}
 
 
 def test_objects_seen_before_are_left_out(collect):
