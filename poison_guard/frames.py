@@ -3,8 +3,9 @@
 A frame is made empty from here, checked at the borders of the stages where ``POISON_GUARD_CHECK_FRAMES`` is set (the
 tests set it), and listed in ``docs/reference.md`` from here.
 
-Marks say what a column is: ``id`` names something, ``vote`` is an answer, a label or a rating, ``private`` may show a
-person, ``from_feed`` is text that a sender wrote and that is escaped wherever it is shown.
+Marks say what a column is: ``id`` names something, ``private`` may show a person (`store/erasure.py` looks for an
+erased source in all columns that have both), ``from_feed`` is text that a sender wrote and that is escaped wherever it
+is shown.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = [
     "among",
     "check_frame",
     "check_frames",
+    "columns_marked",
     "empty_frame",
     "typed_frame",
 ]
@@ -63,7 +65,7 @@ def _text(*marks: str, optional: bool = False) -> Column:
 
 _ID = _text("id", "from_feed")
 _SOURCE = _text("id", "from_feed", "private")
-_VOTE = _text("vote", "from_feed")
+_VOTE = _text("from_feed")
 _CODE = _text()
 _NUMBER, _COUNT, _YES, _TIME, _VALUE = (Column(dtype) for dtype in ("float64", "int64", "bool", TIME, "object"))
 _ARGS = Column("object", frozenset({"from_feed"}))
@@ -71,7 +73,7 @@ _ROLES = {
     **{role: Column("str", _SOURCE.marks, optional=True) for role in ("source_id", "author_id")},
     "item_id": Column("str", _ID.marks, optional=True),
     **{role: Column("str", _VOTE.marks, optional=True) for role in ("answer", "label")},
-    "rating": Column("float64", frozenset({"vote"}), optional=True),
+    "rating": Column("float64", optional=True),
     **{role: Column(TIME, optional=True) for role in ("observed_at", "source_since")},
     **{role: _text("from_feed", optional=True) for role in ("text", "prompt", "response", "chosen", "rejected")},
     "image": Column("object", frozenset({"from_feed"}), optional=True),
@@ -278,6 +280,16 @@ def typed_frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` with the columns that `FRAMES` names in their dtypes; one without a row may lack any."""
     columns = {key: column.dtype for key, column in FRAMES[name].columns.items() if key in frame}
     return frame.astype(columns) if len(frame) else empty_frame(name)
+
+
+def columns_marked(*marks: str) -> tuple[str, ...]:
+    """Return the names of the columns that have all of `marks`, in any frame, sorted.
+
+    >>> columns_marked("id", "private")
+    ('author_id', 'source_id', 'speaker')
+    """
+    columns = (pair for frame in FRAMES.values() for pair in frame.columns.items())
+    return tuple(sorted({name for name, column in columns if column.marks.issuperset(marks)}))
 
 
 def among(column: pd.Series, values: Iterable[str]) -> np.ndarray:

@@ -16,6 +16,7 @@ from poison_guard.stages import Stages
 
 if TYPE_CHECKING:
     from poison_guard.review.rules import Which
+    from poison_guard.steps.claims import Claim, Unclaimed
     from poison_guard.steps.collect import OutcomesRead, Source
     from poison_guard.steps.erase import EraseResult
     from poison_guard.steps.examples import CandidateInputs
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.report import ReportResult
     from poison_guard.steps.results import ScanResult
     from poison_guard.steps.retrain import ModelList, RetrainResult
-    from poison_guard.steps.review import Claim, ReviewResult, Unclaimed
+    from poison_guard.steps.review import ReviewResult
     from poison_guard.steps.seal import SealResult
     from poison_guard.steps.sources import BlockResult, Sources
     from poison_guard.steps.trust import Suspects, TrustedVerdict, TrustResult
@@ -194,14 +195,14 @@ class Guard(Stages):
 
         Nobody else can decide them for `lease_seconds`; `release` and `reject` take the claim's token.
         """
-        from poison_guard.steps.review import claim
+        from poison_guard.steps.claims import claim
 
         with self._stored_feed(writes=True) as feed:
             return claim(feed, by=by, limit=limit, record_ids=record_ids, lease_seconds=lease_seconds, now=_now())
 
     def unclaim(self, token: str) -> Unclaimed:
         """Give the entries of a claim back to the queue."""
-        from poison_guard.steps.review import unclaim
+        from poison_guard.steps.claims import unclaim
 
         with self._stored_feed(writes=True) as feed:
             return unclaim(feed, token)
@@ -430,7 +431,7 @@ _RESULTS = {
     "AuditResult": "store",
     "BlockResult": "steps.sources",
     "Campaigns": "steps.look",
-    "Claim": "steps.review",
+    "Claim": "steps.claims",
     "DoctorResult": "steps.doctor",
     "ExportResult": "steps.export",
     "FeedStatus": "steps.status",

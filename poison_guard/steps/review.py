@@ -1,4 +1,4 @@
-"""Review: choose records and release, reject or recall them, undo a decision, and claim entries of the queue."""
+"""Review: choose records and release, reject or recall them, and undo a decision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from poison_guard.review.rules import VERBS, Selection, Selector, Which, allowed
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.recall import Revocation, effects_of_revoking, revoked_by
-from poison_guard.store import TrustedSummary, add_trusted, quarantine, reviews
+from poison_guard.store import TrustedSummary, add_trusted
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.gate_counts import would_be_held_ids
@@ -23,28 +23,23 @@ from poison_guard.store.reading import find_records, load_payloads
 from poison_guard.store.reviews import (
     Applied,
     ReviewDecision,
-    Undone,
     apply_decision,
     count_decided_otherwise,
     find_applied,
-    find_undone,
 )
 from poison_guard.store.snapshots import snapshots_holding
 from poison_guard.store.trusted import check_may_be_trusted
+from poison_guard.store.undo import Undone, find_undone, preview_undo
+from poison_guard.store.undo import undo as store_undo
 
 __all__ = [
-    "LEASE_SECONDS",
-    "Claim",
     "ReviewResult",
-    "Unclaimed",
-    "claim",
     "decide_selection",
     "recall",
     "reject",
     "release",
     "select",
     "trust_released",
-    "unclaim",
     "undo",
 ]
 
@@ -302,9 +297,9 @@ def undo(
     done: Undone | None = None if dry_run else find_undone(store, contract.name, event, by=name, reason=why)
     again = done is not None
     if done is None and dry_run:
-        done = reviews.preview_undo(store, contract.name, event)
+        done = preview_undo(store, contract.name, event)
     elif done is None:
-        done = reviews.undo(store, contract.name, event, by=name, reason=why, at=utc_or_now(now))
+        done = store_undo(store, contract.name, event, by=name, reason=why, at=utc_or_now(now))
     return ReviewResult(
         feed=feed.contract.name,
         verb="undo",
@@ -345,66 +340,3 @@ def trust_released(
         raise UsageError(f"record {first['record_id']!r} is {first['place']}; release it before trusting it")
     records = load_payloads(feed.store, feed.contract.name, record_ids)
     return add_trusted(feed.store, feed.contract, records, by=by, reason=reason, from_review=True, now=now)
-
-
-LEASE_SECONDS = 600
-"""How long a claim holds unless it is renewed; an abandoned one hides nothing for longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim(Result):
-    """Entries of the queue that one reviewer holds for a while."""
-
-    token: str
-    """`release` and `reject` take it: what is claimed in one window is not decided in another."""
-    record_ids: tuple[str, ...]
-    until: dt.datetime
-
-
-def claim(
-    feed: Feed,
-    *,
-    by: str,
-    limit: int = 1,
-    record_ids: Sequence[str] | None = None,
-    lease_seconds: float = LEASE_SECONDS,
-    now: dt.datetime | None = None,
-) -> Claim:
-    """Lease the riskiest free entries, or those of `record_ids` that are free, to `by`; empty when none is.
-
-    Claiming one's own entries again, by id, renews the lease under a new token.
-    """
-    name, _ = check_person(by, "claim")
-    if limit < 1 or lease_seconds <= 0:
-        raise UsageError(f"limit and lease_seconds must be above 0, got {limit} and {lease_seconds}")
-    at = utc_or_now(now)
-    until = at + dt.timedelta(seconds=lease_seconds)
-    named = [record_ids] if isinstance(record_ids, str) else record_ids
-    ids = None if named is None else [bounded_key(one) for one in named]
-    with feed.store.write() as conn:
-        token, taken = quarantine.claim(
-            conn,
-            feed.contract.name,
-            by=name,
-            until=until,
-            at=at,
-            since=at - dt.timedelta(days=feed.contract.policy.expire_days),
-            limit=limit if ids is None else len(ids),
-            record_ids=ids,
-        )
-    return Claim(token, taken, until)
-
-
-@dataclass(frozen=True, slots=True)
-class Unclaimed(Result):
-    """A claim that was given back."""
-
-    feed: str
-    records: int
-    """How many entries of the queue it held."""
-
-
-def unclaim(feed: Feed, token: str) -> Unclaimed:
-    """Give the entries of a claim back to the queue."""
-    with feed.store.write() as conn:
-        return Unclaimed(feed.contract.name, quarantine.unclaim(conn, feed.contract.name, token=token))

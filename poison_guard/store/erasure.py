@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from poison_guard.config import Contract
 from poison_guard.errors import BusyError, TamperError
+from poison_guard.frames import columns_marked
 from poison_guard.records import Action, Place
 from poison_guard.store import bulk, chain, outbox, seals, snapshots
 from poison_guard.store import tables as t
@@ -30,7 +31,7 @@ from poison_guard.store.lake import LakeFile
 __all__ = ["Erased", "erase_source", "plan_erasure", "remove_unlisted"]
 
 _ATTEMPTS = 5
-_NAME_COLUMNS = ("source_id", "author_id", "speaker")
+_NAME_COLUMNS = columns_marked("id", "private")
 _PLACE_AFTER = {Place.ACCEPTED.value: Place.RECALLED.value, Place.STAGED.value: Place.REJECTED.value,
                 Place.QUARANTINED.value: Place.REJECTED.value}  # fmt: skip
 _BY_RECORD = (t.moves, t.evidence, t.queue, t.verified, t.trusted)

@@ -1,7 +1,4 @@
-"""Write what people decide, and undo it: every decision is one event with a name and a reason.
-
-Undoing restores status, verdicts, ledger, queue and schema, and is an event that can be undone itself.
-"""
+"""Write what people decide: every decision is one event with a name and a reason, which `undo` can take back."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.records import ID_CONFLICT, Place
-from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, state, status, tables
+from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_key, from_json, to_json
 from poison_guard.store.engine import Store
 
@@ -23,7 +20,6 @@ __all__ = [
     "WAITING",
     "Applied",
     "ReviewDecision",
-    "Undone",
     "append_review",
     "apply_decision",
     "check_block_changes",
@@ -31,12 +27,10 @@ __all__ = [
     "count_reviews",
     "find_applied",
     "find_block",
-    "find_undone",
+    "leaving",
     "list_reviews",
-    "preview_undo",
     "revoke_stale_snapshots",
     "set_blocked",
-    "undo",
 ]
 
 
@@ -354,12 +348,12 @@ def revoke_stale_snapshots(
     conn: sa.Connection, key: bytes, feed: str, rows: pd.DataFrame, why: str, by: str, at: dt.datetime
 ) -> None:
     """Take back the snapshots that hold records which are not accepted any more; the event follows the decision's."""
-    lost = _lost(rows)
+    lost = leaving(rows)
     if len(lost):
         snapshots.revoke_holding(conn, key, feed, lost, by=by, why=why, at=at)
 
 
-def _lost(rows: pd.DataFrame) -> pd.Series:
+def leaving(rows: pd.DataFrame) -> pd.Series:
     """Return the ids of records that leave the accepted ones."""
     accepted = Place.ACCEPTED.value
     return rows.loc[(rows["place"] == accepted) & (rows["to_place"] != accepted), "record_id"]
@@ -375,146 +369,3 @@ def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *,
     run_id = held["run_id"].max()
     body = conn.execute(sa.select(tables.runs.c.schema).where(tables.runs.c.run_id == run_id)).scalar_one()
     conn.execute(sa.insert(tables.schemas), [{"feed": feed, "seq": seq, "run_id": run_id, "body": body}])
-
-
-@dataclass(frozen=True, slots=True)
-class Undone:
-    """What `undo` did, or would do."""
-
-    seq: int | None
-    """Number of the event, which can be undone itself; None when nothing was undone."""
-    verb: str
-    """Of the decision that is undone."""
-    record_ids: tuple[str, ...]
-    places: Mapping[str, int]
-    """How many of the records came from where."""
-    sources: int
-    """How many sources sent them."""
-    no_longer_accepted: tuple[str, ...]
-    """Those that a release had accepted."""
-
-
-def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.datetime) -> Undone:
-    """Put everything an event changed back as it was; only revoked snapshots stay revoked.
-
-    `UsageError` when the event was undone already, or its records were decided again since. Snapshots that hold records
-    which are not accepted any more are revoked with them.
-    """
-    with store.write() as conn:
-        new = chain.next_seq(conn)
-        event = _find_undoable(conn, feed, seq)
-        rows, void = _rows_to_restore(conn, feed, seq)
-        if len(rows):
-            status.move_records(conn, feed, rows, seq=new)
-            _restore_queue(conn, feed, rows.assign(place=rows["to_place"]), old={seq, *void}, seq=new)
-        _negate_blocks(conn, seq, new=new)
-        ground_truth.retract_verdicts(conn, feed, seq, seq=new, at=at)
-        _restore_schema(conn, feed, seq, new=new)
-        c = tables.reviews.c
-        conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
-        selector = {"event": seq, "verb": event.verb}
-        append_review(conn, store.key, feed, "undo", by, reason, at, n=len(rows), selector=selector, undoes=seq)
-        revoke_stale_snapshots(conn, store.key, feed, rows, f"undo: {reason}", by, at)
-    return _undone(new, event.verb, rows)
-
-
-def find_undone(store: Store, feed: str, seq: int, *, by: str, reason: str) -> Undone | None:
-    """Return what the same person's undoing of an event did, for the same reason, where it holds and nothing moved."""
-    c, m = tables.reviews.c, tables.moves.c
-    with store.read() as conn:
-        query = sa.select(c.seq, c.selector).where(
-            c.feed == feed, c.undoes == seq, c.actor == by, c.reason == reason, c.undone_by.is_(None)
-        )
-        event = conn.execute(query.order_by(c.seq.desc()).limit(1)).first()
-        if event is None:
-            return None
-        moved = sa.select(m.record_id, m.from_place.label("place"), m.to_place).where(
-            m.feed == feed, m.seq == event.seq
-        )
-        rows = bulk.fetch_frame(conn, moved.order_by(m.record_id))
-        later = sa.select(m.record_id).where(m.feed == feed, m.seq > event.seq)
-        if len(bulk.select_many(conn, later, m.record_id, rows["record_id"])):
-            return None
-        now = status.find_status(conn, feed, rows["record_id"])
-    return _undone(event.seq, from_json(event.selector)["verb"], rows.merge(now[["record_id", "source_id"]]))
-
-
-def preview_undo(store: Store, feed: str, seq: int) -> Undone:
-    """Return what `undo` would do, and raise what it would raise."""
-    with store.read() as conn:
-        event = _find_undoable(conn, feed, seq)
-        rows, _ = _rows_to_restore(conn, feed, seq)
-    return _undone(None, event.verb, rows)
-
-
-def _rows_to_restore(conn: sa.Connection, feed: str, seq: int) -> tuple[pd.DataFrame, set[int]]:
-    """Return the records that event `seq` moved, with ``to_place, to_verdict`` of before, and the void events since."""
-    moved = _moves_of(conn, feed, seq)
-    void = {other for other in status.void_events(conn, feed) if other > seq}
-    _check_not_moved_since(conn, feed, moved, seq, void)
-    rows = status.find_status(conn, feed, moved["record_id"]).sort_values("record_id", ignore_index=True)
-    back = {"to_place": moved["from_place"].to_numpy(), "to_verdict": moved["from_verdict"].to_numpy()}
-    return rows.assign(**back), void
-
-
-def _undone(seq: int | None, verb: str, rows: pd.DataFrame) -> Undone:
-    counts = {str(place): int(n) for place, n in rows["place"].value_counts().items()}
-    return Undone(seq, verb, tuple(rows["record_id"]), counts, int(rows["source_id"].nunique()), tuple(_lost(rows)))
-
-
-def _restore_queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, old: set[int], seq: int) -> None:
-    """Give records the queue entries they had before the events `old`."""
-    ids = rows["record_id"].tolist()
-    closed = quarantine.decided_by(conn, feed, ids, seqs=old)
-    waits = rows["place"].isin(WAITING)
-    again = set(rows.loc[waits, "record_id"]) | closed
-    quarantine.close_entries(conn, feed, [name for name in ids if name not in again], seq=seq)
-    quarantine.reopen(conn, feed, sorted(again), seq=seq)
-
-
-def _find_undoable(conn: sa.Connection, feed: str, seq: int) -> Any:
-    c = tables.reviews.c
-    event = conn.execute(sa.select(tables.reviews).where(c.feed == feed, c.seq == seq)).first()
-    if event is None:
-        raise NotFoundError(f"there is no decision {seq} in {feed}; `poison-guard review list --decided` shows them")
-    if event.undone_by is not None:
-        raise UsageError(f"decision {seq} was undone already, by {event.undone_by}")
-    if event.verb == "erase":
-        raise UsageError(f"decision {seq} erased what a source sent; it cannot be undone")
-    if event.verb == "trust":
-        raise UsageError(f"decision {seq} added to the trusted set, which only grows; it cannot be undone")
-    return event
-
-
-def _moves_of(conn: sa.Connection, feed: str, seq: int) -> pd.DataFrame:
-    c = tables.moves.c
-    query = (
-        sa.select(c.record_id, c.from_place, c.from_verdict).where(c.feed == feed, c.seq == seq).order_by(c.record_id)
-    )
-    return bulk.fetch_frame(conn, query)
-
-
-def _check_not_moved_since(conn: sa.Connection, feed: str, moved: pd.DataFrame, seq: int, void: set[int]) -> None:
-    c = tables.moves.c
-    query = sa.select(c.record_id, c.seq).where(c.feed == feed, c.seq > seq)
-    later = bulk.select_many(conn, query, c.record_id, moved["record_id"])
-    later = later[~later["seq"].isin(void)]
-    if len(later):
-        raise UsageError(
-            f"{later['record_id'].nunique()} records of decision {seq} were decided again since, last by "
-            f"{int(later['seq'].max())}; undo that first"
-        )
-
-
-def _negate_blocks(conn: sa.Connection, seq: int, *, new: int) -> None:
-    c = tables.ledger.c
-    rows = bulk.fetch_frame(conn, sa.select(tables.ledger).where(c.seq == seq, c.blocked != 0))
-    bulk.insert_frame(conn, tables.ledger, rows.assign(seq=new, **{n: -rows[n] for n in tables.LEDGER_COUNTS}))
-
-
-def _restore_schema(conn: sa.Connection, feed: str, seq: int, *, new: int) -> None:
-    c = tables.schemas.c
-    if conn.execute(sa.select(sa.func.max(c.seq)).where(c.feed == feed)).scalar() != seq:
-        return
-    body = to_json(state.load_schema(conn, feed, seq - 1), bounded=False)
-    conn.execute(sa.insert(tables.schemas), [{"feed": feed, "seq": new, "run_id": None, "body": body}])

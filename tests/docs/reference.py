@@ -311,8 +311,7 @@ def frames() -> str:
     parts = [
         "## Frames\n",
         "The columns of every frame that goes from one room to another (`poison_guard/frames.py`). Marks: *id* names\n"
-        "something, *vote* is an answer, a label or a rating, *private* may show a person, *from feed* is text that a\n"
-        "sender wrote.\n",
+        "something, *private* may show a person, *from feed* is text that a sender wrote.\n",
     ]
     for name, frame in FRAMES.items():
         cells = [f"`{key}` {spelled_dtype(column.dtype)}{marks(column)}" for key, column in frame.columns.items()]

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import StoreError
-from poison_guard.frames import BORDERS, FRAMES, among, check_frame, empty_frame, typed_frame
+from poison_guard.files import write_frame
+from poison_guard.frames import BORDERS, FRAMES, among, check_frame, columns_marked, empty_frame, typed_frame
+from poison_guard.results import html_table
 
 
 @pytest.mark.parametrize("name", list(FRAMES))
@@ -58,3 +60,26 @@ def test_among_says_what_isin_says_of_text_and_of_missing_cells():
         expected = column.isin([value for value in values if isinstance(value, str)]).to_numpy()
         assert among(column, values).tolist() == expected.tolist()
     assert among(column.iloc[:0], ["a"]).tolist() == []
+
+
+HOSTILE = "=cmd|'<script>alert(1)</script>\u202e"
+
+
+@pytest.mark.parametrize("name", BORDERS["ScanResult"].values())
+def test_text_that_a_sender_wrote_is_escaped_in_files_and_tables(name, tmp_path):
+    written = [key for key, column in FRAMES[name].columns.items() if "from_feed" in column.marks]
+    cells = {key: [HOSTILE if key in written else None] for key in FRAMES[name].columns}
+    frame = pd.DataFrame(cells)
+    write_frame(frame, tmp_path / "out.csv")
+    read = pd.read_csv(tmp_path / "out.csv", dtype="str")
+    assert read[written].map(lambda cell: cell.startswith("'=")).all(axis=None)
+    html = html_table(tuple(frame), frame.itertuples(index=False))
+    assert html.count("&lt;script&gt;") == html.count("&lt;U+202E&gt;") == len(written) > 0
+    assert "<script>" not in html
+
+
+def test_a_source_has_no_name_that_an_erasure_would_not_look_for():
+    assert columns_marked("id", "private") == ("author_id", "source_id", "speaker")
+    for frame in FRAMES.values():
+        for key, column in frame.columns.items():
+            assert key not in ("source_id", "author_id", "speaker") or {"id", "private"} <= column.marks

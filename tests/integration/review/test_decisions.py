@@ -11,15 +11,14 @@ import pytest
 from poison_guard.errors import BusyError, DataError, NotFoundError, UsageError
 from poison_guard.records import Reason
 from poison_guard.review.rules import Selector
+from poison_guard.steps.claims import claim, unclaim
 from poison_guard.steps.look import list_groups, list_pending
 from poison_guard.steps.review import (
-    claim,
     decide_selection,
     recall,
     reject,
     release,
     select,
-    unclaim,
     undo,
 )
 from poison_guard.steps.sources import block, unblock

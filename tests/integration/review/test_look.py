@@ -8,8 +8,9 @@ import pytest
 
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.records import Reason
+from poison_guard.steps.claims import claim
 from poison_guard.steps.look import bootstrap, campaigns, feed_of_record, list_queue, show
-from poison_guard.steps.review import claim, recall, release
+from poison_guard.steps.review import recall, release
 from poison_guard.steps.sources import block, list_sources
 from tests.integration.conftest import feed_of
 
