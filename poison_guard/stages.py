@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from poison_guard.steps.admission import Admission
+    from poison_guard.steps.admission import Admitted
     from poison_guard.steps.opening import Feed
     from poison_guard.steps.promote import Promotion
     from poison_guard.steps.stages import (
@@ -102,14 +102,14 @@ class Stages:
         with self._feed(writes=True) as feed:
             return stage_approve(feed, snapshot_id, **words, now=_now())
 
-    def stage_admit(self, snapshot_id: str) -> Admission:
+    def stage_admit(self, snapshot_id: str) -> Admitted:
         """Sign the admission; `ClosedError` says why not."""
         from poison_guard.steps.admission import admit
 
         with self._feed(writes=True) as feed:
             return admit(feed, snapshot_id, _now())
 
-    def check_admission(self, snapshot_id: str | None = None) -> Admission:
+    def check_admission(self, snapshot_id: str | None = None) -> Admitted:
         """Verify the admission of a snapshot (the newest) against key, data and revocations; `ClosedError` if none."""
         from poison_guard.steps.admission import check_admission
 

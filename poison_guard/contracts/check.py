@@ -90,7 +90,6 @@ class BatchReport:
 
     success: bool
     failed: tuple[Reason, ...]
-    expectations_run: int
     warnings: tuple[Reason, ...] = ()
     outcomes: tuple[bool, ...] = ()
 
@@ -114,7 +113,7 @@ def check_batch(frame: pd.DataFrame, suite: Suite) -> BatchReport:
     for i in broken:
         reason = _contract_reason(rules[i], details.get(i, outcomes[i]))
         (failed if rules[i].expectation.severity == "critical" else warned).append(reason)
-    return BatchReport(not failed, tuple(failed), len(rules), tuple(warned), tuple(o.success for o in outcomes))
+    return BatchReport(not failed, tuple(failed), tuple(warned), tuple(o.success for o in outcomes))
 
 
 def _run_grouped(

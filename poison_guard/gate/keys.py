@@ -23,7 +23,6 @@ __all__ = ["PRIVATE_FILE", "PUBLIC_FILE", "key_id", "public_key", "signing_key"]
 
 PRIVATE_FILE, PUBLIC_FILE = "signing.key", "signing.pub"
 _MAX_BYTES = 16 * 1024
-_SEED_BYTES = 32
 
 
 def signing_key(home: Path, environ: Mapping[str, str] | None = None) -> Ed25519PrivateKey:

@@ -35,7 +35,7 @@ from poison_guard.store.chain import head_mac, last_event
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot
 
 __all__ = [
-    "Admission",
+    "Admitted",
     "admit",
     "check_admission",
     "find_snapshot",
@@ -48,7 +48,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Admission(Result):
+class Admitted(Result):
     """The signed permission to train on a snapshot."""
 
     snapshot_id: str
@@ -129,7 +129,7 @@ def _check_approvable(snapshot_id: str, verdict: dict[str, Any], seen: int | Non
         raise UsageError("approving a failed gate needs an expiry (`--expires DAYS`): say how long it holds")
 
 
-def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admission:
+def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admitted:
     """Issue the admission of a snapshot, once for each verdict.
 
     `InconclusiveError` where one named person may still approve, `ClosedError` wherever else the gate is closed; both
@@ -170,12 +170,12 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admission:
     return _admission(feed, admission)
 
 
-def _admission(feed: Feed, row: Mapping[str, Any]) -> Admission:
+def _admission(feed: Feed, row: Mapping[str, Any]) -> Admitted:
     path = manifest_path(feed.settings, row["snapshot_id"])
-    return Admission(row["snapshot_id"], path, row["digest"], row["expires"], row["seq"])
+    return Admitted(row["snapshot_id"], path, row["digest"], row["expires"], row["seq"])
 
 
-def check_admission(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admission:
+def check_admission(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admitted:
     """Verify the newest admission of a snapshot as an outsider would: signature, expiry, revocations and every part.
 
     Without an id it is the newest snapshot's. Raises `ClosedError` or `TamperError` with the reason.

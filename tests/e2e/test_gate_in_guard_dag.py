@@ -19,7 +19,7 @@ from poison_guard.airflow import tasks
 from poison_guard.airflow.run import dags_folder
 from poison_guard.errors import ClosedError, InconclusiveError
 from poison_guard.guard import Guard
-from poison_guard.steps.admission import Admission
+from poison_guard.steps.admission import Admitted
 from poison_guard.steps.stages import ApproveStage, CollectStage, Due, GateStage, SealStage
 from tests.e2e.airflow_rows import events_of, states
 from tests.e2e.conftest import CONTRACT
@@ -34,7 +34,7 @@ pytestmark = [
 JUDGED = threading.Event()
 """Set when a run has asked for a verdict: what follows is the question to a person."""
 _PATIENCE_SECONDS = 60
-ADMITTED = Admission("sessions-1-ab", Path("m.json"), "d" * 64, dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
+ADMITTED = Admitted("sessions-1-ab", Path("m.json"), "d" * 64, dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
 
 
 class Gate:
@@ -52,7 +52,7 @@ class Gate:
     def stage_seal(self) -> SealStage:
         return SealStage("sessions-1-ab", self.new, self.judged)
 
-    def check_admission(self, _: str) -> Admission:
+    def check_admission(self, _: str) -> Admitted:
         if not self.admitted:
             raise ClosedError("sessions-1-ab has no admission")
         return ADMITTED
@@ -67,7 +67,7 @@ class Gate:
         self.approvals.append((by, reason))
         return ApproveStage("sessions-1-ab", len(self.approvals))
 
-    def stage_admit(self, _: str) -> Admission:
+    def stage_admit(self, _: str) -> Admitted:
         if self.outcome != "pass" and not self.approvals:
             raise InconclusiveError("sessions-1-ab needs an approval")
         self.admitted = True

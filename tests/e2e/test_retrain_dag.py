@@ -11,7 +11,7 @@ import pytest
 from poison_guard.airflow.run import dags_folder
 from poison_guard.errors import ClosedError
 from poison_guard.guard import Guard
-from poison_guard.steps.admission import Admission
+from poison_guard.steps.admission import Admitted
 from poison_guard.steps.promote import Promotion
 from poison_guard.steps.stages import Due, EvaluateStage, TrainStage
 from tests.e2e.airflow_rows import states
@@ -39,10 +39,10 @@ class Trainer:
         newest = self.admitted[-1] if self.admitted else None
         return Due(None if newest in self.trained else newest)
 
-    def check_admission(self, snapshot: str) -> Admission:
+    def check_admission(self, snapshot: str) -> Admitted:
         if snapshot in self.revoked:
             raise ClosedError(f"{snapshot} was revoked")
-        return Admission(snapshot, Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
+        return Admitted(snapshot, Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
 
     def stage_train(self, snapshot: str) -> TrainStage:
         if self.kills:

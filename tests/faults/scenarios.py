@@ -198,12 +198,6 @@ def with_late_recall(task: Callable[[], int]) -> Callable[[], int]:
     return patched
 
 
-def write_both(home: Path) -> None:
-    """Write both feeds."""
-    world.write_quiz(home)
-    world.write_visits(home)
-
-
 QUIZ_SEALED = (RUN_QUIZ, cli("quiz", "seal"))
 LATER = dataclasses.replace(RUN_QUIZ, before=DAY2)
 UNDO = made_of("visits", lambda context: ["review", "undo", context["event"], *WHO])

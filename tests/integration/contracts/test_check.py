@@ -31,7 +31,7 @@ def rule(type_, severity="critical", **kwargs):
 
 def test_a_batch_that_keeps_its_contract_passes():
     report = check_batch(FRAME, suite(rule(VALUES + "be_between", column="stars", min_value=1, max_value=9)))
-    assert (report.success, report.failed, report.expectations_run, report.outcomes) == (True, (), 1, (True,))
+    assert (report.success, report.failed, report.outcomes) == (True, (), (True,))
 
 
 def test_a_broken_expectation_is_told_with_what_was_seen_and_what_was_expected():

@@ -8,10 +8,10 @@ import pytest
 
 from poison_guard.airflow import operators
 from poison_guard.errors import ClosedError, TamperError
-from poison_guard.steps.admission import Admission
+from poison_guard.steps.admission import Admitted
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
-ADMITTED = Admission("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
+ADMITTED = Admitted("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
 
 
 def sensor(**kwargs: Any) -> Any:
@@ -21,7 +21,7 @@ def sensor(**kwargs: Any) -> Any:
 def test_it_waits_while_the_gate_is_closed_and_hands_on_the_digest_when_it_opens(guard: Any):
     asked: list[str] = []
 
-    def check(snapshot: str) -> Admission:
+    def check(snapshot: str) -> Admitted:
         asked.append(snapshot)
         if len(asked) == 1:
             raise ClosedError("s-1 has no admission")
@@ -39,7 +39,7 @@ def test_it_waits_while_the_gate_is_closed_and_hands_on_the_digest_when_it_opens
 def test_without_an_id_it_looks_at_the_newest_snapshot_each_time(guard: Any):
     left = ["nothing is sealed yet", "s-1 has no admission"]
 
-    def check(snapshot: str | None) -> Admission:
+    def check(snapshot: str | None) -> Admitted:
         assert snapshot is None
         if left:
             raise ClosedError(left.pop(0))

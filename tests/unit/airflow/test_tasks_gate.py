@@ -11,7 +11,7 @@ import pytest
 from poison_guard.airflow import tasks
 from poison_guard.errors import ClosedError, InconclusiveError, StoreError, TamperError
 from poison_guard.guard import Guard
-from poison_guard.steps.admission import Admission
+from poison_guard.steps.admission import Admitted
 from poison_guard.steps.stages import ApproveStage, Due, GateStage, SealStage
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
@@ -22,7 +22,7 @@ ANSWER = {
     "responded_by_user": {"id": "7", "name": "dana"},
 }
 
-ADMITTED = Admission("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
+ADMITTED = Admitted("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from poison_guard.airflow import tasks
 from poison_guard.errors import ClosedError, StoreError
-from poison_guard.steps.admission import Admission
+from poison_guard.steps.admission import Admitted
 from poison_guard.steps.promote import Promotion
 from poison_guard.steps.stages import Due, EvaluateStage, TrainStage
 
@@ -35,7 +35,7 @@ def test_each_task_calls_the_guard_with_ids_only(guard: Any):
         setattr(guard, name, lambda *args: called.append((name, *args)) or value)
 
     answer("due", Due("s-1"))
-    answer("check_admission", Admission("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9))
+    answer("check_admission", Admitted("s-1", Path("m.json"), "ab", dt.datetime(2026, 12, 1, tzinfo=dt.UTC), 9))
     answer("stage_train", TrainStage("m-1"))
     answer("stage_evaluate", EvaluateStage("m-1", {"accuracy": 0.97}))
     answer("stage_promote", Promotion("m-1", False, "it lost 4 points on class 3"))

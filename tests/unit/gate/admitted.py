@@ -12,10 +12,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from poison_guard.gate.dsse import sign_envelope
 from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import write_revocations
-from poison_guard.gate.statement import PAYLOAD_TYPE, admission_statement, sign_statement
+from poison_guard.gate.statement import admission_statement, sign_statement
 from poison_guard.gate.verify import Admission, verify_manifest
 
 NOW = dt.datetime(2026, 3, 4, 12, 0, tzinfo=dt.UTC)
@@ -56,9 +55,6 @@ class Home:
         """Sign the statement with these keys of its predicate changed, as somebody with the key could."""
         self.said["predicate"].update(changed)
         self.write(sign_statement(self.said, self.key))
-
-    def sign_payload(self, payload: bytes, payload_type: str = PAYLOAD_TYPE) -> None:
-        self.write(sign_envelope(payload, payload_type, self.key))
 
     def envelope(self) -> dict[str, Any]:
         return json.loads(self.manifest.read_text())
