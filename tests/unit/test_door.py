@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 import poison_guard
 from poison_guard import guard
+from poison_guard.results import Result
+from poison_guard.stages import Stages
 
 ROOT = Path(poison_guard.__file__).parent
 SHELLS = sorted(file for shell in ("airflow", "cli", "web") for file in (ROOT / shell).rglob("*.py"))
@@ -42,3 +46,19 @@ def test_the_types_of_results_can_be_imported_from_the_guard():
         assert isinstance(getattr(guard, name), type)
     with pytest.raises(AttributeError, match="no attribute 'ScanResutl'"):
         _ = guard.ScanResutl
+
+
+VERBS = {
+    (owner, name): method
+    for owner in (guard.Guard, Stages, guard.Home)
+    for name, method in vars(owner).items()
+    if inspect.isfunction(method) and not name.startswith("_")
+}
+
+
+@pytest.mark.parametrize(("owner", "verb"), VERBS, ids=lambda part: getattr(part, "__name__", part))
+def test_every_verb_returns_a_frozen_result(owner, verb):
+    returned = getattr(guard, VERBS[owner, verb].__annotations__["return"])
+    assert issubclass(returned, Result)
+    assert dataclasses.is_dataclass(returned)
+    assert returned.__dataclass_params__.frozen
