@@ -81,6 +81,12 @@ _ROLES = {
 }
 """What the contract of a feed may map: each is there where the contract maps it."""
 _REASON = {"code": _CODE, "args": _ARGS}
+_WHERE = {
+    "object": _text("from_feed", optional=True),
+    "row": Column("int64", optional=True),
+    "why": _text("from_feed", optional=True),
+}
+"""In the frames of a result: the row of the object that a record was made of, and the reasons as sentences."""
 _MEMORY = {
     "record_id": _ID,
     "speaker": _SOURCE,
@@ -176,11 +182,20 @@ FRAMES: Mapping[str, Frame] = {
             "campaign_id": Column("object", frozenset({"id"})),
             "reasons": _VALUE,
             "place": _text(optional=True),
+            **_WHERE,
         },
     ),
     "evidence": Frame(
         "a reason that a signal gives against a record, its arguments as JSON",
-        {"record_id": _ID, "signal": _CODE, "level": _CODE, "p": _NUMBER, "code": _CODE, "args": _text("from_feed")},
+        {
+            "record_id": _ID,
+            "signal": _CODE,
+            "level": _CODE,
+            "p": _NUMBER,
+            "code": _CODE,
+            "args": _text("from_feed"),
+            **_WHERE,
+        },
     ),
     "items": Frame(
         "an item and the label adopted for it, or why none is",

@@ -14,6 +14,7 @@ from poison_guard.frames import FRAMES, among, empty_frame, typed_frame
 from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.sampling import audit_sample
+from poison_guard.steps.located import batch_places, located, stored_places, with_sentences
 from poison_guard.steps.recall import Revocation, revoked_by
 from poison_guard.store import Store, load_run
 from poison_guard.store.runs import load_run_result
@@ -102,12 +103,15 @@ def result_of(feed: str, decided: Decided, batch: Batch) -> ScanResult:
         "adopted_items": int(adopted.sum()),
         "deferred_items": int((~adopted).sum()),
     }
+    noted = [(note.code, note.args) for note in decided.notes]
+    decisions, evidence = with_sentences(decided.decisions[_DECISIONS], decided.evidence, noted)
+    places = batch_places(batch)
     return ScanResult(
-        decisions=decided.decisions[_DECISIONS],
+        decisions=located(decisions, places),
         items=decided.items,
         sources=decided.sources,
         campaigns=_campaign_rows(decided.campaigns),
-        evidence=decided.evidence,
+        evidence=located(evidence, places),
         notes=tuple(note_sentence(note) for note in decided.notes),
         counts=counts,
         feed=feed,
@@ -117,23 +121,32 @@ def result_of(feed: str, decided: Decided, batch: Batch) -> ScanResult:
 def nothing_new(feed: str, why: str = "nothing new: every object was taken in before") -> ScanResult:
     """Return the result of a batch without a record, and `why` there is none."""
     frames = {name: empty_frame(name) for name in ("decisions", "items", "sources", "evidence", "campaigns")}
+    frames["decisions"], frames["evidence"] = (
+        located(frame, frame) for frame in with_sentences(frames["decisions"], frames["evidence"])
+    )
     counts = dict.fromkeys(("received", "seen_before", "staged", "accepted", "quarantined", "rejected"), 0)
     return ScanResult(**frames, notes=(why,), counts=counts, feed=feed)
 
 
-def stored_result(store: Store, run_id: str) -> ScanResult:
-    """Return what a committed run decided and revoked, read back from the store."""
+def stored_result(store: Store, run_id: str, places: pd.DataFrame | None = None) -> ScanResult:
+    """Return what a committed run decided and revoked, read back from the store.
+
+    `places` are ``record_id, object, row`` of its rows in order; without them they are read from the lake.
+    """
     run = load_run(store, run_id)
     frames = load_run_result(store, run)
+    places = stored_places(store, frames["decisions"][["record_id", "file_id"]]) if places is None else places
+    noted = [(note["code"], note["args"]) for note in run.notes]
     of_batch = among(frames["evidence"]["record_id"], frames["decisions"]["record_id"])  # not of what it recalled
     campaigns = frames["campaigns"]
+    decisions, evidence = with_sentences(frames["decisions"][_DECISIONS], frames["evidence"][of_batch], noted)
     sentences = [sentence(code, args) for code, args in zip(campaigns["code"], campaigns["args"], strict=True)]
     return ScanResult(
-        decisions=frames["decisions"][_DECISIONS],
+        decisions=located(decisions, places),
         items=frames["items"],
         sources=frames["sources"],
         campaigns=typed_frame("campaigns", campaigns.drop(columns=["code", "args"]).assign(why=sentences)),
-        evidence=frames["evidence"][of_batch].reset_index(drop=True),
+        evidence=located(evidence, places),
         notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
         counts=dict(run.counts),
         run_id=run.run_id,

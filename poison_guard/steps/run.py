@@ -44,6 +44,7 @@ from poison_guard.steps.collect import (
 )
 from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch
 from poison_guard.steps.labels import spellings_of
+from poison_guard.steps.located import batch_places
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.results import (
@@ -59,6 +60,7 @@ from poison_guard.store import (
     begin_run,
     commit_run,
     load_known,
+    load_run,
     load_sums,
     repin,
 )
@@ -87,7 +89,8 @@ def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
         return nothing_new(feed.contract.name, "nothing to scan: no record is there")
     handover, pin = Handover(), pin_of(feed, head_version(feed))
     put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
-    return result_of(feed.contract.name, judge(feed, handover, pin), batch)
+    decided = judge(feed, handover, pin)
+    return result_of(feed.contract.name, decided, _named_batch(feed, handover, pin))
 
 
 def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
@@ -101,11 +104,14 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
         result = nothing_new(feed.contract.name)
     else:
         run, batch, controls = collected
+        places = None
         if batch is not None:
             handover = Handover()
             put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
             finish(feed, handover, run)
-        result = stored_result(feed.store, run.run_id)
+            pin = pin_of(feed, load_run(feed.store, run.run_id).state_version)
+            places = batch_places(_named_batch(feed, handover, pin))
+        result = stored_result(feed.store, run.run_id, places)
     return dataclasses.replace(result, notes=(*result.notes, *map(note_sentence, outcomes.notes)))
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "list_feeds",
     "load_items",
     "load_payloads",
+    "load_rows",
     "load_sources",
     "load_spellings",
     "load_staged",
@@ -177,6 +178,15 @@ def _records_query(
     if places is not None:
         query = query.where(c.place.in_([place.value for place in places]))
     return query
+
+
+def load_rows(store: Store, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield ``record_id, object, row`` of stored records (``record_id, file_id``), one lake file at a time."""
+    with store.read() as conn:
+        files = file_rows(conn, rows["file_id"].unique().tolist())
+    for file_id, path, digest in zip(files["file_id"], files["path"], files["sha256"], strict=True):
+        frame = store.lake.read_frame(path, columns=["record_id", "object", "row"], sha256=digest)
+        yield frame[frame["record_id"].isin(set(rows.loc[rows["file_id"] == file_id, "record_id"]))]
 
 
 def _payloads(store: Store, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:

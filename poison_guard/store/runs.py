@@ -188,13 +188,16 @@ def _run_of_row(row: sa.Row[Any]) -> Run:
 def load_run_result(store: Store, run: Run) -> dict[str, pd.DataFrame]:
     """Return the frames ``decisions, evidence, items, campaigns, sources`` of a committed run, ordered as when decided.
 
-    `decisions` are ``record_id, action, risk, campaign_id, reasons`` of the records that the run stored, whatever
-    reviewers moved since; a later run that decides one of them again, or recalls it, writes its own decision instead.
+    `decisions` are ``record_id, action, risk, campaign_id, reasons, file_id`` of the records that the run stored,
+    whatever reviewers moved since; a later run that decides one of them again, or recalls it, writes its own decision
+    instead.
     `evidence` is that of held records and audits alone.
     """
     r, e, c, i = (t.c for t in (tables.records, tables.evidence, tables.campaigns, tables.items))
     queries = {
-        "decisions": sa.select(r.record_id, r.action, r.risk, r.campaign_id, r.reasons).where(r.run_id == run.run_id),
+        "decisions": sa.select(r.record_id, r.action, r.risk, r.campaign_id, r.reasons, r.file_id).where(
+            r.run_id == run.run_id
+        ),
         "evidence": sa.select(e.record_id, e.signal, e.level, e.p, e.code, e.args).where(e.run_id == run.run_id),
         "campaigns": sa.select(*(c[name] for name in _CAMPAIGN)).where(c.run_id == run.run_id),
         "items": sa.select(i.item_id, i.label, i.probability, i.adopted, i.why).where(
