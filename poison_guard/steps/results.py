@@ -104,14 +104,16 @@ def result_of(feed: str, decided: Decided, batch: Batch) -> ScanResult:
         "deferred_items": int((~adopted).sum()),
     }
     noted = [(note.code, note.args) for note in decided.notes]
-    decisions, evidence = with_sentences(decided.decisions[_DECISIONS], decided.evidence, noted)
     places = batch_places(batch)
+    decisions, evidence = with_sentences(
+        located(decided.decisions[_DECISIONS], places), located(decided.evidence, places), noted
+    )
     return ScanResult(
-        decisions=located(decisions, places),
+        decisions=decisions,
         items=decided.items,
         sources=decided.sources,
         campaigns=_campaign_rows(decided.campaigns),
-        evidence=located(evidence, places),
+        evidence=evidence,
         notes=tuple(note_sentence(note) for note in decided.notes),
         counts=counts,
         feed=feed,
@@ -121,8 +123,8 @@ def result_of(feed: str, decided: Decided, batch: Batch) -> ScanResult:
 def nothing_new(feed: str, why: str = "nothing new: every object was taken in before") -> ScanResult:
     """Return the result of a batch without a record, and `why` there is none."""
     frames = {name: empty_frame(name) for name in ("decisions", "items", "sources", "evidence", "campaigns")}
-    frames["decisions"], frames["evidence"] = (
-        located(frame, frame) for frame in with_sentences(frames["decisions"], frames["evidence"])
+    frames["decisions"], frames["evidence"] = with_sentences(
+        *(located(frames[name], frames[name]) for name in ("decisions", "evidence"))
     )
     counts = dict.fromkeys(("received", "seen_before", "staged", "accepted", "quarantined", "rejected"), 0)
     return ScanResult(**frames, notes=(why,), counts=counts, feed=feed)
@@ -139,14 +141,16 @@ def stored_result(store: Store, run_id: str, places: pd.DataFrame | None = None)
     noted = [(note["code"], note["args"]) for note in run.notes]
     of_batch = among(frames["evidence"]["record_id"], frames["decisions"]["record_id"])  # not of what it recalled
     campaigns = frames["campaigns"]
-    decisions, evidence = with_sentences(frames["decisions"][_DECISIONS], frames["evidence"][of_batch], noted)
+    decisions, evidence = with_sentences(
+        located(frames["decisions"][_DECISIONS], places), located(frames["evidence"][of_batch], places), noted
+    )
     sentences = [sentence(code, args) for code, args in zip(campaigns["code"], campaigns["args"], strict=True)]
     return ScanResult(
-        decisions=located(decisions, places),
+        decisions=decisions,
         items=frames["items"],
         sources=frames["sources"],
         campaigns=typed_frame("campaigns", campaigns.drop(columns=["code", "args"]).assign(why=sentences)),
-        evidence=located(evidence, places),
+        evidence=evidence,
         notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
         counts=dict(run.counts),
         run_id=run.run_id,

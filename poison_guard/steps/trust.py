@@ -106,9 +106,9 @@ def trust(feed: Feed, source: Source, *, by: str, reason: str, now: dt.datetime,
         }
         nothing = {"added": 0, "already": 0, "hash": None, "seq": None}
         return TrustResult(contract.name, True, len(batch.records), **flaws, **counts, **nothing)
+    _refuse_flaws(batch, validation)
     if not len(batch.records):
         raise DataError("the trusted set to add holds no readable record")
-    _refuse_flaws(batch, validation)
     added = add_trusted(feed.store, contract, batch.records, by=by, reason=reason)
     drain(feed.store, feed.settings, now)
     return TrustResult(contract.name, False, len(batch.records), 0, (), **dataclasses.asdict(added))
@@ -136,9 +136,8 @@ def _count_flawed(batch: Batch, validation: Validation) -> int:
 def _refuse_flaws(batch: Batch, validation: Validation) -> None:
     if len(batch.unreadable):
         row = batch.unreadable.iloc[0]
-        raise DataError(
-            f"{row['object']}, row {row['row']}: {sentence(row['code'], row['args'])}; a trusted set is clean"
-        )
+        place = f"{row['object']}, row {row['row']}" if row["row"] else row["object"]
+        raise DataError(f"{place}: {sentence(row['code'], row['args'])}; a trusted set is clean")
     if validation.batch:
         raise DataError(f"not to be trusted: {sentence(validation.batch[0].code, validation.batch[0].args)}")
     if len(validation.failures):

@@ -147,7 +147,10 @@ def test_a_run_that_another_one_overtook_is_scored_again(trusted_guard):
 def test_scan_stores_nothing_and_makes_no_home(guard, tmp_path):
     result = guard.scan(answers(120, 8))
     assert len(result.decisions) == 120
-    assert list(result.decisions.columns) == ["record_id", "action", "risk", "campaign_id", "reasons"]
+    assert list(result.decisions.columns) == [
+        *("record_id", "action", "risk", "campaign_id", "reasons"),
+        *("object", "row", "why"),
+    ]
     assert not (tmp_path / "home").exists()
 
 
