@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FRAME_ENDINGS",
+    "armed",
     "check_ending",
     "create_atomic",
     "defused",
@@ -124,6 +125,11 @@ def defused(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
         return f"'{value}"
     return value
+
+
+def armed(value: str) -> str:
+    """Return a cell as it was before `defused`."""
+    return value[1:] if value.startswith("'") and defused(value[1:]) != value[1:] else value
 
 
 def _defuse_frame(frame: pd.DataFrame) -> pd.DataFrame:

@@ -137,12 +137,13 @@ class Guard(Stages):
         expired: bool = False,
         groups: str | None = None,
         decided: bool = False,
+        would_hold: bool = False,
     ) -> Queue:
         """Return what waits for review, riskiest first, at most `limit` entries (None: the policy's `review_budget`).
 
         `kind` is ``held``, ``audit`` or ``recalled``; `expired` adds the entries that nobody read in time. With
         `groups` (``campaign`` or ``source``) a row is a group, the largest first; with `decided` a decision, the last
-        first.
+        first; with `would_hold` a record that was accepted in observe mode, though it would have been held.
         """
         from poison_guard.steps.look import list_queue
 
@@ -151,6 +152,7 @@ class Guard(Stages):
                 feed,
                 groups=groups,
                 decided=decided,
+                would_hold=would_hold,
                 limit=limit,
                 campaign_id=campaign_id,
                 source_id=source_id,
@@ -159,12 +161,15 @@ class Guard(Stages):
                 now=_now(),
             )
 
-    def bootstrap(self, n: int) -> Queue:
-        """Draw `n` staged records to vet for a first trusted set: every group alike, each source once before twice."""
+    def bootstrap(self, n: int, out: str | Path | None = None) -> Queue:
+        """Draw `n` staged or accepted records to vet for the trusted set; their payloads are written to the file `out`.
+
+        Every group alike, each source once before twice. `release` with `trust` enters those that are right.
+        """
         from poison_guard.steps.look import bootstrap
 
         with self._stored_feed() as feed:
-            return bootstrap(feed, n)
+            return bootstrap(feed, n, None if out is None else Path(out))
 
     def campaigns(self, *, limit: int | None = None) -> Campaigns:
         """Return the campaigns that were found, largest first, with where their records are."""
@@ -222,9 +227,10 @@ class Guard(Stages):
         """Accept held records, which then speak for their sources.
 
         `which` is one of `record_ids`, `campaign_id`, `source_id` and `run_id`.
-        With `right` false they are accepted without saying that they are right; with `trust` they enter the trusted
-        set. `BusyError` when another reviewer claimed one of them, or decided it otherwise and you do not `overrule`
-        that; then nothing changes. Of a campaign, a source or a run, what was decided before is left as it is.
+        With `right` false they are accepted without saying that they are right; with `trust` they, and accepted ones,
+        enter the trusted set. `BusyError` when another reviewer claimed one of them, or decided it otherwise and you do
+        not `overrule` that; then nothing changes. Of a campaign, a source or a run, what was decided before is left as
+        it is.
         """
         from poison_guard.steps.review import release
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from poison_guard.errors import UsageError
+from poison_guard.files import armed
+
 __all__ = [
     "common_options",
     "dry_run",
     "feed_option",
     "feed_or_all_option",
+    "ids_in_file",
     "out_option",
     "person_options",
 ]
@@ -60,3 +67,33 @@ def out_option(help_text: str, *, required: bool = False) -> Callable[[_F], _F]:
     return click.option(
         "--out", required=required, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=help_text
     )
+
+
+_MOST_CHARS = 500_000_000
+
+
+def ids_in_file(file: str, column: str = "record_id") -> tuple[str, ...]:
+    """Return the ids in a file, or on stdin for ``-``, in their order: one a line, or a column of CSV or JSON Lines.
+
+    `UsageError` names the file that cannot be read or holds none.
+    """
+    shown = "stdin" if file == "-" else file
+    try:
+        with click.open_file(file, encoding="utf-8-sig") as opened:
+            text = opened.read(_MOST_CHARS)
+        found = [name.strip() for name in _ids_in(text, column)]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"no ids can be read from {shown}: {error}") from None
+    ids = tuple(dict.fromkeys(filter(None, found)))
+    if not ids:
+        raise UsageError(f"{shown} holds no ids; give one a line, or a column {column}")
+    return ids
+
+
+def _ids_in(text: str, column: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    if lines and lines[0].lstrip().startswith("{"):
+        return [str(json.loads(line).get(column) or "") for line in lines]
+    if lines and column in next(csv.reader(lines[:1])):
+        return [armed(row[column] or "") for row in csv.DictReader(io.StringIO(text))]
+    return lines

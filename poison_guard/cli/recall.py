@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from poison_guard.cli.options import common_options, dry_run, feed_option, person_options
+from poison_guard.cli.options import common_options, dry_run, feed_option, ids_in_file, person_options
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_revoked
 from poison_guard.guard import Guard
 
@@ -21,15 +22,28 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def selection_options(command: _F) -> _F:
-    """Add RECORDS, ``--campaign``, ``--source`` and ``--run``, which choose records; `chosen` reads them."""
+    """Add RECORDS, ``--ids``, ``--campaign``, ``--source`` and ``--run``, which choose records."""
+    command = _with_ids(command)
+    command = click.option(
+        "--ids", "ids_file", metavar="FILE|-", help="Records by a file or stdin: an id a line, or a column record_id."
+    )(command)
     command = click.option("--run", "run_id", metavar="RUN", help="All that this run took in instead.")(command)
     command = click.option("--source", "source_id", metavar="SOURCE", help="All of this source instead.")(command)
     command = click.option("--campaign", "campaign_id", metavar="CAMPAIGN", help="All of this campaign instead.")(
         command
     )
-    return click.argument("record_ids", metavar="[RECORDS]...", nargs=-1, callback=lambda _, __, ids: ids or None)(
-        command
-    )
+    return click.argument("record_ids", metavar="[RECORDS]...", nargs=-1)(command)
+
+
+def _with_ids(command: _F) -> _F:
+    """Hand the ids of the command line and of ``--ids`` on as one, None where there are none."""
+
+    @functools.wraps(command)
+    def call(*, record_ids: tuple[str, ...], ids_file: str | None, **options: Any) -> Any:
+        listed = ids_in_file(ids_file) if ids_file is not None else ()
+        return command(record_ids=(*record_ids, *listed) or None, **options)
+
+    return call  # type: ignore[return-value]
 
 
 def print_decision(result: ReviewResult, *, feed: str, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import click
 from poison_guard.cli.options import common_options, dry_run, feed_option, feed_or_all_option, person_options
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table
 from poison_guard.cli.recall import print_decision, selection_options
-from poison_guard.cli.trust import trusted_command
+from poison_guard.cli.trust import print_sample, trusted_command
 from poison_guard.guard import Guard, Home
 from poison_guard.text import p_value_text
 
@@ -32,7 +32,7 @@ _VIEWS = {
     "waiting": ("Waiting", "entries"),
     "campaign": ("Waiting, by campaign", "campaigns"),
     "source": ("Waiting, by source", "sources"),
-    "sample": ("Staged, to vet", "staged records"),
+    "would_hold": ("Accepted, would have been held", "records"),
     "decided": ("Decisions", "decisions"),
 }
 
@@ -45,13 +45,17 @@ _VIEWS = {
 @click.option("--kind", type=click.Choice(["held", "audit", "recalled"]), help="Only entries of this kind.")
 @click.option("--expired", is_flag=True, help="Also entries that nobody read in time.")
 @click.option("--groups", type=click.Choice(["campaign", "source"]), help="One line a campaign or source instead.")
-@click.option("--sample", type=click.IntRange(1), help="Draw so many staged records to vet for a first trusted set.")
+@click.option("--sample", type=click.IntRange(1), help="Draw so many staged or accepted records to vet.")
+@click.option("--would-hold", is_flag=True, help="What the observing feed accepted, though it would have held it.")
 @click.option("--decided", is_flag=True, help="What people decided instead, last first: the events `undo` takes.")
 @common_options
 def list_command(feed: str, sample: int | None, home: Path, as_json: bool, **filters: Any) -> None:
     """List what waits for review, riskiest first."""
     guard = Guard.open(feed, home=home)
-    queue = guard.bootstrap(sample) if sample else guard.queue(**filters)
+    if sample:
+        print_sample(guard.bootstrap(sample), feed=feed, out=None, as_json=as_json)
+        return
+    queue = guard.queue(**filters)
     if as_json:
         print_json(queue.to_dict())
         return
@@ -59,9 +63,10 @@ def list_command(feed: str, sample: int | None, home: Path, as_json: bool, **fil
     print_table(f"{title}: {queue.feed}", *queue.table(), empty=f"{queue.feed}: nothing to list.")
     if len(queue.entries) < queue.total:
         print_progress(f"shown: {len(queue.entries):,} of {queue.total:,} {noun}; --limit N shows more")
-    if queue.staged and queue.view not in ("sample", "decided"):
+    if queue.staged and queue.view != "decided":
         print_progress(
-            f"{counted(queue.staged, 'record')} staged, which nothing could judge yet; --sample N draws some to vet"
+            f"{counted(queue.staged, 'record')} staged, which nothing could judge yet; "
+            f"poison-guard trust --sample N --feed {feed} draws some to vet"
         )
 
 

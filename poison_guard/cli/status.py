@@ -37,6 +37,10 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
         [_feed_row(f, now) for f in result.feeds],
         empty="no feed has run yet; start with `poison-guard run --feed FEED.toml`",
     )
+    for f in result.feeds:
+        if f.vetted_records_missing:
+            draw = f"poison-guard trust --sample {f.vetted_records_missing} --feed {f.feed} --out FILE.csv"
+            print_result(f"{f.feed}: {draw} draws records to vet")
     sealed = [_training_row(f.feed, f.training) for f in result.feeds if f.training]
     if sealed:
         print_table("Training", ("feed", "snapshot", ">examples", "sealed", "verdict", "admission", "champion"), sealed)

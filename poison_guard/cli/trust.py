@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from poison_guard.cli.options import common_options, dry_run, feed_option, person_options
-from poison_guard.cli.output import print_json, print_result, print_table, progress
+from poison_guard.cli.options import common_options, dry_run, feed_option, out_option
+from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
 from poison_guard.errors import UsageError
 from poison_guard.guard import Guard
 from poison_guard.text import shown_url
 
-__all__ = ["trust_command", "trusted_command"]
+if TYPE_CHECKING:
+    from poison_guard.guard import Queue
+
+__all__ = ["print_sample", "trust_command", "trusted_command"]
 
 
 @click.command("trust")
-@click.argument("data")
+@click.argument("data", required=False)
 @feed_option
-@person_options
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="Draw N of the feed's own records to vet instead.")
+@out_option("With --sample: write the records drawn (.csv, .jsonl or .parquet); leave the right ones in it.")
+@click.option("--by", default="", help="Who vetted them; kept in the audit chain.")
+@click.option("--reason", default="", help="Why; kept in the audit chain.")
 @dry_run
 @common_options
-def trust_command(data: str, feed: str, by: str, reason: str, dry_run: bool, home: Path, as_json: bool) -> int:
+def trust_command(
+    data: str | None,
+    feed: str,
+    sample: int | None,
+    out: Path | None,
+    by: str,
+    reason: str,
+    dry_run: bool,
+    home: Path,
+    as_json: bool,
+) -> int:
     """Enter the vetted records of DATA into the feed's trusted set, frozen and split by hash.
 
     What is judged by must be clean: one flawed record refuses the whole file. With --dry-run, exit code 1 says that the
-    file would be refused.
+    file would be refused. DATA is new to the feed; what the feed has seen is drawn with --sample and entered by
+    `poison-guard review release --trust`, as your decision about each record.
     """
     guard = Guard.open(feed, home=home)
+    if (data is None) == (sample is None) or (out is not None and sample is None):
+        raise UsageError("name either DATA to enter, or --sample N to draw records to vet (to a file with --out)")
+    if sample is not None:
+        print_sample(guard.bootstrap(sample, out), feed=feed, out=out, as_json=as_json)
+        return 0
+    data = str(data)
     with progress(f"checking the records of {shown_url(data)}"):
         result = guard.trust(data, by=by, reason=reason, dry_run=dry_run)
     if as_json:
@@ -36,6 +60,24 @@ def trust_command(data: str, feed: str, by: str, reason: str, dry_run: bool, hom
         for line in (*str(result).splitlines(), *result.batch):
             print_result(line)
     return int(result.refused)
+
+
+def print_sample(drawn: Queue, *, feed: str, out: Path | None, as_json: bool) -> None:
+    """Print the records that were drawn to be vetted, and on stderr how to enter the right ones."""
+    if as_json:
+        print_json(drawn.to_dict())
+    elif out is not None:
+        print_result(f"wrote {len(drawn.entries):,} of {drawn.total:,} records to {out}")
+    else:
+        print_table(f"To vet: {drawn.feed}", *drawn.table(), empty=f"{drawn.feed}: nothing to list.")
+    if drawn.entries.empty:
+        return
+    named = f"--ids {out}" if out else "RECORDS"
+    todo = "look at each, take out what is wrong, then" if out else "look at each (poison-guard review show), then"
+    print_progress(
+        f"{todo}: poison-guard review release --trust {named} --feed {feed} --by NAME --reason WHY; "
+        "wrong ones: poison-guard review reject"
+    )
 
 
 @click.command("trusted")

@@ -6,12 +6,15 @@ import datetime as dt
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from poison_guard.contracts.check import raw_view
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.files import check_ending, write_frame
 from poison_guard.records import Place
 from poison_guard.results import Result, TableResult
 from poison_guard.review.sampling import stratified_sample
@@ -20,7 +23,15 @@ from poison_guard.store import Store, explain, list_campaigns, quarantine
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.facts import evidence_of
-from poison_guard.store.reading import count_places, find_records, find_source, list_feeds
+from poison_guard.store.gate_counts import would_be_held_ids
+from poison_guard.store.reading import (
+    count_places,
+    find_records,
+    find_source,
+    list_feeds,
+    load_payloads,
+    records_to_vet,
+)
 from poison_guard.store.reviews import count_reviews, list_reviews
 
 __all__ = [
@@ -34,6 +45,7 @@ __all__ = [
     "list_groups",
     "list_pending",
     "list_queue",
+    "list_would_hold",
     "shares_right",
     "show",
 ]
@@ -49,7 +61,8 @@ class Queue(TableResult):
 
     feed: str
     view: str
-    """``waiting``, ``campaign`` or ``source`` (groups of what waits), ``sample`` (to vet) or ``decided``."""
+    """``waiting``, ``campaign`` or ``source`` (groups of what waits), ``sample`` (to vet), ``would_hold`` (what a feed
+    accepted though it would have held it) or ``decided``."""
     entries: pd.DataFrame
     total: int
     """Entries in all; `entries` holds at most as many as were asked for."""
@@ -59,7 +72,8 @@ class Queue(TableResult):
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints: each entry with its reasons as ``sentences``."""
         document = Result.to_dict(self)
-        reasons = self.entries["reasons"] if self.view == "waiting" else [()] * len(self.entries)
+        told = self.view in ("waiting", "would_hold")
+        reasons = self.entries["reasons"] if told else [()] * len(self.entries)
         for row, evidence in zip(document["entries"], reasons, strict=True):
             row["sentences"] = [sentence(one["code"], one["args"]) for one in evidence]
         return {name: document[name] for name in ("feed", "entries", "total", "staged")}
@@ -75,21 +89,24 @@ def list_queue(
     *,
     groups: str | None = None,
     decided: bool = False,
+    would_hold: bool = False,
     limit: int | None = None,
     now: dt.datetime | None = None,
     **filters: Any,
 ) -> Queue:
-    """Return what waits for review, in `groups` if these are named, or what people `decided`.
+    """Return what waits for review, in `groups` if these are named, or what people `decided`; or what it `would_hold`.
 
-    `filters`: those of `list_pending`; `UsageError` for one beside `groups` or `decided`, which would not heed it.
+    `filters`: those of `list_pending`; `UsageError` for one beside one of these, which would not heed it.
     """
     _check_limit(limit)
-    views = [name for name, wanted in (("groups", groups), ("decided", decided)) if wanted]
+    views = [name for name, wanted in (("groups", groups), ("decided", decided), ("would_hold", would_hold)) if wanted]
     chosen = [*views, *(name for name, value in filters.items() if value)]
     if views and len(chosen) > 1:
         raise UsageError(f"`{views[0]}` lists the queue another way and takes no filter; leave out {chosen[1]}")
     if decided:
         return list_decided(feed, limit=limit)
+    if would_hold:
+        return list_would_hold(feed, limit=limit)
     if groups is not None:
         return list_groups(feed, groups, limit=limit, now=now)
     return list_pending(feed, limit=limit, now=now, **filters)
@@ -123,13 +140,25 @@ def list_pending(
             kind=kind,
             limit=contract.policy.review_budget if limit is None else limit,
         )
-    evidence = evidence_of(feed.store, contract.name, entries["record_id"].tolist())
+    return Queue(contract.name, "waiting", _with_reasons(feed, entries), total, _staged(feed))
+
+
+def _with_reasons(feed: Feed, entries: pd.DataFrame) -> pd.DataFrame:
+    evidence = evidence_of(feed.store, feed.contract.name, entries["record_id"].tolist())
     by_record = {
         name: part[["code", "args", "p", "signal"]].to_dict("records") for name, part in evidence.groupby("record_id")
     }
     reasons = [by_record.get(name, []) for name in entries["record_id"]]
-    entries = entries.assign(reasons=pd.Series(reasons, index=entries.index, dtype=object))
-    return Queue(contract.name, "waiting", entries, total, _staged(feed))
+    return entries.assign(reasons=pd.Series(reasons, index=entries.index, dtype=object))
+
+
+def list_would_hold(feed: Feed, *, limit: int | None = None) -> Queue:
+    """Return what the feed accepted in observe mode though it would have held it, riskiest first, with the reasons."""
+    ids = would_be_held_ids(feed.store, feed.contract.name).tolist()
+    most = feed.contract.policy.review_budget if limit is None else limit
+    rows = find_records(feed.store, feed.contract.name, record_ids=ids, limit=most)
+    columns = ["record_id", "action", "risk", "source_id", "item_id", "answer", "campaign_id", "received_at"]
+    return Queue(feed.contract.name, "would_hold", _with_reasons(feed, rows[columns]), len(ids), _staged(feed))
 
 
 _GROUPS = {"campaign": ("campaign_id", "sources", "source_id"), "source": ("source_id", "campaigns", "campaign_id")}
@@ -167,14 +196,27 @@ def list_decided(feed: Feed, *, limit: int | None = None) -> Queue:
     return Queue(feed.contract.name, "decided", entries, count_reviews(feed.store, feed.contract.name), _staged(feed))
 
 
-def bootstrap(feed: Feed, n: int) -> Queue:
-    """Draw at most `n` staged records to vet for a first trusted set: every group alike, each source once before twice.
+_POOL = 200_000
+"""Records that a sample is drawn from, the newest."""
 
-    The draw is a keyed hash of the ids: the same again until records are vetted.
+
+def bootstrap(feed: Feed, n: int, out: Path | None = None) -> Queue:
+    """Draw at most `n` staged or accepted records to vet for the trusted set, and write them to `out`.
+
+    The file has ``record_id`` and the columns of the user's data.
+    Every group alike, each source once before twice. The draw is a keyed hash of the ids: the same again until records
+    are vetted.
     """
     _check_limit(n)
-    rows = find_records(feed.store, feed.contract.name, places=[Place.STAGED])
-    return Queue(feed.contract.name, "sample", stratified_sample(rows, n, feed.store.key), len(rows), len(rows))
+    if out is not None:
+        check_ending(out)
+    rows, total = records_to_vet(feed.store, feed.contract.name, limit=_POOL)
+    drawn = stratified_sample(rows, n, feed.store.key)
+    if out is not None:
+        payloads = load_payloads(feed.store, feed.contract.name, drawn["record_id"].tolist())
+        shown = raw_view(payloads, feed.contract).drop(columns="record_id", errors="ignore")
+        write_frame(pd.concat([payloads[["record_id"]], shown], axis=1), out)
+    return Queue(feed.contract.name, "sample", drawn, total, _staged(feed))
 
 
 def _check_limit(limit: int | None) -> None:
@@ -192,10 +234,18 @@ def _staged(feed: Feed) -> int:
 
 
 def _waiting_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
-    reasons = [sentence(one["code"], one["args"]) for one in row["reasons"][:2]]
-    more = f" (+{len(row['reasons']) - 2})" if len(row["reasons"]) > 2 else ""
     first = (row[name] for name in ("record_id", "kind", "risk", "source_id", "campaign_id", "claimed_by"))
-    return (*first, "; ".join(reasons) + more)
+    return (*first, _first_reasons(row))
+
+
+def _first_reasons(row: Mapping[str, Any]) -> str:
+    reasons = [sentence(one["code"], one["args"]) for one in row["reasons"][:2]]
+    return "; ".join(reasons) + (f" (+{len(row['reasons']) - 2})" if len(row["reasons"]) > 2 else "")
+
+
+def _would_hold_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    first = (row[name] for name in ("record_id", "action", "risk", "source_id", "campaign_id"))
+    return (*first, _first_reasons(row))
 
 
 def _sample_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
@@ -214,6 +264,7 @@ _VIEWS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[
     "campaign": (("campaign", ">records", ">sources", ">risk", "oldest", "why"), lambda row: tuple(row.values())),
     "source": (("source", ">records", ">campaigns", ">risk", "oldest"), lambda row: tuple(row.values())),
     "sample": (("record", "source", "item", "answer", "group"), _sample_cells),
+    "would_hold": (("record", "would", ">risk", "source", "campaign", "why"), _would_hold_cells),
     "decided": ((">event", "what", "by", "at", ">records", "reason", ">undone by"), _decided_cells),
 }
 

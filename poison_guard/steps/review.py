@@ -122,10 +122,10 @@ def release(
     """Accept held records: they were right, and speak for their sources; with `right` false nobody says that of them.
 
     `which`: see `Selector`. Released as one (a campaign, a source, a run), a source is credited with one right answer
-    however many it sent: they were looked at once. By ids also staged, rejected and audited ones; with `trust` those
-    enter the trusted set. Records held because their payload schema had changed make that schema the accepted one.
-    `BusyError` when another reviewer decided or claimed one of them; then nothing changes. `overrule` decides over a
-    colleague's opposite decision. The same decision again, after a kill, says what it did.
+    however many it sent: they were looked at once. By ids also staged, rejected and audited ones; with `trust` those,
+    and accepted ones, enter the trusted set. Records held because their payload schema had changed make that schema the
+    accepted one. `BusyError` when another reviewer decided or claimed one of them; then nothing changes. `overrule`
+    decides over a colleague's opposite decision. The same decision again, after a kill, says what it did.
     """
     selector = Selector.of("release", **which)
     if trust and not selector.ids:
@@ -136,7 +136,11 @@ def release(
         records = load_payloads(feed.store, feed.contract.name, selector.ids)
         check_may_be_trusted(feed.store, feed.contract, records)
     person = {"by": by, "reason": reason, "right": right, "token": token, "overrule": overrule}
-    result = _decide(feed, "release", selector, dry_run=dry_run, now=now, **person)
+    done = _done_before(feed, "release", selector, **person) if trust and not dry_run else None
+    if done is None:
+        result = _decide(feed, "release", selector, dry_run=dry_run, now=now, vouches=trust, **person)
+    else:
+        result = replace(done, revocation=_revocation(feed, done.seq, (), now))
     if dry_run or not trust:
         return result
     return replace(result, trusted=trust_released(feed, result.record_ids, by=by, reason=reason, now=now))
@@ -230,6 +234,7 @@ def decide_selection(
     right: bool = True,
     token: str | None = None,
     overrule: bool = False,
+    vouches: bool = False,
     dry_run: bool = False,
     now: dt.datetime | None = None,
 ) -> ReviewResult:
@@ -241,7 +246,7 @@ def decide_selection(
     who = check_person(by, reason)
     done = None
     if not dry_run:
-        more = {"token": token, "overrule": overrule}
+        more = {"token": token, "overrule": overrule, "vouches": vouches}
         done = apply_decision(feed.store, _decision(feed, chosen, *who, right=right, at=utc_or_now(now), **more))
     result = _result(feed, chosen, done)
     leave = () if VERBS[chosen.verb].destination is Place.ACCEPTED else result.record_ids

@@ -28,7 +28,7 @@ from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.tune import batch_of
 from poison_guard.store import add_trusted, count_trusted, load_trusted
-from poison_guard.store.trusted import check_trusted, judge_trusted, load_trusted_verdicts
+from poison_guard.store.trusted import check_may_be_trusted, check_trusted, judge_trusted, load_trusted_verdicts
 
 __all__ = ["Suspects", "TrustResult", "TrustedVerdict", "find_suspects", "judge", "trust"]
 
@@ -78,7 +78,7 @@ class TrustResult(Result):
     def __str__(self) -> str:
         """Return what was entered and what the set holds in two sentences."""
         if self.dry_run:
-            verdict = "would be refused" if self.refused else "would be entered (ids are checked when they are)"
+            verdict = "would be refused" if self.refused else "would be entered"
             return f"{self.records:,} records read, {self.flawed:,} flawed: {verdict}"
         splits = ", ".join(f"{getattr(self, split):,} {split}" for split in ("reference", "calibration", "holdout"))
         return (
@@ -99,16 +99,17 @@ def trust(feed: Feed, source: Source, *, by: str, reason: str, now: dt.datetime,
     batch = dataclasses.replace(batch, records=_spelled(feed, batch))
     validation = _validated(contract, feed.suite, batch)
     if dry_run:
+        check_person(by, reason)
         counts = count_trusted(feed.store, contract.name)
         flaws = {
             "flawed": _count_flawed(batch, validation),
-            "batch": tuple(sentence(r.code, r.args) for r in validation.batch),
+            "batch": (*(sentence(r.code, r.args) for r in validation.batch), *_refused(feed, batch)),
         }
         nothing = {"added": 0, "already": 0, "hash": None, "seq": None}
         return TrustResult(contract.name, True, len(batch.records), **flaws, **counts, **nothing)
     _refuse_flaws(batch, validation)
     if not len(batch.records):
-        raise DataError("the trusted set to add holds no readable record")
+        raise DataError(_NONE)
     added = add_trusted(feed.store, contract, batch.records, by=by, reason=reason)
     drain(feed.store, feed.settings, now)
     return TrustResult(contract.name, False, len(batch.records), 0, (), **dataclasses.asdict(added))
@@ -123,6 +124,20 @@ def _spelled(feed: Feed, batch: Batch) -> pd.DataFrame:
         feed, batch.records, controls=controls, trusted=[trusted], ledger=nobody, received_at=batch.received_at
     )
     return fold_labels(batch.records, spellings)
+
+
+_NONE = "the trusted set to add holds no readable record"
+
+
+def _refused(feed: Feed, batch: Batch) -> tuple[str, ...]:
+    """Return why the real call would refuse the records for what the feed has seen or trusts, as sentences."""
+    if not len(batch.records):
+        return (_NONE,)
+    try:
+        check_may_be_trusted(feed.store, feed.contract, batch.records, from_review=False)
+    except DataError as refusal:
+        return (str(refusal),)
+    return ()
 
 
 def _validated(contract: Contract, suite: Suite | None, batch: Batch) -> Validation:

@@ -31,6 +31,7 @@ __all__ = [
     "load_spellings",
     "load_staged",
     "load_verified_answers",
+    "records_to_vet",
 ]
 
 
@@ -74,6 +75,23 @@ def find_records(
         if record_ids is not None:
             query = query.where(bulk.is_one_of(conn, tables.records.c.record_id, [bounded_key(i) for i in record_ids]))
         return bulk.fetch_frame(conn, query if limit is None else query.limit(limit))
+
+
+def records_to_vet(store: Store, feed: str, *, limit: int) -> tuple[pd.DataFrame, int]:
+    """Return staged and accepted records that no person judged and that are not trusted, and how many there are.
+
+    At most `limit`, the newest.
+    """
+    r, t = tables.records.c, tables.trusted.c
+    query = (
+        sa.select(tables.records)
+        .where(r.feed == feed, r.readable.is_(True), r.verdict == 0)
+        .where(r.place.in_((Place.STAGED.value, Place.ACCEPTED.value)))
+        .where(~sa.exists().where(t.feed == feed, t.record_id == r.record_id))
+    )
+    with store.read() as conn:
+        total = conn.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
+        return bulk.fetch_frame(conn, query.order_by(r.seq.desc(), r.record_id).limit(limit)), int(total)
 
 
 def load_payloads(store: Store, feed: str, record_ids: Sequence[str]) -> pd.DataFrame:

@@ -61,6 +61,8 @@ class ReviewDecision:
     one_credit_per_source: bool = False
     """Whether they were reviewed as a group: then a source earns one right answer at most, however many it sent, and
     what was decided meanwhile is left as it is."""
+    vouches: bool = False
+    """Whether accepted records may be named too: the person says that they are right."""
     overrule: bool = False
     """Whether a colleague's opposite decision about one of the records is overruled, in place of refused."""
     same_person: Callable[[str, str], bool] = str.__eq__
@@ -253,7 +255,7 @@ def count_reviews(store: Store, feed: str) -> int:
 
 def _stuck(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str]) -> pd.Series:
     """Return which records are settled or elsewhere; one may stay where it is only while the queue asks."""
-    settled = (rows["place"] == d.place.value) & ~rows["record_id"].isin(waiting)
+    settled = (rows["place"] == d.place.value) & ~rows["record_id"].isin(waiting) & (not d.vouches)
     return settled | ~rows["place"].isin([place.value for place in d.allowed])
 
 

@@ -198,12 +198,12 @@ def add_trusted(
     return TrustedSummary(added=len(fresh), already=len(records) - len(fresh), hash=_set_hash(rows), seq=seq, **splits)
 
 
-def check_may_be_trusted(store: Store, contract: Contract, records: pd.DataFrame) -> None:
-    """Raise what `add_trusted` would raise for records that a person releases: an id trusted with other content."""
+def check_may_be_trusted(store: Store, contract: Contract, records: pd.DataFrame, *, from_review: bool = True) -> None:
+    """Raise what `add_trusted` would: for an id trusted with other content, and unless `from_review` for a seen one."""
     records = records.assign(record_id=bounded_keys(records["record_id"])).reset_index(drop=True)
     _check_unique_ids(records)
     with store.read() as conn:
-        _not_yet_trusted(conn, contract.name, records, from_review=True)
+        _not_yet_trusted(conn, contract.name, records, from_review=from_review)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +307,8 @@ def _not_yet_trusted(conn: sa.Connection, feed: str, records: pd.DataFrame, *, f
             first = fresh.loc[seen, "record_id"].iloc[0]
             raise DataError(
                 f"{int(seen.sum())} of these records were already seen in the feed {feed}, the first is {first!r}; "
-                "a feed's own records become trusted only through review"
+                "a feed's own records become trusted only through review: `poison-guard review release --trust` enters "
+                "them as your decision"
             )
     return fresh
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from poison_guard import Guard
+from poison_guard.cli import cli
 from tests.integration.cli.conftest import Hand
 
 WHO = ("--by", "reviewer-1", "--reason", "vetted for this test")
@@ -191,6 +192,52 @@ def test_the_only_column_of_times_is_found_whatever_its_name(hand: Hand, name: s
     frame = crowd(200, 0, "a").drop(columns=["dwell_ms", "account_created_at"]).rename(columns={"answered_at": name})
     feed = proposed(hand, frame, "crowd.csv")
     assert Guard.open(feed).contract.columns["observed_at"] == name
+
+
+def test_from_observe_to_enforce_is_one_path(hand: Hand) -> None:
+    feed = proposed(hand, forms(500, 0, "s"), "forms.csv")
+    hand.json("run", "--feed", feed)
+    assert "poison-guard trust --sample 396 --feed forms --out FILE.csv draws" in hand("status").stdout
+    would = hand.json("review", "list", "--would-hold", "--feed", feed)
+    assert would["total"] == 500
+    assert would["entries"][0]["sentences"]
+    drawn = hand("trust", "--sample", "420", "--feed", feed, "--out", "vet.csv")
+    assert "wrote 420 of 500 records to vet.csv" in drawn.stdout
+    assert "review release --trust --ids vet.csv" in drawn.stderr
+    vet = pd.read_csv("vet.csv", dtype=str)
+    assert {"record_id", "session_id", "mobile"} <= set(vet)
+    vet.iloc[:400].to_csv("vet.csv", index=False)
+    dry = hand("trust", "vet.csv", "--feed", feed, *WHO, "--dry-run")
+    real = hand("trust", "vet.csv", "--feed", feed, *WHO)
+    assert (dry.exit_code, real.exit_code) == (1, 2)
+    for said in (dry.stdout, real.stderr):
+        assert "400 of these records were already seen in the feed forms" in said
+        assert "`poison-guard review release --trust`" in said
+    entered = hand.json("review", "release", "--trust", "--ids", "vet.csv", "--feed", feed, *WHO)
+    assert (entered["records"], entered["places"], entered["trusted"]["added"]) == (400, {"accepted": 400}, 400)
+    again = hand.json("review", "release", "--trust", "--ids", "vet.csv", "--feed", feed, *WHO)
+    assert (again["event"], again["trusted"]["already"]) == (entered["event"], 400)
+    assert hand.json("trust", "--sample", "500", "--feed", feed)["total"] == 100
+    feed.write_text(feed.read_text().replace('mode = "observe"', 'mode = "enforce"'))
+    counts = hand.json("scan", "--feed", feed)["counts"]
+    assert counts["accepted"] > 450
+    assert counts.get("staged", 0) == 0
+    assert hand("audit", "verify").exit_code == 0
+
+
+def test_an_accepted_record_is_not_released_again_and_that_is_the_users_mistake(hand: Hand) -> None:
+    feed = proposed(hand, forms(60, 0, "s"), "forms.csv")
+    hand.json("run", "--feed", feed)
+    refused = hand("review", "release", "s00001", "--feed", feed, *WHO)
+    assert refused.exit_code == 2
+    assert "'s00001' is already accepted" in refused.stderr
+    listed = hand.runner.invoke(
+        cli, ["recall", "--ids", "-", "--feed", str(feed), *WHO, "--home", "home"], "s00001\n\ns00002\n"
+    )
+    assert "recalled 2 records" in listed.output
+    empty = hand.runner.invoke(cli, ["recall", "--ids", "-", "--feed", str(feed), *WHO, "--home", "home"], "\n")
+    assert empty.exit_code == 2
+    assert "stdin holds no ids; give one a line, or a column record_id" in empty.output
 
 
 def test_a_gate_without_a_trusted_set_says_that_it_is_missing(hand: Hand) -> None:

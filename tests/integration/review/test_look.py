@@ -130,10 +130,15 @@ def test_decisions_are_counted_and_a_claim_names_who_holds_what(feed, made):
     assert ([e["verb"] for e in decided["entries"]], decided["total"]) == (["release"], 2)
 
 
-def test_a_sample_to_vet_is_drawn_from_the_staged_alone(feed):
-    sample = whole(bootstrap(feed, 1))
-    assert (len(sample["entries"]), sample["total"]) == (1, 2)
-    assert sample["entries"][0]["record_id"] in ("s1", "s2")
+def test_a_sample_to_vet_is_drawn_from_what_is_staged_or_accepted_and_nobody_judged(feed, made):
+    release(feed, by="ann", reason="fine", record_ids=["q1"], now=made.now)
+    sample = whole(bootstrap(feed, 100))
+    drawn = {entry["record_id"]: entry["place"] for entry in sample["entries"]}
+    assert set(drawn.values()) == {"staged", "accepted"}
+    assert {"s1", "s2"} < set(drawn)
+    assert "q1" not in drawn
+    assert sample["total"] == len(drawn)
+    assert len(whole(bootstrap(feed, 1))["entries"]) == 1
 
 
 def test_campaigns_say_why_and_where_their_records_are(feed, made):
