@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,7 @@ __all__ = [
     "check_ending",
     "create_atomic",
     "defused",
+    "is_temporary",
     "private_folder",
     "temporary_beside",
     "write_atomic",
@@ -57,12 +60,14 @@ def create_atomic(path: Path, body: bytes, *, mode: int = 0o600) -> bool:
 def temporary_beside(path: Path, *, mode: int | None = 0o600) -> Iterator[Path]:
     """Yield a new empty file in the folder of `path`, with its ending; what is left of it on leaving is removed.
 
+    So is what processes left that were killed while they wrote the same file, an hour ago or longer.
     `mode` None: what the process's umask leaves. Otherwise missing folders are made for this user alone.
     """
     if mode is None:
         path.parent.mkdir(parents=True, exist_ok=True)
     else:
         private_folder(path.parent)
+    _remove_old(path)
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
     if mode is not None:
@@ -73,6 +78,24 @@ def temporary_beside(path: Path, *, mode: int | None = 0o600) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}(\.\w+)?")
+_OLD_SECONDS = 3600
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file is called as `temporary_beside` calls one."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def _remove_old(path: Path) -> None:
+    start, size = f".{path.stem}-", len(path.stem) + len(path.suffix) + 10
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            mine = entry.name.startswith(start) and entry.name.endswith(path.suffix) and len(entry.name) == size
+            if mine and is_temporary(entry.name) and time.time() - entry.stat().st_mtime > _OLD_SECONDS:
+                Path(entry.path).unlink()
 
 
 def private_folder(path: Path) -> None:

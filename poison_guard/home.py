@@ -62,13 +62,17 @@ class Home:
             name = self._known(store, feed)
             return status(store, self.home, name, lambda each: self._contract(feed or each), _now())
 
-    def doctor(self, feeds: Sequence[str | Path] = ()) -> DoctorResult:
-        """Check the installation, this home and the contracts of `feeds`; without, those of its and ``./feeds``."""
+    def doctor(self, feeds: Sequence[str | Path] = (), *, sweep: bool = False) -> DoctorResult:
+        """Check the installation, this home and the contracts of `feeds`; without, those of its and ``./feeds``.
+
+        `sweep` removes files that killed commands left a day ago or longer, and that nothing names.
+        """
         from poison_guard.steps.doctor import doctor
 
         folders = (self.home / "feeds", Path("feeds"))
         named = [find_contract(feed, self.home) for feed in feeds]
-        return doctor(self.settings, named or [file for folder in folders for file in sorted(folder.glob("*.toml"))])
+        files = named or [file for folder in folders for file in sorted(folder.glob("*.toml"))]
+        return doctor(self.settings, files, _now(), sweep=sweep)
 
     def audit(self, *, last_runs: int | None = None, anchors: Sequence[str | Path] = ()) -> AuditResult:
         """Recompute the audit chain, all rows that training rests on and all lake files; name the first that differs.

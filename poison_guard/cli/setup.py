@@ -129,13 +129,14 @@ def demo_command(seed: int, dry_run: bool, home: Path, as_json: bool) -> None:
 
 @click.command("doctor")
 @feed_or_all_option
+@click.option("--sweep", is_flag=True, help="Remove files that killed commands left a day ago or longer.")
 @common_options
-def doctor_command(feed: str | None, home: Path, as_json: bool) -> int:
+def doctor_command(feed: str | None, sweep: bool, home: Path, as_json: bool) -> int:
     """Check packages, home, key, store, lake, extras, device and contracts. Exit code 1: something must be fixed."""
     from poison_guard.guard import Home
 
     with progress("checking"):
-        result = Home.open(home).doctor([feed] if feed else ())
+        result = Home.open(home).doctor([feed] if feed else (), sweep=sweep)
     if as_json:
         print_json(result.to_dict())
     else:

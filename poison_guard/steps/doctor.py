@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import stat
@@ -78,10 +79,13 @@ class DoctorResult(TableResult):
         return ("check", "state", "what was found"), [(one.name, one.state, one.finding) for one in self.checks]
 
 
-def doctor(settings: Settings, contracts: Iterable[Path]) -> DoctorResult:
-    """Check this installation, a home and the contracts in files; nothing is written but a probe in a remote lake."""
+def doctor(settings: Settings, contracts: Iterable[Path], now: dt.datetime, *, sweep: bool = False) -> DoctorResult:
+    """Check this installation, a home and the contracts in files; nothing is written but a probe in a remote lake.
+
+    With `sweep`, what killed commands left and nothing names is removed.
+    """
     contracts_checked = (_contract(path) for path in contracts)
-    return DoctorResult((*_all_checks(settings), *contracts_checked))
+    return DoctorResult((*_all_checks(settings), _leftovers(settings, now, remove=sweep), *contracts_checked))
 
 
 def _all_checks(settings: Settings) -> Iterator[Check]:
@@ -180,6 +184,29 @@ def _store(settings: Settings) -> Check:
             return Check("store", OK, f"{store.shown}, reachable and at this version's tables")
     except GuardError as error:
         return Check("store", PROBLEM, str(error))
+
+
+def _leftovers(settings: Settings, now: dt.datetime, *, remove: bool) -> Check:
+    from poison_guard.steps.leftovers import find_leftovers, sweep
+    from poison_guard.store import open_store
+
+    file = _sqlite_file(settings)
+    if file is not None and not file.exists():
+        return Check("leftovers", OK, "none")
+    try:
+        with open_store(settings) as store:
+            found = find_leftovers(store, settings, now)
+            if remove:
+                sweep(store, settings, found)
+    except (GuardError, OSError) as error:
+        return Check("leftovers", PROBLEM, f"they cannot be looked for or removed: {error}")
+    if not found:
+        return Check("leftovers", OK, "none")
+    names = ", ".join(("lake/" if one.in_lake else "") + one.path for one in found[:5]) + (", …" if found[5:] else "")
+    told = f"{len(found)} files of commands that were killed ({sum(one.size for one in found) / 1e6:.1f} MB): {names}"
+    if remove:
+        return Check("leftovers", OK, f"removed {told}")
+    return Check("leftovers", WARNING, f"{told}; nothing names them, and `poison-guard doctor --sweep` removes them")
 
 
 def _lake(settings: Settings) -> Check:

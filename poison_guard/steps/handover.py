@@ -2,7 +2,7 @@
 
 A value that depends on what the guard knows is put under its name and a `Pin`, ``decided@12-92d709b2``: what another
 state, contract or suite led to is never mistaken for it. Files are Parquet and JSON (nothing is pickled). Readers of
-the lake do not see them, a retry writes them again with the same content, and `LakeHandover.clear` removes them.
+the lake do not see them, a retry writes them again with the same content, and the run's commit has them removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Rea
 from poison_guard.steps.opening import Feed
 from poison_guard.store import Lake
 
-__all__ = ["Handover", "LakeHandover", "Pin", "get_batch", "pin_of", "put_batch", "split"]
+__all__ = ["Handover", "LakeHandover", "Pin", "get_batch", "pin_of", "put_batch", "split", "staging_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,10 @@ class Handover:
         """Return whether something was put under the name."""
         return name in self._values
 
-    def clear(self) -> None:
-        """Forget all values."""
-        self._values.clear()
+
+def staging_folder(run_id: str) -> str:
+    """Return where the hand-over of a run lies in the lake, from its first stage until its commit."""
+    return f"staging/{run_id}"
 
 
 class LakeHandover(Handover):
@@ -83,7 +84,7 @@ class LakeHandover(Handover):
     def __init__(self, lake: Lake, run_id: str) -> None:
         super().__init__()
         self._lake = lake
-        self._folder = f"staging/{run_id}"
+        self._folder = staging_folder(run_id)
 
     def put(self, name: str, value: Any) -> None:
         """Write the frames of a value, and then the file that says what it is."""
@@ -104,10 +105,6 @@ class LakeHandover(Handover):
     def has(self, name: str) -> bool:
         """Return whether the value is there as a whole."""
         return self._lake.exists(f"{self._folder}/{name}.parquet")
-
-    def clear(self) -> None:
-        """Remove the files; those already gone are fine."""
-        self._lake.remove(self._folder)
 
 
 def split(records: pd.DataFrame, rows: int) -> list[pd.DataFrame]:

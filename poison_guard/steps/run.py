@@ -42,7 +42,7 @@ from poison_guard.steps.collect import (
     read_batch,
     read_outcomes,
 )
-from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch
+from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch, staging_folder
 from poison_guard.steps.labels import spellings_of
 from poison_guard.steps.located import batch_places
 from poison_guard.steps.opening import Feed, torch_threads
@@ -225,7 +225,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
 
     `StaleStateError` where another run of the feed came first.
     """
-    pin = pin_of(feed, run.state_version)
+    pin, staging = pin_of(feed, run.state_version), staging_folder(run.run_id)
     batch, decided = _named_batch(feed, handover, pin), handover.get(f"decided@{pin}")
     counts = commit_run(
         feed.store,
@@ -238,6 +238,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
         repeats=batch.duplicates,
         controls=handover.get("controls"),
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
+        staging=staging if feed.store.lake.exists(staging) else None,
     )
     drain(feed.store, feed.settings)
     return counts

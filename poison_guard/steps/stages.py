@@ -112,9 +112,7 @@ def stage_commit(feed: Feed, run_id: str) -> CommitStage:
     run, handover = _run_of(feed, run_id)
     if run.status == "committed":
         return CommitStage(run_id, dict(run.counts))
-    counts = finish(feed, handover, run)
-    handover.clear()
-    return CommitStage(run_id, dict(counts))
+    return CommitStage(run_id, dict(finish(feed, handover, run)))
 
 
 def _run_of(feed: Feed, run_id: str) -> tuple[Run, Handover]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from poison_guard.config import Contract, Mode
 from poison_guard.errors import StaleStateError
 from poison_guard.records import ID_CONFLICT, Decided, ObjectRef, Place
-from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, status, tables
+from poison_guard.store import bulk, chain, ground_truth, outbox, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.commit_plan import CommitPlan, classify_rows, plan_commit
 from poison_guard.store.engine import Store, utc_or_now
@@ -39,6 +39,7 @@ def commit_run(
     cost: Mapping[str, Any],
     repeats: int = 0,
     controls: pd.DataFrame | None = None,
+    staging: str | None = None,
     now: dt.datetime | None = None,
 ) -> Mapping[str, int]:
     """Store a decided batch and return its counts; a run that was committed before changes nothing.
@@ -46,8 +47,9 @@ def commit_run(
     `records` are those of the batch, with any staged ones taken up again (`reading.load_staged`), and `repeats` how
     often the batch itself held one of them once more; ``received`` counts all and equals ``staged + accepted +
     quarantined + rejected + seen_before``; ``recalled`` are accepted records of earlier batches taken back. New answers
-    to `controls` (``item_id, answer``) are noted one by one. `StaleStateError` when another run of the feed was
-    committed, or a reviewer moved one of these records, after this run looked.
+    to `controls` (``item_id, answer``) are noted one by one. `staging` is a folder of the lake that nobody needs
+    once the run is committed: the outbox has it removed. `StaleStateError` when another run of the feed was committed,
+    or a reviewer moved one of these records, after this run looked.
     """
     feed = contract.name
     with store.read() as conn:
@@ -84,6 +86,8 @@ def commit_run(
         counts = _write_marker(store, conn, run, plan, decided, recalls, cost=cost, at=at)
         if len(recalls):
             _revoke_snapshots(store, conn, feed, recalls, at=at)
+        if staging is not None:
+            outbox.add(conn, outbox.REMOVAL, {"paths": [staging]}, at)
     return counts
 
 

@@ -5,11 +5,12 @@ Files are added, named by their content, and visible from the moment their manif
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -107,7 +108,7 @@ class Lake:
         return table.to_pandas()
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file at `path`."""
+        """Whether there is a file or folder at `path`."""
         try:
             return bool(self._files.exists(self._full(path)))
         except OSError as error:
@@ -144,6 +145,22 @@ class Lake:
         except OSError as error:
             raise self._trouble(folder, "read", error) from None
         return tuple(sorted(str(PurePosixPath(path).relative_to(self._at)) for path in found))
+
+    def unlisted(self, listed: Container[str], before: dt.datetime) -> tuple[tuple[str, int], ...]:
+        """Return path and bytes of the files that are not `listed` and were last written before a time, sorted.
+
+        Files of a system that does not say when are left out.
+        """
+        found = []
+        for path in self.list():
+            if path != _OWNER_FILE and path not in listed:
+                try:
+                    at = self._files.modified(self._full(path))
+                    if (at if at.tzinfo else at.replace(tzinfo=dt.UTC)) < before:
+                        found.append((path, int(self._files.size(self._full(path)) or 0)))
+                except (OSError, NotImplementedError):
+                    continue
+        return tuple(found)
 
     def _full(self, path: str) -> str:
         parts = PurePosixPath(path).parts

@@ -198,6 +198,32 @@ def test_a_key_without_its_mark_is_told_by_the_doctor(copied):
     assert "key.head" in told["message"]
 
 
+def test_what_killed_commands_left_is_named_by_the_doctor_and_swept(copied):
+    home = copied.folder / "home"
+    snapshot, before = manifest_of(copied).stem, set(files_of(home))
+    models = f"models/sessions/{snapshot}"
+    left = [".signing-0123abcd.key", "manifests/.m-0123abcd.json", f"{models}/.new-x/model.safetensors"]
+    left += [f"{models}/0123/model.safetensors", "training/another", "lake/trusted/lost.parquet"]
+    left += ["lake/staging/gone/batch.parquet", "training/young"]
+    for name in left:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(b"x" * 1000)
+        for path in (home / name, *(home / name).parents[:1]):
+            if path != home / left[-1] and path.name != "training":
+                os.utime(path, (1e9, 1e9))
+
+    def check(*more: str) -> dict[str, str]:
+        return {check["name"]: check for check in copied.json("doctor", *more)["checks"]}["leftovers"]
+
+    told = check()
+    assert (told["state"], told["message"].split(" of ")[0]) == ("warning", "7 files")
+    assert set(files_of(home)) == before | set(left)
+    assert check("--sweep")["message"].startswith("removed 7 files")
+    assert set(files_of(home)) == before | {left[-1]}
+    assert check() == {"name": "leftovers", "state": "ok", "message": "none"}
+    assert copied("audit", "verify").exit_code == 0
+
+
 def test_an_older_copy_of_the_store_is_not_written_on(copied):
     home = copied.folder / "home"
     old = (home / "store.db").read_bytes()
