@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from poison_guard.errors import UsageError
 from poison_guard.results import Result
 from poison_guard.review.rules import check_person
-from poison_guard.steps.opening import Feed
+from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.recall import Revocation, effects_of_revoking
 from poison_guard.store.erasure import Erased, erase_source, plan_erasure
@@ -52,7 +52,8 @@ def erase(
     if dry_run:
         done = plan_erasure(feed.store, feed.contract, source_id)
     else:
-        done = erase_source(feed.store, feed.contract, source_id, by=name, reason=why, at=at)
+        who = {"by": name, "reason": why, "at": at}
+        done = again_if_stale(lambda: erase_source(feed.store, feed.contract, source_id, **who))
         drain(feed.store, feed.settings, at)
     return _result(feed, done, dry_run=dry_run)
 

@@ -15,7 +15,6 @@ from functools import partial
 
 import pandas as pd
 
-from poison_guard.errors import StaleStateError
 from poison_guard.frames import CHECKING, check_frames
 from poison_guard.ingest.identity import owners_of
 from poison_guard.pipeline import (
@@ -45,7 +44,7 @@ from poison_guard.steps.collect import (
 from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch, staging_folder
 from poison_guard.steps.labels import spellings_of
 from poison_guard.steps.located import batch_places
-from poison_guard.steps.opening import Feed, torch_threads
+from poison_guard.steps.opening import Feed, again_if_stale, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.results import (
     ScanResult,
@@ -78,8 +77,6 @@ __all__ = [
     "score",
     "validate",
 ]
-
-_ATTEMPTS = 5
 
 
 def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
@@ -143,15 +140,15 @@ def finish(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
 
     Return the run's counts.
     """
-    for attempt in range(_ATTEMPTS):
-        try:
-            judge(feed, handover, pin_of(feed, run.state_version))
-            return commit(feed, handover, run)
-        except StaleStateError:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-            run = repin(feed.store, run)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    overtaken = False
+
+    def attempt() -> Mapping[str, int]:
+        nonlocal run, overtaken
+        run, overtaken = repin(feed.store, run) if overtaken else run, True
+        judge(feed, handover, pin_of(feed, run.state_version))
+        return commit(feed, handover, run)
+
+    return again_if_stale(attempt)
 
 
 def judge(feed: Feed, handover: Handover, pin: Pin) -> Decided:

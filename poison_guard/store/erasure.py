@@ -19,7 +19,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
-from poison_guard.errors import BusyError, TamperError
+from poison_guard.errors import StaleStateError, TamperError
 from poison_guard.frames import columns_marked
 from poison_guard.records import Action, Place
 from poison_guard.store import bulk, chain, outbox, seals, snapshots
@@ -30,7 +30,6 @@ from poison_guard.store.lake import LakeFile
 
 __all__ = ["Erased", "erase_source", "plan_erasure", "remove_unlisted"]
 
-_ATTEMPTS = 5
 _NAME_COLUMNS = columns_marked("id", "private")
 _PLACE_AFTER = {Place.ACCEPTED.value: Place.RECALLED.value, Place.STAGED.value: Place.REJECTED.value,
                 Place.QUARANTINED.value: Place.REJECTED.value}  # fmt: skip
@@ -91,21 +90,19 @@ def erase_source(
     """Erase what a source sent and wrote to a feed; where nothing is held of it (any more), nothing changes.
 
     `TamperError` where the rows are not as they were left: an erasure must not seal what was changed past the guard.
+    `StaleStateError` where something was written between its planning and its transaction.
     """
-    for _ in range(_ATTEMPTS):
-        with store.read() as conn:
-            before = chain.head(conn)
-            plan = _plan(store, conn, contract, bounded_key(source_id))
-        if plan.is_empty:
-            return Erased(None, 0, 0, 0, ())
-        fresh = {row.file_id: _rewritten(store, plan, row.path, row.lane) for row in plan.files.itertuples()}
-        with store.write() as conn:
-            seq = chain.next_seq(conn)
-            if seq == before + 1:  # nothing was written since it was planned
-                _erase(store, conn, contract, plan, fresh, by=by, reason=reason, at=utc_or_now(at), seq=seq)
-                break
-    else:
-        raise BusyError(f"{contract.name} keeps changing while it is erased from; stop its runs and try again")
+    with store.read() as conn:
+        before = chain.head(conn)
+        plan = _plan(store, conn, contract, bounded_key(source_id))
+    if plan.is_empty:
+        return Erased(None, 0, 0, 0, ())
+    fresh = {row.file_id: _rewritten(store, plan, row.path, row.lane) for row in plan.files.itertuples()}
+    with store.write() as conn:
+        seq = chain.next_seq(conn)
+        if seq != before + 1:
+            raise StaleStateError(f"{contract.name} changed while it was erased from; stop its runs and try again")
+        _erase(store, conn, contract, plan, fresh, by=by, reason=reason, at=utc_or_now(at), seq=seq)
     with store.read() as conn:
         if conn.dialect.name == "sqlite":
             conn.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # what was overwritten stays in no log

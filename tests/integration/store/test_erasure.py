@@ -10,13 +10,14 @@ import pytest
 import sqlalchemy as sa
 
 from poison_guard.config import parse_contract
-from poison_guard.errors import TamperError, UsageError
+from poison_guard.errors import StaleStateError, TamperError, UsageError
 from poison_guard.steps.erase import erase
 from poison_guard.steps.review import release, undo
 from poison_guard.store import (
     accepted_frames,
     add_trusted,
     count_places,
+    erasure,
     explain,
     find_records,
     load_snapshot,
@@ -99,6 +100,29 @@ def test_nothing_of_the_source_is_left_in_store_and_lake_and_the_audit_accepts_i
     left = bytes_of(home)
     for word in (b"mallory", b"evil-"):
         assert word not in left
+
+
+@pytest.mark.parametrize("writers", [1, 5])
+def test_an_erasure_is_planned_again_where_somebody_writes_meanwhile_and_five_times_at_most(
+    home, made, monkeypatch, writers
+):
+    plan, left = erasure._plan, list(range(writers))
+
+    def plan_and_be_overtaken(store, conn, contract, source):
+        planned = plan(store, conn, contract, source)
+        if left:
+            made.ingest(store, f"meanwhile-{left[0]}", made.records(f"new-{left.pop(0)}"))
+        return planned
+
+    monkeypatch.setattr(erasure, "_plan", plan_and_be_overtaken)
+    with open_store(sqlite_settings(home)) as store:
+        feed = feed_of(store, made.contract)
+        if writers < 5:
+            assert erase(feed, MALLORY, **WHO, now=made.now).records == 5
+            assert verify(store).ok
+        else:
+            with pytest.raises(StaleStateError, match="stop its runs and try again"):
+                erase(feed, MALLORY, **WHO, now=made.now)
 
 
 def test_what_others_sent_stays_as_it_is(home, made):
