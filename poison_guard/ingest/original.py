@@ -29,9 +29,11 @@ __all__ = [
     "WAS",
     "Original",
     "changed_cells",
+    "column_of",
     "exact_cells",
     "mark_changed",
     "original_rows",
+    "own_table",
     "with_shapes",
 ]
 
@@ -315,3 +317,33 @@ def _of_value(value: Any, kind: str) -> Any:
         case "s" | "t":
             return pc.cast(pa.scalar(value), pa.string()).as_py() if isinstance(value, (int, float)) else str(value)
     return value
+
+
+def own_table(records: pd.DataFrame, *, leave_out: frozenset[str] = frozenset()) -> pa.Table:
+    """Return the rows that `records` were made of, in their order, each column under its own name and type.
+
+    Lists and objects are lists and structs; where the cells of a column are of types that Arrow cannot hold together,
+    they are JSON text. A column that a row does not have is missing in it.
+    """
+    groups = original_rows(records, leave_out=leave_out)
+    if len(groups) == 1 and groups[0].shape.format == "parquet" and len(groups[0].at) == len(records):
+        return groups[0].table()
+    columns: dict[str, list[Any]] = {}
+    for group in groups:
+        for at, row in zip(group.at.tolist(), group.rows(), strict=True):
+            for name, value in row.items():
+                columns.setdefault(name, [None] * len(records))[at] = value
+    arrays = {name: column_of(values) for name, values in columns.items()}
+    return pa.table(arrays) if arrays else pa.table({})
+
+
+def column_of(values: list[Any]) -> pa.Array:
+    """Return plain values as a column: of one Arrow type if there is one that holds them all, else JSON text."""
+    try:
+        return pa.array(values, from_pandas=False)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.array([None if value is None else _json(value) for value in values], pa.large_string())
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
