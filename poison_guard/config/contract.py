@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+from poison_guard.config.outgoing import Out, Privacy, check_outgoing
 from poison_guard.config.parse import Parse
 from poison_guard.config.policies import SIGNALS, GatePolicy, Policy, RetrainConfig
 from poison_guard.config.tables import Rule, Text, check_keys, in_range, matching, read_toml, values_of
@@ -149,6 +150,9 @@ class Data:
     """Records that `explode` may make of one row."""
     partition_rows: _Count = 100_000
     """Records that are scored in one piece."""
+    copy: bool = True
+    """Whether the guard keeps a copy of each record. Without, it keeps ids, hash, file and row, and reads the file
+    again where a record's content is needed: the file must stay as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,8 @@ class Contract:
     policy: Policy = field(default_factory=Policy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    privacy: Privacy = field(default_factory=Privacy)
+    out: Out = field(default_factory=Out, repr=False)
     path: Path | None = None
     """File the contract was read from."""
 
@@ -270,6 +276,8 @@ class _Top:
     policy: Policy | None = None
     gate: GatePolicy | None = None
     retrain: RetrainConfig | None = None
+    privacy: Privacy | None = None
+    out: Out | None = None
 
 
 _TABLES = {"columns": _Columns, "items": _Items, "controls": _Controls, "outcomes": _Outcomes}
@@ -350,6 +358,8 @@ def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> 
     if len(contract.item_columns) > 1:
         named = " and ".join(contract.item_columns)
         raise ConfigError(f"[items] of {file} names {named}; a model is trained on one of them")
+    features = {f"features ({name})": name for name in contract.features}
+    check_outgoing(contract.privacy, {**contract.columns, **features}, file)
     check_keys(contract.retrain.mutable or (), trained, where="mutable in [retrain]", file=file)
     for signal in contract.policy.required or ():
         if signal not in contract.signals:
@@ -364,6 +374,8 @@ def _check_data(contract: Contract, file: str) -> None:
         raise ConfigError(f"[data] of {file} has both path and query; keep one")
     if data.query and not data.watermark:
         raise ConfigError(f"query in [data] of {file} needs watermark, the name of a column that only grows")
+    if data.query and not data.copy:
+        raise ConfigError(f"copy = false in [data] of {file} needs files that can be read again; a query gives none")
     if data.names and data.header is not False:
         raise ConfigError(f"names in [data] of {file} are for files without a header; set header = false, too")
     if data.identity is Identity.CONTENT and contract.has("record_id"):

@@ -77,6 +77,7 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     Columns of the contract that no object has are missing in every row.
     """
     table = join_tables([raw.table for raw in raws if raw.table.num_columns] or [pa.table({})])
+    table = table.drop_columns([name for name in contract.privacy.drop if name in table.column_names])
     parse, naive = contract.parse, {f.name for f in table.schema if f.metadata == NAIVE_METADATA}
     times = [contract.columns[role] for role in _TIME_ROLES if role in contract.columns]
     numbers = {*contract.features, *(name for role, name in contract.columns.items() if role == "rating")}
@@ -110,8 +111,7 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
         if column.data_name in schema:
             came.setdefault(column.data_name, column.name)
     original = {SHAPE: with_shapes(raws, came)}
-    for name, exact in exact_cells(raws).items():
-        original[WAS + name] = exact
+    original |= {WAS + name: exact for name, exact in exact_cells(raws).items() if name in came}
     for name in (name for name in came if name in changed):
         exactly = original.get(WAS + name)
         original[WAS + name] = changed[name] if exactly is None else exactly.fillna(changed[name])
@@ -220,7 +220,7 @@ def assemble_batch(
         ),  # what is kept holds no secret
         records=records if resolved.keep.all() else records[resolved.keep].reset_index(drop=True),
         issues=_issues(mapped, resolved, given_ids),
-        unreadable=_unreadable(objects, contract.name),
+        unreadable=_unreadable(objects, contract),
         schema=mapped.schema,
         duplicates=int((~resolved.keep).sum()),
         notes=(*_notes(objects, named), *_parse_notes(mapped, records["row"].to_numpy(), contract)),
@@ -332,7 +332,9 @@ def _issues(mapped: MappedRows, resolved: ResolvedIds, given_ids: pd.Series) -> 
     return pd.DataFrame({"record_id": ids, "code": codes, "args": args})
 
 
-def _unreadable(objects: Objects, feed: str) -> pd.DataFrame:
+def _unreadable(objects: Objects, contract: Contract) -> pd.DataFrame:
+    """Return the rows that cannot be read; where columns are never stored, their text may hold one and is not kept."""
+    feed, keeps_text = contract.name, not contract.privacy.drop
     rows: list[tuple[Any, ...]] = []
     for ref, raw in objects:
         occurrences: Counter[str] = Counter()
@@ -341,7 +343,7 @@ def _unreadable(objects: Objects, feed: str) -> pd.DataFrame:
             occurrences[bad.digest] += 1
             code = "unreadable_row" if bad.row else "unreadable_object"
             args = {"line": bad.row, "why": bad.reason} if bad.row else {"why": bad.reason}
-            rows.append((key, shown_url(ref.uri), bad.row, code, args, bad.text))
+            rows.append((key, shown_url(ref.uri), bad.row, code, args, bad.text if keeps_text else ""))
     columns = FRAMES["unreadable"].columns
     frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
     return frame.astype({name: column.dtype for name, column in columns.items()})

@@ -105,7 +105,14 @@ def failed_digest(contract: Contract, ref: ObjectRef, at: dt.datetime) -> str:
 
 def reading_of(contract: Contract) -> list[Any]:
     """Return what decides how `contract` reads an object."""
-    return [contract.name, sorted(contract.columns.items()), contract.features, contract.data, contract.parse]
+    return [
+        contract.name,
+        sorted(contract.columns.items()),
+        contract.features,
+        contract.data,
+        contract.parse,
+        contract.privacy.drop,
+    ]
 
 
 def _paths_of(contract: Contract, source: Sequence[str] | str | None, home: Path) -> list[str]:
@@ -149,6 +156,10 @@ def _read(
 def _with_path_notes(raw: RawTable, contract: Contract) -> RawTable:
     """Return `raw` with a note for each path that finds nothing in any of its rows."""
     found = [f"{name}, which [columns] maps to {role}, matches nothing in it" for role, name in _vain(raw, contract)]
+    hidden = (*contract.privacy.drop, *contract.privacy.private)
+    found += [
+        f"[privacy] names {name}, and it has no such column" for name in hidden if name not in raw.table.column_names
+    ]
     return replace(raw, notes=(*raw.notes, *found)) if found else raw
 
 

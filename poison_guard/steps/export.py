@@ -262,7 +262,9 @@ def _snapshot(feed: Feed, name: str | None) -> Snapshot | None:
     if name == "admitted":
         (*_, newest) = (None, *reversed(list_admissions(feed.store, feed.contract.name, limit=1)))
         if newest is None:
-            raise NotFoundError(f"no snapshot of {feed.contract.name} is admitted; `poison-guard gate check` judges one")
+            raise NotFoundError(
+                f"no snapshot of {feed.contract.name} is admitted; `poison-guard gate check` judges one"
+            )
         name = str(newest["snapshot_id"])
     found = last_snapshot(feed.store, feed.contract.name) if name == "last" else load_snapshot(feed.store, name)
     if found is None:
