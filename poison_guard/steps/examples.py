@@ -23,6 +23,7 @@ from poison_guard.pipeline.item_content import item_content
 from poison_guard.records import Examples
 from poison_guard.results import Result
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.part_files import read_part
 from poison_guard.store import load_trusted
 from poison_guard.store.snapshots import Part, Snapshot
 from poison_guard.store.trusted import split_of
@@ -233,8 +234,11 @@ def count_labels(feed: Feed, snapshot: Snapshot) -> dict[str, int]:
 
 
 def read_parts(feed: Feed, parts: tuple[Part, ...], columns: list[str] | None = None) -> pd.DataFrame:
-    """Return the rows of some parts, one frame, of all columns or the given ones; each file is checked by its hash."""
-    frames = [feed.store.lake.read_frame(part.path, columns=columns, sha256=part.sha256) for part in parts]
+    """Return ``example_id, label, slice`` and the content of some parts, or the given ones of these columns.
+
+    Content has the names of the roles (of features and items: their own). Each file is checked by its hash.
+    """
+    frames = [read_part(feed.store.lake, part, columns) for part in parts]
     if not frames:
         return pd.DataFrame({name: pd.Series(dtype="str") for name in _LEAD})
     return pd.concat(frames, ignore_index=True)

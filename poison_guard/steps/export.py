@@ -17,15 +17,18 @@ from poison_guard.config import Contract
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import DataError, NotFoundError, StoreError, UsageError
 from poison_guard.files import write_atomic, write_frame
-from poison_guard.ingest.original import SHAPE, original_rows
+from poison_guard.ingest.original import original_rows
 from poison_guard.onboard.convert import TRAINERS, Converter
 from poison_guard.records import Place
 from poison_guard.results import Result
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.payloads import payload_frames
 from poison_guard.steps.sealed_rows import sealed_rows
 from poison_guard.steps.written import ENDINGS, Rows, file_body, hub_card
-from poison_guard.store import Store, find_records, frames_in, list_feeds
+from poison_guard.store import Store, find_records, list_feeds
 from poison_guard.store.admissions import list_admissions
+from poison_guard.store.facts import evidence_of
+from poison_guard.store.reading import origins_of
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot
 
 __all__ = ["FORMATS", "ExportResult", "Exported", "export"]
@@ -105,6 +108,7 @@ def export(feed: Feed, out: str | Path | None, wanted: Exported) -> ExportResult
     else:
         records = _payloads(feed, [Place(place) for place in wanted.places])
         rows, notes = _own_rows(feed.contract, records, _left_out(feed.contract, wanted))
+        notes += _unreadable_note(feed, wanted)
     if wanted.as_ in TRAINERS:
         converter = Converter(feed.contract, wanted.as_)
         made = list(converter.rows(rows.rows))
@@ -178,7 +182,7 @@ def _left_out(contract: Contract, wanted: Exported) -> frozenset[str]:
 
 def _payloads(feed: Feed, places: list[Place]) -> pd.DataFrame:
     """Return the payloads of the records in `places`, in the order in which they came: batch, object, row."""
-    parts = list(frames_in(feed.store, feed.contract.name, places))
+    parts = list(payload_frames(feed, places))
     if not parts:
         return pd.DataFrame({"record_id": pd.Series(dtype="str")})
     frame = pd.concat(parts, ignore_index=True)
@@ -203,6 +207,13 @@ def _own_rows(contract: Contract, records: pd.DataFrame, leave_out: frozenset[st
     return rows, notes if cut else []
 
 
+def _unreadable_note(feed: Feed, wanted: Exported) -> list[str]:
+    rows = find_records(feed.store, feed.contract.name, places=[Place(place) for place in wanted.places])
+    n = int((~rows["readable"].astype(bool)).sum())
+    said = f"{n:,} rows that cannot be read have no columns and are left out; `--decisions` lists them"
+    return [said] if n else []
+
+
 def _with_reasons(feed: Feed, rows: Rows, records: pd.DataFrame) -> Rows:
     """Return the rows with what was decided about each, in columns that begin with ``guard.``."""
     facts = _decided(feed, records["record_id"].tolist()).set_index("record_id", drop=False)
@@ -215,28 +226,18 @@ def _with_reasons(feed: Feed, rows: Rows, records: pd.DataFrame) -> Rows:
 def _decided(feed: Feed, record_ids: Sequence[str] | None, places: list[Place] | None = None) -> pd.DataFrame:
     """Return the decisions of records with their reasons as codes, and as sentences in ``why``."""
     frame = find_records(feed.store, feed.contract.name, record_ids=record_ids, places=places)
-    reasons = [_loaded(value) for value in frame["reasons"]]
-    codes = ["; ".join(str(each.get("code", "")) for each in several) for several in reasons]
-    why = [" ".join(_told(each) for each in several) for several in reasons]
-    return frame.assign(reasons=codes, why=why)
-
-
-def _loaded(value: Any) -> list[Mapping[str, Any]]:
-    found = json.loads(value) if isinstance(value, str) else value
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, (list, tuple)) else []
-
-
-def _told(reason: Mapping[str, Any]) -> str:
-    text = sentence(str(reason.get("code", "")), reason.get("args") or {})
-    return text if text.endswith(".") else f"{text}."
+    told = evidence_of(feed.store, feed.contract.name, frame["record_id"].tolist())
+    sentences = [sentence(code, args) for code, args in zip(told["code"], told["args"], strict=True)]
+    why = told.assign(said=sentences).groupby("record_id")["said"].agg("; ".join)
+    codes = ["; ".join(json.loads(text)) if isinstance(text, str) else "" for text in frame["reasons"]]
+    return frame.assign(reasons=codes, why=frame["record_id"].map(why).fillna("").astype("str"))
 
 
 def _write_decisions(feed: Feed, out: str | Path | None, wanted: Exported) -> ExportResult:
     """Return the decisions of the records in places, with reasons, and where each row came from."""
     places = [Place(place) for place in wanted.places]
     frame = _decided(feed, None, places)
-    where = _payload_places(feed, places)
-    frame = frame.merge(where, on="record_id", how="left")
+    frame = frame.merge(origins_of(feed.store, frame), on="record_id", how="left")
     order = frame.sort_values(["received_at", "object", "row"], kind="stable", na_position="last", ignore_index=True)
     frame = order[[*_DECISION, "reasons", "why", "object", "row"]]
     if str(out) == "-":
@@ -247,12 +248,6 @@ def _write_decisions(feed: Feed, out: str | Path | None, wanted: Exported) -> Ex
     if file is not None:
         write_frame(frame, file)
     return ExportResult(feed.contract.name, wanted.places, frame, file)
-
-
-def _payload_places(feed: Feed, places: list[Place]) -> pd.DataFrame:
-    parts = [part[["record_id", "object", "row"]] for part in frames_in(feed.store, feed.contract.name, places)]
-    empty = pd.DataFrame({"record_id": pd.Series(dtype="str"), "object": pd.Series(dtype="str"), "row": []})
-    return pd.concat(parts, ignore_index=True).drop_duplicates("record_id") if parts else empty
 
 
 def _snapshot(feed: Feed, name: str | None) -> Snapshot | None:
@@ -311,6 +306,3 @@ def _write(
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror or error}") from None
     return file
-
-
-_ = SHAPE

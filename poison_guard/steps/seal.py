@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from poison_guard.errors import DataError
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.collect import read_controls
+from poison_guard.ingest.original import own_table
 from poison_guard.pipeline.item_content import item_content
 from poison_guard.pipeline.relabel import settle_labels
 from poison_guard.records import Place
@@ -20,6 +20,8 @@ from poison_guard.results import Result
 from poison_guard.steps.examples import Content, content_of, load_item_content, read_parts, record_content
 from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
+from poison_guard.steps.part_files import part_table
+from poison_guard.steps.payloads import payloads_of
 from poison_guard.store import audit, load_sources
 from poison_guard.store.membership import (
     accepted_votes,
@@ -30,7 +32,7 @@ from poison_guard.store.membership import (
     item_members,
     record_members,
 )
-from poison_guard.store.reading import count_places, load_payloads
+from poison_guard.store.reading import count_places
 from poison_guard.store.snapshots import Part, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
 
@@ -101,8 +103,8 @@ def _seal(feed: Feed) -> SealResult:
     buckets = sorted({*changed.buckets, *lost})
     examples = _examples(feed, buckets, seq, labels, items)
     parts = [part for bucket, part in previous.items() if bucket not in set(buckets)]
-    for bucket, frame in examples.groupby("bucket", sort=True):
-        parts.append(_part(feed, int(bucket), frame.drop(columns="bucket"), previous.get(int(bucket))))
+    for bucket, frame in examples.frame.groupby("bucket", sort=True):
+        parts.append(_part(feed, int(bucket), frame.drop(columns="bucket"), examples, previous.get(int(bucket))))
     parts.sort(key=lambda part: part.bucket)
     if not parts:
         raise NothingToSealError(_why_nothing(feed, labels, seq))
@@ -188,7 +190,7 @@ def _items_file(feed: Feed, content: Content) -> tuple[pd.DataFrame | None, int]
 
 def _examples(
     feed: Feed, buckets: Sequence[int], seq: int, labels: pd.DataFrame, items: pd.DataFrame | None
-) -> pd.DataFrame:
+) -> _Examples:
     """Return ``example_id, label, slice, bucket, digest`` and the content columns of all examples of some buckets.
 
     An item that the items' file does not describe yet is left out until it does.
@@ -198,19 +200,39 @@ def _examples(
         return _record_examples(feed, record_members(feed.store, name, buckets=buckets, seq=seq), content)
     members = item_members(feed.store, name, buckets=buckets, seq=seq, items=labels)
     if members.empty:
-        return pd.DataFrame({"example_id": [], "label": [], "slice": [], "bucket": [], "digest": []})
+        return _Examples(pd.DataFrame({"example_id": [], "label": [], "slice": [], "bucket": [], "digest": []}))
+    records, of_answers = None, frozenset[str]()
     if items is not None:
         shown = items.assign(slice="")
     else:
-        shown = _content_of_votes(feed, members["item_id"].tolist(), content, seq)
-    columns = [column for column in shown.columns if column not in ("item_id", "slice")]
+        shown, records, of_answers = _content_of_votes(feed, members["item_id"].tolist(), content, seq)
+    columns = [column for column in shown.columns if column not in ("item_id", "slice", _RECORD)]
     frame = members[["item_id", "label", "bucket"]].merge(shown, on="item_id", how="inner")
     frame = frame.rename(columns={"item_id": "example_id"}).sort_values("example_id", ignore_index=True)
-    return frame.assign(digest=_row_digests(frame[["label", "slice", *columns]]))
+    return _Examples(frame.assign(digest=_row_digests(frame[["label", "slice", *columns]])), records, of_answers)
 
 
-def _record_examples(feed: Feed, members: pd.DataFrame, content: Content) -> pd.DataFrame:
-    payload = load_payloads(feed.store, feed.contract.name, members["record_id"].tolist())
+_LEAD = ("example_id", "label", "slice")
+_RECORD = "\0record"
+"""Column with the record whose row shows an example."""
+_OF_ANSWERS = ("record_id", "source_id", "author_id", "answer", "label", "rating", "observed_at", "source_since")
+"""Roles that say how an answer was given, and not what its item is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Examples:
+    """Examples of some buckets, and the records whose rows they are."""
+
+    frame: pd.DataFrame
+    """``example_id, label, slice, bucket, digest``, the content columns and, with `records`, `_RECORD`."""
+    records: pd.DataFrame | None = None
+    """Payloads; None where an items' file shows the items."""
+    leave_out: frozenset[str] = frozenset()
+    """Columns of the records that are no part of an example."""
+
+
+def _record_examples(feed: Feed, members: pd.DataFrame, content: Content) -> _Examples:
+    payload = payloads_of(feed, members["record_id"].tolist())
     frame = members.merge(payload.drop(columns="content_hash"), on="record_id", how="inner")
     frame = frame.sort_values("record_id", ignore_index=True)
     label = next((role for role in ("label", "answer", "rating") if role in frame), None)
@@ -221,50 +243,66 @@ def _record_examples(feed: Feed, members: pd.DataFrame, content: Content) -> pd.
             "slice": _slices(frame),
             "bucket": frame["bucket"],
             "digest": frame["content_hash"],
+            _RECORD: frame["record_id"],
         }
     )
     rows = pd.concat([shown, record_content(frame, content)], axis=1)
-    return rows[rows["label"].notna()].reset_index(drop=True).astype({"label": "str"})
+    rows = rows[rows["label"].notna()].reset_index(drop=True).astype({"label": "str"})
+    return _Examples(rows, payload)
 
 
-def _content_of_votes(feed: Feed, item_ids: Sequence[str], content: Content, seq: int) -> pd.DataFrame:
-    """Return ``item_id, slice`` and the content that most established sources of the accepted records showed."""
+def _content_of_votes(
+    feed: Feed, item_ids: Sequence[str], content: Content, seq: int
+) -> tuple[pd.DataFrame, pd.DataFrame, frozenset[str]]:
+    """Return ``item_id, slice`` and the content that most established sources of the accepted records showed.
+
+    Also the payloads of the records that show it, and those of their columns that say nothing of an item: that answers
+    to one item have otherwise.
+    """
     from poison_guard.signals.sources import established
 
     store, contract = feed.store, feed.contract
     votes = accepted_votes(store, contract.name, item_ids, seq=seq)
     ledger = load_sources(store, contract, version=seq)
     trusty = established(votes, ledger, votes["received_at"]) | (votes["verdict"] > 0)
-    payload = load_payloads(store, contract.name, votes["record_id"].tolist())
+    payload = payloads_of(feed, votes["record_id"].tolist())
     shown = pd.concat([payload[["record_id"]], record_content(payload, content)], axis=1).assign(slice=_slices(payload))
     known = votes[["record_id", "item_id", "source_id", "seq"]].assign(old=trusty.to_numpy(bool))
     shown = known.merge(shown, on="record_id", how="inner").sort_values("record_id", ignore_index=True)
     chosen = item_content(shown, content.columns, established=shown["old"])
-    return chosen[["item_id", "slice", *content.columns]]
+    chosen = chosen[["item_id", "slice", "record_id", *content.columns]].rename(columns={"record_id": _RECORD})
+    of_answers = {contract.columns[role] for role in _OF_ANSWERS if contract.has(role)} | {*contract.features}
+    of_answers |= _differing(payload) | {contract.columns["item_id"]}
+    records = payload[payload["record_id"].isin(chosen[_RECORD])].reset_index(drop=True)
+    return chosen, records, frozenset(of_answers)
 
 
-def _part(feed: Feed, bucket: int, frame: pd.DataFrame, previous: Part | None) -> Part:
+def _differing(payload: pd.DataFrame) -> set[str]:
+    """Return the names of the columns without a role that differ between records of one item."""
+    extras = [name for name in payload if name.startswith("extra.")]
+    if not len(payload) or not extras:
+        return set()
+    several = payload.groupby("item_id")[extras].nunique(dropna=True).max()
+    return {name.removeprefix("extra.") for name in extras if several[name] > 1}
+
+
+def _part(feed: Feed, bucket: int, frame: pd.DataFrame, examples: _Examples, previous: Part | None) -> Part:
     """Return the part of one bucket, the `previous` one where nothing in it changed, else written."""
     digest = _digest(frame)
     if previous is not None and previous.members == digest and feed.store.lake.exists(previous.path):
         return previous
-    shown = _with_lists(frame.drop(columns="digest").reset_index(drop=True))
-    file = feed.store.lake.add_frame(shown, f"snapshots/{feed.contract.name}")
+    shown, own = frame.drop(columns="digest").reset_index(drop=True), pa.table({})
+    if examples.records is not None:
+        at = examples.records["record_id"].reset_index().set_index("record_id")["index"].reindex(shown[_RECORD])
+        records = examples.records.iloc[at.to_numpy(int)].reset_index(drop=True)
+        own = own_table(records, leave_out=examples.leave_out | set(feed.contract.privacy.private))
+        shown = shown.drop(columns=_RECORD)
+    hidden = feed.contract.privacy.private
+    private = {*hidden, *(role for role, name in feed.contract.columns.items() if name in hidden)} - {*_LEAD}
+    kept = feed.contract.columns if examples.records is not None else {}
+    table = part_table(shown.drop(columns=[c for c in shown if c in private]), own, kept)
+    file = feed.store.lake.add_table(table, f"snapshots/{feed.contract.name}")
     return Part(bucket, file.path, file.sha256, file.size, file.rows, digest)
-
-
-def _with_lists(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `frame` with cells that are lists (pixels) as Arrow lists, so that Parquet keeps their numbers."""
-    for name in frame.columns:
-        if (
-            frame[name].dtype == object
-            and len(frame)
-            and hasattr(frame[name].iloc[0], "__len__")
-            and not isinstance(frame[name].iloc[0], str)
-        ):
-            cells = pa.array([np.asarray(cell).tolist() for cell in frame[name]])
-            frame = frame.assign(**{name: pd.Series(pd.arrays.ArrowExtensionArray(cells), index=frame.index)})
-    return frame
 
 
 def _slices(payload: pd.DataFrame) -> pd.Series:

@@ -11,6 +11,7 @@ from poison_guard.errors import TamperError, UsageError
 from poison_guard.ingest.original import original_rows
 from poison_guard.steps.examples import read_parts
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.part_files import read_own
 from poison_guard.steps.payloads import payloads_of
 from poison_guard.steps.written import Rows
 from poison_guard.store.snapshots import Part, Snapshot
@@ -58,7 +59,7 @@ def _check(part: Part, ids: pd.Series, records: pd.DataFrame, name: str) -> None
 def _item_rows(feed: Feed, snapshot: Snapshot, leave_out: frozenset[str]) -> Rows:
     """Return a row an item: its content under its own names, its id and its label under those of the contract."""
     contract = feed.contract
-    frame = read_parts(feed, snapshot.parts, own=True)
+    frame = pd.concat([read_own(feed.store.lake, part) for part in snapshot.parts], ignore_index=True)
     names = {"example_id": contract.columns["item_id"], "label": contract.columns[str(contract.vote)]}
     if frame["slice"].astype("str").ne("").any() and contract.has("group"):
         names["slice"] = contract.columns["group"]

@@ -199,8 +199,10 @@ def _mask(frame: pd.DataFrame, plan: _Plan, lane: str) -> pd.Series:
     found = _names(frame, plan.source)
     if "record_id" in frame:
         found |= frame["record_id"].isin(plan.ids)
-    if lane == "snapshot" and "example_id" in frame:
-        found |= frame["example_id"].isin(plan.ids | plan.items)
+    if lane == "snapshot":
+        for name in ("guard.example_id", "example_id"):
+            if name in frame:
+                found |= frame[name].isin(plan.ids | plan.items)
     return found
 
 

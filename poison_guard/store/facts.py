@@ -95,6 +95,10 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
     }
 
 
+_BESIDE = ("shape", "was.", "given.")
+"""What a record's columns begin with that tell what its row looked like, and nothing more of what it says."""
+
+
 def evidence_of(store: Store, feed: str, record_ids: list[str]) -> pd.DataFrame:
     """Return the stored evidence of records, most suspicious first; `args` are mappings again."""
     c = tables.evidence.c

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -77,6 +77,14 @@ class Lake:
         digest = hashlib.sha256(body).hexdigest()
         return self._put(f"{folder}/{digest[:24]}.parquet", body, len(frame), digest)
 
+    def add_table(self, table: pa.Table, folder: str) -> LakeFile:
+        """Write an Arrow table into `folder` under a name made of its content."""
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        body = sink.getvalue()
+        digest = hashlib.sha256(body).hexdigest()
+        return self._put(f"{folder}/{digest[:24]}.parquet", body, table.num_rows, digest)
+
     def add_filtered(self, path: str, keep: Sequence[bool] | np.ndarray) -> LakeFile:
         """Write the rows of a file that `keep` tells into its folder, under the name of their content."""
         try:
@@ -93,6 +101,16 @@ class Lake:
 
     def read_frame(self, path: str, *, columns: Sequence[str] | None = None, sha256: str | None = None) -> pd.DataFrame:
         """Return a written frame; `TamperError` when its content is not that of `sha256`."""
+        return self.read_table(path, lambda _: columns, sha256=sha256).to_pandas()
+
+    def read_table(
+        self,
+        path: str,
+        pick: Callable[[pa.Schema], Sequence[str] | None] = lambda _: None,
+        *,
+        sha256: str | None = None,
+    ) -> pa.Table:
+        """Return the columns of a written file that `pick` names, all where it returns None; else as `read_frame`."""
         try:
             body = self._files.cat_file(self._full(path))
         except FileNotFoundError:
@@ -102,10 +120,11 @@ class Lake:
         if sha256 is not None and hashlib.sha256(body).hexdigest() != sha256:
             raise TamperError(f"{path} in the lake is not the file that was written; restore it from a backup")
         try:
-            table = pq.read_table(io.BytesIO(body), columns=None if columns is None else list(columns))
+            file = pq.ParquetFile(io.BytesIO(body))
+            columns = pick(file.schema_arrow)
+            return file.read(columns=None if columns is None else list(columns))
         except pa.ArrowException as error:
             raise StoreError(f"{path} in the lake cannot be read: {self._error_line(error)}") from None
-        return table.to_pandas()
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder at `path`."""
