@@ -375,18 +375,28 @@ class Guard(Stages):
     # -- looking ----------------------------------------------------------------------------------------------------
 
     def export(
-        self, out: str | Path | None = None, *, places: Sequence[str] = ("accepted",), decisions: bool = False
+        self,
+        out: str | Path | None = None,
+        *,
+        places: Sequence[str] = ("accepted",),
+        decisions: bool = False,
+        reasons: bool = False,
+        as_: str | None = None,
+        snapshot_id: str | None = None,
+        private: bool = False,
     ) -> ExportResult:
-        """Return the payloads (or the decisions) of the records in `places`, and write them to the file `out`.
+        """Return the rows of the records in `places` as they came, and write them to the file `out`.
 
-        The ending of `out` says the format: ``.parquet``, ``.csv`` or ``.jsonl``.
+        With `decisions` what was decided about each instead, with `reasons` both. `snapshot_id` (or ``last``,
+        ``admitted``) names a snapshot to write instead of places. The ending of `out` says the format, or `as_`: one of
+        ``jsonl``, ``json``, ``csv``, ``parquet``, ``trl``, ``openai``, ``hf``. Columns that the contract calls private
+        are left out unless `private`.
         """
-        from poison_guard.steps.export import export
-        from poison_guard.steps.status import open_home
+        from poison_guard.steps.export import Exported, export
 
-        with open_home(self.settings) as store:
-            file = None if out is None else Path(out)
-            return export(store, self.contract.name, file, places=places, decisions=decisions)
+        wanted = Exported(tuple(places), decisions, reasons, as_, snapshot_id, private)
+        with self._stored_feed() as feed:
+            return export(feed, out, wanted)
 
     def report(self, run_id: str | None = None) -> ReportResult:
         """Return the facts of a run of this feed; of the last committed one without `run_id`."""

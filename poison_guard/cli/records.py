@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,9 @@ from poison_guard.cli.output import print_json, print_progress, print_result, pr
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.files import check_ending, write_frame
 from poison_guard.records import Place
+
+if TYPE_CHECKING:
+    from poison_guard.guard import ExportResult
 
 __all__ = ["export_command", "report_command"]
 
@@ -26,33 +30,71 @@ __all__ = ["export_command", "report_command"]
     type=click.Choice([p.value for p in Place]),
     help="Where the records are; may be given several times.",
 )
-@click.option("--decisions", is_flag=True, help="Write record_id and decision instead of the payloads.")
+@click.option("--decisions", is_flag=True, help="Write what was decided and why, a row a record, instead of the rows.")
+@click.option("--reasons", is_flag=True, help="Write the rows, and beside them what was decided and why.")
+@click.option(
+    "--as",
+    "as_",
+    type=click.Choice(["jsonl", "json", "csv", "parquet", "trl", "openai", "hf"]),
+    help="Format: the rows as they came, those of a trainer (TRL, OpenAI), or a folder for Hugging Face datasets.",
+)
+@click.option("--snapshot", "snapshot_id", metavar="ID|last|admitted", help="Write a sealed snapshot instead.")
+@click.option("--private", is_flag=True, help="Write the columns too that [privacy] of the contract calls private.")
 @click.option(
     "--trusted",
     type=click.Choice(["holdout"]),
     help="Write the trusted examples that a candidate model must predict instead, without their labels.",
 )
-@out_option("File to write (.parquet, .csv or .jsonl).", required=True)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE|-",
+    help="File to write (.jsonl, .json, .csv or .parquet); - is stdout; of `--as hf` a folder.",
+)
 @common_options
 def export_command(
-    feed: str, places: tuple[str, ...], decisions: bool, trusted: str | None, out: Path, home: Path, as_json: bool
+    feed: str, places: tuple[str, ...], trusted: str | None, out: Path, home: Path, as_json: bool, **how: Any
 ) -> None:
-    """Write the records of a feed that are in a place; by default the accepted ones, released ones included."""
+    """Write the rows of a feed as they came, in the order they came in; by default those of accepted records.
+
+    Rows for training are written cell for cell. A .csv without --as is for people: cells that a spreadsheet would run
+    are made safe, and counted.
+    """
     from poison_guard.guard import Guard
 
-    check_ending(out)
     if trusted:
-        if decisions or places != ("accepted",):
-            raise UsageError("--trusted writes questions for a model; give it without --place and --decisions")
+        given = [f"--{name.removesuffix('_').removesuffix('_id')}" for name, value in how.items() if value]
+        if given or places != ("accepted",):
+            raise UsageError(
+                f"--trusted writes questions for a model; give it without {given[0] if given else '--place'}"
+            )
+        check_ending(out)
         _write_questions(feed, out, home, as_json)
         return
+    if as_json and str(out) == "-":
+        raise UsageError("--json and --out - both write to stdout; name a file in --out")
     guard = Guard.open(feed, home=home)
-    with progress(f"reading {', '.join(places)} records of {guard.contract.name}"):
-        result = guard.export(out, places=places, decisions=decisions)
+    with progress(f"reading {how['snapshot_id'] or ', '.join(places)} records of {guard.contract.name}"):
+        result = guard.export(out, places=places, **how)
     if as_json:
         print_json(result.to_dict())
+        return
+    if result.body is not None:
+        click.get_binary_stream("stdout").write(result.body)
     else:
-        print_result(f"wrote {len(result.frame):,} {'decisions' if decisions else 'records'} to {out}")
+        print_result(f"wrote {len(result.frame):,} {'decisions' if how['decisions'] else 'records'} to {out}")
+    for note in (*result.notes, *_admitted(result)):
+        print_progress(note)
+
+
+def _admitted(result: ExportResult) -> list[str]:
+    """Return the line that says what admits a snapshot."""
+    if result.snapshot_id is None:
+        return []
+    if result.digest is None:
+        return [f"{result.snapshot_id} is not admitted; `poison-guard gate check` judges it"]
+    return [f"{result.snapshot_id} is admitted by the manifest with SHA-256 {result.digest}"]
 
 
 def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:

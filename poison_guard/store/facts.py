@@ -84,7 +84,8 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
     payload: dict[str, Any] = {}  # nothing is left of an erased record
     for file in files.itertuples():
         frame = store.lake.read_frame(file.path, sha256=file.sha256)
-        payload = _plain_mapping(frame[frame["record_id"] == name].iloc[0])
+        row = frame[frame["record_id"] == name].iloc[0]
+        payload = _plain_mapping(row[[c for c in row.index if c != "shape" and (_said(row[c]) or not _beside(c))]])
     return {
         "record": record,
         "payload": payload,
@@ -95,8 +96,13 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
     }
 
 
-_BESIDE = ("shape", "was.", "given.")
-"""What a record's columns begin with that tell what its row looked like, and nothing more of what it says."""
+def _beside(column: str) -> bool:
+    """Whether a column holds what was written where the record's own cell says it otherwise."""
+    return column.startswith(("was.", "given."))
+
+
+def _said(value: Any) -> bool:
+    return isinstance(value, str) and not value.startswith("\0")
 
 
 def evidence_of(store: Store, feed: str, record_ids: list[str]) -> pd.DataFrame:

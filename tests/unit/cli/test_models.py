@@ -108,4 +108,4 @@ def test_a_feed_without_trusted_examples_has_no_questions(hand):
 def test_questions_and_records_are_not_asked_for_at_once(hand):
     result = hand.call("export", "--trusted", "holdout", "--decisions", "--out", hand.folder / "q.parquet")
     assert result.exit_code == 2
-    assert "without --place and --decisions" in result.stderr
+    assert "without --decisions" in result.stderr
