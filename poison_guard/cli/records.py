@@ -81,7 +81,7 @@ def export_command(
         print_json(result.to_dict())
         return
     if result.body is not None:
-        click.get_binary_stream("stdout").write(result.body)
+        click.echo(result.body, nl=False)
     else:
         print_result(f"wrote {len(result.frame):,} {'decisions' if how['decisions'] else 'records'} to {out}")
     for note in (*result.notes, *_admitted(result)):

@@ -28,7 +28,7 @@ from poison_guard.steps.written import ENDINGS, Rows, file_body, hub_card
 from poison_guard.store import Store, find_records, list_feeds
 from poison_guard.store.admissions import list_admissions
 from poison_guard.store.facts import evidence_of
-from poison_guard.store.reading import origins_of
+from poison_guard.store.reading import load_rows
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot
 
 __all__ = ["FORMATS", "ExportResult", "Exported", "export"]
@@ -237,7 +237,8 @@ def _write_decisions(feed: Feed, out: str | Path | None, wanted: Exported) -> Ex
     """Return the decisions of the records in places, with reasons, and where each row came from."""
     places = [Place(place) for place in wanted.places]
     frame = _decided(feed, None, places)
-    frame = frame.merge(origins_of(feed.store, frame), on="record_id", how="left")
+    origins = [*load_rows(feed.store, frame), pd.DataFrame(columns=["record_id", "object", "row"])]
+    frame = frame.merge(pd.concat(origins, ignore_index=True).drop_duplicates("record_id"), on="record_id", how="left")
     order = frame.sort_values(["received_at", "object", "row"], kind="stable", na_position="last", ignore_index=True)
     frame = order[[*_DECISION, "reasons", "why", "object", "row"]]
     if str(out) == "-":

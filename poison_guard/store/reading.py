@@ -32,7 +32,6 @@ __all__ = [
     "load_staged",
     "load_verified_answers",
     "records_to_vet",
-    "origins_of",
 ]
 
 
@@ -112,17 +111,6 @@ def frames_in(store: Store, feed: str, places: Collection[Place]) -> Iterator[pd
         rows = bulk.fetch_frame(conn, query)
     if len(rows):
         yield from _payloads(store, rows)
-
-
-def origins_of(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return ``record_id, object, row`` of records (rows of `find_records`), unreadable ones included."""
-    with store.read() as conn:
-        files = file_rows(conn, rows["file_id"].unique().tolist())
-    names = ["record_id", "object", "row"]
-    parts = [store.lake.read_frame(file.path, columns=names, sha256=file.sha256) for file in files.itertuples()]
-    empty = pd.DataFrame({"record_id": pd.Series(dtype="str"), "object": pd.Series(dtype="str"), "row": []})
-    found = pd.concat(parts, ignore_index=True) if parts else empty
-    return found[found["record_id"].isin(set(rows["record_id"]))].drop_duplicates("record_id")
 
 
 def accepted_frames(store: Store, feed: str) -> Iterator[pd.DataFrame]:
