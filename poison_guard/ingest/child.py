@@ -7,6 +7,7 @@ what failed around it.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import math
@@ -29,12 +30,16 @@ from poison_guard.ingest.raw_table import Limits, Unreadable, is_fault_of_file
 _IDLE_SECONDS = 60
 """After so long without a request the process ends; the next request starts another one."""
 
+_GARBAGE_AFTER = 200_000
+"""Containers made before Python looks for cycles: the cells of a block are many, and have none."""
+
 
 def main() -> None:
     """Answer requests until stdin ends or none has come for a while."""
     start = _address_space()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pa.set_cpu_count(1)
+    gc.set_threshold(_GARBAGE_AFTER)
     while select.select([sys.stdin], [], [], _IDLE_SECONDS)[0] and (line := sys.stdin.readline()):
         request = json.loads(line)
         limits = Limits(**request["limits"])

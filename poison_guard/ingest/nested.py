@@ -7,7 +7,6 @@ that nothing is lost, a path reads a record as it reads a row, and an exported r
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -418,10 +417,19 @@ def _within_bound(parts: Mapping[str, list[Any]], row_chars: int, explode: str) 
     for element in itertools.chain.from_iterable(parts.values()):
         if size > _ROW_CHARS:
             break
-        size += len(json.dumps(element, default=str)) if isinstance(element, (dict, list)) else 8
+        size += _size(element)
     if size > _ROW_CHARS:
         raise _TooMany(f"the {n:,} records that {explode} makes of it have more than {_ROW_CHARS:,} characters")
     return size
+
+
+def _size(value: Any) -> int:
+    """Return about how many characters the JSON text of a value has."""
+    if isinstance(value, str):
+        return len(value) + 4
+    if isinstance(value, dict):
+        return sum(len(str(key)) + 6 + _size(inner) for key, inner in value.items()) + 2
+    return sum(map(_size, value)) + 2 * len(value) if isinstance(value, list) else 8
 
 
 def _row_chars(table: pa.Table) -> np.ndarray:

@@ -24,7 +24,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from poison_guard.text import number_text
@@ -128,6 +128,17 @@ class Expression:
     parts: tuple[Expression, ...] = ()
     cases: tuple[str, ...] = ()
     text: str = ""
+    _starts: tuple[tuple[str, tuple[Step, ...]], ...] = field(init=False, repr=False, compare=False, default=())
+    """Columns that the path may begin with, the longest name first, and the steps in each."""
+    _many_values: bool = field(init=False, repr=False, compare=False, default=False)
+
+    def __post_init__(self) -> None:
+        """Find out once what is asked of every row."""
+        keys = self.leading_keys()
+        starts = tuple((".".join(keys[:n]), self.steps[n:]) for n in range(len(keys), 0, -1))
+        many = any(isinstance(step, _MANY) or (isinstance(step, Part) and not step.single) for step in self.steps)
+        object.__setattr__(self, "_starts", starts)
+        object.__setattr__(self, "_many_values", many)
 
     @property
     def is_name(self) -> bool:
@@ -163,12 +174,7 @@ class Expression:
 
     def root(self, names: Mapping[str, Any]) -> tuple[str, tuple[Step, ...]] | None:
         """Return the column of `names` that a path begins with, the longest that there is, and the steps in it."""
-        keys = self.leading_keys()
-        for n in range(len(keys), 0, -1):
-            name = ".".join(keys[:n])
-            if name in names:
-                return name, self.steps[n:]
-        return None
+        return next((start for start in self._starts if start[0] in names), None)
 
     def value(self, row: Row, *, text: bool = False) -> Any:
         """Return what it finds in `row`, None if nothing; with `text` the text of it."""
@@ -204,14 +210,16 @@ class Expression:
             values, steps = (names if first.named else [row.cell(name) for name in names]), self.steps[1:]
         else:
             values, steps = [row.cell(start[0])], start[1]
-        many = start is None
         for step in steps:
             if isinstance(step, Found):
                 step = Key(str(_plain(step.path.value(row))))  # noqa: PLW2901
-            many |= isinstance(step, _MANY) or (isinstance(step, Part) and not step.single)
-            values = [found for value in values for found in _stepped(value, step)]
-        values = [value for value in values if value is not None]
-        return values if many and len(values) > 1 else values[0] if values else None
+            if len(values) == 1:
+                values = _stepped(values[0], step)
+            else:
+                values = [found for value in values for found in _stepped(value, step)]
+        if len(values) > 1 or (values and values[0] is None):
+            values = [value for value in values if value is not None]
+        return values if self._many_values and len(values) > 1 else values[0] if values else None
 
     def _joined(self, row: Row, *, text: bool) -> Any:
         found = [part.value(row, text=text) for part in self.parts]
