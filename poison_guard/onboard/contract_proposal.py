@@ -123,7 +123,7 @@ def propose_contract(
         kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in free))
         features = guess_features(free, kind, prose="text" in roles)
     else:
-        kind, features = fitted.kind, [_at_path(path) for path in fitted.features]
+        kind, features = fitted.kind, []
     if not guesses and not features:
         raise DataError(
             f"no column of {shown} looks like a record, a source, a text, an answer or a number; "
@@ -133,7 +133,7 @@ def propose_contract(
     extra = _format_keys(fitted, roles, join_path) if fitted else ""
     parts = [
         _head(name, kind, data_path, frame, pattern, known=fitted is not None) + extra,
-        _columns(guesses, features, unused, kind),
+        _columns(guesses, features, unused, kind, fitted.features if fitted else ()),
         _foot(roles, features),
     ]
     text = "\n".join(parts)
@@ -169,9 +169,8 @@ def _format_keys(fitted: FittedFormat, roles: Collection[str], join_path: str | 
         lines.append(_remark(f"explode = {_quoted(fitted.explode)}", "a record for each of its elements"))
     if entry.revisions:
         lines.append(_remark("revisions = true", "a judgement that is changed comes again under its id"))
-    said_whole = set(entry.roles) <= set(roles) and {"source_id", "author_id"} & set(roles)
-    if fitted.missing and not said_whole:
-        lines += _wrapped("# ", fitted.missing.split(" "), " ")
+    if missing := fitted.not_said(roles):
+        lines += _wrapped("# ", missing.split(" "), " ")
     if entry.join is not None and join_path is None:
         lines.append(f"# With {entry.join.gives}: poison-guard init DATA --join FILE")
     elif entry.join is not None and join_path is not None:
@@ -209,8 +208,13 @@ path = {_quoted(data_path)}
 
 
 def _columns(
-    guesses: Sequence[RoleGuess], features: Sequence[ColumnProfile], unused: Sequence[ColumnProfile], kind: Kind
+    guesses: Sequence[RoleGuess],
+    features: Sequence[ColumnProfile],
+    unused: Sequence[ColumnProfile],
+    kind: Kind,
+    offered: Sequence[str],
 ) -> str:
+    """Return ``[columns]``; `offered` features need vetted records first, so that they stand there as a comment."""
     lines = ["[columns]  # role = column"]
     lines += [_remark(f"{g.role} = {_quoted(g.column.name)}", g.doubt) for g in guesses]
     roles = {g.role for g in guesses}
@@ -220,6 +224,8 @@ def _columns(
     lines += [f'# {role} = "…"  # not found: {_ADVICE[role]}' for role in missing]
     if features:
         lines += _listed("features", [_quoted(c.name) for c in features])
+    if offered:
+        lines.append(f"# features = [{', '.join(map(_quoted, offered))}]  # once there are vetted records")
     if unused:
         lines += ["", *_wrapped("# Kept with each record but judged by no signal: ", [c.name for c in unused])]
         if any(c.kind == "number" and not c.constant for c in unused) and not features:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from poison_guard.errors import DataError, UsageError
 from poison_guard.ingest.collect import read_frame
 from poison_guard.ingest.nested import Reshaper, Shape, rows_of
 from poison_guard.ingest.paths import Expression, PathError, Row, parse_path
-from poison_guard.ingest.raw_table import Limits, RawTable
+from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
 from poison_guard.onboard.formats import FORMATS, KnownFormat
 from poison_guard.text import nearest
 
@@ -37,6 +37,11 @@ class FittedFormat:
     join: tuple[str, str, str] = ("", "", "")
     """Name, key and partner's key, where a second file was given."""
     missing: str = ""
+
+    def not_said(self, roles: Collection[str]) -> str:
+        """Return what the format does not say, in one sentence; "" where the `roles` of a contract are all there."""
+        whole = set(self.entry.roles) <= set(roles) and not {"source_id", "author_id"}.isdisjoint(roles)
+        return "" if whole else self.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,10 @@ def _with_joined(
 ) -> _Sample:
     limits = Limits(max_columns=100_000)
     shape = Shape(tuple((path, False) for path in roles.values()), "", join)
-    reshaper = Reshaper(shape, limits, shape.joined_by(joined))
+    try:
+        reshaper = Reshaper(shape, limits, shape.joined_by(joined))
+    except Unreadable as refusal:
+        raise DataError(f"the file of --join cannot be used: {refusal}") from None
     return _of_table(reshaper.with_partners(read_frame(frame.head(_SAMPLE), limits).table))
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from poison_guard.config import Contract, Settings, load_contract, open_settings
 from poison_guard.contracts.suite import Suite, fit_to_contract, load_suite
-from poison_guard.errors import NotFoundError, StaleStateError
+from poison_guard.errors import ConfigError, NotFoundError, StaleStateError, UsageError
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import claim_lake, refuse_lost, sqlite_file
@@ -49,6 +49,7 @@ def open_feed(
     What `writes` first does what the commits of others left to be done: a command that was killed after its commit.
     """
     contract = contract if isinstance(contract, Contract) else load_contract(contract)
+    _check_format(contract)
     settings = settings if isinstance(settings, Settings) else open_settings(settings)
     suite_file = find_suite(contract, settings.home)
     suite = fit_to_contract(load_suite(suite_file), contract) if suite_file else None
@@ -63,6 +64,18 @@ def open_feed(
             claim_lake(store)
             drain(store, settings)
         yield Feed(contract, settings, store, suite)
+
+
+def _check_format(contract: Contract) -> None:
+    """Raise `ConfigError` where a contract names a format that is not known."""
+    if contract.data.format is None:
+        return
+    from poison_guard.onboard import named_format
+
+    try:
+        named_format(contract.data.format)
+    except UsageError as error:
+        raise ConfigError(f"format in [data] of {contract.path or contract.name}: {error}") from None
 
 
 def has_store(settings: Settings) -> bool:

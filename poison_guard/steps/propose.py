@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ class ProposalResult(Result):
     toml: str
     """Text of the contract; empty where the one that stands was kept."""
     expectations: int
+    format: str = ""
+    """Known format of the file, with what it is called; empty where it has none."""
+    missing: str = ""
+    """What files of this format do not say, in one sentence."""
 
     def __str__(self) -> str:
         verb = "would write" if self.dry_run else "wrote"
@@ -62,7 +66,8 @@ class ProposalResult(Result):
             f"{verb} {files} ({self.expectations} expectations)",
             f"signals that can run: {', '.join(self.signals)}; rows of the file that fail: {self.rows_failing:,}",
         ]
-        return "\n".join([*lines, *self.failing])
+        known = [f"format: {self.format}" + (f". {self.missing}" if self.missing else "")] if self.format else []
+        return "\n".join([*known, *lines, *self.failing])
 
 
 def propose(
@@ -104,6 +109,9 @@ def propose(
     suite = propose_suite(frame, contract)
     batch = collect_frames(contract, [data], home=settings.home, received_at=now)
     result = _proposal(contract, suite, batch, suite_file, toml, dry_run=dry_run)
+    if fitted is not None:
+        called = f"{fitted.entry.name} ({fitted.entry.title})"
+        result = replace(result, format=called, missing=fitted.not_said(contract.columns))
     if not dry_run:
         write_text(toml, contract_file, mode=None)
         write_text(json.dumps(suite, indent=2) + "\n", suite_file, mode=None)

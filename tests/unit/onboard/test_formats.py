@@ -100,6 +100,16 @@ def test_an_unknown_format_names_the_nearest_one() -> None:
         named_format("labelstudio")
 
 
+def test_a_second_file_without_the_key_and_a_join_that_nothing_asks_for_are_refused(tmp_path: Path) -> None:
+    scores = write(EXAMPLES["langfuse-scores"].rows, tmp_path / "scores.jsonl")
+    pairs = write(EXAMPLES["hh-rlhf"].rows, tmp_path / "pairs.jsonl")
+
+    with pytest.raises(DataError, match=r"the file of --join cannot be used: it has no id, which to in"):
+        fit_format(named_format("langfuse-scores"), read_raw([scores]), shown=scores, joined=read_tables(pairs))
+    with pytest.raises(UsageError, match="the format hh-rlhf has no second file; leave --join out"):
+        fit_format(named_format("hh-rlhf"), read_raw([pairs]), shown=pairs, joined=read_tables(scores))
+
+
 def test_columns_of_sources_and_times_beside_a_format_are_mapped_too(tmp_path: Path) -> None:
     rows = [{**row, "user_id": f"u{i % 2}"} for i, row in enumerate(EXAMPLES["trl-preference"].rows)]
 
