@@ -119,11 +119,12 @@ def propose_contract(
     taken = {root for g in guesses for root in path_roots(g.column.name)}
     free = [c for c in columns if c.name not in taken]
     roles = [g.role for g in guesses]
+    features: list[ColumnProfile] = []
     if fitted is None:
         kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in free))
         features = guess_features(free, kind, prose="text" in roles)
     else:
-        kind, features = fitted.kind, []
+        kind = fitted.kind
     if not guesses and not features:
         raise DataError(
             f"no column of {shown} looks like a record, a source, a text, an answer or a number; "
