@@ -28,7 +28,16 @@ from poison_guard.ingest.identity import (
     resolve_repeats,
     unreadable_id,
 )
-from poison_guard.ingest.original import GIVEN, SHAPE, WAS, changed_cells, exact_cells, mark_changed, with_shapes
+from poison_guard.ingest.original import (
+    GIVEN,
+    SHAPE,
+    WAS,
+    changed_cells,
+    exact_cells,
+    mark_changed,
+    private_columns,
+    with_shapes,
+)
 from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
 from poison_guard.records import Batch, ObjectRef, Reason
@@ -110,7 +119,7 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     for column in wanted:
         if column.data_name in schema:
             came.setdefault(column.data_name, column.name)
-    original = {SHAPE: with_shapes(raws, came)}
+    original = {SHAPE: with_shapes(raws, came, private_columns(contract))}
     original |= {WAS + name: exact for name, exact in exact_cells(raws).items() if name in came}
     for name in (name for name in came if name in changed):
         exactly = original.get(WAS + name)

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from poison_guard.config import Contract
 from poison_guard.ingest.arrow_types import EXACT, array_of, read_schema
 from poison_guard.ingest.cells import as_text
 from poison_guard.ingest.raw_table import HIDDEN, RawTable
@@ -32,8 +33,10 @@ __all__ = [
     "column_of",
     "exact_cells",
     "mark_changed",
+    "masked",
     "original_rows",
     "own_table",
+    "private_columns",
     "with_shapes",
 ]
 
@@ -43,6 +46,7 @@ GIVEN = "given."
 """Prefix of the columns with what was written where a record's canonical id, answer or time is another."""
 WAS = "was."
 """Prefix of the columns with cells as they came, where the record's own cell does not give them back."""
+_IDS = ("record_id", "source_id", "author_id", "item_id")
 _NULL, _CUT, _BYTES, _ESCAPED = "\0", "\0cut", "\0b", "\0\0"
 """What a cell of a ``was.`` column says besides text: null, more than `max_cell_chars`, bytes, text that begins so."""
 
@@ -144,12 +148,15 @@ def mark_changed(was: pd.Series | None, before: pd.Series, changed: np.ndarray) 
     return pd.Series(out, dtype="str")
 
 
-def with_shapes(raws: Sequence[RawTable], columns: Mapping[str, str]) -> pd.Series:
-    """Return the shape of each row of several objects as a category; `columns` maps a cell's name to the record's."""
+def with_shapes(raws: Sequence[RawTable], columns: Mapping[str, str], private: Sequence[str] = ()) -> pd.Series:
+    """Return the shape of each row of several objects as a category; `columns` maps a cell's name to the record's.
+
+    `private` are the record's columns that are masked where it is shown.
+    """
     known: dict[str, int] = {}
     numbers: list[np.ndarray] = [np.empty(0, np.int32)]
     for raw in raws:
-        full = [known.setdefault(_placed(text, columns), len(known)) for text in raw.shapes]
+        full = [known.setdefault(_placed(text, columns, private), len(known)) for text in raw.shapes]
         hidden = _hidden(raw, f"{HIDDEN}shape")
         code = np.zeros(len(raw.row_numbers), np.int64) if hidden is None else hidden.to_numpy(zero_copy_only=False)
         numbers.append(np.array([*full, -1], np.int32)[code if full else code * 0 - 1])
@@ -186,10 +193,25 @@ def _hidden(raw: RawTable, name: str) -> pa.Array | None:
     return column.take(pa.array(order[np.searchsorted(rows[order], raw.row_numbers)]))
 
 
-def _placed(text: str, columns: Mapping[str, str]) -> str:
+def private_columns(contract: Contract) -> list[str]:
+    """Return the columns of a record that a contract calls private; ids are not: people decide by them."""
+    found: list[str] = []
+    for name in contract.privacy.private:
+        roles = [r for r, p in contract.columns.items() if p == name or p.startswith((f"{name}.", f"{name}["))]
+        found += [f"{start}{role}" for role in roles if role not in _IDS for start in ("", GIVEN)]
+        found += [f"feature.{name}", f"extra.{name}", f"{WAS}{name}"]
+    return found
+
+
+def masked(shapes: pd.Series) -> frozenset[str]:
+    """Return the columns that records of these shapes do not show."""
+    return frozenset(name for text in set(shapes.dropna()) for name in Shape.read(text).private)
+
+
+def _placed(text: str, columns: Mapping[str, str], private: Sequence[str]) -> str:
     shape = Shape.read(text)
     cells = tuple(Cell(cell.name, cell.kind, columns.get(cell.name, "")) for cell in shape.cells)
-    return Shape(shape.format, cells, shape.detail).text()
+    return Shape(shape.format, cells, shape.detail, tuple(private)).text()
 
 
 # -- the row again -----------------------------------------------------------------------------------------------------

@@ -40,17 +40,20 @@ class Shape:
     cells: tuple[Cell, ...]
     detail: str = ""
     """Of CSV the delimiter, of Parquet the Arrow schema (base64), of JSON ``ascii`` where letters are escaped."""
+    private: tuple[str, ...] = ()
+    """Columns of the record that are masked where it is shown."""
 
     def text(self) -> str:
         """Return the shape as JSON."""
         cells = [[cell.name, cell.kind, cell.column] for cell in self.cells]
-        return json.dumps([self.format, self.detail, cells], ensure_ascii=False, separators=(",", ":"))
+        told = [self.format, self.detail, cells, *([self.private] if self.private else [])]
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def read(cls, text: str) -> Shape:
         """Return the shape that `text` says."""
-        form, detail, cells = json.loads(text)
-        return cls(form, tuple(Cell(*cell) for cell in cells), detail)
+        form, detail, cells, *private = json.loads(text)
+        return cls(form, tuple(Cell(*cell) for cell in cells), detail, tuple(private[0]) if private else ())
 
 
 _JSON_KINDS: Mapping[type, str] = {

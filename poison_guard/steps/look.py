@@ -15,6 +15,7 @@ from poison_guard.contracts.check import raw_view
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.files import check_ending, write_frame
+from poison_guard.ingest.original import masked
 from poison_guard.records import Place
 from poison_guard.results import Result, TableResult
 from poison_guard.review.sampling import stratified_sample
@@ -51,6 +52,8 @@ __all__ = [
 ]
 
 _DECIDED = 50
+_PRIVATE = "(private)"
+"""What is shown of a cell that the contract calls private."""
 KINDS = ("held", "audit", "recalled")
 """What an entry of the queue is there for."""
 
@@ -361,10 +364,11 @@ def show(store: Store, feed: str, record_id: str) -> RecordFacts:
         alike = alike[alike["record_id"] != record["record_id"]].head(_EXAMPLES)
         examples = alike[["record_id", "source_id", "item_id", "answer", "place"]].to_dict("records")
         campaign |= {"sentence": sentence(campaign["code"], campaign["args"]), "examples": examples}
-    source_id = record["source_id"]
+    source_id, payload = record["source_id"], facts["payload"]
+    hidden = masked(pd.Series([facts["shape"]], dtype=object))
     return RecordFacts(
         record=record,
-        payload=facts["payload"],
+        payload={name: _PRIVATE if name in hidden and value is not None else value for name, value in payload.items()},
         evidence=tuple({**one, "sentence": sentence(one["code"], one["args"])} for one in facts["evidence"]),
         campaign=campaign,
         source=None if source_id is None else find_source(store, feed, source_id),

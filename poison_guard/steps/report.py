@@ -15,6 +15,7 @@ import pandas as pd
 from poison_guard.config import Policy
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError
+from poison_guard.ingest.original import masked
 from poison_guard.results import Result
 from poison_guard.store import Store, list_models, list_runs, run_facts
 from poison_guard.store.admissions import last_verdict, list_admissions, list_approvals
@@ -197,7 +198,8 @@ def _campaign(store: Store, feed: str, campaign: Mapping[str, Any], rank: int) -
     }
     if rank < _TIMED and campaign["kind"] == "near_duplicate_text":
         payloads = load_payloads(store, feed, ids[:_SAMPLED])
-        texts = payloads[[role for role in _TEXTS if role in payloads.columns]]
+        hidden = masked(payloads["shape"]) if "shape" in payloads else frozenset()
+        texts = payloads[[role for role in _TEXTS if role in payloads.columns and role not in hidden]]
         rows = texts.itertuples(index=False)
         facts["sample"] = [" / ".join(str(text) for text in row if not pd.isna(text)) for row in rows]
     return facts

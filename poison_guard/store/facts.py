@@ -59,7 +59,7 @@ def load_campaign(store: Store, feed: str, campaign_id: str) -> dict[str, Any]:
 def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
     """Return the facts of one record; `NotFoundError` when the feed has none of that id.
 
-    Keys: ``record`` (its row), ``payload`` (column to value; of an unreadable row what could be saved of it),
+    Keys: ``record`` (its row), ``payload`` (column to value; of an unreadable row what could be saved), ``shape``,
     ``evidence`` (list of ``signal, level, p, code, args, run_id``, most suspicious first), ``campaign`` (with
     ``others``, how many more records it has) or None, ``history`` (list of ``seq, at, kind, actor, reason, from_place,
     to_place``), ``queue`` (its entry) or None.
@@ -81,14 +81,17 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
     campaign = None if group is None else load_campaign(store, feed, group)
     if campaign is not None:
         campaign["others"] = campaign["n_records"] - 1
+    shape: str | None = None
     payload: dict[str, Any] = {}  # nothing is left of an erased record
     for file in files.itertuples():
         frame = store.lake.read_frame(file.path, sha256=file.sha256)
         row = frame[frame["record_id"] == name].iloc[0]
+        shape = row.get("shape")
         payload = _plain_mapping(row[[c for c in row.index if c != "shape" and (_said(row[c]) or not _beside(c))]])
     return {
         "record": record,
         "payload": payload,
+        "shape": shape,
         "evidence": evidence_of(store, feed, [name]).drop(columns=["feed", "record_id"]).to_dict("records"),
         "campaign": campaign,
         "history": history,
