@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from poison_guard.config import Contract, Mode
 from poison_guard.errors import StaleStateError
 from poison_guard.records import ID_CONFLICT, Decided, ObjectRef, Place
-from poison_guard.store import bulk, chain, ground_truth, outbox, quarantine, snapshots, status, tables
+from poison_guard.store import bulk, chain, ground_truth, memory, outbox, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.commit_plan import CommitPlan, classify_rows, plan_commit
 from poison_guard.store.engine import Store, utc_or_now
@@ -73,6 +73,8 @@ def commit_run(
         moved = not _known_records(conn, feed, rows).equals(before)
         if moved or status.decided_by_people(conn, feed, sorted(plan.revised)):
             raise StaleStateError("a reviewer decided some of these records meanwhile; score the batch again and retry")
+        if not memory.are_listed(conn, plan.joined):
+            raise StaleStateError("a source was erased meanwhile; score the batch again and retry")
         if current.policy_hash != contract.policy_hash:  # edited since the run began: these records were decided by it
             register_feed(conn, contract, at)
             run = dataclasses.replace(run, policy_hash=contract.policy_hash)

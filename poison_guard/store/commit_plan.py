@@ -81,6 +81,8 @@ class CommitPlan:
     counts: dict[str, int]
     files: tuple[tuple[str, LakeFile], ...]
     """(lane, file)."""
+    joined: tuple[str, ...]
+    """SHA-256 of earlier files whose rows a new one holds too."""
 
 
 def plan_commit(
@@ -102,8 +104,9 @@ def plan_commit(
     counts = _commit_counts(both, classes, decided.items, expected=len(records) + unreadable["record_id"].nunique())
     counts = {name: n + repeats if name in ("received", "seen_before") else n for name, n in counts.items()}
     rows, files = _write_files(store, run, contract, rows, records, unreadable, decided.sources)
+    remembered = memory.Written()
     if len(decided.memory) and contract.policy.memory_rows:
-        files += memory.write_memory(store, run, contract, _with_keys(decided.memory), both["record_id"])
+        remembered = memory.write_memory(store, run, contract, _with_keys(decided.memory), both["record_id"])
     return CommitPlan(
         rows=rows,
         redecided=redecided,
@@ -111,7 +114,8 @@ def plan_commit(
         evidence=evidence_rows(decisions, evidence, decided.notes, both.loc[examined, "record_id"]),
         queue=quarantine.entries(both, samples, decided.campaigns),
         counts=counts,
-        files=files,
+        files=(*files, *remembered.files),
+        joined=remembered.joined,
     )
 
 

@@ -8,10 +8,11 @@ import shutil
 import pandas as pd
 import pytest
 
+from poison_guard.errors import StaleStateError
 from poison_guard.frames import FRAMES
 from poison_guard.steps.review import recall, reject, release
-from poison_guard.store import add_trusted, load_state, memory, open_store
-from tests.integration.conftest import feed_of
+from poison_guard.store import add_trusted, list_runs, load_state, memory, open_store, verify
+from tests.integration.conftest import feed_of, sqlite_settings
 
 NO_CONTROLS = pd.DataFrame({"item_id": pd.Series(dtype="str"), "answer": pd.Series(dtype="str")})
 
@@ -79,6 +80,51 @@ def test_a_record_seen_before_is_remembered_once_and_one_in_conflict_by_its_own_
     named = f"a1~{changed['content_hash'].iloc[0][:8]}"
     assert found["record_id"].tolist() == ["a1", named, "a2"]
     assert found["vote"].tolist() == ["seven", "one", "seven"]
+
+
+def history(store, made):
+    """Many small batches, one of another trusted set, with some larger ones between; return what each left behind."""
+    add_trusted(store, made.contract, made.records("t1", "t2"), by="ann", reason="audit", now=made.now)
+    for k in range(14):
+        if k == 6:
+            add_trusted(store, made.contract, made.records("t3"), by="ann", reason="audit", now=made.now)
+        take_in(store, made, f"b{k}", *(f"r{k}-{i}" for i in range(5 if k == 9 else 1 + k % 2)))
+    versions = [run.commit_seq for run in list_runs(store, "captcha")]
+    late = made.now + dt.timedelta(days=made.contract.policy.memory_days, seconds=1)
+    return [remembered(store, made, version=v) for v in versions], remembered(store, made, at=late)
+
+
+def files(store):
+    return [path for path in store.lake.list() if "/memory" in path]
+
+
+@pytest.mark.parametrize("most", [12, 100])
+def test_a_file_that_holds_what_many_small_ones_do_changes_nothing_that_is_remembered(
+    make_made, migrated_home, tmp_path, monkeypatch, most
+):
+    made, read = make_made(policy={"memory_rows": most}), []
+    for k, few in enumerate((1000, 3)):
+        monkeypatch.setattr(memory, "_FILES", few)
+        with open_store(sqlite_settings(shutil.copytree(migrated_home, tmp_path / str(k)))) as store:
+            read.append(history(store, made))
+            assert any("/memory-" in path for path in files(store)) == (few == 3)
+            runs = list_runs(store, "captcha")
+            found = memory._memory_files(store, made.contract, runs[0].commit_seq, pd.Timestamp(made.now).floor("D"))
+            assert verify(store).ok
+    assert len(found) <= 8 < len(runs)
+    (plain, plain_late), (joined, joined_late) = read
+    assert [len(frame) for frame in plain] == [len(frame) for frame in joined]
+    for one, other in zip(plain, joined, strict=True):
+        pd.testing.assert_frame_equal(one, other[one.columns], check_dtype=False)
+    assert len(plain_late) == len(joined_late) == 0
+
+
+def test_a_run_that_joined_files_of_a_source_that_is_erased_meanwhile_is_scored_again(store, made, monkeypatch):
+    monkeypatch.setattr(memory, "_FILES", 2)
+    take_in(store, made, "b1", "a1")
+    monkeypatch.setattr(memory, "are_listed", lambda *_: False)
+    with pytest.raises(StaleStateError, match="erased meanwhile"):
+        take_in(store, made, "b2", "b1")
 
 
 def test_days_and_rows_bound_what_is_remembered(store, make_made):
