@@ -360,11 +360,21 @@ def own_table(records: pd.DataFrame, *, leave_out: frozenset[str] = frozenset())
 
 
 def column_of(values: list[Any]) -> pa.Array:
-    """Return plain values as a column: of one Arrow type if there is one that holds them all, else JSON text."""
+    """Return plain values as a column: of one Arrow type if Parquet has one that holds them all, else JSON text."""
     try:
-        return pa.array(values, from_pandas=False)
+        array = pa.array(values, from_pandas=False)
+        if not _has_no_child(array.type):
+            return array
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return pa.array([None if value is None else _json(value) for value in values], pa.large_string())
+        pass
+    return pa.array([None if value is None else _json(value) for value in values], pa.large_string())
+
+
+def _has_no_child(kind: pa.DataType) -> bool:
+    """Return whether a type holds an object without keys (``{}``), which Parquet cannot write."""
+    if pa.types.is_struct(kind) and not kind.num_fields:
+        return True
+    return pa.types.is_nested(kind) and any(_has_no_child(kind.field(i).type) for i in range(kind.num_fields))
 
 
 def _json(value: Any) -> str:

@@ -56,7 +56,7 @@ def test_thumbs_on_replies_that_nobody_else_rated_are_labelled_examples_and_seal
 
 def test_annotations_inside_tasks_become_answers_of_people_about_items(tmp_path: Path) -> None:
     tasks = [
-        {"id": i, "data": {"text": talk(i)[1]["content"]}, "annotations": [
+        {"id": i, "meta": {}, "data": {"text": talk(i)[1]["content"]}, "annotations": [
             {"id": 100 * i + k, "completed_by": k, "created_at": "2026-10-02T10:02:00Z", "lead_time": 3.0 + k,
              "result": [{"type": "choices", "value": {"choices": ["even" if i % 2 == 0 else "odd"]}}]}
             for k in range(5)]}

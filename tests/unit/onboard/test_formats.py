@@ -11,6 +11,7 @@ import pytest
 from poison_guard.config import Contract, parse_contract
 from poison_guard.errors import DataError, UsageError
 from poison_guard.ingest.collect import collect_frames
+from poison_guard.ingest.original import original_rows
 from poison_guard.ingest.read import read_raw, read_tables
 from poison_guard.onboard import FORMATS, find_format, fit_format, named_format, propose_contract
 from tests.unit.onboard.format_rows import EXAMPLES, Example
@@ -75,6 +76,28 @@ def test_each_role_of_an_entry_is_reached_by_its_example_or_said_to_be_absent(na
 
     assert not lost
     assert roles & {"source_id", "author_id"} or entry.missing
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not FORMATS[name].explode])
+def test_records_of_each_format_give_back_the_rows_that_they_were_made_of(name: str, tmp_path: Path) -> None:
+    path, joined = files_of(EXAMPLES[name], tmp_path)
+    records = collect_frames(contract_of(path, joined), [path], home=tmp_path, received_at=NOW).records
+
+    (group,) = original_rows(records)
+
+    texts = (lambda row: {key: str(value) for key, value in row.items()}) if EXAMPLES[name].csv else dict
+    assert [texts(row) for row in group.rows()] == [texts(row) for row in EXAMPLES[name].rows]
+
+
+def test_a_record_of_an_exploded_row_is_that_row_with_one_element(tmp_path: Path) -> None:
+    example = EXAMPLES["label-studio"]
+    path, _ = files_of(example, tmp_path)
+    records = collect_frames(contract_of(path), [path], home=tmp_path, received_at=NOW).records
+
+    (group,) = original_rows(records)
+
+    task = example.rows[0]
+    assert list(group.rows())[:2] == [{**task, "annotations": [element]} for element in task["annotations"]]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the public files are not in this checkout")
