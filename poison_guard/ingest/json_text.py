@@ -125,7 +125,9 @@ class _Text:
             except ValueError as error:
                 if self._more():
                     continue
-                raise BrokenJson(f"it is not valid JSON from line {self.line:,} on: {error}") from None
+                at = self.line + self.text.count("\n", self.at, getattr(error, "pos", self.at))
+                why = getattr(error, "msg", "a number has too many digits")
+                raise BrokenJson(f"it is not valid JSON at line {at:,}: {why}") from None
             self._pass(end)
             return value
 
@@ -164,7 +166,7 @@ class _Seen:
     turns: set[tuple[str, ...]] = field(default_factory=set)
     """Lists whose elements are turns of a conversation."""
     columns: set[tuple[str, int]] = field(default_factory=set)
-    """Kind and length of the values of the object itself that are lists of plain values, or objects of them."""
+    """Kinds of the values of the object itself (``list``, ``object``, ``value``) and their lengths."""
 
 
 def find_records(path: Path, limits: Limits, mapped: Collection[str]) -> Records:
@@ -201,22 +203,29 @@ def _is_object(line: str) -> bool:
         return False
 
 
-def _look(text: _Text, path: tuple[str, ...], seen: _Seen) -> None:
-    """Pass an object and note its lists of objects."""
-    for key in text.members():
-        here = (*path, key)
+def _look(text: _Text, path: tuple[str, ...], seen: _Seen) -> int:
+    """Pass an object and note its lists of objects; return how many keys it has."""
+    n = 0
+    for n, key in enumerate(text.members(), 1):
+        kind, length = _look_at_value(text, (*path, key), seen)
         if not path:
             seen.keys.append(key)
-        mark = text.peek()
-        if mark == "{" and len(here) < _DEPTH:
-            _look(text, here, seen)
-        elif mark == "[":
-            _look_at_list(text, here, seen)
-        else:
-            text.value()
+            seen.columns.add((kind, length))
+    return n
 
 
-def _look_at_list(text: _Text, path: tuple[str, ...], seen: _Seen) -> None:
+def _look_at_value(text: _Text, path: tuple[str, ...], seen: _Seen) -> tuple[str, int]:
+    """Pass a value and note its lists of objects; return its kind and length."""
+    mark = text.peek()
+    if mark == "{" and len(path) < _DEPTH:
+        return "object", _look(text, path, seen)
+    if mark == "[":
+        return "list", _look_at_list(text, path, seen)
+    text.value()
+    return "value", 0
+
+
+def _look_at_list(text: _Text, path: tuple[str, ...], seen: _Seen) -> int:
     n, objects, turns = 0, True, True
     for element in text.elements():
         n += 1
@@ -226,8 +235,7 @@ def _look_at_list(text: _Text, path: tuple[str, ...], seen: _Seen) -> None:
         seen.lists[path] = n
         if turns:
             seen.turns.add(path)
-    elif len(path) == 1:
-        seen.columns.add(("list", n))
+    return n
 
 
 def _inside(seen: _Seen, rows: str | None, mapped: Collection[str], *, one_line: bool) -> Records:
