@@ -158,3 +158,41 @@ def test_a_quoted_cell_of_several_lines_is_one_cell_wherever_it_stands(tmp_path,
     assert not raw.bad
     assert len(raw.table) == 3
     assert raw.table.column({"first": 0, "middle": 1, "last": 2}[place])[1].as_py() == 'two\nlines, "said"\r\nand more'
+
+
+@pytest.mark.parametrize(
+    ("above", "first"),
+    [
+        ("sep=;\n", 3),
+        ('"sep=;"\r\n', 3),
+        ("# Report\n# of; November; 2026\n\n", 5),
+        ("\n\n", 4),
+        ("sep=;\n# by me\n", 4),
+    ],
+)
+def test_lines_above_the_header_are_passed(tmp_path, above, first):
+    raw = read(tmp_path, f"{above}id;note\n1;a,b\n#2;c\n")
+    assert raw.table.to_pydict() == {"id": ["1", "#2"], "note": ["a,b", "c"]}
+    assert raw.row_numbers.tolist() == [first, first + 1]
+    assert not raw.bad
+
+
+def test_a_header_that_begins_with_a_number_sign_is_the_header(tmp_path):
+    assert read(tmp_path, "# a tool\n#id,note\n1,a\n").table.column_names == ["#id", "note"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_a_line_break_in_a_name_is_a_blank(tmp_path, delimiter):
+    raw = read(tmp_path, delimiter.join(['"User\nID"', '"a ""b"""', "c"]) + "\n" + delimiter.join("123") + "\n")
+    assert raw.table.to_pydict() == {"User ID": ["1"], 'a "b"': ["2"], "c": ["3"]}
+    assert raw.row_numbers.tolist() == [3]
+
+
+def test_a_file_without_a_header_has_its_first_row_too(tmp_path):
+    raw = read_bytes(tmp_path / "a.csv", "#1,0,0\n2,x,y\n", header=False)
+    assert raw.table.to_pydict() == {"column_1": ["#1", "2"], "column_2": ["0", "x"], "column_3": ["0", "y"]}
+    assert raw.row_numbers.tolist() == [1, 2]
+    named = read_bytes(tmp_path / "a.csv", "1,0\n2,x\n", header=False, names=("id", "n"))
+    assert named.table.column_names == ["id", "n"]
+    with pytest.raises(Unreadable, match=r"its first row has 3 fields, and names in \[data\] has 2"):
+        read_bytes(tmp_path / "a.csv", "1,0,0\n", header=False, names=("id", "n"))
