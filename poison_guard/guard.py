@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from poison_guard.review.rules import Which
     from poison_guard.steps.claims import Claim, Unclaimed
     from poison_guard.steps.collect import OutcomesRead, Source
+    from poison_guard.steps.coverage import CoverageResult
     from poison_guard.steps.erase import EraseResult
     from poison_guard.steps.examples import CandidateInputs
     from poison_guard.steps.export import ExportResult
@@ -425,6 +426,18 @@ class Guard(Stages):
         with self._stored_feed() as feed:
             return tune(feed, rates=rates, alphas=alphas, minutes=minutes, per_day=per_day, seed=seed)
 
+    def coverage(self, source: Source = None, *, seed: int = 0) -> CoverageResult:
+        """Measure from how many records and accounts each kind of attack on the feed is held; kept in the home.
+
+        Attacks are put among the newest records of `source` (None: the contract's ``[data]``, else the store). What
+        `scan`, `ingest` and `status` say of coverage from then on is this, until contract, policy or trusted set
+        change.
+        """
+        from poison_guard.steps.coverage import coverage
+
+        with self._feed(create_store=False) as feed:
+            return coverage(feed, source, _now(), seed=seed)
+
     def _stored_feed(self, *, writes: bool = False) -> AbstractContextManager[Feed]:
         """Open the feed of a home that has a store; `NotFoundError` where there is none: a typo makes no empty one."""
         from poison_guard.steps.opening import refuse_no_store
@@ -453,6 +466,7 @@ _RESULTS = {
     "Claim": "steps.claims",
     "CollectStage": "steps.stages",
     "CommitStage": "steps.stages",
+    "CoverageResult": "steps.coverage",
     "DoctorResult": "steps.doctor",
     "Due": "steps.stages",
     "EraseResult": "steps.erase",

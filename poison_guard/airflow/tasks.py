@@ -123,8 +123,9 @@ _SHOWN, _CUT = 12, 300
 def seal(contract: str) -> str:
     """Seal what may be learned from; returns the id of the snapshot to judge.
 
-    Skips for a feed that no model can learn from, while nothing is accepted, and when the last snapshot was judged and
-    is not due; where it is due, people have approved it since, or its event was lost.
+    Skips for a feed that no model can learn from, while nothing is accepted, where a feed that observes accepted what
+    nothing could judge, and when the last snapshot was judged and is not due. A snapshot is due where
+    its admission lapses, people have approved it since, or its event was lost.
     """
     from poison_guard.airflow.versions import AirflowSkipException
 
@@ -133,6 +134,8 @@ def seal(contract: str) -> str:
         sealed = guard.stage_seal()
         if sealed.lacks is not None:
             raise AirflowSkipException(f"no model can learn from {contract}: it maps no {sealed.lacks}")
+        if sealed.unjudged is not None:
+            raise AirflowSkipException(f"what {contract} accepted was not judged: {sealed.unjudged}")
         if sealed.snapshot_id is None:
             raise AirflowSkipException(f"nothing was accepted yet for {contract}")
         if sealed.new or not sealed.judged:

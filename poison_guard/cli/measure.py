@@ -13,7 +13,7 @@ import click
 
 from poison_guard.cli.options import common_options, feed_option, out_option
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table, progress
-from poison_guard.errors import UsageError
+from poison_guard.errors import InconclusiveError, UsageError
 from poison_guard.files import write_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from poison_guard.drills.report import DrillSummary
     from poison_guard.guard import Line, TuneResult
 
-__all__ = ["drill_command", "tune_command"]
+__all__ = ["coverage_command", "drill_command", "tune_command"]
 
 
 @click.command("tune")
@@ -109,6 +109,33 @@ def _print_tuning(result: TuneResult) -> None:
 
 def _missed(line: Line, name: str) -> str:
     return "waits" if line.unjudged else f"{line.missed[name]:.0%}"
+
+
+@click.command("coverage")
+@click.argument("data", nargs=-1)
+@feed_option
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the attacks.")
+@common_options
+def coverage_command(data: tuple[str, ...], feed: str, seed: int, home: Path, as_json: bool) -> int:
+    """Measure which attacks on the feed are held, and from what size; `scan`, `run` and `status` then say it.
+
+    Attacks of each kind are put among the newest records of DATA (paths or URLs; default: the contract's [data], else
+    what the store holds), ten of each size tried. Nothing of the feed is stored; the result is kept in the home. Exit
+    code 3: nothing could judge what these records say.
+    """
+    from poison_guard.guard import Guard
+
+    guard = Guard.open(feed, home=home)
+    with progress("putting attacks among the feed's records"):
+        result = guard.coverage(list(data) or None, seed=seed)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        columns, rows = result.table()
+        print_table(f"Attacks on {result.coverage.feed}", columns, rows)
+        for remark in result.remarks():
+            print_result(remark)
+    return 0 if result.coverage.judged else InconclusiveError.exit_code
 
 
 _ON = ("synthetic", "duck", "product", "rte", "speech", "tweets")

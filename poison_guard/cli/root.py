@@ -89,6 +89,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recall": ("recall", "Take accepted records back; name the models trained on them."),
     "erase": ("recall", "Destroy what a source sent; name the models trained on it."),
     "rollback": ("models", "Make an earlier champion the champion again."),
+    "coverage": ("measure", "Measure which attacks on the feed are held, and from what size."),
     "tune": ("measure", "Show what each threshold costs and misses, on the feed's own trusted records."),
     "drill": ("measure", "Attack the guard with simulated poison and show the result."),
     "export": ("records", "Write records of a feed to a file."),

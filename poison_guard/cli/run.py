@@ -57,6 +57,8 @@ def _print_scan(result: ScanResult, *, stored: bool) -> None:
         )
     for note in result.notes:
         print_result(f"note: {note}")
+    for sentence in result.statement():
+        print_result(f"coverage: {sentence}")
 
 
 def _campaigns(result: ScanResult) -> list[tuple[Any, ...]]:
@@ -82,7 +84,8 @@ FINDINGS, INCONCLUSIVE = 1, 3
 def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path, as_json: bool) -> int:
     """Decide the records of DATA (paths or URLs; default: the contract's [data]) and store nothing.
 
-    Exit code 0: nothing to hold. 1: findings. 3: no finding, but records that could not be judged.
+    Exit code 0: nothing to hold. 1: findings. 3: no finding, but records that could not be judged; or nothing could
+    judge any of them.
     """
     if out is not None:
         check_ending(out)
@@ -98,7 +101,7 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
         print_json(result.to_dict())
     else:
         _print_scan(result, stored=False)
-    return exit_code(result.counts)
+    return exit_code(result.counts) if result.judged else INCONCLUSIVE
 
 
 def _refuse_input_as_output(out: Path, data: tuple[str, ...]) -> None:
@@ -119,11 +122,12 @@ def exit_code(counts: Mapping[str, int]) -> int:
 @feed_option
 @dry_run
 @common_options
-def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_json: bool) -> None:
+def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_json: bool) -> int:
     """Take in the records of DATA, decide them and store the decisions.
 
     DATA: paths or URLs; default: what is new at the contract's [data]. Held records are the guard's normal work: they
-    wait in the queue, and the exit code is 0. Where a campaign shows that takes accepted records back, the snapshots
+    wait in the queue, and the exit code is 0; it is 3 where nothing could judge any record of a feed that enforces, and
+    those that would pass are staged. Where a campaign shows that takes accepted records back, the snapshots
     that held them are revoked and the models that used them are named.
     """
     with progress(f"{'scanning' if dry_run else 'running'} {Path(feed).stem}"):
@@ -131,12 +135,14 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
 
         guard = Guard.open(feed, home=home)
         result = guard.scan(list(data) or None) if dry_run else guard.ingest(list(data) or None)
+    code = 0 if result.judged or guard.contract.mode == "observe" else INCONCLUSIVE
     if as_json:
         print_json({**result.to_dict(), "dry_run": dry_run})
-        return
+        return code
     _print_scan(result, stored=not dry_run)
     print_revoked(result.revocation.to_dict(), feed=feed, dry_run=False)
     if dry_run:
         print_progress("dry run: nothing was stored")
     elif result.run_id:
         print_progress(f"next: poison-guard review list --feed {feed}   |   poison-guard report --run {result.run_id}")
+    return code

@@ -50,6 +50,9 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
         [_run_row(run, now) for run in result.runs],
         empty="no run yet",
     )
+    for f in result.feeds:
+        for sentence in f.coverage.sentences() if f.coverage else ():
+            print_result(f"coverage of {f.feed}: {sentence}")
 
 
 def _feed_row(f: FeedStatus, now: dt.datetime) -> tuple[Any, ...]:

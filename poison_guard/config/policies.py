@@ -19,7 +19,7 @@ __all__ = ["MODELS", "SIGNALS", "GatePolicy", "Policy", "RetrainConfig"]
 SIGNALS: Mapping[str, Callable[[Any], Any]] = {
     "validation": lambda feed: True,
     "source": lambda feed: feed.vote,
-    "campaign": lambda feed: feed.speaker and (feed.texts or feed.features or (feed.vote and feed.has("observed_at"))),
+    "campaign": lambda feed: feed.texts or (feed.speaker and (feed.features or feed.vote)),
     "anomaly": lambda feed: feed.features,
     "content": lambda feed: feed.texts and "content" in (feed.policy.required or ()),  # weak: only on request
 }

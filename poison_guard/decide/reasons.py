@@ -175,6 +175,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "blocked_source": lambda a: f"source blocked by {a.by}: {a.reason}",
     # campaigns
     "near_duplicate_text": _text_campaign,
+    "copies": lambda a: f"one of {a.count('n_records', 'near-copy', 'near-copies')} of one text; one more is kept",
     "near_duplicate_vectors": lambda a: (
         f"one of {a.count('n_records', 'near-identical session')} from {a.count('n_sources', 'source')}"
     ),
@@ -215,6 +216,8 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "echo": lambda a: f"echoes its prompt (score {a.share}, rarer than in trusted texts)",
     # decide
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
+    "nothing_to_compare": lambda a: f"the required signal {a.signal} had nothing to compare",
+    "unjudged": lambda a: f"nothing could judge what these records say; {_shown(a.values.get('remedy'), 300)}",
     "no_trusted_set": lambda a: f"too few trusted records to judge by; {a.needed} vetted ones are needed",
     "few_calibration_rows": _few_calibration_rows,
     "object_continues": lambda a: (

@@ -31,6 +31,8 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], GatePolicy], Check]] = {
 """Check by name, in the order in which people read them; the measurement of a check has its name."""
 ALERTS = frozenset({"backlog"})
 """Checks that never close the gate, not even by their absence."""
+BY_TRUSTED = frozenset({"label_neighbours", "triggers", "canary", "label_shift"})
+"""Checks that compare with trusted examples: where there is none, ``trusted_set`` says it for all of them."""
 
 
 def evaluate_checks(measurements: Mapping[str, Mapping[str, Any]], policy: GatePolicy) -> Verdict:
@@ -38,11 +40,18 @@ def evaluate_checks(measurements: Mapping[str, Mapping[str, Any]], policy: GateP
 
     Pure, and never raises for what a measurement holds: one that is missing, that says ``{"error": why}`` (it crashed)
     or ``{"lacking": why}`` (there was nothing to compare), or that its check cannot read, is an ERROR. A measurement
-    that no check asks for is ignored.
+    that no check asks for is ignored. Without a trusted example the checks that need some are left out: ``trusted_set``
+    is INCONCLUSIVE.
     """
-    checks = tuple(_run_check(name, measurements.get(name), policy) for name in CHECKS)
+    left_out = BY_TRUSTED if _has_no_trusted(measurements.get("trusted_set")) else frozenset()
+    checks = tuple(_run_check(name, measurements.get(name), policy) for name in CHECKS if name not in left_out)
     worst = max((c.outcome for c in checks if c.blocking), key=lambda outcome: outcome.severity, default=Outcome.ERROR)
     return Verdict(worst, checks)
+
+
+def _has_no_trusted(measurement: Any) -> bool:
+    """Return whether a snapshot with examples has no trusted one to be compared with."""
+    return isinstance(measurement, Mapping) and measurement.get("n") == 0 and bool(measurement.get("snapshot_labels"))
 
 
 def _run_check(name: str, measurement: Any, policy: GatePolicy) -> Check:

@@ -40,6 +40,8 @@ class BatchEvidence:
     """Votes accepted before about the batch's items: `_ACCEPTED` and ``established``."""
     recent: pd.DataFrame
     """``item_id, vote`` of remembered records of earlier batches that people did not reject."""
+    compared: frozenset[str] = frozenset()
+    """Signals and campaign finders that had something to compare; the others could not have found anything."""
 
 
 def find_batch_evidence(
@@ -51,6 +53,7 @@ def find_batch_evidence(
     sources, items or other records: nothing proves who sent them.
     """
     from poison_guard.signals.campaigns import BatchView, find_campaigns
+    from poison_guard.signals.campaigns.finders import finders_that_compare, most_voters
     from poison_guard.signals.sources import canonicalise, established
     from poison_guard.signals.sources.batch_votes import cluster_votes, find_conflicts, judge_sources
 
@@ -65,13 +68,17 @@ def find_batch_evidence(
     nothing: CanonicalAnswers = {}
     canonical = isolated("source", crashes, nothing, lambda: cluster_votes(votes[free], accepted, contract, state))
     campaigns: tuple[Campaign, ...] = ()
+    compared, voters = _compared(scored, contract, state, prepared), most_voters(scored.loc[new, _VOTE])
     if "campaign" in contract.signals:
         newcomer = ~np.r_[old[free], established(earlier, state.ledger, earlier["received_at"]).to_numpy(bool)]
         seen = scored[free].reset_index(drop=True)
         trusted = None if prepared.anomaly is None else prepared.anomaly.reference_vectors()
-        view = BatchView(seen, contract, earlier, newcomer, trusted)
+        around = voters if voters >= _JURY else most_voters(pd.concat([scored[_VOTE], earlier[_VOTE]]))
+        texts = pd.concat([state.reference, state.calibration], ignore_index=True)
+        view = BatchView(seen, contract, earlier, newcomer, trusted, texts, around)
         alike = replace(view, scored=canonicalise(seen, canonical), earlier=canonicalise(earlier, canonical))
         campaigns = isolated("campaign", crashes, (), lambda: find_campaigns(view, alike if canonical else None))
+        compared |= frozenset() if "campaign" in crashes else finders_that_compare(view)
     member = scored["record_id"].isin([record for campaign in campaigns for record in campaign.record_ids]).to_numpy()
     if canonical and campaigns:  # campaign members do not vote on the canonical wording
         others = votes.assign(established=old & ~member)[free]
@@ -83,7 +90,31 @@ def find_batch_evidence(
     )
     alone = votes[new & ~(member & ~old)]
     conflicts = find_conflicts(alone, accepted, campaigns, contract) if contract.vote else empty_frame("conflicts")
-    return BatchEvidence(sources, campaigns, conflicts, crashes, canonical, votes, accepted, recent)
+    if "source" not in crashes and (voters >= _JURY or _has_history(scored, contract, state)):
+        compared |= {"source"}
+    return BatchEvidence(sources, campaigns, conflicts, crashes, canonical, votes, accepted, recent, compared)
+
+
+_JURY = 3
+"""Sources that must answer one item before one of them can be told from the others."""
+_COUNTED = ("controls_right", "controls_wrong", "agreed", "disagreed", "outcomes_right", "outcomes_wrong")
+
+
+def _compared(scored: pd.DataFrame, contract: Contract, state: State, prepared: Prepared) -> frozenset[str]:
+    """Return the record signals that had trusted records to compare with."""
+    able = {name for name in (*prepared.models, "anomaly") if name in contract.signals and name not in prepared.missing}
+    crashed = {name for name in able if f"crash.{name}" in scored and scored[f"crash.{name}"].notna().all()}
+    return frozenset(able - crashed)
+
+
+def _has_history(scored: pd.DataFrame, contract: Contract, state: State) -> bool:
+    """Return whether the sources of a batch can be judged without each other: by controls, or by what they did."""
+    if "source" not in contract.signals:
+        return False
+    if scored["item_id"].isin(state.controls["item_id"]).any():
+        return True
+    known = state.ledger[state.ledger["source_id"].isin(scored["source_id"])]
+    return bool((known.reindex(columns=list(_COUNTED)).fillna(0).to_numpy(float) > 0).any())
 
 
 def _seen_before(scored: pd.DataFrame, state: State) -> np.ndarray:

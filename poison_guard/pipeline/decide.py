@@ -12,6 +12,7 @@ import pandas as pd
 
 from poison_guard.config import Contract, Mode, Policy
 from poison_guard.decide.adopt import adopt
+from poison_guard.decide.coverage import Coverage, is_judged
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
 from poison_guard.frames import FRAMES, empty_frame
 from poison_guard.pipeline.batch_evidence import BatchEvidence
@@ -30,7 +31,7 @@ from poison_guard.records import (
     State,
 )
 
-__all__ = ["decide_batch", "recalled"]
+__all__ = ["decide_batch", "recalled", "weigh"]
 
 
 _RULE_P = 1e-6
@@ -55,17 +56,15 @@ def decide_batch(
     """
     newcomers = empty_frame("newcomers") if newcomers is None else newcomers
     contested = scored["record_id"].isin(newcomers.loc[newcomers["first_id"].notna(), "record_id"]).to_numpy()
-    ids = scored["record_id"].to_numpy(object)
     missing = _missing(scored, contract, prepared, batch_evidence)
-    campaign, campaign_ids = _campaign_evidence(ids, batch_evidence.campaigns)
-    rules = _validation_evidence(ids, validation.failures)
-    evidence = [rules, _source_evidence(scored, batch_evidence, state), campaign, *read_evidence(scored)]
-    decisions, risks = decide_records(ids, evidence, campaign_ids, contract.policy)
-    table = evidence_table(ids, evidence)
+    decisions, risks, evidence = weigh(scored, validation.failures, batch_evidence, contract, state)
+    table = evidence_table(scored["record_id"].to_numpy(object), evidence)
     decisions = _stage(decisions, missing, validation.batch)
     flawed, flaws = _unreadable(unreadable)
     all_decisions = pd.concat([decisions, flawed], ignore_index=True)
     measurements = _measure(all_decisions, risks, prepared)
+    if len(scored):
+        measurements["coverage"] = {"compared": sorted(batch_evidence.compared), "trusted": state.trusted_hash}
     if contract.mode is Mode.OBSERVE:  # each record goes where it would have gone without a guard
         passed = decisions.assign(place=Place.ACCEPTED.value)
         all_decisions = pd.concat([passed, flawed], ignore_index=True)
@@ -90,6 +89,17 @@ def decide_batch(
     )
 
 
+def weigh(
+    scored: pd.DataFrame, failures: pd.DataFrame, batch_evidence: BatchEvidence, contract: Contract, state: State
+) -> tuple[pd.DataFrame, dict[Level, np.ndarray], list[SignalEvidence]]:
+    """Return the decisions by evidence alone, none staged yet; the risk ``(n,)`` of each level; and the evidence."""
+    ids = scored["record_id"].to_numpy(object)
+    campaign, campaign_ids = _campaign_evidence(ids, batch_evidence.campaigns)
+    rules = _validation_evidence(ids, failures)
+    evidence = [rules, _source_evidence(scored, batch_evidence, state), campaign, *read_evidence(scored)]
+    return *decide_records(ids, evidence, campaign_ids, contract.policy), evidence
+
+
 def _near_controls(batch_evidence: BatchEvidence, state: State) -> pd.DataFrame:
     """Return ``item_id, answer`` of the answers that are written otherwise than their control and say the same."""
     known = dict(zip(state.controls["item_id"].astype("str"), state.controls["answer"].astype("str"), strict=True))
@@ -111,7 +121,24 @@ def _missing(
         elif crash is not None and crash.notna().any():
             first = str(crash[crash.notna()].iloc[0])
             missing[signal] = (crash.notna().to_numpy(), Reason("signal_missing", {"signal": signal, "why": first}))
+        elif contract.policy.required is not None and not _had_company(signal, batch_evidence.compared):
+            missing[signal] = (everywhere, Reason("nothing_to_compare", {"signal": signal}))
+    if len(scored) and not is_judged(batch_evidence.compared):
+        nearest = Coverage.of(contract, batch_evidence.compared).nearest_remedy()
+        missing["unjudged"] = (everywhere, Reason("unjudged", {"remedy": nearest}))
     return missing
+
+
+def _had_company(signal: str, compared: frozenset[str]) -> bool:
+    """Return whether a signal had something to compare; a feed's contract is always something to validate by."""
+    from poison_guard.signals.campaigns.finders import FINDERS
+
+    match signal:
+        case "validation":
+            return True
+        case "campaign":
+            return bool(compared & FINDERS.keys())
+    return signal in compared
 
 
 def _stage(

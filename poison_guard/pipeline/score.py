@@ -54,7 +54,7 @@ def score_partition(records: pd.DataFrame, contract: Contract, prepared: Prepare
         features = records[[f"feature.{name}" for name in contract.features]]
         parts.append(_judge("anomaly", features, groups, anomaly.evidence, anomaly.vectors))
     parts += [_judge(signal, records, groups, model.evidence) for signal, model in prepared.models.items()]
-    if contract.texts and contract.speaker:
+    if contract.texts:
         parts.append(_traces(records, contract))
     return pd.concat(parts, axis=1)
 
@@ -117,10 +117,9 @@ def _traces(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
 
 
 def _sketches(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    from poison_guard.signals.campaigns import sketch_text
+    from poison_guard.signals.campaigns.copies import sketch_records
 
-    # the smaller cells are those of all texts' words together, however long the first text is
-    found = np.minimum.reduce([sketch_text(records[role]) for role in contract.texts])
+    found = sketch_records(records, contract.texts, sourced=contract.speaker is not None)
     return pd.DataFrame({"sketch": pd.Series([row.tobytes() for row in found], dtype=object)})
 
 
@@ -128,7 +127,7 @@ def _words(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
     from poison_guard.signals.campaigns.words import word_columns
 
     alone = any(contract.has(role) for role in ("prompt", "response", "chosen")) or not contract.vote
-    return [word_columns(records)] if alone else []
+    return [word_columns(records)] if alone and contract.speaker else []
 
 
 def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:

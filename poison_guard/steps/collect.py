@@ -141,7 +141,8 @@ def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> tuple[Batch, 
     Its id names its objects and how the contract reads them. An object that could not be read counts as itself on this
     day: it is tried again, and once it can be read it is a batch of its own. Staged records count as one more object,
     named by what they would be judged by (trusted set, policy, version, accepted schema; the day, once there is a
-    trusted set), so that each is decided again when that has changed and not before.
+    trusted set, or where they had nothing to be compared with), so that each is decided again when that has changed and
+    not before.
     """
     batch, controls = read_batch(feed, source, now)
     digests = [ref.digest for ref in intake_objects(feed, batch)]
@@ -155,7 +156,8 @@ def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> tuple[Batch, 
 
 def _with_staged(feed: Feed, batch: Batch, staged: pd.DataFrame, now: dt.datetime) -> Batch:
     """Return a batch with those of the feed's staged records that can be judged now."""
-    staged, key = _judgeable(feed, staged), _staged_key(feed, now)
+    staged, alone = _judgeable(feed, staged)
+    key = _staged_key(feed, now, alone=alone)
     if staged.empty or key in seen_objects(feed.store, feed.contract.name):
         return batch
     staged = staged[~staged["record_id"].isin(batch.records["record_id"])]
@@ -168,8 +170,10 @@ def _held_whole(codes: set[str], *, drifted: bool) -> bool:
     return "batch_contract" in codes or ("schema_drift" in codes and drifted)
 
 
-def _judgeable(feed: Feed, staged: pd.DataFrame) -> pd.DataFrame:
+def _judgeable(feed: Feed, staged: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
     """Return the staged records without those of batches held whole, for their schema or suite.
+
+    And whether some were staged because they had nothing to be compared with: what came since may be that.
 
     Diluted in the next batch they would pass: they wait until a reviewer has accepted the schema or released the run.
     """
@@ -181,7 +185,10 @@ def _judgeable(feed: Feed, staged: pd.DataFrame) -> pd.DataFrame:
         for run in runs
         if _held_whole({note["code"] for note in run.notes}, drifted=schema_drift(accepted, run.schema) is not None)
     }
-    return staged[~staged["record_id"].isin(rows.loc[rows["run_id"].isin(held), "record_id"])]
+    waiting = rows[~rows["run_id"].isin(held)]
+    alone = waiting["reasons"].astype("str").str.contains("unjudged|nothing_to_compare").any()
+    could = feed.contract.speaker is not None or feed.contract.vote is not None
+    return staged[staged["record_id"].isin(waiting["record_id"])], bool(alone) and could
 
 
 def _accepted_schema(feed: Feed) -> dict[str, str]:
@@ -193,10 +200,10 @@ _STAGED_FORMAT = 1
 """Raise it when the guard judges otherwise than before: then staged records are looked at again."""
 
 
-def _staged_key(feed: Feed, now: dt.datetime) -> str:
-    """Return a digest of all that staged records would be judged by."""
+def _staged_key(feed: Feed, now: dt.datetime, *, alone: bool) -> str:
+    """Return a digest of all that staged records would be judged by; with the day where other records may help."""
     trusted = load_trusted(feed.store, feed.contract.name).hash
-    day = now.date().isoformat() if trusted else ""
+    day = now.date().isoformat() if trusted or alone else ""
     schema = schema_hash(_accepted_schema(feed))
     parts = ["staged", feed.contract.name, trusted, feed.contract.policy_hash, str(_STAGED_FORMAT), day, schema]
     if feed.suite is not None and not is_installed():

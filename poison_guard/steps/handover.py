@@ -179,6 +179,7 @@ def _pack(value: Any) -> tuple[str, Any, dict[str, pd.DataFrame]]:
                 "campaigns": [_campaign_facts(campaign) for campaign in value.campaigns],
                 "crashes": {signal: [why.code, dict(why.args)] for signal, why in value.crashes.items()},
                 "canonical": [[item, answer, text] for (item, answer), text in value.canonical.items()],
+                "compared": sorted(value.compared),
             }
             return "evidence", facts, {name: getattr(value, name) for name in _EVIDENCE}
         case Decided():
@@ -222,6 +223,7 @@ def _evidence(facts: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> B
         campaigns=tuple(_campaign(campaign) for campaign in facts["campaigns"]),
         crashes={signal: Reason(*why) for signal, why in facts["crashes"].items()},
         canonical={(item, answer): text for item, answer, text in facts["canonical"]},
+        compared=frozenset(facts["compared"]),
     )
 
 

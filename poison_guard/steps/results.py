@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.decide.coverage import Coverage
 from poison_guard.decide.reasons import sentence
 from poison_guard.frames import FRAMES, among, empty_frame, typed_frame
 from poison_guard.records import Batch, Campaign, Decided, Level, Place, Reason
@@ -49,6 +50,13 @@ class ScanResult(Result):
     feed: str = ""
     revocation: Revocation = field(default_factory=Revocation)
     """What the run revoked by recalling records of earlier batches."""
+    coverage: Coverage | None = None
+    """What the guard could see of attacks on this batch, and what not; None for a batch without records."""
+
+    @property
+    def judged(self) -> bool:
+        """Whether anything judged what the records say; True where there is no record."""
+        return self.coverage is None or self.coverage.judged
 
     def to_dict(self) -> dict[str, Any]:
         """Return counts, reasons, campaigns and notes: what ``--json`` prints of a batch."""
@@ -59,15 +67,22 @@ class ScanResult(Result):
             "reasons": self.top_reasons(),
             "campaigns": to_jsonable(self.campaigns.to_dict("records")),
             "notes": list(self.notes),
+            "coverage": None if self.coverage is None else self.coverage.to_dict(),
             **self.revocation.to_dict(),
         }
 
     def __str__(self) -> str:
         """Return the counts, the commonest reasons and the notes as text."""
-        return "\n".join([text_table(("", self.feed), self._rows()), *(f"note: {note}" for note in self.notes)])
+        said = [*(f"note: {note}" for note in self.notes), *(f"coverage: {one}" for one in self.statement())]
+        return "\n".join([text_table(("", self.feed), self._rows()), *said])
 
     def _repr_html_(self) -> str:
-        return html_table(("", self.feed), [*self._rows(), *(("note", note) for note in self.notes)])
+        said = [*(("note", note) for note in self.notes), *(("coverage", one) for one in self.statement())]
+        return html_table(("", self.feed), [*self._rows(), *said])
+
+    def statement(self) -> list[str]:
+        """Return the sentences of `coverage` that are no note already."""
+        return [one for one in (self.coverage.sentences() if self.coverage else ()) if one not in self.notes]
 
     def _rows(self) -> list[tuple[object, object]]:
         reasons = [(f"held: {reason['code']}", reason["records"]) for reason in self.top_reasons()]

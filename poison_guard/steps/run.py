@@ -41,6 +41,7 @@ from poison_guard.steps.collect import (
     read_batch,
     read_outcomes,
 )
+from poison_guard.steps.coverage import coverage_of
 from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch, staging_folder
 from poison_guard.steps.labels import spellings_of
 from poison_guard.steps.located import batch_places
@@ -87,7 +88,8 @@ def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     handover, pin = Handover(), pin_of(feed, head_version(feed))
     put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
     decided = judge(feed, handover, pin)
-    return result_of(feed.contract.name, decided, _named_batch(feed, handover, pin))
+    result = result_of(feed.contract.name, decided, _named_batch(feed, handover, pin))
+    return dataclasses.replace(result, coverage=coverage_of(feed.contract, feed.settings.home, decided.measurements))
 
 
 def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
@@ -109,6 +111,8 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
             pin = pin_of(feed, load_run(feed.store, run.run_id).state_version)
             places = batch_places(_named_batch(feed, handover, pin))
         result = stored_result(feed.store, run.run_id, places)
+        measured = load_run(feed.store, run.run_id).measurements
+        result = dataclasses.replace(result, coverage=coverage_of(feed.contract, feed.settings.home, measured))
     return dataclasses.replace(result, notes=(*result.notes, *map(note_sentence, outcomes.notes)))
 
 

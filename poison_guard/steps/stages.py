@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from poison_guard.config import Mode
 from poison_guard.errors import NotFoundError
 from poison_guard.results import Result
 from poison_guard.steps.handover import Handover, LakeHandover, pin_of, put_batch
@@ -135,6 +136,8 @@ class SealStage(Result):
     counts: Mapping[str, int] = field(default_factory=dict)
     lacks: str | None = None
     """What the contract does not map that a model needs to learn from the feed: nothing is ever sealed for one."""
+    unjudged: str | None = None
+    """Why nothing could judge what a feed that observes accepted last: nobody trains on that by schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +186,16 @@ class EvaluateStage(Result):
 
 
 def stage_seal(feed: Feed) -> SealStage:
-    """Seal what may be learned from, where a model could learn from the feed."""
+    """Seal what may be learned from, where a model could learn from the feed and something judged what it accepted."""
+    from poison_guard.steps.coverage import why_unjudged
     from poison_guard.steps.examples import what_a_model_lacks
     from poison_guard.steps.seal import NothingToSealError, seal
     from poison_guard.store.admissions import last_verdict
 
     if (lacks := what_a_model_lacks(feed.contract)) is not None:
         return SealStage(None, lacks=lacks)
+    if feed.contract.mode is Mode.OBSERVE and (unjudged := why_unjudged(feed)) is not None:
+        return SealStage(None, unjudged=unjudged)
     try:
         sealed = seal(feed)
     except NothingToSealError:

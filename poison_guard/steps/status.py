@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from poison_guard.config import Contract, Policy, Settings
+from poison_guard.decide.coverage import Coverage
 from poison_guard.errors import NotFoundError
 from poison_guard.results import Result, TableResult
 from poison_guard.signals.conformal import labels_needed
+from poison_guard.steps.coverage import coverage_of, is_unjudged
 from poison_guard.steps.opening import refuse_no_store
 from poison_guard.store import Run, Store, champion, feed_facts, last_snapshot, list_feeds, list_runs, open_store
 from poison_guard.store.admissions import last_verdict, list_admissions
@@ -81,11 +83,14 @@ class FeedStatus:
     version: int
     """State version."""
     phase: str
+    """``cold``, ``calibrating``, ``enforcing``; ``unjudged`` where nothing could judge the last run's records."""
     vetted_records: int
     vetted_records_missing: int
     """How many more vetted records let the feed enforce; 0 where it does."""
     training: TrainingStatus | None
     """None before the first snapshot."""
+    coverage: Coverage | None = None
+    """What the guard could see of attacks on the last run; None where it had no record, or there is no contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +156,16 @@ def status(
     names = (feed,) if feed else list_feeds(store)
     return StatusResult(
         home=str(home),
-        feeds=tuple(_feed_status(store, name, find(name), now) for name in names),
+        feeds=tuple(_feed_status(store, home, name, find(name), now) for name in names),
         runs=tuple(_run_status(run) for run in list_runs(store, feed, limit=_RUNS)),
     )
 
 
-def _feed_status(store: Store, name: str, contract: Contract | None, now: dt.datetime) -> FeedStatus:
+def _feed_status(store: Store, home: Path, name: str, contract: Contract | None, now: dt.datetime) -> FeedStatus:
     policy = contract.policy if contract else Policy()
     facts = feed_facts(store, name, now=now, expire_days=policy.expire_days)
-    last = facts.pop("run")
-    phase = (last or {}).get("measurements", {}).get("phase", "cold")
+    measured = (facts.pop("run") or {}).get("measurements", {})
+    phase = "unjudged" if is_unjudged(measured) else measured.get("phase", "cold")
     trusted = sum(facts["trusted"].values())
     missing = 0 if phase == "enforcing" else max(0, labels_needed(policy.false_quarantine_rate) - trusted)
     return FeedStatus(
@@ -169,6 +174,7 @@ def _feed_status(store: Store, name: str, contract: Contract | None, now: dt.dat
         vetted_records=trusted,
         vetted_records_missing=missing,
         training=_training_status(store, name, now),
+        coverage=None if contract is None else coverage_of(contract, home, measured),
     )
 
 

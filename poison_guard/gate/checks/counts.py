@@ -33,7 +33,13 @@ def trusted_set(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
         outcome = Outcome.FAIL
         why = f"the feed had sent {seen} trusted records before they were vetted; it may have written its own judge"
     elif n == 0:
-        outcome, why = Outcome.INCONCLUSIVE, "there is no trusted set; add one with `poison-guard trust`"
+        outcome, why = (
+            Outcome.INCONCLUSIVE,
+            (
+                "there is no trusted set to compare with, so neither labels nor triggers were judged; add vetted "
+                "records with `poison-guard trust`"
+            ),
+        )
     elif lacking:
         outcome = Outcome.INCONCLUSIVE
         why = (

@@ -12,8 +12,18 @@ from poison_guard.config import Contract
 from poison_guard.errors import SignalError
 from poison_guard.records import Campaign, Place
 from poison_guard.signals.campaigns.findings import merge_campaigns
+from poison_guard.signals.campaigns.text import MIN_SPEAKERS
 
-__all__ = ["FINDERS", "BatchView", "Finder", "find_campaigns", "read_sketches", "read_vectors"]
+__all__ = [
+    "FINDERS",
+    "BatchView",
+    "Finder",
+    "find_campaigns",
+    "finders_that_compare",
+    "most_voters",
+    "read_sketches",
+    "read_vectors",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,10 @@ class BatchView:
     """``(n + m,)`` bool a row of `scored` and then of `earlier`: its source has no history to lose."""
     trusted_vectors: np.ndarray | None = None
     """Vectors of the trusted reference, ``(m, d)``, scaled like the batch's."""
+    trusted: pd.DataFrame | None = None
+    """Trusted records, with the texts that the batch's copies are compared with."""
+    voters: int = 0
+    """The most sources in sight that answered one item (`most_voters`)."""
 
     @property
     def timed(self) -> pd.DataFrame:
@@ -47,6 +61,15 @@ class BatchView:
         return self.earlier[self.counted & self.earlier[trace].notna().to_numpy(bool)].reset_index(drop=True)
 
     @property
+    def sourced(self) -> bool:
+        """Whether there are sources to compare: at least three in sight."""
+        seen = self.scored["speaker"].nunique()
+        return (
+            seen >= MIN_SPEAKERS
+            or pd.concat([self.scored["speaker"], self.earlier["speaker"]]).nunique() >= MIN_SPEAKERS
+        )
+
+    @property
     def earlier_votes(self) -> pd.DataFrame:
         """What was said before: the columns of `timed`, without what people rejected."""
         return self.earlier[self.counted].drop(columns="received_at")
@@ -63,6 +86,8 @@ class Finder:
 
     able: Callable[[BatchView], bool]
     find: Callable[[BatchView, float], list[Campaign]]
+    compares: Callable[[BatchView], bool]
+    """Whether the view has what this finder compares; one that has not finds nothing, whatever is there."""
     votes: bool = False
     """True if the finder compares votes; it is then also run on canonicalised free text."""
 
@@ -77,6 +102,21 @@ def _text(view: BatchView, alpha: float) -> list[Campaign]:
     sketches_before = read_sketches(records) if len(records) else None
     earlier = None if sketches_before is None else (records, sketches_before)
     return near_duplicate_text(view.scored, sketches, alpha=alpha, seed=view.contract.policy.seed, earlier=earlier)
+
+
+def _copies(view: BatchView, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.copies import copies, sketch_records
+
+    sketches = read_sketches(view.scored)
+    if sketches is None:
+        return []
+    contract, records = view.contract, view.remembered("sketch")
+    before = read_sketches(records) if len(records) else None
+    known = None
+    if view.trusted is not None and len(view.trusted) and set(contract.texts) <= set(view.trusted):
+        known = sketch_records(view.trusted, contract.texts, sourced=contract.speaker is not None)
+    earlier = None if before is None else (records, before)
+    return copies(view.scored, sketches, alpha=alpha, trusted=known, earlier=earlier, seed=contract.policy.seed)
 
 
 def _vectors(view: BatchView, alpha: float) -> list[Campaign]:
@@ -142,15 +182,60 @@ def _has_timed_votes(view: BatchView) -> bool:
     return bool(view.contract.vote) and bool(view.scored["observed_at"].notna().any())
 
 
+def _has_texts(view: BatchView) -> bool:
+    return read_sketches(view.scored) is not None
+
+
+_COMPANY = 4
+"""Sources that must answer one item before groups among them can show."""
+_FIRST = 4096
+"""Votes looked at first: in a feed whose items have several answers, few votes show it."""
+
+
+def most_voters(votes: pd.DataFrame) -> int:
+    """Return the most sources that answered one item of ``item_id, source_id, vote``; from four on, at least four."""
+    most = 0
+    for part in (votes.head(_FIRST), votes):
+        whole = part.dropna(subset=["item_id", "source_id", "vote"])
+        item, source = (pd.factorize(whole[name])[0].astype(np.int64) for name in ("item_id", "source_id"))
+        pairs = np.unique(item * (source.max(initial=0) + 1) + source)
+        most = int(np.bincount(pairs // (source.max(initial=0) + 1)).max(initial=0)) if len(pairs) else 0
+        if most >= _COMPANY or len(part) == len(votes):
+            break
+    return most
+
+
+def _dated(view: BatchView) -> bool:
+    """Whether times or ages are known: without both, who copies whom looks like who likes the same joke."""
+    return bool(view.scored["observed_at"].notna().any() or view.scored["source_since"].notna().any())
+
+
+def _in_crowd(view: BatchView) -> bool:
+    from poison_guard.signals.campaigns.claims import MIN_CROWD
+
+    own = view.scored["source_id"]
+    return own.nunique() >= MIN_CROWD or pd.concat([own, view.earlier["source_id"]]).nunique() >= MIN_CROWD
+
+
 FINDERS: Mapping[str, Finder] = {
-    "near_duplicate_text": Finder(lambda view: read_sketches(view.scored) is not None, _text),
-    "near_duplicate_vectors": Finder(lambda view: read_vectors(view.scored) is not None, _vectors),
-    "lockstep": Finder(_has_timed_votes, _lockstep, votes=True),
-    "agreement": Finder(lambda view: bool(view.contract.vote), _agreement, votes=True),
-    "cohort_traits": Finder(_has_ages, _cohort_traits, votes=True),
-    "rare_claims": Finder(lambda view: "words.reply" in view.scored, _rare_claims),
-    "patient_raters": Finder(lambda view: "words.reply" in view.scored, _patient_raters),
+    "near_duplicate_text": Finder(lambda view: _has_texts(view) and view.sourced, _text, _dated),
+    "copies": Finder(lambda view: _has_texts(view) and not view.sourced, _copies, lambda view: True),
+    "near_duplicate_vectors": Finder(
+        lambda view: read_vectors(view.scored) is not None, _vectors, lambda view: view.sourced
+    ),
+    "lockstep": Finder(_has_timed_votes, _lockstep, lambda view: view.voters >= _COMPANY, votes=True),
+    "agreement": Finder(
+        lambda view: bool(view.contract.vote), _agreement, lambda view: view.voters >= _COMPANY, votes=True
+    ),
+    "cohort_traits": Finder(_has_ages, _cohort_traits, lambda view: view.voters >= _COMPANY, votes=True),
+    "rare_claims": Finder(lambda view: "words.reply" in view.scored, _rare_claims, _in_crowd),
+    "patient_raters": Finder(lambda view: "words.reply" in view.scored, _patient_raters, _in_crowd),
 }
+
+
+def finders_that_compare(view: BatchView) -> frozenset[str]:
+    """Return the finders that have something to compare in this view; the others cannot find anything."""
+    return frozenset(name for name, finder in FINDERS.items() if finder.able(view) and finder.compares(view))
 
 
 def find_campaigns(view: BatchView, alike: BatchView | None = None) -> tuple[Campaign, ...]:

@@ -14,7 +14,7 @@ from poison_guard.signals.campaigns.minhash import EMPTY, WIDTH, band_pairs, fea
 from poison_guard.signals.campaigns.new_accounts import Background, densest_span, from_new_accounts
 from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
 
-__all__ = ["group_similar", "grow_groups", "mean_similarity", "near_duplicate_text", "sketch_text"]
+__all__ = ["MIN_SPEAKERS", "group_similar", "grow_groups", "mean_similarity", "near_duplicate_text", "sketch_text"]
 
 
 _SIMILAR = 0.45  # estimated Jaccard similarity from which two messages are one text, in somebody's words
@@ -161,7 +161,9 @@ def _likeness(sketches: np.ndarray, texts: np.ndarray) -> np.ndarray:
     return np.stack([np.count_nonzero(sketches == text, axis=1) for text in texts], axis=1) / WIDTH
 
 
-_MIN_MESSAGES, _MIN_SPEAKERS = 5, 3
+_MIN_MESSAGES = 5
+MIN_SPEAKERS = 3
+"""Speakers below which nobody can be told from a crowd."""
 _LEAST_BURST_P = 0.01  # memes come in bursts too: a burst supports the evidence of new accounts, it never replaces it
 _SUSPECT = 0.05  # chance from which a group is looked at closely: a burst counts beside new accounts, and it may grow
 
@@ -285,7 +287,7 @@ def _large(group: np.ndarray, speaker: np.ndarray) -> np.ndarray:
         return group
     size = np.bincount(group)
     pairs = np.unique(np.stack([group, speaker]), axis=1)[0]
-    return np.flatnonzero((size >= _MIN_MESSAGES) & (np.bincount(pairs, minlength=len(size)) >= _MIN_SPEAKERS))
+    return np.flatnonzero((size >= _MIN_MESSAGES) & (np.bincount(pairs, minlength=len(size)) >= MIN_SPEAKERS))
 
 
 def _chance(messages: _Messages, members: np.ndarray, rest: Background) -> float:

@@ -258,3 +258,14 @@ def test_a_passing_check_says_which_flips_it_could_not_have_seen():
     assert "of label 'a' labelled 'b'" in check.why
     assert check.needs is not None
     assert check.needs > measured["trusted_n"]
+
+
+def test_without_a_trusted_set_one_check_is_inconclusive_and_says_so_for_all_that_need_one():
+    error = {"error": "100 examples in the snapshot and 0 trusted ones; both are needed"}
+    measured = honest() | dict.fromkeys(("label_neighbours", "triggers", "canary", "label_shift"), error)
+    verdict = evaluate_checks(measured | {"trusted_set": measure.trusted_set({}, EQUAL, age_days=None)}, POLICY)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    [why] = verdict.why
+    assert "there is no trusted set" in why
+    unmeasured = evaluate_checks(measured, POLICY)
+    assert unmeasured.outcome is Outcome.ERROR

@@ -55,8 +55,9 @@ def test_content_is_looked_at_only_where_a_feed_asks_for_it():
     plain = parse_contract({"name": "quiz", "kind": "messages", "columns": ROLES})
     assert "content" not in plain.signals
     state = make_state(calibration=messages(calm(400), "c"))
-    actions, _ = held([*calm(20, 900), "you fucking idiot"], plain, state)
-    assert set(actions.values()) == {"accept"}
+    _, decided = held([*calm(20, 900), "you fucking idiot"], plain, state)
+    assert "content" not in set(decided.evidence["signal"])
+    assert {code for codes in decided.decisions["reasons"] for code in codes} == {"unjudged"}
 
 
 def test_without_trusted_texts_everything_waits(chat):

@@ -151,7 +151,7 @@ def test_a_partition_whose_texts_could_not_be_sketched_stages_the_others_too(tru
         return sketch_text(series)
 
     assert (decide(texts, contract, trusted_state).decisions["place"] == "accepted").all()
-    monkeypatch.setattr("poison_guard.signals.campaigns.sketch_text", dies_once)
+    monkeypatch.setattr("poison_guard.signals.campaigns.copies.sketch_text", dies_once)
     decided = decide(texts, contract, trusted_state)
     assert calls == [80, 80]
     assert (decided.decisions["place"] == "staged").all()
