@@ -19,6 +19,7 @@ from poison_guard.errors import DataError, UsageError
 
 __all__ = [
     "MAX_BYTES",
+    "check_device",
     "limited_threads",
     "pack_tensors",
     "parse_tensors",
@@ -32,14 +33,20 @@ def pick_device(device: str = "auto") -> torch.device:
 
     `UsageError` when the name is none of these or the machine lacks it.
     """
+    check_device(device)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
-    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
-        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    kind, _, number = device.partition(":")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {device!r} is not on this machine; use device='auto'")
     return torch.device(device)
+
+
+def check_device(device: object) -> None:
+    """Raise `UsageError` unless `device` is a name that `pick_device` knows, whatever this machine has."""
+    kind, colon, number = device.partition(":") if isinstance(device, str) else ("", "", "")
+    if device != "auto" and (kind not in ("cpu", "cuda") or (colon and not number.isdecimal())):
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
 
 
 @contextmanager

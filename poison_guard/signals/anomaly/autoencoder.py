@@ -68,7 +68,7 @@ class Autoencoder(Options):
         self.hidden, self.inner, self.noise, self.epochs = hidden, inner, noise, epochs
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Train on at most 8,192 rows of `X` ``(n, d)``, chosen by hash."""
         rows = bounded(X, MAX_REFERENCE, self.seed)
         self.columns_ = Columns.fit(rows)

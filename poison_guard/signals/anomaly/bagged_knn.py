@@ -58,7 +58,7 @@ class BaggedNeighbours(Options):
         self.bags, self.size, self.reference = bags, size, reference
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Draw the bags from at most `reference` rows of `X` ``(n, d)``, chosen by hash."""
         rows = bounded(X, self.reference, self.seed)
         self.columns_ = Columns.fit(rows)

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
 
-from poison_guard.errors import DataError, UsageError
-from poison_guard.numerics.tensors import limited_threads
+from poison_guard.errors import UsageError
+from poison_guard.numerics.tensors import check_device, limited_threads
 from poison_guard.signals.anomaly.columnwise import StepFunctions, block_rows, evaluate
+from poison_guard.signals.anomaly.estimator import Estimator, Fitted, InputError, NotFittedError
 from poison_guard.signals.sampling import hash_subsample, hash_subsample_of_blocks
 
 __all__ = [
@@ -45,16 +46,21 @@ def as_matrix(X: Any, *, width: int | None = None) -> np.ndarray:
     Numbers are floats, integers and booleans; cells that a nullable or masked table lacks are NaN. Numbers written as
     text, dates and complex numbers are errors: what they should mean is not guessed.
     """
+    if hasattr(X, "tocsr"):
+        raise InputError("detectors take dense tables, and sparse ones are not supported; pass X.toarray()")
     matrix = _numeric(X)
     if matrix is None:
-        raise DataError(
+        raise InputError(
             f"detectors need a dense table of numbers, and this {type(X).__name__} holds something else; pass text,"
             " categories and dates through FeatureMap first"
         )
     if matrix.ndim != 2 or matrix.shape[1] == 0:
-        raise DataError(f"detectors need a table of (rows, columns) with at least one column, got shape {matrix.shape}")
+        raise InputError(
+            f"detectors need a table of (rows, columns) with at least one column, got shape {matrix.shape}. Reshape "
+            "your data: one row is X.reshape(1, -1)"
+        )
     if width is not None and matrix.shape[1] != width:
-        raise DataError(f"the detector was fitted on {width} columns and cannot score {matrix.shape[1]}")
+        raise InputError(f"the detector was fitted on {width} columns and cannot score {matrix.shape[1]}")
     return matrix
 
 
@@ -129,8 +135,11 @@ class Detector(Protocol):
 
     name: ClassVar[str]
 
-    def fit(self, X: Any) -> Self:
-        """Learn from `X` ``(n, d)``, n >= 1, or an iterator of such; `DataError` names what is wrong with it."""
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Learn from `X` ``(n, d)``, n >= 1, or an iterator of such; `DataError` names what is wrong with it.
+
+        `y` is not looked at.
+        """
 
     def score(self, X: Any) -> np.ndarray:
         """Return raw scores ``(n,)`` float64 of `X` ``(n, d)``; larger means stranger; n may be 0."""
@@ -144,24 +153,7 @@ class Explains(Protocol):
         """Return each column's part in the score ``(n, d)`` float64, >= 0; larger means it made the row stranger."""
 
 
-class NotFittedError(UsageError, AttributeError):
-    """A detector or feature map was used before it learned from any rows."""
-
-
-class Fitted:
-    """What is learned by `fit` stands in attributes that end in ``_``; before, they say that `fit` was not called."""
-
-    name: ClassVar[str]
-
-    if not TYPE_CHECKING:  # a type checker shall still find names that `fit` does not set
-
-        def __getattr__(self, name: str) -> Any:
-            if name.endswith("_") and not name.startswith("_"):
-                raise NotFittedError(f"{self.name} was not fitted; call fit with trusted rows first")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-
-class Options(Fitted):
+class Options(Estimator):
     """The options that every detector takes, checked before any row is read."""
 
     def __init__(self, *, seed: int, device: str, dtype: str, threads: int | None) -> None:
@@ -171,6 +163,7 @@ class Options(Fitted):
         if threads is not None:
             check_whole(threads=threads)
         float_dtype(dtype)
+        check_device(device)
         self.seed, self.device, self.dtype, self.threads = seed, device, dtype, threads
 
 
@@ -209,7 +202,7 @@ def bounded(X: Any, rows: int, seed: int) -> np.ndarray:
         matrix = as_matrix(X)
         chosen = matrix[hash_subsample(matrix, _most(matrix, rows), seed)]
     if len(chosen) == 0:
-        raise DataError("a detector cannot be fitted on 0 rows; give it at least one trusted record")
+        raise InputError("a detector cannot be fitted on 0 rows; give it at least one trusted record")
     return chosen
 
 
@@ -222,7 +215,7 @@ def _of_one_width(blocks: Iterator[Any]) -> Iterator[np.ndarray]:
     for block in blocks:
         matrix = as_matrix(block)
         if width not in (None, matrix.shape[1]):
-            raise DataError(
+            raise InputError(
                 f"tables one after the other need one width, got {width} columns and then {matrix.shape[1]}"
             )
         width = matrix.shape[1]

@@ -47,7 +47,7 @@ class COPOD(ByColumn):
         self.reference = reference
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Learn the tails of at most `reference` rows of `X` ``(n, d)``, fewer when they have over 2,048 columns."""
         dtype = float_dtype(self.dtype)
         rows = bounded(X, self.reference, self.seed)

@@ -57,7 +57,7 @@ class Ensemble(Options):
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
         self.mode = mode
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Learn from at most 8,192 rows of `X` ``(n, d)``, n >= 1, chosen by hash."""
         rows = bounded(X, MAX_REFERENCE, self.seed)
         folds = (rows[::2], rows[1::2]) if len(rows) > 1 else (rows, rows)

@@ -40,7 +40,7 @@ class HBOS(ByColumn):
         self.reference = reference
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Count at most `reference` rows of `X` ``(n, d)``, fewer when they have over 4,096 columns."""
         dtype = float_dtype(self.dtype)
         rows = bounded(X, self.reference, self.seed)

@@ -58,7 +58,7 @@ class IsolationForest(Options):
         self.trees, self.sample = trees, sample
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Grow the trees on rows drawn from at most 8,192 of `X` ``(n, d)``, chosen by hash."""
         kind = float_dtype(self.dtype)
         rows = bounded(X, MAX_REFERENCE, self.seed)
@@ -136,7 +136,7 @@ class ExtendedIsolationForest(Options):
         self.trees, self.sample, self.slopes = trees, sample, slopes
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Grow the trees on rows drawn from at most 8,192 of `X` ``(n, d)``, chosen by hash."""
         kind = float_dtype(self.dtype)
         rows = bounded(X, MAX_REFERENCE, self.seed)

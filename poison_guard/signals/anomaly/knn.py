@@ -60,7 +60,7 @@ class NearestNeighbours(Options):
         self.k, self.statistic, self.reference = k, statistic, reference
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Keep at most `reference` rows of `X` ``(n, d)``, chosen by hash."""
         rows = bounded(X, self.reference, self.seed)
         kind = float_dtype(self.dtype)

@@ -50,7 +50,7 @@ class LocalOutlierFactor(Options):
         self.k, self.reference = k, reference
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Keep at most `reference` rows of `X` ``(n, d)``, chosen by hash, and how densely they lie."""
         rows = bounded(X, self.reference, self.seed)
         self.columns_ = Columns.fit(rows)

@@ -92,7 +92,7 @@ class Mahalanobis(Options):
         self.keep = keep
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Learn mean and covariance from at most 8,192 rows of `X` ``(n, d)``, chosen by hash."""
         rows = bounded(X, MAX_REFERENCE, self.seed)
         self.columns_ = Columns.fit(rows)

@@ -66,7 +66,7 @@ class PCA(Options):
         self.components, self.keep, self.reference = components, keep, reference
         super().__init__(seed=seed, device=device, dtype=dtype, threads=threads)
 
-    def fit(self, X: Any) -> Self:
+    def fit(self, X: Any, y: object = None) -> Self:
         """Learn from at most `reference` rows of `X` ``(n, d)``, 512 when they have over 1,024 columns."""
         rows = bounded(X, self.reference, self.seed)
         if rows.shape[1] > _WIDE:

@@ -29,6 +29,8 @@ def save(detector: Detector, path: str | Path) -> None:
 
     `DataError` when it was not fitted.
     """
+    if (offset := getattr(detector, "offset_", None)) is not None:
+        vars(detector)["offset_"] = offset  # found when first asked for, by rows that are not saved
     tensors: dict[str, torch.Tensor] = {}
     tree = _taken_apart(detector, "", tensors)
     if not tree["fitted"]:
