@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TypeVar
 from poison_guard.config import Contract, Settings, load_contract, open_settings
 from poison_guard.contracts.suite import Suite, fit_to_contract, load_suite
 from poison_guard.errors import ConfigError, NotFoundError, StaleStateError, UsageError
+from poison_guard.steps.out import ask_for
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import claim_lake, refuse_lost, sqlite_file
@@ -46,7 +48,8 @@ def open_feed(
     """Open the store and find the suite of a feed, by contract and settings or their paths; closed on leaving.
 
     Without `create_store` a home that has no store yet stays as it is: an empty one in a temporary folder stands in.
-    What `writes` first does what the commits of others left to be done: a command that was killed after its commit.
+    What `writes` first does what the commits of others left to be done: a command that was killed after its commit. On
+    leaving, the table or files of the contract's ``[out]`` are brought up to date.
     """
     contract = contract if isinstance(contract, Contract) else load_contract(contract)
     _check_format(contract)
@@ -64,6 +67,9 @@ def open_feed(
             claim_lake(store)
             drain(store, settings)
         yield Feed(contract, settings, store, suite)
+        if writes and contract.out:
+            ask_for(store, contract, dt.datetime.now(dt.UTC))
+            drain(store, settings)
 
 
 def _check_format(contract: Contract) -> None:

@@ -11,6 +11,7 @@ from poison_guard.errors import StoreError
 from poison_guard.files import write_atomic
 from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, write_revocations
+from poison_guard.steps.out import write_decisions
 from poison_guard.store import Store, outbox
 from poison_guard.store.admissions import list_admissions, revoked_snapshots
 from poison_guard.store.erasure import remove_unlisted
@@ -26,16 +27,17 @@ def drain(store: Store, settings: Settings, now: dt.datetime | None = None) -> D
 
     Every step that writes calls this after its commit, and `open_feed` before it: a command that was killed after its
     commit is followed up by the next one that writes, whatever becomes of that. No step that reads does. A task that
-    fails is logged and stays: what was committed is not taken back. Files are written whole and the same again, so no
-    task waits for its turn.
+    fails is logged and stays: what was committed is not taken back. Files of the home are written whole and the same
+    again, so none of these tasks waits for its turn; a place of the user's that fails is left alone for a while.
     """
     at = now or dt.datetime.now(dt.UTC)
     handlers: dict[str, outbox.Handler] = {
         outbox.REVOCATIONS: lambda _: renew_revocations(store, settings, at),
         outbox.ADMISSION: lambda task: publish_admission(store, settings, task["feed"], task["snapshot_id"], at),
         outbox.REMOVAL: lambda task: remove_unlisted(store, task["paths"]),
+        outbox.DECISIONS: lambda task: write_decisions(store, task),
     }
-    drained = outbox.drain(store, handlers, at, at_once=handlers)
+    drained = outbox.drain(store, handlers, at, at_once=handlers.keys() - {outbox.DECISIONS})
     for failure in drained.failed:
         _log.warning("left to be done by the next command that writes: %s", failure)
     return drained

@@ -18,7 +18,19 @@ from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.tables import outbox
 
-__all__ = ["ADMISSION", "REMOVAL", "REVOCATIONS", "Drained", "Handler", "Task", "add", "drain", "pending"]
+__all__ = [
+    "ADMISSION",
+    "DECISIONS",
+    "REMOVAL",
+    "REVOCATIONS",
+    "Drained",
+    "Handler",
+    "Task",
+    "add",
+    "add_once",
+    "drain",
+    "pending",
+]
 
 REVOCATIONS = "revocations"
 """Kind of task: write the signed list of revoked snapshots anew."""
@@ -26,6 +38,8 @@ ADMISSION = "admission"
 """Kind of task: write the manifest of an admitted snapshot, and the list with it; payload ``feed, snapshot_id``."""
 REMOVAL = "removal"
 """Kind of task: remove lake files that no manifest lists any more; payload ``paths``."""
+DECISIONS = "decisions"
+"""Kind of task: bring the table or files of a feed's ``[out]`` up to date; payload ``feed, contract, seq``."""
 _FIRST_WAIT, _LONGEST_WAIT = dt.timedelta(minutes=1), dt.timedelta(hours=6)
 
 Handler = Callable[[Mapping[str, Any]], object]
@@ -61,6 +75,17 @@ def add(conn: sa.Connection, kind: str, payload: Mapping[str, Any], due: dt.date
     if conn.execute(same.limit(1)).first() is None:
         last = conn.execute(sa.select(sa.func.max(c.seq))).scalar() or 0
         conn.execute(sa.insert(outbox), [{"seq": last + 1, "kind": kind, "payload": body, "due": due}])
+
+
+def add_once(store: Store, kind: str, payload: Mapping[str, Any], due: dt.datetime) -> None:
+    """Add a task in a transaction of its own, unless the same one was ever added."""
+    c = outbox.c
+    same = sa.select(c.seq).where(c.kind == kind, c.payload == to_json(payload, bounded=False)).limit(1)
+    with store.read() as conn:
+        known = conn.execute(same).first() is not None
+    if not known:
+        with store.write() as conn:
+            add(conn, kind, payload, due)
 
 
 def drain(store: Store, handlers: Mapping[str, Handler], now: dt.datetime, *, at_once: Container[str] = ()) -> Drained:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from poison_guard.errors import ConfigError, DataError, StoreError
 from poison_guard.text import shown_url, without_secrets
 
-__all__ = ["read_query", "watermark_of"]
+__all__ = ["read_query", "warehouse_engine", "watermark_of"]
 
 _ONE_READ = re.compile(r"\s*(select|with)\b[^;]*;?\s*", re.IGNORECASE | re.DOTALL)
 
@@ -28,7 +28,7 @@ def read_query(url: str, query: str, *, watermark: str, after: str | None, limit
     """
     if not _ONE_READ.fullmatch(query):
         raise ConfigError("query in [data] must be one SELECT (or WITH … SELECT) without a semicolon inside")
-    engine = _warehouse_engine(url)
+    engine = warehouse_engine(url)
     try:
         with engine.connect() as conn:
             _forbid_writing(conn)
@@ -69,7 +69,8 @@ def _watermark_value(after: str) -> Any:
     return dt.date.fromisoformat(value["date"]) if isinstance(value, dict) else value
 
 
-def _warehouse_engine(url: str) -> sa.Engine:
+def warehouse_engine(url: str) -> sa.Engine:
+    """Return an engine for a database of the user's; `ConfigError` where its URL cannot be used."""
     try:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() in ("postgresql", "postgres"):
