@@ -44,11 +44,12 @@ def init_command(
     home: Path,
     as_json: bool,
     **proposal: Any,
-) -> None:
+) -> int:
     """Look at DATA (csv, jsonl or parquet) and propose a contract and expectations that the file itself passes.
 
-    Rows that do not pass are counted, with the reason and the first of them. With --refresh, DATA is left out or names
-    other files than the contract's [data].
+    Rows that do not pass are counted, with the reason and the first of them. Exit code 3: a column has several
+    readings (03/11/2026, 3.312); it is left out, and they are in the contract as comments. With --refresh, DATA is
+    left out or names other files than the contract's [data].
     """
     from poison_guard.guard import Guard, propose
 
@@ -59,14 +60,19 @@ def init_command(
             result = Guard.open(refresh, home=home).refresh_suite(data, dry_run=dry_run)
         else:
             result = propose(str(data), dry_run=dry_run, home=home, **proposal)
+    code = 3 if result.doubts else 0
     if as_json:
         print_json(result.to_dict())
-        return
+        return code
     if dry_run and result.toml:
         click.echo(result.toml)
     for line in str(result).splitlines():
         print_result(line)
+    if result.doubts:
+        print_progress(f"next: choose a reading in [parse] of {result.contract}, put the columns back into [columns]")
+        return code
     print_progress(f"next: read [columns] in {result.contract}, then poison-guard scan --feed {result.contract}")
+    return code
 
 
 @click.command("formats")

@@ -19,7 +19,7 @@ from poison_guard.ingest.shapes import column_shape
 if TYPE_CHECKING:
     from _csv import Reader
 
-__all__ = ["read_csv"]
+__all__ = ["delimiter_of", "read_csv"]
 
 _FIELD = r'(?:"(?:[^"]++|"")*+"|[^"{0}\r\n]*+)'
 """A field of RFC 4180, a quoted one tried first: what matched is not tried again. `csv` also takes a quote in a field
@@ -62,7 +62,7 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
         text = next(lines, "")
         while text.count('"') % 2 and len(lines.record) < _HEADER_LINES and (more := next(lines, "")):
             text += more
-        delimiter = limits.delimiter or said or _delimiter_of(text)
+        delimiter = limits.delimiter or said or delimiter_of(text)
         lines.push_back()
         lines.start()
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -100,7 +100,7 @@ def _skip_preamble(lines: Lines, limits: Limits) -> str | None:
             break
     if not above:
         return said
-    delimiter = limits.delimiter or said or _delimiter_of(above[-1])
+    delimiter = limits.delimiter or said or delimiter_of(above[-1])
     counts = [0 if not line.strip() else _count_fields(line, delimiter) for line in above]
     first = counts.index(counts[-1]) if counts[-1] > 1 else len(above) - 1
     lines.push_back(above[first:])
@@ -111,7 +111,7 @@ def _count_fields(line: str, delimiter: str) -> int:
     return len(next(csv.reader([line], delimiter=delimiter), []))
 
 
-def _delimiter_of(line: str) -> str:
+def delimiter_of(line: str) -> str:
     """Return the delimiter that a line has outside of quotes; a comma where it has none."""
     counts = {d: _QUOTED.sub("", line).count(d) for d in ",;\t|"}
     return max(counts, key=lambda d: (counts[d] > 0, d == ",", counts[d]))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from poison_guard.config import Parse
 from poison_guard.ingest.cells import MAX_EXACT_INT
 
-__all__ = ["TRUTH_PATTERN", "ParsedCells", "matches", "parse_numbers", "present_cells"]
+__all__ = ["TRUTH_PATTERN", "ParsedCells", "are_names", "matches", "parse_numbers", "present_cells"]
 
 
 _NUMBER_PATTERN = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?$"
@@ -125,6 +125,15 @@ def _parse_each(text: pa.Array) -> np.ndarray:
         negative = np.asarray(pc.starts_with(text.filter(pa.array(endless)), "-"))
         values[endless] = np.where(negative, -np.inf, np.inf)
     return values
+
+
+_BEYOND = r"^[+-]?[1-9][0-9]*\.[0-9]{9,}$"
+
+
+def are_names(text: pa.Array) -> bool:
+    """Return whether most cells have more digits than a number holds, such as a client id with a time in it."""
+    full = text.drop_null()
+    return bool(len(full)) and float((matches(full, _BEYOND) & matches(full, r"^.{19,}$")).mean()) > 0.5
 
 
 def matches(text: pa.Array, pattern: str) -> np.ndarray:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from poison_guard.config import Parse
 from poison_guard.errors import DataError, ReadError
-from poison_guard.ingest.cells import as_text, join_tables
+from poison_guard.ingest.cells import LIST_METADATA, as_text, join_tables
 from poison_guard.ingest.folders import with_folder_columns
 from poison_guard.ingest.formats import format_of
 from poison_guard.ingest.nested import Shape
+from poison_guard.ingest.numbers import are_names
 from poison_guard.ingest.objects import ObjectChanged, local_copy, refused_link, resolve_paths
-from poison_guard.ingest.parsing import parse_numbers, payload_schema
+from poison_guard.ingest.parsing import column_kind, parse_numbers, parse_times
 from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable, is_fault_of_file
 from poison_guard.ingest.reader import read_in_child
-from poison_guard.ingest.values import canonical_ids, canonical_labels
+from poison_guard.ingest.values import canonical_ids, canonical_labels, is_null_word, uuid_text
 from poison_guard.records import ObjectRef
 from poison_guard.text import shown_url, without_secrets
 
-__all__ = ["READER_FORMAT", "read_object", "read_raw", "read_table", "read_tables"]
+__all__ = ["READER_FORMAT", "natural_frame", "read_cells", "read_object", "read_raw", "read_table", "read_tables"]
 
+_PLAIN = Parse()
 READER_FORMAT = 2
 """Raise it when a reader reads what it could not read before: then unreadable objects are tried again at once."""
 
@@ -69,18 +74,51 @@ def read_object(
 
 
 def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pd.DataFrame:
-    """Return the readable rows of files under the user's column names, in natural types.
+    """Return the readable rows of files under the user's column names, in natural types; see `natural_frame`.
 
-    A text column of numbers (nine in ten cells; none written with a leading zero) is numeric. `sample_rows`: return
-    only so many rows. Raises `DataError` if a file cannot be read or there is no row.
+    `sample_rows`: return only so many rows. Raises `DataError` if a file cannot be read or there is no row.
     """
+    return natural_frame(read_cells(paths, limits=limits, sample_rows=sample_rows))
+
+
+def read_cells(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pa.Table:
+    """Return the readable rows of files as they came: text of CSV stays text. Raises as `read_raw` does."""
     table = _read_rows(paths, limits or Limits())
-    if sample_rows is not None:
-        table = table.slice(0, sample_rows)
-    kinds = payload_schema(table)
-    return pd.DataFrame(
-        {name: _natural_series(table[name].combine_chunks(), kinds[name]) for name in table.column_names}
-    )
+    return table if sample_rows is None else table.slice(0, sample_rows)
+
+
+def natural_frame(table: pa.Table, parse: Parse = _PLAIN, times: Collection[str] = ()) -> pd.DataFrame:
+    """Return a raw table as a frame: text columns of numbers (as `parse` writes them) are numeric.
+
+    Nine in ten cells must be numbers, placeholders aside, none with a leading zero or more digits than a number holds.
+    The columns of `times` are read as times.
+    """
+    columns = {}
+    for name in table.column_names:
+        cells = table[name].combine_chunks()
+        if name in times:
+            columns[name] = _times_of(cells, parse)
+            continue
+        if pa.types.is_large_binary(cells.type) and (ids := uuid_text(cells)).null_count == cells.null_count:
+            cells = ids
+        plain = _without_placeholders(cells, parse)
+        kind = column_kind(plain, nested=table.schema.field(name).metadata == LIST_METADATA, parse=parse)
+        columns[name] = _natural_series(plain if kind in ("number", "time", "bool") else cells, kind, parse)
+    return pd.DataFrame(columns)
+
+
+def _without_placeholders(cells: pa.Array, parse: Parse) -> pa.Array:
+    if not pa.types.is_large_string(cells.type):
+        return cells
+    missing = is_null_word(pc.utf8_trim_whitespace(cells), parse.null_set)
+    return pc.if_else(pa.array(missing), pa.scalar(None, pa.large_string()), cells) if missing.any() else cells
+
+
+def _times_of(cells: pa.Array, parse: Parse) -> pd.Series:
+    parsed = parse_times(cells, parse)
+    times = parsed.values.astype("datetime64[us]")  # noqa: PD011  a NumPy array
+    times[~parsed.ok] = np.datetime64("NaT")
+    return pd.Series(times).dt.tz_localize("UTC")
 
 
 def read_table(
@@ -139,12 +177,12 @@ def _read_rows(paths: Sequence[str], limits: Limits, *, strict: bool = False) ->
     return table
 
 
-def _natural_series(array: pa.Array, kind: str) -> pd.Series:
+def _natural_series(array: pa.Array, kind: str, parse: Parse) -> pd.Series:
     if not pa.types.is_large_string(array.type):
         return pd.Series(array.to_pandas())
     text = pd.Series(array.to_pandas(), dtype="str").replace("", None)
-    if kind != "number" or text.str.match(r"[+-]?0[0-9]").fillna(False).any():
+    if kind != "number" or are_names(array) or text.str.match(r"[+-]?0[0-9]").fillna(False).any():
         return text
-    values = pd.Series(parse_numbers(array).values)
+    values = pd.Series(parse_numbers(array, parse).values)
     are_integers = values.notna().all() and bool((values % 1 == 0).all())
     return values.astype("int64") if are_integers else values

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.ingest.collect import series_to_array
+from poison_guard.ingest.numbers import are_names
 from poison_guard.ingest.parsing import column_kind, parse_numbers
 
 __all__ = ["ColumnProfile", "blank_as_missing", "describe_columns", "epoch_unit", "snake_case"]
@@ -100,6 +101,8 @@ def _describe(name: str, cells: pd.Series) -> ColumnProfile:
     present = cells.dropna()
     array, nested, _ = series_to_array(present)
     kind = column_kind(array, nested=nested)
+    if kind == "number" and pa.types.is_large_string(array.type) and are_names(array):
+        kind = "text"
     keys = present.map(lambda cell: str(cell)[:1000]) if kind in ("list", "binary") else present
     facts: dict[str, Any] = {}
     if kind == "number":

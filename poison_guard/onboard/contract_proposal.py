@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -13,9 +15,12 @@ from poison_guard.errors import DataError
 from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.fit_format import FittedFormat
+from poison_guard.onboard.labels import case_of
+from poison_guard.onboard.readings import Doubt, Readings, toml_value
 from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
+from poison_guard.text import visible
 
-__all__ = ["guess_features", "guess_kind", "propose_contract"]
+__all__ = ["Draft", "draft_contract", "guess_features", "guess_kind", "propose_contract"]
 
 
 _MAX_FEATURES = 64
@@ -94,7 +99,22 @@ _WIDTH = 110
 _MAX_NAME = 200
 
 
-def propose_contract(
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A contract as it is proposed."""
+
+    text: str
+    """Its TOML text."""
+    doubts: tuple[Doubt, ...] = ()
+    """Columns that would have a role and are left out, because nobody but their owner can say how they are read."""
+
+
+def propose_contract(frame: pd.DataFrame, **options: Any) -> str:
+    """Return the text of `draft_contract`."""
+    return draft_contract(frame, **options).text
+
+
+def draft_contract(
     frame: pd.DataFrame,
     *,
     name: str,
@@ -103,11 +123,14 @@ def propose_contract(
     fitted: FittedFormat | None = None,
     join_path: str | None = None,
     pattern: str | None = None,
-) -> str:
+    readings: Readings | None = None,
+    data_keys: Mapping[str, tuple[Any, str]] | None = None,
+) -> Draft:
     """Return the TOML text of a contract for data that look like `frame` (as read: one row per record, raw columns).
 
     `fitted` says where a known format has its roles, and `join_path` names its second file; `pattern` is a path that
-    names the files of other days too. The text loads with
+    names the files of other days too. `readings` say how numbers and times are written, and `data_keys` further keys of
+    ``[data]`` with their evidence. The text loads with
     `poison_guard.config.load_contract`, which is checked here. Raises `DataError`, which names the
     data as `shown` (default: `data_path`), if `frame` has no rows, or no column for any role or feature.
     """
@@ -130,16 +153,50 @@ def propose_contract(
             f"no column of {shown} looks like a record, a source, a text, an answer or a number; "
             f"write [columns] of the contract by hand{_separator_hint(frame)}"
         )
-    unused = [c for c in free if c not in features]
+    readings = readings or Readings()
+    in_use = {root for g in guesses for root in path_roots(g.column.name)} | {c.name for c in features}
+    doubts = tuple(doubt for doubt in readings.doubts if doubt.column in in_use)
+    left_out = {doubt.column: _role_of(doubt.column, guesses) for doubt in doubts}
+    guesses = [g for g in guesses if g.column.name not in left_out]
+    features = [c for c in features if c.name not in left_out]
+    if not guesses and not features:
+        raise DataError(f"no column of {shown} can be given a role: {doubts[0]}; write the contract by hand")
+    unused = [c for c in free if c not in features and c.name not in left_out]
     extra = _format_keys(fitted, roles, join_path) if fitted else ""
     parts = [
-        _head(name, kind, data_path, frame, pattern, known=fitted is not None) + extra,
-        _columns(guesses, features, unused, kind, fitted.features if fitted else ()),
+        _head(name, kind, data_path, frame, pattern, known=fitted is not None) + _evident_keys(data_keys or {}) + extra,
+        _parse_table(readings, doubts, case_of(frame, guesses)),
+        _columns(guesses, features, unused, kind, fitted.features if fitted else (), left_out),
         _foot(roles, features),
     ]
-    text = "\n".join(parts)
+    text = "\n".join(part for part in parts if part)
     parse_contract(tomllib.loads(text))
-    return text
+    return Draft(text, doubts)
+
+
+def _role_of(column: str, guesses: Sequence[RoleGuess]) -> str:
+    return next((g.role for g in guesses if g.column.name == column), "features")
+
+
+def _evident_keys(keys: Mapping[str, tuple[Any, str]]) -> str:
+    return "".join(f"{_remark(f'{key} = {toml_value(value)}', why)}\n" for key, (value, why) in keys.items())
+
+
+def _parse_table(readings: Readings, doubts: Sequence[Doubt], case: tuple[str, str] | None) -> str:
+    """Return the table ``[parse]``: what the file proves, with the proof, and both readings of each doubt."""
+    lines = [f"{key} = {toml_value(value)}  # {_shown(readings.evidence[key])}" for key, value in readings.keys.items()]
+    if case is not None:
+        lines.append(f'case = "{case[0]}"  # {_shown(case[1])}')
+    for doubt in doubts:
+        lines.append(f"# {_shown(doubt.column)} can be read in {len(doubt.readings)} ways. Keep the lines of one:")
+        for reading in doubt.readings:
+            keys = [f"{key} = {toml_value(value)}" for key, value in reading.keys.items()] or ["(nothing)"]
+            lines += [f"#   {line}" for line in (f"# {_shown(reading.evidence)}", *keys)]
+    return "\n".join(["[parse]  # how cells are read", *lines]) + "\n" if lines else ""
+
+
+def _shown(text: str) -> str:
+    return visible(text, limit=_WIDTH)
 
 
 def _of_format(fitted: FittedFormat, columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
@@ -214,11 +271,14 @@ def _columns(
     unused: Sequence[ColumnProfile],
     kind: Kind,
     offered: Sequence[str],
+    left_out: Mapping[str, str],
 ) -> str:
     """Return ``[columns]``; `offered` features need vetted records first, so that they stand there as a comment."""
     lines = ["[columns]  # role = column"]
     lines += [_remark(f"{g.role} = {_quoted(g.column.name)}", g.doubt) for g in guesses]
-    roles = {g.role for g in guesses}
+    until = "  # left out until [parse] says how it is read"
+    lines += [f"# {role} = {_quoted(column)}{until}" for column, role in left_out.items() if role != "features"]
+    roles = {g.role for g in guesses} | set(left_out.values())
     if "author_id" in roles:
         roles.add("source_id")
     missing = [role for role in _WANTED[kind] if role not in roles]
@@ -227,6 +287,8 @@ def _columns(
         lines += _listed("features", [_quoted(c.name) for c in features])
     if offered:
         lines.append(f"# features = [{', '.join(map(_quoted, offered))}]  # once there are vetted records")
+    if waiting := [_quoted(column) for column, role in left_out.items() if role == "features"]:
+        lines.append(f"# features = [{', '.join(waiting)}]{until}")
     if unused:
         lines += ["", *_wrapped("# Kept with each record but judged by no signal: ", [c.name for c in unused])]
         if any(c.kind == "number" and not c.constant for c in unused) and not features:

@@ -80,13 +80,14 @@ def choose_spellings(
     *,
     established: Callable[[], np.ndarray],
     stored: Callable[[], Collection[str]],
+    by_count: bool = False,
 ) -> Spellings:
     """Return how the labels of `records` are spelled, where they are spelled otherwise.
 
     A label folds onto the declared one that alone has the same letters in any case, the same truth (``yes`` and
     ``true``) or the same number (``1.0`` and ``1``). With ``case = "fold"`` the others fold onto each other: onto the
     spelling that the votes of the feed have in the store (`stored`), else that most `established` rows (``(n,)`` bool)
-    have, ties by code point; labels that are no votes, which nobody can be established by, are lower case then.
+    have, ties by code point. Labels that are no votes are lower case then, unless they are spelled `by_count` too.
     """
     chosen = {}
     for role, labels in declared.items():
@@ -94,7 +95,7 @@ def choose_spellings(
         known = _Declared(labels)
         found = {word: label for word in words if (label := known.meant_by(word)) is not None}
         left = [word for word in words if word not in found] if contract.parse.case is Case.FOLD else []
-        if left and role == contract.vote:
+        if left and (by_count or role == contract.vote):
             found |= _fold_alike(left, _counts(records[role], established()), stored())
         elif left:
             found |= {word: _key(word) for word in left}

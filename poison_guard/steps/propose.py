@@ -7,23 +7,39 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from poison_guard.config import Contract, Settings, parse_contract
+from poison_guard.config import Case, Contract, Settings, parse_contract
 from poison_guard.contracts.check import raw_view
 from poison_guard.contracts.suite import Suite, check_suite, parse_suite
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import DataError, UsageError
 from poison_guard.files import write_text
-from poison_guard.ingest.collect import collect_frames
-from poison_guard.ingest.read import read_raw, read_tables
-from poison_guard.onboard import find_format, fit_format, named_format, propose_contract, propose_suite, suite_for
+from poison_guard.frames import empty_frame
+from poison_guard.ingest.collect import collect_frames, series_to_array
+from poison_guard.ingest.encoding import find_text_keys
+from poison_guard.ingest.raw_table import Limits
+from poison_guard.ingest.read import natural_frame, read_cells, read_tables
+from poison_guard.ingest.values import canonical_labels
+from poison_guard.onboard import (
+    draft_contract,
+    find_format,
+    find_readings,
+    fit_format,
+    named_format,
+    propose_suite,
+    suite_for,
+)
 from poison_guard.onboard.fit_format import FittedFormat
+from poison_guard.onboard.readings import Doubt
 from poison_guard.pipeline import validate_records
+from poison_guard.pipeline.labels import LABEL_ROLES, choose_spellings, declared_labels, fold_labels
 from poison_guard.records import Batch
 from poison_guard.results import Result
 from poison_guard.steps.opening import find_suite
@@ -47,6 +63,8 @@ class ProposalResult(Result):
     """Rows of the file that the proposal itself would hold."""
     failing: tuple[str, ...]
     """Why, a sentence a kind of fault, with how many rows it is and the first of them."""
+    doubts: tuple[str, ...]
+    """Columns that are left out until ``[parse]`` says how they are read, each with its readings."""
     contract: str
     """File of the contract."""
     suite: str
@@ -67,7 +85,7 @@ class ProposalResult(Result):
             f"signals that can run: {', '.join(self.signals)}; rows of the file that fail: {self.rows_failing:,}",
         ]
         known = [f"format: {self.format}" + (f". {self.missing}" if self.missing else "")] if self.format else []
-        return "\n".join([*known, *lines, *self.failing])
+        return "\n".join([*known, *lines, *self.failing, *(f"left out: {doubt}" for doubt in self.doubts)])
 
 
 def propose(
@@ -93,10 +111,13 @@ def propose(
     existing = next((file for file in (contract_file, suite_file) if file.exists()), None)
     if existing is not None and not force and not dry_run:
         raise UsageError(f"{existing} exists already; give another --name or --out, or --force to replace it")
-    frame = read_raw([data], sample_rows=_SAMPLE)
+    limits, data_keys = _reading_of(data)
+    table = read_cells([data], limits=limits, sample_rows=_SAMPLE)
+    readings = find_readings(table)
+    frame = natural_frame(table, readings.parse, readings.times)
     fitted = _fitted(frame, format_name, join, shown_url(data))
     path = _seen_from(contract_file, data)
-    toml = propose_contract(
+    draft = draft_contract(
         frame,
         name=feed,
         data_path=path,
@@ -104,11 +125,14 @@ def propose(
         fitted=fitted,
         join_path=join and _seen_from(contract_file, join),
         pattern=_of_all_days(path),
+        readings=readings,
+        data_keys=data_keys,
     )
+    toml = draft.text
     contract = parse_contract(tomllib.loads(toml), path=contract_file)
-    suite = propose_suite(frame, contract)
+    suite = propose_suite(_with_one_spelling(frame, contract), contract)
     batch = collect_frames(contract, [data], home=settings.home, received_at=now)
-    result = _proposal(contract, suite, batch, suite_file, toml, dry_run=dry_run)
+    result = _proposal(contract, suite, batch, suite_file, toml, dry_run=dry_run, doubts=draft.doubts)
     if fitted is not None:
         called = f"{fitted.entry.name} ({fitted.entry.title})"
         result = replace(result, format=called, missing=fitted.not_said(contract.columns))
@@ -126,7 +150,8 @@ def refresh(
     batch = collect_frames(contract, source, home=settings.home, received_at=now)
     if not len(batch.records):
         raise DataError(f"the data of feed {contract.name} holds no readable record to propose expectations from")
-    suite = suite_for(raw_view(batch.records.head(_SAMPLE), contract), contract)
+    records = _spelled(batch.records.head(_SAMPLE), contract, {})
+    suite = suite_for(raw_view(records, contract), contract)
     folder = Path(str(contract.path)).absolute().parent
     beside = folder.parent if folder.name == "feeds" else folder
     suite_file = find_suite(contract, settings.home) or beside / "expectations" / f"{contract.name}.json"
@@ -136,12 +161,48 @@ def refresh(
     return result
 
 
+def _reading_of(data: str) -> tuple[Limits, dict[str, tuple[Any, str]]]:
+    """Return how a file is to be read, and the keys of ``[data]`` that say so, with what shows it."""
+    found = find_text_keys([data], Limits())
+    encoding, delimiter = (found[key][0] if key in found else None for key in ("encoding", "delimiter"))
+    return Limits(encoding=encoding, delimiter=delimiter), dict(found)
+
+
+def _with_one_spelling(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Return a raw frame with its labels spelled as the contract folds them: the suite declares these."""
+    changed = {}
+    for role in LABEL_ROLES:
+        if (column := contract.columns.get(role)) in frame and contract.parse.case is Case.FOLD:
+            labels = canonical_labels(series_to_array(frame[column])[0], ordered=contract.parse.ordered)
+            rows = pd.DataFrame({role: pd.Series(labels.to_pandas(), dtype="str")})
+            changed[column] = _spelled(rows, contract, {})[role].set_axis(frame.index)
+    return frame.assign(**changed)
+
+
+def _spelled(records: pd.DataFrame, contract: Contract, declared: Mapping[str, Collection[str]]) -> pd.DataFrame:
+    """Return records with their labels spelled as `declared`, else as most rows have them."""
+    labels = {role: declared.get(role, ()) for role in LABEL_ROLES if role in records}
+    spellings = choose_spellings(
+        records, contract, labels, established=lambda: np.zeros(len(records), bool), stored=tuple, by_count=True
+    )
+    return fold_labels(records, spellings)
+
+
 def _proposal(
-    contract: Contract, suite: dict[str, Any], batch: Batch, suite_file: Path, toml: str, *, dry_run: bool
+    contract: Contract,
+    suite: dict[str, Any],
+    batch: Batch,
+    suite_file: Path,
+    toml: str,
+    *,
+    dry_run: bool,
+    doubts: Sequence[Doubt] = (),
 ) -> ProposalResult:
     """Return what was proposed, with the rows of the file itself that it would hold."""
     rules = parse_suite(suite)
     check_suite(rules)
+    declared = declared_labels(contract, rules, empty_frame("controls"), ())
+    batch = replace(batch, records=_spelled(batch.records, contract, declared))
     rows, failing = _failing(contract, rules, batch)
     return ProposalResult(
         feed=contract.name,
@@ -149,6 +210,7 @@ def _proposal(
         signals=contract.signals,
         rows_failing=rows,
         failing=failing,
+        doubts=tuple(map(str, doubts)),
         contract=str(contract.path),
         suite=str(suite_file),
         toml=toml,
