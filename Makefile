@@ -112,6 +112,7 @@ airflow-versions: $(STAMP) ## the tests of airflow/ and the DAGs on each Airflow
 
 faults: $(STAMP) ## kill every verb at its writes, faults, fuzzing, growth, hours; writes benchmarks/results
 	@$(BIN)/python -m tests.faults --jobs $(JOBS) $(FAULTS)
+	@$(BIN)/python -m tests.faults.files
 
 # Tools of their own environment: what they need is no dependency of ours.
 TOOLS := $(VENV)-tools

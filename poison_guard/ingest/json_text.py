@@ -206,7 +206,8 @@ def _is_object(line: str) -> bool:
 def _look(text: _Text, path: tuple[str, ...], seen: _Seen) -> int:
     """Pass an object and note its lists of objects; return how many keys it has."""
     n = 0
-    for n, key in enumerate(text.members(), 1):
+    for key in text.members():
+        n += 1
         kind, length = _look_at_value(text, (*path, key), seen)
         if not path:
             seen.keys.append(key)

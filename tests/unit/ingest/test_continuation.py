@@ -1,4 +1,4 @@
-"""An export that grew, or whose window moved on, gives its repeated rows the ids they had, and nothing else is merged."""
+"""An export that grew gives its repeated rows the ids they had, and no other rows are merged."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_equal_rows_stay_as_many_as_they_were_when_the_window_moves_on():
     [
         (["up"] * 1_000, ["up"] * 1_000),
         (["down"] * 500 + ["up"] * 500, ["down"] * 500 + ["up"] * 500 + ["up"]),
-        (list(range(19)), list(range(19)) + [99]),
-        (list(range(100)), list(range(50, 99)) + [7] + list(range(200, 300))),
+        (list(range(19)), [*range(19), 99]),
+        (list(range(100)), [*range(50, 99), 7, *range(200, 300)]),
         (list(range(100)), random.Random(1).sample(range(100), 100)),
     ],
     ids=["all equal", "sorted", "too short", "not the last rows", "shuffled"],
