@@ -41,6 +41,11 @@ def exit_code_of(call: Callable[[], Any], *, debug: bool) -> int:
         return 0
     except GuardError as error:
         return _print_failure(str(error), error.exit_code, debug=debug)
+    except MemoryError:
+        told = (
+            "the machine has no memory left for this; free some, or give smaller files, and run the same command again"
+        )
+        return _print_failure(told, INTERNAL, debug=debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _print_failure(f"{where}{error.strerror or error}", INTERNAL, debug=debug)

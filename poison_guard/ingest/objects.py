@@ -211,6 +211,8 @@ def _path_error(path: str, error: Exception) -> GuardError:
             return DataError(f"{shown_url(path)} does not exist; check the path")
         case PermissionError():
             return DataError(f"{shown_url(path)} may not be read by this user; check its permissions")
+        case MemoryError():
+            return ReadError.of(shown_url(path), "the machine has no memory left for it")
         case ImportError() | ValueError():
             return DataError(f"{shown_url(path)} cannot be opened: {without_secrets(error, path)}")
         case OSError() if is_fault_of_file(error) and error.errno:

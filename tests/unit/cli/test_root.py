@@ -48,6 +48,7 @@ def _fail(error: BaseException):
         (OSError(28, "No space left on device", "guard-home/x"), 4, "guard-home/x: No space left on device"),
         (click.UsageError("no such option"), 2, "no such option"),
         (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on"),
+        (MemoryError(), 4, "the machine has no memory left for this"),
         (ZeroDivisionError("by zero\nsecond line"), 4, "internal error, ZeroDivisionError: by zero; run again with"),
         (ConfigError("\x1b[2J and \u202e"), 2, "<U+001B>[2J and <U+202E>"),
     ],

@@ -217,7 +217,9 @@ def test_no_folder_for_temporary_files_fails_the_run(good, tmp_path, monkeypatch
         collect_frames(contract_of(), [str(good)], home=tmp_path, received_at=NOW)
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), TimeoutError("slow"), RuntimeError("503")])
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(104, "reset"), TimeoutError("slow"), RuntimeError("503"), MemoryError()]
+)
 def test_a_network_that_fails_is_no_fault_of_the_object(tmp_path, monkeypatch, error):
     fsspec.filesystem("memory").pipe("/net/a.csv", GOOD.encode())
 
