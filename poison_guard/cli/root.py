@@ -41,19 +41,11 @@ def exit_code_of(call: Callable[[], Any], *, debug: bool) -> int:
         return 0
     except GuardError as error:
         return _print_failure(str(error), error.exit_code, debug=debug)
-    except MemoryError:
-        told = (
-            "the machine has no memory left for this; free some, or give smaller files, and run the same command again"
-        )
-        return _print_failure(told, INTERNAL, debug=debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _print_failure(f"{where}{error.strerror or error}", INTERNAL, debug=debug)
     except Exception as error:  # noqa: BLE001  the edge of the process: nothing is swallowed, it ends with exit code 4
-        hint = "" if debug else "; run again with --debug to see where"
-        return _print_failure(
-            f"internal error, {type(error).__name__}: {_first_line(error)}{hint}", INTERNAL, debug=debug
-        )
+        return _print_failure(_internal_sentence(error, debug=debug), INTERNAL, debug=debug)
     return code if isinstance(code, int) else 0
 
 
@@ -62,6 +54,13 @@ def _print_failure(text: str, code: int, *, debug: bool = False) -> int:
         traceback.print_exc(file=sys.stderr)
     click.echo(f"poison-guard: {visible(text, limit=1000)}", err=True)
     return code
+
+
+def _internal_sentence(error: Exception, *, debug: bool) -> str:
+    if isinstance(error, MemoryError):
+        return "the machine has no memory left for this; free some, or give smaller files, and run the command again"
+    hint = "" if debug else "; run again with --debug to see where"
+    return f"internal error, {type(error).__name__}: {_first_line(error)}{hint}"
 
 
 def _usage_sentence(error: click.ClickException) -> str:
