@@ -181,10 +181,10 @@ class Guard(Stages):
 
     def explain(self, record_id: str) -> RecordFacts:
         """Return all that is known of a record: payload, decision, evidence, campaign, source, history, queue entry."""
-        from poison_guard.steps.look import show
+        from poison_guard.steps.look import show_of
 
         with self._stored_feed() as feed:
-            return show(feed.store, feed.contract.name, record_id)
+            return show_of(feed, record_id)
 
     show = explain
     """What a reviewer needs to know of a record is all that is known of it."""

@@ -34,7 +34,8 @@ from poison_guard.ingest.read import read_table
 from poison_guard.records import Batch, ObjectRef, Place, Reason, State
 from poison_guard.results import Result
 from poison_guard.steps.opening import Feed
-from poison_guard.store import audit, last_watermark, load_run, load_staged, load_state, seen_objects
+from poison_guard.steps.payloads import check_can_be_read_again, payload_frames
+from poison_guard.store import audit, last_watermark, load_run, load_state, seen_objects
 from poison_guard.store.outcomes import OutcomesAdded, add_outcomes, outcome_digest
 from poison_guard.store.reading import find_contents, find_records
 from poison_guard.store.runs import load_trails
@@ -145,8 +146,10 @@ def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> tuple[Batch, 
     not before.
     """
     batch, controls = read_batch(feed, source, now)
+    check_can_be_read_again(feed, batch)
     digests = [ref.digest for ref in intake_objects(feed, batch)]
-    staged = load_staged(feed.store, feed.contract.name)
+    parts = list(payload_frames(feed, (Place.STAGED,)))
+    staged = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     if len(staged):
         batch = _with_staged(feed, batch, staged, now)
         digests += [ref.digest for ref in batch.objects[len(digests) :]]

@@ -23,8 +23,8 @@ from poison_guard.files import private_folder, write_text
 from poison_guard.records import Place
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.steps.opening import Feed, torch_threads
+from poison_guard.steps.payloads import payload_frames
 from poison_guard.store import list_runs
-from poison_guard.store.reading import frames_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +115,7 @@ def _own_records(feed: Feed, source: Source, now: dt.datetime) -> tuple[pd.DataF
     if source is not None or contract.data.path or contract.data.query:
         records = read_batch(feed, source, now, include_seen=True)[0].records
     if not len(records):
-        parts = list(frames_in(feed.store, contract.name, tuple(Place)))
+        parts = list(payload_frames(feed, tuple(Place)))
         records = pd.concat(parts, ignore_index=True) if parts else records
     if len(records) < _LEAST:
         raise UsageError(

@@ -23,7 +23,8 @@ from poison_guard.pipeline.item_content import item_content
 from poison_guard.records import Examples
 from poison_guard.results import Result
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.part_files import read_part
+from poison_guard.steps.part_files import read_part, record_ids
+from poison_guard.steps.payloads import payloads_of
 from poison_guard.store import load_trusted
 from poison_guard.store.snapshots import Part, Snapshot
 from poison_guard.store.trusted import split_of
@@ -238,10 +239,26 @@ def read_parts(feed: Feed, parts: tuple[Part, ...], columns: list[str] | None = 
 
     Content has the names of the roles (of features and items: their own). Each file is checked by its hash.
     """
-    frames = [read_part(feed.store.lake, part, columns) for part in parts]
+    frames = [_with_content(feed, part, read_part(feed.store.lake, part, columns), columns) for part in parts]
     if not frames:
         return pd.DataFrame({name: pd.Series(dtype="str") for name in _LEAD})
     return pd.concat(frames, ignore_index=True)
+
+
+def _with_content(feed: Feed, part: Part, frame: pd.DataFrame, columns: list[str] | None) -> pd.DataFrame:
+    """Return the rows of a part with their content, read again from its files where the part copies none."""
+    content = content_of(feed.contract)
+    if columns is not None or feed.contract.data.copy or content.of_items:
+        return frame
+    named = record_ids(feed.store.lake, part)
+    if named is None:
+        return frame
+    payload = payloads_of(feed, named["record_id"].tolist())
+    at = payload.reset_index().set_index("record_id")["index"].reindex(named["record_id"])
+    if at.isna().any():
+        raise DataError(f"records of a part of {feed.contract.name} are not in the store any more; seal a new snapshot")
+    shown = record_content(payload.iloc[at.to_numpy(int)].reset_index(drop=True), content)
+    return pd.concat([frame, shown], axis=1)
 
 
 def load_trusted_examples(feed: Feed) -> TrustedExamples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
@@ -13,13 +14,14 @@ import pandas as pd
 
 from poison_guard.contracts.check import raw_view
 from poison_guard.decide.reasons import sentence
-from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.errors import DataError, NotFoundError, UsageError
 from poison_guard.files import check_ending, write_frame
-from poison_guard.ingest.original import masked
+from poison_guard.ingest.original import GIVEN, SHAPE, WAS, masked
 from poison_guard.records import Place
 from poison_guard.results import Result, TableResult
 from poison_guard.review.sampling import stratified_sample
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.payloads import payloads_of
 from poison_guard.store import Store, explain, list_campaigns, quarantine
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
@@ -30,7 +32,6 @@ from poison_guard.store.reading import (
     find_records,
     find_source,
     list_feeds,
-    load_payloads,
     records_to_vet,
 )
 from poison_guard.store.reviews import count_reviews, list_reviews
@@ -49,6 +50,7 @@ __all__ = [
     "list_would_hold",
     "shares_right",
     "show",
+    "show_of",
 ]
 
 _DECIDED = 50
@@ -216,7 +218,7 @@ def bootstrap(feed: Feed, n: int, out: Path | None = None) -> Queue:
     rows, total = records_to_vet(feed.store, feed.contract.name, limit=_POOL)
     drawn = stratified_sample(rows, n, feed.store.key)
     if out is not None:
-        payloads = load_payloads(feed.store, feed.contract.name, drawn["record_id"].tolist())
+        payloads = payloads_of(feed, drawn["record_id"].tolist())
         shown = raw_view(payloads, feed.contract).drop(columns="record_id", errors="ignore")
         write_frame(pd.concat([payloads[["record_id"]], shown], axis=1), out)
     return Queue(feed.contract.name, "sample", drawn, total, _staged(feed))
@@ -350,6 +352,24 @@ class RecordFacts(Result):
         r = self.record
         decided = f"decided: {r['action']}, risk {r['risk']:.3f}"
         return f"{r['record_id']} of {r['feed']}: {r['place']} ({decided}) in run {r['run_id']}"
+
+
+def show_of(feed: Feed, record_id: str) -> RecordFacts:
+    """Return all that is known of a record, with a content of which no copy is kept, read again from its file."""
+    facts = show(feed.store, feed.contract.name, record_id)
+    if feed.contract.data.copy or not facts.payload:
+        return facts
+    try:
+        row = payloads_of(feed, [facts.record["record_id"]])
+    except DataError as error:
+        return dataclasses.replace(facts, payload={**facts.payload, "content": f"(not shown: {error})"})
+    hidden = masked(row["shape"])
+    shown = {
+        name: _PRIVATE if name in hidden and value == value else value
+        for name, value in row.iloc[0].items()
+        if name not in facts.payload and name != SHAPE and not str(name).startswith((WAS, GIVEN))
+    }
+    return dataclasses.replace(facts, payload={**facts.payload, **shown})
 
 
 def show(store: Store, feed: str, record_id: str) -> RecordFacts:

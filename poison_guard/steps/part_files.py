@@ -17,12 +17,13 @@ from poison_guard.ingest.original import column_of
 from poison_guard.store import Lake
 from poison_guard.store.snapshots import Part
 
-__all__ = ["part_table", "read_own", "read_part"]
+__all__ = ["part_table", "read_own", "read_part", "record_ids", "reference_table"]
 
 _LEAD = ("example_id", "label", "slice")
 _GUARD, _OWN = "guard.", "own."
 """Prefix of the columns that the guard adds; one of an example's own that begins so gets the other in front."""
 _METADATA = b"poison_guard"
+_REFERENCE = ("record_id", "object", "content_hash")
 
 
 def part_table(frame: pd.DataFrame, own: pa.Table, columns: Mapping[str, str]) -> pa.Table:
@@ -47,6 +48,22 @@ def part_table(frame: pd.DataFrame, own: pa.Table, columns: Mapping[str, str]) -
         {**(own.schema.metadata or {}), _METADATA: json.dumps({"content": content}).encode()},
     )
     return pa.Table.from_arrays(list(arrays.values()), schema=schema)
+
+
+def reference_table(frame: pd.DataFrame, records: pd.DataFrame) -> pa.Table:
+    """Return the table of a part that copies no content: which row of which file each example is, and its hash."""
+    arrays = {f"{_GUARD}{name}": pa.array(frame[name].astype("str"), pa.string()) for name in _LEAD}
+    arrays |= {f"{_GUARD}{name}": pa.array(records[name].astype("str"), pa.string()) for name in _REFERENCE}
+    arrays[f"{_GUARD}row"] = pa.array(records["row"].astype("int64"))
+    return pa.table(arrays).replace_schema_metadata({_METADATA: json.dumps({"content": {}})})
+
+
+def record_ids(lake: Lake, part: Part) -> pd.DataFrame | None:
+    """Return ``example_id, record_id`` of a part that copies no content; None for any other."""
+    named = f"{_GUARD}record_id"
+    names = [f"{_GUARD}example_id", named]
+    table = lake.read_table(part.path, lambda schema: names if named in schema.names else [], sha256=part.sha256)
+    return table.rename_columns(["example_id", "record_id"]).to_pandas() if table.num_columns else None
 
 
 def _array(cells: pd.Series) -> pa.Array:

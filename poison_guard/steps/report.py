@@ -200,7 +200,7 @@ def _campaign(store: Store, feed: str, campaign: Mapping[str, Any], rank: int) -
         payloads = load_payloads(store, feed, ids[:_SAMPLED])
         hidden = masked(payloads["shape"]) if "shape" in payloads else frozenset()
         texts = payloads[[role for role in _TEXTS if role in payloads.columns and role not in hidden]]
-        rows = texts.itertuples(index=False)
+        rows = texts.itertuples(index=False) if texts.shape[1] else ()
         facts["sample"] = [" / ".join(str(text) for text in row if not pd.isna(text)) for row in rows]
     return facts
 

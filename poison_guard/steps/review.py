@@ -14,12 +14,13 @@ from poison_guard.results import Result
 from poison_guard.review.rules import VERBS, Selection, Selector, Which, allowed_places, check_person, select_rows
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
+from poison_guard.steps.payloads import payloads_of
 from poison_guard.steps.recall import Revocation, effects_of_revoking, revoked_by
 from poison_guard.store import TrustedSummary, add_trusted
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.gate_counts import would_be_held_ids
-from poison_guard.store.reading import find_records, load_payloads
+from poison_guard.store.reading import find_records
 from poison_guard.store.reviews import (
     Applied,
     ReviewDecision,
@@ -133,7 +134,7 @@ def release(
     if trust and not right:
         raise UsageError("`trust` says that each record was vetted, unchecked that none was; choose one of them")
     if trust:  # before anything is released
-        records = load_payloads(feed.store, feed.contract.name, selector.ids)
+        records = payloads_of(feed, selector.ids)
         check_may_be_trusted(feed.store, feed.contract, records)
     person = {"by": by, "reason": reason, "right": right, "token": token, "overrule": overrule}
     done = _done_before(feed, "release", selector, **person) if trust and not dry_run else None
@@ -343,5 +344,5 @@ def trust_released(
     if len(other):
         first = other.iloc[0]
         raise UsageError(f"record {first['record_id']!r} is {first['place']}; release it before trusting it")
-    records = load_payloads(feed.store, feed.contract.name, record_ids)
+    records = payloads_of(feed, record_ids)
     return add_trusted(feed.store, feed.contract, records, by=by, reason=reason, from_review=True, now=now)

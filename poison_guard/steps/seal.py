@@ -20,7 +20,7 @@ from poison_guard.results import Result
 from poison_guard.steps.examples import Content, content_of, load_item_content, read_parts, record_content
 from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
-from poison_guard.steps.part_files import part_table
+from poison_guard.steps.part_files import part_table, reference_table
 from poison_guard.steps.payloads import payloads_of
 from poison_guard.store import audit, load_sources
 from poison_guard.store.membership import (
@@ -295,6 +295,9 @@ def _part(feed: Feed, bucket: int, frame: pd.DataFrame, examples: _Examples, pre
     if examples.records is not None:
         at = examples.records["record_id"].reset_index().set_index("record_id")["index"].reindex(shown[_RECORD])
         records = examples.records.iloc[at.to_numpy(int)].reset_index(drop=True)
+        if not feed.contract.data.copy:
+            file = feed.store.lake.add_table(reference_table(shown, records), f"snapshots/{feed.contract.name}")
+            return Part(bucket, file.path, file.sha256, file.size, file.rows, digest)
         own = own_table(records, leave_out=examples.leave_out | set(feed.contract.privacy.private))
         shown = shown.drop(columns=_RECORD)
     hidden = feed.contract.privacy.private

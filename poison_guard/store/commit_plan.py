@@ -141,6 +141,14 @@ def _commit_counts(both: pd.DataFrame, classes: RowClasses, items: pd.DataFrame,
     return counts
 
 
+_CONTENT = ("text", "prompt", "response", "chosen", "rejected", "image", "shape")
+
+
+def _is_content(column: str) -> bool:
+    """Whether a column of a record is what a feed without a copy reads again from the record's file."""
+    return column in _CONTENT or column.startswith(("feature.", "extra.", "given.", "was."))
+
+
 def _write_files(
     store: Store,
     run: Run,
@@ -166,6 +174,8 @@ def _write_files(
         for start in range(0, len(part), contract.data.partition_rows):
             piece = part.iloc[start : start + contract.data.partition_rows]
             frame = payload.iloc[piece["payload"].to_numpy()].assign(record_id=piece["record_id"].to_numpy())
+            if not contract.data.copy and lane != "unreadable":
+                frame = frame.drop(columns=[name for name in frame if _is_content(name)])
             files.append((lane, store.lake.add_frame(frame.reset_index(drop=True), f"runs/{run.run_id}/{lane}")))
             number.loc[piece.index] = len(files) - 1
     if not sources.empty:

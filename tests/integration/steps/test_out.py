@@ -11,6 +11,7 @@ from poison_guard.guard import Guard
 _CONTRACT = """
 name = "people"
 kind = "examples"
+mode = "observe"
 [data]
 path = "in/*.jsonl"
 [columns]
