@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from poison_guard.ingest.raw_table import Unreadable
 
-__all__ = ["FORMATS", "format_of"]
+__all__ = ["FORMATS", "format_of", "is_csv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,12 @@ def _refuse_others(head: bytes, suffix: str) -> None:
     what, remedy = other or _BY_NAME.get(suffix, ("", ""))
     if what:
         raise Unreadable(f"it is {what}; {remedy}")
+
+
+def is_csv(uri: str) -> bool:
+    """Return whether a path or URL names CSV files."""
+    name = PurePosixPath(uri.partition("?")[0]).name.lower().removesuffix(".gz")
+    return PurePosixPath(name).suffix in FORMATS["csv"].endings
 
 
 def format_of(path: Path, uri: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from poison_guard.config import Case, Contract, Settings, parse_contract
 from poison_guard.contracts.check import raw_view
@@ -24,6 +25,7 @@ from poison_guard.files import write_text
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.collect import collect_frames, series_to_array
 from poison_guard.ingest.encoding import find_text_keys
+from poison_guard.ingest.formats import is_csv
 from poison_guard.ingest.raw_table import Limits
 from poison_guard.ingest.read import natural_frame, read_cells, read_tables
 from poison_guard.ingest.values import canonical_labels
@@ -37,6 +39,7 @@ from poison_guard.onboard import (
     suite_for,
 )
 from poison_guard.onboard.fit_format import FittedFormat
+from poison_guard.onboard.header import header_doubt
 from poison_guard.onboard.readings import Doubt
 from poison_guard.pipeline import validate_records
 from poison_guard.pipeline.labels import LABEL_ROLES, choose_spellings, declared_labels, fold_labels
@@ -111,8 +114,7 @@ def propose(
     existing = next((file for file in (contract_file, suite_file) if file.exists()), None)
     if existing is not None and not force and not dry_run:
         raise UsageError(f"{existing} exists already; give another --name or --out, or --force to replace it")
-    limits, data_keys = _reading_of(data)
-    table = read_cells([data], limits=limits, sample_rows=_SAMPLE)
+    table, data_keys = _cells_of(data)
     readings = find_readings(table)
     frame = natural_frame(table, readings.parse, readings.times)
     fitted = _fitted(frame, format_name, join, shown_url(data))
@@ -159,6 +161,28 @@ def refresh(
     if not dry_run:
         write_text(json.dumps(suite, indent=2) + "\n", suite_file, mode=None)
     return result
+
+
+def _cells_of(data: str) -> tuple[pa.Table, dict[str, tuple[Any, str]]]:
+    """Return the cells of a file, and the keys of ``[data]`` that say how they are read, with what shows it."""
+    limits, keys = _reading_of(data)
+    names: list[str] = []
+    try:
+        table = read_cells([data], limits=limits, sample_rows=_SAMPLE)
+        names = table.column_names
+    except DataError:  # a first row that cannot be a header may be a record
+        if not is_csv(data):
+            raise
+        table = pa.table({})
+    if is_csv(data) and (not names or header_doubt(names, table) is not None):
+        bare = read_cells([data], limits=replace(limits, header=False), sample_rows=_SAMPLE)
+        first = [str(column[0].as_py() or "") for column in bare.columns]
+        doubt = header_doubt(first, bare.slice(1))
+        if doubt is not None:
+            return bare, {**keys, "header": (False, f"the first row is a record: {doubt}")}
+    if not names:
+        read_cells([data], limits=limits, sample_rows=_SAMPLE)  # raises what is wrong with the header
+    return table, keys
 
 
 def _reading_of(data: str) -> tuple[Limits, dict[str, tuple[Any, str]]]:

@@ -205,7 +205,8 @@ def main() -> None:
         "accounted for: each row of a file is a record, a repetition of one, or unreadable with its place and reason.",
         "An undamaged file is never refused, and its rows are as many as were written.",
         "",
-        f"{sum(counts['all', 'files', came] for came in _CAME):,} files with {rows:,} rows: no row was lost or counted twice ({time.monotonic() - start:,.0f} s).",
+        f"{sum(counts['all', 'files', came] for came in _CAME):,} files with {rows:,} rows: no row was lost or counted "
+        f"twice ({time.monotonic() - start:,.0f} s).",
         "",
         "| | | read whole | read in part | refused |",
         "|---|---|---|---|---|",

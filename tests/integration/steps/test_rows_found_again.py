@@ -104,3 +104,17 @@ def test_a_trusted_set_that_cannot_be_read_says_why(tmp_path):
 
     with pytest.raises(DataError, match=r"wide.csv: .*5 columns, more than max_columns = 3"):
         guard.trust(wide, by="reviewer", reason="vetted")
+
+
+@pytest.mark.parametrize("twins", [False, True])
+def test_a_file_without_a_header_is_proposed_as_one_and_loses_no_row(tmp_path, twins):
+    from poison_guard.guard import propose
+
+    rows = votes(120).assign(ms=range(100, 220), at="2026-02-01T10:00:00Z")
+    rows = rows.assign(more=rows["ms"]) if twins else rows  # its first row cannot be a header: a name is there twice
+    file = tmp_path / "bare.csv"
+    rows.to_csv(file, index=False, header=False)
+    proposal = propose(str(file), home=tmp_path / "home", out=tmp_path)
+    assert "header = false  # the first row is a record: " in proposal.toml
+    guard = Guard.open(proposal.contract, tmp_path / "home")
+    assert guard.scan().decisions["row"].tolist() == list(range(1, 121))
