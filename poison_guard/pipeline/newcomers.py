@@ -131,7 +131,14 @@ def rename(frame: pd.DataFrame, newcomers: pd.DataFrame) -> pd.DataFrame:
     if newcomers.empty:
         return frame
     names = newcomers.set_index("given_id")["record_id"]
-    return frame.assign(record_id=frame["record_id"].map(names).fillna(frame["record_id"]).astype("str"))
+    named = frame["record_id"].map(names).fillna(frame["record_id"]).astype("str")
+    moved = named != frame["record_id"]
+    if "shape" in frame and moved.any():  # what was written stays beside the record
+        given = frame.get("given.record_id", pd.Series(None, index=frame.index, dtype="str"))
+        frame = frame.assign(
+            **{"given.record_id": given.where(given.notna() | ~moved, frame["record_id"]).astype("str")}
+        )
+    return frame.assign(record_id=named)
 
 
 def name_failures(failures: pd.DataFrame, newcomers: pd.DataFrame) -> pd.DataFrame:
