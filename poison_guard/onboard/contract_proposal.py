@@ -16,6 +16,7 @@ from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.fit_format import FittedFormat
 from poison_guard.onboard.labels import case_of
+from poison_guard.onboard.leaves import JudgementList, judgement_lists, object_leaves
 from poison_guard.onboard.readings import Doubt, Readings, toml_value
 from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
 from poison_guard.text import visible
@@ -138,14 +139,17 @@ def draft_contract(
     if frame.empty:
         raise DataError(f"{shown} has no records to propose a contract from; give a file with some rows")
     columns = [c for c in describe_columns(frame) if 0 < len(c.name) <= _MAX_NAME and c.name.isprintable()]
-    guesses = guess_roles(columns) if fitted is None else _of_format(fitted, columns)
+    nested = [c for c in columns if c.kind in ("list", "text")]  # JSON text as it was read, where it was nested
+    leaves = object_leaves(frame, nested) if fitted is None else []
+    guesses = _with_leaves(columns, leaves) if fitted is None else _of_format(fitted, columns)
     taken = {root for g in guesses for root in path_roots(g.column.name)}
     free = [c for c in columns if c.name not in taken]
+    inner = [c for c in leaves if c not in [g.column for g in guesses]]
     roles = [g.role for g in guesses]
     features: list[ColumnProfile] = []
     if fitted is None:
-        kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in free))
-        features = guess_features(free, kind, prose="text" in roles)
+        kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in (*free, *inner)))
+        features = guess_features([*free, *inner], kind, prose="text" in roles)
     else:
         kind = fitted.kind
     if not guesses and not features:
@@ -166,7 +170,8 @@ def draft_contract(
     parts = [
         _head(name, kind, data_path, frame, pattern, known=fitted is not None) + _evident_keys(data_keys or {}) + extra,
         _parse_table(readings, doubts, case_of(frame, guesses)),
-        _columns(guesses, features, unused, kind, fitted.features if fitted else (), left_out),
+        _columns(guesses, features, unused, kind, fitted.features if fitted else (), left_out)
+        + _lists_of_judgements(judgement_lists(frame, nested) if fitted is None else (), guesses),
         _foot(roles, features),
     ]
     text = "\n".join(part for part in parts if part)
@@ -197,6 +202,29 @@ def _parse_table(readings: Readings, doubts: Sequence[Doubt], case: tuple[str, s
 
 def _shown(text: str) -> str:
     return visible(text, limit=_WIDTH)
+
+
+def _with_leaves(columns: Sequence[ColumnProfile], leaves: Sequence[ColumnProfile]) -> list[RoleGuess]:
+    """Return the roles of columns, and of values inside objects; an object has a role where no value in it has."""
+    plain = {g.role: g for g in guess_roles(columns)}
+    objects = {leaf.name.split(".")[0] for leaf in leaves}
+    found = {g.role: g for g in guess_roles([*(c for c in columns if c.name not in objects), *leaves])}
+    used = {g.column.name.split(".")[0] for g in found.values()}
+    kept = {role: g for role, g in plain.items() if role not in found and g.column.name not in used}
+    return [(found | kept)[role] for role in ROLE_ORDER if role in found | kept]
+
+
+def _lists_of_judgements(lists: Sequence[JudgementList], guesses: Sequence[RoleGuess]) -> str:
+    """Return what to write for lists of objects that look like judgements, as comments."""
+    lines: list[str] = []
+    for each in lists:
+        keys = ", ".join(each.keys[:8])
+        lines += ["", *_wrapped(f"# {each.path} holds objects with ", keys.split(", "))]
+        lines.append(f"# If each is a judgement, write explode = {_quoted(each.path)} in [data], and here:")
+        of_row = [g.column.name for g in guesses if g.role == "record_id"]
+        given = {"record_id": f"{of_row[0]} + #", "item_id": of_row[0]} if of_row else {}
+        lines += [f"# {role} = {_quoted(path)}" for role, path in (given | dict(each.roles)).items()]
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def _of_format(fitted: FittedFormat, columns: Sequence[ColumnProfile]) -> list[RoleGuess]:

@@ -18,7 +18,8 @@ it, and says what is missing where the file is another. `poison-guard formats` l
 whole. A format is one entry in `poison_guard/onboard/formats/`: how it is recognised and where its roles are. It has
 no code of its own.
 
-Files of other tools need no entry: a role may name a path, a list may be exploded, and a second file joined.
+Files of other tools need no entry: a role may name a path, a list may be exploded, and a second file joined. `init`
+guesses roles of values inside objects, and writes lists that look like judgements into the contract as comments.
 
 ## Paths
 
