@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "POISON_GUARD_SIGNING_KEY": "the key that signs admissions: PEM, or the 32-byte seed in base64",
     "POISON_GUARD_SIGNING_KEY_FILE": "file of that key (mode 0600)",
     "POISON_GUARD_SOURCE_URL": "database URL of a contract's `query`; `url_env` in `[data]` names another variable",
+    "POISON_GUARD_OUT_URL": "database URL of the table in `[out]`; `url_env` there names another variable",
     "POISON_GUARD_DATA": "folder of public data for drills and benchmarks",
     "POISON_GUARD_CHECK_FRAMES": "if set, every frame between two stages is checked against the list below",
 }
@@ -220,6 +221,8 @@ TABLES: dict[str, tuple[Any, str]] = {
     "policy": (contract.Policy, "Thresholds of the decisions; stored whole by hash."),
     "gate": (contract.GatePolicy, "Limits of the [gate](gate.md); stored whole by hash."),
     "retrain": (contract.RetrainConfig, "Settings of a training; without a key, what the model and the data call for."),
+    "privacy": (contract.Privacy, "Columns with personal data ([export.md](export.md#personal-columns))."),
+    "out": (contract.Out, "Where decisions are written ([export.md](export.md#decisions-beside-your-own-data))."),
 }
 
 
