@@ -40,12 +40,19 @@ def visible(text: object, *, limit: int = 300, lines: bool = False) -> str:
 
 
 def quoted(value: object, *, limit: int = 80) -> str:
-    """Return text in quotes with hidden characters visible, cut to `limit`; a number or None as it is.
+    """Return text in quotes, with hidden characters and blanks other than a space visible, cut to `limit`.
 
-    >>> quoted("a\u202eb"), quoted(3)
-    ("'a<U+202E>b'", '3')
+    A number or None is returned as it is written.
+
+    >>> quoted("a\u202eb"), quoted("a\u00a0b"), quoted(3)
+    ("'a<U+202E>b'", "'a<U+00A0>b'", '3')
     """
-    return repr(value) if isinstance(value, int | float | None) else f"'{visible(value, limit=limit)}'"
+    if isinstance(value, int | float | None):
+        return repr(value)
+    shown = visible(value, limit=limit)
+    return (
+        f"'{shown if shown.isprintable() else ''.join(c if c.isprintable() else f'<U+{ord(c):04X}>' for c in shown)}'"
+    )
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*")
