@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from poison_guard.decide.reasons import sentence
 from poison_guard.records import Batch
@@ -41,16 +43,20 @@ def located(frame: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` in the order of `places`, with ``object, row`` of each record; rows of no place come last."""
     if frame.empty:
         return frame.assign(object=pd.Series(dtype="str"), row=pd.Series(dtype="int64"))
-    places = places[~places["record_id"].duplicated()].reset_index(drop=True)
-    at = pd.Index(bounded_keys(places["record_id"])).get_indexer(pd.Index(frame["record_id"]))
+    at = _positions(frame["record_id"], bounded_keys(places["record_id"]))
     if (at < 0).any():
-        given = pd.Index(places["record_id"]).get_indexer(pd.Index(frame["record_id"]))
-        at = np.where(at < 0, given, at)
+        at = np.where(at < 0, _positions(frame["record_id"], places["record_id"]), at)
     order = np.argsort(np.where(at < 0, len(places), at), kind="stable")
     at, frame = at[order], frame.iloc[order].reset_index(drop=True)
-    found = places.reindex(np.where(at < 0, len(places), at))
-    rows = found["row"].fillna(0).astype("int64")
-    return frame.assign(object=found["object"].astype("str").to_numpy(), row=rows.to_numpy())
+    rows = np.where(at < 0, 0, places["row"].to_numpy(np.int64)[at]) if len(places) else np.zeros(len(at), np.int64)
+    objects = pa.array(places["object"], pa.large_string()).take(pa.array(at, pa.int64(), mask=at < 0))
+    return frame.assign(object=pd.Series(objects.to_pandas(), dtype="str"), row=rows)
+
+
+def _positions(names: pd.Series, among: pd.Series) -> np.ndarray:
+    """Return ``(n,)`` int64: where each name stands first, -1 for nowhere."""
+    found = pc.index_in(pa.array(names, pa.large_string()), value_set=pa.array(among, pa.large_string()))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def with_sentences(
