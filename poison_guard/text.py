@@ -50,9 +50,7 @@ def quoted(value: object, *, limit: int = 80) -> str:
     if isinstance(value, int | float | None):
         return repr(value)
     shown = visible(value, limit=limit)
-    return (
-        f"'{shown if shown.isprintable() else ''.join(c if c.isprintable() else f'<U+{ord(c):04X}>' for c in shown)}'"
-    )
+    return "'" + "".join(part if part.isprintable() else f"<U+{ord(part):04X}>" for part in shown) + "'"
 
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*")
