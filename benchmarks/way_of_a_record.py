@@ -134,7 +134,7 @@ def as_table(counts: dict[str, dict[str, Any]]) -> str:
         "outside `signals` and `numerics` (60 %), 110 files, 50 changes of room. Rebuilt: commit 0b1e33b, which did",
         "what the guard did before; since then it reads, names and explains more. The rebuilt house has more functions",
         "and changes of room than wanted: half of its functions read (a hostile file is bounded, parsed, named and",
-        "hashed before anything else) and store (one transaction, sealed row by row). To inline more of them would make",
+        "hashed before anything else) and store (one transaction, sealed row by row). Inlining more would make",
         "functions of over 30 lines.",
         "",
         "| feed | counted | before | rebuilt | now |",
