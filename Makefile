@@ -7,6 +7,7 @@ FEEDS  ?= feeds
 JOBS   ?= 2
 SEEDS  ?= 10
 EXTRAS ?= dev
+PORT   ?= 8080
 TORCH  ?= auto
 AIRFLOWS ?= 3.1 3.3
 AIRFLOW_TESTS := $(addprefix tests/e2e/test_,dag_parsing.py guard_dag.py gate_in_guard_dag.py retrain_dag.py run_in_process.py)
@@ -68,12 +69,13 @@ format: $(STAMP) ## let ruff format and fix
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-up: $(STAMP) ## Airflow's UI with the DAGs, on http://localhost:8080 (ctrl-c stops it)
-	@echo "http://localhost:8080 as admin; the password is in $(GUARD_HOME)/airflow/simple_auth_manager_passwords.json.generated" >&2
+up: $(STAMP) ## Airflow's UI with the DAGs, on http://localhost:8080 or PORT= another (ctrl-c stops it)
+	@echo "http://localhost:$(PORT) as admin; the password is in $(GUARD_HOME)/airflow/simple_auth_manager_passwords.json.generated" >&2
 	@umask 077; AIRFLOW_HOME=$(abspath $(GUARD_HOME))/airflow \
 	AIRFLOW__CORE__DAGS_FOLDER=$(ROOT)/dags AIRFLOW__CORE__LOAD_EXAMPLES=False \
 	AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION=False AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=60 \
-	AIRFLOW__API__HOST=127.0.0.1 \
+	AIRFLOW__API__HOST=127.0.0.1 AIRFLOW__API__PORT=$(PORT) AIRFLOW__API__BASE_URL=http://localhost:$(PORT) \
+	AIRFLOW__CORE__EXECUTION_API_SERVER_URL=http://localhost:$(PORT)/execution/ \
 	POISON_GUARD_HOME=$(abspath $(GUARD_HOME)) POISON_GUARD_FEEDS=$(abspath $(FEEDS)) \
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/airflow standalone
 

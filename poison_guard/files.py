@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -114,8 +115,8 @@ FRAME_ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
 def check_ending(path: Path) -> None:
-    """Raise `UsageError` unless `path` ends in a format that a frame can be written in."""
-    if path.suffix.lower() not in FRAME_ENDINGS:
+    """Raise `UsageError` unless `path` ends in a format that a frame can be written in, or is ``-``, stdout."""
+    if str(path) != "-" and path.suffix.lower() not in FRAME_ENDINGS:
         *most, last = FRAME_ENDINGS
         raise UsageError(f"{path} must end in {', '.join(most)} or {last}, which says its format")
 
@@ -123,9 +124,13 @@ def check_ending(path: Path) -> None:
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write a frame for the user alone (mode 0600), in the format that the ending of `path` names.
 
-    CSV cells that a spreadsheet takes for a formula are defused. `StoreError` says why the file cannot be written.
+    CSV cells that a spreadsheet takes for a formula are defused. ``-`` is stdout, in JSON Lines. `StoreError` says why
+    the file cannot be written.
     """
     check_ending(path)
+    if str(path) == "-":
+        sys.stdout.writelines(_json_lines(frame, ensure_ascii=True))
+        return
     with _named_errors(path), temporary_beside(path) as temporary:
         match path.suffix.lower():
             case ".parquet":
@@ -133,10 +138,14 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
             case ".csv":
                 _defuse_frame(frame).to_csv(temporary, index=False)
             case _:
-                lines = (json.dumps(to_jsonable(row), ensure_ascii=False) for row in frame.to_dict("records"))
-                text = "".join(f"{line}\n" for line in lines)
+                text = "".join(_json_lines(frame, ensure_ascii=False))
                 temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
+
+
+def _json_lines(frame: pd.DataFrame, *, ensure_ascii: bool) -> Iterator[str]:
+    for row in frame.to_dict("records"):
+        yield json.dumps(to_jsonable(row), ensure_ascii=ensure_ascii) + "\n"
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

@@ -285,12 +285,26 @@ class Guard(Stages):
         with self._stored_feed(writes=not dry_run) as feed:
             return undo(feed, event, by=by, reason=reason, dry_run=dry_run, now=_now())
 
-    def sources(self, *, limit: int | None = None, blocked: bool = False) -> Sources:
-        """Return the feed's sources, alarming and least reliable first; with `blocked` only blocked ones."""
+    def sources(
+        self,
+        *,
+        limit: int | None = None,
+        blocked: bool = False,
+        changed: bool = False,
+        source_ids: Sequence[str] = (),
+        below: float | None = None,
+        min_records: int | None = None,
+    ) -> Sources:
+        """Return the feed's sources, alarming and least reliable first.
+
+        Only those that are `blocked`, that `changed` lately, that are named, whose reliability is `below` a share, or
+        that sent `min_records`.
+        """
         from poison_guard.steps.sources import list_sources
 
+        filters = {"changed": changed, "source_ids": source_ids, "below": below, "min_records": min_records}
         with self._stored_feed() as feed:
-            return list_sources(feed, limit=limit, blocked=blocked)
+            return list_sources(feed, limit=limit, blocked=blocked, **filters)
 
     def block(self, source_id: str, *, by: str, reason: str, dry_run: bool = False) -> BlockResult:
         """Hold whatever a source sends from now on; what it sent before stays where it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -39,6 +40,17 @@ __all__ = [
 ]
 
 
+_log = logging.getLogger(__name__)
+_LINE = 1000
+"""Characters of a sentence in a task's log; what it quotes from a feed has its hidden characters made visible."""
+
+
+def _say(*sentences: str) -> None:
+    """Write sentences into the task's log."""
+    for text in sentences:
+        _log.info("%s", visible(text, limit=_LINE))
+
+
 @contextmanager
 def final_errors() -> Iterator[None]:
     """Fail the task for good on a closed gate and on errors in what a person wrote or a file holds; retry others."""
@@ -63,6 +75,7 @@ def collect(contract: str) -> dict[str, Any]:
         batch = opened(contract).stage_collect()
     if batch.run_id is None:
         raise AirflowSkipException(f"nothing new for {contract}")
+    _say(f"run {batch.run_id}: {len(batch.partitions)} partitions to score")
     return {"guard_run": batch.run_id, "partitions": list(batch.partitions)}
 
 
@@ -88,7 +101,10 @@ def decide(contract: str, guard_run: str) -> None:
 def store(contract: str, guard_run: str) -> dict[str, int]:
     """Commit the run, once however often this is called; returns its counts."""
     with final_errors():
-        return dict(opened(contract).stage_commit(guard_run).counts)
+        counts = dict(opened(contract).stage_commit(guard_run).counts)
+    shown = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n)
+    _say(f"stored run {guard_run}: {shown or 'no record'}")
+    return counts
 
 
 def report(contract: str) -> str:
@@ -97,7 +113,11 @@ def report(contract: str) -> str:
 
     with final_errors():
         guard = opened(contract)
-        return str(write_report(guard.report(), home=guard.home))
+        result = guard.report()
+        page = str(write_report(result, home=guard.home))
+    held = [f"{row['n']:,} records: {row['examples'][0]['sentence']}" for row in result.reasons if row["examples"]]
+    _say(str(result), *held[:_SHOWN], *(f"note: {note}" for note in result.notes), f"the page is {page}")
+    return page
 
 
 def report_changes(contract: str, ti: Any = None) -> str:
@@ -138,6 +158,8 @@ def seal(contract: str) -> str:
             raise AirflowSkipException(f"what {contract} accepted was not judged: {sealed.unjudged}")
         if sealed.snapshot_id is None:
             raise AirflowSkipException(f"nothing was accepted yet for {contract}")
+        examples = sealed.counts.get("examples", 0)
+        _say(f"{'sealed' if sealed.new else 'nothing changed since'} {sealed.snapshot_id}: {examples:,} examples")
         if sealed.new or not sealed.judged:
             return sealed.snapshot_id
         if (due := guard.due().snapshot_id) is not None:
@@ -160,6 +182,7 @@ def gate(contract: str, snapshot_id: str) -> dict[str, Any]:
         except ClosedError:
             verdict = guard.stage_gate(snapshot_id).to_dict()
     outcome, why = verdict["outcome"], verdict["why"]
+    _say(f"{snapshot_id}: {outcome}", *(f"why: {sentence}" for sentence in why))
     if outcome not in ("pass", "inconclusive", "admitted"):
         raise AirflowFailException(f"the gate is closed for {snapshot_id} ({outcome}): {'; '.join(why)}")
     return {
@@ -216,6 +239,7 @@ def admit(contract: str, snapshot_id: str) -> dict[str, str]:
     """Sign the admission; returns ``snapshot_id`` and the ``digest`` of its manifest. Fails for good while closed."""
     with final_errors():
         admission = opened(contract).stage_admit(snapshot_id)
+    _say(f"{admission.snapshot_id} is admitted for training")
     return {"snapshot_id": admission.snapshot_id, "digest": admission.digest}
 
 
@@ -278,4 +302,5 @@ def promote(contract: str, model_id: str) -> dict[str, Any]:
     """Make a model the feed's champion, or refuse it; returns ``promoted`` and ``why``. A refusal is no failure."""
     with final_errors():
         decision = opened(contract).stage_promote(model_id)
+    _say(f"{model_id} is {'promoted' if decision.promoted else 'not promoted'}: {decision.why}")
     return {"model_id": model_id, "promoted": decision.promoted, "why": decision.why}

@@ -62,11 +62,10 @@ def person_options(command: _F) -> _F:
     return click.option("--by", required=True, help="Who acts; kept in the audit chain.")(command)
 
 
-def out_option(help_text: str, *, required: bool = False) -> Callable[[_F], _F]:
-    """Return the option ``--out FILE``."""
-    return click.option(
-        "--out", required=required, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=help_text
-    )
+def out_option(help_text: str, *, dash: bool = False) -> Callable[[_F], _F]:
+    """Return the option ``--out FILE``; with `dash` the name ``-`` is stdout."""
+    kind = click.Path(path_type=Path, dir_okay=False, allow_dash=dash)
+    return click.option("--out", type=kind, metavar="FILE|-" if dash else "FILE", help=help_text)
 
 
 _MOST_CHARS = 500_000_000

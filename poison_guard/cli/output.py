@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from poison_guard.text import to_jsonable, visible
 __all__ = [
     "SCHEMA_VERSION",
     "ago",
+    "announced",
     "counted",
     "print_json",
     "print_progress",
@@ -47,21 +49,40 @@ def print_result(text: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
-    """Print a table on stdout; a column named ``>NAME`` is right-aligned. Without rows `empty` is printed instead."""
+    """Print a table on stdout; a column named ``>NAME`` is right-aligned. Without rows `empty` is printed instead.
+
+    Ids and other cells without a blank are never broken, however narrow the terminal: they can be copied whole.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    listed = [[Text(cell_text(value)) for value in row] for row in rows]
+    listed = [[cell_text(value) for value in row] for row in rows]
     if not listed and empty:
         print_result(empty)
         return
-    shown = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        shown.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    least = 0
+    for at, name in enumerate(columns):
+        cells = [row[at] for row in listed]
+        width = max((len(cell) for cell in (name.removeprefix(">"), *cells)), default=0)
+        whole = width <= _WHOLE and not any(" " in cell for cell in cells)
+        least += (width if whole else min(width, _NARROWEST)) + 3
+        shown.add_column(
+            name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold", no_wrap=whole
+        )
     for row in listed:
-        shown.add_row(*row)
-    _console().print(shown)
+        shown.add_row(*(Text(cell) for cell in row))
+    console = _console()
+    console.width = max(console.width, least)
+    console.print(Text(title, style="bold"), overflow="ignore", no_wrap=True, crop=False)
+    console.print(shown, crop=False)
+
+
+_WHOLE = 256
+"""Characters of a cell without a blank that is never broken: ids have no more."""
+_NARROWEST = 24
+"""Characters that a column of sentences keeps on a narrow terminal."""
 
 
 def print_revoked(facts: Mapping[str, Any], *, feed: str, dry_run: bool) -> None:
@@ -86,6 +107,7 @@ def print_revoked(facts: Mapping[str, Any], *, feed: str, dry_run: bool) -> None
 @contextmanager
 def progress(text: str) -> Iterator[None]:
     """Show on stderr that something is being done: a spinner on a terminal, one line elsewhere."""
+    _Said.anything = True
     if not sys.stderr.isatty():
         print_progress(f"{text} …")
         yield
@@ -94,6 +116,33 @@ def progress(text: str) -> Iterator[None]:
 
     with Console(stderr=True).status(f"{text} …"):
         yield
+
+
+class _Said:
+    """Whether the command of this process has said on stderr what it does."""
+
+    anything = False
+
+
+SLOW_SECONDS = 2.0
+"""A command that has said nothing for so long says that it works."""
+
+
+@contextmanager
+def announced(name: str) -> Iterator[None]:
+    """Say on stderr that the command `name` works where it takes more than two seconds and shows no progress itself."""
+    _Said.anything = False
+    done = threading.Event()
+
+    def watch() -> None:
+        if not done.wait(SLOW_SECONDS) and not _Said.anything:
+            print_progress(f"{name}: working …")
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
 
 
 def counted(n: int, one: str) -> str:

@@ -113,7 +113,7 @@ def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
     if as_json:
         print_json({"feed": name, "trusted": "holdout", "examples": len(frame), "file": str(out)})
         return
-    print_result(f"wrote {len(frame):,} examples to {out}")
+    (print_progress if str(out) == "-" else print_result)(f"wrote {len(frame):,} examples to {out}")
     print_progress(
         "predict them (a file of example_id, label), then: "
         f"poison-guard gate check --feed {feed} --candidate PREDICTIONS"

@@ -104,6 +104,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command name to its module in this package (which holds a command of the same name) and its line in the help."""
 
 
+_GROUPS = ("review", "gate", "audit")
+"""Commands whose second word says what they do."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called, and whose failures end as one sentence."""
 
@@ -137,7 +141,15 @@ class LazyGroup(click.Group):
         argv = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         call = super().main
-        sys.exit(exit_code_of(lambda: call(argv, prog_name or "poison-guard", **extra), debug="--debug" in argv))
+        from poison_guard.cli.output import announced
+
+        name = " ".join(argv[: 2 if argv[:1] and argv[0] in _GROUPS else 1]) or "poison-guard"
+
+        def told() -> Any:
+            with announced(name):
+                return call(argv, prog_name or "poison-guard", **extra)
+
+        sys.exit(exit_code_of(told, debug="--debug" in argv))
 
 
 @click.group(

@@ -36,8 +36,8 @@ _ALSO = (
 )
 
 
-def _print_scan(result: ScanResult, *, stored: bool) -> None:
-    """Print the tables of a batch on stdout."""
+def _print_scan(result: ScanResult, *, stored: bool, observing: bool) -> None:
+    """Print the tables of a batch on stdout; a feed that is `observing` holds nothing."""
     feed, counts = result.feed, result.counts
     received = counts.get("received", 0)
     rows = [(name, counts[key], _share(counts[key], received)) for key, name in _PLACES if counts.get(key)]
@@ -50,7 +50,11 @@ def _print_scan(result: ScanResult, *, stored: bool) -> None:
     )
     reasons = [(r["code"].replace("_", " "), r["records"], r["example"]) for r in result.top_reasons()]
     if reasons:
-        print_table("Why records are held", ("reason", ">records", "for example"), reasons)
+        print_table(
+            "Why an enforcing feed would hold records" if observing else "Why records are held",
+            ("reason", ">records", "for example"),
+            reasons,
+        )
     if len(result.campaigns):
         print_table(
             "Campaigns", ("campaign", ">records", ">sources", ">chance if honest", "what they did"), _campaigns(result)
@@ -79,7 +83,7 @@ FINDINGS, INCONCLUSIVE = 1, 3
 @click.command("scan")
 @click.argument("data", nargs=-1)
 @feed_option
-@out_option("Write one decision a record here (.parquet, .csv or .jsonl).")
+@out_option("Write one decision a record here (.parquet, .csv or .jsonl; - for JSON Lines on stdout).", dash=True)
 @common_options
 def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path, as_json: bool) -> int:
     """Decide the records of DATA (paths or URLs; default: the contract's [data]) and store nothing.
@@ -90,17 +94,20 @@ def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path,
     if out is not None:
         check_ending(out)
         _refuse_input_as_output(out, data)
-    with progress(f"scanning {Path(feed).stem}"):
-        from poison_guard.guard import Guard
+    from poison_guard.guard import Guard
 
-        result = Guard.open(feed, home=home).scan(list(data) or None)
+    guard = Guard.open(feed, home=home)  # what is wrong with the contract is said first
+    with progress(f"scanning {guard.contract.name}"):
+        result = guard.scan(list(data) or None)
     if out is not None:
         write_frame(result.decisions, out)
-        print_progress(f"wrote {len(result.decisions):,} decisions to {out}")
-    if as_json:
+        print_progress(f"wrote {len(result.decisions):,} decisions to {'stdout' if str(out) == '-' else out}")
+    if str(out) == "-":
+        pass  # stdout holds the decisions and nothing else
+    elif as_json:
         print_json(result.to_dict())
     else:
-        _print_scan(result, stored=False)
+        _print_scan(result, stored=False, observing=guard.contract.mode == "observe")
     return exit_code(result.counts) if result.judged else INCONCLUSIVE
 
 
@@ -130,19 +137,24 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
     those that would pass are staged. Where a campaign shows that takes accepted records back, the snapshots
     that held them are revoked and the models that used them are named.
     """
-    with progress(f"{'scanning' if dry_run else 'running'} {Path(feed).stem}"):
-        from poison_guard.guard import Guard
+    from poison_guard.guard import Guard
 
-        guard = Guard.open(feed, home=home)
+    guard = Guard.open(feed, home=home)
+    with progress(f"{'scanning' if dry_run else 'running'} {guard.contract.name}"):
         result = guard.scan(list(data) or None) if dry_run else guard.ingest(list(data) or None)
     code = 0 if result.judged or guard.contract.mode == "observe" else INCONCLUSIVE
     if as_json:
         print_json({**result.to_dict(), "dry_run": dry_run})
         return code
-    _print_scan(result, stored=not dry_run)
+    _print_scan(result, stored=not dry_run, observing=guard.contract.mode == "observe")
     print_revoked(result.revocation.to_dict(), feed=feed, dry_run=False)
     if dry_run:
         print_progress("dry run: nothing was stored")
+    elif result.run_id and guard.contract.mode == "observe":
+        print_progress(
+            f"next: poison-guard review list --would-hold --feed {feed}   |   "
+            f"poison-guard trust --sample N --feed {feed} --out FILE.csv"
+        )
     elif result.run_id:
         print_progress(f"next: poison-guard review list --feed {feed}   |   poison-guard report --run {result.run_id}")
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,6 +21,10 @@ __all__ = ["sources_command"]
     "--limit", default=30, show_default=True, type=click.IntRange(1), help="Sources shown, least reliable first."
 )
 @click.option("--blocked", is_flag=True, help="Only blocked sources.")
+@click.option("--changed", is_flag=True, help="Only sources whose last verified answers are worse than before.")
+@click.option("--source", "source_ids", multiple=True, metavar="SOURCE", help="Only this one; may be given again.")
+@click.option("--below", type=click.FloatRange(0, 1), metavar="SHARE", help="Only those less reliable than SHARE.")
+@click.option("--min-records", type=click.IntRange(1), metavar="N", help="Only those that sent N records or more.")
 @click.option("--block", metavar="SOURCE", help="Hold whatever SOURCE sends from now on.")
 @click.option("--unblock", metavar="SOURCE", help="Hold SOURCE no longer.")
 @click.option("--by", default="", help="Who blocks or unblocks; kept in the audit chain.")
@@ -28,8 +33,6 @@ __all__ = ["sources_command"]
 @common_options
 def sources_command(
     feed: str,
-    limit: int,
-    blocked: bool,
     block: str | None,
     unblock: str | None,
     by: str,
@@ -37,6 +40,7 @@ def sources_command(
     dry_run: bool,
     home: Path,
     as_json: bool,
+    **filters: Any,
 ) -> None:
     """List a feed's sources, least reliable first; or block or unblock one."""
     if block and unblock:
@@ -47,7 +51,7 @@ def sources_command(
         result = guard.block(block, **person) if block else guard.unblock(str(unblock), **person)
         print_json(result.to_dict()) if as_json else print_result(str(result))
         return
-    sources = guard.sources(limit=limit, blocked=blocked)
+    sources = guard.sources(**filters)
     if as_json:
         print_json(sources.to_dict())
         return

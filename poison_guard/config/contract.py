@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
@@ -18,6 +19,7 @@ from poison_guard.errors import ConfigError
 from poison_guard.text import nearest
 
 __all__ = [
+    "KNOWN_FEEDS",
     "ROLES",
     "Contract",
     "Data",
@@ -26,6 +28,7 @@ __all__ = [
     "Mode",
     "Policy",
     "find_contract",
+    "known_feeds",
     "load_contract",
     "parse_contract",
 ]
@@ -283,9 +286,14 @@ class _Top:
 _TABLES = {"columns": _Columns, "items": _Items, "controls": _Controls, "outcomes": _Outcomes}
 
 
+KNOWN_FEEDS = "known-feeds.json"
+"""File in a home: the name of each feed it has stored records of, and where its contract was."""
+
+
 def find_contract(feed: str | Path, home: str | Path) -> Path:
     """Return the contract file of a feed: a path as it is; a name in the home's ``feeds/``, the home, or ``./feeds``.
 
+    A name that is in none of them is that of the contract by which the home last stored records of the feed.
     `ConfigError` for a name without a file says where it was looked for and which name is nearest.
     """
     path = Path(feed)
@@ -295,10 +303,23 @@ def find_contract(feed: str | Path, home: str | Path) -> Path:
     for folder in folders:
         if (folder / f"{feed}.toml").is_file():
             return folder / f"{feed}.toml"
-    names = sorted({file.stem for folder in folders for file in folder.glob("*.toml")} - {"settings"})
+    known = known_feeds(home)
+    if str(feed) in known and known[str(feed)].is_file():
+        return known[str(feed)]
+    names = sorted({*known, *(file.stem for folder in folders for file in folder.glob("*.toml"))} - {"settings"})
     near = nearest(str(feed), names)
     hint = f"did you mean `{near}`?" if near else f"known: {', '.join(names) or 'none yet'}"
     raise ConfigError(f"there is no {feed}.toml in {', '.join(map(str, folders))}; {hint}")
+
+
+def known_feeds(home: str | Path) -> dict[str, Path]:
+    """Return where the contract of each feed was by which the home stored its records; empty for a new home."""
+    try:
+        table = json.loads((Path(home) / KNOWN_FEEDS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    pairs = table.items() if isinstance(table, dict) else ()
+    return {str(name): Path(path) for name, path in pairs if isinstance(path, str)}
 
 
 def load_contract(path: str | Path) -> Contract:

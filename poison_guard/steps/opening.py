@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from poison_guard.config import Contract, Settings, load_contract, open_settings
+from poison_guard.config.contract import KNOWN_FEEDS, known_feeds
 from poison_guard.contracts.suite import Suite, fit_to_contract, load_suite
 from poison_guard.errors import ConfigError, NotFoundError, StaleStateError, UsageError
+from poison_guard.files import write_atomic
 from poison_guard.steps.out import ask_for
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
@@ -65,6 +68,7 @@ def open_feed(
         store = stack.enter_context(open_store(where))
         if writes:
             claim_lake(store)
+            _remember(contract, settings.home)
             drain(store, settings)
         yield Feed(contract, settings, store, suite)
         if writes and contract.out:
@@ -82,6 +86,15 @@ def _check_format(contract: Contract) -> None:
         named_format(contract.data.format)
     except UsageError as error:
         raise ConfigError(f"format in [data] of {contract.path or contract.name}: {error}") from None
+
+
+def _remember(contract: Contract, home: Path) -> None:
+    """Note in the home where the contract is, so that its feed is known by name from every folder."""
+    known = known_feeds(home)
+    file = None if contract.path is None else contract.path.absolute()
+    if file is not None and file.is_file() and known.get(contract.name) != file:
+        table = {**known, contract.name: file}
+        write_atomic(home / KNOWN_FEEDS, json.dumps({name: str(path) for name, path in table.items()}, indent=1))
 
 
 def has_store(settings: Settings) -> bool:

@@ -47,6 +47,10 @@ __all__ = [
 _PAST = {"release": "released", "reject": "rejected", "recall": "recalled"}
 
 
+_LISTED = 100
+"""Ids that JSON lists of a decision; ``records`` counts all, and ``record_ids`` in Python holds them."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewResult(Result):
     """What a decision did, or would do."""
@@ -88,7 +92,8 @@ class ReviewResult(Result):
             "places": dict(self.places),
             **self.revocation.to_dict(),
             **trusted,
-            "record_ids": list(self.record_ids),
+            "record_ids": list(self.record_ids[:_LISTED]),
+            "record_ids_left_out": max(0, len(self.record_ids) - _LISTED),
         }
 
     def __str__(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from poison_guard.errors import UsageError
+from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.results import Result, TableResult
 from poison_guard.review.rules import check_person
 from poison_guard.signals.sources.honest_sources import detect_changes
@@ -16,6 +17,7 @@ from poison_guard.signals.sources.reliability import score_history
 from poison_guard.steps.look import shares_right
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
+from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.reading import load_sources, load_verified_answers
 from poison_guard.store.reviews import check_block_changes, find_block, set_blocked
@@ -29,7 +31,7 @@ class Sources(TableResult):
 
     feed: str
     total: int
-    """Sources in all; `sources` holds at most as many as were asked for."""
+    """Sources that pass the filters; `sources` holds at most as many as were asked for."""
     sources: pd.DataFrame
     """The ledger with ``reliability, lower_bound, changed, changed_wrong, changed_n``, one row a source."""
 
@@ -40,14 +42,38 @@ class Sources(TableResult):
         return (*columns, "has changed", "blocked"), rows
 
 
-def list_sources(feed: Feed, *, limit: int | None = None, blocked: bool = False) -> Sources:
-    """Return the sources of a feed, alarming and least reliable first; with `blocked` only blocked ones.
+def list_sources(
+    feed: Feed,
+    *,
+    limit: int | None = None,
+    blocked: bool = False,
+    changed: bool = False,
+    source_ids: Sequence[str] = (),
+    below: float | None = None,
+    min_records: int | None = None,
+) -> Sources:
+    """Return the sources of a feed, alarming and least reliable first; `total` counts those that pass the filters.
 
-    `changed` is true where the newest verified answers (``changed_wrong`` of the last ``changed_n``) raise an alarm.
+    Only blocked ones; only those that have `changed` (``changed_wrong`` of their last ``changed_n`` verified answers
+    raise an alarm); only those named; only those whose reliability is `below` a share; or that sent `min_records`.
+    `NotFoundError` for a named source that the feed does not know.
     """
     ranked = _ranked(feed)
-    shown = (ranked[ranked["blocked"]] if blocked else ranked).head(limit)
-    return Sources(feed.contract.name, len(ranked), shown.reset_index(drop=True))
+    named = [bounded_key(name) for name in source_ids]
+    unknown = [name for name in named if name not in set(ranked["source_id"])]
+    if unknown:
+        raise NotFoundError(f"{feed.contract.name} knows no source {unknown[0]!r}")
+    keep = ranked["source_id"].isin(named) if named else pd.Series(True, index=ranked.index)
+    if blocked:
+        keep &= ranked["blocked"].astype(bool)
+    if changed and len(ranked):
+        keep &= ranked["changed"]
+    if below is not None:
+        keep &= ranked["reliability"] < below
+    if min_records is not None:
+        keep &= ranked["n"] >= min_records
+    shown = ranked[keep]
+    return Sources(feed.contract.name, len(shown), shown.head(limit).reset_index(drop=True))
 
 
 def _ranked(feed: Feed) -> pd.DataFrame:

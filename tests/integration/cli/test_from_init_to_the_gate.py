@@ -82,7 +82,7 @@ def test_categories_of_text_train_and_are_gated(hand: Hand) -> None:
     verdict = hand.json("gate", "check", "--feed", feed)
     assert verdict["outcome"] in ("pass", "inconclusive"), "what a feed only observed is for a person"
     assert not [check for check in verdict["checks"] if check["outcome"] == "error"]
-    asked = Guard.open(feed, home="home").candidate_inputs()
+    asked = Guard.open(feed, home="home").candidate_inputs().examples
     assert set(asked["mobile"]) == {"yes", "no"}, "a candidate's user sees the cells themselves"
     feed.write_text(feed.read_text() + "\n[retrain]\nepochs = 3\n")
     measured = hand.json("retrain", "--measure-only", "--feed", feed)
@@ -223,6 +223,23 @@ def test_from_observe_to_enforce_is_one_path(hand: Hand) -> None:
     assert counts["accepted"] > 450
     assert counts.get("staged", 0) == 0
     assert hand("audit", "verify").exit_code == 0
+
+
+def test_a_feed_is_known_by_name_in_every_folder_once_it_has_run(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    proposed(hand, forms(60, 0, "s"), "forms.csv")
+    (hand.folder / "elsewhere").mkdir()
+    monkeypatch.chdir(hand.folder / "elsewhere")
+    home = str(hand.folder / "home")
+    assert hand("scan", "--feed", "forms").exit_code == 2, "nobody has said yet where it is"
+    monkeypatch.chdir(hand.folder)
+    hand.json("run", "--feed", "forms")
+    monkeypatch.chdir(hand.folder / "elsewhere")
+    assert hand("review", "list", "--feed", "forms").exit_code == 0
+    assert Guard.open("forms", home=home).contract_path == hand.folder / "feeds" / "forms.toml"
+    assert "did you mean `forms`?" in hand("scan", "--feed", "fomrs").stderr
+    assert "scanning" not in hand("scan", "--feed", "fomrs").stderr
+    (hand.folder / "feeds" / "forms.toml").unlink()
+    assert "there is no forms.toml" in hand("scan", "--feed", "forms").stderr
 
 
 def test_an_accepted_record_is_not_released_again_and_that_is_the_users_mistake(hand: Hand) -> None:

@@ -98,3 +98,15 @@ def test_the_page_is_written_when_a_batch_was_stored_or_a_snapshot_was_there_to_
     assert "c-7" in page.read_text()
     with pytest.raises(AirflowSkipException, match=r"nothing changed for c\.toml"):
         tasks.report_changes("c.toml", Held())
+
+
+def test_what_the_guard_says_stands_in_the_log_of_the_task(guard: Any, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", logger="poison_guard.airflow.tasks")
+    guard.stage_collect = lambda: CollectStage("run-1", (0, 1))
+    guard.stage_commit = lambda _: CommitStage("run-1", {"received": 1203, "accepted": 1200, "staged": 0})
+    tasks.collect("c.toml")
+    tasks.store("c.toml", "run-1")
+    assert caplog.messages == [
+        "run run-1: 2 partitions to score",
+        "stored run run-1: 1,203 received, 1,200 accepted",
+    ]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poison_guard.cli import output
 from poison_guard.cli.output import SCHEMA_VERSION, ago, print_json, print_result, print_table
+from poison_guard.files import write_frame
 from poison_guard.text import to_jsonable
 
 _NOW = dt.datetime(2026, 11, 14, tzinfo=dt.UTC)
@@ -65,3 +69,30 @@ def test_times_are_told_as_how_long_ago():
     assert ago(_NOW - dt.timedelta(seconds=5), _NOW) == "just now"
     assert ago(_NOW - dt.timedelta(minutes=5), _NOW) == "5 min ago"
     assert ago(_NOW - dt.timedelta(hours=30), _NOW) == "1 d ago"
+
+
+def test_ids_are_never_broken_and_sentences_are(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    name, sentence = "run-" + "0123456789" * 12, "words that a reader can follow on the next line " * 4
+    print_table(
+        "A title that is longer than a table with one narrow column could be", ("run", "why"), [(name, sentence)]
+    )
+    out = capsys.readouterr().out
+    assert name in out
+    assert out.startswith("A title that is longer than a table with one narrow column could be\n")
+    assert sentence not in out
+
+
+def test_a_command_that_says_nothing_for_long_says_that_it_works(capsys, monkeypatch):
+    monkeypatch.setattr(output, "SLOW_SECONDS", 0.01)
+    with output.announced("audit verify"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "audit verify: working …\n"
+    with output.announced("scan"), output.progress("scanning chat"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "scanning chat …\n"
+
+
+def test_a_frame_goes_to_stdout_as_json_lines(capsys):
+    write_frame(pd.DataFrame({"record_id": ["a", "ü"], "n": [1, None]}), Path("-"))
+    assert capsys.readouterr().out == '{"record_id": "a", "n": 1.0}\n{"record_id": "\\u00fc", "n": null}\n'
