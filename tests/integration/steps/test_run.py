@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from poison_guard import Guard
 from poison_guard.errors import DataError, NotFoundError, TamperError, UsageError
 from poison_guard.steps import run as run_steps
+from poison_guard.home import Home
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import load_run, repin, tables
 from poison_guard.store.reading import load_sources
@@ -142,6 +143,21 @@ def test_a_run_that_another_one_overtook_is_scored_again(trusted_guard):
     counts = trusted_guard.stage_commit(run_id).counts
     assert counts["received"] == 200
     assert len(stored(trusted_guard)) == 300
+
+
+def test_a_clock_that_goes_back_loses_nothing_stores_nothing_twice_and_breaks_no_audit(trusted_guard):
+    clocks = ["2026-12-01", "2026-09-01", "1990-01-01", "2026-12-01"]
+    for k, day in enumerate(clocks):
+        put(trusted_guard.home, answers(100, 60 + k), f"{k}.csv")
+        with open_feed(trusted_guard.contract, trusted_guard.settings, writes=True) as feed:
+            told = run_steps.ingest(feed, None, pd.Timestamp(day, tz="UTC").to_pydatetime())
+        assert told.counts["received"] == 100
+        assert sum(told.counts[place] for place in ("staged", "accepted", "quarantined", "rejected")) == 100
+    with open_feed(trusted_guard.contract, trusted_guard.settings) as feed:
+        again = run_steps.ingest(feed, None, pd.Timestamp("1980-01-01", tz="UTC").to_pydatetime())
+    assert again.run_id is None
+    assert len(stored(trusted_guard)) == 400
+    assert Home.open(trusted_guard.home).audit().ok
 
 
 def test_scan_stores_nothing_and_makes_no_home(guard, tmp_path):
