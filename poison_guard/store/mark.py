@@ -77,7 +77,7 @@ def mark_fault(path: Path | None, conn: sa.Connection) -> str:
     found = conn.execute(hashes).scalar()
     if found == mark.hash:
         return ""
-    last = conn.execute(sa.select(tables.chain.c.seq)).scalar() or 0
+    last = conn.execute(sa.select(sa.func.max(tables.events.c.seq))).scalar() or 0
     what = f"ends after event {last}" if found is None else f"has another event {mark.seq}"
     return (
         f"the store {what}, but event {mark.seq} was written before: an older copy of the database was put back; "

@@ -248,6 +248,10 @@ def set_clock(at: dt.datetime) -> None:
     methods = gc.get_referents(dt.datetime.__dict__)[0]
     methods["now"] = classmethod(now)
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(dt.datetime))
+    from poison_guard import guard, home, stages
+
+    if any(each._now() != at for each in (guard, home, stages)):
+        raise RuntimeError("the guard asks a clock that the harness does not set")
 
 
 def command(arguments: Sequence[str]) -> Callable[[], int]:

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from poison_guard import Guard
 from poison_guard.errors import DataError, NotFoundError, TamperError, UsageError
-from poison_guard.steps import run as run_steps
 from poison_guard.home import Home
+from poison_guard.steps import run as run_steps
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import load_run, repin, tables
 from poison_guard.store.reading import load_sources
