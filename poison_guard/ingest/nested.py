@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from poison_guard.config import Contract
+from poison_guard.ingest.arrow_paths import reached_columns
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, join_tables
 from poison_guard.ingest.join import Joined, key_texts
 from poison_guard.ingest.paths import (
@@ -180,6 +181,11 @@ class Reshaper:
     def again(self) -> Reshaper:
         """Return one that has seen no rows yet."""
         return Reshaper(self.shape, self.limits, self.joined)
+
+    def reached(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        """Return the columns of paths that kernels can look up in a batch of lists and structs."""
+        roots = {keys[0] for text in self.shape.explode.split(",") if (keys := _parsed(text.strip()).leading_keys())}
+        return reached_columns(batch, self._columns, frozenset(roots))
 
     def reshape(self, table: pa.Table) -> Reshaped:
         """Return the records of a block of rows in simple types, with a column for each path that is no column."""

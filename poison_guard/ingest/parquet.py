@@ -39,7 +39,7 @@ def read_parquet(path: Path, limits: Limits, out: Blocks) -> None:
             for simple, start in _simple_batches(batch, rows, goal, out):
                 written += simple.nbytes
                 _bound(written, limits.max_bytes, "max_bytes", "bytes unpacked")
-                out.add(simple.columns, goal, np.arange(start + 1, start + 1 + simple.num_rows))
+                out.add(simple.columns, simple.schema, np.arange(start + 1, start + 1 + simple.num_rows))
             rows += batch.num_rows
         if not out.count:
             out.add([pa.nulls(0, f.type) for f in goal], goal, [])
@@ -107,7 +107,9 @@ def _simple_batches(
                 for column, text in zip(part.columns, simple, strict=True)
                 if not is_exact(column.type)
             ]
-            yield pa.RecordBatch.from_arrays([*simple, *exact], schema=goal), start
+            paths: dict[str, pa.Array] = {} if out.reshaper is None else out.reshaper.reached(part)
+            fields = [*goal, *(pa.field(name, array.type) for name, array in paths.items())]
+            yield pa.RecordBatch.from_arrays([*simple, *exact, *paths.values()], schema=pa.schema(fields)), start
         except (pa.ArrowInvalid, UnicodeDecodeError):
             half = part.num_rows // 2
             if half:

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.config import Contract, parse_contract
 from poison_guard.errors import ConfigError, DataError
+from poison_guard.ingest.cells import simplify
 from poison_guard.ingest.collect import batch_from_frame, collect_frames
-from poison_guard.ingest.nested import Shape
+from poison_guard.ingest.nested import Reshaper, Shape
+from poison_guard.ingest.raw_table import Limits
 from poison_guard.records import Batch
 
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
@@ -202,3 +205,36 @@ def test_every_element_of_every_row_is_a_record(rows: list[dict[str, Any]]) -> N
 
     assert batch.records["source_id"].tolist() == [v["by"] for row in rows for v in row["votes"]]
     assert batch.objects[0].rows == len(batch.records)
+
+
+_PLAIN = st.none() | st.text(max_size=3)
+_PARQUET = st.fixed_dictionaries(
+    {
+        "user": st.none() | st.fixed_dictionaries({"id": _PLAIN, "n": st.none() | st.integers(-9, 9)}),
+        "talk": st.none()
+        | st.lists(st.none() | st.fixed_dictionaries({"role": _PLAIN, "content": _PLAIN}), max_size=3),
+    }
+)
+
+
+@settings(max_examples=30)
+@given(rows=st.lists(_PARQUET, min_size=1, max_size=8))
+def test_paths_into_typed_columns_find_what_they_find_in_json(rows: list[dict[str, Any]]) -> None:
+    kind = pa.schema(
+        [
+            ("user", pa.struct([("id", pa.string()), ("n", pa.int64())])),
+            ("talk", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ]
+    )
+    paths = ["user.id", "user.n", "talk[0].content", "talk[-1].content", "talk[-2].role", "talk[5].role"]
+    shape = Shape(tuple((path, path.endswith("content")) for path in paths))
+    table = pa.Table.from_pylist(rows, kind)
+    reshaper = Reshaper(shape, Limits())
+
+    (batch,) = table.slice(len(rows) // 3).to_batches() or [None]
+    reached = reshaper.reached(batch)
+    simple = pa.table({name: simplify(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)})
+    ((slow, _),) = reshaper.reshape(simple).pieces
+
+    assert sorted(reached) == sorted(paths)
+    assert {path: reached[path].to_pylist() for path in paths} == {path: slow[path].to_pylist() for path in paths}
