@@ -56,11 +56,15 @@ class Converter:
         """Whether the feed's rows are in a format of the trainer already, and are written as they came."""
         return (self.contract.data.format or "").startswith(f"{self.trainer}-")
 
+    def _is_own(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is written as it came; other tools' conversations have a system text beside the messages."""
+        return self.same and (self.trainer == "trl" or "system" not in row)
+
     def rows(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield the rows of the trainer's format."""
         make = self._trl if self.trainer == "trl" else self._openai
         for row in rows:
-            made = dict(row) if self.same else make(row)
+            made = dict(row) if self._is_own(row) else make(row)
             if made is not None:
                 yield made
 

@@ -21,6 +21,7 @@ from poison_guard.ingest.original import original_rows
 from poison_guard.onboard.convert import TRAINERS, Converter
 from poison_guard.records import Place
 from poison_guard.results import Result
+from poison_guard.steps.exploded import together
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.payloads import payload_frames
 from poison_guard.steps.sealed_rows import sealed_rows
@@ -102,19 +103,23 @@ def export(feed: Feed, out: str | Path | None, wanted: Exported) -> ExportResult
         return _write_decisions(feed, out, wanted)
     snapshot = _snapshot(feed, wanted.snapshot_id)
     digest = _admission_digest(feed.store, snapshot)
-    records = pd.DataFrame()
+    records, leave_out = pd.DataFrame(), _left_out(feed.contract, wanted)
+    converter = Converter(feed.contract, wanted.as_) if wanted.as_ in TRAINERS else None
+    whole = not wanted.reasons and (converter is None or converter.same)
     if snapshot is not None:
-        rows, notes = sealed_rows(feed, snapshot, leave_out=_left_out(feed.contract, wanted))
+        rows, notes = sealed_rows(feed, snapshot, leave_out=leave_out, whole=whole), []
     else:
         records = _payloads(feed, [Place(place) for place in wanted.places])
-        rows, notes = _own_rows(feed.contract, records, _left_out(feed.contract, wanted))
+        rows, notes = _own_rows(feed.contract, records, leave_out)
         notes += _unreadable_note(feed, wanted)
-    if wanted.as_ in TRAINERS:
-        converter = Converter(feed.contract, wanted.as_)
+        if whole and feed.contract.data.explode:
+            keys = list(zip(records["object"], records["row"], strict=True)) if len(records) else []
+            rows = together(rows, keys, feed.contract.data.explode)
+    if converter is not None:
         made = list(converter.rows(rows.rows))
         if converter.counted.rated_bad:
             notes.append(f"left out {converter.counted.rated_bad:,} replies that are rated bad: OpenAI takes good ones")
-        rows = rows if converter.same else Rows(made)
+        rows = Rows(made, rows.table if made == list(rows.rows) else None, ascii=rows.ascii)
     if wanted.reasons:
         rows = _with_reasons(feed, rows, records)
     facts = {"feed": feed.contract.name, "rows": len(rows.rows), **_facts(snapshot, digest)}

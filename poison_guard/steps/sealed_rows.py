@@ -10,6 +10,7 @@ import pandas as pd
 from poison_guard.errors import TamperError, UsageError
 from poison_guard.ingest.original import original_rows
 from poison_guard.steps.examples import read_parts
+from poison_guard.steps.exploded import together
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.part_files import read_own
 from poison_guard.steps.payloads import payloads_of
@@ -19,14 +20,14 @@ from poison_guard.store.snapshots import Part, Snapshot
 __all__ = ["sealed_rows"]
 
 
-def sealed_rows(feed: Feed, snapshot: Snapshot, *, leave_out: frozenset[str]) -> tuple[Rows, list[str]]:
-    """Return the rows of the examples of a snapshot, in the order in which they came, and notes on them.
+def sealed_rows(feed: Feed, snapshot: Snapshot, *, leave_out: frozenset[str], whole: bool = True) -> Rows:
+    """Return the rows of the examples of a snapshot, in the order in which they came.
 
-    Of a feed of votes an example is an item: its row is what was sealed of it, with the adopted label. `TamperError`
+    With `whole`, those that `explode` took apart are together again. Of a feed of votes an example is an item: its row is what was sealed of it, with the adopted label. `TamperError`
     where a record is not as it was sealed.
     """
     if feed.contract.vote:
-        return _item_rows(feed, snapshot, leave_out), []
+        return _item_rows(feed, snapshot, leave_out)
     found: list[pd.DataFrame] = []
     for part in snapshot.parts:
         ids = read_parts(feed, (part,), columns=["example_id"])["example_id"].astype("str")
@@ -42,7 +43,9 @@ def sealed_rows(feed: Feed, snapshot: Snapshot, *, leave_out: frozenset[str]) ->
             f"{len(records) - known:,} records of {snapshot.snapshot_id} do not say what their rows looked like: they "
             "were stored by an earlier version"
         )
-    return Rows.of(groups, {at: at for at in range(len(records))}), []
+    rows = Rows.of(groups, {at: at for at in range(len(records))})
+    keys = list(zip(records["object"], records["row"], strict=True))
+    return together(rows, keys, feed.contract.data.explode) if whole else rows
 
 
 def _check(part: Part, ids: pd.Series, records: pd.DataFrame, name: str) -> None:

@@ -76,7 +76,9 @@ def test_rows_that_are_in_the_format_already_are_written_as_they_came():
 
 def test_a_system_text_before_the_messages_is_a_message_of_the_system():
     row = {"system": "Be short.", "messages": [_USER, {"role": "assistant", "content": _GOOD}]}
-    assert _one("openai-sft", "trl", row)["prompt"] == [{"role": "system", "content": "Be short."}, _USER]
+    asked = [{"role": "system", "content": "Be short."}, _USER]
+    assert _one("openai-sft", "trl", row)["prompt"] == asked
+    assert _one("openai-sft", "openai", row)["messages"][:2] == asked
 
 
 def test_bad_replies_are_left_out_and_counted_where_only_good_ones_are_taken():
