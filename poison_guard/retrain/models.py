@@ -133,7 +133,13 @@ def build_module(name: str, input_shape: tuple[int, ...], n_classes: int) -> nn.
         raise ConfigError(
             f"model {name!r} cannot be imported ({error}); install its package or fix [retrain]"
         ) from error
-    module = factory(input_shape, n_classes)
+    try:
+        module = factory(input_shape, n_classes)
+    except Exception as error:  # code of the user's: whatever it raises is theirs to mend
+        raise ConfigError(
+            f"model {name!r} could not be made for inputs of shape {input_shape} and {n_classes} classes: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"model {name!r} must return a torch.nn.Module, got {type(module).__name__}")
     return module

@@ -82,7 +82,7 @@ def test_categories_of_text_train_and_are_gated(hand: Hand) -> None:
     verdict = hand.json("gate", "check", "--feed", feed)
     assert verdict["outcome"] in ("pass", "inconclusive"), "what a feed only observed is for a person"
     assert not [check for check in verdict["checks"] if check["outcome"] == "error"]
-    asked = Guard.open(feed, home="home").candidate_inputs().examples
+    asked = Guard.open(feed, home="home").candidate_inputs().frame
     assert set(asked["mobile"]) == {"yes", "no"}, "a candidate's user sees the cells themselves"
     feed.write_text(feed.read_text() + "\n[retrain]\nepochs = 3\n")
     measured = hand.json("retrain", "--measure-only", "--feed", feed)
