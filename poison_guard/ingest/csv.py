@@ -60,8 +60,7 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
         said = _skip_preamble(lines, limits)
         lines.start()
         text = next(lines, "")
-        while text.count('"') % 2 and len(lines.record) < _HEADER_LINES and (more := next(lines, "")):
-            text += more
+        text += "".join(_rest_of_record(lines, text))
         delimiter = limits.delimiter or said or delimiter_of(text)
         lines.push_back()
         lines.start()
@@ -73,8 +72,6 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
         raise Unreadable(f"its header cannot be read: {str(error) or 'a quote is not closed'}") from None
     if limits.header is not False:
         return reader, _checked_names(first, limits)
-    if limits.names and len(limits.names) != len(first):
-        raise Unreadable(f"its first row has {len(first)} fields, and names in [data] has {len(limits.names)}")
     lines.push_back()
     names = list(limits.names) or [f"column_{i}" for i in range(1, len(first) + 1)]
     return csv.reader(lines, delimiter=delimiter, strict=True), _checked_names(names, limits)
@@ -92,23 +89,40 @@ def _skip_preamble(lines: Lines, limits: Limits) -> str | None:
         if not above and (match := _SEP.fullmatch(line)):
             said = match[1]
             lines.start()
-        elif line.startswith("#") or not line.strip():
-            above.append(line)
-            lines.start()
-        else:
-            above.append(line)
+            continue
+        above.append(line)
+        if not _may_be_above(line, limits):
             break
+        lines.start()
     if not above:
         return said
-    delimiter = limits.delimiter or said or delimiter_of(above[-1])
-    counts = [0 if not line.strip() else _count_fields(line, delimiter) for line in above]
+    rest = _rest_of_record(lines, above[-1])
+    delimiter = limits.delimiter or said or delimiter_of(above[-1] + "".join(rest))
+    counts = [_count_fields(line, delimiter) for line in above[:-1]]
+    counts.append(_count_fields(above[-1] + "".join(rest), delimiter))
     first = counts.index(counts[-1]) if counts[-1] > 1 else len(above) - 1
-    lines.push_back(above[first:])
+    lines.push_back([*above[first:], *rest])
     return said
 
 
+def _may_be_above(line: str, limits: Limits) -> bool:
+    """Return whether a line may stand above the table: blank, or a remark that opens no quote."""
+    if line.startswith("#"):
+        return line.count('"') % 2 == 0
+    blank = "\r\n" if limits.header is False else " \t\r\n"  # a record may be empty cells between tabs
+    return not line.strip(blank)
+
+
+def _rest_of_record(lines: Lines, text: str) -> list[str]:
+    """Return the lines that belong to the record that `text` begins: those up to the end of its open quote."""
+    rest: list[str] = []
+    while (text + "".join(rest)).count('"') % 2 and len(rest) < _HEADER_LINES and (more := next(lines, "")):
+        rest.append(more)
+    return rest
+
+
 def _count_fields(line: str, delimiter: str) -> int:
-    return len(next(csv.reader([line], delimiter=delimiter), []))
+    return len(next(csv.reader(line.splitlines(keepends=True), delimiter=delimiter), []))
 
 
 def delimiter_of(line: str) -> str:

@@ -11,6 +11,7 @@ import datetime as dt
 import gzip
 import io
 import json
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -176,6 +177,8 @@ def run_all(n: int, check: Callable[[AFile], str]) -> tuple[Counter[tuple[str, s
         nonlocal rows
         came = check(file)
         rows += file.rows
+        if (n := sum(counts["all", "files", c] for c in _CAME)) % 500 == 499:
+            print(f"{n + 1:,} files", file=sys.stderr)
         counts.update((fact, value, came) for fact, value in {**file.facts, "all": "files"}.items())
 
     each()

@@ -194,5 +194,12 @@ def test_a_file_without_a_header_has_its_first_row_too(tmp_path):
     assert raw.row_numbers.tolist() == [1, 2]
     named = read_bytes(tmp_path / "a.csv", "1,0\n2,x\n", header=False, names=("id", "n"))
     assert named.table.column_names == ["id", "n"]
-    with pytest.raises(Unreadable, match=r"its first row has 3 fields, and names in \[data\] has 2"):
-        read_bytes(tmp_path / "a.csv", "1,0,0\n", header=False, names=("id", "n"))
+    odd = read_bytes(tmp_path / "a.csv", "1,0,0\n2,x\n", header=False, names=("id", "n"))
+    assert [(bad.row, bad.reason) for bad in odd.bad] == [(1, "it has 3 fields where the header has 2")]
+
+
+@pytest.mark.parametrize("first", ["\t", "#a\tb", '#a\t"two\nlines"', '#"', "# a remark\n#a\tb"])
+def test_without_a_header_the_first_record_may_be_empty_or_begin_like_a_remark(tmp_path, first):
+    raw = read_bytes(tmp_path / "a.csv", f'{first}\nc\t"x\ny"\n', header=False, delimiter="\t", names=("a", "b"))
+    assert len(raw.row_numbers) + len(raw.bad) == 2
+    assert raw.table["b"][-1].as_py() == "x\ny"
