@@ -20,7 +20,7 @@ from poison_guard.ingest.assemble import assemble_batch, map_rows
 from poison_guard.ingest.cells import LIST_METADATA, NAIVE_METADATA, array_from_values, simplify
 from poison_guard.ingest.continuation import NOTHING_EARLIER, Earlier
 from poison_guard.ingest.join import Joined
-from poison_guard.ingest.nested import Shape, has_root, is_name, path_roots, reshape_rows
+from poison_guard.ingest.nested import Shape, has_root, is_name, name_fault, path_roots, reshape_rows
 from poison_guard.ingest.objects import ObjectChanged, find_path, is_pattern, resolve_paths
 from poison_guard.ingest.raw_table import (
     NAME_CHARS,
@@ -85,11 +85,17 @@ def collect_frames(
         if raw is not None:
             objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
     if single and objects and not objects[0][0].rows:
-        raise DataError(f"{shown_url(objects[0][0].uri)} holds no records; there is nothing to read")
+        raise DataError(f"{shown_url(objects[0][0].uri)} holds no records{_why_none(objects)}")
     mapped = map_rows([raw for _, raw in objects], contract, limits)
     rest = [(ref, replace(raw, table=pa.table({}))) for ref, raw in objects]
     objects.clear()  # the rows are in `mapped` now
     return assemble_batch(rest, mapped, contract, received_at, earlier)
+
+
+def _why_none(objects: Sequence[tuple[ObjectRef, RawTable]]) -> str:
+    """Return what is known of why a single object has no rows."""
+    notes = [note for _, raw in objects for note in raw.notes]
+    return f": {notes[0]}" if notes else "; there is nothing to read"
 
 
 def failed_digest(contract: Contract, ref: ObjectRef, at: dt.datetime) -> str:
@@ -156,6 +162,12 @@ def _read(
 def _with_path_notes(raw: RawTable, contract: Contract) -> RawTable:
     """Return `raw` with a note for each path that finds nothing in any of its rows."""
     found = [f"{name}, which [columns] maps to {role}, matches nothing in it" for role, name in _vain(raw, contract)]
+    absent = [(role, name) for role, name in contract.columns.items() if name not in raw.table.column_names]
+    found += [
+        f"{name}, which [columns] maps to {role}, is no column of it, and no path: {fault}"
+        for role, name in absent
+        if (fault := name_fault(name))
+    ]
     hidden = (*contract.privacy.drop, *contract.privacy.private)
     found += [
         f"[privacy] names {name}, and it has no such column" for name in hidden if name not in raw.table.column_names

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from poison_guard.config import Contract
+from poison_guard.config.contract import Data
 from poison_guard.ingest.arrow_paths import reached_columns
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, join_tables
 from poison_guard.ingest.join import Joined, key_texts
@@ -35,7 +36,18 @@ from poison_guard.ingest.paths import (
 )
 from poison_guard.ingest.raw_table import BadRows, Flag, Limits, RawTable, Unreadable, nesting_depth
 
-__all__ = ["Reshaped", "Reshaper", "Shape", "has_root", "is_name", "path_roots", "reshape_rows", "rows_of"]
+__all__ = [
+    "Reshaped",
+    "Reshaper",
+    "Shape",
+    "has_root",
+    "is_name",
+    "name_fault",
+    "path_fault",
+    "path_roots",
+    "reshape_rows",
+    "rows_of",
+]
 
 _TEXT_ROLES = ("text", "prompt", "response", "chosen", "rejected")
 _ROW_CHARS = 64_000_000
@@ -96,6 +108,29 @@ class Shape:
         keys = key_texts([expression.value(row) for row in _Rows(table, [1] * table.num_rows)])
         numbers = np.concatenate([part.row_numbers for part in parts])
         return Joined.of(table, numbers, keys, name, f"{key} = {to}")
+
+
+def path_fault(data: Data) -> tuple[str, str] | None:
+    """Return the key of ``[data]`` whose path cannot be read, and why; None where all can."""
+    texts = [("explode", text.strip()) for text in (data.explode or "").split(",") if text.strip()]
+    texts += [(f"join.{key}", str(getattr(data.join, key))) for key in ("key", "to") if data.join is not None]
+    for key, text in texts:
+        try:
+            path = parse_path(text)
+        except PathError as error:
+            return key, f"{text!r} is no path: {error}"
+        if key == "explode" and (path.op != "path" or not any(isinstance(s, (Each, Star, Deep)) for s in path.steps)):
+            return key, f'{text!r} names no list; write "{text}[]" for its elements'
+    return None
+
+
+def name_fault(text: str) -> str:
+    """Return why a text is no path; "" if it is one."""
+    try:
+        parse_path(text)
+    except PathError as error:
+        return str(error)
+    return ""
 
 
 def rows_of(table: pa.Table) -> list[Row]:

@@ -379,7 +379,7 @@ class _Parser:
 
     def _take(self, *kinds: str) -> str:
         if self.kind not in kinds:
-            raise PathError(f"a {' or '.join(kinds)} is missing at character {self.at + 1}")
+            raise PathError(f"a {kinds[0]} is missing at character {self.at + 1}")
         token = self.token
         self._next()
         return token

@@ -16,6 +16,7 @@ from poison_guard.config.contract import KNOWN_FEEDS, known_feeds
 from poison_guard.contracts.suite import Suite, fit_to_contract, load_suite
 from poison_guard.errors import ConfigError, NotFoundError, StaleStateError, UsageError
 from poison_guard.files import write_atomic
+from poison_guard.ingest.nested import path_fault
 from poison_guard.steps.out import ask_for
 from poison_guard.steps.outbox import drain
 from poison_guard.store import Store, open_store
@@ -55,7 +56,7 @@ def open_feed(
     leaving, the table or files of the contract's ``[out]`` are brought up to date.
     """
     contract = contract if isinstance(contract, Contract) else load_contract(contract)
-    _check_format(contract)
+    _check_reading(contract)
     settings = settings if isinstance(settings, Settings) else open_settings(settings)
     suite_file = find_suite(contract, settings.home)
     suite = fit_to_contract(load_suite(suite_file), contract) if suite_file else None
@@ -76,16 +77,18 @@ def open_feed(
             drain(store, settings)
 
 
-def _check_format(contract: Contract) -> None:
-    """Raise `ConfigError` where a contract names a format that is not known."""
-    if contract.data.format is None:
-        return
-    from poison_guard.onboard import named_format
+def _check_reading(contract: Contract) -> None:
+    """Raise `ConfigError` where a contract names a format that is not known, or a list or key that cannot be read."""
+    data, file = contract.data, contract.path or contract.name
+    if data.format is not None:
+        from poison_guard.onboard import named_format
 
-    try:
-        named_format(contract.data.format)
-    except UsageError as error:
-        raise ConfigError(f"format in [data] of {contract.path or contract.name}: {error}") from None
+        try:
+            named_format(data.format)
+        except UsageError as error:
+            raise ConfigError(f"format in [data] of {file}: {error}") from None
+    if (fault := path_fault(data)) is not None:
+        raise ConfigError(f"{fault[0]} in [data] of {file}: {fault[1]}")
 
 
 def _remember(contract: Contract, home: Path) -> None:

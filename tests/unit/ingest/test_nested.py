@@ -14,7 +14,7 @@ from poison_guard.config import Contract, parse_contract
 from poison_guard.errors import ConfigError, DataError
 from poison_guard.ingest.cells import simplify
 from poison_guard.ingest.collect import batch_from_frame, collect_frames
-from poison_guard.ingest.nested import Reshaper, Shape
+from poison_guard.ingest.nested import Reshaper, Shape, path_fault
 from poison_guard.ingest.raw_table import Limits
 from poison_guard.records import Batch
 
@@ -161,6 +161,38 @@ def test_rows_of_other_types_are_held_one_by_one(tmp_path: Path) -> None:
 def test_a_record_id_that_all_records_of_a_row_share_is_an_error_of_the_contract() -> None:
     with pytest.raises(ConfigError, match=r'write "id \+ #" \(# is the position in the row\)'):
         contract_of({"record_id": "id"}, explode="votes[]")
+
+
+def test_a_name_that_is_neither_a_column_nor_a_path_is_a_note(tmp_path: Path) -> None:
+    batch = read(tmp_path, [{"id": "1"}], {"record_id": "id", "source_id": "votes[].by ?"})
+
+    assert batch.notes[0].args["said"] == (
+        "votes[].by ?, which [columns] maps to source_id, is no column of it, and no path: "
+        "a name is missing at character 13"
+    )
+
+
+def test_a_file_whose_rows_make_no_record_says_so(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"holds no records: 1 of its rows hold nothing in votes\[\] and make no record"
+    ):
+        read(tmp_path, [{"id": 1}], ROLES, explode="votes[]")
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        ({"explode": "id"}, ("explode", "'id' names no list; write \"id[]\" for its elements")),
+        ({"explode": "votes[], labels["}, ("explode", "'labels[' is no path: '[' cannot be read")),
+        (
+            {"join": {"path": "x", "key": "a..b", "to": "id"}},
+            ("join.key", "'a..b' is no path: a name is missing at character 3"),
+        ),
+        ({"explode": "a.b[]", "join": {"path": "x", "key": "a | b", "to": "id"}}, None),
+    ],
+)
+def test_keys_of_data_that_are_no_paths_are_named(data: dict[str, Any], fault: tuple[str, str] | None) -> None:
+    assert path_fault(contract_of({"source_id": "x[].y"}, **data).data) == fault
 
 
 def test_columns_with_dots_are_no_paths_where_the_file_has_them(tmp_path: Path) -> None:
