@@ -69,6 +69,7 @@ def open_feed(
         store = stack.enter_context(open_store(where))
         if writes:
             claim_lake(store)
+            store.renew_mark()
             _remember(contract, settings.home)
             drain(store, settings)
         yield Feed(contract, settings, store, suite)

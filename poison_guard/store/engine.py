@@ -106,6 +106,19 @@ class Store:
         if last is not None:
             raise_mark(self.mark, last)
 
+    def renew_mark(self) -> None:
+        """Raise the mark to the last event, where a process was killed between a commit and that; or refuse as `write`.
+
+        A command that writes only if there is something new calls this first, so that it does both in any case.
+        """
+        if self.mark is None:
+            return
+        with self.read() as conn:
+            if fault := mark_fault(self.mark, conn):
+                raise TamperError(fault)
+            last = last_event(conn)
+        raise_mark(self.mark, last)
+
 
 @contextmanager
 def open_store(settings: Settings) -> Iterator[Store]:

@@ -234,3 +234,13 @@ def test_an_older_copy_of_the_store_is_not_written_on(copied):
     (home / "store.db").write_bytes(old)
     with open_feed(copied.feed, home) as feed, pytest.raises(TamperError, match="older copy"), feed.store.write():
         pass
+    for nothing_new in (("run", copied.folder / "day1.csv"), ("seal",)):
+        sentence(copied(*nothing_new, "--feed", copied.feed), 1, "older copy of the database was put back")
+
+
+def test_a_mark_that_a_killed_command_did_not_write_is_written_by_the_next_one(copied):
+    mark = copied.folder / "home" / "key.head"
+    before = mark.read_bytes()
+    mark.unlink()
+    assert copied("run", copied.folder / "day1.csv", "--feed", copied.feed).exit_code == 0
+    assert mark.read_bytes() == before
