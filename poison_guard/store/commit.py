@@ -65,16 +65,8 @@ def commit_run(
         current = load_run_in(conn, run.run_id)
         if current.status == "committed":
             return current.counts
-        last = conn.execute(sa.select(tables.feeds.c.last_seq).where(tables.feeds.c.name == feed)).scalar() or 0
-        if last > run.state_version or current.state_version != run.state_version:
-            raise StaleStateError(
-                f"another run of {feed} was committed after {run.run_id} began; score it again and retry"
-            )
-        moved = not _known_records(conn, feed, rows).equals(before)
-        if moved or status.decided_by_people(conn, feed, sorted(plan.revised)):
-            raise StaleStateError("a reviewer decided some of these records meanwhile; score the batch again and retry")
-        if not memory.are_listed(conn, plan.joined):
-            raise StaleStateError("a source was erased meanwhile; score the batch again and retry")
+        if why := _why_stale(conn, run, current, plan, moved=not _known_records(conn, feed, rows).equals(before)):
+            raise StaleStateError(f"{why}; score the batch again and retry")
         if current.policy_hash != contract.policy_hash:  # edited since the run began: these records were decided by it
             register_feed(conn, contract, at)
             run = dataclasses.replace(run, policy_hash=contract.policy_hash)
@@ -91,6 +83,16 @@ def commit_run(
         if staging is not None:
             outbox.add(conn, outbox.REMOVAL, {"paths": [staging]}, at)
     return counts
+
+
+def _why_stale(conn: sa.Connection, run: Run, current: Run, plan: CommitPlan, *, moved: bool) -> str:
+    """Return what happened since the run looked that its decisions do not know of; empty where nothing did."""
+    last = conn.execute(sa.select(tables.feeds.c.last_seq).where(tables.feeds.c.name == run.feed)).scalar() or 0
+    if last > run.state_version or current.state_version != run.state_version:
+        return f"another run of {run.feed} was committed after {run.run_id} began"
+    if moved or status.decided_by_people(conn, run.feed, sorted(plan.revised)):
+        return "a reviewer decided some of these records meanwhile"
+    return "" if memory.are_listed(conn, plan.joined) else "a source was erased meanwhile"
 
 
 def _known_records(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -95,7 +95,7 @@ def test_records_of_an_earlier_batch_are_seen_before(store, made):
 def test_a_run_that_looked_before_another_was_committed_is_stale(store, made):
     early, late = made.begin(store, "b1"), made.begin(store, "b2")
     made.commit(store, early, made.records("a1"))
-    with pytest.raises(StaleStateError, match="score it again"):
+    with pytest.raises(StaleStateError, match="score the batch again"):
         made.commit(store, late, made.records("a2"))
     assert count_places(store, "captcha")["accepted"] == 1
     made.commit(store, repin(store, late), made.records("a2"))
