@@ -107,7 +107,7 @@ def export(feed: Feed, out: str | Path | None, wanted: Exported) -> ExportResult
     converter = Converter(feed.contract, wanted.as_) if wanted.as_ in TRAINERS else None
     whole = not wanted.reasons and (converter is None or converter.same)
     if snapshot is not None:
-        rows, notes = sealed_rows(feed, snapshot, leave_out=leave_out, whole=whole), []
+        rows, notes = sealed_rows(feed, snapshot, leave_out=leave_out, whole=whole), list[str]()
     else:
         records = _payloads(feed, [Place(place) for place in wanted.places])
         rows, notes = _own_rows(feed.contract, records, leave_out)

@@ -23,8 +23,8 @@ __all__ = ["sealed_rows"]
 def sealed_rows(feed: Feed, snapshot: Snapshot, *, leave_out: frozenset[str], whole: bool = True) -> Rows:
     """Return the rows of the examples of a snapshot, in the order in which they came.
 
-    With `whole`, those that `explode` took apart are together again. Of a feed of votes an example is an item: its row is what was sealed of it, with the adopted label. `TamperError`
-    where a record is not as it was sealed.
+    With `whole`, those that `explode` took apart are together again. Of a feed of votes an example is an item: its row
+    is what was sealed of it, with the adopted label. `TamperError` where a record is not as it was sealed.
     """
     if feed.contract.vote:
         return _item_rows(feed, snapshot, leave_out)
