@@ -20,9 +20,10 @@ _ERASED = "erased-"
 
 def ask_for(store: Store, contract: Contract, now: dt.datetime) -> None:
     """Leave a task that brings the contract's table or files up to date, unless nothing changed since the last one."""
-    path = str(contract.path.absolute()) if contract.path is not None else ""
-    task = {"feed": contract.name, "contract": path, "seq": last_change(store, contract.name)}
-    outbox.add_once(store, outbox.DECISIONS, task, now)
+    if contract.path is not None:  # of none, no later command could read where to write
+        task = {"feed": contract.name, "contract": str(contract.path.absolute())}
+        task |= {"seq": str(last_change(store, contract.name))}
+        outbox.add_once(store, outbox.DECISIONS, task, now)
 
 
 def write_decisions(store: Store, task: Mapping[str, Any]) -> None:

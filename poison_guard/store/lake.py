@@ -91,7 +91,7 @@ class Lake:
             table = pq.read_table(io.BytesIO(self._files.cat_file(self._full(path))))
         except OSError as error:
             raise self._trouble(path, "read", error) from None
-        rows = table.filter(pa.array(np.asarray(keep, dtype=bool)))
+        rows = _encoded_anew(table.filter(pa.array(np.asarray(keep, dtype=bool))))
         sink = io.BytesIO()
         pq.write_table(rows, sink, compression="zstd")
         body = sink.getvalue()
@@ -257,9 +257,11 @@ class Lake:
 def _parquet_bytes(frame: pd.DataFrame) -> bytes:
     """Return the frame as Parquet bytes: the same frame gives the same bytes."""
     odd = {
-        name: frame[name].astype("category") if name == "shape" else _storable(frame[name])
+        name: frame[name].astype("category").cat.remove_unused_categories()
+        if name == "shape"
+        else _storable(frame[name])
         for name in frame.columns
-        if frame[name].dtype == object
+        if frame[name].dtype == object or name == "shape"
     }
     table = pa.Table.from_pandas(frame.assign(**odd) if odd else frame, preserve_index=False)
     if any(pa.types.is_list(column.type) for column in table.schema):
@@ -267,6 +269,15 @@ def _parquet_bytes(frame: pd.DataFrame) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def _encoded_anew(table: pa.Table) -> pa.Table:
+    """Return `table` with dictionaries of the values that it holds, and of no others."""
+    for i, column in enumerate(table.schema):
+        if pa.types.is_dictionary(column.type):
+            cells = table.column(i).combine_chunks().dictionary_decode().dictionary_encode().cast(column.type)
+            table = table.set_column(i, column, cells)
+    return table
 
 
 def _storable(column: pd.Series) -> pd.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -129,6 +130,19 @@ def test_an_honest_snapshot_is_admitted_and_its_manifest_verifies(hand, admitted
     assert shown.exit_code == 0
     assert "admitted until" in shown.stdout
     assert hand("gate", "approve", *feed_of(hand), *WHO).exit_code == 2
+
+
+def test_the_admitted_rows_come_out_as_they_came_in_with_the_digest_of_their_manifest(hand, admitted):
+    out = hand.folder / "admitted.csv"
+    told = hand.json("export", *feed_of(hand), "--snapshot", "admitted", "--as", "csv", "--out", out)
+    assert told["manifest"] == hand.json("verify", admitted["manifest"])["digest"]
+    assert json.loads(Path(f"{out}.manifest.json").read_text())["manifest_sha256"] == told["manifest"]
+    inbox = [
+        line
+        for file in sorted((hand.folder / "home" / "inbox").glob("*.csv"))
+        for line in file.read_text().splitlines()
+    ]
+    assert set(out.read_text().splitlines()) <= set(inbox), "no cell is altered"
 
 
 def test_status_tells_snapshot_verdict_admission_and_champion(hand, sealed, champion):

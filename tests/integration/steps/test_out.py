@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -81,7 +82,10 @@ def test_the_same_again_writes_nothing_twice_and_later_events_replace_a_row(guar
 
 
 def test_what_is_erased_is_erased_there_too(guard):
+    guard.seal()
     guard.erase("u1", by="ann", reason="asked to")
+    for file in (guard.home / "lake").rglob("*.parquet"):
+        assert "text 4" not in str(pq.read_table(file).to_pylist())
     for rows in (_table(guard), _files(guard)):
         assert not {"r1", "r4", "r7"} & set(rows["record_id"])
         assert {"r0", "r2"} <= set(rows["record_id"])

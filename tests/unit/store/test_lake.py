@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from poison_guard.errors import StoreError, TamperError, UsageError
@@ -103,3 +104,14 @@ def test_an_unknown_scheme_is_named_without_the_url():
     with pytest.raises(StoreError, match="`nosuch` URL") as caught:
         Lake("nosuch://user:hunter2@host/x")
     assert "hunter2" not in str(caught.value)
+
+
+def test_rows_that_are_filtered_out_leave_no_value_in_a_dictionary(tmp_path):
+    lake = Lake(str(tmp_path))
+    frame = pd.DataFrame({"who": pd.Categorical(["anna-secret", "bob"]), "shape": pd.Categorical(["k-secret", "k"])})
+    file = lake.add_frame(frame, "x")
+    kept = lake.add_filtered(file.path, [False, True])
+    assert b"secret" not in b"".join(
+        str(pq.read_table(tmp_path / kept.path)[name].chunk(0).dictionary.to_pylist()).encode() for name in frame
+    )
+    assert lake.read_frame(kept.path)["who"].tolist() == ["bob"]
