@@ -13,7 +13,7 @@ from poison_guard.cli.output import counted, print_json, print_progress, print_r
 from poison_guard.cli.recall import print_decision, selection_options
 from poison_guard.cli.trust import print_sample, trusted_command
 from poison_guard.guard import Guard, Home
-from poison_guard.text import p_value_text
+from poison_guard.text import number_text, p_value_text
 
 if TYPE_CHECKING:
     from poison_guard.guard import RecordFacts
@@ -145,7 +145,8 @@ def print_record(facts: RecordFacts, *, as_json: bool) -> None:
         print_json(facts.to_dict())
         return
     print_result(facts.headline())
-    print_table("Payload", ("column", "value"), [(k, v) for k, v in facts.payload.items() if v is not None])
+    payload = [(k, number_text(v) if isinstance(v, float) else v) for k, v in facts.payload.items() if v is not None]
+    print_table("Payload", ("column", "value"), payload)
     evidence = [(e["signal"], e["level"], p_value_text(e["p"]), e["sentence"]) for e in facts.evidence]
     nothing = "Nothing speaks against this record."
     print_table("Evidence", ("signal", "level", ">p", "what it says"), evidence, empty=nothing)

@@ -28,7 +28,7 @@ _CANDIDATES = (
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_15", "iso8859_2", "koi8_r",
     "shift_jis", "cp932", "euc_jp", "gb18030", "big5", "euc_kr", "cp874", "mac_roman", "cp437", "cp850",
 )  # fmt: skip
-"""Of those that fit a file alike, the first is what most programs write."""
+"""Encodings that people's programs write."""
 
 
 def find_text_keys(paths: Sequence[str], limits: Limits) -> dict[str, tuple[str, str]]:
