@@ -194,7 +194,7 @@ def test_a_stored_run_reads_back_as_it_was_decided(store, made):
     expected = pd.concat([decided.decisions, pd.DataFrame([lost])], ignore_index=True)
     columns = ["record_id", "action", "risk", "campaign_id", "reasons"]
     pd.testing.assert_frame_equal(
-        frames["decisions"], expected.sort_values("record_id", ignore_index=True)[columns], check_exact=True
+        frames["decisions"][columns], expected.sort_values("record_id", ignore_index=True)[columns], check_exact=True
     )
     assert [value is None for value in frames["decisions"]["campaign_id"]].count(True) == 3
     pd.testing.assert_frame_equal(frames["items"], decided.items)
