@@ -69,6 +69,10 @@ class Parse:
     """Zone of times that name none, and of zone names such as PST."""
     case: Case | None = None
     """Whether labels that differ in upper and lower case alone are one, where no declared label decides it."""
+    anonymous: (
+        Annotated[str, Rule("a name of at most 100 characters", lambda text: 0 < len(text.strip()) <= 100)] | None
+    ) = None
+    """Id of the one source that rows without a source id are of; without this key they are held."""
     ordered: bool = False
     """Whether the order of a list that is an answer or a label counts."""
 

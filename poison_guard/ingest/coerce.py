@@ -208,6 +208,8 @@ def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
     text = written
     if role in _IDS:
         text = canonical_ids(written, column.parse.null_set)
+        if role == "source_id" and column.parse.anonymous:
+            text = pc.if_else(pa.array(np.asarray(text.is_null()) & ~wrong), column.parse.anonymous.strip(), text)
     elif role in _LABELS:
         text = canonical_labels(written if pa.types.is_large_string(raw.type) else raw, ordered=column.parse.ordered)
     if role in _NEEDED_ROLES:

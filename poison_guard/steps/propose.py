@@ -270,6 +270,9 @@ def _failing(contract: Contract, suite: Suite, batch: Batch) -> tuple[int, tuple
         more = ", …" if len(part) > len(rows) else ""
         first = sentence(str(part["code"].iloc[0]), part["args"].iloc[0])
         told.append(f"  {len(part):,} fail: {first} (row {', '.join(rows)}{more})")
+    nobody = contract.columns.get("source_id")
+    if nobody is not None and f"missing_id {nobody}" in set(kinds):
+        told.append('  anonymous = "anonymous" in [parse] takes in rows without a source, as of one source together')
     whole = tuple(f"  the whole file: {sentence(reason.code, reason.args)}" for reason in validation.batch)
     n = int(validation.failures["record_id"].nunique()) + len(batch.unreadable)
     return n, (*whole, *told)

@@ -177,6 +177,21 @@ def test_init_says_which_rows_of_the_file_do_not_pass_and_why(hand: Hand) -> Non
     result = hand("init", "crowd.csv", "--dry-run")
     assert "rows of the file that fail: 3" in result.stdout
     assert "3 fail: user_id is empty (row 5, 9, 13)" in result.stdout
+    assert 'anonymous = "anonymous" in [parse] takes in rows without a source' in result.stdout
+
+
+def test_rows_of_nobody_are_of_one_source_where_the_contract_says_so_and_held_where_not(hand: Hand) -> None:
+    frame = crowd(200, 0, "a").drop(columns="dwell_ms")
+    frame.loc[::4, "user_id"] = ["", "NULL"] * 25
+    feed = proposed(hand, frame, "crowd.csv")
+    feed.write_text(feed.read_text().replace('mode = "observe"', 'mode = "enforce"'))
+    held = hand.json("scan", "--feed", feed)["counts"]
+    assert held["quarantined"] == 50
+    feed.write_text(feed.read_text().replace("\ncase = ", '\nanonymous = "nobody"\ncase = '))
+    result = Guard.open(feed, home="home").scan()
+    assert result.sources.set_index("source_id").loc["nobody", "n"] == 10, "one vote on each of the 10 items"
+    assert not (result.decisions["action"] == "reject").any()
+    assert result.counts.get("quarantined", 0) < 50
 
 
 def test_a_proposed_feed_observes_and_bears_no_day_in_its_name(hand: Hand) -> None:
