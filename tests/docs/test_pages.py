@@ -102,6 +102,14 @@ def test_every_test_that_is_named_exists(page):
         assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, f"{file}::{name}"
 
 
+def test_every_row_of_the_security_page_names_a_test():
+    page = (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")
+    (header, *rows) = re.findall(r"^\| (.+?) \| (.+) \|$", page, flags=re.MULTILINE)
+    assert header == ("risk", "control")
+    assert len(rows) > 15
+    assert [risk for risk, control in rows if not re.search(r"tests/[\w/]+\.py", control)] == []
+
+
 def test_every_law_has_tests():
     laws = (REPOSITORY / "docs" / "laws.md").read_text(encoding="utf-8").split("\n**")[1:]
     assert [int(law.split(".")[0]) for law in laws] == list(range(1, len(laws) + 1))
