@@ -334,6 +334,7 @@ def parse_contract(table: Mapping[str, Any], *, path: Path | None = None) -> Con
     parsing = table.get("parse")
     if isinstance(parsing, dict) and isinstance(parsing.get("time_format"), str):  # one format or a list of them
         table = {**table, "parse": {**parsing, "time_format": [parsing["time_format"]]}}
+    _check_one_column_a_role(table.get("columns"), file)
     values: dict[str, Any] = {"data": Data(), **values_of(_Top, table, where="the top level", file=file)}
     tables = {
         name: values_of(shape, values.pop(name), where=f"[{name}]", file=file) if name in values else {}
@@ -356,6 +357,17 @@ def _in_list(path: str, explode: str) -> bool:
     """Whether a path leads through a list that `explode` names."""
     roots = [re.split(r"[.\[*]", part.strip())[0] for part in explode.split(",")]
     return any(root and root in path for root in roots)
+
+
+def _check_one_column_a_role(columns: Any, file: str) -> None:
+    """Raise `ConfigError` where a role names several columns."""
+    for role, named in columns.items() if isinstance(columns, dict) else ():
+        if role in ROLES and isinstance(named, list):
+            listed = ", ".join(map(str, named))
+            raise ConfigError(
+                f"{role} in [columns] of {file} names {len(named)} columns ({listed}), and a role has one: "
+                "keep one, or write them as one column in your data"
+            )
 
 
 def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> None:

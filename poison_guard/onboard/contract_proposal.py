@@ -15,7 +15,7 @@ from poison_guard.errors import DataError
 from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.fit_format import FittedFormat
-from poison_guard.onboard.labels import case_of
+from poison_guard.onboard.labels import case_of, order_of
 from poison_guard.onboard.leaves import JudgementList, judgement_lists, object_leaves
 from poison_guard.onboard.readings import Doubt, Readings, toml_value
 from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
@@ -169,7 +169,7 @@ def draft_contract(
     extra = _format_keys(fitted, roles, join_path) if fitted else ""
     parts = [
         _head(name, kind, data_path, frame, pattern, known=fitted is not None) + _evident_keys(data_keys or {}) + extra,
-        _parse_table(readings, doubts, case_of(frame, guesses)),
+        _parse_table(readings, doubts, case_of(frame, guesses), order_of(frame, guesses)),
         _columns(guesses, features, unused, kind, fitted.features if fitted else (), left_out)
         + _lists_of_judgements(judgement_lists(frame, nested) if fitted is None else (), guesses),
         _foot(roles, features),
@@ -187,11 +187,13 @@ def _evident_keys(keys: Mapping[str, tuple[Any, str]]) -> str:
     return "".join(f"{_remark(f'{key} = {toml_value(value)}', why)}\n" for key, (value, why) in keys.items())
 
 
-def _parse_table(readings: Readings, doubts: Sequence[Doubt], case: tuple[str, str] | None) -> str:
+def _parse_table(readings: Readings, doubts: Sequence[Doubt], case: tuple[str, str] | None, order: str | None) -> str:
     """Return the table ``[parse]``: what the file proves, with the proof, and both readings of each doubt."""
     lines = [f"{key} = {toml_value(value)}  # {_shown(readings.evidence[key])}" for key, value in readings.keys.items()]
     if case is not None:
         lines.append(f'case = "{case[0]}"  # {_shown(case[1])}')
+    if order is not None:
+        lines.append(f"ordered = true  # {_shown(order)}; else lists are sets")
     for doubt in doubts:
         lines.append(f"# {_shown(doubt.column)} can be read in {len(doubt.readings)} ways. Keep the lines of one:")
         for reading in doubt.readings:

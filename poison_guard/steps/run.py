@@ -30,7 +30,7 @@ from poison_guard.pipeline import (
     score_partition,
     validate_records,
 )
-from poison_guard.pipeline.labels import Spellings, fold_labels, label_notes
+from poison_guard.pipeline.labels import LABEL_ROLES, Spellings, fold_labels, label_notes
 from poison_guard.records import Batch, Decided, State
 from poison_guard.steps.collect import (
     Source,
@@ -269,6 +269,8 @@ def _owners(feed: Feed, batch: Batch) -> pd.Series | None:
 
 def _spellings(feed: Feed, handover: Handover, pin: Pin) -> Spellings:
     """Return how the labels of the batch are spelled as of the pin."""
+    if not any(map(feed.contract.has, LABEL_ROLES)):
+        return {}
     if not handover.has(f"labels@{pin}"):
         batch, state = get_batch(handover), _state(feed, handover, pin)
         found = spellings_of(

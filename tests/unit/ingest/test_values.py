@@ -305,6 +305,7 @@ def test_an_encoding_that_the_contract_names_is_read_and_init_finds_it(tmp_path)
         ({"parse": {"time_format": ["%H:%M"]}}, "strptime formats with year, month and day"),
         ({"parse": {"time_zone": "PST8"}}, "a zone such as"),
         ({"parse": {"cases": "fold"}}, "did you mean `case`"),
+        ({"columns": {"answer": ["first", "second"]}}, r"answer in \[columns\] .* names 2 columns \(first, second\)"),
         ({"data": {"encoding": "zlib"}}, "a text encoding such as cp1252"),
         ({"data": {"delimiter": "ab"}}, "one character that parts fields"),
     ],

@@ -111,6 +111,14 @@ def test_case_is_proposed_with_its_evidence(answers, case, says):
     assert says in found[1]
 
 
+def test_lists_of_numbers_keep_their_order():
+    frame = pd.DataFrame(
+        {"user_id": list("uvw"), "item_id": list("iji"), "answer": ["[10, 20, 5, 5]", "[1, 2]", "[3,1]"]}
+    )
+    draft = draft_contract(frame, name="boxes", data_path="boxes.csv")
+    assert "ordered = true  # answer has lists of numbers, such as [10, 20, 5, 5]" in draft.text
+
+
 def test_placeholders_do_not_hide_what_a_column_holds():
     cells = ["2026-11-01", "NULL", "NULL", "2026-11-02"]
     frame = natural_frame(table(at=cells, n=["1", "N/A", "2", "3"], word=["none", "a", "b", "c"]))
