@@ -194,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     if any(outcome.state != "success" and not outcome.closed for outcome in outcomes):
         sys.stderr.write(f"a DAG failed; the whole story is in {log}\n")
         return StoreError.exit_code
+    sys.stderr.write("  measuring what the models learned …\n")
     _show(Path(args.home))
     return ClosedError.exit_code if any(outcome.closed for outcome in outcomes) else 0
 

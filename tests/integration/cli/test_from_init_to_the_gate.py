@@ -202,13 +202,6 @@ def test_a_proposed_feed_observes_and_bears_no_day_in_its_name(hand: Hand) -> No
     assert '# path = "../votes_*.csv"  # takes in the files of other days too' in text
 
 
-@pytest.mark.parametrize("name", ["when", "submitted", "Submitted At", "First seen", "zeitpunkt"])
-def test_the_only_column_of_times_is_found_whatever_its_name(hand: Hand, name: str) -> None:
-    frame = crowd(200, 0, "a").drop(columns=["dwell_ms", "account_created_at"]).rename(columns={"answered_at": name})
-    feed = proposed(hand, frame, "crowd.csv")
-    assert Guard.open(feed).contract.columns["observed_at"] == name
-
-
 def test_from_observe_to_enforce_is_one_path(hand: Hand) -> None:
     feed = proposed(hand, forms(500, 0, "s"), "forms.csv")
     hand.json("run", "--feed", feed)

@@ -14,6 +14,7 @@ from poison_guard.review.rules import Selector
 from poison_guard.steps.claims import claim, unclaim
 from poison_guard.steps.look import list_groups, list_pending
 from poison_guard.steps.review import (
+    ReviewResult,
     decide_selection,
     recall,
     reject,
@@ -191,6 +192,26 @@ def test_trust_is_for_released_ids_that_were_vetted(full, made, person):
         release(feed, record_ids=["q1"], trust=True, right=False, **person)
     assert release(feed, record_ids=["q1"], trust=True, dry_run=True, **person).trusted is None
     assert release(feed, record_ids=["q1"], trust=True, **person).trusted.n == 1
+
+
+def test_an_accepted_record_enters_the_trusted_set_as_a_persons_decision_that_undo_takes_back(full, made, person):
+    feed = feed_of(full, made.contract)
+    with pytest.raises(BusyError, match="already accepted"):
+        release(feed, record_ids=["a1"], **person)
+    done = release(feed, record_ids=["a1", "q1"], trust=True, **person)
+    assert (done.trusted.added, done.places) == (2, {"accepted": 1, "quarantined": 1})
+    assert explain(full, "captcha", "a1")["record"]["verdict"] == 1
+    again = release(feed, record_ids=["a1", "q1"], trust=True, **person)
+    assert (again.seq, again.again, again.trusted.already) == (done.seq, True, 2)
+    undo(feed, done.seq, **person)
+    assert (places(full)["q1"], explain(full, "captcha", "a1")["record"]["verdict"]) == ("quarantined", 0)
+    assert verify(full).ok
+
+
+def test_json_lists_a_hundred_ids_of_a_decision_and_counts_all():
+    ids = tuple(f"r{k:03d}" for k in range(250))
+    document = ReviewResult("captcha", "reject", 7, ids, {"quarantined": 250}, 3).to_dict()
+    assert (document["records"], len(document["record_ids"]), document["record_ids_left_out"]) == (250, 100, 150)
 
 
 def test_a_release_of_what_cannot_be_trusted_releases_nothing(full, made, person):

@@ -106,3 +106,23 @@ def test_a_file_without_rows_or_without_anything_to_map_is_refused_in_one_senten
 def test_a_name_that_no_feed_can_have_is_refused():
     with pytest.raises(ConfigError, match="name must be a word"):
         propose_contract(SAMPLES["trl"], name="My Feed", data_path="x.csv")
+
+
+@pytest.mark.parametrize("name", ["when", "submitted", "Submitted At", "First seen", "zeitpunkt"])
+def test_the_only_column_of_times_is_found_whatever_its_name(name):
+    times = pd.date_range("2026-11-20", periods=60, freq="h")
+    frame = pd.DataFrame({"user": ["u", "v", "w"] * 20, "task": ["t1", "t2"] * 30, "answer": ["a", "b"] * 30})
+    for cells in (times, times.strftime("%Y-%m-%d %H:%M:%S"), times.strftime("%Y-%m-%dT%H:%M:%SZ")):
+        assert proposed(frame.assign(**{name: cells})).columns["observed_at"] == name
+    assert "observed_at" not in proposed(frame.assign(date_of_birth=times)).columns
+
+
+def test_a_yes_or_no_beside_the_answer_is_no_label():
+    frame = pd.DataFrame({"user": ["u", "v", "w"] * 20, "task": ["t1", "t2"] * 30, "answer": ["a", "b"] * 30})
+    assert "label" not in proposed(frame.assign(is_gold=[True, False] * 30)).columns
+
+
+def test_a_proposed_feed_observes_and_names_the_files_of_all_days():
+    text = propose_contract(SAMPLES["trl"], name="feed", data_path="in/x_2026.csv", pattern="in/x_*.csv")
+    assert 'mode = "observe"' in text
+    assert '# path = "in/x_*.csv"  # takes in the files of other days too' in text
