@@ -45,7 +45,8 @@ the row's own columns, which are kept.
 ## Lists of judgements: explode
 
 `explode = "annotations[]"` in `[data]` makes a record of each element. A record is its row with this one element
-where the list was, so nothing is lost, and paths read a record as they read a row. Rows whose list is empty make no
+where the list was, so nothing is lost, and paths read a record as they read a row. `export` puts the records of a row
+together again. Rows whose list is empty make no
 record; a note counts them. Lists that belong together are written with commas (`"completions[], labels[]"`) and must
 be equally long. `prompt.replies[**]` takes the object at `prompt`, those in its list `replies`, and those in theirs.
 A star at the top takes columns: `explode = "annotator_*"`.
