@@ -129,7 +129,7 @@ def result_of(feed: str, decided: Decided, batch: Batch) -> ScanResult:
         sources=decided.sources,
         campaigns=_campaign_rows(decided.campaigns),
         evidence=evidence,
-        notes=tuple(note_sentence(note) for note in decided.notes),
+        notes=tuple(_with_command(note.code, note.args, feed) for note in decided.notes),
         counts=counts,
         feed=feed,
     )
@@ -166,12 +166,21 @@ def stored_result(store: Store, run_id: str, places: pd.DataFrame | None = None)
         sources=frames["sources"],
         campaigns=typed_frame("campaigns", campaigns.drop(columns=["code", "args"]).assign(why=sentences)),
         evidence=evidence,
-        notes=tuple(sentence(note["code"], note["args"]) for note in run.notes),
+        notes=tuple(_with_command(note["code"], note["args"], run.feed) for note in run.notes),
         counts=dict(run.counts),
         run_id=run.run_id,
         feed=run.feed,
         revocation=revoked_by(store, run.feed, run.commit_seq or 0) if run.counts.get("recalled") else Revocation(),
     )
+
+
+def _with_command(code: str, args: Mapping[str, Any], feed: str) -> str:
+    """Return a note as a sentence; of one that vetted records are missing, with the command that draws some."""
+    said = sentence(code, args)
+    if code != "no_trusted_set" or not args.get("needed"):
+        return said
+    draw = f"poison-guard trust --sample {int(args['needed'])} --feed {feed} --out FILE.csv"
+    return f"{said}; `{draw}` draws records to vet"
 
 
 def note_sentence(note: Reason) -> str:

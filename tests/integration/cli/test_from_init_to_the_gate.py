@@ -204,7 +204,11 @@ def test_a_proposed_feed_observes_and_bears_no_day_in_its_name(hand: Hand) -> No
 
 def test_from_observe_to_enforce_is_one_path(hand: Hand) -> None:
     feed = proposed(hand, forms(500, 0, "s"), "forms.csv")
-    hand.json("run", "--feed", feed)
+    notes = hand.json("run", "--feed", feed)["notes"]
+    draw = (
+        "396 vetted ones are needed; `poison-guard trust --sample 396 --feed forms --out FILE.csv` draws records to vet"
+    )
+    assert any(draw in note for note in notes)
     assert "poison-guard trust --sample 396 --feed forms --out FILE.csv draws" in hand("status").stdout
     would = hand.json("review", "list", "--would-hold", "--feed", feed)
     assert would["total"] == 500
