@@ -12,7 +12,7 @@ import pandas as pd
 from poison_guard.records import Campaign, Place
 from poison_guard.signals.campaigns.findings import event_times, make_campaign
 from poison_guard.signals.campaigns.minhash import EMPTY, row_keys
-from poison_guard.signals.campaigns.text import group_similar, grow_groups, mean_similarity, sketch_text
+from poison_guard.signals.campaigns.text import group_similar, grow_groups, mean_similarity, shared_text, sketch_text
 from poison_guard.signals.pvalues import beta_low, binomial_high
 
 __all__ = ["MOST_COPIES", "copies", "sketch_records"]
@@ -21,6 +21,7 @@ __all__ = ["MOST_COPIES", "copies", "sketch_records"]
 MOST_COPIES = 20
 """Near-copies of a text from which on they are held, where no vetted record shows that texts repeat."""
 _LEAST = 5  # copies of a text below which nothing is held, however seldom vetted records repeat themselves
+_COPY = 0.6  # similarity with what a group shares, from which on a text is a copy: about one word in eight differs
 _SURE = 0.95  # quantile of the trusted set's rate of copies: few vetted records tell little of it
 _FORM = 0.5  # share of all texts from which on different texts that are alike are the form of the feed, no copies
 
@@ -62,6 +63,7 @@ def copies(
     size = np.bincount(group) if len(group) else np.zeros(0, np.int64)
     wanted = np.flatnonzero(size >= _LEAST)
     group = grow_groups(sketches[rows], group, wanted[np.argsort(-size[wanted], kind="stable")])
+    group = _only_copies(sketches[rows], group, np.flatnonzero(np.bincount(group) >= _LEAST) if len(group) else wanted)
     size = np.bincount(group) if len(group) else size
     wanted = np.flatnonzero(size >= _LEAST)
     p = _chances(size[wanted], len(rows), len(wanted), trusted, alpha, seed)
@@ -83,6 +85,17 @@ def _with_earlier(
     fresh = ~earlier[0]["record_id"].isin(frame["record_id"]).to_numpy()
     known = earlier[0].loc[fresh, [c for c in earlier[0].columns if c in frame.columns or c == "place"]]
     return pd.concat([frame, known], ignore_index=True), np.concatenate([sketches, earlier[1][fresh]])
+
+
+def _only_copies(sketches: np.ndarray, group: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return `group` ``(n,)`` with those of the groups `wanted` alone that are near-copies of what the group shares."""
+    out = group.copy()
+    for name in wanted:
+        members = np.flatnonzero(group == name)
+        like = (sketches[members] == shared_text(sketches[members])).mean(axis=1)
+        far = members[like < _COPY]
+        out[far] = len(group) + group.max() + 1 + far
+    return pd.factorize(out)[0]
 
 
 def _chances(size: np.ndarray, n: int, tests: int, trusted: np.ndarray | None, alpha: float, seed: int) -> np.ndarray:

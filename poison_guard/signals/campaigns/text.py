@@ -14,7 +14,15 @@ from poison_guard.signals.campaigns.minhash import EMPTY, WIDTH, band_pairs, fea
 from poison_guard.signals.campaigns.new_accounts import Background, densest_span, from_new_accounts
 from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
 
-__all__ = ["MIN_SPEAKERS", "group_similar", "grow_groups", "mean_similarity", "near_duplicate_text", "sketch_text"]
+__all__ = [
+    "MIN_SPEAKERS",
+    "group_similar",
+    "grow_groups",
+    "mean_similarity",
+    "near_duplicate_text",
+    "shared_text",
+    "sketch_text",
+]
 
 
 _SIMILAR = 0.45  # estimated Jaccard similarity from which two messages are one text, in somebody's words
@@ -83,7 +91,7 @@ def grow_groups(sketches: np.ndarray, group: np.ndarray, seeds: np.ndarray) -> n
     seeds = seeds[:_MOST]
     if not len(seeds):
         return group
-    texts = np.stack([_shared(sketches[group == g]) for g in seeds])
+    texts = np.stack([shared_text(sketches[group == g]) for g in seeds])
     left, right = np.triu_indices(len(seeds), 1)
     same = similarity(texts, left, right) >= _SIMILAR
     links = (np.ones(int(same.sum()), np.int8), (left[same], right[same]))
@@ -93,7 +101,7 @@ def grow_groups(sketches: np.ndarray, group: np.ndarray, seeds: np.ndarray) -> n
     for g, name in zip(seeds, joined, strict=True):
         out[group == g] = name
     names = np.unique(joined)
-    texts = np.stack([_shared(sketches[out == g]) for g in names])
+    texts = np.stack([shared_text(sketches[out == g]) for g in names])
     members = np.flatnonzero(np.isin(out, names))
     others = np.flatnonzero((feature_count(sketches) >= _FEW_FEATURES) & ~np.isin(out, names))
     out[members] = out.max() + 1 + np.arange(len(members))
@@ -113,7 +121,7 @@ def mean_similarity(sketches: np.ndarray) -> float:
     return float((sizes * (sizes - 1)).sum() / (WIDTH * n * (n - 1)))
 
 
-def _shared(sketches: np.ndarray) -> np.ndarray:
+def shared_text(sketches: np.ndarray) -> np.ndarray:
     """Return ``(128,)`` the most frequent value of each cell, the smallest of several."""
     ordered = np.sort(sketches, axis=0).T
     opens = np.hstack([np.ones((WIDTH, 1), bool), ordered[:, 1:] != ordered[:, :-1]])
