@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poison_guard.config import Contract, parse_contract
@@ -15,6 +15,7 @@ from poison_guard.errors import ConfigError, DataError
 from poison_guard.ingest.cells import simplify
 from poison_guard.ingest.collect import batch_from_frame, collect_frames
 from poison_guard.ingest.nested import Reshaper, Shape, path_fault
+from poison_guard.ingest.paths import listed
 from poison_guard.ingest.raw_table import Limits
 from poison_guard.records import Batch
 
@@ -270,3 +271,30 @@ def test_paths_into_typed_columns_find_what_they_find_in_json(rows: list[dict[st
 
     assert sorted(reached) == sorted(paths)
     assert {path: reached[path].to_pylist() for path in paths} == {path: slow[path].to_pylist() for path in paths}
+
+
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab", max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["by", "says", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.dictionaries(st.sampled_from(["id", "votes", "note"]), _ANY), min_size=1, max_size=6))
+def test_whatever_rows_hold_each_is_a_record_for_each_element_or_counted(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    elements = [[e for e in listed(row.get("votes")) if e is not None] for row in rows]
+    if not any(elements):
+        return
+
+    roles = {"source_id": "votes[].by", "answer": "votes[].says"}
+    batch = read(tmp_path, [*rows, {"votes": [vote("u", "yes")]}], roles, explode="votes[]")
+
+    assert len(batch.records) + batch.duplicates == sum(map(len, elements)) + 1
+    assert batch.objects[0].rows == len(batch.records) + batch.duplicates + len(batch.unreadable)
+    empty = sum(not found for found in elements)
+    assert not empty or any(note.args["said"].startswith(f"{empty} of its rows hold nothing") for note in batch.notes)
