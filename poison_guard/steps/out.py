@@ -33,9 +33,10 @@ def write_decisions(store: Store, task: Mapping[str, Any]) -> None:
     """
     contract = load_contract(task["contract"])
     failed: list[GuardError] = []
-    for target in _targets(contract):
+    for opened in (_files, _table):
         try:
-            _bring_up_to_date(store, contract.name, target)
+            if (target := opened(contract)) is not None:
+                _bring_up_to_date(store, contract.name, target)
         except GuardError as error:
             failed.append(error)
     if failed:
@@ -50,17 +51,20 @@ def _bring_up_to_date(store: Store, feed: str, target: DecisionTable | DecisionF
         target.forget(feed, known_records(store, feed))
 
 
-def _targets(contract: Contract) -> list[DecisionTable | DecisionFiles]:
-    found: list[DecisionTable | DecisionFiles] = []
+def _table(contract: Contract) -> DecisionTable | None:
     out = contract.out
-    if out.table:
-        url = os.environ.get(out.url_env)
-        if not url:
-            raise ConfigError(f"table in [out] of {contract.name} needs a database URL in ${out.url_env}")
-        found.append(DecisionTable(url, out.table))
-    if out.path:
-        path = out.path
-        if "://" not in path and contract.path is not None:
-            path = str(contract.path.absolute().parent / path)
-        found.append(DecisionFiles(path))
-    return found
+    if out.table is None:
+        return None
+    url = os.environ.get(out.url_env)
+    if not url:
+        raise ConfigError(f"table in [out] of {contract.name} needs a database URL in ${out.url_env}")
+    return DecisionTable(url, out.table)
+
+
+def _files(contract: Contract) -> DecisionFiles | None:
+    path = contract.out.path
+    if path is None:
+        return None
+    if "://" not in path and contract.path is not None:
+        path = str(contract.path.absolute().parent / path)
+    return DecisionFiles(path)

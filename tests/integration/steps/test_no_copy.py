@@ -29,8 +29,9 @@ required = ["validation"]
 """
 
 
-@pytest.fixture
-def guard(tmp_path) -> Guard:
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory) -> Guard:
+    tmp_path = tmp_path_factory.mktemp("notes")
     rows = [{"id": i, "body": f"unique words {i}", "tag": "ab"[i % 2], "more": {"b": i, "a": [i]}} for i in range(12)]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "notes.toml").write_text(_CONTRACT)
@@ -74,6 +75,8 @@ def test_a_file_that_changed_or_went_away_is_named(guard):
     path.unlink()
     with pytest.raises(DataError, match=r"12 records of notes lie in .*in.jsonl, which cannot be read again"):
         guard.export()
+    path.write_text(text)
+    assert len(guard.export().frame) == 12, "put back, it is read again"
 
 
 def test_what_cannot_be_read_again_is_not_taken_in(guard):
