@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.config import Contract
-from poison_guard.errors import DataError, UsageError
+from poison_guard.errors import DataError, ReadError, UsageError
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.assemble import assemble_batch, map_rows
 from poison_guard.ingest.cells import LIST_METADATA, NAIVE_METADATA, array_from_values, simplify
@@ -32,6 +32,7 @@ from poison_guard.ingest.raw_table import (
     unreadable_object,
 )
 from poison_guard.ingest.read import READER_FORMAT, read_object, read_table
+from poison_guard.ingest.reader import free_memory
 from poison_guard.ingest.shapes import column_shape
 from poison_guard.records import Batch, ObjectRef
 from poison_guard.text import shown_url
@@ -86,10 +87,31 @@ def collect_frames(
             objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
     if single and objects and not objects[0][0].rows:
         raise DataError(f"{shown_url(objects[0][0].uri)} holds no records{_why_none(objects)}")
+    _refuse_without_memory(objects)
     mapped = map_rows([raw for _, raw in objects], contract, limits)
     rest = [(ref, replace(raw, table=pa.table({}))) for ref, raw in objects]
     objects.clear()  # the rows are in `mapped` now
     return assemble_batch(rest, mapped, contract, received_at, earlier)
+
+
+_BYTES_A_ROW, _COPIES = 700, 2
+"""What judging a batch takes at least: bytes a row, and copies of its cells; a million rows of a dozen columns took 1.2
+GB (`benchmarks/results/scan.md`)."""
+
+
+def _refuse_without_memory(objects: Sequence[tuple[ObjectRef, RawTable]]) -> None:
+    """Raise `ReadError` where the machine has less memory left than judging these rows takes: it would be killed."""
+    rows = sum(len(raw.row_numbers) for _, raw in objects)
+    needed = _BYTES_A_ROW * rows + _COPIES * sum(raw.table.nbytes for _, raw in objects)
+    free = free_memory()
+    if needed > free:
+        name = shown_url(max(objects, key=lambda one: len(one[1].row_numbers))[0].uri)
+        more = f" and {len(objects) - 1} more" if objects[1:] else ""
+        raise ReadError.of(
+            f"{name}{more}",
+            f"judging {rows:,} rows takes {needed / 1e9:.1f} GB of memory or more and {free / 1e9:.1f} GB are free: "
+            "give fewer rows at a time, or run where there is more",
+        )
 
 
 def _why_none(objects: Sequence[tuple[ObjectRef, RawTable]]) -> str:

@@ -5,6 +5,7 @@ A small hostile file can unpack to any size or crash a parser; it costs the chil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -22,7 +23,7 @@ from poison_guard.ingest.blocks import read_blocks
 from poison_guard.ingest.nested import Shape
 from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable
 
-__all__ = ["ChildReader", "read_in_child"]
+__all__ = ["ChildReader", "free_memory", "read_in_child"]
 
 _COMMAND = (sys.executable, "-P", "-m", "poison_guard.ingest.child")
 _CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
@@ -93,7 +94,7 @@ class ChildReader:
                 raise
             if line.endswith("\n"):
                 answer: dict[str, Any] = json.loads(line)
-                if fresh and answer.get("memory") and _free_memory() < limits.memory_bytes:
+                if fresh and answer.get("memory") and free_memory() < limits.memory_bytes:
                     raise NotRead("the machine has not enough memory left")
                 if fresh or not answer.get("memory"):
                     return answer
@@ -166,13 +167,17 @@ def _ending_of_child(code: int, limits: Limits, *, fresh: bool, again: bool) -> 
     return None
 
 
-def _free_memory() -> int:
-    """Return the bytes of memory that the machine can still give; more than any limit where it does not say."""
-    try:
+def free_memory() -> int:
+    """Return the bytes of memory that machine and container can still give; more than any need where neither says."""
+    free = [sys.maxsize]
+    with contextlib.suppress(OSError, StopIteration, ValueError):
         facts = Path("/proc/meminfo").read_text(encoding="ascii")
-        return next(int(line.split()[1]) << 10 for line in facts.splitlines() if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return sys.maxsize
+        free.append(next(int(line.split()[1]) << 10 for line in facts.splitlines() if line.startswith("MemAvailable:")))
+    with contextlib.suppress(OSError, ValueError):  # a container without a limit says "max", which is no number
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        free.append(max(0, limit - used))
+    return min(free)
 
 
 _READER = ChildReader()

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poison_guard.errors import DataError, UsageError
+from poison_guard.errors import DataError, ReadError, UsageError
 from poison_guard.frames import check_frame, check_frames
 from poison_guard.ingest import assemble
+from poison_guard.ingest import collect as module
 from poison_guard.ingest.collect import batch_from_frame, collect_frames, empty_batch
 from poison_guard.ingest.objects import resolve_paths
 from poison_guard.ingest.raw_table import Limits
@@ -62,6 +63,12 @@ def test_rows_that_are_mapped_block_by_block_are_what_they_are_at_once(collect, 
     parts = collect(contract, {"a.csv": frame.to_csv(index=False)})
     pd.testing.assert_frame_equal(parts.records, whole.records[parts.records.columns])
     assert codes(parts) == codes(whole) != {}
+
+
+def test_a_batch_that_the_memory_left_cannot_hold_is_refused_in_a_sentence(collect, monkeypatch):
+    monkeypatch.setattr(module, "free_memory", lambda: 1000)
+    with pytest.raises(ReadError, match=r"a\.csv and 1 more could not be read: judging 4 rows takes .* fewer rows"):
+        collect(contract_of(), {"a.csv": GOOD, "b.csv": GOOD.replace("1", "9")})
 
 
 def test_objects_seen_before_are_left_out(collect):
@@ -171,7 +178,6 @@ def test_an_object_that_changed_since_it_was_listed_is_left_for_the_next_time(tm
     path = tmp_path / "a.csv"
     (tmp_path / "b.csv").write_text(GOOD.replace("1,u", "3,w"))
     path.write_text(GOOD)
-    from poison_guard.ingest import collect as module
 
     listed = resolve_paths([str(tmp_path / "*.csv")], Limits(), by_hand=True)
     path.write_text(GOOD + "3,w,i,c\n")

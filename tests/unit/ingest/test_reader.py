@@ -161,7 +161,7 @@ def test_a_file_that_takes_too_much_memory_is_unreadable_unless_the_machine_has_
     with pytest.raises(Unreadable, match="takes more than 1 MiB of memory"):
         child.read(path, "jsonl", small)
     child.close()
-    monkeypatch.setattr(reader, "_free_memory", lambda: 0)
+    monkeypatch.setattr(reader, "free_memory", lambda: 0)
     with pytest.raises(NotRead, match="the machine has not enough memory left"):
         child.read(path, "jsonl", small)
 
