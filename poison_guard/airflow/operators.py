@@ -76,7 +76,10 @@ class PoisonScanOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Scan, write the decisions, push ``counts`` and ``decisions``; raises `AirflowFailException` on findings."""
         with final_errors():
-            decisions = Guard.open(self.contract, home=self.home or guard_home()).scan(self.data).decisions
+            result = Guard.open(self.contract, home=self.home or guard_home()).scan(self.data)
+        decisions = result.decisions
+        for sentence in result.statement():
+            self.log.info("coverage: %s", sentence)
         if "://" not in self.out:
             Path(self.out).parent.mkdir(parents=True, exist_ok=True)
         decisions.to_parquet(self.out, index=False)

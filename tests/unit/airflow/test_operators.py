@@ -40,7 +40,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         if contract == "broken.toml":
             raise ConfigError("unknown key `knd` in broken.toml")
         calls.append((contract, home))
-        return SimpleNamespace(scan=lambda data: calls.append((data,)) or SimpleNamespace(decisions=DECISIONS))
+        result = SimpleNamespace(decisions=DECISIONS, statement=lambda: ["could be seen here: copies"])
+        return SimpleNamespace(scan=lambda data: calls.append((data,)) or result)
 
     monkeypatch.setattr(Guard, "open", open_guard)
     return calls
