@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
     for name in (name for name in vars(Gate) if not name.startswith("_")):
         monkeypatch.setattr(Guard, name, getattr(gate, name))
-    monkeypatch.setattr(Guard, "report", lambda *_: None)
+    monkeypatch.setattr(Guard, "report", lambda *_: SimpleNamespace(reasons=(), notes=()))
     monkeypatch.setattr(report, "write_report", lambda *_, **__: "page.html")
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "sessions.toml").write_text(CONTRACT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     trainer = Trainer()
     for name in (name for name in vars(Trainer) if not name.startswith("_")):
         monkeypatch.setattr(Guard, name, getattr(trainer, name))
-    monkeypatch.setattr(Guard, "report", lambda *_: None)
+    monkeypatch.setattr(Guard, "report", lambda *_: SimpleNamespace(reasons=(), notes=()))
     monkeypatch.setattr(report, "write_report", lambda *_, **__: "page.html")
     (tmp_path / "feeds").mkdir()
     (tmp_path / "feeds" / "sessions.toml").write_text(CONTRACT)
