@@ -21,24 +21,16 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from poison_guard.text import number_text
+from poison_guard.ingest.nested_values import is_empty, listed, opened, plain, shared_beginning, text_of, word
 
-__all__ = ["Deep", "Each", "Expression", "Key", "PathError", "Row", "Star", "Step", "opened", "parse_path", "text_of"]
+__all__ = ["Deep", "Each", "Expression", "Key", "PathError", "Row", "Star", "Step", "parse_path"]
 
 _MAX_CHARS = 1_000
-_MAX_TEXT_DEPTH = 16
-"""Containers inside one another of which the texts are taken."""
-_MESSAGE_KEYS = ("content", "text", "value", "parts", "message")
-"""Keys at which messages and their parts have their text: OpenAI, ShareGPT, LLaMA-Factory, OpenTelemetry."""
-_CALLS = ("tool_calls", "function_call")
-_TURN = re.compile(r"(?:^|\n)[ \t]*[A-Za-z][\w ]{0,30}:[ \t]?")
-_TRUTH = {"true": "1", "false": "0"}
 
 
 class PathError(ValueError):
@@ -187,14 +179,14 @@ class Expression:
             case "#":
                 return row.position
             case "|":
-                return next((v for p in self.parts if not _is_empty(v := p.value(row, text=text))), None)
+                return next((v for p in self.parts if not is_empty(v := p.value(row, text=text))), None)
             case "+":
                 return self._joined(row, text=text)
             case "?":
                 chosen = self._chosen(row)
                 return None if chosen is None else chosen.value(row, text=text)
             case _:
-                common, rest = _shared(*(part.value(row) for part in self.parts))
+                common, rest = shared_beginning(*(part.value(row) for part in self.parts))
                 found = common if self.op == "&" else rest
                 return text_of(found) if text else found
 
@@ -206,13 +198,13 @@ class Expression:
             if not isinstance(first, Star):
                 return None
             names = [name for name in row.names if fnmatch.fnmatchcase(name, first.pattern)]
-            names = [name for name in names if not _is_empty(row.cell(name))]
+            names = [name for name in names if not is_empty(row.cell(name))]
             values, steps = (names if first.named else [row.cell(name) for name in names]), self.steps[1:]
         else:
             values, steps = [row.cell(start[0])], start[1]
         for step in steps:
             if isinstance(step, Found):
-                step = Key(str(_plain(step.path.value(row))))  # noqa: PLW2901
+                step = Key(str(plain(step.path.value(row))))  # noqa: PLW2901
             if len(values) == 1:
                 values = _stepped(values[0], step)
             else:
@@ -224,58 +216,14 @@ class Expression:
     def _joined(self, row: Row, *, text: bool) -> Any:
         found = [part.value(row, text=text) for part in self.parts]
         if text:
-            return "\n\n".join(str(value) for value in found if not _is_empty(value)) or None
-        return None if any(map(_is_empty, found)) else ":".join(str(_plain(value)) for value in found)
+            return "\n\n".join(str(value) for value in found if not is_empty(value)) or None
+        return None if any(map(is_empty, found)) else ":".join(str(plain(value)) for value in found)
 
     def _chosen(self, row: Row) -> Expression | None:
-        compared = _plain(self.parts[0].value(row))
-        key = "" if compared is None else _word(compared)
+        compared = plain(self.parts[0].value(row))
+        key = "" if compared is None else word(compared)
         others = dict(zip(self.cases, self.parts[1:], strict=True))
-        return next((part for case, part in others.items() if case != "*" and _word(case) == key), others.get("*"))
-
-
-def opened(value: Any) -> Any:
-    """Return a value, or what a text that is a JSON list or object holds; any other text as it is."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def listed(value: Any) -> list[Any]:
-    """Return the elements of a list, or the rows of an object of equally long lists (as Hugging Face writes them)."""
-    value = opened(value)
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    if isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()):
-        columns = list(value.values())
-        if len({len(column) for column in columns}) == 1:
-            return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
-    return []
-
-
-def text_of(value: Any, depth: int = 0) -> str | None:
-    r"""Return the text of a value: of messages and their parts what they say, of other objects all their texts.
-
-    >>> text_of([{"role": "user", "content": "Hi"}, {"from": "gpt", "value": "Hello"}])
-    'Hi\n\nHello'
-    """
-    if value is None or isinstance(value, str):
-        return value
-    if not isinstance(value, (dict, list, tuple)):
-        return str(_plain(value))
-    if depth >= _MAX_TEXT_DEPTH:
-        return None
-    if isinstance(value, dict):
-        key = next((k for k in _MESSAGE_KEYS if value.get(k) is not None), None)
-        calls = [json.dumps(value[k], ensure_ascii=False) for k in _CALLS if value.get(k)]
-        parts = [value[key], *calls] if key else calls or list(value.values())
-    else:
-        parts = list(value)
-    texts = [text for part in parts if (text := text_of(part, depth + 1))]
-    return "\n\n".join(texts) or None
+        return next((part for case, part in others.items() if case != "*" and word(case) == key), others.get("*"))
 
 
 def _stepped(value: Any, step: Step) -> list[Any]:
@@ -296,42 +244,9 @@ def _stepped(value: Any, step: Step) -> list[Any]:
                 return found[start : (start + 1) or None] if start is not None else []
             return found[start:stop]
         case Where(key, wanted):
-            return [v for v in listed(value) if isinstance(v, dict) and str(_plain(v.get(key))) == wanted][:1]
+            return [v for v in listed(value) if isinstance(v, dict) and str(plain(v.get(key))) == wanted][:1]
         case _:
             return [value]
-
-
-def _plain(value: Any) -> Any:
-    """Return numbers and truth as they are written, lists and objects as JSON text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return number_text(value)
-    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, (dict, list)) else value
-
-
-def _word(value: Any) -> str:
-    """Return a value as it is compared with a case: true, True and 1 are one."""
-    text = str(value).strip()
-    return _TRUTH.get(text.lower(), text.removesuffix(".0"))
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value in ("", [], {})
-
-
-def _shared(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return what two texts or lists both begin with, and the rest of the first."""
-    a, b = opened(a), opened(b)
-    if isinstance(a, list) and isinstance(b, list):
-        n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-        return a[:n], a[n:]
-    if not isinstance(a, str) or not isinstance(b, str):
-        return None, a
-    n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    turns = [turn.end() for turn in _TURN.finditer(a, 0, n)]
-    cut = turns[-1] if turns else max(a.rfind(" ", 0, n), a.rfind("\n", 0, n)) + 1 if n < max(len(a), len(b)) else n
-    return a[:cut], a[cut:]
 
 
 _TOKEN = re.compile(

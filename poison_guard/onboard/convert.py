@@ -8,7 +8,8 @@ from typing import Any
 
 from poison_guard.config import Contract
 from poison_guard.errors import DataError, UsageError
-from poison_guard.ingest.paths import Expression, PathError, parse_path, text_of
+from poison_guard.ingest.nested_values import text_of
+from poison_guard.ingest.paths import Expression, PathError, parse_path
 
 __all__ = ["TRAINERS", "Converter", "Counted"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from poison_guard.ingest.paths import opened
+from poison_guard.ingest.nested_values import opened
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.roles import guess_roles
 

@@ -15,7 +15,7 @@ from poison_guard.errors import ConfigError, DataError
 from poison_guard.ingest.cells import simplify
 from poison_guard.ingest.collect import batch_from_frame, collect_frames
 from poison_guard.ingest.nested import Reshaper, Shape, path_fault
-from poison_guard.ingest.paths import listed
+from poison_guard.ingest.nested_values import listed
 from poison_guard.ingest.raw_table import Limits
 from poison_guard.records import Batch
 

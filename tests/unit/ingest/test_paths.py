@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.ingest.paths import PathError, parse_path, text_of
+from poison_guard.ingest.nested_values import text_of
+from poison_guard.ingest.paths import PathError, parse_path
 
 
 class Row:
