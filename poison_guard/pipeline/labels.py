@@ -27,6 +27,7 @@ __all__ = [
     "choose_spellings",
     "declared_labels",
     "fold_labels",
+    "fold_votes",
     "label_notes",
 ]
 
@@ -81,6 +82,7 @@ def choose_spellings(
     established: Callable[[], np.ndarray],
     stored: Callable[[], Collection[str]],
     by_count: bool = False,
+    earlier: Iterable[str] = (),
 ) -> Spellings:
     """Return how the labels of `records` are spelled, where they are spelled otherwise.
 
@@ -88,6 +90,7 @@ def choose_spellings(
     ``true``) or the same number (``1.0`` and ``1``). With ``case = "fold"`` the others fold onto each other: onto the
     spelling that the votes of the feed have in the store (`stored`), else that most `established` rows (``(n,)`` bool)
     have, ties by code point. Labels that are no votes are lower case then, unless they are spelled `by_count` too.
+    `earlier` are votes of other batches: those fold that were stored before their label was declared.
     """
     chosen = {}
     for role, labels in declared.items():
@@ -99,6 +102,8 @@ def choose_spellings(
             found |= _fold_alike(left, _counts(records[role], established()), stored())
         elif left:
             found |= {word: _key(word) for word in left}
+        if role == contract.vote:
+            found |= {word: label for word in earlier if (label := known.meant_by(word)) is not None}
         moved = {word: label for word, label in found.items() if word != label}
         if moved:
             chosen[role] = moved
@@ -172,6 +177,14 @@ def fold_labels(records: pd.DataFrame, spellings: Spellings) -> pd.DataFrame:
                 changed[f"given.{role}"] = given.where(given.notna() | ~moved, records[role]).astype("str")
                 changed[role] = records[role].where(~moved, records[role].map(words)).astype("str")
     return records.assign(**changed) if changed else records
+
+
+def fold_votes(votes: pd.DataFrame, spellings: Spellings, vote: str | None) -> pd.DataFrame:
+    """Return a frame of votes of other batches (``vote``) as this batch spells them."""
+    words = spellings.get(vote or "", {})
+    if not words or votes.empty or not votes["vote"].isin(list(words)).any():
+        return votes
+    return votes.assign(vote=votes["vote"].map(words).fillna(votes["vote"]).astype("str"))
 
 
 def label_notes(records: pd.DataFrame, contract: Contract) -> tuple[Reason, ...]:

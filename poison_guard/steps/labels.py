@@ -24,8 +24,9 @@ def spellings_of(
     ledger: pd.DataFrame,
     received_at: dt.datetime,
     version: int | None = None,
+    earlier: Iterable[str] = (),
 ) -> Spellings:
-    """Return how the labels of `records` are spelled by what the feed knows as of `version`."""
+    """Return how the labels of `records`, and `earlier` votes, are spelled by what the feed knows as of `version`."""
     contract = feed.contract
     if not any(role in records for role in LABEL_ROLES):
         return {}
@@ -42,5 +43,6 @@ def spellings_of(
         contract,
         declared_labels(contract, feed.suite, controls, trusted),
         established=established,
+        earlier=earlier,
         stored=lambda: load_spellings(feed.store, contract.name, version=version),
     )

@@ -30,7 +30,7 @@ from poison_guard.pipeline import (
     score_partition,
     validate_records,
 )
-from poison_guard.pipeline.labels import LABEL_ROLES, Spellings, fold_labels, label_notes
+from poison_guard.pipeline.labels import LABEL_ROLES, Spellings, fold_labels, fold_votes, label_notes
 from poison_guard.records import Batch, Decided, State
 from poison_guard.steps.collect import (
     Source,
@@ -198,7 +198,7 @@ def score(feed: Feed, handover: Handover, pin: Pin, partition: int) -> None:
 
 def reduce(feed: Feed, handover: Handover, pin: Pin) -> None:
     """Find what only the whole batch shows: reliability of sources, campaigns, disputed items."""
-    state, prepared = _state(feed, handover, pin), _prepared(feed, handover, pin)
+    state, prepared = _spelled_state(feed, handover, pin), _prepared(feed, handover, pin)
     with torch_threads(feed):
         newcomers, scored = _newcomers(feed, handover, pin), _scored(handover, pin)
         contested = newcomers.loc[newcomers["first_id"].notna(), "record_id"].tolist()
@@ -214,7 +214,7 @@ def decide(feed: Feed, handover: Handover, pin: Pin) -> None:
         handover.get(f"validation@{pin}"),
         handover.get(f"evidence@{pin}"),
         feed.contract,
-        _state(feed, handover, pin),
+        _spelled_state(feed, handover, pin),
         _prepared(feed, handover, pin),
         _newcomers(feed, handover, pin),
     )
@@ -281,10 +281,18 @@ def _spellings(feed: Feed, handover: Handover, pin: Pin) -> Spellings:
             ledger=state.ledger,
             received_at=batch.received_at,
             version=state.version,
+            earlier=pd.concat([state.answers["vote"], state.memory["vote"]]).dropna().unique().tolist(),
         )
         handover.put(f"labels@{pin}", dict(found))
     spellings: Spellings = handover.get(f"labels@{pin}")
     return spellings
+
+
+def _spelled_state(feed: Feed, handover: Handover, pin: Pin) -> State:
+    """Return the state as of the pin with earlier votes spelled as the batch's are."""
+    state, spellings = _state(feed, handover, pin), _spellings(feed, handover, pin)
+    answers, memory = (fold_votes(votes, spellings, feed.contract.vote) for votes in (state.answers, state.memory))
+    return dataclasses.replace(state, answers=answers, memory=memory)
 
 
 def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:

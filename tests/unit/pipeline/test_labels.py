@@ -12,7 +12,7 @@ from poison_guard.config import Contract, parse_contract
 from poison_guard.contracts.suite import parse_suite
 from poison_guard.decide.reasons import sentence
 from poison_guard.frames import empty_frame
-from poison_guard.pipeline.labels import choose_spellings, declared_labels, fold_labels, label_notes
+from poison_guard.pipeline.labels import choose_spellings, declared_labels, fold_labels, fold_votes, label_notes
 
 NOBODY = empty_frame("controls")
 
@@ -79,6 +79,23 @@ def test_spellings_do_not_depend_on_the_order_of_rows_and_fold_once(words, rando
     once = dict(zip(words, spelled(words, declared, case="fold"), strict=True))
     assert once == dict(zip(mixed, spelled(mixed, declared, case="fold"), strict=True))
     assert spelled(list(once.values()), declared, case="fold") == list(once.values())
+
+
+def test_votes_stored_before_their_label_was_declared_are_spelled_as_the_batch_s():
+    records = pd.DataFrame({"answer": ["Cat", "dog"]})
+    nobody = np.zeros(2, bool)
+    chosen = choose_spellings(
+        records,
+        contract_of(),
+        {"answer": ("Cat", "Dog")},
+        established=lambda: nobody,
+        stored=tuple,
+        earlier=["cat", "x"],
+    )
+    assert chosen == {"answer": {"dog": "Dog", "cat": "Cat"}}
+    before = pd.DataFrame({"item_id": ["i", "j"], "vote": ["cat", "x"]})
+    assert fold_votes(before, chosen, "answer")["vote"].tolist() == ["Cat", "x"]
+    assert fold_votes(before, {}, "answer") is before
 
 
 def test_what_was_written_stays_beside_the_label():
