@@ -46,7 +46,10 @@ Spellings = Mapping[str, Mapping[str, str]]
 def declared_labels(
     contract: Contract, suite: Suite | None, controls: pd.DataFrame, trusted: Iterable[pd.DataFrame]
 ) -> dict[str, frozenset[str]]:
-    """Return the declared labels of each role that `contract` maps, in their canonical form; none for free text."""
+    """Return the declared labels of each role that `contract` maps, in their canonical form; none for free text.
+
+    A vetted label that means one of the suite's declares no other spelling of it.
+    """
     vetted = list(trusted)
     declared: dict[str, frozenset[str]] = {}
     for role in LABEL_ROLES:
@@ -58,7 +61,9 @@ def declared_labels(
                 rows.append(controls.rename(columns={"answer": "label"})[["item_id", "label"]])
             known = pd.concat(rows).dropna() if rows else pd.DataFrame({"item_id": [], "label": []})
             short = known["label"].nunique() <= min(MOST_LABELS, _LABELS_PER_ITEM * known["item_id"].nunique())
-            declared[role] = frozenset(listed | (set(known["label"].astype("str")) if short else set()))
+            first = _Declared(listed)
+            vetted_labels = known["label"].astype("str").unique() if short else ()
+            declared[role] = frozenset([*listed, *(label for label in vetted_labels if first.meant_by(label) is None)])
     return declared
 
 
@@ -179,12 +184,12 @@ def fold_labels(records: pd.DataFrame, spellings: Spellings) -> pd.DataFrame:
     return records.assign(**changed) if changed else records
 
 
-def fold_votes(votes: pd.DataFrame, spellings: Spellings, vote: str | None) -> pd.DataFrame:
-    """Return a frame of votes of other batches (``vote``) as this batch spells them."""
+def fold_votes(votes: pd.DataFrame, spellings: Spellings, vote: str | None, column: str = "vote") -> pd.DataFrame:
+    """Return a frame of votes of other batches (or of controls), in `column`, as this batch spells them."""
     words = spellings.get(vote or "", {})
-    if not words or votes.empty or not votes["vote"].isin(list(words)).any():
+    if not words or votes.empty or not votes[column].isin(list(words)).any():
         return votes
-    return votes.assign(vote=votes["vote"].map(words).fillna(votes["vote"]).astype("str"))
+    return votes.assign(**{column: votes[column].map(words).fillna(votes[column]).astype("str")})
 
 
 def label_notes(records: pd.DataFrame, contract: Contract) -> tuple[Reason, ...]:

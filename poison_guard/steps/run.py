@@ -237,7 +237,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
         decided=with_audits(decided, key=feed.store.key, rate=feed.contract.policy.audit_rate),
         objects=intake_objects(feed, batch),
         repeats=batch.duplicates,
-        controls=handover.get("controls"),
+        controls=fold_votes(handover.get("controls"), _spellings(feed, handover, pin), feed.contract.vote, "answer"),
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
         staging=staging if feed.store.lake.exists(staging) else None,
     )
@@ -281,7 +281,9 @@ def _spellings(feed: Feed, handover: Handover, pin: Pin) -> Spellings:
             ledger=state.ledger,
             received_at=batch.received_at,
             version=state.version,
-            earlier=pd.concat([state.answers["vote"], state.memory["vote"]]).dropna().unique().tolist(),
+            earlier=pd.concat([state.answers["vote"], state.memory["vote"], state.controls["answer"]])
+            .dropna()
+            .unique(),
         )
         handover.put(f"labels@{pin}", dict(found))
     spellings: Spellings = handover.get(f"labels@{pin}")
@@ -289,10 +291,11 @@ def _spellings(feed: Feed, handover: Handover, pin: Pin) -> Spellings:
 
 
 def _spelled_state(feed: Feed, handover: Handover, pin: Pin) -> State:
-    """Return the state as of the pin with earlier votes spelled as the batch's are."""
+    """Return the state as of the pin with earlier votes and controls spelled as the batch's are."""
     state, spellings = _state(feed, handover, pin), _spellings(feed, handover, pin)
     answers, memory = (fold_votes(votes, spellings, feed.contract.vote) for votes in (state.answers, state.memory))
-    return dataclasses.replace(state, answers=answers, memory=memory)
+    controls = fold_votes(state.controls, spellings, feed.contract.vote, "answer")
+    return dataclasses.replace(state, answers=answers, memory=memory, controls=controls)
 
 
 def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:

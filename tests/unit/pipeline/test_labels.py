@@ -116,6 +116,14 @@ def test_suite_controls_and_trusted_set_declare_labels():
     assert declared_labels(contract_of(), suite, controls, [trusted])["answer"] == {"cat", "true", "4", "dog", "bird"}
 
 
+def test_a_control_that_is_spelled_otherwise_than_the_suite_declares_no_second_label():
+    rule = {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "answer", "value_set": ["cat", "dog"]}}
+    suite = parse_suite({"name": "words", "expectations": [rule]})
+    controls = pd.DataFrame({"item_id": list("abcd"), "answer": ["Cat", "Cat", "dog", "dog"]})
+    assert declared_labels(contract_of(), suite, controls, [])["answer"] == {"cat", "dog"}
+    assert fold_votes(controls, {"answer": {"Cat": "cat"}}, "answer", "answer")["answer"].tolist()[0] == "cat"
+
+
 def test_free_text_declares_nothing():
     words = pd.DataFrame({"item_id": list("abcd"), "answer": ["Apple", "apple pie", "pear", "plum"]})
     assert declared_labels(contract_of(), None, words, [])["answer"] == frozenset()
