@@ -46,7 +46,9 @@ def test_scan_finds_the_forged_sessions_and_stores_nothing(trusted):
     assert "pointer_speed" in result.stdout
     assert "wrote 412 decisions" in result.stderr
     decisions = pd.read_csv(out)
-    assert list(decisions.columns) == ["record_id", "action", "risk", "campaign_id", "reasons"]
+    named = ["record_id", "action", "risk", "campaign_id", "reasons", "object", "row", "why"]
+    assert list(decisions.columns) == named
+    assert decisions["row"].is_monotonic_increasing
     forged = decisions[decisions["record_id"] >= "day1-0400"]
     assert (forged["action"] == "quarantine").all()
     assert trusted.json("status")["runs"] == []
