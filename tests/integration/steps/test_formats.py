@@ -79,13 +79,16 @@ def in_every_format(guard: Guard, rows: list[Row], folder: Path) -> list[tuple[p
         path = folder / f"rows.{suffix}"
         write(rows, path)
         batch = collect_frames(contract, [str(path)], home=folder, received_at=NOW.to_pydatetime())
+        of_file = [name for name in batch.records if name in ("object", "row", "shape") or name.startswith("was.")]
         scanned = guard.scan(path)
         results.append(
             (
-                batch.records.drop(columns=["object", "row"]).sort_values("record_id", ignore_index=True),
+                batch.records.drop(columns=of_file).sort_values("record_id", ignore_index=True),
                 batch.issues.sort_values(["record_id", "code"], ignore_index=True),
-                scanned.decisions.sort_values("record_id", ignore_index=True),
-                scanned.evidence.sort_values(["record_id", "signal", "code"], ignore_index=True),
+                scanned.decisions.drop(columns=["object", "row"]).sort_values("record_id", ignore_index=True),
+                scanned.evidence.drop(columns=["object", "row"]).sort_values(
+                    ["record_id", "signal", "code"], ignore_index=True
+                ),
             )
         )
     return results
