@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from poison_guard.review.rules import Which
     from poison_guard.steps.claims import Claim, Unclaimed
     from poison_guard.steps.collect import OutcomesRead, Source
+    from poison_guard.steps.compare import Comparison, ItemContent
     from poison_guard.steps.coverage import CoverageResult
     from poison_guard.steps.erase import EraseResult
     from poison_guard.steps.examples import CandidateInputs
@@ -184,6 +185,20 @@ class Guard(Stages):
 
         with self._stored_feed() as feed:
             return show_of(feed, record_id)
+
+    def compare(self, record_id: str) -> Comparison:
+        """Return a record beside the nearest trusted ones and the copies in its campaign, and what a release changes."""
+        from poison_guard.steps.compare import compare
+
+        with self._stored_feed() as feed:
+            return compare(feed, record_id)
+
+    def item_content(self) -> ItemContent:
+        """Return what the items' file of the contract shows: image, text or features of each item."""
+        from poison_guard.steps.compare import item_content
+
+        with self._stored_feed() as feed:
+            return item_content(feed)
 
     show = explain
     """What a reviewer needs to know of a record is all that is known of it."""
@@ -480,6 +495,7 @@ _RESULTS = {
     "Claim": "steps.claims",
     "CollectStage": "steps.stages",
     "CommitStage": "steps.stages",
+    "Comparison": "steps.compare",
     "CoverageResult": "steps.coverage",
     "DoctorResult": "steps.doctor",
     "Due": "steps.stages",
@@ -493,6 +509,7 @@ _RESULTS = {
     "GateStage": "steps.stages",
     "GateStatus": "steps.gate",
     "HeadResult": "steps.audit",
+    "ItemContent": "steps.compare",
     "Line": "steps.tune",
     "ModelFacts": "steps.retrain",
     "ModelList": "steps.retrain",
