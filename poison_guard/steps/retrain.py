@@ -288,6 +288,7 @@ def train_model(feed: Feed, snapshot_id: str, now: dt.datetime, *, from_scratch:
     admission = check_admission(feed, snapshot_id, now)
     done = None if from_scratch else _same_as_now(feed, _admitted_models(feed, snapshot_id))
     if done is not None:
+        _checkpoint(feed, snapshot_id).unlink(missing_ok=True)  # of a command that was killed after it kept the model
         return done
     made, config = _train(feed, snapshot_id, from_scratch=from_scratch)
     later = now + dt.timedelta(seconds=time.monotonic() - begun)
