@@ -183,8 +183,8 @@ def measure_examples(
 
 def _fit_vectors(trusted: Examples, snapshot: Examples, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
     """Return the vectors of both and the posterior of a label by its trusted neighbours."""
-    from poison_guard.gate.embeddings import fit_representation
     from poison_guard.signals.labels.posterior import fit_posterior
+    from poison_guard.signals.labels.representation import fit_representation
 
     representation = fit_representation(trusted)
     inside, outside = representation.vectors(trusted), representation.vectors(snapshot)

@@ -6,10 +6,7 @@ A contract says which columns carry an example's content; here their cells becom
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +16,16 @@ from poison_guard.errors import ConfigError, DataError
 from poison_guard.ingest.collect import read_controls
 from poison_guard.ingest.objects import find_path
 from poison_guard.ingest.read import read_raw, read_table
+from poison_guard.pipeline.content import (
+    LEAD,
+    Content,
+    content_columns,
+    content_of,
+    inputs_of,
+    record_content,
+    to_examples,
+    with_pixels,
+)
 from poison_guard.pipeline.item_content import item_content
 from poison_guard.records import Examples
 from poison_guard.results import Result
@@ -48,68 +55,6 @@ __all__ = [
 ]
 
 
-_LEAD = ["example_id", "label", "slice"]
-_KIND_OF_MODEL = {"image-cnn": "image", "text-linear": "text", "tabular-mlp": "table"}
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Which columns of an example its model sees."""
-
-    kind: str
-    """``image``, ``text`` or ``table``; empty where the feed carries nothing that can be trained on."""
-    columns: tuple[str, ...]
-    """Column names in the parts of a snapshot."""
-    of_items: bool
-    """Whether they come from the items' file rather than from the records."""
-    pixel_max: float = 255.0
-
-
-def content_of(contract: Contract) -> Content:
-    """Return what the contract's examples are made of; `ConfigError` where the model asks for what is not there."""
-    columns = _in_items(contract) if contract.items else _in_records(contract)
-    wanted = _KIND_OF_MODEL.get(contract.retrain.model or "")
-    kinds = [kind for kind in ("image", "text", "table") if kind in columns]
-    if wanted and wanted not in columns:
-        raise ConfigError(
-            f"model = {contract.retrain.model!r} in [retrain] of {contract.path or contract.name} is trained on "
-            f"{wanted}s, but {'[items]' if contract.items else '[columns]'} names none"
-            + ("; what an item is, [items] says" if contract.vote and not contract.items else "")
-        )
-    kind = wanted or (kinds[0] if kinds else "")
-    return Content(kind, columns.get(kind, ()), contract.items is not None, contract.retrain.pixel_max)
-
-
-def _in_items(contract: Contract) -> dict[str, tuple[str, ...]]:
-    named = contract.item_columns
-    if "features" in named:
-        return {"table": tuple(named["features"])}
-    if named:
-        return {key: (column,) for key, column in named.items()}
-    guess = _KIND_OF_MODEL.get(contract.retrain.model or "", "image")
-    return {guess: ()}  # the one column beside item_id, known when the file is read
-
-
-def _in_records(contract: Contract) -> dict[str, tuple[str, ...]]:
-    """Return what records carry of an example; the features of an answer say how it was given, not what its item is."""
-    columns: dict[str, tuple[str, ...]] = {}
-    if contract.has("image"):
-        columns["image"] = ("image",)
-    if contract.texts:
-        columns["text"] = contract.texts
-    if contract.features and not contract.vote:
-        columns["table"] = contract.features
-    return columns
-
-
-def record_content(records: pd.DataFrame, content: Content) -> pd.DataFrame:
-    """Return the content columns of payload `records` (columns of `Batch.records`) under the names of the parts."""
-    names = {f"feature.{name}": name for name in content.columns} if content.kind == "table" else {}
-    wanted = [f"feature.{name}" if content.kind == "table" else name for name in content.columns]
-    shown = records.reindex(columns=wanted).rename(columns=names).reset_index(drop=True)
-    return _with_pixels(shown, content)
-
-
 def load_item_content(contract: Contract, settings: Settings, content: Content) -> pd.DataFrame:
     """Return ``item_id`` and the content columns of the items' file; `DataError` names the file and what is wrong."""
     path = find_path(str(contract.items), contract_file=contract.path, home=settings.home)
@@ -124,21 +69,7 @@ def load_item_content(contract: Contract, settings: Settings, content: Content) 
         raise DataError(
             f"{shown_url(path)} has no column {absent}, which [items] names; it has {', '.join(map(str, raw.columns))}"
         )
-    return pd.concat([ids.rename("item_id"), _with_pixels(raw[list(columns)], content)], axis=1)
-
-
-def _with_pixels(shown: pd.DataFrame, content: Content) -> pd.DataFrame:
-    """Return images as lists: ingest reads a list as its JSON text. What is none stays, to be refused by name."""
-    if content.kind != "image":
-        return shown
-    return shown.assign(**{name: shown[name].map(_listed).astype(object) for name in shown.columns})
-
-
-def _listed(cell: Any) -> Any:
-    try:
-        return json.loads(cell) if isinstance(cell, str) else cell
-    except ValueError:
-        return cell
+    return pd.concat([ids.rename("item_id"), with_pixels(raw[list(columns)], content)], axis=1)
 
 
 def _only_column(raw: pd.DataFrame, path: str) -> tuple[str, ...]:
@@ -149,53 +80,6 @@ def _only_column(raw: pd.DataFrame, path: str) -> tuple[str, ...]:
             'the item: image = "…", text = "…" or features = […]'
         )
     return (others[0],)
-
-
-def inputs_of(frame: pd.DataFrame, content: Content) -> np.ndarray:
-    """Return texts or images of `frame` as `Examples.inputs`; `DataError` names the example that does not fit."""
-    columns = _content_columns(frame)
-    if content.kind == "text":
-        parts = frame[columns].fillna("").astype("str")
-        return parts.agg("\n".join, axis=1).to_numpy(object) if len(frame) else np.empty(0, object)
-    return _images(frame["example_id"].to_numpy(object), frame[columns[0]].to_numpy(object), content.pixel_max)
-
-
-def _content_columns(frame: pd.DataFrame) -> list[str]:
-    return [name for name in frame.columns if name not in _LEAD]
-
-
-def _images(ids: np.ndarray, cells: np.ndarray, pixel_max: float) -> np.ndarray:
-    """Return ``(n, channels, height, width)`` float32 in [0, 1] of cells that hold pixel values, all of one shape."""
-    images = [_image(name, cell) for name, cell in zip(ids, cells, strict=True)]
-    if not images:
-        return np.empty((0, 1, 1, 1), np.float32)
-    shape = images[0].shape
-    for name, image in zip(ids, images, strict=True):
-        if image.shape != shape:
-            raise DataError(f"the image of {name!r} has the shape {image.shape}, the first one {shape}; use one size")
-        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= pixel_max):
-            raise DataError(
-                f"the image of {name!r} has pixels outside 0 to {pixel_max:g}; set pixel_max in [retrain], or mend it"
-            )
-    return (np.stack(images) / pixel_max).astype(np.float32)
-
-
-def _image(name: Any, cell: Any) -> np.ndarray:
-    try:
-        pixels = np.array(np.asarray(cell).tolist(), dtype=np.float64)
-    except (TypeError, ValueError):
-        pixels = np.empty(0)
-    for channels in (1, 3):
-        side = math.isqrt(pixels.size // channels)
-        if pixels.ndim == 1 and side > 1 and side * side * channels == pixels.size:
-            return np.moveaxis(pixels.reshape(side, side, channels), -1, 0)
-    if pixels.size and pixels.ndim == 2:
-        return pixels[None]
-    if pixels.size and pixels.ndim == 3 and pixels.shape[-1] in (1, 3):
-        return np.moveaxis(pixels, -1, 0)
-    raise DataError(
-        f"the image of {name!r} must be a list of pixel values (square, or rows of pixels, with 1 or 3 channels last)"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +102,19 @@ def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None)
     content = _trainable(feed)
     frame = read_parts(feed, snapshot.parts)
     parts_before = {part.sha256 for part in since.parts} if since else set()
-    old = read_parts(feed, since.parts, columns=_LEAD)[_LEAD[:2]] if since else frame[_LEAD[:2]].iloc[:0]
+    old = read_parts(feed, since.parts, columns=LEAD)[LEAD[:2]] if since else frame[LEAD[:2]].iloc[:0]
     if since and all(part.sha256 in parts_before for part in snapshot.parts):
         is_new = np.zeros(len(frame), bool)
     else:
         before = pd.MultiIndex.from_frame(old)
-        is_new = ~pd.MultiIndex.from_frame(frame[_LEAD[:2]]).isin(before)
+        is_new = ~pd.MultiIndex.from_frame(frame[LEAD[:2]]).isin(before)
     trusted = _trusted_rows(feed, content)[0] if content.kind == "table" else frame
-    return _examples(frame, content, is_new, trusted if len(trusted) else frame)
+    return to_examples(frame, content, is_new, trusted if len(trusted) else frame)
 
 
 def count_labels(feed: Feed, snapshot: Snapshot) -> dict[str, int]:
     """Return label to number of examples of a snapshot; reads no content."""
-    labels = read_parts(feed, snapshot.parts, columns=_LEAD)["label"].astype("str")
+    labels = read_parts(feed, snapshot.parts, columns=LEAD)["label"].astype("str")
     return {str(label): int(n) for label, n in labels.value_counts().items()}
 
 
@@ -241,7 +125,7 @@ def read_parts(feed: Feed, parts: tuple[Part, ...], columns: list[str] | None = 
     """
     frames = [_with_content(feed, part, read_part(feed.store.lake, part, columns), columns) for part in parts]
     if not frames:
-        return pd.DataFrame({name: pd.Series(dtype="str") for name in _LEAD})
+        return pd.DataFrame({name: pd.Series(dtype="str") for name in LEAD})
     return pd.concat(frames, ignore_index=True)
 
 
@@ -269,7 +153,7 @@ def load_trusted_examples(feed: Feed) -> TrustedExamples:
     """
     content = _trainable(feed)
     frame, split = _trusted_rows(feed, content)
-    return TrustedExamples(_examples(frame, content, np.zeros(len(frame), bool), frame), split)
+    return TrustedExamples(to_examples(frame, content, np.zeros(len(frame), bool), frame), split)
 
 
 def _trusted_rows(feed: Feed, content: Content) -> tuple[pd.DataFrame, np.ndarray]:
@@ -302,7 +186,7 @@ def candidate_inputs(feed: Feed) -> CandidateInputs:
     name, content = feed.contract.name, _trainable(feed)
     if content.kind == "table":
         frame, split = _trusted_rows(feed, content)
-        shown = frame.loc[split != "reference", ["example_id", *_content_columns(frame)]]
+        shown = frame.loc[split != "reference", ["example_id", *content_columns(frame)]]
         return CandidateInputs(name, shown.reset_index(drop=True))
     held = load_trusted_examples(feed).held_out()
     ids = held.frame[["example_id"]]
@@ -353,19 +237,8 @@ def _trainable(feed: Feed) -> Content:
     return content
 
 
-def _examples(frame: pd.DataFrame, content: Content, is_new: np.ndarray, like: pd.DataFrame) -> Examples:
-    """Return the examples of `frame`; what kind each column of a table is of, the rows `like` them say."""
-    lead = frame[_LEAD].astype("str").assign(is_new=is_new).reset_index(drop=True)
-    if content.kind != "table":
-        return Examples(content.kind, lead, inputs_of(frame, content))
-    from poison_guard.retrain.table_columns import TableColumns
-
-    inputs, names = TableColumns.of(like, _content_columns(frame)).numbers(frame)
-    return Examples(content.kind, lead, inputs, names)
-
-
 def _no_rows(content: Content) -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=object) for name in (*_LEAD, *(content.columns or ("content",)))})
+    return pd.DataFrame({name: pd.Series(dtype=object) for name in (*LEAD, *(content.columns or ("content",)))})
 
 
 def _of_records(records: pd.DataFrame, content: Content) -> pd.DataFrame:

@@ -188,8 +188,8 @@ def _candidate(feed: Feed, predictions: pd.DataFrame, trusted: TrustedExamples) 
 
 def _baseline(feed: Feed, trusted: TrustedExamples, held: Examples) -> tuple[str, dict[str, str]]:
     """Return whom a candidate is compared with, and what that one predicts of the held-out examples."""
-    from poison_guard.gate.embeddings import fit_representation
     from poison_guard.gate.measure import trusted_only
+    from poison_guard.signals.labels.representation import fit_representation
 
     best = champion(feed.store, feed.contract.name)
     known = dict(best.metrics.get("predictions") or {}) if best is not None else {}

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import DataError
-from poison_guard.gate.embeddings import fit_representation
 from poison_guard.records import Examples
+from poison_guard.signals.labels.representation import fit_representation
 
 
 def make(kind, inputs):
