@@ -48,8 +48,8 @@ def init_command(
     """Look at DATA (csv, jsonl or parquet) and propose a contract and expectations that the file itself passes.
 
     Rows that do not pass are counted, with the reason and the first of them. Exit code 3: a column has several
-    readings (03/11/2026, 3.312); it is left out, and they are in the contract as comments. With --refresh, DATA is
-    left out or names other files than the contract's [data].
+    readings (03/11/2026, 3.312); it is left out, and they are in the contract as comments; or several columns could
+    say who sent the records. With --refresh, DATA is left out or names other files than the contract's [data].
     """
     from poison_guard.guard import Guard, propose
 
@@ -60,7 +60,7 @@ def init_command(
             result = Guard.open(refresh, home=home).refresh_suite(data, dry_run=dry_run)
         else:
             result = propose(str(data), dry_run=dry_run, home=home, **proposal)
-    code = 3 if result.doubts else 0
+    code = 3 if result.doubts or result.question else 0
     if as_json:
         print_json(result.to_dict())
         return code

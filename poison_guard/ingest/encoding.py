@@ -22,8 +22,8 @@ _ODD_LINES, _ODD_BYTES = 400, 60_000
 """Lines, and bytes of them, that are not ASCII and that the encoding is found from."""
 _WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœ€–—‘’‚“”„…•«»°£§©®™¿¡´ºª·")
 """What texts of western Europe hold besides ASCII."""
-_SLACK = 0.1
-"""Difference of charset-normalizer's marks (of 1) below which two encodings fit alike."""
+_CAPITALS = 0.4
+"""Share of letters inside of words that are capitals, from which on another encoding is preferred that has few."""
 _CANDIDATES = (
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_15", "iso8859_2", "koi8_r",
     "shift_jis", "cp932", "euc_jp", "gb18030", "big5", "euc_kr", "cp874", "mac_roman", "cp437", "cp850",
@@ -99,9 +99,29 @@ def likely_encoding(lines: Sequence[bytes]) -> tuple[str, ...]:
         match.encoding for match in found if (match.chaos, match.coherence) == (found[0].chaos, found[0].coherence)
     }
     names = tuple(name for name in _CANDIDATES if name in alike)
+    names = _with_small_letters(sample, names, [match.encoding for match in found])
     western = _is_western(sample)
     others = tuple(name for name in names if name != "cp1252")
     return ("cp1252", *others) if western else others or names
+
+
+def _with_small_letters(sample: bytes, names: tuple[str, ...], others: Sequence[str]) -> tuple[str, ...]:
+    """Return `names` after those of `others` in which words are written small, where the first one has capitals only.
+
+    Small letters of one Cyrillic encoding are the capitals of another.
+    """
+    if not names or _capitals(sample, names[0]) < _CAPITALS:
+        return names
+    small = [name for name in _CANDIDATES if name in others and _capitals(sample, name) < 1 - _CAPITALS]
+    small = [name for name in small if _capitals(sample, name) <= 0.5 * _capitals(sample, names[0])]
+    return tuple(dict.fromkeys((*small, *names)))
+
+
+def _capitals(sample: bytes, encoding: str) -> float:
+    """Return the share of capitals among the letters that follow another letter; 0 where none does."""
+    inner = re.findall(r"(?<=[^\W\d_])[^\W\d_]", sample.decode(encoding, "replace"))
+    odd = [letter for letter in inner if not letter.isascii()]
+    return sum(map(str.isupper, odd)) / len(odd) if odd else 0.0
 
 
 def _is_western(sample: bytes) -> bool:

@@ -16,9 +16,10 @@ from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.fit_format import FittedFormat
 from poison_guard.onboard.labels import case_of, order_of
-from poison_guard.onboard.leaves import JudgementList, judgement_lists, object_leaves
+from poison_guard.onboard.leaves import JudgementList, judgement_lists, leaf_values, object_leaves
 from poison_guard.onboard.readings import Doubt, Readings, toml_value
 from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
+from poison_guard.onboard.votes import complete_roles, looks_like_id, source_question
 from poison_guard.text import visible
 
 __all__ = ["Draft", "draft_contract", "guess_features", "guess_kind", "propose_contract"]
@@ -108,6 +109,8 @@ class Draft:
     """Its TOML text."""
     doubts: tuple[Doubt, ...] = ()
     """Columns that would have a role and are left out, because nobody but their owner can say how they are read."""
+    question: str = ""
+    """What nobody but the owner of the data can say, where a role that matters may be one of several columns."""
 
 
 def propose_contract(frame: pd.DataFrame, **options: Any) -> str:
@@ -142,6 +145,13 @@ def draft_contract(
     nested = [c for c in columns if c.kind in ("list", "text")]  # JSON text as it was read, where it was nested
     leaves = object_leaves(frame, nested) if fitted is None else []
     guesses = _with_leaves(columns, leaves) if fitted is None else _of_format(fitted, columns)
+    question = ""
+    if fitted is None:
+        values = frame.join(leaf_values(frame, nested)) if leaves else frame
+        outer = {leaf.name.split(".")[0] for leaf in leaves}
+        candidates = [*(c for c in columns if c.name not in outer), *leaves]
+        guesses = complete_roles(values, candidates, guesses)
+        question = source_question(values, candidates, guesses)
     taken = {root for g in guesses for root in path_roots(g.column.name)}
     free = [c for c in columns if c.name not in taken]
     inner = [c for c in leaves if c not in [g.column for g in guesses]]
@@ -150,6 +160,7 @@ def draft_contract(
     if fitted is None:
         kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in (*free, *inner)))
         features = guess_features([*free, *inner], kind, prose="text" in roles)
+        features = [c for c in features if c.kind != "text" or c.name not in frame or not looks_like_id(frame[c.name])]
     else:
         kind = fitted.kind
     if not guesses and not features:
@@ -171,12 +182,13 @@ def draft_contract(
         _head(name, kind, data_path, frame, pattern, known=fitted is not None) + _evident_keys(data_keys or {}) + extra,
         _parse_table(readings, doubts, case_of(frame, guesses), order_of(frame, guesses)),
         _columns(guesses, features, unused, kind, fitted.features if fitted else (), left_out)
+        + "".join(f"{line}\n" for line in _wrapped("# ", question.split(" "), " ") if question)
         + _lists_of_judgements(judgement_lists(frame, nested) if fitted is None else (), guesses),
         _foot(roles, features),
     ]
     text = "\n".join(part for part in parts if part)
     parse_contract(tomllib.loads(text))
-    return Draft(text, doubts)
+    return Draft(text, doubts, question)
 
 
 def _role_of(column: str, guesses: Sequence[RoleGuess]) -> str:

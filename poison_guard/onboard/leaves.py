@@ -14,7 +14,7 @@ from poison_guard.ingest.nested_values import opened
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.roles import guess_roles
 
-__all__ = ["JudgementList", "judgement_lists", "object_leaves"]
+__all__ = ["JudgementList", "judgement_lists", "leaf_values", "object_leaves"]
 
 _ROWS = 5_000
 """Rows that are looked into."""
@@ -36,7 +36,13 @@ class JudgementList:
 
 def object_leaves(frame: pd.DataFrame, columns: Sequence[ColumnProfile]) -> list[ColumnProfile]:
     """Return a profile for each plain value inside the objects of nested columns, named by its path."""
-    return describe_columns(_leaves(frame.head(_ROWS), columns))
+    return describe_columns(leaf_values(frame, columns))
+
+
+def leaf_values(frame: pd.DataFrame, columns: Sequence[ColumnProfile]) -> pd.DataFrame:
+    """Return a column for each plain value inside the objects of nested columns, named by its path."""
+    head = frame.head(_ROWS)
+    return _leaves(head, columns).set_axis(head.index)
 
 
 def judgement_lists(frame: pd.DataFrame, columns: Sequence[ColumnProfile]) -> list[JudgementList]:

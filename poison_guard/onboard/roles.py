@@ -128,7 +128,7 @@ ROLE_HINTS = (
     RoleHint(
         "source_id",
         (
-            rf"({_SOURCE_WORDS}){ID_SUFFIX}",
+            rf"({_SOURCE_WORDS}){ID_SUFFIX}|uid",
             rf"({_SOURCE_WORDS})(_?name|_key|_hash)?|(flagged|rated|submitted|labell?ed|created|reported)_by|flagger|reporter",
             rf"(.*_)?({_SOURCE_WORDS}){ID_SUFFIX}s?|(.*_)?(device|client|visitor|api){ID_SUFFIX}",
             "session_id|session|ip|ip_address|device|client",
@@ -329,6 +329,7 @@ def _guess_text(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProf
     if {"text", "prompt", "response", "chosen", "answer"} & columns_by_role.keys():
         return
     prose = [c for c in free if is_prose(c) and c.chars >= 25 and c.distinct >= 0.5 * (c.rows - c.nulls)]
+    prose = [c for c in prose if c.kind == "text"] or prose
     if len(prose) == 1:
         columns_by_role["text"] = prose[0]
         doubts["text"] = "guess: the only column of long text"
@@ -345,12 +346,16 @@ def _label_beside_answer(columns_by_role: dict[str, ColumnProfile]) -> None:
 def _guess_time(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
     """If only one column holds times, it is when the record was made, whatever its name."""
     times = [c for c in free if c.kind == "time" and not re.search(_NO_MOMENT, c.snake_name)]
+    times = times or [c for c in free if c.epoch and 0 < c.high - c.low < _YEARS * 10 ** _EPOCH_DIGITS[c.epoch]]
     if "observed_at" not in columns_by_role and len(times) == 1:
         columns_by_role["observed_at"] = times[0]
         doubts["observed_at"] = "guess: the only column of times; is it when the record was made?"
         free.remove(times[0])
 
 
+_YEARS = 3e8
+"""Seconds that numbers which are times may span; ids of ten digits are spread wider."""
+_EPOCH_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 _NO_MOMENT = "birth|born|dob|expir|until|due|deadline"
 
 

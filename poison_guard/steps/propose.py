@@ -68,6 +68,8 @@ class ProposalResult(Result):
     """Why, a sentence a kind of fault, with how many rows it is and the first of them."""
     doubts: tuple[str, ...]
     """Columns that are left out until ``[parse]`` says how they are read, each with its readings."""
+    question: str
+    """What the owner of the data has to say, where a role that matters may be one of several columns; else empty."""
     contract: str
     """File of the contract."""
     suite: str
@@ -88,7 +90,15 @@ class ProposalResult(Result):
             f"signals that can run: {', '.join(self.signals)}; rows of the file that fail: {self.rows_failing:,}",
         ]
         known = [f"format: {self.format}" + (f". {self.missing}" if self.missing else "")] if self.format else []
-        return "\n".join([*known, *lines, *self.failing, *(f"left out: {doubt}" for doubt in self.doubts)])
+        return "\n".join(
+            [
+                *known,
+                *lines,
+                *self.failing,
+                *(f"left out: {doubt}" for doubt in self.doubts),
+                *filter(None, [self.question]),
+            ]
+        )
 
 
 def propose(
@@ -134,7 +144,9 @@ def propose(
     contract = parse_contract(tomllib.loads(toml), path=contract_file)
     suite = propose_suite(_with_one_spelling(frame, contract), contract)
     batch = collect_frames(contract, [data], home=settings.home, received_at=now)
-    result = _proposal(contract, suite, batch, suite_file, toml, dry_run=dry_run, doubts=draft.doubts)
+    result = _proposal(
+        contract, suite, batch, suite_file, toml, dry_run=dry_run, doubts=draft.doubts, question=draft.question
+    )
     if fitted is not None:
         called = f"{fitted.entry.name} ({fitted.entry.title})"
         result = replace(result, format=called, missing=fitted.not_said(contract.columns))
@@ -221,6 +233,7 @@ def _proposal(
     *,
     dry_run: bool,
     doubts: Sequence[Doubt] = (),
+    question: str = "",
 ) -> ProposalResult:
     """Return what was proposed, with the rows of the file itself that it would hold."""
     rules = parse_suite(suite)
@@ -235,6 +248,7 @@ def _proposal(
         rows_failing=rows,
         failing=failing,
         doubts=tuple(map(str, doubts)),
+        question=question,
         contract=str(contract.path),
         suite=str(suite_file),
         toml=toml,

@@ -73,7 +73,9 @@ class ProxyWay:
         self, header: str, networks: Sequence[str], *, role: str = "viewer", roles_header: str | None = None
     ) -> None:
         if not networks:
-            raise ConfigError("a trusted header needs the networks of the proxy that sets it: --proxy-network 10.0.0.0/8")
+            raise ConfigError(
+                "a trusted header needs the networks of the proxy that sets it: --proxy-network 10.0.0.0/8"
+            )
         if role.upper() not in Role.__members__:
             raise ConfigError(f"a role is viewer, reviewer or admin, got {role!r}")
         self._header, self._roles_header, self._role = header, roles_header, Role.named(role)
