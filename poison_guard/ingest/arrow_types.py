@@ -1,6 +1,6 @@
 """Turn cells that were read as a simple type back into the Arrow type of their file, exactly.
 
-What cannot be turned back (a span of time, nanoseconds, bytes in a list) is kept beside its cell as Arrow's own bytes.
+What cannot be turned back is kept beside its cell: times as their number of nanoseconds, others as Arrow's own bytes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from poison_guard.ingest.cells import simple_type
 
 __all__ = ["EXACT", "array_of", "is_exact", "kept_exactly", "read_schema", "schema_text"]
 
-EXACT = "\0x"
-"""What the text of a cell begins with that is Arrow's own bytes (base64 of a record batch of one row)."""
+_COUNT, _BYTES = "\0n", "\0x"
+EXACT = (_COUNT, _BYTES)
+"""What the text of a cell begins with that is a number of its type's units (of nanoseconds), or Arrow's own bytes
+(base64 of a record batch of one row)."""
 _MOST_SCHEMA = 65_536
 
 
@@ -69,34 +72,43 @@ def _is_coarse(kind: pa.DataType) -> bool:
 
 
 def kept_exactly(column: pa.Array, simple: pa.Array) -> pa.Array:
-    """Return, as text, Arrow's bytes of the cells of `column` that its `simple` form does not give back."""
-    if pa.types.is_timestamp(column.type):
-        return _spare_nanoseconds(column)
+    """Return, as text that `array_of` reads, the cells of `column` that its `simple` form does not give back."""
+    kind = column.type
+    odd = _is_odd_time(column) if pa.types.is_timestamp(kind) else _is_other(column, simple)
+    odd &= np.asarray(column.is_valid())
+    if not odd.any():
+        return pa.nulls(len(column), pa.large_string())
+    if _has_counts(kind):
+        counts = pc.binary_join_element_wise(_COUNT, column.cast(_count_type(kind)).cast(pa.string()), "")
+        return pc.if_else(pa.array(odd), counts, None).cast(pa.large_string())
+    texts = [_BYTES + base64.b64encode(_row(column, i)).decode() if odd[i] else None for i in range(len(column))]
+    return pa.array(texts, pa.large_string())
+
+
+def _is_odd_time(column: pa.Array) -> np.ndarray:
+    """Return which times are no whole microseconds, or past what those can say."""
+    counts = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    steps = {"s": 1_000_000, "ms": 1_000}.get(column.type.unit)
+    return np.abs(counts) > 2**62 // steps if steps else counts % 1_000 != 0
+
+
+def _is_other(column: pa.Array, simple: pa.Array) -> np.ndarray:
+    """Return which cells are others once they were read as their simple type and turned back."""
     again: pa.Array | None = None
     with contextlib.suppress(pa.ArrowException, TypeError, ValueError, OverflowError, decimal.InvalidOperation):
         again = array_of(simple.to_pylist(), column.type)
-    if again is not None and again.equals(column):
-        return pa.nulls(len(column), pa.large_string())
-    texts = [
-        None if _same(column, again, i) else EXACT + base64.b64encode(_row(column, i)).decode()
-        for i in range(len(column))
-    ]
-    return pa.array(texts, pa.large_string())
+    if again is None or again.equals(column):
+        return np.full(len(column), again is None)
+    return np.array([not again.slice(i, 1).equals(column.slice(i, 1)) for i in range(len(column))])
 
 
-def _spare_nanoseconds(column: pa.Array) -> pa.Array:
-    """Return the bytes of the times that are no whole microseconds, or past what those can say."""
-    counts = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-    steps = {"s": 1_000_000, "ms": 1_000}.get(column.type.unit)
-    odd = np.abs(counts) > 2**62 // steps if steps else counts % 1_000 != 0
-    if not odd.any():
-        return pa.nulls(len(column), pa.large_string())
-    texts = [EXACT + base64.b64encode(_row(column, i)).decode() if odd[i] else None for i in range(len(column))]
-    return pa.array(texts, pa.large_string())
+def _has_counts(kind: pa.DataType) -> bool:
+    """Return whether a value of a type is a number of units: of nanoseconds, of days."""
+    return bool(pa.types.is_temporal(kind) and not pa.types.is_interval(kind))
 
 
-def _same(column: pa.Array, again: pa.Array | None, i: int) -> bool:
-    return again is not None and again.slice(i, 1).equals(column.slice(i, 1))
+def _count_type(kind: pa.DataType) -> pa.DataType:
+    return pa.int32() if kind.bit_width == 32 else pa.int64()
 
 
 def _row(column: pa.Array, i: int) -> bytes:
@@ -107,26 +119,26 @@ def _row(column: pa.Array, i: int) -> bytes:
 def array_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Return plain values of a simple type (nested ones as text or as parsed) as an array of the type `kind`.
 
-    A text that begins with `EXACT` stands for the value that its bytes hold.
+    A text that begins with one of `EXACT` stands for the value that `kept_exactly` wrote.
     """
-    own = [i for i, value in enumerate(values) if isinstance(value, str) and value.startswith(EXACT)]
-    if not own:
+    own = {mark: [i for i, v in enumerate(values) if isinstance(v, str) and v.startswith(mark)] for mark in EXACT}
+    if not any(own.values()):
         return _array_of(values, kind)
     rest = list(values)
-    for i in own:
+    order = [i for found in own.values() for i in found]
+    for i in order:
         rest[i] = None
     base = pa.nulls(len(rest), kind) if all(value is None for value in rest) else _array_of(rest, kind)
     schema = pa.schema([pa.field("x", kind)])
-    exact = [_own(str(values[i]), schema) for i in own]
-    at = list(range(len(values)))
-    for number, i in enumerate(own):
-        at[i] = len(values) + number
-    return pa.concat_arrays([base, *exact]).take(pa.array(at))
-
-
-def _own(text: str, schema: pa.Schema) -> pa.Array:
-    body = base64.b64decode(text[len(EXACT) :])
-    return pa.ipc.read_record_batch(pa.py_buffer(body), schema).column(0)
+    parts = [base]
+    if own[_COUNT]:
+        parts.append(pa.array([int(values[i][2:]) for i in own[_COUNT]], _count_type(kind)).cast(kind))
+    for i in own[_BYTES]:
+        body = base64.b64decode(values[i][2:])
+        parts.append(pa.ipc.read_record_batch(pa.py_buffer(body), schema).column(0))
+    at = np.arange(len(values))
+    at[order] = len(values) + np.arange(len(order))
+    return pa.concat_arrays(parts).take(pa.array(at))
 
 
 def _array_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -134,7 +146,7 @@ def _array_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if types.is_dictionary(kind):
         return _array_of(values, kind.value_type).dictionary_encode().cast(kind)
     if types.is_run_end_encoded(kind):
-        return pa.compute.run_end_encode(_array_of(values, kind.value_type), kind.run_end_type)
+        return pc.run_end_encode(_array_of(values, kind.value_type), kind.run_end_type)
     if types.is_nested(kind):
         return pa.array([_nested(json.loads(v) if isinstance(v, str) else v, kind) for v in values], kind)
     if types.is_decimal(kind) or types.is_time(kind):

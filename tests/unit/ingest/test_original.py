@@ -101,6 +101,7 @@ def _parquet_table() -> pa.Table:
             "clock": pa.array([dt.time(1, 2, 3, 4), None, dt.time(0)], pa.time64("us")),
             "price": pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("2.00")], pa.decimal128(9, 2)),
             "span": spans,
+            "tick": pa.array([1, None, 86_399_999_999_999], pa.time64("ns")),
             "raw": pa.array([b"\xff\x00", b"text", None], pa.binary()),
             "messages": pa.array([[{"role": "user", "content": "Hi", "weight": 0.1}], [], None], messages),
             "pairs": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int32())),
@@ -126,6 +127,14 @@ def test_a_parquet_row_comes_back_with_the_schema_of_its_file(tmp_path):
     assert [name for name in written.column_names if not got[name].equals(written[name])] in ([], ["half"])
     assert np.array_equal(got["half"].to_numpy(), written["half"].to_numpy(), equal_nan=True)
     assert got["half"].null_count == written["half"].null_count
+
+
+def test_nanoseconds_cost_few_bytes_a_row(tmp_path):
+    times = pa.array(range(1_700_000_000_000_000_001, 1_700_000_000_000_001_001), pa.timestamp("ns", "UTC"))
+    pq.write_table(pa.table({"at": times}), tmp_path / "a.parquet")
+    batch = _batch(tmp_path / "a.parquet", observed_at="at")
+    assert batch.records["was.at"].str.len().max() <= 22
+    assert original_rows(batch.records)[0].table()["at"].combine_chunks().equals(times)
 
 
 def test_a_frame_comes_back_with_its_values(tmp_path):
