@@ -40,7 +40,11 @@ def _print_scan(result: ScanResult, *, stored: bool, observing: bool) -> None:
     """Print the tables of a batch on stdout; a feed that is `observing` holds nothing."""
     feed, counts = result.feed, result.counts
     received = counts.get("received", 0)
-    rows = [(name, counts[key], _share(counts[key], received)) for key, name in _PLACES if counts.get(key)]
+    places = dict(_PLACES) if result.judged else dict(_PLACES) | {"accepted": "accepted unjudged"}
+    rows = [(name, counts[key], _share(counts[key], received)) for key, name in places.items() if counts.get(key)]
+    would = int((result.decisions["action"] != "accept").sum()) if observing else 0
+    if would:
+        rows.append(("an enforcing feed would hold", would, _share(would, received)))
     rows += [(name, counts[key], "") for key, name in _ALSO if counts.get(key)]
     print_table(
         f"{feed}: {received:,} records {'taken in' if stored else 'scanned'}",

@@ -41,6 +41,8 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
         if f.vetted_records_missing:
             draw = f"poison-guard trust --sample {f.vetted_records_missing} --feed {f.feed} --out FILE.csv"
             print_result(f"{f.feed}: {draw} draws records to vet")
+        elif f.phase == "observing":
+            print_result(f'{f.feed}: mode = "enforce" in its contract lets it hold records back')
     sealed = [_training_row(f.feed, f.training) for f in result.feeds if f.training]
     if sealed:
         print_table("Training", ("feed", "snapshot", ">examples", "sealed", "verdict", "admission", "champion"), sealed)

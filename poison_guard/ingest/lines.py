@@ -21,6 +21,8 @@ _RECORD_LINES = 200
 """Lines that one quoted record may span; if there are more, its quote was never closed."""
 _RECORD_CHARS = 1_000_000
 """Characters after which a record may not continue on another line."""
+_UTF8_SIGNS = 8
+"""Characters beyond ASCII from which on text that is valid UTF-8 is read so, although the contract names an encoding."""
 
 
 class RecordTooLong(Exception):  # noqa: N818  a signal from `Lines` to its reader, never seen outside
@@ -120,6 +122,9 @@ class Lines:
 def open_lines(path: Path, limits: Limits) -> Iterator[Lines]:
     """Open a text file, gzipped or not; bytes that are not of its encoding (UTF-8) become lone surrogates.
 
+    A file with a byte order mark, or one that is UTF-8 beyond doubt, is read so whatever encoding the contract names: an
+    export, or a sender who changed to UTF-8.
+
     Raises `Unreadable` if the archive is broken or unpacks past the bounds, or the object is empty.
     """
     try:
@@ -130,8 +135,7 @@ def open_lines(path: Path, limits: Limits) -> Iterator[Lines]:
             mark = plain.peek(4)[:4]
             if not mark:
                 raise Unreadable("it is empty")
-            wide = mark.startswith((b"\xff\xfe", b"\xfe\xff"))
-            named = limits.encoding or ("utf-16" if wide else "utf-8")
+            named = _marked(mark) or ("utf-8" if _is_unicode(plain.peek(1)) else limits.encoding) or "utf-8"
             encoding = "utf-8-sig" if codecs.lookup(named).name == "utf-8" else named
             with io.TextIOWrapper(plain, encoding, errors="surrogateescape", newline="") as stream:
                 yield Lines(stream, limits)
@@ -140,3 +144,19 @@ def open_lines(path: Path, limits: Limits) -> Iterator[Lines]:
     except UnicodeError:
         known = f"{limits.encoding}, which encoding in [data] names," if limits.encoding else "UTF-8 or UTF-16"
         raise Unreadable(f"it is no {known} text") from None
+
+
+def _marked(head: bytes) -> str | None:
+    """Return the encoding that a byte order mark says, whatever the contract says; None without one."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return "utf-8" if head.startswith(codecs.BOM_UTF8) else None
+
+
+def _is_unicode(head: bytes) -> bool:
+    """Return whether the first bytes of a file are UTF-8 beyond chance: texts of another encoding are none of it."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return sum(not character.isascii() for character in text) >= _UTF8_SIGNS

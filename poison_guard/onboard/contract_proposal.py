@@ -143,8 +143,9 @@ def draft_contract(
         raise DataError(f"{shown} has no records to propose a contract from; give a file with some rows")
     columns = [c for c in describe_columns(frame) if 0 < len(c.name) <= _MAX_NAME and c.name.isprintable()]
     nested = [c for c in columns if c.kind in ("list", "text")]  # JSON text as it was read, where it was nested
-    leaves = object_leaves(frame, nested) if fitted is None else []
-    guesses = _with_leaves(columns, leaves) if fitted is None else _of_format(fitted, columns)
+    used = {root for path in (*fitted.roles.values(), *fitted.features) for root in path_roots(path)} if fitted else ()
+    leaves = object_leaves(frame, [c for c in nested if c.name not in used])
+    guesses = _with_leaves(columns, leaves) if fitted is None else _of_format(fitted, columns, leaves)
     question = ""
     if fitted is None:
         values = frame.join(leaf_values(frame, nested)) if leaves else frame
@@ -241,13 +242,19 @@ def _lists_of_judgements(lists: Sequence[JudgementList], guesses: Sequence[RoleG
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _of_format(fitted: FittedFormat, columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
-    """Return the roles of a known format, and those that other columns of the file have beside them."""
+def _of_format(
+    fitted: FittedFormat, columns: Sequence[ColumnProfile], leaves: Sequence[ColumnProfile]
+) -> list[RoleGuess]:
+    """Return the roles of a known format, and those that other columns, or values in them, have beside them."""
     roles = dict(fitted.roles)
     used = {root for path in (*roles.values(), *fitted.features) for root in path_roots(path)}
     beside = _TEXT_ROLES if fitted.explode else _BESIDE_ROLES | _TEXT_ROLES
     wanted = beside - roles.keys() - (_TEXT_ROLES if _TEXT_ROLES & roles.keys() else set())
-    others = {g.role: g for g in guess_roles([c for c in columns if c.name not in used]) if g.role in wanted}
+    if not fitted.explode and not {"label", "rating", "answer", "chosen"} & roles.keys():
+        wanted |= {"label", "rating"}
+    objects = {leaf.name.split(".")[0] for leaf in leaves}
+    free = [c for c in columns if c.name not in used | objects]
+    others = {g.role: g for g in guess_roles([*free, *leaves]) if g.role in wanted}
     given = {role: RoleGuess(role, _at_path(path)) for role, path in roles.items()}
     return [(given | others)[role] for role in ROLE_ORDER if role in given | others]
 

@@ -128,7 +128,7 @@ ROLE_HINTS = (
     RoleHint(
         "source_id",
         (
-            rf"({_SOURCE_WORDS}){ID_SUFFIX}|uid",
+            rf"({_SOURCE_WORDS}){ID_SUFFIX}|(.*_)?uid",
             rf"({_SOURCE_WORDS})(_?name|_key|_hash)?|(flagged|rated|submitted|labell?ed|created|reported)_by|flagger|reporter",
             rf"(.*_)?({_SOURCE_WORDS}){ID_SUFFIX}s?|(.*_)?(device|client|visitor|api){ID_SUFFIX}",
             "session_id|session|ip|ip_address|device|client",
@@ -189,7 +189,7 @@ ROLE_HINTS = (
         (
             "label",
             "class|category|classification|target|ground_truth|gold(_label)?|y|verdict",
-            r"is_\w+|spam|toxic|flag|flagged|thumbs?(_up)?|feedback|income|challenge|(.*_)?(result|outcome|label)",
+            r"is_\w+|spam|toxic|flag|flagged|(.*_)?thumbs?(_up)?|feedback|income|challenge|(.*_)?(result|outcome|label)",
         ),
         _is_choice,
     ),

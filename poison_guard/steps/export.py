@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,7 @@ def export(feed: Feed, out: str | Path | None, wanted: Exported) -> ExportResult
         rows = _with_reasons(feed, rows, records)
     facts = {"feed": feed.contract.name, "rows": len(rows.rows), **_facts(snapshot, digest)}
     note = {"poison_guard": json.dumps(facts)} if snapshot is not None else None
+    rows = replace(rows, marked=feed.contract.data.encoding is not None)
     safe = form == "csv" and (wanted.as_ is None or wanted.reasons)
     body, changed = (b"", 0) if out is None else file_body(rows, form, safe=safe, note=note)
     if changed:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poison_guard.config import Contract, Policy, Settings
+from poison_guard.config import Contract, Mode, Policy, Settings
 from poison_guard.decide.coverage import Coverage
 from poison_guard.errors import NotFoundError
 from poison_guard.results import Result, TableResult
@@ -83,7 +83,8 @@ class FeedStatus:
     version: int
     """State version."""
     phase: str
-    """``cold``, ``calibrating``, ``enforcing``; ``unjudged`` where nothing could judge the last run's records."""
+    """``cold``, ``calibrating``, ``enforcing``, or ``observing`` where it could enforce and its contract holds nothing back;
+    ``unjudged`` where nothing could judge the last run's records."""
     vetted_records: int
     vetted_records_missing: int
     """How many more vetted records let the feed enforce; 0 where it does."""
@@ -168,6 +169,8 @@ def _feed_status(store: Store, home: Path, name: str, contract: Contract | None,
     phase = "unjudged" if is_unjudged(measured) else measured.get("phase", "cold")
     trusted = sum(facts["trusted"].values())
     missing = 0 if phase == "enforcing" else max(0, labels_needed(policy.false_quarantine_rate) - trusted)
+    if phase == "enforcing" and contract is not None and contract.mode is Mode.OBSERVE:
+        phase = "observing"  # it could enforce, and holds nothing back
     return FeedStatus(
         **facts,
         phase=phase,

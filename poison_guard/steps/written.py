@@ -6,6 +6,7 @@ What is written for training never alters a cell. CSV for people is safe to open
 from __future__ import annotations
 
 import base64
+import codecs
 import csv
 import io
 import json
@@ -28,6 +29,9 @@ ENDINGS = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".parquet": "parqu
 """Ending of a file to its format."""
 
 
+_MARK = codecs.BOM_UTF8
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows to write, in their order."""
@@ -37,6 +41,8 @@ class Rows:
     """The same rows with the schema of the Parquet files that they came from; None where they came otherwise."""
     delimiter: str = ","
     ascii: bool = False
+    marked: bool = False
+    """Whether a CSV begins with the mark of UTF-8: the contract names another encoding."""
 
     @classmethod
     def of(cls, groups: Sequence[Original], order: Mapping[int, int]) -> Rows:
@@ -121,7 +127,7 @@ def _csv(rows: Rows, *, safe: bool) -> tuple[bytes, int]:
 
     writer.writerow(shown(names))
     writer.writerows(shown(row.get(name) for name in names) for row in rows.rows)
-    return out.getvalue().encode("utf-8", "backslashreplace"), changed
+    return (_MARK if rows.marked else b"") + out.getvalue().encode("utf-8", "backslashreplace"), changed
 
 
 def _cell(value: Any) -> str:

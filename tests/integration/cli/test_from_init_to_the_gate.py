@@ -202,6 +202,26 @@ def test_a_proposed_feed_observes_and_bears_no_day_in_its_name(hand: Hand) -> No
     assert '# path = "../votes_*.csv"  # takes in the files of other days too' in text
 
 
+def test_votes_under_foreign_names_in_an_old_encoding_are_judged_and_come_back_as_they_went_in(hand: Hand) -> None:
+    rows = crowd(400, 3, "a", wrong=0.1)
+    names = {"user_id": "Nutzer", "item_id": "Aufgabe", "answer": "Antwort", "answered_at": "Zeitpunkt"}
+    rows = rows.drop_duplicates(["user_id", "item_id"])[list(names)].rename(columns=names)
+    rows["Antwort"] = rows["Antwort"].replace({"dog": "weiß nicht"})
+    rows["Land"] = np.where(rows["Nutzer"] > "u020", "Österreich", "Schweiz")
+    rows.to_csv("umfrage.csv", sep=";", index=False, encoding="cp1252")
+    contract = hand("init", "umfrage.csv")
+    assert contract.exit_code == 0, contract.stderr
+    feed = hand.folder / "feeds" / "umfrage.toml"
+    assert 'source_id = "Nutzer"  # guess by values' in feed.read_text(encoding="utf-8")
+    assert hand.json("run", "--feed", feed)["counts"]["accepted"] == len(rows)
+    assert hand.json("status")["feeds"][0]["phase"] == "observing", "its contract holds nothing back"
+    assert 'mode = "enforce" in its contract' in hand("status").stdout
+    assert hand("export", "--feed", feed, "--out", "again.csv").exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_csv("again.csv", sep=";"), rows.reset_index(drop=True))
+    again = hand.json("scan", "--feed", feed, "again.csv")
+    assert (again["counts"]["accepted"], again["reasons"]) == (len(rows), [])
+
+
 def test_from_observe_to_enforce_is_one_path(hand: Hand) -> None:
     feed = proposed(hand, forms(500, 0, "s"), "forms.csv")
     notes = hand.json("run", "--feed", feed)["notes"]

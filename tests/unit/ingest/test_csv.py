@@ -203,3 +203,14 @@ def test_without_a_header_the_first_record_may_be_empty_or_begin_like_a_remark(t
     raw = read_bytes(tmp_path / "a.csv", f'{first}\nc\t"x\ny"\n', header=False, delimiter="\t", names=("a", "b"))
     assert len(raw.row_numbers) + len(raw.bad) == 2
     assert raw.table["b"][-1].as_py() == "x\ny"
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+def test_a_file_that_is_utf8_is_read_so_although_the_contract_names_another_encoding(tmp_path, mark):
+    words = ["weiß nicht", "Käse", "schön", "Öl", "für", "Maß", "Tür", "Grün"]
+    text = mark + "a,b\n" + "".join(f"{word},{n}\n" for n, word in enumerate(words))
+    assert read(tmp_path, text, encoding="cp1252").table["a"].to_pylist() == words
+    old = read_bytes(tmp_path / "old.csv", text.removeprefix("\ufeff").encode("cp1252"), encoding="cp1252")
+    assert old.table["a"].to_pylist() == words
+    few = read(tmp_path, "a\nÃ¼\n", encoding="cp1252")  # too little to say against the contract
+    assert few.table["a"].to_pylist() == ["Ã¼".encode().decode("cp1252")]
