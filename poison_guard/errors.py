@@ -12,7 +12,9 @@ __all__ = [
     "MissingExtraError",
     "NotFoundError",
     "ReadError",
+    "SignInError",
     "SignalError",
+    "StaleDecisionError",
     "StaleStateError",
     "StoreError",
     "TamperError",
@@ -74,6 +76,16 @@ class StaleStateError(StoreError):
 
 class BusyError(GuardError):
     """Somebody else decided, moved or claimed what this command names: look again, wait, or overrule."""
+
+    exit_code = 2
+
+
+class StaleDecisionError(BusyError):
+    """A record was decided or moved after it was shown to whoever decides now; nothing was overwritten."""
+
+
+class SignInError(GuardError):
+    """Name, password, session or role do not allow this."""
 
     exit_code = 2
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
 from poison_guard.home import Home, formats, propose, verify
+from poison_guard.reviewing import Reviewing
 from poison_guard.stages import Stages
 
 if TYPE_CHECKING:
+    from poison_guard.review.filters import QueueFilter
     from poison_guard.review.rules import Which
     from poison_guard.steps.claims import Claim, Unclaimed
     from poison_guard.steps.collect import OutcomesRead, Source
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.examples import CandidateInputs
     from poison_guard.steps.export import ExportResult
     from poison_guard.steps.gate import GateResult, GateStatus
-    from poison_guard.steps.look import Campaigns, Queue, RecordFacts
+    from poison_guard.steps.look import Campaigns, Listed, RecordFacts
     from poison_guard.steps.opening import Feed
     from poison_guard.steps.promote import RollbackResult
     from poison_guard.steps.propose import ProposalResult
@@ -40,10 +42,11 @@ __all__ = ["Guard", "Home", "formats", "propose", "verify"]
 
 
 @dataclass(frozen=True, eq=False)
-class Guard(Stages):
+class Guard(Stages, Reviewing):
     """The guard of one feed: every verb once. Each opens the store, names its step, and closes the store.
 
-    What a scheduler calls is in `Stages`: ``stage_collect`` to ``stage_promote``, ``check_admission`` and ``due``.
+    What a scheduler calls is in `Stages`: ``stage_collect`` to ``stage_promote``, ``check_admission`` and ``due``; the
+    queue and decisions about parts of it are in `Reviewing`.
 
     >>> guard = Guard.open("feeds/captcha.toml", home="guard-home")  # doctest: +SKIP
     >>> guard.scan("answers.parquet").decisions  # doctest: +SKIP
@@ -128,41 +131,7 @@ class Guard(Stages):
 
     # -- review -----------------------------------------------------------------------------------------------------
 
-    def queue(
-        self,
-        *,
-        limit: int | None = None,
-        campaign_id: str | None = None,
-        source_id: str | None = None,
-        kind: str | None = None,
-        expired: bool = False,
-        groups: str | None = None,
-        decided: bool = False,
-        would_hold: bool = False,
-    ) -> Queue:
-        """Return what waits for review, riskiest first, at most `limit` entries (None: the policy's `review_budget`).
-
-        `kind` is ``held``, ``audit`` or ``recalled``; `expired` adds the entries that nobody read in time. With
-        `groups` (``campaign`` or ``source``) a row is a group, the largest first; with `decided` a decision, the last
-        first; with `would_hold` a record that was accepted in observe mode, though it would have been held.
-        """
-        from poison_guard.steps.look import list_queue
-
-        with self._stored_feed() as feed:
-            return list_queue(
-                feed,
-                groups=groups,
-                decided=decided,
-                would_hold=would_hold,
-                limit=limit,
-                campaign_id=campaign_id,
-                source_id=source_id,
-                kind=kind,
-                expired=expired,
-                now=_now(),
-            )
-
-    def bootstrap(self, n: int, out: str | Path | None = None) -> Queue:
+    def bootstrap(self, n: int, out: str | Path | None = None) -> Listed:
         """Draw `n` staged or accepted records to vet for the trusted set; their payloads are written to the file `out`.
 
         Every group alike, each source once before twice. `release` with `trust` enters those that are right.
@@ -209,16 +178,18 @@ class Guard(Stages):
         by: str,
         limit: int = 1,
         record_ids: str | Sequence[str] | None = None,
+        filters: QueueFilter | None = None,
         lease_seconds: float = 600,
     ) -> Claim:
-        """Hold the riskiest free entries of the queue, or those of `record_ids`, for one reviewer.
+        """Hold the riskiest free entries of the queue (that `filters` find), or `record_ids`, for one reviewer.
 
         Nobody else can decide them for `lease_seconds`; `release` and `reject` take the claim's token.
         """
         from poison_guard.steps.claims import claim
 
         with self._stored_feed(writes=True) as feed:
-            return claim(feed, by=by, limit=limit, record_ids=record_ids, lease_seconds=lease_seconds, now=_now())
+            which = {"limit": limit, "record_ids": record_ids, "filters": filters}
+            return claim(feed, by=by, lease_seconds=lease_seconds, now=_now(), **which)
 
     def unclaim(self, token: str) -> Unclaimed:
         """Give the entries of a claim back to the queue."""
@@ -235,6 +206,7 @@ class Guard(Stages):
         right: bool = True,
         trust: bool = False,
         token: str | None = None,
+        expected: Mapping[str, int] | None = None,
         overrule: bool = False,
         dry_run: bool = False,
         **which: Unpack[Which],
@@ -243,13 +215,14 @@ class Guard(Stages):
 
         `which` is one of `record_ids`, `campaign_id`, `source_id` and `run_id`.
         With `right` false they are accepted without saying that they are right; with `trust` they, and accepted ones,
-        enter the trusted set. `BusyError` when another reviewer claimed one of them, or decided it otherwise and you do
-        not `overrule` that; then nothing changes. Of a campaign, a source or a run, what was decided before is left as
-        it is.
+        enter the trusted set. `expected` is the version of each record that was shown: one that has another now raises
+        `StaleDecisionError`, which says who decided it. `BusyError` when another reviewer claimed one of them, or
+        decided it otherwise and you do not `overrule` that; then nothing changes. Of a campaign, a source or a run,
+        what was decided before is left as it is.
         """
         from poison_guard.steps.review import release
 
-        person = {"by": by, "reason": reason, "token": token, "overrule": overrule}
+        person = {"by": by, "reason": reason, "token": token, "expected": expected, "overrule": overrule}
         with self._stored_feed(writes=not dry_run) as feed:
             return release(feed, right=right, trust=trust, dry_run=dry_run, now=_now(), **person, **which)
 
@@ -259,6 +232,7 @@ class Guard(Stages):
         by: str,
         reason: str,
         token: str | None = None,
+        expected: Mapping[str, int] | None = None,
         overrule: bool = False,
         dry_run: bool = False,
         **which: Unpack[Which],
@@ -266,7 +240,7 @@ class Guard(Stages):
         """Reject held records, which speak against their sources; `which` and the rest as in `release`."""
         from poison_guard.steps.review import reject
 
-        person = {"by": by, "reason": reason, "token": token, "overrule": overrule}
+        person = {"by": by, "reason": reason, "token": token, "expected": expected, "overrule": overrule}
         with self._stored_feed(writes=not dry_run) as feed:
             return reject(feed, dry_run=dry_run, now=_now(), **person, **which)
 
@@ -490,6 +464,7 @@ _RESULTS = {
     "ApproveStage": "steps.stages",
     "AuditResult": "store",
     "BlockResult": "steps.sources",
+    "CampaignView": "steps.views",
     "Campaigns": "steps.look",
     "CandidateInputs": "steps.examples",
     "Claim": "steps.claims",
@@ -505,19 +480,26 @@ _RESULTS = {
     "FeedStatus": "steps.status",
     "FeedsResult": "steps.status",
     "FormatsResult": "steps.formats",
+    "FrozenSet": "steps.bulk",
     "GateResult": "steps.gate",
     "GateStage": "steps.stages",
     "GateStatus": "steps.gate",
     "HeadResult": "steps.audit",
     "ItemContent": "steps.compare",
+    "ItemView": "steps.views",
+    "Job": "steps.bulk",
+    "Jobs": "steps.bulk",
     "Line": "steps.tune",
+    "Listed": "steps.look",
     "ModelFacts": "steps.retrain",
     "ModelList": "steps.retrain",
     "OutcomesRead": "steps.collect",
     "Promotion": "steps.promote",
     "ProposalResult": "steps.propose",
-    "Queue": "steps.look",
+    "Queue": "steps.queue",
+    "QueueFilter": "review.filters",
     "RecordFacts": "steps.look",
+    "RecordView": "steps.views",
     "ReportResult": "steps.report",
     "RetrainResult": "steps.retrain",
     "ReviewResult": "steps.review",
@@ -527,6 +509,9 @@ _RESULTS = {
     "ScanResult": "steps.results",
     "SealResult": "steps.seal",
     "SealStage": "steps.stages",
+    "Session": "steps.people",
+    "SignedOut": "steps.people",
+    "SourceView": "steps.views",
     "Sources": "steps.sources",
     "StatusResult": "steps.status",
     "Suspects": "steps.trust",
@@ -536,6 +521,8 @@ _RESULTS = {
     "TrustedVerdict": "steps.trust",
     "TuneResult": "steps.tune",
     "Unclaimed": "steps.claims",
+    "User": "steps.people",
+    "Users": "steps.people",
     "Verified": "steps.verify",
 }
 """What verbs return, by the module that defines it: shells name these types without knowing the rooms."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.doctor import DoctorResult
     from poison_guard.steps.formats import FormatsResult
     from poison_guard.steps.look import RecordFacts
+    from poison_guard.steps.people import Session, SignedOut, User, Users
     from poison_guard.steps.propose import ProposalResult
     from poison_guard.steps.report import ReportResult
     from poison_guard.steps.status import FeedsResult, StatusResult
@@ -106,6 +107,69 @@ class Home:
 
         with self._store() as store:
             return show(store, self._known(store, feed) or feed_of_record(store, record_id), record_id)
+
+    # -- people -----------------------------------------------------------------------------------------------------
+
+    def users(self) -> Users:
+        """Return who may sign in, and their roles."""
+        from poison_guard.steps.people import users
+
+        with self._store() as store:
+            return users(store, str(self.home))
+
+    def add_user(
+        self,
+        name: str,
+        password: str,
+        *,
+        role: str = "admin",
+        feed: str = "*",
+        by: str | None = None,
+        first: bool = False,
+    ) -> User:
+        """Add a person with a role on a feed (``*``: every one), by a signed-in admin; or the `first` one, an admin."""
+        from poison_guard.steps.people import add_user
+
+        with self._store() as store:
+            return add_user(store, name, password, role=role, feed=feed, by=by, first=first, now=_now())
+
+    def change_user(
+        self,
+        name: str,
+        *,
+        by: str,
+        feed: str = "*",
+        role: str | None = None,
+        disabled: bool | None = None,
+        password: str | None = None,
+    ) -> User:
+        """Set a role on a feed (``none`` takes it away), disable, enable, or set a password; it ends all sessions."""
+        from poison_guard.steps.people import change_user
+
+        with self._store() as store:
+            values = {"feed": feed, "role": role, "disabled": disabled, "password": password}
+            return change_user(store, name, by=by, now=_now(), **values)
+
+    def sign_in(self, name: str, password: str, *, via: str = "session") -> Session:
+        """Return a new session with its `token`; `SignInError` for a wrong password, or after too many tries."""
+        from poison_guard.steps.people import sign_in
+
+        with self._store() as store:
+            return sign_in(store, name, password, via=via, now=_now())
+
+    def session(self, token: str) -> Session:
+        """Return the session of a token; `SignInError` where it ended, expired, or its person was disabled."""
+        from poison_guard.steps.people import session
+
+        with self._store() as store:
+            return session(store, token, _now())
+
+    def sign_out(self, token: str) -> SignedOut:
+        """End the session of a token."""
+        from poison_guard.steps.people import sign_out
+
+        with self._store() as store:
+            return sign_out(store, token)
 
     @contextmanager
     def _store(self) -> Iterator[Store]:

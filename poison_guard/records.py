@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ID_CONFLICT",
+    "UNVERIFIED",
     "Action",
     "Batch",
     "Campaign",
@@ -27,16 +28,44 @@ __all__ = [
     "Level",
     "ObjectRef",
     "Outcome",
+    "Person",
     "Phase",
     "Place",
     "Reason",
     "SignalEvidence",
     "State",
+    "via_of",
 ]
 
 
+UNVERIFIED = "unverified"
+"""Of a name that whoever gave it may have made up."""
+
 ID_CONFLICT = "id_conflict"
 """Reason code of a record whose id was given before with other content, and kind of a campaign that groups such."""
+
+
+class Person(str):
+    """The name of who acts, with `via`: how it was verified (``session``, ``token``, ``airflow``, ``proxy``).
+
+    Wherever a verb takes `by`, plain text is a name that nothing verified.
+
+    >>> via_of(Person("ann", "session")), via_of("ann")
+    ('session', 'unverified')
+    """
+
+    via: str
+
+    def __new__(cls, name: str, via: str = UNVERIFIED) -> Person:
+        """Return `name` as a person."""
+        person = super().__new__(cls, name)
+        person.via = via
+        return person
+
+
+def via_of(by: str) -> str:
+    """Return how a name was verified."""
+    return by.via if isinstance(by, Person) else UNVERIFIED
 
 
 class Action(StrEnum):

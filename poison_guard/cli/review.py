@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,13 +13,21 @@ from poison_guard.cli.options import common_options, dry_run, feed_option, feed_
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table
 from poison_guard.cli.recall import print_decision, selection_options
 from poison_guard.cli.trust import print_sample, trusted_command
-from poison_guard.guard import Guard, Home
+from poison_guard.errors import UsageError
+from poison_guard.guard import Guard, Home, QueueFilter
 from poison_guard.text import number_text, p_value_text
 
 if TYPE_CHECKING:
-    from poison_guard.guard import RecordFacts
+    from poison_guard.guard import Listed, Queue, RecordFacts
 
-__all__ = ["explain_command", "review_command"]
+__all__ = ["explain_command", "filter_options", "review_command"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_GROUPS = ("campaign", "source", "item", "reason", "day", "label")
+_LISTED = {
+    "would_hold": ("Accepted, would have been held", "records"),
+    "decided": ("Decisions", "decisions"),
+}
 
 
 @click.group("review")
@@ -28,42 +37,93 @@ def review_command() -> None:
 
 review_command.add_command(trusted_command)
 
-_VIEWS = {
-    "waiting": ("Waiting", "entries"),
-    "campaign": ("Waiting, by campaign", "campaigns"),
-    "source": ("Waiting, by source", "sources"),
-    "would_hold": ("Accepted, would have been held", "records"),
-    "decided": ("Decisions", "decisions"),
+_FILTERS: Mapping[str, tuple[str, str]] = {
+    "kind": ("KIND", "Only entries of this kind: held, audit or recalled."),
+    "reason": ("CODE", "Only what this reason speaks against most."),
+    "signal": ("SIGNAL", "Only what this signal speaks against most."),
+    "campaign_id": ("CAMPAIGN", "Only records of this campaign."),
+    "source_id": ("SOURCE", "Only what this source sent or wrote."),
+    "item_id": ("ITEM", "Only records about this item."),
+    "label": ("LABEL", "Only records that give this answer or label."),
+    "group": ("GROUP", "Only records of this group."),
+    "run_id": ("RUN", "Only what this run decided."),
+    "risk_from": ("RISK", "Only this risk or more, 0 to 1."),
+    "risk_to": ("RISK", "Only this risk or less."),
+    "since": ("DAY", "Only what came on this day (2026-03-01, UTC) or later."),
+    "until": ("DAY", "Only what came on this day or earlier."),
+    "text": ("WORDS", "Only payloads whose first 500 characters hold all these words."),
+    "state": ("STATE", "waiting (the default), free, claimed, expired or all."),
 }
+"""Filter of the queue to the name of its value and its line in the help."""
+
+
+def filter_options(command: _F) -> _F:
+    """Add the filters of the queue, given on as ``filters``: None where there is none."""
+
+    @functools.wraps(command)
+    def call(**options: Any) -> Any:
+        given = {name: options.pop(name) for name in _FILTERS}
+        asked = {name: value for name, value in given.items() if value is not None}
+        return command(filters=QueueFilter.of(asked) if asked else None, **options)
+
+    for name, (value, text) in reversed([*_FILTERS.items()]):
+        option = f"--{name.removesuffix('_id').replace('_', '-')}"
+        call = click.option(option, name, metavar=value, help=text)(call)
+    return call  # type: ignore[return-value]
 
 
 @review_command.command("list")
 @feed_option
-@click.option("--limit", type=click.IntRange(1), help="Entries at most. Default: the policy's review_budget.")
-@click.option("--campaign", "campaign_id", metavar="CAMPAIGN", help="Only records of this campaign.")
-@click.option("--source", "source_id", metavar="SOURCE", help="Only records of this source.")
-@click.option("--kind", type=click.Choice(["held", "audit", "recalled"]), help="Only entries of this kind.")
-@click.option("--expired", is_flag=True, help="Also entries that nobody read in time.")
-@click.option("--groups", type=click.Choice(["campaign", "source"]), help="One line a campaign or source instead.")
+@filter_options
+@click.option("--groups", "group_by", type=click.Choice(_GROUPS), help="One line a group instead, the largest first.")
+@click.option("--sort", default="risk", show_default=True, type=click.Choice(["risk", "oldest", "newest"]))
+@click.option("--page", default=1, show_default=True, type=click.IntRange(1), help="Which page.")
+@click.option("--limit", "size", type=click.IntRange(1, 2000), help="Lines of a page. Default: 50.")
 @click.option("--sample", type=click.IntRange(1), help="Draw so many staged or accepted records to vet.")
 @click.option("--would-hold", is_flag=True, help="What the observing feed accepted, though it would have held it.")
 @click.option("--decided", is_flag=True, help="What people decided instead, last first: the events `undo` takes.")
 @common_options
-def list_command(feed: str, sample: int | None, home: Path, as_json: bool, **filters: Any) -> None:
-    """List what waits for review, riskiest first."""
+def list_command(
+    feed: str, sample: int | None, would_hold: bool, decided: bool, home: Path, as_json: bool, **asked: Any
+) -> None:
+    """List what waits for review, riskiest first, a page at a time."""
     guard = Guard.open(feed, home=home)
     if sample:
         print_sample(guard.bootstrap(sample), feed=feed, out=None, as_json=as_json)
+    elif would_hold or decided:
+        if asked["filters"] is not None or asked["group_by"] is not None:
+            raise UsageError("--decided and --would-hold list the queue another way; leave out the filters")
+        listed = guard.decided(limit=asked["size"]) if decided else guard.would_hold(limit=asked["size"])
+        _print_listed(listed, as_json=as_json)
+    else:
+        _print_queue(guard.queue(**asked), feed=feed, as_json=as_json)
+
+
+def _print_listed(listed: Listed, *, as_json: bool) -> None:
+    if as_json:
+        print_json(listed.to_dict())
         return
-    queue = guard.queue(**filters)
+    title, noun = _LISTED[listed.view]
+    print_table(f"{title}: {listed.feed}", *listed.table(), empty=f"{listed.feed}: nothing to list.")
+    if len(listed.entries) < listed.total:
+        print_progress(f"shown: {len(listed.entries):,} of {listed.total:,} {noun}; --limit N shows more")
+
+
+def _print_queue(queue: Queue, *, feed: str, as_json: bool) -> None:
     if as_json:
         print_json(queue.to_dict())
         return
-    title, noun = _VIEWS[queue.view]
-    print_table(f"{title}: {queue.feed}", *queue.table(), empty=f"{queue.feed}: nothing to list.")
+    what = "Waiting" if queue.group_by is None else f"Waiting, by {queue.group_by}"
+    print_table(f"{what}: {queue.feed}", *queue.table(), empty=f"{queue.feed}: nothing to list.")
+    noun = "entries" if queue.group_by is None else "groups"
+    total = f"{queue.total:,}{' or more' if queue.capped else ''}"
     if len(queue.entries) < queue.total:
-        print_progress(f"shown: {len(queue.entries):,} of {queue.total:,} {noun}; --limit N shows more")
-    if queue.staged and queue.view != "decided":
+        first = (queue.page - 1) * queue.size + 1
+        last = first + len(queue.entries) - 1
+        print_progress(f"shown: {first:,} to {last:,} of {total} {noun}; --page {queue.page + 1} shows more")
+    if queue.decided_today:
+        print_progress(f"decided today: {queue.decided_today:,}; {queue.open:,} wait")
+    if queue.staged:
         print_progress(
             f"{counted(queue.staged, 'record')} staged, which nothing could judge yet; "
             f"poison-guard trust --sample N --feed {feed} draws some to vet"

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 import pandas as pd
 
 from poison_guard.errors import UsageError
-from poison_guard.records import Place
+from poison_guard.records import Person, Place, via_of
 
 __all__ = ["VERBS", "Selection", "Selector", "Verb", "Which", "allowed_places", "check_person", "select_rows"]
 
@@ -108,7 +108,7 @@ class Selection:
     """How many sources sent them."""
 
 
-def check_person(by: str, reason: str) -> tuple[str, str]:
+def check_person(by: str, reason: str) -> tuple[Person, str]:
     """Return name and reason without surrounding space; `UsageError` when one is missing or too long."""
     name, why = by.strip(), reason.strip()
     if not name:
@@ -117,7 +117,7 @@ def check_person(by: str, reason: str) -> tuple[str, str]:
         raise UsageError("a decision needs a reason that others can read later; give `reason`")
     if len(name) > _MAX_NAME or len(why) > _MAX_REASON or "\0" in name + why:
         raise UsageError(f"a name has at most {_MAX_NAME} and a reason at most {_MAX_REASON} characters, without NUL")
-    return name, why
+    return Person(name, via_of(by)), why
 
 
 _MAX_NAME = 200

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from poison_guard.errors import UsageError
 from poison_guard.results import Result
+from poison_guard.review.filters import QueueFilter
 from poison_guard.review.rules import check_person
 from poison_guard.steps.opening import Feed
-from poison_guard.store import quarantine
+from poison_guard.steps.queue import expiry, filtered
+from poison_guard.store import quarantine, waiting
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 
@@ -36,10 +38,13 @@ def claim(
     by: str,
     limit: int = 1,
     record_ids: Sequence[str] | None = None,
+    filters: QueueFilter | None = None,
     lease_seconds: float = LEASE_SECONDS,
     now: dt.datetime | None = None,
 ) -> Claim:
-    """Lease the riskiest free entries, or those of `record_ids` that are free, to `by`; empty when none is.
+    """Lease the riskiest free entries (that `filters` find), or those of `record_ids` that are free, to `by`.
+
+    Empty when none is.
 
     Claiming one's own entries again, by id, renews the lease under a new token.
     """
@@ -50,16 +55,19 @@ def claim(
     until = at + dt.timedelta(seconds=lease_seconds)
     named = [record_ids] if isinstance(record_ids, str) else record_ids
     ids = None if named is None else [bounded_key(one) for one in named]
+    since = expiry(feed, at)
     with feed.store.write() as conn:
+        among = waiting.conditions(conn, feed.contract.name, filtered(filters), at=at, since=since) if filters else ()
         token, taken = quarantine.claim(
             conn,
             feed.contract.name,
             by=name,
             until=until,
             at=at,
-            since=at - dt.timedelta(days=feed.contract.policy.expire_days),
+            since=since,
             limit=limit if ids is None else len(ids),
             record_ids=ids,
+            among=among,
         )
     return Claim(token, taken, until)
 

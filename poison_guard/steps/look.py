@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,10 +21,8 @@ from poison_guard.results import Result, TableResult
 from poison_guard.review.sampling import stratified_sample
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.payloads import payloads_of
-from poison_guard.store import Store, explain, list_campaigns, quarantine
-from poison_guard.store.bulk import bounded_key
-from poison_guard.store.engine import utc_or_now
-from poison_guard.store.facts import evidence_of
+from poison_guard.steps.queue import with_reasons
+from poison_guard.store import Store, explain, list_campaigns
 from poison_guard.store.gate_counts import would_be_held_ids
 from poison_guard.store.reading import (
     count_places,
@@ -38,15 +35,12 @@ from poison_guard.store.reviews import count_reviews, list_reviews
 
 __all__ = [
     "Campaigns",
-    "Queue",
+    "Listed",
     "RecordFacts",
     "bootstrap",
     "campaigns",
     "feed_of_record",
     "list_decided",
-    "list_groups",
-    "list_pending",
-    "list_queue",
     "list_would_hold",
     "shares_right",
     "show",
@@ -56,18 +50,15 @@ __all__ = [
 _DECIDED = 50
 _PRIVATE = "(private)"
 """What is shown of a cell that the contract calls private."""
-KINDS = ("held", "audit", "recalled")
-"""What an entry of the queue is there for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Queue(TableResult):
-    """Entries that wait for review, or what people decided about them."""
+class Listed(TableResult):
+    """What people decided, or records beside the queue."""
 
     feed: str
     view: str
-    """``waiting``, ``campaign`` or ``source`` (groups of what waits), ``sample`` (to vet), ``would_hold`` (what a feed
-    accepted though it would have held it) or ``decided``."""
+    """``sample`` (to vet), ``would_hold`` (what a feed accepted though it would have held it) or ``decided``."""
     entries: pd.DataFrame
     total: int
     """Entries in all; `entries` holds at most as many as were asked for."""
@@ -75,12 +66,8 @@ class Queue(TableResult):
     """Records that nothing could judge yet."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``--json`` prints: each entry with its reasons as ``sentences``."""
+        """Return what ``--json`` prints."""
         document = Result.to_dict(self)
-        told = self.view in ("waiting", "would_hold")
-        reasons = self.entries["reasons"] if told else [()] * len(self.entries)
-        for row, evidence in zip(document["entries"], reasons, strict=True):
-            row["sentences"] = [sentence(one["code"], one["args"]) for one in evidence]
         return {name: document[name] for name in ("feed", "entries", "total", "staged")}
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
@@ -89,123 +76,26 @@ class Queue(TableResult):
         return columns, [cells(row) for row in self.entries.to_dict("records")]
 
 
-def list_queue(
-    feed: Feed,
-    *,
-    groups: str | None = None,
-    decided: bool = False,
-    would_hold: bool = False,
-    limit: int | None = None,
-    now: dt.datetime | None = None,
-    **filters: Any,
-) -> Queue:
-    """Return what waits for review, in `groups` if these are named, or what people `decided`; or what it `would_hold`.
-
-    `filters`: those of `list_pending`; `UsageError` for one beside one of these, which would not heed it.
-    """
-    _check_limit(limit)
-    views = [name for name, wanted in (("groups", groups), ("decided", decided), ("would_hold", would_hold)) if wanted]
-    chosen = [*views, *(name for name, value in filters.items() if value)]
-    if views and len(chosen) > 1:
-        raise UsageError(f"`{views[0]}` lists the queue another way and takes no filter; leave out {chosen[1]}")
-    if decided:
-        return list_decided(feed, limit=limit)
-    if would_hold:
-        return list_would_hold(feed, limit=limit)
-    if groups is not None:
-        return list_groups(feed, groups, limit=limit, now=now)
-    return list_pending(feed, limit=limit, now=now, **filters)
-
-
-def list_pending(
-    feed: Feed,
-    *,
-    limit: int | None = None,
-    campaign_id: str | None = None,
-    source_id: str | None = None,
-    kind: str | None = None,
-    expired: bool = False,
-    now: dt.datetime | None = None,
-) -> Queue:
-    """Return what waits for review, riskiest first, at most `limit` (None: the policy's `review_budget`).
-
-    Columns of `store.quarantine.pending`, and ``reasons``: a list of ``{"code", "args", "p", "signal"}``, most
-    suspicious first. Entries older than the policy's `expire_days` are left out unless `expired`.
-    """
-    if kind is not None and kind not in KINDS:
-        raise UsageError(f"an entry of the queue is of the kind {', '.join(KINDS)}, got {kind!r}")
-    contract = feed.contract
-    with feed.store.read() as conn:
-        entries, total = quarantine.pending(
-            conn,
-            contract.name,
-            since=None if expired else _expiry(feed, now),
-            campaign_id=None if campaign_id is None else bounded_key(campaign_id),
-            source_id=None if source_id is None else bounded_key(source_id),
-            kind=kind,
-            limit=contract.policy.review_budget if limit is None else limit,
-        )
-    return Queue(contract.name, "waiting", _with_reasons(feed, entries), total, _staged(feed))
-
-
-def _with_reasons(feed: Feed, entries: pd.DataFrame) -> pd.DataFrame:
-    evidence = evidence_of(feed.store, feed.contract.name, entries["record_id"].tolist())
-    by_record = {
-        name: part[["code", "args", "p", "signal"]].to_dict("records") for name, part in evidence.groupby("record_id")
-    }
-    reasons = [by_record.get(name, []) for name in entries["record_id"]]
-    return entries.assign(reasons=pd.Series(reasons, index=entries.index, dtype=object))
-
-
-def list_would_hold(feed: Feed, *, limit: int | None = None) -> Queue:
+def list_would_hold(feed: Feed, *, limit: int | None = None) -> Listed:
     """Return what the feed accepted in observe mode though it would have held it, riskiest first, with the reasons."""
     ids = would_be_held_ids(feed.store, feed.contract.name).tolist()
     most = feed.contract.policy.review_budget if limit is None else limit
     rows = find_records(feed.store, feed.contract.name, record_ids=ids, limit=most)
     columns = ["record_id", "action", "risk", "source_id", "item_id", "answer", "campaign_id", "received_at"]
-    return Queue(feed.contract.name, "would_hold", _with_reasons(feed, rows[columns]), len(ids), _staged(feed))
+    return Listed(feed.contract.name, "would_hold", with_reasons(feed, rows[columns]), len(ids), _staged(feed))
 
 
-_GROUPS = {"campaign": ("campaign_id", "sources", "source_id"), "source": ("source_id", "campaigns", "campaign_id")}
-
-
-def list_groups(feed: Feed, by: str, *, limit: int | None = None, now: dt.datetime | None = None) -> Queue:
-    """Return what waits in groups of one ``campaign`` or one ``source``, the largest first.
-
-    Columns: ``campaign_id, records, sources, risk, oldest, why``, or ``source_id, records, campaigns, risk, oldest``;
-    records without a campaign (or source) are left out.
-    """
-    if by not in _GROUPS:
-        raise UsageError(f"groups are made by campaign or source, got {by!r}")
-    key, others, other = _GROUPS[by]
-    with feed.store.read() as conn:
-        waiting, _ = quarantine.pending(conn, feed.contract.name, since=_expiry(feed, now))
-    columns = {
-        "records": ("record_id", "size"),
-        others: (other, "nunique"),
-        "risk": ("risk", "max"),
-        "oldest": ("created_at", "min"),
-    }
-    groups = waiting.dropna(subset=[key]).groupby(key, as_index=False).agg(**columns)
-    groups = groups.sort_values(["records", key], ascending=[False, True], ignore_index=True)
-    shown = groups.head(feed.contract.policy.review_budget if limit is None else limit)
-    if by == "campaign":
-        why = campaigns(feed).campaigns.set_index("campaign_id")["why"]
-        shown = shown.assign(why=shown["campaign_id"].map(why))
-    return Queue(feed.contract.name, by, shown, len(groups), _staged(feed))
-
-
-def list_decided(feed: Feed, *, limit: int | None = None) -> Queue:
+def list_decided(feed: Feed, *, limit: int | None = None) -> Listed:
     """Return what people decided, last first, at most `limit` (None: 50): the events that `undo` takes."""
     entries = list_reviews(feed.store, feed.contract.name, limit=limit or _DECIDED)
-    return Queue(feed.contract.name, "decided", entries, count_reviews(feed.store, feed.contract.name), _staged(feed))
+    return Listed(feed.contract.name, "decided", entries, count_reviews(feed.store, feed.contract.name), _staged(feed))
 
 
 _POOL = 200_000
 """Records that a sample is drawn from, the newest."""
 
 
-def bootstrap(feed: Feed, n: int, out: Path | None = None) -> Queue:
+def bootstrap(feed: Feed, n: int, out: Path | None = None) -> Listed:
     """Draw at most `n` staged or accepted records to vet for the trusted set, and write them to `out`.
 
     The file has ``record_id`` and the columns of the user's data.
@@ -221,7 +111,7 @@ def bootstrap(feed: Feed, n: int, out: Path | None = None) -> Queue:
         payloads = payloads_of(feed, drawn["record_id"].tolist())
         shown = raw_view(payloads, feed.contract).drop(columns="record_id", errors="ignore")
         write_frame(pd.concat([payloads[["record_id"]], shown], axis=1), out)
-    return Queue(feed.contract.name, "sample", drawn, total, _staged(feed))
+    return Listed(feed.contract.name, "sample", drawn, total, _staged(feed))
 
 
 def _check_limit(limit: int | None) -> None:
@@ -229,28 +119,13 @@ def _check_limit(limit: int | None) -> None:
         raise UsageError(f"as many as 1 or more can be listed, got {limit}")
 
 
-def _expiry(feed: Feed, now: dt.datetime | None) -> dt.datetime:
-    """Return when entries had to be made not to have expired."""
-    return utc_or_now(now) - dt.timedelta(days=feed.contract.policy.expire_days)
-
-
 def _staged(feed: Feed) -> int:
     return count_places(feed.store, feed.contract.name)[Place.STAGED.value]
 
 
-def _waiting_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
-    first = (row[name] for name in ("record_id", "kind", "risk", "source_id", "campaign_id", "claimed_by"))
-    return (*first, _first_reasons(row))
-
-
-def _first_reasons(row: Mapping[str, Any]) -> str:
-    reasons = [sentence(one["code"], one["args"]) for one in row["reasons"][:2]]
-    return "; ".join(reasons) + (f" (+{len(row['reasons']) - 2})" if len(row["reasons"]) > 2 else "")
-
-
 def _would_hold_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
     first = (row[name] for name in ("record_id", "action", "risk", "source_id", "campaign_id"))
-    return (*first, _first_reasons(row))
+    return (*first, row["why"])
 
 
 def _sample_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
@@ -265,9 +140,6 @@ def _decided_cells(row: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 _VIEWS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], tuple[object, ...]]]] = {
-    "waiting": (("record", "kind", ">risk", "source", "campaign", "claimed by", "why"), _waiting_cells),
-    "campaign": (("campaign", ">records", ">sources", ">risk", "oldest", "why"), lambda row: tuple(row.values())),
-    "source": (("source", ">records", ">campaigns", ">risk", "oldest"), lambda row: tuple(row.values())),
     "sample": (("record", "source", "item", "answer", "group"), _sample_cells),
     "would_hold": (("record", "would", ">risk", "source", "campaign", "why"), _would_hold_cells),
     "decided": ((">event", "what", "by", "at", ">records", "reason", ">undone by"), _decided_cells),

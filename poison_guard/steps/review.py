@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Unpack
 
@@ -120,6 +120,7 @@ def release(
     right: bool = True,
     trust: bool = False,
     token: str | None = None,
+    expected: Mapping[str, int] | None = None,
     overrule: bool = False,
     dry_run: bool = False,
     now: dt.datetime | None = None,
@@ -141,7 +142,7 @@ def release(
     if trust:  # before anything is released
         records = payloads_of(feed, selector.ids)
         check_may_be_trusted(feed.store, feed.contract, records)
-    person = {"by": by, "reason": reason, "right": right, "token": token, "overrule": overrule}
+    person = {"by": by, "reason": reason, "right": right, "token": token, "expected": expected, "overrule": overrule}
     done = _done_before(feed, "release", selector, **person) if trust and not dry_run else None
     if done is None:
         result = _decide(feed, "release", selector, dry_run=dry_run, now=now, vouches=trust, **person)
@@ -158,13 +159,14 @@ def reject(
     by: str,
     reason: str,
     token: str | None = None,
+    expected: Mapping[str, int] | None = None,
     overrule: bool = False,
     dry_run: bool = False,
     now: dt.datetime | None = None,
     **which: Unpack[Which],
 ) -> ReviewResult:
     """Reject held records: they were wrong, and speak against their sources. By ids also accepted ones."""
-    person = {"by": by, "reason": reason, "token": token, "overrule": overrule}
+    person = {"by": by, "reason": reason, "token": token, "expected": expected, "overrule": overrule}
     return _decide(feed, "reject", Selector.of("reject", **which), dry_run=dry_run, now=now, **person)
 
 
@@ -239,6 +241,7 @@ def decide_selection(
     reason: str,
     right: bool = True,
     token: str | None = None,
+    expected: Mapping[str, int] | None = None,
     overrule: bool = False,
     vouches: bool = False,
     dry_run: bool = False,

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import ClosedError, UsageError
+from poison_guard.records import via_of
 from poison_guard.store import bulk, chain, outbox
 from poison_guard.store import tables as t
 from poison_guard.store.bulk import from_json, to_json
@@ -143,7 +144,7 @@ def add_approval(
         if any(same(by, name) for name in before):
             raise UsageError(f"{by.strip()} approved of this verdict already; another person must be the second")
         row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "verdict_seq": verdict_seq}
-        row |= {"actor": by.strip(), "reason": reason.strip(), "at": at, "expires": until}
+        row |= {"actor": by.strip(), "via": via_of(by), "reason": reason.strip(), "at": at, "expires": until}
         conn.execute(sa.insert(t.approvals), [row])
         body = {"verdict": verdict_seq, "reason": chain.keyed_hash(store.key, reason.strip())}
         event = {"kind": "gate.approved", "at": at, "feed": feed, "actor": by.strip(), "body": body}
@@ -166,9 +167,9 @@ def check_admission_rows(store: Store, feed: str, *, snapshot_id: str, verdict_s
 
 
 def list_approvals(store: Store, verdict_seq: int) -> list[dict[str, Any]]:
-    """Return who approved of a verdict, first first: ``by, reason, at, expires, seq``; lapsed ones as well."""
+    """Return who approved of a verdict, first first: ``by, via, reason, at, expires, seq``; lapsed ones as well."""
     c = t.approvals.c
-    query = sa.select(c.actor.label("by"), c.reason, c.at, c.expires, c.seq).where(c.verdict_seq == verdict_seq)
+    query = sa.select(c.actor.label("by"), c.via, c.reason, c.at, c.expires, c.seq).where(c.verdict_seq == verdict_seq)
     with store.read() as conn:
         return [row._asdict() for row in conn.execute(query.order_by(c.seq))]
 

@@ -134,6 +134,7 @@ NAMED: Mapping[str, sa.Table] = {
         tables.models,
         tables.feeds,
         tables.policies,
+        tables.users,
     )
 }
 """The small tables whose rows change in place: events hold the hash of each row they write, under its first key."""

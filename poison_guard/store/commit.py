@@ -70,8 +70,9 @@ def commit_run(
         if current.policy_hash != contract.policy_hash:  # edited since the run began: these records were decided by it
             register_feed(conn, contract, at)
             run = dataclasses.replace(run, policy_hash=contract.policy_hash)
-        _write_records(conn, feed, run.run_id, plan, seq=seq, at=at)
+        _write_records(conn, feed, run.run_id, plan, seq=seq)
         _write_findings(conn, feed, run.run_id, plan, decided, seq=seq)
+        quarantine.open_entries(conn, feed, plan.queue, seq=seq, at=at)
         _write_ledger(conn, contract, plan, decided, controls, seq=seq, at=at)
         _write_intake(conn, run, decided, objects, seq=seq)
         recalls = decided.recalls
@@ -100,7 +101,7 @@ def _known_records(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> pd.Dat
     return known[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
 
 
-def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, *, seq: int, at: dt.datetime) -> None:
+def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, *, seq: int) -> None:
     first = add_files(conn, feed, plan.files, run_id=run_id, seq=seq)
     rows = plan.rows.assign(feed=feed, run_id=run_id, seq=seq, file_id=plan.rows["file"] + first)
     is_revised = rows["record_id"].isin(plan.revised)
@@ -111,7 +112,6 @@ def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan
     redecided = plan.redecided[plan.redecided["place"] != Place.STAGED.value]
     if len(redecided):  # what stays staged stays as it is
         _decide_again(conn, feed, run_id, redecided, seq=seq)
-    quarantine.open_entries(conn, feed, plan.queue, seq=seq, at=at)
 
 
 def _revise(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> None:

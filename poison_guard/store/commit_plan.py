@@ -17,7 +17,7 @@ from poison_guard.store import memory, quarantine
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.lake import LakeFile
-from poison_guard.store.rows import AUDIT, evidence_rows
+from poison_guard.store.rows import AUDIT, PREVIEW_CHARS, evidence_rows, previews
 from poison_guard.store.runs import Run
 
 __all__ = ["CommitPlan", "RowClasses", "classify_rows", "plan_commit"]
@@ -103,6 +103,7 @@ def plan_commit(
     examined = both["place"].isin(_HELD) | (both["action"] != Action.ACCEPT.value) | both["record_id"].isin(samples)
     counts = _commit_counts(both, classes, decided.items, expected=len(records) + unreadable["record_id"].nunique())
     counts = {name: n + repeats if name in ("received", "seen_before") else n for name, n in counts.items()}
+    queue = _with_previews(quarantine.entries(both, samples, decided.campaigns), both, contract, records, unreadable)
     rows, files = _write_files(store, run, contract, rows, records, unreadable, decided.sources)
     remembered = memory.Written()
     if len(decided.memory) and contract.policy.memory_rows:
@@ -112,11 +113,26 @@ def plan_commit(
         redecided=redecided,
         revised=frozenset(classes.revised["record_id"]),
         evidence=evidence_rows(decisions, evidence, decided.notes, both.loc[examined, "record_id"]),
-        queue=quarantine.entries(both, samples, decided.campaigns),
+        queue=queue,
         counts=counts,
         files=(*files, *remembered.files),
         joined=remembered.joined,
     )
+
+
+def _with_previews(
+    entries: pd.DataFrame, both: pd.DataFrame, contract: Contract, records: pd.DataFrame, unreadable: pd.DataFrame
+) -> pd.DataFrame:
+    """Return queue entries with the beginnings of their payloads; of a row that could not be read, of its text."""
+    where = both[["record_id", "readable", "payload"]].drop_duplicates("record_id").set_index("record_id")
+    where = where.loc[entries["record_id"]]
+    good = where["readable"].to_numpy()
+    shown = pd.Series("", index=where.index, dtype="str")
+    shown[good] = previews(contract, records.iloc[where["payload"].to_numpy()[good]]).to_numpy()
+    if contract.data.copy and not contract.privacy.private:
+        raw = unreadable.drop_duplicates("record_id")["raw"].iloc[where["payload"].to_numpy()[~good]]
+        shown[~good] = raw.astype("str").str.slice(0, PREVIEW_CHARS).str.replace("\0", "␀", regex=False).to_numpy()
+    return entries.assign(preview=shown.to_numpy())
 
 
 def _with_keys(frame: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from poison_guard.config import Contract
 from poison_guard.errors import StaleStateError, TamperError
 from poison_guard.frames import columns_marked
 from poison_guard.records import Action, Place
-from poison_guard.store import bulk, chain, outbox, seals, snapshots
+from poison_guard.store import bulk, chain, outbox, quarantine, seals, snapshots
 from poison_guard.store import tables as t
 from poison_guard.store.bulk import bounded_key, bounded_keys, to_json
 from poison_guard.store.engine import Store, utc_or_now
@@ -344,7 +344,9 @@ def _erase_records(
 def _erase_named(conn: sa.Connection, contract: Contract, plan: _Plan, names: Mapping[str, str], tomb: str) -> None:
     """Rename the records in the tables that speak of them, and the source; what says something of contents goes."""
     feed = contract.name
-    for table in (t.evidence, t.queue, t.trusted):
+    for start in range(0, len(names), 20_000):
+        quarantine.forget(conn, feed, list(names)[start : start + 20_000])
+    for table in (t.evidence, t.trusted):
         for start in range(0, len(names), 20_000):
             some = bulk.is_one_of(conn, table.c.record_id, list(names)[start : start + 20_000])
             conn.execute(sa.delete(table).where(table.c.feed == feed, some))

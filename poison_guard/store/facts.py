@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,24 @@ from poison_guard.store.lake import file_rows
 from poison_guard.store.reading import count_places
 from poison_guard.store.runs import list_runs, load_run, run_sources
 
-__all__ = ["evidence_of", "explain", "feed_facts", "list_campaigns", "load_campaign", "load_policy", "run_facts"]
+__all__ = [
+    "evidence_of",
+    "explain",
+    "feed_facts",
+    "find_campaigns",
+    "list_campaigns",
+    "load_campaign",
+    "load_policy",
+    "run_facts",
+]
+
+
+def find_campaigns(store: Store, feed: str, campaign_ids: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of some campaigns; `args` are mappings again."""
+    c = tables.campaigns.c
+    with store.read() as conn:
+        rows = bulk.select_many(conn, sa.select(tables.campaigns).where(c.feed == feed), c.campaign_id, campaign_ids)
+    return rows.assign(args=[from_json(text) for text in rows["args"]])
 
 
 def list_campaigns(store: Store, feed: str, *, run_id: str | None = None, limit: int | None = None) -> pd.DataFrame:
@@ -70,10 +88,10 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
         rows = bulk.fetch_frame(conn, sa.select(tables.records).where(c.feed == feed, c.record_id == name))
         if rows.empty:
             raise NotFoundError(f"there is no record {record_id!r} in {feed}")
-        record = _plain_mapping(rows.iloc[0].drop("changed_seq"))
+        record = _plain_mapping(rows.iloc[0].rename({"changed_seq": "version"}))
         files = file_rows(conn, [record["file_id"]])
         history = _history(conn, feed, name, first=record["seq"])
-        shown = (column for column in tables.queue.columns if column.name != "changed_seq")
+        shown = (column for column in tables.queue.columns if column.name not in ("entry_id", "changed_seq"))
         queue = conn.execute(
             sa.select(*shown).where(tables.queue.c.feed == feed, tables.queue.c.record_id == name)
         ).first()

@@ -117,10 +117,14 @@ def control_verdicts(rows: pd.DataFrame, controls: pd.DataFrame, near: pd.DataFr
     return answers.drop_duplicates(["source_id", "item_id"])[["record_id", "source_id", "given_at", "verdict"]]
 
 
-def retract_verdicts(conn: sa.Connection, feed: str, old: int, *, seq: int, at: dt.datetime) -> None:
-    """Undo what event `old` said: of each of its records holds what was said before it."""
+def retract_verdicts(
+    conn: sa.Connection, feed: str, old: int, *, seq: int, at: dt.datetime, record_ids: pd.Series | None = None
+) -> None:
+    """Undo what event `old` said: of each of its records (of `record_ids` alone) holds what was said before it."""
     c = tables.verified.c
     mine = bulk.fetch_frame(conn, sa.select(tables.verified).where(c.feed == feed, c.seq == old))
+    if record_ids is not None:
+        mine = mine[mine["record_id"].isin(record_ids)]
     earlier = last_verdicts(conn, feed, mine["record_id"], version=old - 1)
     for (namespace, kind), part in mine.groupby(["namespace", "kind"]):
         was = earlier.loc[earlier["kind"] == kind].set_index("record_id")["verdict"]

@@ -10,20 +10,22 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.records import ID_CONFLICT, Campaign, Place
-from poison_guard.store import bulk, seals, tables
+from poison_guard.store import bulk, outbox, seals, tables
 
 __all__ = [
+    "OPEN",
     "claim",
     "close_entries",
     "count_open",
     "decided_by",
     "entries",
+    "forget",
     "held_by_others",
+    "held_ids",
     "one_of_each_group",
     "open_entries",
     "open_ids",
     "open_next_of_groups",
-    "pending",
     "reopen",
     "unclaim",
 ]
@@ -76,41 +78,106 @@ def open_next_of_groups(
 
 
 def open_entries(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int, at: dt.datetime) -> None:
-    """Put records (``record_id, kind, risk``) into the queue, in the place of entries they had."""
+    """Put records (``record_id, kind, risk``, perhaps ``preview``) into the queue, in the place of entries they had.
+
+    What an entry is filtered by is copied from the record and its evidence, which are written before.
+    """
     if rows.empty:
         return
     c = tables.queue.c
     ids = rows["record_id"].tolist()
     seals.take(conn, tables.queue, feed, ids, seq=seq)
+    _count(conn, feed, ids, sign=-1)
+    if "preview" not in rows:  # what was shown before is shown again
+        known = bulk.select_many(conn, sa.select(c.record_id, c.preview).where(c.feed == feed), c.record_id, ids)
+        rows = rows.merge(known, on="record_id", how="left")
     conn.execute(sa.delete(tables.queue).where(c.feed == feed, bulk.is_one_of(conn, c.record_id, ids)))
     since = pd.Series([at] * len(rows), index=rows.index, dtype="datetime64[us, UTC]")
-    bulk.insert_frame(
-        conn, tables.queue, rows.assign(feed=feed, state="open", created_at=since, opened_seq=seq, changed_seq=seq)
+    rows = rows.merge(_facets(conn, feed, ids), on="record_id", how="left")
+    rows = rows.assign(feed=feed, state="open", created_at=since.to_numpy(), opened_seq=seq, changed_seq=seq)
+    bulk.insert_frame(conn, tables.queue, rows)
+    _count(conn, feed, ids, sign=1)
+    if rows["preview"].isna().any():
+        outbox.add(conn, outbox.PREVIEWS, {"feed": feed}, at)
+
+
+def _facets(conn: sa.Connection, feed: str, ids: Sequence[str]) -> pd.DataFrame:
+    """Return what entries of records are filtered by: the columns that the queue copies."""
+    r, e = tables.records.c, tables.evidence.c
+    names = ("record_id", "campaign_id", "source_id", "author_id", "item_id", "group", "run_id", "received_at")
+    query = sa.select(*(r[name] for name in names), r.answer.label("label")).where(r.feed == feed)
+    rows = bulk.select_many(conn, query, r.record_id, ids)
+    said = sa.select(e.record_id, e.p, e.signal, e.code.label("reason")).where(e.feed == feed)
+    told = bulk.select_many(conn, said, e.record_id, ids).sort_values(["p", "signal", "reason"], kind="stable")
+    rows = rows.merge(told.drop_duplicates("record_id").drop(columns="p"), on="record_id", how="left")
+    return rows.assign(day=rows["received_at"].dt.strftime("%Y-%m-%d")).drop(columns="received_at")
+
+
+def _count(conn: sa.Connection, feed: str, ids: Sequence[str], *, sign: int) -> None:
+    """Add the open entries among `ids` to the counts of the queue, or take them away."""
+    if not ids:
+        return
+    q, n = tables.queue.c, tables.queue_counts.c
+    some = (q.feed == feed, q.state == "open", bulk.is_one_of(conn, q.record_id, ids))
+    parts = []
+    for facet in ("all", "kind", *tables.QUEUE_FACETS):
+        value = sa.literal("", sa.Text) if facet == "all" else q[facet]
+        numbers = (sa.func.count().label("n"), sa.func.min(q.created_at).label("since"))
+        part = sa.select(q.feed, sa.literal(facet, sa.Text).label("facet"), value.label("value"), *numbers)
+        parts.append(part.where(*some, value.is_not(None)).group_by(q.feed, value))
+    counted = sa.union_all(*parts).subquery()
+    if conn.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert
+    into = insert(tables.queue_counts).from_select(
+        ["feed", "facet", "value", "n", "since"], sa.select(counted).where(sa.true())
     )
+    into = into.on_conflict_do_update(
+        index_elements=["feed", "facet", "value"], set_={"n": n.n + sign * into.excluded.n}
+    )
+    conn.execute(into)
+    if sign < 0:
+        conn.execute(sa.delete(tables.queue_counts).where(n.feed == feed, n.n <= 0))
 
 
-def close_entries(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
-    """Mark the open entries of records as decided by event `seq`."""
-    seals.take(conn, tables.queue, feed, sorted(open_ids(conn, feed, record_ids)), seq=seq)
-    c = tables.queue.c
+def close_entries(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, state: str = "done") -> None:
+    """Mark the open entries of records as decided (or ``expired``) by event `seq`."""
+    c, ids = tables.queue.c, sorted(open_ids(conn, feed, record_ids, expired=True))
+    seals.take(conn, tables.queue, feed, ids, seq=seq)
+    _count(conn, feed, ids, sign=-1)
     conn.execute(
         sa.update(tables.queue)
-        .where(c.feed == feed, c.state == "open", bulk.is_one_of(conn, c.record_id, record_ids))
-        .values(state="done", decided_seq=seq, changed_seq=seq, claimed_by=None, token=None, lease_until=None)
+        .where(c.feed == feed, c.state != "done", bulk.is_one_of(conn, c.record_id, ids))
+        .values(state=state, decided_seq=seq, changed_seq=seq, claimed_by=None, token=None, lease_until=None)
     )
 
 
-def reopen(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
-    """Put decided entries of records back into the queue, with their first date."""
+def reopen(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, state: str = "done") -> None:
+    """Put decided (or ``expired``) entries of records back into the queue, with their first date."""
     c = tables.queue.c
-    done = sa.select(c.record_id).where(c.feed == feed, c.state == "done")
-    ids = bulk.select_many(conn, done, c.record_id, record_ids)["record_id"].tolist()
+    closed = sa.select(c.record_id).where(c.feed == feed, c.state == state)
+    ids = bulk.select_many(conn, closed, c.record_id, record_ids)["record_id"].tolist()
     seals.take(conn, tables.queue, feed, ids, seq=seq)
     conn.execute(
         sa.update(tables.queue)
-        .where(c.feed == feed, c.state == "done", bulk.is_one_of(conn, c.record_id, record_ids))
+        .where(c.feed == feed, bulk.is_one_of(conn, c.record_id, ids))
         .values(state="open", opened_seq=seq, decided_seq=None, changed_seq=seq)
     )
+    _count(conn, feed, ids, sign=1)
+
+
+def forget(conn: sa.Connection, feed: str, record_ids: Sequence[str]) -> None:
+    """Remove the entries of erased records, and what the text index still holds of them."""
+    c = tables.queue.c
+    _count(conn, feed, record_ids, sign=-1)
+    conn.execute(sa.delete(tables.queue).where(c.feed == feed, bulk.is_one_of(conn, c.record_id, record_ids)))
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql("INSERT INTO queue_text(queue_text) VALUES ('optimize')")
+
+
+OPEN = sa.literal_column("'open'")
+"""Written out, so that SQLite sees that an index over the open entries will do."""
 
 
 def claim(
@@ -123,18 +190,19 @@ def claim(
     since: dt.datetime,
     limit: int,
     record_ids: Sequence[str] | None = None,
+    among: Sequence[sa.ColumnElement[bool]] = (),
 ) -> tuple[str, tuple[str, ...]]:
     """Lease up to `limit` open entries to `by`, riskiest first; return the token and the ids.
 
     One conditional update: an entry whose lease runs is never given to someone else. Entries made before `since` have
-    expired and are given only by id; a lease of one's own is renewed only by id.
+    expired and are given only by id; a lease of one's own is renewed only by id. `among`: further conditions.
     """
     c = tables.queue.c
     free = sa.or_(c.lease_until.is_(None), c.lease_until < at)
-    open_ = [c.feed == feed, c.state == "open", free if record_ids is None else sa.or_(free, c.claimed_by == by)]
+    open_ = [c.feed == feed, c.state == OPEN, free if record_ids is None else sa.or_(free, c.claimed_by == by)]
     pick = sa.select(c.record_id).where(*open_).order_by(c.risk.desc(), c.record_id).limit(limit)
     if record_ids is None:
-        pick = pick.where(c.created_at >= since)
+        pick = pick.where(c.created_at >= since, *among)
     else:
         pick = pick.where(bulk.is_one_of(conn, c.record_id, record_ids))
     pick = pick.with_for_update(skip_locked=True)
@@ -160,10 +228,10 @@ def unclaim(conn: sa.Connection, feed: str, *, token: str) -> int:
     return done.rowcount
 
 
-def open_ids(conn: sa.Connection, feed: str, record_ids: Sequence[str]) -> set[str]:
-    """Return which of the records wait in the queue."""
+def open_ids(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, expired: bool = False) -> set[str]:
+    """Return which of the records wait in the queue; with `expired` also those that nobody read in time."""
     c = tables.queue.c
-    query = sa.select(c.record_id).where(c.feed == feed, c.state == "open")
+    query = sa.select(c.record_id).where(c.feed == feed, c.state.in_(("open", "expired") if expired else ("open",)))
     return set(bulk.select_many(conn, query, c.record_id, record_ids)["record_id"])
 
 
@@ -190,49 +258,22 @@ def held_by_others(
     return len(names), names[0] if names else None
 
 
-def pending(
-    conn: sa.Connection,
-    feed: str | None = None,
-    *,
-    since: dt.datetime | None = None,
-    campaign_id: str | None = None,
-    source_id: str | None = None,
-    kind: str | None = None,
-    limit: int | None = None,
-) -> tuple[pd.DataFrame, int]:
-    """Return open entries, riskiest first and at most `limit`, and how many there are in all.
-
-    Columns: the queue's with ``source_id, item_id, answer, campaign_id, place``. Entries made before `since` have
-    expired and are left out.
-    """
-    q, r = tables.queue.c, tables.records.c
-    shown = (q.feed, q.record_id, q.kind, q.risk, q.created_at, q.claimed_by, q.lease_until)
-    query = (
-        sa.select(
-            *shown, r.place, r.source_id, r.author_id, r.item_id, r.answer, r.campaign_id, r.readable, r.received_at
-        )
-        .join_from(tables.queue, tables.records, sa.and_(q.feed == r.feed, q.record_id == r.record_id))
-        .where(q.state == "open")
-    )
-    wanted = ((q.feed, feed), (r.campaign_id, campaign_id), (r.source_id, source_id), (q.kind, kind))
-    for column, value in wanted:
-        if value is not None:
-            query = query.where(column == value)
-    if since is not None:
-        query = query.where(q.created_at >= since)
-    total = conn.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
-    return bulk.fetch_frame(conn, query.order_by(q.risk.desc(), q.created_at, q.record_id).limit(limit)), int(total)
+def held_ids(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, by: str, at: dt.datetime) -> set[str]:
+    """Return which of the records are on lease to another name."""
+    c = tables.queue.c
+    query = sa.select(c.record_id).where(c.feed == feed, c.state == OPEN, c.lease_until >= at, c.claimed_by != by)
+    return set(bulk.select_many(conn, query, c.record_id, record_ids)["record_id"])
 
 
 def count_open(conn: sa.Connection, feed: str, *, since: dt.datetime) -> dict[str, object]:
     """Return how many entries are ``open`` and ``expired`` (made before `since`), and when the ``oldest`` came."""
-    c = tables.queue.c
-    late = sa.case((c.created_at < since, 1), else_=0)
-    fresh_at = sa.case((c.created_at >= since, c.created_at))
-    query = sa.select(
-        sa.func.count().label("all"),
-        sa.func.coalesce(sa.func.sum(late), 0),
-        sa.func.min(fresh_at, type_=tables.UtcTime),
-    ).where(c.feed == feed, c.state == "open")
-    everything, expired, oldest = conn.execute(query).one()
-    return {"open": everything - int(expired), "expired": int(expired), "oldest": oldest}
+    c, n = tables.queue.c, tables.queue_counts.c
+    open_ = sa.select(n.n).where(n.feed == feed, n.facet == "all")
+    late = sa.select(sa.func.count()).where(c.feed == feed, c.state == OPEN, c.created_at < since)
+    closed = sa.select(sa.func.count()).where(c.feed == feed, c.state == "expired")
+    oldest = sa.select(sa.func.min(c.created_at, type_=tables.UtcTime)).where(
+        c.feed == feed, c.state == OPEN, c.created_at >= since
+    )
+    everything, overdue = conn.execute(open_).scalar() or 0, conn.execute(late).scalar() or 0
+    expired = int(overdue) + int(conn.execute(closed).scalar() or 0)
+    return {"open": everything - int(overdue), "expired": expired, "oldest": conn.execute(oldest).scalar()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,23 +11,26 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from poison_guard.errors import BusyError, NotFoundError, UsageError
-from poison_guard.records import ID_CONFLICT, Place
-from poison_guard.store import bulk, chain, ground_truth, quarantine, snapshots, status, tables
+from poison_guard.errors import BusyError, NotFoundError, StaleDecisionError, UsageError
+from poison_guard.records import ID_CONFLICT, Place, via_of
+from poison_guard.store import bulk, chain, ground_truth, jobs, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_key, from_json, to_json
 from poison_guard.store.engine import Store
 
 __all__ = [
     "WAITING",
     "Applied",
+    "JobPart",
     "ReviewDecision",
     "append_review",
     "apply_decision",
     "check_block_changes",
     "count_decided_otherwise",
+    "count_decided_since",
     "count_reviews",
     "find_applied",
     "find_block",
+    "job_events",
     "leaving",
     "list_reviews",
     "revoke_stale_snapshots",
@@ -35,6 +39,20 @@ __all__ = [
 
 
 WAITING = (Place.QUARANTINED.value, Place.RECALLED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class JobPart:
+    """A part of a bulk decision: what cannot be decided as it was frozen is left, and the job moves on with it."""
+
+    job_id: str
+    first: int
+    last: int
+    """Positions in the frozen set, `last` not included."""
+    version: int
+    """State version at which the set was frozen: a record that was written since is left."""
+    credited: str | None = None
+    """Source that an earlier part credited already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +85,10 @@ class ReviewDecision:
     """Whether a colleague's opposite decision about one of the records is overruled, in place of refused."""
     same_person: Callable[[str, str], bool] = str.__eq__
     """Whether two names are of one person."""
+    expected: Mapping[str, int] | None = None
+    """Version of each record that was shown: one that has another now was decided meanwhile, and is refused."""
+    part: JobPart | None = None
+    """Of which bulk decision this is a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +109,77 @@ def apply_decision(store: Store, decision: ReviewDecision) -> Applied:
     """Carry out a decision in one transaction.
 
     Compare-and-set: `BusyError` when any of the records moved, was decided otherwise by a colleague, or is on lease to
-    somebody else; then none is touched. Of a group, what was decided meanwhile is left out.
+    somebody else, and `StaleDecisionError` when one is not as it was shown; then none is touched. Of a group, what was
+    decided meanwhile is left out.
     Snapshots that hold records which are not accepted any more are revoked with them.
     """
     d = decision
     with store.write() as conn:
         seq = chain.next_seq(conn)
         rows = status.find_status(conn, d.feed, d.record_ids).sort_values("record_id", ignore_index=True)
-        waiting = quarantine.open_ids(conn, d.feed, d.record_ids)
-        movable = ~_stuck(rows, d, waiting)
-        left = int((~movable).sum()) if d.one_credit_per_source and movable.any() else 0
+        waiting = quarantine.open_ids(conn, d.feed, d.record_ids, expired=True)
+        _check_as_shown(conn, d, rows)
+        movable = ~_stuck(rows, d, waiting) if d.part is None else _as_frozen(conn, d, d.part, rows, waiting)
+        left = int((~movable).sum()) if d.one_credit_per_source and (movable.any() or d.part) else 0
         rows = rows[movable].reset_index(drop=True) if left else rows
-        _check_movable(rows, d, waiting, n=len(set(d.record_ids)) - left)
-        _check_colleagues(conn, d, rows, waiting)
-        _check_leases(conn, d, rows["record_id"].tolist())
-        verdict = rows["verdict"] if d.verdict is None else d.verdict
-        status.move_records(conn, d.feed, rows.assign(to_place=d.place.value, to_verdict=verdict), seq=seq)
-        _note_verdicts(conn, d, rows, seq=seq)
-        _update_queue(conn, d.feed, rows.assign(place=d.place.value), seq=seq, at=d.at)
-        if d.verb == "release":
-            _accept_schema(conn, d.feed, rows["record_id"].tolist(), seq=seq)
-        append_review(conn, store.key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=d.selector)
-        revoke_stale_snapshots(
-            conn, store.key, d.feed, rows.assign(to_place=d.place.value), f"{d.verb}: {d.reason}", d.by, d.at
-        )
+        if d.part is not None:
+            jobs.advance(conn, d.part.job_id, first=d.part.first, last=d.part.last, decided=len(rows))
+            if rows.empty:
+                return Applied(seq - 1, (), {}, 0, left)
+        else:
+            _check_movable(rows, d, waiting, n=len(set(d.record_ids)) - left)
+            _check_colleagues(conn, d, rows, waiting)
+            _check_leases(conn, d, rows["record_id"].tolist())
+        _move(conn, store.key, d, rows, seq=seq)
     return _applied(seq, rows, left)
+
+
+def _move(conn: sa.Connection, key: bytes, d: ReviewDecision, rows: pd.DataFrame, *, seq: int) -> None:
+    """Move the records, and write all that follows from it, as event `seq`."""
+    verdict = rows["verdict"] if d.verdict is None else d.verdict
+    status.move_records(conn, d.feed, rows.assign(to_place=d.place.value, to_verdict=verdict), seq=seq)
+    _note_verdicts(conn, d, rows, seq=seq)
+    _update_queue(conn, d.feed, rows.assign(place=d.place.value), seq=seq, at=d.at)
+    if d.verb == "release":
+        _accept_schema(conn, d.feed, rows["record_id"].tolist(), seq=seq)
+    selector, job_id = dict(d.selector), None
+    if d.part is not None:
+        digest = hashlib.sha256("\n".join(rows["record_id"]).encode()).hexdigest()
+        selector, job_id = {**selector, "first": d.part.first, "digest": digest}, d.part.job_id
+    append_review(conn, key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=selector, job=job_id)
+    to = rows.assign(to_place=d.place.value)
+    revoke_stale_snapshots(conn, key, d.feed, to, f"{d.verb}: {d.reason}", d.by, d.at)
+
+
+def _check_as_shown(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame) -> None:
+    """Refuse to decide a record that is not as it was shown, and say who decided it meanwhile."""
+    if d.expected is None:
+        return
+    shown = rows["record_id"].map({bounded_key(name): version for name, version in d.expected.items()})
+    stale = rows.loc[shown.notna() & (shown != rows["changed_seq"]), "record_id"]
+    if len(stale):
+        first, told = stale.iloc[0], _standing_decisions(conn, d.feed, stale)
+        by = "it was moved"
+        if len(told):
+            last = told.iloc[-1]
+            first = last["record_id"]
+            when = f"{last['at']:%Y-%m-%d %H:%M} UTC"
+            by = f"{last['actor']} {_PAST.get(last['verb'], last['verb'])} it on {when} (event {last['seq']})"
+        raise StaleDecisionError(
+            f"{len(stale)} of {len(rows)} records changed after they were shown to you: {first!r}, {by}; nothing was "
+            "changed, look again"
+        )
+
+
+def _as_frozen(
+    conn: sa.Connection, d: ReviewDecision, part: JobPart, rows: pd.DataFrame, waiting: set[str]
+) -> pd.Series:
+    """Return which records of a part are as they were frozen, free and ready for the verb."""
+    good = ~_stuck(rows, d, waiting) & (rows["changed_seq"] <= part.version) & rows["record_id"].isin(waiting)
+    if d.place is Place.ACCEPTED:
+        good &= rows["readable"]
+    held = quarantine.held_ids(conn, d.feed, rows["record_id"].tolist(), by=d.by, at=d.at)
+    return good & ~rows["record_id"].isin(held)
 
 
 def _applied(seq: int, rows: pd.DataFrame, left: int = 0) -> Applied:
@@ -237,7 +305,7 @@ def list_reviews(store: Store, feed: str, *, limit: int = 50) -> pd.DataFrame:
     """Return what people decided, last first: ``seq, verb, actor, reason, at, n, selector, undoes, undone_by``."""
     query = (
         sa.select(tables.reviews)
-        .where(tables.reviews.c.feed == feed)
+        .where(tables.reviews.c.feed == feed, _not_a_part())
         .order_by(tables.reviews.c.seq.desc())
         .limit(limit)
     )
@@ -248,9 +316,32 @@ def list_reviews(store: Store, feed: str, *, limit: int = 50) -> pd.DataFrame:
 
 def count_reviews(store: Store, feed: str) -> int:
     """Return how many decisions people made about a feed."""
-    query = sa.select(sa.func.count()).where(tables.reviews.c.feed == feed)
+    query = sa.select(sa.func.count()).where(tables.reviews.c.feed == feed, _not_a_part())
     with store.read() as conn:
         return int(conn.execute(query).scalar_one())
+
+
+def job_events(store: Store, job_id: str) -> list[int]:
+    """Return the events of the parts of a bulk decision that hold, in their order."""
+    c = tables.reviews.c
+    query = sa.select(c.seq).where(c.job == job_id, c.verb.in_(("release", "reject")), c.undone_by.is_(None))
+    with store.read() as conn:
+        return [int(seq) for seq in conn.execute(query.order_by(c.seq)).scalars()]
+
+
+def _not_a_part() -> sa.ColumnElement[bool]:
+    """Return the condition that a decision stands for itself: a bulk decision does, its parts do not."""
+    return sa.or_(tables.reviews.c.job.is_(None), tables.reviews.c.verb == "bulk")
+
+
+def count_decided_since(store: Store, feed: str, since: dt.datetime) -> int:
+    """Return how many records people released or rejected since a time, without what was undone."""
+    c = tables.reviews.c
+    last = sa.select(sa.func.coalesce(sa.func.sum(c.n), 0)).where(
+        c.feed == feed, c.at >= since, c.verb.in_(("release", "reject")), c.undone_by.is_(None)
+    )
+    with store.read() as conn:
+        return int(conn.execute(last).scalar_one())
 
 
 def _stuck(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str]) -> pd.Series:
@@ -300,7 +391,8 @@ def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, *
     verdicts = sent.assign(given_at=ground_truth.given_at(sent), verdict=d.verdict)
     if d.one_credit_per_source and d.verdict > 0:
         first = verdicts.sort_values(["given_at", "record_id"]).drop_duplicates("source_id").index
-        verdicts = verdicts.assign(verdict=verdicts["verdict"].where(verdicts.index.isin(first), 0))
+        spoken = verdicts["source_id"] == (d.part.credited if d.part else None)
+        verdicts = verdicts.assign(verdict=verdicts["verdict"].where(verdicts.index.isin(first) & ~spoken, 0))
     verdicts = verdicts[["record_id", "source_id", "given_at", "verdict"]]
     ground_truth.note_verdicts(
         conn, verdicts, feed=d.feed, namespace=d.namespace, kind=ground_truth.REVIEW, seq=seq, at=d.at
@@ -333,6 +425,7 @@ def append_review(
     n: int,
     selector: Mapping[str, Any],
     undoes: int | None = None,
+    job: str | None = None,
 ) -> int:
     """Seal the event of a decision and keep who made it and why."""
     body = {
@@ -340,10 +433,20 @@ def append_review(
         "reason": chain.keyed_hash(key, reason),
         "selector": chain.keyed_hash(key, to_json(selector)),
         "undoes": undoes,
+        "via": via_of(by),
     }
-    row = {"seq": chain.next_seq(conn), "feed": feed, "verb": verb, "actor": by, "reason": reason, "at": at, "n": n}
-    conn.execute(sa.insert(tables.reviews), [{**row, "selector": to_json(selector), "undoes": undoes}])
-    return chain.append(conn, key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=by)
+    row = {
+        "seq": chain.next_seq(conn),
+        "feed": feed,
+        "verb": verb,
+        "actor": str(by),
+        "reason": reason,
+        "at": at,
+        "n": n,
+    }
+    row |= {"selector": to_json(selector), "undoes": undoes, "via": via_of(by), "job": job}
+    conn.execute(sa.insert(tables.reviews), [row])
+    return chain.append(conn, key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=str(by))
 
 
 def revoke_stale_snapshots(

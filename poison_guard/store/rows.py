@@ -17,9 +17,11 @@ from poison_guard.text import number_text
 
 __all__ = [
     "AUDIT",
+    "PREVIEW_CHARS",
     "campaign_rows",
     "evidence_rows",
     "item_rows",
+    "previews",
     "reasons_text",
     "record_rows",
     "unreadable_hashes",
@@ -124,6 +126,35 @@ def item_rows(items: pd.DataFrame) -> pd.DataFrame:
         adopted=items["adopted"].astype(bool),
         why=items["why"].astype("str"),
     ).drop_duplicates("item_id")
+
+
+PREVIEW_CHARS = 500
+"""Characters of a payload that the queue shows and searches."""
+_SHOWN_CELL = 400
+_TEXT_ROLES = ("prompt", "text", "response", "chosen", "rejected", "answer", "rating", "label")
+
+
+def previews(contract: Contract, records: pd.DataFrame) -> pd.Series:
+    """Return the beginning of each payload as the queue shows it, ``column: value`` a line; private columns left out.
+
+    Empty for all records of a feed that keeps no copy of contents.
+    """
+    if not contract.data.copy:
+        return pd.Series("", index=records.index, dtype="str")
+    hidden = contract.privacy.private
+    named = {role: contract.columns.get(role, role) for role in _TEXT_ROLES if role in records}
+    more = [name for name in records if str(name).startswith(("feature.", "extra."))]
+    named |= {name: name.partition(".")[2] for name in more}
+    shown = pd.Series("", index=records.index, dtype="str")
+    for column, name in named.items():
+        if name in hidden:
+            continue
+        cells = records[column]
+        if cells.dtype.kind == "O":
+            cells = cells.where(cells.map(lambda cell: isinstance(cell, str | int | float | bool)))
+        text = cells.astype("str").str.slice(0, _SHOWN_CELL).str.replace("\0", "␀", regex=False)
+        shown += (name + ": " + text + "\n").where(cells.notna() & (text != ""), "")
+    return shown.str.slice(0, PREVIEW_CHARS).str.rstrip("\n")
 
 
 def _readable(contract: Contract, records: pd.DataFrame, received_at: dt.datetime) -> pd.DataFrame:

@@ -83,7 +83,7 @@ SEALED = {
         SealedTable(
             tables.queue,
             group="changed_seq",
-            omit=("claimed_by", "token", "lease_until"),
+            omit=("entry_id", "claimed_by", "token", "lease_until", "preview"),
         ),
         SealedTable(tables.campaigns, key=("feed", "campaign_id")),
         SealedTable(tables.objects, key=("feed", "digest")),

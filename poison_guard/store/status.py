@@ -44,6 +44,7 @@ _STATUS_COLUMNS = (
     "observed_at",
     "source_since",
     "received_at",
+    "changed_seq",
 )
 
 

@@ -14,16 +14,19 @@ import sqlalchemy as sa
 __all__ = [
     "LEDGER_COUNTS",
     "METADATA",
+    "QUEUE_FACETS",
     "STORE_FORMAT",
     "UtcTime",
     "admissions",
     "approvals",
     "campaigns",
     "chain",
+    "checks",
     "events",
     "evidence",
     "feeds",
     "items",
+    "jobs",
     "ledger",
     "manifests",
     "models",
@@ -32,20 +35,26 @@ __all__ = [
     "outbox",
     "policies",
     "queue",
+    "queue_counts",
     "records",
     "reviews",
     "runs",
     "schemas",
     "seals",
+    "sessions",
+    "sign_ins",
     "snapshot_parts",
     "snapshots",
+    "source_rules",
     "store_format",
     "trusted",
+    "users",
     "verdicts",
     "verified",
+    "views",
 ]
 
-STORE_FORMAT = 5
+STORE_FORMAT = 6
 """Number of the tables and of what their cells mean; a store of another number is not opened."""
 
 
@@ -102,11 +111,33 @@ def _time_column(name: str, *, null: bool = True) -> sa.Column[Any]:
     return sa.Column(name, UtcTime, nullable=null)
 
 
+def _via_column() -> sa.Column[Any]:
+    """Return the column that says how a person's name was verified."""
+    return sa.Column("via", sa.Text, nullable=False, server_default="unverified")
+
+
 def _partial_index(name: str, table: str, column: str) -> sa.Index:
     """Return an index over the rows that have `column`; most records are in no campaign."""
     present = sa.text(f"{column} IS NOT NULL")
     return sa.Index(f"ix_{table}_feed_{column}", "feed", name, sqlite_where=present, postgresql_where=present)
 
+
+QUEUE_FACETS = ("campaign_id", "source_id", "item_id", "reason", "label", "day")
+"""Columns of the queue that groups are made by."""
+
+
+def _open_index(name: str) -> sa.Index:
+    """Return an index over the entries that wait, in the order in which they are listed, perhaps of one facet."""
+    of_facet = name not in ("risk", "created_at")
+    waits = sa.text(f"state = 'open' AND {name} IS NOT NULL" if of_facet else "state = 'open'")
+    order = ("created_at",) if name == "created_at" else (sa.text("risk DESC"),)
+    columns = ("feed", *((name,) if of_facet else ()), *order, "record_id")
+    return sa.Index(f"ix_queue_open_{name}", *columns, sqlite_where=waits, postgresql_where=waits)
+
+
+_TEXT_IN = "INSERT INTO queue_text(rowid, preview) VALUES (new.entry_id, new.preview)"
+_TEXT_OUT = "INSERT INTO queue_text(queue_text, rowid, preview) VALUES ('delete', old.entry_id, old.preview)"
+"""What the full-text index of SQLite is told when the beginning of a payload comes or goes (SQLite, FTS5 4.4.3)."""
 
 store_format = sa.Table("store", METADATA, _key_column("format", sa.BigInteger), _text_column("id", null=False))
 """One row: the `STORE_FORMAT` that the store was made with, and the id by which its lake knows it."""
@@ -349,8 +380,9 @@ trusted = sa.Table(
 queue = sa.Table(
     "queue",
     METADATA,
-    _key_column("feed"),
-    _key_column("record_id"),
+    sa.Column("entry_id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    _text_column("feed", null=False),
+    _text_column("record_id", null=False),
     _text_column("kind", null=False),
     _text_column("state", null=False),
     sa.Column("risk", sa.Float, nullable=False),
@@ -361,11 +393,155 @@ queue = sa.Table(
     _text_column("token"),
     _time_column("lease_until"),
     _seq_column("changed_seq"),
-    sa.Index("ix_queue_feed_state_risk", "feed", "state", "risk"),
+    *(_text_column(name) for name in QUEUE_FACETS),
+    *(_text_column(name) for name in ("author_id", "group", "run_id", "signal", "preview")),
+    sa.UniqueConstraint("feed", "record_id"),
     sa.Index("ix_queue_changed_seq", "changed_seq"),
+    sa.Index("ix_queue_decided_seq", "decided_seq"),
+    sa.Index("ix_queue_feed_token", "feed", "token"),
+    *(_open_index(name) for name in ("risk", "created_at", *QUEUE_FACETS, "author_id")),
 )
-"""What waits for a person: `kind` is held, audit or recalled, `state` open or done; `changed_seq` is the last event
-that wrote the row (a claim is none)."""
+"""What waits for a person, one wide row a record: `kind` is held, audit or recalled, `state` open, done or expired;
+`changed_seq` is the last event that wrote the row (a claim is none). What a queue is filtered and grouped by, and the
+beginning of the payload as it may be shown, are copied from the record, so that a page of it needs no other table.
+`reason` is the code that weighs most and `signal` who gave it, `day` when the record came, `label` its answer."""
+
+for _when, _backend, _statement in (
+    (
+        "after_create",
+        "sqlite",
+        "CREATE VIRTUAL TABLE queue_text USING fts5(preview, content='queue', content_rowid='entry_id')",
+    ),
+    *(
+        ("after_create", "sqlite", f"CREATE TRIGGER queue_text_{name} AFTER {when} WHEN {some} BEGIN {what}; END")
+        for name, when, some, what in (
+            ("new", "INSERT ON queue", "new.preview IS NOT NULL", _TEXT_IN),
+            ("old", "DELETE ON queue", "old.preview IS NOT NULL", _TEXT_OUT),
+            ("out", "UPDATE OF preview ON queue", "old.preview IS NOT NULL", _TEXT_OUT),
+            ("put", "UPDATE OF preview ON queue", "new.preview IS NOT NULL", _TEXT_IN),
+        )
+    ),
+    ("before_drop", "sqlite", "DROP TABLE queue_text"),
+    (
+        "after_create",
+        "postgresql",
+        "CREATE INDEX ix_queue_text ON queue USING gin (to_tsvector('simple', preview))",
+    ),
+):
+    sa.event.listen(queue, _when, sa.DDL(_statement).execute_if(dialect=_backend))
+
+queue_counts = sa.Table(
+    "queue_counts",
+    METADATA,
+    _key_column("feed"),
+    _key_column("facet"),
+    _key_column("value"),
+    _count_column("n"),
+    _time_column("since"),
+    sa.Index("ix_queue_counts_feed_facet_n", "feed", "facet", "n"),
+)
+"""How many open entries have each value of a facet (`all`: every one), kept with each change of the queue: a million of
+them are too many to count for a page. `since` is when the first of them came."""
+
+jobs = sa.Table(
+    "jobs",
+    METADATA,
+    _key_column("job_id"),
+    _text_column("feed", null=False),
+    _text_column("state", null=False),
+    _text_column("verb"),
+    _text_column("actor"),
+    _text_column("via"),
+    _text_column("reason"),
+    _text_column("filters", null=False),
+    sa.Column("ids", sa.LargeBinary),
+    _text_column("digest", null=False),
+    _seq_column("version"),
+    *(_count_column(name) for name in ("total", "done", "decided", "left")),
+    _seq_column("event", null=True),
+    _time_column("at", null=False),
+    _text_column("fault"),
+    sa.Index("ix_jobs_feed_at", "feed", "at"),
+)
+"""Decisions about a frozen set of records (`ids`, compressed; `digest` of them), as of `version`: `state` is frozen,
+running, done, cancelled or undone. `done` of `total` were gone through; `event` is what `undo` takes."""
+
+users = sa.Table(
+    "users",
+    METADATA,
+    _key_column("name"),
+    _text_column("password", null=False),
+    _text_column("roles", null=False),
+    sa.Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
+    _time_column("made_at", null=False),
+    _text_column("made_by", null=False),
+)
+"""People who sign in: `password` is a salted argon2id hash, `roles` JSON of feed (``*``: all) to role."""
+
+sessions = sa.Table(
+    "sessions",
+    METADATA,
+    _key_column("session_id"),
+    _text_column("name", null=False),
+    _text_column("via", null=False),
+    _time_column("at", null=False),
+    _time_column("expires", null=False),
+    sa.Index("ix_sessions_name", "name"),
+)
+"""Sign-ins that hold; the id is a hash of the secret in the signed token, and a row that goes revokes it."""
+
+sign_ins = sa.Table(
+    "sign_ins",
+    METADATA,
+    _key_column("seq", sa.BigInteger),
+    _text_column("name", null=False),
+    _time_column("at", null=False),
+    sa.Index("ix_sign_ins_name_at", "name", "at"),
+)
+"""Sign-ins that failed lately, to throttle by."""
+
+source_rules = sa.Table(
+    "source_rules",
+    METADATA,
+    _key_column("seq", sa.BigInteger),
+    _text_column("feed", null=False),
+    _text_column("source_id", null=False),
+    _text_column("verb", null=False),
+    _time_column("expires"),
+    _seq_column("ended_seq", null=True),
+    sa.Index("ix_source_rules_feed_source_id", "feed", "source_id"),
+)
+"""Rules about a source that lapse: `verb` is block or allow, `seq` the event that made it, `ended_seq` the one that
+ended it."""
+
+views = sa.Table(
+    "views",
+    METADATA,
+    _key_column("feed"),
+    _key_column("name"),
+    _text_column("params", null=False),
+    _text_column("made_by", null=False),
+    _time_column("at", null=False),
+)
+"""Filters of the queue that people saved under a name."""
+
+checks = sa.Table(
+    "checks",
+    METADATA,
+    _key_column("feed"),
+    _key_column("record_id"),
+    _key_column("kind"),
+    _key_column("reviewer"),
+    _text_column("expected"),
+    _text_column("first_by"),
+    _text_column("answer"),
+    _time_column("at"),
+    _seq_column(null=True),
+    sa.Index("ix_checks_feed_reviewer", "feed", "reviewer"),
+)
+"""Records that a reviewer is asked about to measure agreement: `kind` is ``second`` (a colleague decided it, and the
+reviewer is not told) or ``known`` (the answer is known). `reviewer` is empty while anybody but `first_by` may take it.
+The answer moves no record."""
 
 reviews = sa.Table(
     "reviews",
@@ -380,8 +556,13 @@ reviews = sa.Table(
     _text_column("selector", null=False),
     _seq_column("undoes", null=True),
     _seq_column("undone_by", null=True),
+    _via_column(),
+    _text_column("job"),
+    sa.Index("ix_reviews_feed_at", "feed", "at"),
+    sa.Index("ix_reviews_job", "job"),
 )
-"""What people decided, by whom and why; the audit chain holds a keyed hash of the reason."""
+"""What people decided, by whom and why; the audit chain holds a keyed hash of the reason. `via` says how the name was
+verified (session, token, airflow, proxy or unverified); `job` is the bulk decision that it is a part of."""
 
 events = sa.Table(
     "events",
@@ -481,6 +662,7 @@ approvals = sa.Table(
     _text_column("snapshot_id", null=False),
     _seq_column("verdict_seq"),
     _text_column("actor", null=False),
+    _via_column(),
     _text_column("reason", null=False),
     _time_column("at", null=False),
     _time_column("expires"),

@@ -16,7 +16,7 @@ from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.reviews import WAITING, append_review, leaving, revoke_stale_snapshots
 
-__all__ = ["Undone", "find_undone", "preview_undo", "undo"]
+__all__ = ["Undone", "find_undone", "preview_undo", "undo", "undo_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,49 @@ def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.date
     which are not accepted any more are revoked with them.
     """
     with store.write() as conn:
-        new = chain.next_seq(conn)
-        event = _find_undoable(conn, feed, seq)
-        rows, void = _rows_to_restore(conn, feed, seq)
-        if len(rows):
-            status.move_records(conn, feed, rows, seq=new)
-            _restore_queue(conn, feed, rows.assign(place=rows["to_place"]), old={seq, *void}, seq=new)
-        _negate_blocks(conn, seq, new=new)
-        ground_truth.retract_verdicts(conn, feed, seq, seq=new, at=at)
-        _restore_schema(conn, feed, seq, new=new)
+        return _undo(conn, store.key, feed, seq, by=by, reason=reason, at=at)
+
+
+def undo_job(store: Store, feed: str, seq: int, *, job_id: str, by: str, reason: str, at: dt.datetime) -> Undone:
+    """Undo one part of a bulk decision as `undo` does; what was decided again since is left as it is.
+
+    Once no part holds, the bulk decision's own event is undone too.
+    """
+    with store.write() as conn:
+        done = _undo(conn, store.key, feed, seq, by=by, reason=reason, at=at, job=job_id)
         c = tables.reviews.c
-        conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
-        selector = {"event": seq, "verb": event.verb}
-        append_review(conn, store.key, feed, "undo", by, reason, at, n=len(rows), selector=selector, undoes=seq)
-        revoke_stale_snapshots(conn, store.key, feed, rows, f"undo: {reason}", by, at)
+        parts = sa.select(c.seq).where(c.job == job_id, c.verb.in_(("release", "reject")), c.undone_by.is_(None))
+        if conn.execute(parts.limit(1)).first() is None:
+            whole = sa.update(tables.reviews).where(c.job == job_id, c.verb == "bulk")
+            conn.execute(whole.values(undone_by=done.seq))
+    return done
+
+
+def _undo(
+    conn: sa.Connection,
+    key: bytes,
+    feed: str,
+    seq: int,
+    *,
+    by: str,
+    reason: str,
+    at: dt.datetime,
+    job: str | None = None,
+) -> Undone:
+    new = chain.next_seq(conn)
+    event = _find_undoable(conn, feed, seq, part=job is not None)
+    rows, void = _rows_to_restore(conn, feed, seq, leave=job is not None)
+    if len(rows):
+        status.move_records(conn, feed, rows, seq=new)
+        _restore_queue(conn, feed, rows.assign(place=rows["to_place"]), old={seq, *void}, seq=new)
+    _negate_blocks(conn, seq, new=new)
+    ground_truth.retract_verdicts(conn, feed, seq, seq=new, at=at, record_ids=rows["record_id"] if job else None)
+    _restore_schema(conn, feed, seq, new=new)
+    c = tables.reviews.c
+    conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
+    selector, n = {"event": seq, "verb": event.verb}, len(rows)
+    append_review(conn, key, feed, "undo", by, reason, at, n=n, selector=selector, undoes=seq, job=job)
+    revoke_stale_snapshots(conn, key, feed, rows, f"undo: {reason}", by, at)
     return _undone(new, event.verb, rows)
 
 
@@ -89,11 +118,20 @@ def preview_undo(store: Store, feed: str, seq: int) -> Undone:
     return _undone(None, event.verb, rows)
 
 
-def _rows_to_restore(conn: sa.Connection, feed: str, seq: int) -> tuple[pd.DataFrame, set[int]]:
-    """Return the records that event `seq` moved, with ``to_place, to_verdict`` of before, and the void events since."""
+def _rows_to_restore(conn: sa.Connection, feed: str, seq: int, *, leave: bool = False) -> tuple[pd.DataFrame, set[int]]:
+    """Return the records that event `seq` moved, with ``to_place, to_verdict`` of before, and the void events since.
+
+    With `leave`, those that were decided again since are left out in place of refused.
+    """
     moved = _moves_of(conn, feed, seq)
     void = {other for other in status.void_events(conn, feed) if other > seq}
-    _check_not_moved_since(conn, feed, moved, seq, void)
+    later = _moved_since(conn, feed, moved, seq, void)
+    if len(later) and not leave:
+        raise UsageError(
+            f"{later['record_id'].nunique()} records of decision {seq} were decided again since, last by "
+            f"{int(later['seq'].max())}; undo that first"
+        )
+    moved = moved[~moved["record_id"].isin(later["record_id"])].reset_index(drop=True)
     rows = status.find_status(conn, feed, moved["record_id"]).sort_values("record_id", ignore_index=True)
     back = {"to_place": moved["from_place"].to_numpy(), "to_verdict": moved["from_verdict"].to_numpy()}
     return rows.assign(**back), void
@@ -114,13 +152,15 @@ def _restore_queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, old: s
     quarantine.reopen(conn, feed, sorted(again), seq=seq)
 
 
-def _find_undoable(conn: sa.Connection, feed: str, seq: int) -> Any:
+def _find_undoable(conn: sa.Connection, feed: str, seq: int, *, part: bool = False) -> Any:
     c = tables.reviews.c
     event = conn.execute(sa.select(tables.reviews).where(c.feed == feed, c.seq == seq)).first()
     if event is None:
         raise NotFoundError(f"there is no decision {seq} in {feed}; `poison-guard review list --decided` shows them")
     if event.undone_by is not None:
         raise UsageError(f"decision {seq} was undone already, by {event.undone_by}")
+    if event.job is not None and not part:
+        raise UsageError(f"decision {seq} is of the bulk decision {event.job}; undo that one as a whole")
     if event.verb == "erase":
         raise UsageError(f"decision {seq} erased what a source sent; it cannot be undone")
     if event.verb == "trust":
@@ -136,16 +176,12 @@ def _moves_of(conn: sa.Connection, feed: str, seq: int) -> pd.DataFrame:
     return bulk.fetch_frame(conn, query)
 
 
-def _check_not_moved_since(conn: sa.Connection, feed: str, moved: pd.DataFrame, seq: int, void: set[int]) -> None:
+def _moved_since(conn: sa.Connection, feed: str, moved: pd.DataFrame, seq: int, void: set[int]) -> pd.DataFrame:
+    """Return ``record_id, seq`` of the moves after `seq` that hold."""
     c = tables.moves.c
     query = sa.select(c.record_id, c.seq).where(c.feed == feed, c.seq > seq)
     later = bulk.select_many(conn, query, c.record_id, moved["record_id"])
-    later = later[~later["seq"].isin(void)]
-    if len(later):
-        raise UsageError(
-            f"{later['record_id'].nunique()} records of decision {seq} were decided again since, last by "
-            f"{int(later['seq'].max())}; undo that first"
-        )
+    return later[~later["seq"].isin(void)]
 
 
 def _negate_blocks(conn: sa.Connection, seq: int, *, new: int) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from poison_guard.errors import BusyError, DataError, NotFoundError, UsageError
 from poison_guard.records import Reason
+from poison_guard.review.filters import QueueFilter
 from poison_guard.review.rules import Selector
 from poison_guard.steps.claims import claim, unclaim
-from poison_guard.steps.look import list_groups, list_pending
+from poison_guard.steps.queue import list_queue
 from poison_guard.steps.review import (
     ReviewResult,
     decide_selection,
@@ -64,7 +65,7 @@ def places(store):
 
 
 def queue(store, made):
-    frame = list_pending(feed_of(store, made.contract), now=made.now).entries
+    frame = list_queue(feed_of(store, made.contract), now=made.now).entries
     return dict(zip(frame["record_id"], frame["kind"], strict=True))
 
 
@@ -77,23 +78,23 @@ def snapshot(store, made):
 
 
 def test_the_queue_tells_why_riskiest_first(full, made):
-    frame = list_pending(feed_of(full, made.contract), now=made.now).entries
+    frame = list_queue(feed_of(full, made.contract), now=made.now).entries
     assert frame["record_id"].tolist()[:3] == ["q1", "q2", "q3"]
     assert frame["reasons"].iloc[0][0]["code"] == "unusual_combination"
     assert queue(full, made) == {**dict.fromkeys(HELD, "held"), "s1": "audit"}
-    assert list_pending(feed_of(full, made.contract), campaign_id=GROUP, now=made.now).entries[
+    assert list_queue(feed_of(full, made.contract), QueueFilter(campaign_id=GROUP), now=made.now).entries[
         "record_id"
     ].tolist() == ["q1", "q2"]
-    assert list_pending(feed_of(full, made.contract), limit=1, now=made.now).entries["record_id"].tolist() == ["q1"]
-    groups = list_groups(feed_of(full, made.contract), "campaign", now=made.now).entries
-    assert groups[["campaign_id", "records"]].to_numpy().tolist() == [[GROUP, 2]]
-    assert list_groups(feed_of(full, made.contract), "source", now=made.now).entries["records"].sum() == 4
+    assert list_queue(feed_of(full, made.contract), size=1, now=made.now).entries["record_id"].tolist() == ["q1"]
+    groups = list_queue(feed_of(full, made.contract), group_by="campaign", now=made.now).entries
+    assert groups[["value", "records"]].to_numpy().tolist() == [[GROUP, 2]]
+    assert list_queue(feed_of(full, made.contract), group_by="source", now=made.now).entries["records"].sum() == 4
 
 
 def test_unread_entries_expire_and_stay_recoverable(full, made):
     late = made.now + dt.timedelta(days=31)
-    assert list_pending(feed_of(full, made.contract), now=late).entries.empty
-    assert len(list_pending(feed_of(full, made.contract), now=late, expired=True).entries) == 4
+    assert list_queue(feed_of(full, made.contract), now=late).entries.empty
+    assert len(list_queue(feed_of(full, made.contract), QueueFilter(state="all"), now=late).entries) == 4
     facts = feed_facts(full, "captcha", now=late, expire_days=30)
     assert (facts["open"], facts["expired"], facts["oldest"]) == (0, 4, None)
     assert feed_facts(full, "captcha", now=made.now, expire_days=30)["oldest"] == made.now

@@ -8,8 +8,10 @@ import pytest
 
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.records import Reason
+from poison_guard.review.filters import QueueFilter
 from poison_guard.steps.claims import claim
-from poison_guard.steps.look import bootstrap, campaigns, feed_of_record, list_queue, show
+from poison_guard.steps.look import bootstrap, campaigns, feed_of_record, list_decided, show
+from poison_guard.steps.queue import list_queue
 from poison_guard.steps.review import recall, release
 from poison_guard.steps.sources import block, list_sources
 from tests.integration.conftest import feed_of
@@ -102,21 +104,20 @@ def test_a_record_of_two_feeds_is_asked_for_by_feed(feed, make_made):
 
 
 def test_a_long_queue_says_how_many_there_are(feed, made):
-    document = whole(list_queue(feed, limit=2, now=made.now))
+    document = whole(list_queue(feed, size=2, now=made.now))
     assert [entry["record_id"] for entry in document["entries"]] == ["x1", "q1"]
     assert (document["total"], document["staged"]) == (4, 2)
-    assert [len(entry["sentences"]) for entry in document["entries"]] == [1, 1]
-    assert list_queue(feed, source_id="user-2", now=made.now).total == 1
+    assert [len(entry["reasons"]) for entry in document["entries"]] == [1, 1]
+    assert list_queue(feed, QueueFilter(source_id="user-2"), now=made.now).total == 1
 
 
-def test_groups_are_of_a_campaign_with_its_sources_or_of_a_source_with_its_campaigns(feed, made):
-    by_campaign = whole(list_queue(feed, groups="campaign", now=made.now))
-    assert [(e["campaign_id"], e["records"], e["sources"]) for e in by_campaign["entries"]] == [(GROUP, 2, 2)]
-    by_source = list_queue(feed, groups="source", limit=2, now=made.now)
+def test_groups_are_of_a_campaign_with_its_sources_or_of_a_source(feed, made):
+    by_campaign = whole(list_queue(feed, group_by="campaign", now=made.now))
+    assert [(e["value"], e["records"], e["sources"]) for e in by_campaign["entries"]] == [(GROUP, 2, 2)]
+    by_source = list_queue(feed, group_by="source", size=2, now=made.now)
     assert (len(by_source.entries), by_source.total) == (2, 3)
-    assert by_source.entries["campaigns"].max() == 1
-    with pytest.raises(UsageError, match="by campaign or source, got 'item'"):
-        list_queue(feed, groups="item")
+    with pytest.raises(UsageError, match=r"group_by is one of campaign, source, .*, got 'kind'"):
+        list_queue(feed, group_by="kind")
 
 
 def test_decisions_are_counted_and_a_claim_names_who_holds_what(feed, made):
@@ -126,7 +127,7 @@ def test_decisions_are_counted_and_a_claim_names_who_holds_what(feed, made):
     assert waiting["claimed_by"].dropna().to_dict() == {"q1": "bob"}
     for name in ("q2", "q3"):
         release(feed, by="ann", reason="fine", record_ids=name, now=made.now)
-    decided = whole(list_queue(feed, decided=True, limit=1))
+    decided = whole(list_decided(feed, limit=1))
     assert ([e["verb"] for e in decided["entries"]], decided["total"]) == (["release"], 2)
 
 

@@ -19,6 +19,7 @@ from poison_guard.gate.keys import public_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, fresh_revocations
 from poison_guard.gate.verify import verify_manifest
 from poison_guard.guard import Home, verify
+from poison_guard.review.filters import QueueFilter
 from poison_guard.steps.admission import record_approval
 from poison_guard.steps.opening import open_feed
 from poison_guard.steps.retrain import retrain
@@ -283,7 +284,7 @@ def test_every_decision_that_revokes_a_snapshot_publishes_it_at_once_and_a_dry_r
 ) -> None:
     person = {"by": "reviewer-1", "reason": "forged"}
     if verb == "undo of a release":
-        held = filled.queue(kind="held").entries["record_id"].tolist()
+        held = filled.queue(QueueFilter(kind="held"), size=2000).entries["record_id"].tolist()
         event = filled.release(record_ids=held, **person).seq
         snapshot = filled.seal().snapshot_id
         decide = functools.partial(filled.undo, event, **person)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from poison_guard import Guard
+from poison_guard.review.filters import QueueFilter
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import last_snapshot, load_sources
 from tests.integration.steps.conftest import CONTRACT, NOW, answers, put
@@ -31,7 +32,7 @@ def other_content(frame: pd.DataFrame, *, user: str = "throwaway", since: str = 
 
 
 def waiting(guard: Guard) -> pd.DataFrame:
-    return guard.queue(limit=2000).entries
+    return guard.queue(size=2000).entries
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_an_id_that_a_new_source_claimed_before_an_established_one_came_is_held_
     trusted_guard.ingest(other_content(claim, user="owner", since=second_since))
     assert records(trusted_guard).loc[name, "place"] == place
     assert newcomers_of(trusted_guard, name)["place"].tolist() == ["quarantined"]
-    asked = trusted_guard.queue(kind="recalled").entries["record_id"].tolist()
+    asked = trusted_guard.queue(QueueFilter(kind="recalled")).entries["record_id"].tolist()
     assert asked == ([name] if place == "recalled" else [])
 
 

@@ -9,6 +9,7 @@ import pytest
 from poison_guard import Guard
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.guard import Home
+from poison_guard.review.filters import QueueFilter
 from tests.integration.steps.conftest import CONTRACT, answers, put
 
 PERSON = {"by": "ann", "reason": "looked at it"}
@@ -41,11 +42,11 @@ def test_what_one_reviewer_claimed_nobody_else_decides_until_it_is_given_back(gu
 
 def test_the_queue_the_record_and_the_decisions_tell_the_same_story(guard):
     assert guard.queue().entries["record_id"].tolist() == [RECORD]
-    assert guard.queue(kind="held").total == 0
+    assert guard.queue(QueueFilter(kind="held")).total == 0
     facts = guard.explain(RECORD)
     assert facts.record["place"] == "recalled"
     assert guard.show(RECORD).to_dict() == facts.to_dict() == Home.open(guard.home).explain(RECORD).to_dict()
-    assert guard.queue(decided=True).entries["verb"].tolist() == ["recall"]
+    assert guard.decided().entries["verb"].tolist() == ["recall"]
     assert guard.campaigns().campaigns.empty
     assert guard.sources().total == len(guard.sources().sources) > 0
     assert json.dumps(guard.sources(limit=1).to_dict(), allow_nan=False)
@@ -88,11 +89,10 @@ def test_a_verb_on_a_home_that_is_not_there_says_so_and_makes_none(tmp_path, ver
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"kind": "hold"}, "of the kind held, audit, recalled, got 'hold'"),
-        ({"limit": 0}, "1 or more can be listed, got 0"),
-        ({"groups": "source", "campaign_id": "c-1"}, "takes no filter; leave out campaign_id"),
-        ({"decided": True, "kind": "held"}, "takes no filter; leave out kind"),
-        ({"groups": "source", "decided": True}, "leave out decided"),
+        ({"size": 0}, "size from 1 to 2,000, got 1 and 0"),
+        ({"page": 0}, "page is 1 or more"),
+        ({"group_by": "kind"}, "group_by is one of campaign, source, .*, got 'kind'"),
+        ({"sort": "random"}, "sort is one of risk, oldest, newest, got 'random'"),
     ],
 )
 def test_a_queue_that_cannot_be_listed_so_is_refused_in_a_sentence(guard, asked, message):

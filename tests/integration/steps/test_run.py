@@ -396,13 +396,14 @@ def test_what_is_no_source_is_refused_in_a_sentence(guard, source):
 
 
 def test_a_share_of_the_accepted_is_put_before_a_reviewer(trusted_guard, contract):
-    from poison_guard.steps.look import list_pending
+    from poison_guard.review.filters import QueueFilter
+    from poison_guard.steps.queue import list_queue
 
     contract.write_text(CONTRACT + "[policy]\naudit_rate = 0.2\n")
     guard = Guard.open(contract, home=trusted_guard.home)
     guard.ingest(answers(300, 30))
     with open_feed(contract, guard.home) as feed:
-        drawn = list_pending(feed, kind="audit").entries
+        drawn = list_queue(feed, QueueFilter(kind="audit")).entries
     places = stored(guard).set_index("record_id")["place"]
     assert 30 <= len(drawn) <= 90
     assert (places[drawn["record_id"]] == "accepted").all()

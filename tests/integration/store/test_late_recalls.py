@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import sqlalchemy as sa
 
-from poison_guard.steps.look import list_pending
+from poison_guard.review.filters import QueueFilter
+from poison_guard.steps.queue import list_queue
 from poison_guard.steps.review import recall, release, undo
 from poison_guard.store import (
     accepted_frames,
@@ -46,7 +47,7 @@ def test_earlier_records_of_a_campaign_are_recalled_into_the_queue(accepted, mad
     counts = late(accepted, made)
     assert counts["recalled"] == 2
     assert places(accepted) == {"a1": "recalled", "a2": "recalled", "a3": "accepted", "n1": "quarantined"}
-    waiting = list_pending(feed_of(accepted, made.contract), campaign_id=LATE, now=made.now).entries
+    waiting = list_queue(feed_of(accepted, made.contract), QueueFilter(campaign_id=LATE), now=made.now).entries
     assert dict(zip(waiting["record_id"], waiting["kind"], strict=True)) == {
         "a1": "recalled", "a2": "recalled", "n1": "held",
     }  # fmt: skip

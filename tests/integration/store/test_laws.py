@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from poison_guard.errors import BusyError, NotFoundError
 from poison_guard.records import Place
-from poison_guard.steps.look import list_pending
+from poison_guard.steps.queue import list_queue
 from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import (
     accepted_frames,
@@ -59,7 +59,7 @@ def check_recalled(store, made, before, count, late):
     assert taken <= may
     assert count == len(taken)
     assert all(after["place"][n] != "accepted" for n in may)  # an id that came with other content is held instead
-    waiting = list_pending(feed_of(store, made.contract), limit=100, now=made.now).entries
+    waiting = list_queue(feed_of(store, made.contract), size=100, now=made.now).entries
     assert taken <= set(waiting["record_id"])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from poison_guard.errors import NotFoundError, StaleStateError, StoreError
 from poison_guard.records import Place, Reason
-from poison_guard.steps.look import list_pending
+from poison_guard.steps.queue import list_queue
 from poison_guard.steps.review import reject
 from poison_guard.store import (
     accepted_frames,
@@ -296,7 +296,7 @@ def test_a_group_of_conflicts_is_one_entry_and_its_next_record_is_asked_about(st
     feed = feed_of(store, made.contract)
 
     def waiting():
-        return sorted(list_pending(feed, now=made.now).entries["record_id"])
+        return sorted(list_queue(feed, now=made.now).entries["record_id"])
 
     assert waiting() == ["n1", "n4"]
     reject(feed, record_ids=["n1"], by="ann", reason="forged", now=made.now)
