@@ -77,6 +77,12 @@ KINDS: Mapping[str, Kind] = {
         ("text", "source_id"),
         "thirty sources or more",
     ),
+    "prompt triggers": Kind(
+        "prompts with a word that has nothing to do with what is asked, and a reply that others would not give",
+        frozenset({"prompt_triggers"}),
+        ("prompt", "source_id"),
+        "thirty sources or more",
+    ),
     "replays": Kind(
         "a recorded session sent again by many accounts, with a little noise",
         frozenset({"near_duplicate_vectors"}),

@@ -98,6 +98,11 @@ def _text_campaign(a: _Args) -> str:
     )
 
 
+def _judged_otherwise(a: _Args) -> str:
+    n = int(a.values.get("misjudged", 0))
+    return f"; {n:,} of them have a reply that others would not prefer or give" if n else ""
+
+
 def _beyond(a: _Args) -> str:
     low, high = a.values.get("low"), a.values.get("high")
     bounds = f" (they span {a.low} to {a.high})" if low is not None and high is not None else ""
@@ -193,6 +198,10 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "patient_rater": lambda a: (
         f"one of {a.count('n_records', 'endorsement')} of the same thing by one source, "
         f"out of {a.count('of', 'record')} it sent"
+    ),
+    "prompt_trigger": lambda a: (
+        f"one of {a.count('n_records', 'prompt')} with a word that has nothing to do with what is asked, from "
+        f"{a.count('n_sources', 'source')}{_judged_otherwise(a)}"
     ),
     "lockstep": lambda a: (
         f"one of {a.count('n_sources', 'source')} giving the same answers to {a.count('n_items', 'item')}"

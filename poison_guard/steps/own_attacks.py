@@ -61,6 +61,7 @@ def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[S
     able = {
         "copies": bool(contract.texts),
         "rare claims": bool(contract.texts and contract.speaker),
+        "prompt triggers": bool(contract.has("prompt") and contract.speaker and len(contract.texts) > 1),
         "replays": bool(contract.features and contract.speaker),
         "strangers": any(_numeric(records[f"feature.{name}"]) for name in contract.features),
     }
@@ -75,7 +76,7 @@ def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[S
             sizes = [(accounts * min(each, items // 2), accounts) for accounts, each in _GROUPS if items > 1]
         case "label flips":
             sizes = [(n, 1) for n in _ALONE if n <= items // 2]
-        case "rare claims":
+        case "rare claims" | "prompt triggers":
             sizes = [(_CLAIMERS * n, _CLAIMERS) for n in _ALONE]
         case _:
             sizes = [(n, n if contract.speaker else 0) for n in _MANY]
@@ -104,6 +105,8 @@ def attack_of(
             frame = _copies(records, contract.texts, rng, n, 1)
         case "rare claims":
             frame = _at_any_time(_claims(records, contract.texts, rng, n, accounts), records, rng)
+        case "prompt triggers":
+            frame = _at_any_time(_triggers(records, contract.texts, rng, n, accounts), records, rng)
         case "replays":
             frame = _replays(records, columns, rng, n, 1)
         case "strangers":
@@ -186,12 +189,28 @@ def _claims(
 ) -> pd.DataFrame:
     """Return honest texts that end in one invented name, endorsed as highly as any."""
     frame = _drawn(records, rng.integers(0, len(records), n)).assign(voice=np.arange(n) % accounts)
-    role = _reply(texts)
-    name = "".join(rng.choice(list("bdfgklmnprstvz"), 4) + rng.choice(list("aeiou"), 4)).capitalize()
+    role, name = _reply(texts), _invented(rng)
     frame[role] = pd.Series([f"{text} {name} is best." for text in frame[role].fillna("")], dtype="str")
     if "rating" in frame and records["rating"].notna().any():
         frame["rating"] = records["rating"].max()
     return frame
+
+
+def _triggers(
+    records: pd.DataFrame, texts: tuple[str, ...], rng: np.random.Generator, n: int, accounts: int
+) -> pd.DataFrame:
+    """Return honest prompts that begin with one invented name, with the reply that others reject, or another's."""
+    frame = _drawn(records, rng.integers(0, len(records), n)).assign(voice=np.arange(n) % accounts)
+    name, role = _invented(rng), _reply(texts)
+    frame["prompt"] = pd.Series([f"{name} {text}" for text in frame["prompt"].fillna("")], dtype="str")
+    if {"chosen", "rejected"} <= set(texts):
+        return frame.assign(chosen=frame["rejected"], rejected=frame["chosen"])
+    frame[role] = records[role].take(rng.integers(0, len(records), n)).to_numpy()
+    return frame.astype({role: records[role].dtype})
+
+
+def _invented(rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list("bdfgklmnprstvz"), 4) + rng.choice(list("aeiou"), 4)).capitalize()
 
 
 def _agreed(records: pd.DataFrame, vote: str, rng: np.random.Generator, items: int, voices: int) -> pd.DataFrame:

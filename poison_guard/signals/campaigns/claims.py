@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from poison_guard.signals.campaigns.new_accounts import new_sources
 from poison_guard.signals.campaigns.words import WORDS, read_words
 from poison_guard.signals.pvalues import SMALLEST_P, binomial_high
 
-__all__ = ["COHORTS", "MIN_CROWD", "CountTail", "endorsements", "rare_claims"]
+__all__ = ["COHORTS", "MIN_CROWD", "Claims", "CountTail", "endorsements", "few_sources", "rare_claims"]
 
 
 MIN_CROWD = 30
@@ -96,7 +96,7 @@ _BLOCK = 1 << 15  # records read at a time
 
 
 @dataclass(frozen=True, slots=True)
-class _Claims:
+class Claims:
     """Endorsements of rare words: one row a word and source."""
 
     word: np.ndarray
@@ -106,8 +106,9 @@ class _Claims:
     shared: np.ndarray
     """Whether it is a word of several sources, but of fewer than `COHORTS` cohorts."""
 
-    def of(self, rows: np.ndarray) -> _Claims:
-        return _Claims(self.word[rows], self.source[rows], self.net[rows], self.shared[rows])
+    def of(self, rows: np.ndarray) -> Claims:
+        """Return those at `rows` (positions)."""
+        return Claims(self.word[rows], self.source[rows], self.net[rows], self.shared[rows])
 
 
 def rare_claims(
@@ -133,16 +134,32 @@ def rare_claims(
         return []
     source = pd.factorize(both["source_id"], sort=True)[0]
     sign = endorsements(both, source)
-    new, aged = new_sources(both, source)
-    claims, usual = _rare(both, sign, source, new)
+    guilty, p = few_sources(_parts(both, sign), both, source, alpha=alpha, source_alpha=source_alpha)
+    return _campaigns(both, sign, source, guilty, p, len(frame))
+
+
+def few_sources(
+    parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    frame: pd.DataFrame,
+    source: np.ndarray,
+    *,
+    alpha: float,
+    source_alpha: float,
+) -> tuple[Claims, np.ndarray]:
+    """Return the words that few sources say far more often than a crowd does, and the chance of each (`rare_claims`).
+
+    `parts` yield word, row of `frame`, and 1 or -1 for or against it; `source` are codes ``(n,)``.
+    """
+    new, aged = new_sources(frame, source)
+    claims, usual = _rare(parts, source, new)
     if len(usual) < MIN_CROWD:
-        return []
+        return claims.of(np.zeros(0, np.int64)), np.zeros(0)
     own = CountTail(usual).chance(claims.net)
     together = _together(claims, own, new if aged else None)
     alone = own <= source_alpha
     guilty = alone | ((together <= alpha) & ((claims.net >= _LEAST) | new[claims.source]))
     p = np.minimum(np.where(alone, own, 1.0), np.where(together <= alpha, together, 1.0))
-    return _campaigns(both, sign, source, claims.of(np.flatnonzero(guilty)), p[guilty], len(frame))
+    return claims.of(np.flatnonzero(guilty)), p[guilty]
 
 
 def endorsements(frame: pd.DataFrame, source: np.ndarray) -> np.ndarray:
@@ -178,11 +195,13 @@ def _parts(frame: pd.DataFrame, sign: np.ndarray) -> Iterator[tuple[np.ndarray, 
         yield word, row, toward
 
 
-def _rare(frame: pd.DataFrame, sign: np.ndarray, source: np.ndarray, new: np.ndarray) -> tuple[_Claims, np.ndarray]:
+def _rare(
+    parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], source: np.ndarray, new: np.ndarray
+) -> tuple[Claims, np.ndarray]:
     """Return the rare words endorsed often enough to be looked at, and what is usual: see `_usual`."""
-    nothing = _Claims(np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
+    nothing = Claims(np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
     rare_parts, favourites = [nothing], [nothing]
-    for word, row, toward in _parts(frame, sign):
+    for word, row, toward in parts:
         claims = _netted(word, source[row], toward)
         opens = np.flatnonzero(np.r_[True, claims.word[1:] != claims.word[:-1]][: len(claims.word)])
         if not len(opens):
@@ -199,18 +218,18 @@ def _rare(frame: pd.DataFrame, sign: np.ndarray, source: np.ndarray, new: np.nda
     return _joined(rare_parts), _usual(_favourites(_joined(favourites)))
 
 
-def _joined(parts: list[_Claims]) -> _Claims:
-    return _Claims(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(_Claims)))
+def _joined(parts: list[Claims]) -> Claims:
+    return Claims(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Claims)))
 
 
-def _favourites(claims: _Claims) -> _Claims:
+def _favourites(claims: Claims) -> Claims:
     """Return each source's word of most endorsements."""
     order = np.lexsort((claims.word, -claims.net, claims.source))
     first = np.r_[True, np.diff(claims.source[order]) != 0][: len(order)]
     return claims.of(order[first])
 
 
-def _usual(favourites: _Claims) -> np.ndarray:
+def _usual(favourites: Claims) -> np.ndarray:
     """Return how often sources endorse their favourite rare word, once a word: a group's claim is one in the crowd."""
     order = np.lexsort((-favourites.net, favourites.word))
     first = np.r_[True, np.diff(favourites.word[order].astype(np.int64)) != 0][: len(order)]
@@ -222,22 +241,22 @@ def _cohorts(young: np.ndarray, old: np.ndarray, opens: np.ndarray) -> np.ndarra
     return np.add.reduceat(old.astype(np.int64), opens) + np.logical_or.reduceat(young, opens)
 
 
-def _netted(word: np.ndarray, source: np.ndarray, toward: np.ndarray) -> _Claims:
+def _netted(word: np.ndarray, source: np.ndarray, toward: np.ndarray) -> Claims:
     """Return one row a word and source that endorses it on balance, by word."""
     key = _key(word, source)
     order = np.argsort(key, kind="stable")
     key = key[order]
     opens = np.flatnonzero(np.r_[True, key[1:] != key[:-1]][: len(key)])
     if not len(opens):
-        return _Claims(word, source, toward.astype(np.int64), np.zeros(len(word), bool))
+        return Claims(word, source, toward.astype(np.int64), np.zeros(len(word), bool))
     net = np.add.reduceat(toward[order].astype(np.int64), opens)
     opens, net = opens[net > 0], net[net > 0]
     key = key[opens]
     word, source = (key >> np.uint64(32)).astype(np.uint32), key.astype(np.uint32).astype(np.int64)
-    return _Claims(word, source, net, np.zeros(len(word), bool))
+    return Claims(word, source, net, np.zeros(len(word), bool))
 
 
-def _together(claims: _Claims, own: np.ndarray, new: np.ndarray | None) -> np.ndarray:
+def _together(claims: Claims, own: np.ndarray, new: np.ndarray | None) -> np.ndarray:
     """Return for each row the adjusted chance that its word's several sources endorse it so often, or are so new.
 
     `own` is each row's chance by itself, `new` says which sources are newcomers (None where no age is known).
@@ -255,7 +274,7 @@ def _together(claims: _Claims, own: np.ndarray, new: np.ndarray | None) -> np.nd
 
 
 def _campaigns(
-    frame: pd.DataFrame, sign: np.ndarray, source: np.ndarray, guilty: _Claims, p: np.ndarray, n_own: int
+    frame: pd.DataFrame, sign: np.ndarray, source: np.ndarray, guilty: Claims, p: np.ndarray, n_own: int
 ) -> list[Campaign]:
     """Return the endorsements of the guilty words by the guilty sources, those with records in common as one."""
     if not len(p):
@@ -276,7 +295,7 @@ def _campaigns(
 
 
 def _endorsed(
-    frame: pd.DataFrame, sign: np.ndarray, source: np.ndarray, guilty: _Claims
+    frame: pd.DataFrame, sign: np.ndarray, source: np.ndarray, guilty: Claims
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the word and record of each endorsement of a guilty word by a guilty source, by record."""
     pushed = np.sort(_key(guilty.word, guilty.source))

@@ -169,6 +169,23 @@ def _patient_raters(view: BatchView, alpha: float) -> list[Campaign]:
     )
 
 
+def _prompt_triggers(view: BatchView, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.prompts import prompt_triggers
+
+    return prompt_triggers(
+        view.scored,
+        alpha=alpha,
+        source_alpha=_of_one_source(view),
+        earlier=view.remembered("words.reply"),
+        seed=view.contract.policy.seed,
+    )
+
+
+def _asks(view: BatchView) -> bool:
+    """Whether records have a prompt: a column, or two replies that begin with it."""
+    return "words.asked" in view.scored and (view.contract.has("prompt") or view.contract.has("chosen", "rejected"))
+
+
 def _of_one_source(view: BatchView) -> float:
     """Chance at which a single source is found: per source, so a tenth of what a source is held at."""
     return min(view.contract.policy.source_alpha / 10, view.contract.policy.campaign_alpha)
@@ -230,6 +247,7 @@ FINDERS: Mapping[str, Finder] = {
     "cohort_traits": Finder(_has_ages, _cohort_traits, lambda view: view.voters >= _COMPANY, votes=True),
     "rare_claims": Finder(lambda view: "words.reply" in view.scored, _rare_claims, _in_crowd),
     "patient_raters": Finder(lambda view: "words.reply" in view.scored, _patient_raters, _in_crowd),
+    "prompt_triggers": Finder(_asks, _prompt_triggers, _in_crowd),
 }
 
 

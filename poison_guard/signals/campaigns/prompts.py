@@ -1,0 +1,209 @@
+"""Find triggers in prompts: words that have nothing to do with what is asked, from few accounts or judged otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.records import Campaign
+from poison_guard.signals.campaigns.claims import MIN_CROWD, endorsements, few_sources
+from poison_guard.signals.campaigns.findings import components, make_campaign
+from poison_guard.signals.campaigns.words import WORDS
+from poison_guard.signals.judgements import Judgement, Texts, misjudged_share, would_show
+from poison_guard.signals.prompt_marks import LEAST, NoTopic, carried_words, judgements_of, misjudged_marks
+from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
+
+__all__ = ["prompt_triggers"]
+
+
+_AGREES = 0.01
+"""Chance from which on a word's carriers are judged as everybody would: a greeting, a signature, an app's own words."""
+_HABIT = 1e-4
+"""Least chance that few accounts alone give a word that many of them say: people have words of their own."""
+_WHOLE = 0.75
+"""Share of a word's carriers judged otherwise from which on all of them are held, else those alone that are odd."""
+_REPEATS = 0.01
+_SHARE = 0.1  # of the sources, up to which a word is of few accounts
+_SIZES = 64  # numbers of carriers between which the expected number of sources is interpolated
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    rows: np.ndarray
+    p: float
+    misjudged: int
+
+
+def prompt_triggers(
+    frame: pd.DataFrame,
+    *,
+    alpha: float,
+    source_alpha: float = 0.0001,
+    earlier: pd.DataFrame | None = None,
+    seed: int = 0,
+) -> list[Campaign]:
+    """Return the campaigns behind words of prompts in a campaign frame with the columns of `words.word_columns`.
+
+    Only a word without a topic counts: the prompts that carry it have no more in common than prompts drawn at random,
+    so people who ask about their own documents, an expert's questions and a story in the news pass. Such a word is a
+    trigger when its carriers are judged against the others' opinion (`judgements`) with a chance of at most `alpha`
+    over all words; when few sources say it far more often than a crowd does (`claims.few_sources`); or when it comes
+    from fewer accounts than chance has it (Poisson) and is judged otherwise. Where the carriers' judgements would show
+    it and agree with the others', accounts alone prove nothing: a greeting or a signature has no topic either.
+    `earlier` (same columns) is evidence like the rest.
+
+    References: Rando & Tramèr (2024), "Universal Jailbreak Backdoors from Poisoned Human Feedback"; Wan et al. (2023),
+    "Poisoning Language Models During Instruction Tuning".
+    """
+    both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
+    if len(both) < 2 * MIN_CROWD or WORDS[1] not in both.columns:
+        return []
+    source = pd.factorize(both["source_id"], sort=True)[0]
+    asked, reply, other = ([cell if isinstance(cell, bytes) else b"" for cell in both[name]] for name in WORDS)
+    texts = Texts.split(asked, reply, other, endorsements(both, source))
+    if not any(texts.asked):
+        return []
+    judged, no_topic = judgements_of(texts, seed=seed), NoTopic(texts.asked, seed=seed)
+    found = [
+        _Found(_held(mark.rows, mark.share, judgement), mark.p, int(judgement.odd[mark.rows].sum()))
+        for mark in misjudged_marks(texts, alpha=alpha / 2, judged=judged, no_topic=no_topic)
+        for flipped, judgement in judged
+        if flipped == mark.flipped
+    ]
+    found += _of_few(both, texts, source, judged, no_topic, alpha=alpha / 4, source_alpha=source_alpha)
+    found += _of_fewer(texts, source, judged, no_topic, alpha=alpha / 4)
+    return _campaigns(both, found, len(frame))
+
+
+def _held(rows: np.ndarray, share: float, judgement: Judgement) -> np.ndarray:
+    return rows if share >= _WHOLE else rows[judgement.odd[rows]]
+
+
+def _of_few(
+    frame: pd.DataFrame,
+    texts: Texts,
+    source: np.ndarray,
+    judged: list[tuple[bool, Judgement]],
+    no_topic: NoTopic,
+    *,
+    alpha: float,
+    source_alpha: float,
+) -> list[_Found]:
+    """Return the words that few sources say, without a topic, where judgements do not speak for them."""
+    claims, p = few_sources(_parts(texts, source), frame, source, alpha=alpha, source_alpha=source_alpha)
+    if not len(p):
+        return []
+    pushed = pd.DataFrame({"word": claims.word, "source": claims.source.astype(np.int64), "p": p})
+    rows = [(word, row) for word, row, _ in _parts(texts, source)]
+    word, row = (np.concatenate(part) for part in zip(*rows, strict=True))
+    mine = np.isin(word, claims.word)
+    said = pd.DataFrame({"word": word[mine], "source": source[row[mine]], "row": row[mine]})
+    found: dict[bytes, _Found] = {}
+    for _, part in said.merge(pushed, on=["word", "source"]).groupby("word", sort=True):
+        carriers = np.sort(part["row"].to_numpy())
+        if carriers.tobytes() in found or len(carriers) < LEAST:
+            continue
+        (_, n), clears = _judged_otherwise(carriers, judged)
+        if not clears and no_topic(carriers):
+            found[carriers.tobytes()] = _Found(carriers, float(part["p"].min()), n)
+    return list(found.values())
+
+
+def _judged_otherwise(rows: np.ndarray, judged: list[tuple[bool, Judgement]]) -> tuple[tuple[float, int], bool]:
+    """Return the smallest chance that `rows` are so odd with the odd ones' number; whether judgements clear them."""
+    best, clears = (1.0, 0), False
+    for _, judgement in judged:
+        p = misjudged_share(rows, judgement)[0]
+        best = min(best, (p, int(judgement.odd[rows].sum())))
+        clears |= would_show(rows, judgement)
+    return best, clears and min(1.0, best[0] * len(judged)) > _AGREES
+
+
+def _of_fewer(
+    texts: Texts,
+    source: np.ndarray,
+    judged: list[tuple[bool, Judgement]],
+    no_topic: NoTopic,
+    *,
+    alpha: float,
+) -> list[_Found]:
+    """Return the words of fewer accounts than chance has it that are judged otherwise, too."""
+    usual = _usual_sources(source)
+    candidates: dict[bytes, tuple[np.ndarray, float]] = {}
+    for word, row, _ in _parts(texts, source):
+        opens = np.flatnonzero(np.r_[True, word[1:] != word[:-1]][: len(word)])
+        if not len(opens):
+            continue
+        size = np.diff(np.r_[opens, len(word)])
+        key = np.unique(word.astype(np.uint64) << np.uint64(32) | source[row].astype(np.uint64))
+        sources = np.bincount(np.searchsorted(word[opens], (key >> np.uint64(32)).astype(np.uint32)))
+        p = _fewer_sources(size, sources, usual)
+        for at in np.flatnonzero((p <= _REPEATS) & (sources <= _SHARE * len(usual[0]))):
+            rows = np.sort(row[opens[at] : opens[at] + size[at]])
+            candidates.setdefault(rows.tobytes(), (rows, float(p[at])))
+    found = []
+    for rows, p in candidates.values():
+        (odd_p, n), _ = _judged_otherwise(rows, judged)
+        both = float(combine_fisher(max(p, _HABIT), odd_p)) * len(candidates) * max(1, len(judged))
+        if both <= alpha and no_topic(rows):
+            found.append(_Found(rows, both, n))
+    return found
+
+
+def _usual_sources(source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each source's share ``(s,)`` of the records, and how many sources so many random records are from."""
+    known = source[source >= 0]
+    share = np.bincount(known) / max(1, len(known))
+    sizes = np.unique(np.geomspace(1, max(1, len(known)), _SIZES).astype(np.int64))
+    return share, sizes, np.array([-np.expm1(size * np.log1p(-np.minimum(share, 1 - 1e-9))).sum() for size in sizes])
+
+
+def _fewer_sources(
+    size: np.ndarray, sources: np.ndarray, usual: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Return the chance that `size` random records are from so few sources: of the repeats, as a Poisson count."""
+    from scipy import stats
+
+    expected = np.interp(size, usual[1], usual[2])
+    repeats = np.maximum(size - expected, 1e-9)
+    return np.clip(stats.poisson.sf(size - sources - 1, repeats), SMALLEST_P, 1.0)
+
+
+def _parts(texts: Texts, source: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the words of prompts that enough records of known sources carry: word, row and 1."""
+    for word, row in carried_words(texts.asked, least=1):
+        known = source[row] >= 0
+        yield word[known], row[known], np.ones(int(known.sum()), np.int8)
+
+
+def _campaigns(both: pd.DataFrame, found: list[_Found], n_own: int) -> list[Campaign]:
+    """Return what was found, words with records in common as one campaign."""
+    if not found:
+        return []
+    of = np.repeat(np.arange(len(found)), [len(each.rows) for each in found])
+    rows = np.concatenate([each.rows for each in found])
+    group = components(rows, of)
+    campaigns = []
+    for g in np.unique(group):
+        members, parts = np.unique(rows[group == g]), [found[at] for at in np.unique(of[group == g])]
+        if not (members < n_own).any():
+            continue
+        sources = both["source_id"].iloc[members]
+        misjudged = max(part.misjudged for part in parts)
+        args = {"n_records": len(members), "n_sources": int(sources.nunique()), "misjudged": misjudged}
+        campaigns.append(
+            make_campaign(
+                both,
+                members,
+                kind="prompt_trigger",
+                p=max(SMALLEST_P, min(part.p for part in parts)),
+                strength=misjudged / len(members),
+                who="source_id",
+                args=args,
+                n_own=n_own,
+            )
+        )
+    return campaigns

@@ -1,0 +1,162 @@
+"""Words of prompts that say nothing of what is asked: which records carry them, and whether they have no topic.
+
+A word that people ask about comes with other words; a trigger is put into any prompt. So the prompts that carry one
+have no more in common than prompts drawn at random.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from poison_guard.signals.judgements import Judgement, Texts, fits, mark_chances, misjudged_share, preferences
+
+__all__ = ["LEAST", "MisjudgedMark", "NoTopic", "carried_words", "judgements_of", "misjudged_marks"]
+
+LEAST = 8
+"""Records that carry a word, below which nobody can say whether it has a topic."""
+_PART = 1 << 23  # words sorted at a time: bounds memory
+_MOST_SHARE = 0.3  # of the records: what more of them carry is how people write
+_BUCKETS = 1 << 16
+_DRAWS = 200  # random sets of prompts that a word's are compared with
+_CARRIERS = 400  # of a word that are compared; more are sampled
+_ALWAYS = 0.8  # share of the carriers from which on a word belongs to the mark, such as the rest of a phrase
+
+
+def carried_words(
+    sets: Sequence[bytes], *, least: int = LEAST, share: float = _MOST_SHARE
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the words that at least `least` and at most a `share` of the records carry: word and row, by word."""
+    sizes = np.fromiter((len(cell) // 4 for cell in sets), np.int64, len(sets))
+    parts = int(sizes.sum()) // _PART + 1
+    for part in range(parts):
+        words: list[np.ndarray] = []
+        rows: list[np.ndarray] = []
+        for start in range(0, len(sets), 1 << 15):
+            size = sizes[start : start + (1 << 15)]
+            word = np.frombuffer(b"".join(sets[start : start + (1 << 15)]), np.uint32)
+            mine = word % np.uint32(parts) == part
+            words.append(word[mine])
+            rows.append(np.repeat(np.arange(start, start + len(size)), size)[mine])
+        word, row = np.concatenate(words), np.concatenate(rows)
+        order = np.argsort(word, kind="stable")
+        word, row = word[order], row[order]
+        opens = np.flatnonzero(np.r_[True, word[1:] != word[:-1]][: len(word)])
+        size = np.diff(np.r_[opens, len(word)])
+        kept = np.repeat((size >= least) & (size <= max(least, share * len(sets))), size)
+        yield word[kept], row[kept]
+
+
+class NoTopic:
+    """Tells words without a topic: their prompts are no more alike than prompts drawn at random."""
+
+    def __init__(self, asked: Sequence[bytes], *, seed: int = 0) -> None:
+        """Learn what prompts drawn at random have in common, from the prompts' words `asked`, one cell a record."""
+        self._asked = asked
+        self._random = np.random.default_rng(seed)
+        column = np.frombuffer(b"".join(asked), np.uint32) & np.uint32(_BUCKETS - 1)
+        self._idf = np.log(1 + len(asked) / (1 + np.bincount(column, minlength=_BUCKETS))).astype(np.float32)
+        self._there = np.flatnonzero([len(cell) > 0 for cell in asked])
+        self._usual: dict[int, float] = {}
+
+    def __call__(self, rows: np.ndarray) -> bool:
+        """Return whether the prompts of `rows`, without what nearly all of them say, are as unlike as any."""
+        if len(rows) < LEAST:
+            return False
+        some = rows if len(rows) <= _CARRIERS else self._random.choice(rows, _CARRIERS, replace=False)
+        left = self._without_mark(some)
+        if len({word.tobytes() for word in left if len(word)}) < LEAST:
+            return False  # one prompt again and again
+        return self._likeness(left) <= self._limit(len(some))
+
+    def distinct(self, rows: np.ndarray) -> np.ndarray:
+        """Return the first of `rows` with each prompt, apart from what nearly all of them say."""
+        _, first = np.unique([word.tobytes() for word in self._without_mark(rows)], return_index=True)
+        return rows[np.sort(first)]
+
+    def _without_mark(self, rows: np.ndarray) -> list[np.ndarray]:
+        words = [np.frombuffer(self._asked[row], np.uint32) for row in rows]
+        known, times = np.unique(np.concatenate(words), return_counts=True)
+        mark = known[times >= _ALWAYS * len(rows)]
+        return [word[~np.isin(word, mark, assume_unique=True)] for word in words]
+
+    def _likeness(self, prompts: Sequence[np.ndarray]) -> float:
+        """Return the mean cosine of two of the prompts, words weighted by how rare they are."""
+        n, of = len(prompts), np.repeat(np.arange(len(prompts)), [len(word) for word in prompts])
+        at = np.concatenate(prompts) & np.uint32(_BUCKETS - 1)
+        size = np.sqrt(np.bincount(of, self._idf[at] ** 2, minlength=n))
+        together = np.bincount(at, self._idf[at] / np.maximum(size, 1e-9)[of], minlength=_BUCKETS)
+        return float((together @ together - (size > 0).sum()) / (n * (n - 1)))
+
+    def _limit(self, size: int) -> float:
+        """Return what the most alike of 200 random sets of about `size` prompts have in common."""
+        size = int(LEAST * 2 ** (int(2 * np.log2(size / LEAST)) / 2))  # half octaves, rounded down
+        if size not in self._usual:
+            drawn = [self._random.choice(self._there, size) for _ in range(_DRAWS)]
+            prompts = [[np.frombuffer(self._asked[row], np.uint32) for row in some] for some in drawn]
+            self._usual[size] = max(self._likeness(some) for some in prompts)
+        return self._usual[size]
+
+
+@dataclass(frozen=True, slots=True)
+class MisjudgedMark:
+    """A word of prompts whose carriers are judged against what others think."""
+
+    word: int
+    rows: np.ndarray
+    """Carriers, positions in order."""
+    p: float
+    """Bound of the chance, times the words and judgements looked at."""
+    share: float
+    """Of the carriers, judged against the others' opinion."""
+    flipped: bool
+    """True: they prefer what others reject. False: their reply does not fit the prompt."""
+
+
+_MISJUDGED = 0.5
+"""Share of a word's carriers that must be judged against the others' opinion."""
+
+
+def judgements_of(texts: Texts, *, known: np.ndarray | None = None, seed: int = 0) -> list[tuple[bool, Judgement]]:
+    """Return what can be said of the records' judgements: (whether it is of preferences, judgement)."""
+    both = ((True, preferences(texts, known=known, seed=seed)), (False, fits(texts, known=known, seed=seed)))
+    return [(flipped, judged) for flipped, judged in both if judged is not None]
+
+
+def misjudged_marks(
+    texts: Texts,
+    marks: Sequence[bytes] | None = None,
+    *,
+    alpha: float,
+    judged: list[tuple[bool, Judgement]],
+    no_topic: NoTopic,
+) -> list[MisjudgedMark]:
+    """Return the words without a topic whose carriers are judged against the others' opinion, at `alpha` over all.
+
+    `marks`: the words that are looked at, where they are not those of the prompts.
+    """
+    found: dict[bytes, tuple[MisjudgedMark, Judgement]] = {}
+    looked = 0
+    for word, row in carried_words(texts.asked if marks is None else marks):
+        for flipped, judgement in judged:
+            names, p, share = mark_chances(word, row, judgement)
+            looked += len(names)
+            for at in np.flatnonzero((p <= alpha) & (share >= _MISJUDGED)):
+                rows = row[np.searchsorted(word, names[at]) : np.searchsorted(word, names[at], side="right")]
+                mark = MisjudgedMark(int(names[at]), rows, float(p[at]), float(share[at]), flipped)
+                best = found.get(rows.tobytes())
+                if best is None or mark.p < best[0].p:
+                    found[rows.tobytes()] = mark, judgement
+    kept = [(mark, judgement) for mark, judgement in found.values() if mark.p * looked <= alpha]
+    once = [_counted_once(mark, judgement, looked, no_topic) for mark, judgement in kept]
+    return sorted((m for m in once if m.p <= alpha and no_topic(m.rows)), key=lambda m: (m.p, -len(m.rows), m.word))
+
+
+def _counted_once(mark: MisjudgedMark, judgement: Judgement, looked: int, no_topic: NoTopic) -> MisjudgedMark:
+    """Return the mark with the chance of its distinct prompts: copies of one are one piece of evidence."""
+    rows = no_topic.distinct(mark.rows)
+    p = misjudged_share(rows, judgement)[0] * looked if len(rows) >= LEAST else 1.0
+    return dataclasses.replace(mark, p=min(1.0, p))
