@@ -28,7 +28,8 @@ _SEP = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
 _BREAK = re.compile(r"\s*[\r\n]+\s*")
 _PREAMBLE_LINES, _HEADER_LINES = 1_000, 20
-_NOT_UTF8 = "it holds bytes that are not UTF-8; encoding in [data] names another encoding, and `init` finds it"
+_TITLE = "; is it the header? Lines above it must begin with #"
+_NOT_UTF8 = "it holds bytes that are not UTF-8; `init` finds the encoding to name in [data]"
 
 
 def read_csv(path: Path, limits: Limits, out: Blocks) -> None:
@@ -153,6 +154,7 @@ def _row_blocks(reader: Reader, lines: Lines, width: int, bad: BadRows) -> Itera
 
     A row of several lines must be quoted as RFC 4180 says: else an open quote ends at some quote of an honest row.
     """
+    names = f"{width}{_TITLE * (width == 1)}"
     field = _FIELD.format(re.escape(reader.dialect.delimiter))
     well_formed = re.compile(rf"{field}(?:{re.escape(reader.dialect.delimiter)}{field})*+[\r\n]*+")
     numbers: list[int] = []
@@ -173,7 +175,7 @@ def _row_blocks(reader: Reader, lines: Lines, width: int, bad: BadRows) -> Itera
             if len(rows) < most and lines.chars - read < BLOCK_CHARS:
                 continue
         elif row:
-            reason = f"it has {len(row)} fields where the header has {width}"
+            reason = f"it has {len(row)} fields where the header has {names}"
             bad.add(number, reason, lines.push_back_rest().rstrip("\r\n"))
             continue
         elif row is not None:  # a blank line

@@ -20,7 +20,7 @@ class Format:
 
 
 FORMATS = {
-    "csv": Format("CSV", (".csv", ".tsv", ".txt")),
+    "csv": Format("CSV", (".csv", ".tsv", ".tab", ".psv", ".txt")),
     "jsonl": Format("JSON", (".jsonl", ".ndjson", ".json"), (b"{", b"[")),
     "parquet": Format("Parquet", (".parquet", ".pq"), (b"PAR1",)),
 }
@@ -88,5 +88,7 @@ def format_of(path: Path, uri: str) -> str:
     if found is None:
         found = next((key for key, known in FORMATS.items() if known.starts and head.startswith(known.starts)), None)
     if found is None:
-        raise Unreadable("it is neither csv, jsonl nor parquet by its name or its first bytes")
+        raise Unreadable(
+            "it is neither csv, jsonl nor parquet by its name or its first bytes; if it is one, let its name end so"
+        )
     return found

@@ -165,6 +165,8 @@ class _Seen:
     """Keys that lead to a list of objects, and its length."""
     turns: set[tuple[str, ...]] = field(default_factory=set)
     """Lists whose elements are turns of a conversation."""
+    tables: dict[tuple[str, ...], int] = field(default_factory=dict)
+    """Keys that lead to a list of lists, and its length."""
     columns: set[tuple[str, int]] = field(default_factory=set)
     """Kinds of the values of the object itself (``list``, ``object``, ``value``) and their lengths."""
 
@@ -227,11 +229,14 @@ def _look_at_value(text: _Text, path: tuple[str, ...], seen: _Seen) -> tuple[str
 
 
 def _look_at_list(text: _Text, path: tuple[str, ...], seen: _Seen) -> int:
-    n, objects, turns = 0, True, True
+    n, objects, turns, rows = 0, True, True, True
     for element in text.elements():
         n += 1
         objects = objects and isinstance(element, dict)
+        rows = rows and isinstance(element, list)
         turns = turns and objects and not _TURN.isdisjoint(element)
+    if n > 1 and rows:
+        seen.tables[path] = n
     if n and objects:
         seen.lists[path] = n
         if turns:
@@ -259,9 +264,21 @@ def _inside(seen: _Seen, rows: str | None, mapped: Collection[str], *, one_line:
         return Records("list", chosen[0], f"it is one JSON object; its records are the {lists[chosen[0]]:,} of {name}")
     if len(chosen) > 1:
         raise Unreadable(f"it is one JSON object with several lists: {listed}; rows in [data] says which one to read")
+    if (table := _table_of(seen)) is not None:
+        raise Unreadable(f"it is one JSON object, and the rows of {table} are lists; {_AS_RECORDS}")
     if len(seen.columns) == 1 and len(seen.keys) > 1 and next(iter(seen.columns))[1] > 1 and not seen.lists:
-        raise Unreadable("it is one JSON object of columns; write a list of records (pandas: orient='records')")
+        columns = "columns" if next(iter(seen.columns))[0] == "list" else "columns, or of records under their ids"
+        raise Unreadable(f"it is one JSON object of {columns}; write a list of records (pandas: orient='records')")
     return Records("lines" if one_line else "objects")
+
+
+def _table_of(seen: _Seen) -> str | None:
+    """Return the list of lists of an object that has nothing else to read: pandas' `split`, answers of databases."""
+    tables = [".".join(path) for path in seen.tables if path[-1].lower() in _WRAPPERS]
+    return tables[0] if len(tables) == 1 and not seen.lists else None
+
+
+_AS_RECORDS = "write each as an object with the names of its columns (pandas: orient='records')"
 
 
 def records_of(path: Path, limits: Limits, records: Records) -> Iterator[tuple[int, Any]]:

@@ -106,7 +106,9 @@ class _TableBuilder:
     def _refusal(self, value: Any) -> str | None:
         """Return why a value cannot be a row; make room for its new keys if it can."""
         if not isinstance(value, dict):
-            return value.reason if isinstance(value, _Broken) else "it is not a JSON object"
+            if isinstance(value, _Broken):
+                return value.reason
+            return "it is not a JSON object" + (" but a list without names" if isinstance(value, list) else "")
         for name in value:
             if not name or len(name) > NAME_CHARS or not name.isprintable():
                 return f"it has a key that is empty, longer than {NAME_CHARS} characters or not to be shown"

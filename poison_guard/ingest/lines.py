@@ -22,7 +22,7 @@ _RECORD_LINES = 200
 _RECORD_CHARS = 1_000_000
 """Characters after which a record may not continue on another line."""
 _UTF8_SIGNS = 8
-"""Characters beyond ASCII from which on text that is valid UTF-8 is read so, although the contract names an encoding."""
+"""Characters beyond ASCII from which on valid UTF-8 is read so, although the contract names another encoding."""
 
 
 class RecordTooLong(Exception):  # noqa: N818  a signal from `Lines` to its reader, never seen outside
@@ -122,8 +122,8 @@ class Lines:
 def open_lines(path: Path, limits: Limits) -> Iterator[Lines]:
     """Open a text file, gzipped or not; bytes that are not of its encoding (UTF-8) become lone surrogates.
 
-    A file with a byte order mark, or one that is UTF-8 beyond doubt, is read so whatever encoding the contract names: an
-    export, or a sender who changed to UTF-8.
+    A file with a byte order mark, or one that is UTF-8 beyond doubt, is read so whatever encoding the contract names:
+    an export, or a sender who changed to UTF-8.
 
     Raises `Unreadable` if the archive is broken or unpacks past the bounds, or the object is empty.
     """

@@ -41,6 +41,8 @@ class ColumnProfile:
     high: float = 0.0
     chars: float = 0.0
     """Mean length of the cells, for text."""
+    words: bool = True
+    """Whether half of the cells hold a blank or a letter beyond ASCII: hashes and addresses do not."""
 
     @property
     def unique(self) -> bool:
@@ -108,7 +110,11 @@ def _describe(name: str, cells: pd.Series) -> ColumnProfile:
     if kind == "number":
         facts = _number_facts(array)
     elif kind in ("text", "list"):
-        facts = {"chars": float(keys.astype(str).str.len().mean())}
+        text = keys.astype(str)
+        facts = {
+            "chars": float(text.str.len().mean()),
+            "words": bool(text.str.contains(r"[\s\u0080-\U0010ffff]").mean() >= 0.5),
+        }
     return ColumnProfile(
         name=name, snake_name=snake_case(name), kind=kind, rows=len(cells), nulls=int(cells.isna().sum()),
         distinct=int(keys.nunique()), **facts,

@@ -146,13 +146,14 @@ def draft_contract(
     used = {root for path in (*fitted.roles.values(), *fitted.features) for root in path_roots(path)} if fitted else ()
     leaves = object_leaves(frame, [c for c in nested if c.name not in used])
     guesses = _with_leaves(columns, leaves) if fitted is None else _of_format(fitted, columns, leaves)
-    question = ""
+    question, lists = "", list[JudgementList]()
     if fitted is None:
         values = frame.join(leaf_values(frame, nested)) if leaves else frame
         outer = {leaf.name.split(".")[0] for leaf in leaves}
         candidates = [*(c for c in columns if c.name not in outer), *leaves]
         guesses = complete_roles(values, candidates, guesses)
-        question = source_question(values, candidates, guesses)
+        lists = judgement_lists(frame, nested)
+        question = _lists_question(lists, guesses) or source_question(values, candidates, guesses)
     taken = {root for g in guesses for root in path_roots(g.column.name)}
     free = [c for c in columns if c.name not in taken]
     inner = [c for c in leaves if c not in [g.column for g in guesses]]
@@ -165,8 +166,10 @@ def draft_contract(
     else:
         kind = fitted.kind
     if not guesses and not features:
+        texts = " and ".join([c.name for c in columns if c.kind == "text" and c.words and not c.is_closed_list][:4])
+        found = f"{texts} hold text, and nothing says whether it is text, prompt or response; " if texts else ""
         raise DataError(
-            f"no column of {shown} looks like a record, a source, a text, an answer or a number; "
+            f"no column of {shown} looks like a record, a source, a text, an answer or a number; {found}"
             f"write [columns] of the contract by hand{_separator_hint(frame)}"
         )
     readings = readings or Readings()
@@ -184,7 +187,7 @@ def draft_contract(
         _parse_table(readings, doubts, case_of(frame, guesses), order_of(frame, guesses)),
         _columns(guesses, features, unused, kind, fitted.features if fitted else (), left_out)
         + "".join(f"{line}\n" for line in _wrapped("# ", question.split(" "), " ") if question)
-        + _lists_of_judgements(judgement_lists(frame, nested) if fitted is None else (), guesses),
+        + _lists_of_judgements(lists, guesses, [*free, *inner]),
         _foot(roles, features),
     ]
     text = "\n".join(part for part in parts if part)
@@ -229,7 +232,16 @@ def _with_leaves(columns: Sequence[ColumnProfile], leaves: Sequence[ColumnProfil
     return [(found | kept)[role] for role in ROLE_ORDER if role in found | kept]
 
 
-def _lists_of_judgements(lists: Sequence[JudgementList], guesses: Sequence[RoleGuess]) -> str:
+def _lists_question(lists: Sequence[JudgementList], guesses: Sequence[RoleGuess]) -> str:
+    """Return the question whether a list holds the judgements of a file that has no source beside it; else empty."""
+    if not lists or {"source_id", "author_id"} & {g.role for g in guesses}:
+        return ""
+    return f"{lists[0].path} looks like a list of judgements: if it is one, take explode and roles from the comments"
+
+
+def _lists_of_judgements(
+    lists: Sequence[JudgementList], guesses: Sequence[RoleGuess], columns: Sequence[ColumnProfile]
+) -> str:
     """Return what to write for lists of objects that look like judgements, as comments."""
     lines: list[str] = []
     for each in lists:
@@ -237,6 +249,7 @@ def _lists_of_judgements(lists: Sequence[JudgementList], guesses: Sequence[RoleG
         lines += ["", *_wrapped(f"# {each.path} holds objects with ", keys.split(", "))]
         lines.append(f"# If each is a judgement, write explode = {_quoted(each.path)} in [data], and here:")
         of_row = [g.column.name for g in guesses if g.role == "record_id"]
+        of_row = of_row or [c.name for c in columns if c.unique and c.may_be_id and not c.words]
         given = {"record_id": f"{of_row[0]} + #", "item_id": of_row[0]} if of_row else {}
         lines += [f"# {role} = {_quoted(path)}" for role, path in (given | dict(each.roles)).items()]
     return "\n".join(lines) + "\n" if lines else ""

@@ -12,7 +12,8 @@ import pandas as pd
 
 from poison_guard.ingest.nested_values import opened
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
-from poison_guard.onboard.roles import guess_roles
+from poison_guard.onboard.roles import RoleGuess, guess_roles
+from poison_guard.onboard.votes import complete_roles
 
 __all__ = ["JudgementList", "judgement_lists", "leaf_values", "object_leaves"]
 
@@ -56,13 +57,30 @@ def judgement_lists(frame: pd.DataFrame, columns: Sequence[ColumnProfile]) -> li
         if not lists or len(lists) < _SHARE * len(cells) or not elements or not _PLAIN.fullmatch(column.name):
             continue
         table = _leaves_of(elements, "")
-        guesses = guess_roles(describe_columns(pd.DataFrame(table))) if table else []
-        roles = tuple((guess.role, f"{column.name}[].{guess.column.name}") for guess in guesses)
+        rows = [row for row, value in enumerate(lists) for element in value if isinstance(element, dict)]
+        roles = tuple((role, f"{column.name}[].{name}") for role, name in _roles_of_elements(table, rows))
         if {role for role, _ in roles} & {"source_id", "author_id", "answer", "label", "rating"} and not _is_talk(
             elements
         ):
             found.append(JudgementList(f"{column.name}[]", tuple(table), roles))
     return found
+
+
+def _roles_of_elements(table: Mapping[str, list[Any]], rows: Sequence[int]) -> list[tuple[str, str]]:
+    """Return role and key of the values of objects in lists; `rows`, the row of each, is the item if no key is."""
+    if not table:
+        return []
+    frame = pd.DataFrame(table)
+    profiles = describe_columns(frame)
+    guesses = guess_roles(profiles)
+    if not any(guess.role == "item_id" for guess in guesses):
+        frame = frame.assign(**{_ROW: [f"row {row}" for row in rows]})
+        of_row = describe_columns(frame[[_ROW]])[0]
+        guesses = complete_roles(frame, [*profiles, of_row], [*guesses, RoleGuess("item_id", of_row)])
+    return [(guess.role, guess.column.name) for guess in guesses if guess.column.name != _ROW]
+
+
+_ROW = "\0row"
 
 
 def _is_talk(elements: Sequence[Mapping[str, Any]]) -> bool:

@@ -328,7 +328,7 @@ def _guess_text(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProf
     """If there is only one column of long prose, it is the text, whatever its name."""
     if {"text", "prompt", "response", "chosen", "answer"} & columns_by_role.keys():
         return
-    prose = [c for c in free if is_prose(c) and c.chars >= 25 and c.distinct >= 0.5 * (c.rows - c.nulls)]
+    prose = [c for c in free if is_prose(c) and c.chars >= 25 and c.words and c.distinct >= 0.5 * (c.rows - c.nulls)]
     prose = [c for c in prose if c.kind == "text"] or prose
     if len(prose) == 1:
         columns_by_role["text"] = prose[0]

@@ -83,8 +83,8 @@ class FeedStatus:
     version: int
     """State version."""
     phase: str
-    """``cold``, ``calibrating``, ``enforcing``, or ``observing`` where it could enforce and its contract holds nothing back;
-    ``unjudged`` where nothing could judge the last run's records."""
+    """``cold``, ``calibrating``, ``enforcing``, or ``observing`` where it could enforce and its contract holds nothing
+    back; ``unjudged`` where nothing could judge the last run's records."""
     vetted_records: int
     vetted_records_missing: int
     """How many more vetted records let the feed enforce; 0 where it does."""

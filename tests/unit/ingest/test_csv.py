@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from poison_guard.ingest.formats import format_of
 from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
 from poison_guard.ingest.reader import read_in_child
 from tests.unit.ingest.conftest import read_bytes
@@ -203,6 +204,20 @@ def test_without_a_header_the_first_record_may_be_empty_or_begin_like_a_remark(t
     raw = read_bytes(tmp_path / "a.csv", f'{first}\nc\t"x\ny"\n', header=False, delimiter="\t", names=("a", "b"))
     assert len(raw.row_numbers) + len(raw.bad) == 2
     assert raw.table["b"][-1].as_py() == "x\ny"
+
+
+def test_a_title_above_the_table_is_asked_for_where_it_is_read_as_the_header(tmp_path):
+    raw = read(tmp_path, "Export of a tool\na,b\n1,2\n")
+    assert (
+        raw.bad[0].reason
+        == "it has 2 fields where the header has 1; is it the header? Lines above it must begin with #"
+    )
+
+
+def test_bars_and_tabs_are_separators_in_files_of_their_endings(tmp_path):
+    for name, sign in (("a.psv", "|"), ("a.tab", "\t")):
+        (tmp_path / name).write_text(f"a{sign}b\n1{sign}2\n")
+        assert format_of(tmp_path / name, name) == "csv"
 
 
 @pytest.mark.parametrize("mark", ["\ufeff", ""])

@@ -20,7 +20,7 @@ from poison_guard.ingest.raw_table import Unreadable
         ("a.orc", b"ORC", "an ORC file"),
         ("a.pkl", b"\x80\x04\x95", "a Python pickle, which is never opened"),
         ("a.csv", b"<!DOCTYPE html>", "an HTML page, perhaps of a login"),
-        ("a.dat", b"whatever", "neither csv, jsonl nor parquet"),
+        ("a.dat", b"whatever", "neither csv, jsonl nor parquet by its name .* let its name end so"),
     ],
 )
 def test_what_is_not_read_is_named(tmp_path, name, content, why):

@@ -61,6 +61,8 @@ def test_a_key_names_the_list_where_there_are_several(tmp_path):
     [
         ({"id": ["1", "2"], "answer": ["cat", "dog"]}, "one JSON object of columns"),
         ({"id": {"0": "1", "1": "2"}, "answer": {"0": "cat", "1": "dog"}}, "one JSON object of columns"),
+        ({"7": {"a": "1", "b": "x"}, "9": {"a": "2", "b": "y"}}, "or of records under their ids"),
+        ({"columns": ["id", "answer"], "data": [["1", "cat"], ["2", "dog"]]}, "the rows of data are lists"),
         (json.dumps({"data": ROWS}, indent=2)[:-40], "over several lines, and it is not valid JSON at line"),
         ('{\n "data": [1,\n', "over several lines, and it is not valid JSON at line"),
     ],

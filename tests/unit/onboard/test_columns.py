@@ -51,3 +51,10 @@ def test_a_closed_list_needs_five_rows_per_value():
     few, many = describe_columns(pd.DataFrame({"few": ["a", "b"] * 5, "many": list("abcdefghij")}))
     assert few.is_closed_list
     assert not many.is_closed_list
+
+
+def test_hashes_and_addresses_are_no_words():
+    frame = pd.DataFrame(
+        {"hash": [f"f{n:030x}e" for n in range(9)], "text": ["so it is"] * 9, "zh": ["这个回答很好"] * 9}
+    )
+    assert [c.words for c in describe_columns(frame)] == [False, True, True]

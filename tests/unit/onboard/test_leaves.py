@@ -2,10 +2,11 @@ import random
 import re
 import tomllib
 
+import numpy as np
 import pandas as pd
 
 from poison_guard.config import parse_contract
-from poison_guard.onboard import propose_contract
+from poison_guard.onboard import draft_contract, propose_contract
 
 
 def reviews(n: int = 200) -> pd.DataFrame:
@@ -60,3 +61,22 @@ def test_turns_of_a_conversation_are_no_judgements() -> None:
     )
 
     assert "explode" not in propose_contract(frame, name="x", data_path="x.jsonl")
+
+
+def test_a_judgement_of_any_name_is_found_in_a_list_by_its_agreement_and_init_asks_for_the_list() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 60)
+    rows = [
+        {
+            "doc": {"uri": f"s3://b/{i}.txt"},
+            "urteile": [
+                {"reviewer": f"r{rater}", "wahl": f"k{truth[i] if rng.random() < 0.8 else rng.integers(0, 3)}"}
+                for rater in rng.choice(20, 6, replace=False)
+            ],
+        }
+        for i in range(60)
+    ]
+    draft = draft_contract(pd.DataFrame(rows), name="x", data_path="x.jsonl")
+    for line in ('item_id = "doc.uri"', 'source_id = "urteile[].reviewer"', 'answer = "urteile[].wahl"'):
+        assert f"# {line}\n" in draft.text
+    assert "urteile[] looks like a list of judgements" in draft.question
