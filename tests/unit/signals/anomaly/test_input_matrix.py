@@ -75,7 +75,7 @@ def test_cells_that_are_not_there_are_nan(given):
     ],
 )
 def test_nothing_is_guessed(given):
-    with pytest.raises(DataError, match="dense tables? "):
+    with pytest.raises(DataError, match="dense table"):
         as_matrix(given)
 
 
