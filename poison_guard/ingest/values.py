@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 
 from poison_guard.ingest.cells import as_text
 
-__all__ = ["canonical_ids", "canonical_labels", "comparable_text", "is_null_word", "plain_numbers", "uuid_text"]
+__all__ = [
+    "canonical_ids",
+    "canonical_labels",
+    "comparable_text",
+    "is_null_word",
+    "is_uuid",
+    "plain_numbers",
+    "uuid_text",
+]
 
 _NO_TEXT = pa.scalar(None, pa.large_string())
 _FLAG = r"(\x{1F3F4}[\x{E0020}-\x{E007F}]+)"  # the flags of England, Scotland and Wales are spelled with tags
@@ -87,11 +95,12 @@ def is_null_word(text: pa.Array, words: Collection[str]) -> np.ndarray:
 
 def uuid_text(cells: pa.Array) -> pa.Array:
     """Return bytes as large_string: UTF-8 text, or the UUID where there are 16 bytes that are no printable ASCII."""
-    texts = [str(uuid.UUID(bytes=v)) if _is_uuid(v) else v for v in cells.to_pylist()]
+    texts = [str(uuid.UUID(bytes=v)) if is_uuid(v) else v for v in cells.to_pylist()]
     return as_text(pa.array([v.encode() if isinstance(v, str) else v for v in texts], pa.large_binary()))
 
 
-def _is_uuid(value: bytes | None) -> bool:
+def is_uuid(value: bytes | None) -> bool:
+    """Return whether bytes are the 16 of a UUID: no printable ASCII."""
     return value is not None and len(value) == 16 and not (value.isascii() and value.decode("ascii").isprintable())
 
 

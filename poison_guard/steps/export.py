@@ -124,7 +124,10 @@ def export(feed: Feed, out: str | Path | None, wanted: Exported) -> ExportResult
         rows = _with_reasons(feed, rows, records)
     facts = {"feed": feed.contract.name, "rows": len(rows.rows), **_facts(snapshot, digest)}
     note = {"poison_guard": json.dumps(facts)} if snapshot is not None else None
-    rows = replace(rows, marked=feed.contract.data.encoding is not None)
+    kept = converter is None and not wanted.reasons  # else there are names that the input has not
+    rows = replace(
+        rows, marked=feed.contract.data.encoding is not None, header=feed.contract.data.header is not False or not kept
+    )
     safe = form == "csv" and (wanted.as_ is None or wanted.reasons)
     body, changed = (b"", 0) if out is None else file_body(rows, form, safe=safe, note=note)
     if changed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
+from poison_guard.config import Mode
 from poison_guard.errors import DataError
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.collect import read_controls
@@ -17,6 +18,7 @@ from poison_guard.pipeline.item_content import item_content
 from poison_guard.pipeline.relabel import settle_labels
 from poison_guard.records import Place
 from poison_guard.results import Result
+from poison_guard.steps.coverage import why_unjudged
 from poison_guard.steps.examples import Content, content_of, load_item_content, read_parts, record_content
 from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
@@ -61,6 +63,8 @@ class SealResult(Result):
     why_left_out: str = ""
     labels_alone: bool = False
     """Whether the examples hold no content: neither records nor an items' file say what the items are."""
+    unjudged: str = ""
+    """Why nothing judged what an observing feed accepted in its last run; empty where it was judged."""
 
     def __str__(self) -> str:
         """Return what was sealed in a sentence: ``sealed chat-4-…: 1,203 examples, 1 part, 40 deferred``."""
@@ -70,8 +74,10 @@ class SealResult(Result):
         alone = (
             "\nits examples are labels alone; [items] in the contract says what the items are, for gate and training"
         )
-        return f"{sealed}{alone if self.labels_alone else ''}" + (
-            f"\nleft out: {self.why_left_out}" if self.left_out else ""
+        return (
+            f"{sealed}{alone if self.labels_alone else ''}"
+            + (f"\nleft out: {self.why_left_out}" if self.left_out else "")
+            + (f"\nnote: accepted without being judged: {self.unjudged}" if self.unjudged else "")
         )
 
 
@@ -114,9 +120,9 @@ def _seal(feed: Feed) -> SealResult:
     new = before is None or sealed.snapshot_id != before.snapshot_id
     counted = {name: n for name, n in sealed.counts.items() if name != "items_file"}
     digest = f"{mark:012x}" if mark else None
-    return SealResult(
-        contract.name, sealed.snapshot_id, new, counted, digest, *_left_out(feed, parts, labels, seq), not content.kind
-    )
+    left_out = _left_out(feed, parts, labels, seq)
+    unjudged = (why_unjudged(feed) or "") if contract.mode is Mode.OBSERVE else ""
+    return SealResult(contract.name, sealed.snapshot_id, new, counted, digest, *left_out, not content.kind, unjudged)
 
 
 _NAMED = 10

@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from poison_guard.errors import UsageError
 from poison_guard.files import defused, write_atomic
 from poison_guard.ingest.original import Original
+from poison_guard.ingest.values import is_uuid
 
 __all__ = ["ENDINGS", "Rows", "file_body", "hub_card", "plain"]
 
@@ -43,6 +45,8 @@ class Rows:
     ascii: bool = False
     marked: bool = False
     """Whether a CSV begins with the mark of UTF-8: the contract names another encoding."""
+    header: bool = True
+    """Whether a CSV has a header, which a contract with ``header = false`` would read as a record."""
 
     @classmethod
     def of(cls, groups: Sequence[Original], order: Mapping[int, int]) -> Rows:
@@ -102,8 +106,10 @@ def hub_card(folder: Path, name: str, body: bytes, facts: Mapping[str, Any]) -> 
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON holds it: times as ISO text, bytes as base64."""
+    """Return a value as JSON holds it: times as ISO text, UUIDs of 16 bytes as text, other bytes as base64."""
     if isinstance(value, (bytes, bytearray)):
+        if is_uuid(bytes(value)):
+            return str(uuid.UUID(bytes=bytes(value)))
         return base64.b64encode(value).decode()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
@@ -125,7 +131,8 @@ def _csv(rows: Rows, *, safe: bool) -> tuple[bytes, int]:
             changed += sum(a != b for a, b in zip(kept, cells, strict=True))
         return cells
 
-    writer.writerow(shown(names))
+    if rows.header:
+        writer.writerow(shown(names))
     writer.writerows(shown(row.get(name) for name in names) for row in rows.rows)
     return (_MARK if rows.marked else b"") + out.getvalue().encode("utf-8", "backslashreplace"), changed
 

@@ -134,6 +134,9 @@ def test_what_an_observing_feed_accepted_unjudged_is_not_sealed_by_schedule(tmp_
     sealed = guard.stage_seal()
     assert sealed.snapshot_id is None
     assert sealed.unjudged.startswith("nothing could judge")
+    by_hand = guard.seal()
+    assert by_hand.unjudged == sealed.unjudged
+    assert "note: accepted without being judged: nothing could judge" in str(by_hand)
 
 
 def test_staged_records_without_company_are_looked_at_again_the_next_day_with_what_came_since(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Export: a format in gives the same format out, row for row; decisions say where their rows are and why."""
 
 import json
+import uuid
 
 import pandas as pd
 import pyarrow as pa
@@ -153,3 +154,29 @@ def test_stdout_holds_the_rows_and_nothing_else(guard):
     assert result.stdout.splitlines() == [json.dumps(row) for row in _ROWS]
     refused = hand("export", "--feed", guard.contract_path, "--out", "-", "--json")
     assert refused.exit_code == 2
+
+
+def test_a_csv_without_a_header_comes_out_without_one_and_uuids_as_text(tmp_path):
+    rows = "\n".join(f"a{i}|question {i}|answer {i}" for i in range(30)) + "\n"
+    (tmp_path / "in.csv").write_text(rows)
+    columns = {"record_id": "column_1", "prompt": "column_2", "response": "column_3"}
+    text = _contract("in.csv", **columns).replace("[columns]", 'header = false\ndelimiter = "|"\n[columns]')
+    (tmp_path / "bare.toml").write_text(text)
+    bare = Guard.open(tmp_path / "bare.toml", home=tmp_path / "home")
+    bare.ingest()
+    bare.export(tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == rows
+    assert bare.scan(tmp_path / "out.csv").counts["received"] == 30
+
+    ids = [uuid.UUID(int=2**120 + n) for n in range(30)]
+    table = {
+        "column_1": pa.array([i.bytes for i in ids], pa.binary(16)),
+        "column_2": ["q"] * 30,
+        "column_3": ["r"] * 30,
+    }
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    (tmp_path / "ids.toml").write_text(_contract("in.parquet", **columns).replace('"pairs"', '"ids"'))
+    whole = Guard.open(tmp_path / "ids.toml", home=tmp_path / "home")
+    whole.ingest()
+    whole.export(tmp_path / "ids.csv")
+    assert pd.read_csv(tmp_path / "ids.csv")["column_1"].tolist() == [str(i) for i in ids]
