@@ -159,6 +159,10 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"{a.n} of {a.rows} times in {a.column} fit no time_format of [parse] ({a.formats}), "
         f"the first is '{a.value}' in row {a.row}: add its format to time_format"
     ),
+    "times_moved": lambda a: (
+        f"{a.n} of {a.rows} times in {a.column} are more than {a.days} days old or in the future and were moved to "
+        f"that edge, the first in row {a.row}; `explain` shows what was sent; lateness_days in [policy] sets the edge"
+    ),
     # validate
     "expectation": lambda a: f"{a.columns('column')} is '{a.value}'; expected {a.expected}",
     "schema_drift": _drift,

@@ -206,7 +206,7 @@ def assemble_batch(
     now = np.full(len(records), received.tz_localize(None).to_datetime64())
     records["received_at"] = pd.Series(now, dtype="datetime64[us]").dt.tz_localize("UTC")
     roles = {name: column for name, column in mapped.columns.items() if name != "record_id"}
-    original = dict(mapped.original)
+    original, late = dict(mapped.original), list[Reason]()
     if "observed_at" in roles:
         sent = roles["observed_at"]
         clamped = _clamp_times(sent, received, contract.policy.lateness_days)
@@ -214,6 +214,13 @@ def assemble_batch(
         if moved.any():
             written = pd.Series(sent[moved].map(pd.Timestamp.isoformat), index=sent.index, dtype="str")
             roles["given.observed_at"] = roles.get("given.observed_at", written).fillna(written)
+            args = {
+                "column": contract.columns["observed_at"],
+                "days": contract.policy.lateness_days,
+                "rows": len(moved),
+            }
+            first = int(records["row"].iloc[int(moved.argmax())])
+            late.append(Reason("times_moved", {**args, "n": int(moved.sum()), "row": first}))
         roles["observed_at"] = clamped
     if "record_id" in mapped.columns:
         _note_changed(original, contract, "record_id", mapped.columns["record_id"], records["record_id"])
@@ -232,7 +239,7 @@ def assemble_batch(
         unreadable=_unreadable(objects, contract),
         schema=mapped.schema,
         duplicates=int((~resolved.keep).sum()),
-        notes=(*_notes(objects, named), *_parse_notes(mapped, records["row"].to_numpy(), contract)),
+        notes=(*_notes(objects, named), *_parse_notes(mapped, records["row"].to_numpy(), contract), *late),
     )
 
 

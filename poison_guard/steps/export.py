@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from poison_guard.config import Contract
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import DataError, NotFoundError, StoreError, UsageError
 from poison_guard.files import write_atomic, write_frame
+from poison_guard.ingest.folders import folder_columns
 from poison_guard.ingest.original import original_rows
 from poison_guard.onboard.convert import TRAINERS, Converter
 from poison_guard.records import Place
@@ -211,9 +213,28 @@ def _own_rows(contract: Contract, records: pd.DataFrame, leave_out: frozenset[st
             "version; take their files in again under another feed, or export the others"
         )
     rows = Rows.of(groups, {at: at for at in range(len(records))})
+    rows = _with_folders(rows, records["object"].tolist() if len(records) else [], leave_out)
     cut = sum(group.cut for group in groups)
     notes = [f"{cut:,} cells are longer than max_cell_chars in [data] and are written as far as they were kept"]
     return rows, notes if cut else []
+
+
+def _with_folders(rows: Rows, objects: Sequence[str], leave_out: frozenset[str]) -> Rows:
+    """Return rows with the columns that the folders of their objects name, as they were read."""
+    by_object = {name: folder_columns(name) for name in set(objects) if isinstance(name, str)}
+    names = list(dict.fromkeys(name for found in by_object.values() for name in found if name not in leave_out))
+    if not names:
+        return rows
+    folders = [by_object.get(name, {}) for name in objects]
+    whole = [
+        {**row, **{n: of[n] for n in names if n in of and n not in row}}
+        for row, of in zip(rows.rows, folders, strict=True)
+    ]
+    table = rows.table
+    for name in names if table is not None else ():
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array([row.get(name) for row in whole], pa.string()))
+    return replace(rows, rows=whole, table=table)
 
 
 def _unreadable_note(feed: Feed, wanted: Exported) -> list[str]:

@@ -180,3 +180,21 @@ def test_a_csv_without_a_header_comes_out_without_one_and_uuids_as_text(tmp_path
     whole.ingest()
     whole.export(tmp_path / "ids.csv")
     assert pd.read_csv(tmp_path / "ids.csv")["column_1"].tolist() == [str(i) for i in ids]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_of_folders_come_out_with_the_rows(tmp_path, ending):
+    rows = pd.DataFrame({"id": [f"r{i}" for i in range(20)], "ask": "question", "reply": "answer"})
+    for day in (1, 2):
+        (folder := tmp_path / f"lake/day=2026-10-0{day}").mkdir(parents=True)
+        part = rows.iloc[10 * (day - 1) : 10 * day]
+        part.to_csv(folder / "a.csv", index=False) if ending == "csv" else part.to_parquet(folder / "a.parquet")
+    columns = {"record_id": "id", "prompt": "ask", "response": "reply", "observed_at": "day"}
+    (tmp_path / "lake.toml").write_text(_contract(f"lake/**/*.{ending}", **columns))
+    lake = Guard.open(tmp_path / "lake.toml", home=tmp_path / "home")
+    lake.ingest()
+    out = tmp_path / f"out.{ending}"
+    lake.export(out)
+    frame = pd.read_csv(out) if ending == "csv" else pd.read_parquet(out)
+    assert frame["day"].astype(str).tolist() == ["2026-10-01"] * 10 + ["2026-10-02"] * 10
+    assert lake.scan(out).counts["received"] == 20

@@ -268,7 +268,10 @@ def test_a_time_outside_all_sense_keeps_its_original(collect):
     body = (
         "id,user,at,speed\n" + "".join(f"r{k},u,2026-02-01,1\n" for k in range(9)) + "x,u,2031-01-01,1\ny,u,someday,1\n"
     )
-    records = collect(parsed_contract(), {"a.csv": body}).records.set_index("record_id")
+    batch = collect(parsed_contract(), {"a.csv": body})
+    (note,) = batch.notes
+    assert (note.code, note.args["n"], note.args["rows"], note.args["row"]) == ("times_moved", 1, 11, 11)
+    records = batch.records.set_index("record_id")
     assert records.loc["x", "observed_at"] == pd.Timestamp(NOW) + pd.Timedelta(hours=1)
     assert records.loc["x", "given.observed_at"] == "2031-01-01T00:00:00+00:00"
     assert records.loc["y", "given.observed_at"] == "someday"
