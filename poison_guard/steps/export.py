@@ -230,9 +230,8 @@ def _with_folders(rows: Rows, objects: Sequence[str], leave_out: frozenset[str])
         {**row, **{n: of[n] for n in names if n in of and n not in row}}
         for row, of in zip(rows.rows, folders, strict=True)
     ]
-    table = rows.table
-    for name in names if table is not None else ():
-        if name not in table.column_names:
+    if (table := rows.table) is not None:
+        for name in (name for name in names if name not in rows.names()):
             table = table.append_column(name, pa.array([row.get(name) for row in whole], pa.string()))
     return replace(rows, rows=whole, table=table)
 
