@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from poison_guard.review.filters import QueueFilter
     from poison_guard.steps.bulk import FrozenSet, Job, Jobs
+    from poison_guard.steps.dashboard import Dashboard, Items, Revealed
     from poison_guard.steps.look import Listed
     from poison_guard.steps.opening import Feed
     from poison_guard.steps.queue import Queue
@@ -139,3 +140,24 @@ class Reviewing:
 
         with self._stored_feed(writes=True) as feed:
             return undo_job(feed, job_id, by=by, reason=reason, report=report)
+
+    def items(self, *, limit: int = 50, offset: int = 0) -> Items:
+        """Return a page of the items and their labels, those that are deferred first."""
+        from poison_guard.steps.dashboard import items
+
+        with self._stored_feed() as feed:
+            return items(feed, limit=limit, offset=offset)
+
+    def dashboard(self) -> Dashboard:
+        """Return who decided how much, and the share of records held in each group with its interval."""
+        from poison_guard.steps.dashboard import dashboard
+
+        with self._stored_feed() as feed:
+            return dashboard(feed)
+
+    def reveal(self, record_id: str, *, by: str, reason: str) -> Revealed:
+        """Return the private columns of a record; the audit chain keeps who asked and why."""
+        from poison_guard.steps.dashboard import reveal
+
+        with self._stored_feed(writes=True) as feed:
+            return reveal(feed, record_id, by=by, reason=reason, now=_now())

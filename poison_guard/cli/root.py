@@ -85,6 +85,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sources": ("sources", "Show the sources and their reliability; block or unblock one."),
     "review": ("review", "Work through the queue: list, show, release, reject, undo."),
     "explain": ("review", "Show all that is known of one record."),
+    "serve": ("serve", "Show queue, records, gate and models as pages."),
     "seal": ("gate", "Seal what was accepted into a snapshot."),
     "gate": ("gate", "Judge a snapshot before training: check, approve, show."),
     "verify": ("gate", "Verify the manifest of an admission, offline."),

@@ -20,6 +20,7 @@ from poison_guard.steps.payloads import payloads_of
 from poison_guard.store import load_trusted
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.reading import find_records, load_items
+from poison_guard.store.snapshots import snapshots_holding
 from poison_guard.text import to_jsonable
 
 __all__ = ["Comparison", "ItemContent", "Neighbour", "Range", "Text", "Votes", "compare", "item_content"]
@@ -104,6 +105,9 @@ class Comparison(Result):
     """Texts of others of its campaign, the most alike first."""
     votes: Votes | None
     """None where the record is about no item."""
+    on_release: tuple[str, ...]
+    """What a release would do, a sentence each."""
+    on_reject: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,8 @@ def compare(feed: Feed, record_id: str) -> Comparison:
         neighbours=neighbours,
         copies=_copies(feed, row.iloc[0], role, text),
         votes=_votes(feed, row.iloc[0]),
+        on_release=_on_release(row.iloc[0]),
+        on_reject=_on_reject(feed, row.iloc[0]),
     )
 
 
@@ -258,6 +264,25 @@ def _votes(feed: Feed, record: pd.Series) -> Votes | None:
         before={str(answer): int(n) for answer, n in counts.items()},
         vote=vote if isinstance(vote, str) else None,
     )
+
+
+def _on_release(record: pd.Series) -> tuple[str, ...]:
+    source = record["source_id"]
+    credited = f"one right answer more for its source {source}" if isinstance(source, str) else ""
+    if record["place"] == Place.ACCEPTED.value:
+        return tuple(filter(None, ("it stays accepted, and counts as looked at", credited)))
+    return tuple(filter(None, ("it is accepted, and reaches training only through the next snapshot", credited)))
+
+
+def _on_reject(feed: Feed, record: pd.Series) -> tuple[str, ...]:
+    source = record["source_id"]
+    said = ["no snapshot will hold it"]
+    if isinstance(source, str):
+        said.append(f"one wrong answer more for its source {source}")
+    holding = snapshots_holding(feed.store, feed.contract.name, [record["record_id"]])
+    if holding:
+        said.append(f"the snapshots that hold it are revoked: {', '.join(holding[:5])}")
+    return tuple(said)
 
 
 def _text(cell: object) -> str | None:

@@ -22,6 +22,7 @@ from poison_guard.store.reviews import count_decided_since
 
 __all__ = ["Queue", "expiry", "filtered", "list_queue", "with_reasons"]
 
+_EVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MOST = 2_000
 """Entries of one page at most."""
 _COLUMN = {"campaign": "campaign_id", "source": "source_id", "item": "item_id"}
@@ -54,6 +55,8 @@ class Queue(TableResult):
     """Records that nothing could judge yet."""
     oldest: dt.datetime | None
     """When the oldest that waits came."""
+    decided: int
+    """Records that people released or rejected, ever."""
     decided_today: int
     """Records that people released or rejected on this day (UTC)."""
     pace: float
@@ -122,6 +125,7 @@ def list_queue(
         expired=counts["expired"],
         oldest=counts["oldest"],
         staged=count_places(feed.store, name)["staged"],
+        decided=count_decided_since(feed.store, name, _EVER),
         decided_today=count_decided_since(feed.store, name, day),
         pace=count_decided_since(feed.store, name, at - dt.timedelta(hours=1)) / 60,
     )

@@ -163,6 +163,8 @@ def _find_undoable(conn: sa.Connection, feed: str, seq: int, *, part: bool = Fal
         raise UsageError(f"decision {seq} is of the bulk decision {event.job}; undo that one as a whole")
     if event.verb == "erase":
         raise UsageError(f"decision {seq} erased what a source sent; it cannot be undone")
+    if event.verb == "reveal":
+        raise UsageError(f"event {seq} showed private columns to a person; that cannot be undone")
     if event.verb == "trust":
         raise UsageError(f"decision {seq} added to the trusted set, which only grows; it cannot be undone")
     return event

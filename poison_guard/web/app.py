@@ -23,7 +23,7 @@ from poison_guard.web.escaping import pages_environment
 from poison_guard.web.people import Way
 from poison_guard.web.safety import SafeHeaders, page_secret
 
-__all__ = ["OPEN", "create_app"]
+__all__ = ["OPEN", "create_app", "serve"]
 
 OPEN = frozenset({"/login", "/healthz", "/static"})
 """Paths that need no person."""
@@ -48,6 +48,14 @@ def create_app(home: str | Path, way: Way) -> FastAPI:
     app.add_exception_handler(Exception, _broken)
     refuse_open_routes(app)
     return app
+
+
+def serve(app: FastAPI, *, host: str, port: int, root_path: str = "") -> None:
+    """Serve the app until the process is interrupted; headers of a proxy never change who a request is from."""
+    import uvicorn
+
+    how = {"log_level": "warning", "proxy_headers": False, "server_header": False}
+    uvicorn.run(app, host=host, port=port, root_path=root_path, **how)  # type: ignore[arg-type]
 
 
 def refuse_open_routes(app: FastAPI) -> None:

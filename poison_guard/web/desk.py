@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -17,13 +17,16 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from poison_guard.guard import Guard, Home
 from poison_guard.web.escaping import pages_environment
-from poison_guard.web.people import Person, Role, Way
+from poison_guard.web.people import Role, Visitor, Way
 from poison_guard.web.safety import check_write, csrf_token
 
-__all__ = ["Desk", "Routes", "Visit", "needs"]
+if TYPE_CHECKING:
+    from poison_guard.guard import ItemContent, QueueFilter
+
+__all__ = ["Admin", "Desk", "Reviewer", "Routes", "Viewer", "Visit", "needs", "role_of"]
 
 _FEED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_KNOWN_SECONDS = 5.0
+_KNOWN_SECONDS, _ITEMS_SECONDS = 5.0, 60.0
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Desk:
     way: Way
     secret: bytes = field(repr=False)
     _known: tuple[float, tuple[str, ...]] = (0.0, ())
+    _items: dict[str, tuple[float, ItemContent]] = field(default_factory=dict)
 
     def feeds(self, *, fresh: bool = False) -> tuple[str, ...]:
         """Return the names of the home's feeds, as of a few seconds ago unless `fresh`."""
@@ -49,6 +53,14 @@ class Desk:
             raise HTTPException(404, f"this home has no feed {feed!r}")
         return Guard.open(feed, home=self.home)
 
+    def items(self, feed: str, guard: Guard) -> ItemContent:
+        """Return what the items' file of a feed shows, as of a minute ago: the file is read whole."""
+        at, content = self._items.get(feed, (0.0, None))
+        if content is None or time.monotonic() - at > _ITEMS_SECONDS:
+            content = guard.item_content()
+            self._items[feed] = (time.monotonic(), content)
+        return content
+
 
 @dataclass
 class Visit:
@@ -56,7 +68,7 @@ class Visit:
 
     request: Request
     desk: Desk
-    person: Person
+    person: Visitor
     feed: str
     """Empty on pages of all feeds."""
 
@@ -83,6 +95,12 @@ class Visit:
     def here(self, *parts: str, **query: Any) -> str:
         """Return the address of a page of this feed."""
         return self.url("feeds", self.feed, *parts, **query)
+
+    def filters_of(self, asked: Mapping[str, str]) -> QueueFilter:
+        """Return the filter of the queue that parameters spell; `UsageError` names one that is wrong."""
+        from poison_guard.guard import QueueFilter
+
+        return QueueFilter.of(asked)
 
     def page(self, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
         """Return a page."""
@@ -127,6 +145,11 @@ def needs(role: Role) -> Any:
 
     let_in.role = role  # type: ignore[attr-defined]  # by which `refuse_open_routes` knows it
     return Depends(let_in)
+
+
+Viewer = Annotated[Visit, needs(Role.VIEWER)]
+Reviewer = Annotated[Visit, needs(Role.REVIEWER)]
+Admin = Annotated[Visit, needs(Role.ADMIN)]
 
 
 class Routes(APIRouter):

@@ -1,4 +1,4 @@
-"""Make text that came from a feed safe on a page: the one function that escapes it, and the environment of templates."""
+"""Make text from a feed safe on a page: the one function that escapes it, and the environment of templates."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def environment_of(loader: BaseLoader) -> Environment:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"shown": shown, "chance": p_value_text, "moment": moment, "n": _count, "age": age}
+    environment.filters["figure"] = _figure
     return environment
 
 
@@ -64,3 +65,7 @@ def pages_environment() -> Environment:
 
 def _count(value: Any) -> str:
     return "–" if value is None else f"{value:,}"
+
+
+def _figure(value: Any) -> str:
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

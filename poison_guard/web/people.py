@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
-from poison_guard.errors import ConfigError
+from poison_guard.errors import ConfigError, SignInError
+from poison_guard.guard import Home
+from poison_guard.records import Person
 
-__all__ = ["OneName", "Person", "ProxyWay", "Role", "Way"]
+__all__ = ["OneName", "ProxyWay", "Role", "SignedIn", "Visitor", "Way", "roles_of"]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -35,7 +40,7 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class Visitor:
     """Who acts in a request."""
 
     name: str
@@ -48,6 +53,11 @@ class Person:
     ambient: bool = True
     """Whether the browser sends the credential by itself, so that a foreign page could use it."""
 
+    @property
+    def by(self) -> Person:
+        """The name as the verbs take it."""
+        return Person(self.name, self.via)
+
 
 class Way(Protocol):
     """A way by which people come in."""
@@ -55,7 +65,7 @@ class Way(Protocol):
     login: bool
     """Whether the pages have a form to sign in by."""
 
-    async def person(self, request: Request) -> Person | None:
+    async def person(self, request: Request) -> Visitor | None:
         """Return who sent a request; None for nobody that is known."""
         ...
 
@@ -81,13 +91,13 @@ class ProxyWay:
         self._header, self._roles_header, self._role = header, roles_header, Role.named(role)
         self._networks = tuple(_network(text) for text in networks)
 
-    async def person(self, request: Request) -> Person | None:
+    async def person(self, request: Request) -> Visitor | None:
         """Return whom the proxy names; None where somebody else sent the request, or the header is there twice."""
         names = request.headers.getlist(self._header)
         if len(names) != 1 or not names[0].strip() or not self._is_proxy(request):
             return None
         role = self._role_of(request)
-        return Person(names[0].strip()[:200], "proxy", lambda _feed: role)
+        return Visitor(names[0].strip()[:200], "proxy", lambda _feed: role)
 
     def _is_proxy(self, request: Request) -> bool:
         try:
@@ -103,6 +113,30 @@ class ProxyWay:
         return max((Role.named(name.strip()) for name in given), default=Role.NOBODY)
 
 
+class SignedIn:
+    """People of the home (``poison-guard users``), by the cookie of a sign-in or the bearer token of a program."""
+
+    login = True
+    cookie = "pg_session"
+
+    def __init__(self, home: str | Path) -> None:
+        self.home = Home.open(home)
+
+    async def person(self, request: Request) -> Visitor | None:
+        """Return who is signed in; None for an ended session, or a person who was disabled meanwhile."""
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        is_program = kind.lower() == "bearer"
+        token = given.strip() if is_program else request.cookies.get(self.cookie, "")
+        if not token:
+            return None
+        try:
+            session = await run_in_threadpool(self.home.session, token)
+        except SignInError:
+            return None
+        secret = hashlib.sha256(token.encode()).hexdigest()
+        return Visitor(session.name, session.via, roles_of(session.roles), secret, ambient=not is_program)
+
+
 class OneName:
     """One person without a sign-in, on this machine alone: for a home that has no users.
 
@@ -114,11 +148,11 @@ class OneName:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    async def person(self, request: Request) -> Person | None:
+    async def person(self, request: Request) -> Visitor | None:
         """Return the one person; None for a request from another machine."""
         host = request.client.host if request.client else ""
         local = host in ("127.0.0.1", "::1", "testclient")
-        return Person(self._name, "unverified", lambda _feed: Role.ADMIN) if local else None
+        return Visitor(self._name, "unverified", lambda _feed: Role.ADMIN) if local else None
 
 
 def roles_of(roles: Mapping[str, Any]) -> Callable[[str], Role]:

@@ -12,9 +12,9 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poison_guard.web.people import Person
+from poison_guard.web.people import Visitor
 
-__all__ = ["POLICY", "SafeHeaders", "check_write", "csrf_token", "page_secret"]
+__all__ = ["POLICY", "SafeHeaders", "check_write", "csrf_token", "is_same_origin", "page_secret"]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -75,30 +75,29 @@ def page_secret(key_file: Path) -> bytes:
     return hmac.digest(key or secrets.token_bytes(32), b"poison-guard pages", "sha256")
 
 
-def csrf_token(secret: bytes, person: Person) -> str:
+def csrf_token(secret: bytes, person: Visitor) -> str:
     """Return the token that proves that a form of `person` came from these pages."""
     bound = "\0".join((person.name, person.via, person.secret))
     return hmac.new(secret, bound.encode(), hashlib.sha256).hexdigest()
 
 
-async def check_write(request: Request, secret: bytes, person: Person | None) -> None:
+async def check_write(request: Request, secret: bytes, person: Visitor) -> None:
     """Raise 403 for a write that another site sent, or that shows no token of these pages.
 
-    Who sends a bearer token shows by it that no foreign page made the request. Without a `person` (to sign in) only the
-    origin is checked.
+    Who sends a bearer token shows by it that no foreign page made the request.
     """
     if request.method in _SAFE_METHODS:
         return
-    if not _is_same_origin(request):
+    if not is_same_origin(request):
         raise HTTPException(403, "this write came from another site; open the page here and try again")
-    if person is None or not person.ambient:
+    if not person.ambient:
         return
     given = request.headers.get("x-csrf-token") or await _form_token(request)
     if not hmac.compare_digest(str(given).encode(), csrf_token(secret, person).encode()):
         raise HTTPException(403, "the page was open too long, or you signed in anew: reload it and try again")
 
 
-def _is_same_origin(request: Request) -> bool:
+def is_same_origin(request: Request) -> bool:
     """Whether a browser says that the request came from this origin; one that says nothing is no browser."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:

@@ -39,7 +39,7 @@ def render_report(report: ReportResult) -> str:
     The page needs no network and no script; its content security policy allows nothing but its own style sheet, named
     by hash.
     """
-    css = _read("report.css")
+    css = resources.files("poison_guard.web").joinpath("static", "base.css").read_text(encoding="utf-8")
     page = _environment().get_template("report.html.j2")
     return page.render(**view(report), css=Markup(css), csp=_policy(css), plots=plots)  # noqa: S704  our own file
 
