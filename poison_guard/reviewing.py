@@ -8,12 +8,17 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from poison_guard.review.filters import QueueFilter
+    from poison_guard.steps.agreement import Agreement, Answered, Checks
     from poison_guard.steps.bulk import FrozenSet, Job, Jobs
     from poison_guard.steps.dashboard import Dashboard, Items, Revealed
+    from poison_guard.steps.handed import Imported, SavedViews, Written
     from poison_guard.steps.look import Listed
     from poison_guard.steps.opening import Feed
     from poison_guard.steps.queue import Queue
+    from poison_guard.steps.source_rules import Kept, RuleResult, Rules
     from poison_guard.steps.views import CampaignView, ItemView, RecordView, SourceView
 
 __all__ = ["Reviewing"]
@@ -161,3 +166,101 @@ class Reviewing:
 
         with self._stored_feed(writes=True) as feed:
             return reveal(feed, record_id, by=by, reason=reason, now=_now())
+    # -- rules, agreement, views --------------------------------------------------------------------------------------
+
+    def rules(self) -> Rules:
+        """Return the rules about sources that hold."""
+        from poison_guard.steps.source_rules import rules
+
+        with self._stored_feed() as feed:
+            return rules(feed)
+
+    def add_rule(
+        self,
+        source_id: str,
+        verb: str,
+        *,
+        expires: dt.datetime | None = None,
+        by: str,
+        reason: str,
+        dry_run: bool = False,
+    ) -> RuleResult:
+        """``block`` a source, or ``allow`` what is held for its own content alone, until `expires`.
+
+        A dry run says what it would change.
+        """
+        from poison_guard.steps.source_rules import add_rule
+
+        person = {"by": by, "reason": reason}
+        with self._stored_feed(writes=not dry_run) as feed:
+            return add_rule(feed, source_id, verb, expires=expires, dry_run=dry_run, now=_now(), **person)
+
+    def end_rule(self, rule: int, *, by: str, reason: str) -> RuleResult:
+        """End a rule; a source that it blocked may speak again."""
+        from poison_guard.steps.source_rules import end_rule
+
+        with self._stored_feed(writes=True) as feed:
+            return end_rule(feed, rule, by=by, reason=reason, now=_now())
+
+    def keep(self) -> Kept:
+        """End rules that lapsed, release what rules allow, let unread entries expire; each run does so at its end."""
+        from poison_guard.steps.source_rules import keep
+
+        with self._stored_feed(writes=True) as feed:
+            return keep(feed, _now())
+
+    def checks(self, *, by: str, limit: int = 10) -> Checks:
+        """Return records that a reviewer is asked about blind; show them among the others, and answer by `check`."""
+        from poison_guard.steps.agreement import checks
+
+        with self._stored_feed() as feed:
+            return checks(feed, by=by, limit=limit)
+
+    def check(self, record_id: str, verb: str, *, by: str) -> Answered:
+        """Keep a reviewer's answer (``release`` or ``reject``) to one of `checks`; it moves no record."""
+        from poison_guard.steps.agreement import answer
+
+        with self._stored_feed(writes=True) as feed:
+            return answer(feed, record_id, verb, by=by, now=_now())
+
+    def agreement(self) -> Agreement:
+        """Return how well each reviewer agrees with colleagues (Cohen's kappa) and with what is known."""
+        from poison_guard.steps.agreement import agreement
+
+        with self._stored_feed() as feed:
+            return agreement(feed)
+
+    def views(self) -> SavedViews:
+        """Return the filters that were saved under a name."""
+        from poison_guard.steps.handed import views
+
+        with self._stored_feed() as feed:
+            return views(feed)
+
+    def save_view(self, name: str, filters: QueueFilter, *, by: str) -> SavedViews:
+        """Save filters under a name, in the place of those it had."""
+        from poison_guard.steps.handed import save_view
+
+        with self._stored_feed(writes=True) as feed:
+            return save_view(feed, name, filters, by=by, now=_now())
+
+    def delete_view(self, name: str) -> SavedViews:
+        """Forget a saved view."""
+        from poison_guard.steps.handed import delete_view
+
+        with self._stored_feed(writes=True) as feed:
+            return delete_view(feed, name)
+
+    def export_queue(self, out: str | Path, filters: QueueFilter | None = None, *, sort: str = "risk") -> Written:
+        """Write what `filters` find to a .csv, .jsonl or .parquet file, with an empty column ``decision``."""
+        from poison_guard.steps.handed import export_queue
+
+        with self._stored_feed() as feed:
+            return export_queue(feed, out, filters, sort=sort, now=_now())
+
+    def import_decisions(self, file: str | Path, *, by: str, reason: str) -> Imported:
+        """Make the decisions of a file (``record_id, decision``); what was decided meanwhile is left, and said."""
+        from poison_guard.steps.handed import import_decisions
+
+        with self._stored_feed(writes=True) as feed:
+            return import_decisions(feed, file, by=by, reason=reason)

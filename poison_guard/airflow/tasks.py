@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from poison_guard.airflow.feeds import guard_home
 from poison_guard.errors import ClosedError, TamperError, UsageError
 from poison_guard.guard import Guard
+from poison_guard.records import Person
 from poison_guard.text import visible
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def approve(contract: str, snapshot_id: str, answer: Mapping[str, Any] | None, v
     """
     with final_errors():
         by, reason = _person(snapshot_id, answer or {})
+        by = Person(by, "airflow")
         return opened(contract).stage_approve(snapshot_id, by=by, reason=reason, verdict_seq=verdict_seq).approvals
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 from collections.abc import Callable
@@ -57,9 +58,19 @@ dry_run = click.option("--dry-run", is_flag=True, help="Say what would change, a
 
 
 def person_options(command: _F) -> _F:
-    """Add ``--by`` and ``--reason``, which every act of a person needs."""
-    command = click.option("--reason", required=True, help="Why; kept in the audit chain.")(command)
-    return click.option("--by", required=True, help="Who acts; kept in the audit chain.")(command)
+    """Add ``--by`` and ``--reason``, which every act of a person needs; who is signed in need not say a name."""
+
+    @functools.wraps(command)
+    def call(*, by: str | None, home: Path, **options: Any) -> Any:
+        from poison_guard.cli.signed_in import acting
+        from poison_guard.guard import Guard
+
+        feed = Guard.open(options["feed"], home=home).contract.name if by is None and "feed" in options else None
+        return command(by=acting(home, by, feed=feed), home=home, **options)
+
+    reasoned = click.option("--reason", required=True, help="Why; kept in the audit chain.")(call)
+    by = click.option("--by", help="Who acts; kept in the audit chain. Default: who is signed in.")
+    return by(reasoned)  # type: ignore[return-value]
 
 
 def out_option(help_text: str, *, dash: bool = False) -> Callable[[_F], _F]:

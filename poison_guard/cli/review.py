@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,13 +13,14 @@ import click
 from poison_guard.cli.options import common_options, dry_run, feed_option, feed_or_all_option, person_options
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table
 from poison_guard.cli.recall import print_decision, selection_options
+from poison_guard.cli.signed_in import acting
 from poison_guard.cli.trust import print_sample, trusted_command
-from poison_guard.errors import UsageError
-from poison_guard.guard import Guard, Home, QueueFilter
+from poison_guard.errors import BusyError, NotFoundError, UsageError
+from poison_guard.guard import Guard, Home, QueueFilter, RecordFacts
 from poison_guard.text import number_text, p_value_text
 
 if TYPE_CHECKING:
-    from poison_guard.guard import Listed, Queue, RecordFacts
+    from poison_guard.guard import CampaignView, FrozenSet, ItemView, Job, Listed, Queue, SourceView
 
 __all__ = ["explain_command", "filter_options", "review_command"]
 
@@ -131,12 +133,192 @@ def _print_queue(queue: Queue, *, feed: str, as_json: bool) -> None:
 
 
 @review_command.command("show")
-@click.argument("record")
+@click.argument("record", required=False)
 @feed_option
+@click.option("--campaign", "campaign_id", metavar="CAMPAIGN", help="A campaign instead.")
+@click.option("--source", "source_id", metavar="SOURCE", help="A source instead.")
+@click.option("--item", "item_id", metavar="ITEM", help="An item instead.")
 @common_options
-def show_command(record: str, feed: str, home: Path, as_json: bool) -> None:
-    """Show RECORD as a reviewer needs it: payload, why, who else, its source, its history."""
-    print_record(Guard.open(feed, home=home).show(record), as_json=as_json)
+def show_command(record: str | None, feed: str, home: Path, as_json: bool, **others: str | None) -> None:
+    """Show RECORD as a reviewer needs it: payload, why, who else, its source, its history; or a campaign, source, item.
+
+    RECORD may also be the id of a campaign, a source or an item: what it is is found out, records first.
+    """
+    named = {name: value for name, value in others.items() if value is not None}
+    if (record is not None) + len(named) != 1:
+        raise UsageError("name one of RECORD, --campaign, --source and --item")
+    guard = Guard.open(feed, home=home)
+    ((kind, value),) = (named or {"any": str(record)}).items()
+    shown = _find(guard, value) if kind == "any" else _SHOWN[kind](guard, value)
+    if isinstance(shown, RecordFacts):
+        print_record(shown, as_json=as_json)
+    else:
+        print_json(shown.to_dict()) if as_json else _print_view(shown)
+
+
+_SHOWN: Mapping[str, Callable[[Guard, str], Any]] = {
+    "record": lambda guard, value: guard.show(value),
+    "campaign_id": lambda guard, value: guard.campaign(value),
+    "item_id": lambda guard, value: guard.item(value),
+    "source_id": lambda guard, value: guard.source(value),
+}
+
+
+def _find(guard: Guard, value: str) -> Any:
+    """Return the record, campaign, item or source of an id."""
+    for show in _SHOWN.values():
+        with suppress(NotFoundError):
+            return show(guard, value)
+    raise NotFoundError(f"{guard.contract.name} has no record, campaign, item or source {value!r}")
+
+
+def _print_view(shown: CampaignView | SourceView | ItemView) -> None:
+    """Print a campaign, a source or an item: its facts, then its tables."""
+    facts = shown.to_dict()
+    plain = {name: value for name, value in facts.items() if not isinstance(value, (list, dict))}
+    print_table(type(shown).__name__.removesuffix("View"), ("", "value"), list(plain.items()))
+    for name, value in facts.items():
+        if isinstance(value, dict) and value:
+            print_table(name.capitalize(), ("", "value"), list(value.items()))
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            columns = list(value[0])
+            print_table(name.capitalize(), columns, [tuple(row[c] for c in columns) for row in value])
+
+
+@review_command.command("bulk")
+@click.argument("verb", type=click.Choice(["release", "reject"]))
+@feed_option
+@filter_options
+@click.option("--confirm", default="", metavar="N", help="The number of records, to confirm more than 100.")
+@person_options
+@dry_run
+@common_options
+def bulk_command(
+    verb: str,
+    feed: str,
+    filters: QueueFilter | None,
+    confirm: str,
+    by: str,
+    reason: str,
+    dry_run: bool,
+    home: Path,
+    as_json: bool,
+) -> int:
+    """Release or reject all that the filters find, as one decision that one command undoes.
+
+    The set is frozen first: what comes later, and what a colleague decides meanwhile, is left as it is. Exit code 1:
+    the number was not confirmed, and nothing was decided.
+    """
+    if filters is None:
+        raise UsageError("give a filter, such as --reason CODE: a bulk decision is not about the whole queue")
+    guard = Guard.open(feed, home=home)
+    frozen = guard.bulk_preview(filters)
+    if dry_run or (frozen.confirm and confirm.replace(",", "") != frozen.confirm):
+        print_json(frozen.to_dict()) if as_json else _print_frozen(frozen, verb)
+        return 0 if dry_run else 1
+    job = guard.bulk(frozen.job_id, verb, by=by, reason=reason, confirm=confirm)
+    job = guard.run_job(job.job_id, report=lambda j: print_progress(f"{j.done:,} of {j.total:,}"))
+    _print_job(job, feed, as_json=as_json)
+    return 0
+
+
+def _print_frozen(frozen: FrozenSet, verb: str) -> None:
+    rows = [(r["record_id"], r["source_id"], r["campaign_id"], r["risk"], r["why"])
+            for r in frozen.sample.to_dict("records")]  # fmt: skip
+    print_table(f"A random sample of {frozen.total:,} records", ("record", "source", "campaign", ">risk", "why"), rows)
+    hint = f"; --confirm {frozen.confirm} does" if frozen.confirm else ""
+    print_result(f"would {verb} {counted(frozen.total, 'record')}{hint}")
+
+
+@review_command.command("jobs")
+@click.argument("job_id", metavar="[JOB]", required=False)
+@feed_option
+@click.option("--resume", is_flag=True, help="Go on with JOB, which was killed.")
+@click.option("--cancel", is_flag=True, help="Stop JOB after the part it is at.")
+@click.option("--undo", is_flag=True, help="Take JOB back as a whole.")
+@click.option("--by", help="Who acts. Default: who is signed in.")
+@click.option("--reason", default="", help="Why JOB is undone.")
+@common_options
+def jobs_command(
+    job_id: str | None,
+    feed: str,
+    resume: bool,
+    cancel: bool,
+    undo: bool,
+    by: str | None,
+    reason: str,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """List the bulk decisions, or show, resume, cancel or undo JOB."""
+    guard = Guard.open(feed, home=home)
+    if job_id is None:
+        jobs = guard.jobs()
+        print_json(jobs.to_dict()) if as_json else print_table(f"Jobs of {jobs.feed}", *jobs.table(), empty="No job.")
+        return
+    if resume + cancel + undo > 1:
+        raise UsageError("give one of --resume, --cancel and --undo")
+    if cancel or undo:
+        person = acting(home, by, feed=guard.contract.name)
+        told = lambda done, of: print_progress(f"{done:,} of {of:,} parts")  # noqa: E731
+        job = guard.undo_job(job_id, by=person, reason=reason, report=told) if undo else guard.cancel(job_id, by=person)
+    else:
+        job = guard.run_job(job_id) if resume else guard.job(job_id)
+    _print_job(job, feed, as_json=as_json)
+
+
+def _print_job(job: Job, feed: str, *, as_json: bool) -> None:
+    print_json(job.to_dict()) if as_json else print_result(str(job))
+    if job.state == "done" and not as_json:
+        print_progress(f"take it back with: poison-guard review jobs {job.job_id} --undo --feed {feed} --reason WHY")
+
+
+@review_command.command("next")
+@feed_option
+@filter_options
+@click.option("--by", help="Who reviews. Default: who is signed in.")
+@click.option("--reason", default="looked at it in the terminal", show_default=True, help="Why; kept in the chain.")
+@common_options
+def next_command(
+    feed: str, filters: QueueFilter | None, by: str | None, reason: str, home: Path, as_json: bool
+) -> None:
+    """Walk through the queue, riskiest first: r releases, x rejects, j leaves, u takes the last one back, q ends.
+
+    Each record is held for you for ten minutes while it is shown; what a colleague decides meanwhile stays.
+    """
+    guard = Guard.open(feed, home=home)
+    person, last, left = acting(home, by, feed=guard.contract.name), None, 0
+    if as_json:
+        raise UsageError("a walk through the queue is for a terminal; `review list --json` lists it")
+    while True:
+        held = guard.claim(by=person, filters=filters)
+        if not held.record_ids:
+            print_result("nothing is left to look at" if not left else f"nothing else is left; you left {left:,}")
+            return
+        (record_id,) = held.record_ids
+        view = guard.record(record_id)
+        print_record(view.facts, as_json=False)
+        key = (
+            click.prompt("r release, x reject, j leave, u undo the last, q quit", default="j", err=True).strip().lower()
+        )
+        if key == "q":
+            guard.unclaim(held.token)
+            return
+        decision = {"by": person, "reason": reason, "expected": {record_id: view.version}, "record_ids": [record_id]}
+        try:
+            match key:
+                case "r" | "x":
+                    verb = guard.release if key == "r" else guard.reject
+                    last = verb(**decision, token=held.token)
+                    print_result(str(last))
+                case "u" if last is not None:
+                    guard.unclaim(held.token)
+                    print_result(str(guard.undo(int(last.seq or 0), by=person, reason="taken back in the walk")))
+                    last = None
+                case _:
+                    left += 1  # stays claimed, so that the walk goes on to the next one
+        except BusyError as error:
+            print_progress(str(error))
 
 
 _overrule = click.option(

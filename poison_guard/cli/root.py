@@ -83,7 +83,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "Take new records in, decide them and store the result."),
     "status": ("status", "Show feeds, phases, what is where and what waits."),
     "sources": ("sources", "Show the sources and their reliability; block or unblock one."),
-    "review": ("review", "Work through the queue: list, show, release, reject, undo."),
+    "review": ("review", "Work through the queue: list, show, next, release, reject, bulk, undo."),
+    "users": ("people", "Manage who may sign in: add, list, role, disable, enable, password."),
+    "login": ("people", "Sign in: commands act in that name."),
+    "logout": ("people", "Sign out."),
     "explain": ("review", "Show all that is known of one record."),
     "serve": ("serve", "Show queue, records, gate and models as pages."),
     "seal": ("gate", "Seal what was accepted into a snapshot."),
@@ -105,7 +108,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Command name to its module in this package (which holds a command of the same name) and its line in the help."""
 
 
-_GROUPS = ("review", "gate", "audit")
+_GROUPS = ("review", "gate", "audit", "users")
 """Commands whose second word says what they do."""
 
 

@@ -9,6 +9,7 @@ import click
 
 from poison_guard.cli.options import common_options, dry_run, feed_option
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table
+from poison_guard.cli.signed_in import acting
 from poison_guard.errors import UsageError
 from poison_guard.guard import Guard
 
@@ -47,7 +48,7 @@ def sources_command(
         raise UsageError("give --block or --unblock, not both")
     guard = Guard.open(feed, home=home)
     if block or unblock:
-        person = {"by": by, "reason": reason, "dry_run": dry_run}
+        person = {"by": acting(home, by, feed=guard.contract.name), "reason": reason, "dry_run": dry_run}
         result = guard.block(block, **person) if block else guard.unblock(str(unblock), **person)
         print_json(result.to_dict()) if as_json else print_result(str(result))
         return

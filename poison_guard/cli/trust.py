@@ -14,7 +14,7 @@ from poison_guard.guard import Guard
 from poison_guard.text import shown_url
 
 if TYPE_CHECKING:
-    from poison_guard.guard import Queue
+    from poison_guard.guard import Listed
 
 __all__ = ["print_sample", "trust_command", "trusted_command"]
 
@@ -62,7 +62,7 @@ def trust_command(
     return int(result.refused)
 
 
-def print_sample(drawn: Queue, *, feed: str, out: Path | None, as_json: bool) -> None:
+def print_sample(drawn: Listed, *, feed: str, out: Path | None, as_json: bool) -> None:
     """Print the records that were drawn to be vetted, and on stderr how to enter the right ones."""
     if as_json:
         print_json(drawn.to_dict())

@@ -64,6 +64,10 @@ class Policy(_StoredByHash):
     """Posterior probability an item's label needs before it is adopted."""
     audit_rate: Annotated[float, in_range(0, 1)] = 0.005
     """Share of accepted records put before a reviewer all the same, so that misses are measured."""
+    second_review_rate: Annotated[float, in_range(0, 1)] = 0.05
+    """Share of single decisions that a second reviewer makes too, without being told of the first."""
+    known_rate: Annotated[float, in_range(0, 1)] = 0.02
+    """Records of known answer that a reviewer is asked about, for each that they decide."""
     expire_days: _Days = 30
     """Days after which unread queue entries count as excluded; they stay recoverable."""
     lateness_days: Annotated[int, in_range(0, 3650)] = 30

@@ -14,11 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from poison_guard import __version__
-from poison_guard.errors import ClosedError, InconclusiveError, NotFoundError, TamperError, UsageError
+from poison_guard.errors import ClosedError, InconclusiveError, NotFoundError, SignInError, TamperError, UsageError
 from poison_guard.gate.admission import decide_admission, same_person
 from poison_guard.gate.keys import PUBLIC_FILE, signing_key
 from poison_guard.gate.statement import admission_statement, sign_statement
 from poison_guard.gate.verify import verify_manifest
+from poison_guard.records import UNVERIFIED, via_of
 from poison_guard.results import Result
 from poison_guard.review.rules import check_person
 from poison_guard.steps.opening import Feed
@@ -32,12 +33,15 @@ from poison_guard.store.admissions import (
     list_approvals,
 )
 from poison_guard.store.chain import head_mac, last_event
+from poison_guard.store.engine import Store
+from poison_guard.store.people import has_users
 from poison_guard.store.snapshots import Snapshot, last_snapshot, load_snapshot
 
 __all__ = [
     "Admitted",
     "admit",
     "check_admission",
+    "counted_approvals",
     "find_snapshot",
     "record_approval",
     "refuse_revoked",
@@ -94,6 +98,8 @@ def record_approval(
     different reasons.
     """
     name, why = check_person(by, reason)
+    if via_of(name) == UNVERIFIED and has_users(feed.store):
+        raise SignInError(f"people sign in to this home, and nothing verified that {name} approves: sign in first")
     snapshot = find_snapshot(feed, snapshot_id)
     refuse_revoked(snapshot)
     verdict = require_verdict(feed, snapshot)
@@ -138,7 +144,7 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admitted:
     snapshot = find_snapshot(feed, snapshot_id)
     refuse_revoked(snapshot)
     verdict = require_verdict(feed, snapshot)
-    approvals = list_approvals(feed.store, verdict["seq"])
+    approvals = counted_approvals(feed.store, verdict["seq"])
     decision = decide_admission(verdict["outcome"], approvals, now=now)
     if not decision.admitted:
         kind = InconclusiveError if verdict["outcome"] == "inconclusive" else ClosedError
@@ -220,6 +226,14 @@ def standing_admission(feed: Feed, snapshot_id: str) -> dict[str, Any]:
             f"{snapshot_id} has no admission{later}; `poison-guard gate check` opens the gate, or says why not"
         )
     return standing
+
+
+def counted_approvals(store: Store, verdict_seq: int) -> list[dict[str, Any]]:
+    """Return the approvals of a verdict that count: where people sign in to the home, those of verified names."""
+    approvals = list_approvals(store, verdict_seq)
+    if not has_users(store):
+        return approvals
+    return [each for each in approvals if each["via"] != UNVERIFIED]
 
 
 def standing_approvals(feed: Feed, verdict_seq: int, now: dt.datetime) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from poison_guard.store import chain, jobs, waiting
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.reading import find_records
 from poison_guard.store.reviews import JobPart, ReviewDecision, append_review, apply_decision, job_events
+from poison_guard.store.undo import end_undo
 from poison_guard.store.undo import undo_job as store_undo
 
 __all__ = ["FrozenSet", "Job", "Jobs", "bulk", "bulk_preview", "cancel", "job", "jobs_of", "run_job", "undo_job"]
@@ -263,8 +264,8 @@ def undo_job(
             store_undo(feed.store, feed.contract.name, event, job_id=job_id, **person)
         if report is not None:
             report(k + 1, len(parts))
-    with feed.store.write() as conn:
-        jobs.change_state(conn, job_id, old=["done", "cancelled"], new="undone")
+    person = {"by": name, "reason": why, "at": utc_or_now(now)}
+    end_undo(feed.store, feed.contract.name, before.event, job_id=job_id, **person)
     drain(feed.store, feed.settings, now)
     return _job(feed, job_id)
 

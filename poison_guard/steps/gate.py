@@ -21,6 +21,7 @@ from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.rules import check_person
 from poison_guard.steps.admission import (
     admit,
+    counted_approvals,
     find_snapshot,
     record_approval,
     refuse_revoked,
@@ -198,7 +199,7 @@ def gate_status(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> GateSt
     verdict, approvals = Verdict.from_json(row["verdict"]), list_approvals(store, row["seq"])
     admission = next(iter(list_admissions(store, name, snapshot_id=snapshot.snapshot_id, limit=1)), None)
     state = admission_state(snapshot, admission, row["seq"], now=now)
-    rule = decide_admission(row["outcome"], approvals, now=now)
+    rule = decide_admission(row["outcome"], counted_approvals(store, row["seq"]), now=now)
     closed = () if state["admitted"] or rule.admitted or snapshot.revoked_why else (rule.why,)
     manifest = manifest_path(feed.settings, snapshot.snapshot_id)
     return GateStatus(

@@ -12,6 +12,7 @@ from poison_guard.gate.admission import same_person
 from poison_guard.records import Place
 from poison_guard.results import Result
 from poison_guard.review.rules import VERBS, Selection, Selector, Which, allowed_places, check_person, select_rows
+from poison_guard.review.sampling import audit_sample
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.payloads import payloads_of
@@ -255,7 +256,7 @@ def decide_selection(
     who = check_person(by, reason)
     done = None
     if not dry_run:
-        more = {"token": token, "overrule": overrule, "vouches": vouches}
+        more = {"token": token, "expected": expected, "overrule": overrule, "vouches": vouches}
         done = apply_decision(feed.store, _decision(feed, chosen, *who, right=right, at=utc_or_now(now), **more))
     result = _result(feed, chosen, done)
     leave = () if VERBS[chosen.verb].destination is Place.ACCEPTED else result.record_ids
@@ -266,6 +267,8 @@ def _decision(
     feed: Feed, chosen: Selection, by: str, reason: str, *, right: bool, at: dt.datetime, **more: Any
 ) -> ReviewDecision:
     rule, (selector, *_) = VERBS[chosen.verb], chosen.selector
+    single = selector == "record_ids" and chosen.verb in ("release", "reject")
+    rate = feed.contract.policy.second_review_rate
     return ReviewDecision(
         feed=feed.contract.name,
         namespace=feed.contract.namespace,
@@ -280,6 +283,7 @@ def _decision(
         selector=chosen.selector,
         one_credit_per_source=selector != "record_ids",
         same_person=same_person,
+        second=audit_sample(chosen.record_ids, feed.store.key, rate) if single and rate else (),
         **more,
     )
 

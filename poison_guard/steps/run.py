@@ -55,6 +55,7 @@ from poison_guard.steps.results import (
     stored_result,
     with_audits,
 )
+from poison_guard.steps.source_rules import keep
 from poison_guard.store import (
     Run,
     begin_run,
@@ -242,6 +243,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
         staging=staging if feed.store.lake.exists(staging) else None,
     )
     drain(feed.store, feed.settings)
+    keep(feed)
     return counts
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError
+from poison_guard.records import ID_CONFLICT
 from poison_guard.results import Result
 from poison_guard.steps.look import RecordFacts, show_of
 from poison_guard.steps.opening import Feed
@@ -18,6 +19,7 @@ from poison_guard.steps.sources import list_sources
 from poison_guard.store import load_campaign
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.members import item_votes, label_of, members, places_of, sources_of, timeline
+from poison_guard.store.source_rules import find_rules
 
 __all__ = ["CampaignView", "ItemView", "RecordView", "SourceView", "campaign", "item", "record", "source"]
 
@@ -118,7 +120,8 @@ def campaign(feed: Feed, campaign_id: str) -> CampaignView:
     """Return a campaign; `NotFoundError` when the feed has none of that id."""
     name = feed.contract.name
     row, which = load_campaign(feed.store, name, bounded_key(campaign_id)), {"campaign_id": bounded_key(campaign_id)}
-    votes = item_votes(feed.store, name, **which)
+    votes = item_votes(feed.store, name, **which).dropna(subset=["answer"])
+    counted = sources_of(feed.store, name, **which)
     return CampaignView(
         feed=name,
         **{key: row[key] for key in ("campaign_id", "kind", "p", "strength", "n_records", "n_sources")},
@@ -128,10 +131,38 @@ def campaign(feed: Feed, campaign_id: str) -> CampaignView:
         places=places_of(feed.store, name, **which),
         timeline=timeline(feed.store, name, **which),
         members=members(feed.store, name, limit=_MEMBERS, **which),
-        sources=sources_of(feed.store, name, **which),
+        sources=counted,
         labels=votes.groupby("answer", as_index=False)["records"].sum(),
-        benign=(),
+        benign=benign_causes(row["kind"], counted, dict(zip(votes["answer"], votes["records"], strict=True))),
     )
+
+
+def benign_causes(kind: str, sources: pd.DataFrame, votes: Mapping[str, int]) -> tuple[dict[str, Any], ...]:
+    """Return the innocent causes that such a campaign may have, and what of its facts speaks for and against each.
+
+    `sources` are ``source_id, records, since``. The facts are those of the campaign; which cause holds is for people.
+    """
+    n, most = len(sources), int(sources["records"].max()) if len(sources) else 0
+    total = int(sources["records"].sum()) if n else 0
+    since = sources["since"].dropna()
+    spread = (since.max() - since.min()).days if len(since) > 1 else 0
+    old = f"its accounts began over {spread:,} days" if spread >= _OLD_DAYS else ""
+    new = f"all its accounts began within {spread:,} days of each other" if n > 1 and spread < _OLD_DAYS else ""
+    many = f"{n:,} sources sent {total:,} records" if n > 1 and most <= max(2, total / n * 2) else ""
+    few = f"one source sent {most:,} of {total:,} records" if total and most > total / 2 else ""
+    split = f"its answers differ: {len(votes):,} of them" if len(votes) > 1 else ""
+    causes = [
+        {"name": "flash crowd", "speaks_for": [t for t in (old, many, split) if t], "speaks_against": [new, few]},
+        {"name": "saying or meme that many repeat", "speaks_for": [t for t in (old, many) if t],
+         "speaks_against": [new, few]},
+        {"name": "one honest sender on many devices", "speaks_for": [few] if few else [], "speaks_against": [many]},
+    ]  # fmt: skip
+    if kind == ID_CONFLICT:
+        return ()
+    return tuple({**cause, "speaks_against": [t for t in cause["speaks_against"] if t]} for cause in causes)
+
+
+_OLD_DAYS = 30
 
 
 def source(feed: Feed, source_id: str) -> SourceView:
@@ -152,7 +183,7 @@ def source(feed: Feed, source_id: str) -> SourceView:
         timeline=timeline(feed.store, name, **which),
         records=records,
         campaigns=tuple(sorted(records["campaign_id"].dropna().unique())),
-        rules=(),
+        rules=tuple(find_rules(feed.store, name, source_id=which["source_id"])),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -346,6 +346,7 @@ def _erase_named(conn: sa.Connection, contract: Contract, plan: _Plan, names: Ma
     feed = contract.name
     for start in range(0, len(names), 20_000):
         quarantine.forget(conn, feed, list(names)[start : start + 20_000])
+    _erase_desk(conn, feed, plan.source, list(names), tomb)
     for table in (t.evidence, t.trusted):
         for start in range(0, len(names), 20_000):
             some = bulk.is_one_of(conn, table.c.record_id, list(names)[start : start + 20_000])
@@ -359,6 +360,22 @@ def _erase_named(conn: sa.Connection, contract: Contract, plan: _Plan, names: Ma
     c = t.verified.c
     conn.execute(sa.update(t.verified).where(c.feed == feed, c.source_id == plan.source).values(source_id=tomb))
     conn.execute(sa.update(t.ledger).where(*_ledger_of(contract, plan.source)).values(source_id=tomb))
+
+
+def _erase_desk(conn: sa.Connection, feed: str, source: str, ids: Sequence[str], tomb: str) -> None:
+    """Remove what reviewers' tools kept: frozen sets of records, saved filters by source, answers about the records."""
+    some = bulk.is_one_of(conn, t.checks.c.record_id, ids)
+    conn.execute(sa.delete(t.checks).where(t.checks.c.feed == feed, some))
+    j, v, r = t.jobs.c, t.views.c, t.source_rules.c
+    conn.execute(sa.delete(t.jobs).where(j.feed == feed, j.state == "frozen"))
+    stopped = {"state": "cancelled", "ids": None, "fault": "a source was erased meanwhile"}
+    conn.execute(sa.update(t.jobs).where(j.feed == feed, j.state == "running").values(**stopped))
+    quoted = json.dumps(source)
+    conn.execute(
+        sa.update(t.jobs).where(j.feed == feed, j.filters.contains(quoted, autoescape=True)).values(filters="{}")
+    )
+    conn.execute(sa.delete(t.views).where(v.feed == feed, v.params.contains(quoted, autoescape=True)))
+    conn.execute(sa.update(t.source_rules).where(r.feed == feed, r.source_id == source).values(source_id=tomb))
 
 
 def _erase_items(conn: sa.Connection, feed: str, plan: _Plan) -> None:

@@ -102,8 +102,7 @@ def explain(store: Store, feed: str, record_id: str) -> dict[str, Any]:
     shape: str | None = None
     payload: dict[str, Any] = {}  # nothing is left of an erased record
     for file in files.itertuples():
-        frame = store.lake.read_frame(file.path, sha256=file.sha256)
-        row = frame[frame["record_id"] == name].iloc[0]
+        row = store.lake.read_frame(file.path, record_ids=[name], sha256=file.sha256).iloc[0]
         shape = row.get("shape")
         payload = _plain_mapping(row[[c for c in row.index if c != "shape" and (_said(row[c]) or not _beside(c))]])
     return {

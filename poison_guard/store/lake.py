@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
@@ -99,15 +100,26 @@ class Lake:
         folder = str(PurePosixPath(path).parent)
         return self._put(f"{folder}/{digest[:24]}.parquet", body, rows.num_rows, digest)
 
-    def read_frame(self, path: str, *, columns: Sequence[str] | None = None, sha256: str | None = None) -> pd.DataFrame:
-        """Return a written frame; `TamperError` when its content is not that of `sha256`."""
-        return self.read_table(path, lambda _: columns, sha256=sha256).to_pandas()
+    def read_frame(
+        self,
+        path: str,
+        *,
+        columns: Sequence[str] | None = None,
+        record_ids: Collection[str] | None = None,
+        sha256: str | None = None,
+    ) -> pd.DataFrame:
+        """Return a written frame, the rows of `record_ids` alone where they are named.
+
+        `TamperError` when its content is not that of `sha256`.
+        """
+        return self.read_table(path, lambda _: columns, record_ids=record_ids, sha256=sha256).to_pandas()
 
     def read_table(
         self,
         path: str,
         pick: Callable[[pa.Schema], Sequence[str] | None] = lambda _: None,
         *,
+        record_ids: Collection[str] | None = None,
         sha256: str | None = None,
     ) -> pa.Table:
         """Return the columns of a written file that `pick` names, all where it returns None; else as `read_frame`."""
@@ -121,8 +133,9 @@ class Lake:
             raise TamperError(f"{path} in the lake is not the file that was written; restore it from a backup")
         try:
             file = pq.ParquetFile(io.BytesIO(body))
-            columns = pick(file.schema_arrow)
-            return file.read(columns=None if columns is None else list(columns))
+            picked = pick(file.schema_arrow)
+            columns = None if picked is None else list(picked)
+            return file.read(columns=columns) if record_ids is None else _rows_of(file, record_ids, columns)
         except pa.ArrowException as error:
             raise StoreError(f"{path} in the lake cannot be read: {self._error_line(error)}") from None
 
@@ -254,6 +267,21 @@ class Lake:
         return (without_secrets(error, self.url).splitlines() or [type(error).__name__])[0][:200]
 
 
+_GROUP_ROWS = 20_000
+"""Rows of one group in a file: what is read where one of its records is asked for."""
+
+
+def _rows_of(file: pq.ParquetFile, record_ids: Collection[str], columns: list[str] | None) -> pa.Table:
+    """Return the rows of some records; only the groups that hold one of them are read."""
+    wanted, parts = pa.array(list(record_ids), pa.string()), list[pa.Table]()
+    for group in range(file.num_row_groups):
+        ids = file.read_row_group(group, columns=["record_id"])["record_id"]
+        mine = pc.is_in(ids.cast(pa.string()), value_set=wanted)
+        if pc.any(mine).as_py():
+            parts.append(file.read_row_group(group, columns=columns).filter(mine))
+    return pa.concat_tables(parts) if parts else file.read_row_groups([], columns=columns)
+
+
 def _parquet_bytes(frame: pd.DataFrame) -> bytes:
     """Return the frame as Parquet bytes: the same frame gives the same bytes."""
     odd = {
@@ -267,7 +295,7 @@ def _parquet_bytes(frame: pd.DataFrame) -> bytes:
     if any(pa.types.is_list(column.type) for column in table.schema):
         table = table.replace_schema_metadata(None)  # pandas cannot read back what it notes of lists
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", row_group_size=_GROUP_ROWS)
     return sink.getvalue()
 
 

@@ -207,10 +207,15 @@ def load_rows(store: Store, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield frame[frame["record_id"].isin(set(rows.loc[rows["file_id"] == file_id, "record_id"]))]
 
 
+_FEW = 1_000
+"""Records of a file that are looked for in its groups; more are found by reading it whole."""
+
+
 def _payloads(store: Store, rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     with store.read() as conn:
         files = file_rows(conn, rows["file_id"].unique().tolist())
     for file_id, path, digest in zip(files["file_id"], files["path"], files["sha256"], strict=True):
         wanted = rows.loc[rows["file_id"] == file_id, "record_id"]
-        frame = store.lake.read_frame(path, sha256=digest)
+        few = wanted.tolist() if len(wanted) < _FEW else None
+        frame = store.lake.read_frame(path, record_ids=few, sha256=digest)
         yield frame[frame["record_id"].isin(set(wanted))].reset_index(drop=True)

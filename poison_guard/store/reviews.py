@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import BusyError, NotFoundError, StaleDecisionError, UsageError
 from poison_guard.records import ID_CONFLICT, Place, via_of
-from poison_guard.store import bulk, chain, ground_truth, jobs, quarantine, snapshots, status, tables
+from poison_guard.store import bulk, chain, checks, ground_truth, jobs, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_key, from_json, to_json
 from poison_guard.store.engine import Store
 
@@ -89,6 +89,8 @@ class ReviewDecision:
     """Version of each record that was shown: one that has another now was decided meanwhile, and is refused."""
     part: JobPart | None = None
     """Of which bulk decision this is a part."""
+    second: Collection[str] = ()
+    """Those of the records that a colleague decides too, blind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ def apply_decision(store: Store, decision: ReviewDecision) -> Applied:
             _check_colleagues(conn, d, rows, waiting)
             _check_leases(conn, d, rows["record_id"].tolist())
         _move(conn, store.key, d, rows, seq=seq)
+        if d.second:
+            checks.ask_second(conn, d.feed, sorted(d.second), verb=d.verb, by=d.by)
     return _applied(seq, rows, left)
 
 

@@ -11,12 +11,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.errors import NotFoundError, UsageError
-from poison_guard.store import bulk, chain, ground_truth, quarantine, state, status, tables
+from poison_guard.store import bulk, chain, ground_truth, jobs, quarantine, state, status, tables
 from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.reviews import WAITING, append_review, leaving, revoke_stale_snapshots
 
-__all__ = ["Undone", "find_undone", "preview_undo", "undo", "undo_job"]
+__all__ = ["Undone", "end_undo", "find_undone", "preview_undo", "undo", "undo_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +47,22 @@ def undo(store: Store, feed: str, seq: int, *, by: str, reason: str, at: dt.date
 
 
 def undo_job(store: Store, feed: str, seq: int, *, job_id: str, by: str, reason: str, at: dt.datetime) -> Undone:
-    """Undo one part of a bulk decision as `undo` does; what was decided again since is left as it is.
-
-    Once no part holds, the bulk decision's own event is undone too.
-    """
+    """Undo one part of a bulk decision as `undo` does; what was decided again since is left as it is."""
     with store.write() as conn:
-        done = _undo(conn, store.key, feed, seq, by=by, reason=reason, at=at, job=job_id)
-        c = tables.reviews.c
-        parts = sa.select(c.seq).where(c.job == job_id, c.verb.in_(("release", "reject")), c.undone_by.is_(None))
-        if conn.execute(parts.limit(1)).first() is None:
-            whole = sa.update(tables.reviews).where(c.job == job_id, c.verb == "bulk")
-            conn.execute(whole.values(undone_by=done.seq))
-    return done
+        return _undo(conn, store.key, feed, seq, by=by, reason=reason, at=at, job=job_id)
+
+
+def end_undo(store: Store, feed: str, event: int, *, job_id: str, by: str, reason: str, at: dt.datetime) -> None:
+    """Note that all parts of the bulk decision `event` were undone, once."""
+    c = tables.reviews.c
+    with store.write() as conn:
+        new = chain.next_seq(conn)
+        open_ = sa.update(tables.reviews).where(c.seq == event, c.undone_by.is_(None))
+        if conn.execute(open_.values(undone_by=new)).rowcount:
+            jobs.change_state(conn, job_id, old=["done", "cancelled"], new="undone")
+            selector = {"event": event, "verb": "bulk"}
+            more = {"n": 0, "selector": selector, "undoes": event, "job": job_id}
+            append_review(conn, store.key, feed, "undo", by, reason, at, **more)
 
 
 def _undo(

@@ -1,0 +1,176 @@
+"""Views that are saved under a name, a view written to a file, and decisions made elsewhere read from one."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from poison_guard.errors import BusyError, DataError, NotFoundError, UsageError
+from poison_guard.files import armed, check_ending, write_frame
+from poison_guard.ingest.read import read_cells, read_table
+from poison_guard.results import Result, TableResult
+from poison_guard.review.filters import QueueFilter
+from poison_guard.review.rules import check_person
+from poison_guard.steps.opening import Feed
+from poison_guard.steps.queue import MOST, list_queue
+from poison_guard.steps.review import reject, release
+from poison_guard.store import saved_views
+from poison_guard.store.engine import utc_or_now
+
+__all__ = ["Imported", "SavedViews", "Written", "delete_view", "export_queue", "import_decisions", "save_view", "views"]
+
+_COLUMNS = (
+    "record_id",
+    "version",
+    "kind",
+    "risk",
+    "day",
+    "reason",
+    "why",
+    "source_id",
+    "author_id",
+    "item_id",
+    "label",
+)
+_MOST_WRITTEN = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class SavedViews(TableResult):
+    """The filters that people saved."""
+
+    feed: str
+    views: Mapping[str, Mapping[str, str]]
+    """Name to the parameters of `QueueFilter.of`."""
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        """Return a line a view."""
+        return ("view", "filters"), [
+            (name, ", ".join(f"{key} {value}" for key, value in params.items())) for name, params in self.views.items()
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Result):
+    """A view that was written to a file."""
+
+    feed: str
+    path: str
+    records: int
+
+    def __str__(self) -> str:
+        """Return what was written in a sentence."""
+        return f"wrote {self.records:,} entries to {self.path}; fill in `decision` (release or reject) and import it"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported(Result):
+    """What the decisions of a file did."""
+
+    feed: str
+    decided: int
+    again: int
+    """Decided so before, by the same file or person."""
+    refused: tuple[Mapping[str, str], ...]
+    """``record_id, why`` of those that were left: decided otherwise or claimed meanwhile, or unknown."""
+    empty: int
+    """Rows without a decision."""
+    events: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Return what was done in a sentence."""
+        left = f", {len(self.refused):,} left as they are" if self.refused else ""
+        return f"{self.decided:,} decided, {self.again:,} decided so before, {self.empty:,} without a decision{left}"
+
+
+def save_view(feed: Feed, name: str, filters: QueueFilter, *, by: str, now: dt.datetime | None = None) -> SavedViews:
+    """Keep filters under a name, in the place of those it had."""
+    person, called = check_person(by, name)
+    if len(called) > 100:
+        raise UsageError(f"the name of a view has at most 100 characters, got {len(called)}")
+    row = {"name": called, "params": filters.params(), "made_by": str(person), "at": utc_or_now(now)}
+    saved_views.save_view(feed.store, feed.contract.name, **row)
+    return views(feed)
+
+
+def delete_view(feed: Feed, name: str) -> SavedViews:
+    """Forget a view; `NotFoundError` for none of that name."""
+    if not saved_views.delete_view(feed.store, feed.contract.name, name):
+        raise NotFoundError(f"{feed.contract.name} has no saved view {name!r}")
+    return views(feed)
+
+
+def views(feed: Feed) -> SavedViews:
+    """Return the saved views, by name."""
+    return SavedViews(feed.contract.name, saved_views.list_views(feed.store, feed.contract.name))
+
+
+def export_queue(
+    feed: Feed,
+    out: str | Path,
+    filters: QueueFilter | None = None,
+    *,
+    sort: str = "risk",
+    now: dt.datetime | None = None,
+) -> Written:
+    """Write all entries that a filter finds to a CSV (safe for spreadsheets), JSON Lines or Parquet file.
+
+    With empty columns ``decision`` and ``note``, for `import_decisions`. Private columns are in no view.
+    """
+    path = Path(out)
+    check_ending(path)
+    parts, page = list[pd.DataFrame](), 1
+    while True:
+        found = list_queue(feed, filters, page=page, size=MOST, sort=sort, now=now)
+        parts.append(found.entries)
+        if len(found.entries) < MOST or page * MOST >= _MOST_WRITTEN:
+            break
+        page += 1
+    rows = pd.concat(parts, ignore_index=True)
+    shown = rows[[*_COLUMNS, "campaign_id", "preview"]].assign(decision="", note="")
+    write_frame(shown, path)
+    return Written(feed.contract.name, str(path), len(shown))
+
+
+def import_decisions(feed: Feed, file: str | Path, *, by: str, reason: str, now: dt.datetime | None = None) -> Imported:
+    """Make the decisions of a file (``record_id, decision``, perhaps ``version, note``); the same again changes nothing.
+
+    A record that was decided or moved after it was written is left, and said. `note` stands for `reason` where it is.
+    """
+    rows, empty = _decisions_in(str(file))
+    person = {"by": by, "now": now}
+    decided, again, refused, events = 0, 0, list[Mapping[str, str]](), list[int]()
+    for (verb, why), part in rows.groupby(["decision", "note"], sort=True):
+        for row in part.to_dict("records"):
+            version = row["version"]
+            expected = None if pd.isna(version) else {row["record_id"]: int(version)}
+            make = release if verb == "release" else reject
+            try:
+                done = make(feed, record_ids=[row["record_id"]], reason=why or reason, expected=expected, **person)
+            except (BusyError, NotFoundError) as error:
+                refused.append({"record_id": row["record_id"], "why": str(error)})
+                continue
+            again += done.again
+            decided += not done.again
+            events += [] if done.again or done.seq is None else [done.seq]
+    return Imported(feed.contract.name, decided, again, tuple(refused), empty, tuple(events))
+
+
+def _decisions_in(file: str) -> tuple[pd.DataFrame, int]:
+    """Return ``record_id, decision, version, note`` of the rows that say one, and how many say none."""
+    there = [name for name in ("record_id", "decision", "version", "note") if name in read_cells([file]).column_names]
+    table = read_table(file, columns=there)
+    if lacking := {"record_id", "decision"} - set(table.columns):
+        raise DataError(f"{file} has no column {min(lacking)}; `review export` writes one with record_id and decision")
+    said = table["decision"].fillna("").astype("str").str.strip().str.lower()
+    if wrong := sorted(set(said) - {"", "release", "reject"}):
+        raise DataError(f"a decision in {file} is release, reject or empty, got {wrong[0]!r}")
+    version = pd.to_numeric(table["version"], errors="coerce") if "version" in table else float("nan")
+    note = table["note"].fillna("").astype("str").str.slice(0, 2000) if "note" in table else ""
+    rows = pd.DataFrame({"record_id": table["record_id"].astype("str").map(armed), "decision": said})
+    rows = rows.assign(version=version, note=note).drop_duplicates("record_id", keep="last")
+    return rows[rows["decision"] != ""], int((rows["decision"] == "").sum())
