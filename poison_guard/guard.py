@@ -156,7 +156,7 @@ class Guard(Stages, Reviewing):
             return show_of(feed, record_id)
 
     def compare(self, record_id: str) -> Comparison:
-        """Return a record beside the nearest trusted ones and the copies in its campaign, and what a release changes."""
+        """Return a record beside the nearest trusted ones and its campaign's copies, and what a release changes."""
         from poison_guard.steps.compare import compare
 
         with self._stored_feed() as feed:

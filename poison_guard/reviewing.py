@@ -166,6 +166,7 @@ class Reviewing:
 
         with self._stored_feed(writes=True) as feed:
             return reveal(feed, record_id, by=by, reason=reason, now=_now())
+
     # -- rules, agreement, views --------------------------------------------------------------------------------------
 
     def rules(self) -> Rules:

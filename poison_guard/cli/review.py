@@ -273,6 +273,22 @@ def _print_job(job: Job, feed: str, *, as_json: bool) -> None:
         print_progress(f"take it back with: poison-guard review jobs {job.job_id} --undo --feed {feed} --reason WHY")
 
 
+def _answer_checks(guard: Guard, person: str) -> bool:
+    """Show what the reviewer is asked about blind, as any other record; return whether the walk ends."""
+    for record_id in guard.checks(by=person).record_ids:
+        print_record(guard.show(record_id), as_json=False)
+        key = click.prompt(_KEYS, default="j", err=True).strip().lower()
+        if key == "q":
+            return True
+        if key in ("r", "x"):
+            guard.check(record_id, "release" if key == "r" else "reject", by=person)
+            print_result(f"{'released' if key == 'r' else 'rejected'} 1 record")
+    return False
+
+
+_KEYS = "r release, x reject, j leave, u undo the last, q quit"
+
+
 @review_command.command("next")
 @feed_option
 @filter_options
@@ -290,6 +306,8 @@ def next_command(
     person, last, left = acting(home, by, feed=guard.contract.name), None, 0
     if as_json:
         raise UsageError("a walk through the queue is for a terminal; `review list --json` lists it")
+    if _answer_checks(guard, person):
+        return
     while True:
         held = guard.claim(by=person, filters=filters)
         if not held.record_ids:
@@ -298,9 +316,7 @@ def next_command(
         (record_id,) = held.record_ids
         view = guard.record(record_id)
         print_record(view.facts, as_json=False)
-        key = (
-            click.prompt("r release, x reject, j leave, u undo the last, q quit", default="j", err=True).strip().lower()
-        )
+        key = click.prompt(_KEYS, default="j", err=True).strip().lower()
         if key == "q":
             guard.unclaim(held.token)
             return
@@ -409,3 +425,69 @@ _EXAMPLE = ("record_id", "source_id", "item_id", "answer", "place")
 
 def _moved(event: Mapping[str, Any]) -> str | None:
     return f"{event['from_place']} → {event['to_place']}" if event["from_place"] else None
+
+
+@review_command.command("export")
+@feed_option
+@filter_options
+@click.option("--out", required=True, metavar="FILE", help="File to write: .csv, .jsonl or .parquet.")
+@common_options
+def export_command(feed: str, filters: QueueFilter | None, out: str, home: Path, as_json: bool) -> None:
+    """Write what the filters find to a file with an empty column decision, to decide elsewhere."""
+    written = Guard.open(feed, home=home).export_queue(out, filters)
+    print_json(written.to_dict()) if as_json else print_result(str(written))
+
+
+@review_command.command("import")
+@click.argument("file")
+@feed_option
+@person_options
+@common_options
+def import_command(file: str, feed: str, by: str, reason: str, home: Path, as_json: bool) -> int:
+    """Make the decisions of FILE (record_id, decision); exit code 1: some were left, and each says why."""
+    done = Guard.open(feed, home=home).import_decisions(file, by=by, reason=reason)
+    if as_json:
+        print_json(done.to_dict())
+    else:
+        print_result(str(done))
+        left = [(row["record_id"], row["why"]) for row in done.refused[:20]]
+        if left:
+            print_table("Left as they are", ("record", "why"), left)
+    return 1 if done.refused else 0
+
+
+@review_command.command("agreement")
+@feed_option
+@common_options
+def agreement_command(feed: str, home: Path, as_json: bool) -> None:
+    """Show how well each reviewer agrees with colleagues who decided the same records, and with known answers."""
+    found = Guard.open(feed, home=home).agreement()
+    nobody = "nobody answered a second review or a known record yet"
+    print_json(found.to_dict()) if as_json else print_table("Agreement", *found.table(), empty=nobody)
+
+
+@review_command.command("views")
+@feed_option
+@filter_options
+@click.option("--save", metavar="NAME", help="Save the filters under NAME.")
+@click.option("--delete", metavar="NAME", help="Forget NAME.")
+@click.option("--by", help="Who saves. Default: who is signed in.")
+@common_options
+def views_command(
+    feed: str,
+    filters: QueueFilter | None,
+    save: str | None,
+    delete: str | None,
+    by: str | None,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """List the saved filters, or save or forget one."""
+    guard = Guard.open(feed, home=home)
+    if save is not None:
+        if filters is None:
+            raise UsageError("give the filters to save, such as --reason CODE")
+        found = guard.save_view(save, filters, by=acting(home, by, feed=guard.contract.name))
+    else:
+        found = guard.views() if delete is None else guard.delete_view(delete)
+    print_json(found.to_dict()) if as_json else print_table("Views", *found.table(), empty="No view is saved.")

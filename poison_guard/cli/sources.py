@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ __all__ = ["sources_command"]
 @click.option("--min-records", type=click.IntRange(1), metavar="N", help="Only those that sent N records or more.")
 @click.option("--block", metavar="SOURCE", help="Hold whatever SOURCE sends from now on.")
 @click.option("--unblock", metavar="SOURCE", help="Hold SOURCE no longer.")
+@click.option(
+    "--allow", metavar="SOURCE", help="Release what is held of SOURCE for its own content alone; needs --days."
+)
+@click.option(
+    "--days", type=click.IntRange(1, 366), help="With --block or --allow: a rule that lapses after so many days."
+)
+@click.option("--rules", "list_rules", is_flag=True, help="List the rules about sources that hold.")
+@click.option("--end-rule", type=click.IntRange(1), metavar="RULE", help="End a rule.")
 @click.option("--by", default="", help="Who blocks or unblocks; kept in the audit chain.")
 @click.option("--reason", default="", help="Why; kept in the audit chain.")
 @dry_run
@@ -36,6 +45,10 @@ def sources_command(
     feed: str,
     block: str | None,
     unblock: str | None,
+    allow: str | None,
+    days: int | None,
+    list_rules: bool,
+    end_rule: int | None,
     by: str,
     reason: str,
     dry_run: bool,
@@ -43,10 +56,25 @@ def sources_command(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """List a feed's sources, least reliable first; or block or unblock one."""
-    if block and unblock:
-        raise UsageError("give --block or --unblock, not both")
+    """List a feed's sources, least reliable first; or block or unblock one, or set a rule about it that lapses."""
+    if sum(each is not None for each in (block, unblock, allow, end_rule)) + list_rules > 1:
+        raise UsageError("give one of --block, --unblock, --allow, --rules and --end-rule")
     guard = Guard.open(feed, home=home)
+    if list_rules:
+        rules = guard.rules()
+        print_json(rules.to_dict()) if as_json else print_table("Rules", *rules.table(), empty="No rule holds.")
+        return
+    if allow or end_rule or (block and days):
+        who = {"by": acting(home, by, feed=guard.contract.name), "reason": reason}
+        expires = None if days is None else dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+        verb, source = ("allow", allow) if allow else ("block", block)
+        ruled = (
+            guard.end_rule(end_rule, **who)
+            if end_rule
+            else guard.add_rule(str(source), verb, expires=expires, dry_run=dry_run, **who)
+        )
+        print_json(ruled.to_dict()) if as_json else print_result(str(ruled))
+        return
     if block or unblock:
         person = {"by": acting(home, by, feed=guard.contract.name), "reason": reason, "dry_run": dry_run}
         result = guard.block(block, **person) if block else guard.unblock(str(unblock), **person)

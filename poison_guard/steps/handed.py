@@ -137,7 +137,7 @@ def export_queue(
 
 
 def import_decisions(feed: Feed, file: str | Path, *, by: str, reason: str, now: dt.datetime | None = None) -> Imported:
-    """Make the decisions of a file (``record_id, decision``, perhaps ``version, note``); the same again changes nothing.
+    """Make the decisions of a file (``record_id, decision``, ``version, note``); twice is once.
 
     A record that was decided or moved after it was written is left, and said. `note` stands for `reason` where it is.
     """
@@ -162,7 +162,8 @@ def import_decisions(feed: Feed, file: str | Path, *, by: str, reason: str, now:
 
 def _decisions_in(file: str) -> tuple[pd.DataFrame, int]:
     """Return ``record_id, decision, version, note`` of the rows that say one, and how many say none."""
-    there = [name for name in ("record_id", "decision", "version", "note") if name in read_cells([file]).column_names]
+    known = read_cells([file]).column_names
+    there = [name for name in ("record_id", "decision", "version", "note") if name in known]
     table = read_table(file, columns=there)
     if lacking := {"record_id", "decision"} - set(table.columns):
         raise DataError(f"{file} has no column {min(lacking)}; `review export` writes one with record_id and decision")

@@ -28,7 +28,7 @@ def ask_second(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, ver
 
 
 def open_checks(store: Store, feed: str, by: str, *, limit: int, known_rate: float) -> list[tuple[str, str]]:
-    """Return ``(record_id, kind)`` of what a reviewer is asked: colleagues' records, and known ones up to their share."""
+    """Return ``(record_id, kind)`` of what a reviewer is asked: colleagues' decisions, and known ones as owed."""
     c, v, r, d = checks.c, verified.c, records.c, reviews.c
     second = sa.select(c.record_id).where(c.feed == feed, c.kind == SECOND, c.answer.is_(None), c.first_by != by)
     mine = sa.select(c.record_id).where(c.feed == feed, c.reviewer == by)

@@ -164,7 +164,12 @@ def _find_undoable(conn: sa.Connection, feed: str, seq: int, *, part: bool = Fal
     if event.undone_by is not None:
         raise UsageError(f"decision {seq} was undone already, by {event.undone_by}")
     if event.job is not None and not part:
-        raise UsageError(f"decision {seq} is of the bulk decision {event.job}; undo that one as a whole")
+        raise UsageError(
+            f"decision {seq} is of the bulk decision {event.job}; `poison-guard review jobs {event.job} --undo` takes "
+            "that back as a whole"
+        )
+    if event.verb in ("rule", "end_rule"):
+        raise UsageError(f"event {seq} is of a rule about a source; `poison-guard sources --end-rule` ends a rule")
     if event.verb == "erase":
         raise UsageError(f"decision {seq} erased what a source sent; it cannot be undone")
     if event.verb == "reveal":
