@@ -314,6 +314,12 @@ def among(column: pd.Series, values: Iterable[str]) -> np.ndarray:
     """
     import numpy as np
 
+    if column.dtype == "str" and getattr(values, "dtype", None) == "str":
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        cells, given = (pa.array(each, pa.large_string()) for each in (column, values))
+        return pc.is_in(cells, value_set=given, skip_nulls=True).to_numpy(zero_copy_only=False)
     wanted = {value for value in values if isinstance(value, str)}
     return np.fromiter((cell in wanted for cell in column.to_numpy(object)), bool, len(column))
 

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from poison_guard.airflow.run import dags_folder, point_airflow
@@ -14,6 +15,8 @@ from poison_guard.airflow.run import dags_folder, point_airflow
 os.environ["POISON_GUARD_CHECK_FRAMES"] = "1"
 _HOME = Path(tempfile.mkdtemp(prefix="poison-guard-airflow-"))
 point_airflow(_HOME, dags_folder())
+hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine makes no law false
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

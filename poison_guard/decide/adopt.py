@@ -47,13 +47,16 @@ def adopt(
 
     items = pd.DataFrame({"item_id": pd.unique(pd.concat([accepted["item_id"], held["item_id"]], ignore_index=True))})
     table = items.merge(posterior, on="item_id", how="left").rename(columns={"answer": "label"})
-    n, n_established, n_against = _tallies(accepted, held, table)
+    size, old = len(table), accepted["established"].astype(bool).to_numpy()
+    (at, says), (held_at, held_says) = _labelled(accepted, table), _labelled(held, table)
+    n, n_established = (np.bincount(at[which], minlength=size) for which in (says, says & old))
+    n_against = np.bincount(held_at[~held_says], minlength=size)
     alone = table["probability"].to_numpy(float, na_value=0.0)
     counted, both = _counted_votes(accepted, held)
     counted, context = (
         votes[~votes["item_id"].isin(controls["item_id"])] for votes in (counted, both if context is None else context)
     )
-    covered = accepted["established"].astype(bool).groupby(accepted["item_id"]).any().mean() >= _COVERED_SHARE
+    covered = len(at) > 0 and len(np.unique(at[old])) / len(np.unique(at)) >= _COVERED_SHARE
     probability = alone * push_discount(counted, table.set_index("item_id")["label"], context=context)
     why = np.select(
         [
@@ -62,7 +65,7 @@ def adopt(
             table["item_id"].isin(conflicts["item_id"]).to_numpy(),
             table["disputed"].to_numpy(bool, na_value=True),
             (n_against >= 2) & (n_established < policy.min_answers),
-            (n_established == 0) & bool(covered),
+            (n_established == 0) & covered,
             _split(accepted, held, table),
             alone < policy.adopt_probability,
             probability < policy.adopt_probability,
@@ -81,10 +84,13 @@ def adopt(
 def _split(accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     """Return ``(items,)`` whether too many established sources, held with a campaign or not, give one other answer."""
     votes = accepted if "campaign_id" not in held else pd.concat([accepted, held.dropna(subset=["campaign_id"])])
-    old = votes[votes["established"].astype(bool)].merge(table[["item_id", "label"]], on="item_id")
-    against = old[old["vote"] != old["label"]].groupby(["item_id", "vote"]).size().groupby(level=0).max()
-    most = table["item_id"].map(against).fillna(0).to_numpy(float)
-    return (most >= 2) & (most >= _SPLIT_SHARE * _count_by_item(old, table))
+    old = votes[votes["established"].astype(bool)]
+    at, says = _labelled(old, table)
+    answer, names = pd.factorize(old["vote"])
+    pairs, given = np.unique((at * len(names) + answer)[~says], return_counts=True)
+    most = np.zeros(len(table))
+    np.maximum.at(most, pairs // max(len(names), 1), given)
+    return (most >= 2) & (most >= _SPLIT_SHARE * np.bincount(at, minlength=len(table)))
 
 
 def _counted_votes(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -102,18 +108,8 @@ def _counted_votes(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataF
     return counted, pd.concat([alone, group[["item_id", "vote"]]], ignore_index=True)
 
 
-def _tallies(
-    accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ``(items,)`` accepted votes for each label, those of established sources, and held votes against it."""
-    labels = table[["item_id", "label"]]
-    support, against = accepted.merge(labels, on="item_id"), held.merge(labels, on="item_id")
-    support = support[support["vote"] == support["label"]]
-    against = against[against["vote"] != against["label"]]
-    old = support[support["established"].astype(bool)]
-    n, n_old, n_against = (_count_by_item(votes, table) for votes in (support, old, against))
-    return n, n_old, n_against
-
-
-def _count_by_item(votes: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-    return table["item_id"].map(votes.groupby("item_id").size()).fillna(0).to_numpy(int)
+def _labelled(votes: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``(votes,)`` the position of each vote's item in `table`, and whether it is for that item's label."""
+    at = pd.Index(table["item_id"]).get_indexer(votes["item_id"])
+    labels = table["label"].to_numpy(object)[at]
+    return at, votes["vote"].to_numpy(object) == labels

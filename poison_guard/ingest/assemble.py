@@ -119,7 +119,8 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     for column in wanted:
         if column.data_name in schema:
             came.setdefault(column.data_name, column.name)
-    original = {SHAPE: with_shapes(raws, came, private_columns(contract))}
+    private = private_columns(contract) if contract.privacy.private else ()
+    original = {SHAPE: with_shapes(raws, came, private)}
     original |= {WAS + name: exact for name, exact in exact_cells(raws).items() if name in came}
     for name in (name for name in came if name in changed):
         exactly = original.get(WAS + name)
@@ -249,9 +250,8 @@ def _note_changed(
     """Note the cells of a role that were changed after they were read: an id that was given twice, or not at all."""
     name = WAS + contract.columns[role]
     changed = (before.notna() & (before != now)) | (before.isna() & now.notna())
-    marked = mark_changed(original.get(name), before, changed.to_numpy(bool))
-    if marked is not None:
-        original[name] = marked
+    if changed.any():
+        original[name] = mark_changed(original.get(name), before, changed.to_numpy(bool))
 
 
 def _notes(objects: Objects, named: Sequence[RowNames]) -> tuple[Reason, ...]:
@@ -292,7 +292,7 @@ def _named_rows(objects: Objects, mapped: MappedRows, contract: Contract, earlie
     """Return for each object by which names the ids of its rows that came without one are made."""
     pieces, refs = _without_id(objects, mapped), [ref for ref, _ in objects]
     hashes = [mapped.hashes[rows].tolist() for rows in pieces]
-    if contract.data.identity is Identity.CONTENT:
+    if contract.data.identity is Identity.CONTENT or not any(hashes):
         return [RowNames((("", len(some)),), np.zeros(len(some), np.int64), None) for some in hashes]
     return name_rows(refs, hashes, None if contract.has("record_id") else earlier)
 
@@ -314,7 +314,8 @@ def _identified_rows(objects: Objects, mapped: MappedRows, feed: str, named: Seq
     given_ids = mapped.columns.get("record_id", pd.Series(None, index=range(len(index)), dtype="str"))
     ids = given_ids.to_numpy(dtype=object).copy()
     for rows, names in zip(_without_id(objects, mapped), named, strict=True):
-        ids[rows] = derived_ids(feed, names.names, mapped.hashes[rows].tolist(), names.ordinals)
+        if len(rows):
+            ids[rows] = derived_ids(feed, names.names, mapped.hashes[rows].tolist(), names.ordinals)
     return pd.DataFrame(
         {
             "record_id": pd.Series(ids, dtype="str"),

@@ -77,7 +77,7 @@ def collect_frames(
     single = len(paths) == 1 and not is_pattern(paths[0])
     limits, digests = Limits.of(contract), set(seen)
     objects: list[tuple[ObjectRef, RawTable]] = []
-    beside = joined_objects(contract, Path(home), limits)
+    beside = joined_objects(contract, Path(home), limits) if contract.data.join else []
     roots = [Path(home).absolute(), *([contract.path.absolute().parent] if contract.path is not None else [])]
     for ref in resolve_paths(paths, limits, by_hand=source is not None, roots=roots):
         tried = source is None and failed_digest(contract, ref, received_at) in digests
@@ -153,8 +153,7 @@ def _paths_of(contract: Contract, source: Sequence[str] | str | None, home: Path
 
 def joined_objects(contract: Contract, home: Path, limits: Limits) -> list[ObjectRef]:
     """Return the objects that a feed's rows are joined to; `DataError` where there is none."""
-    if contract.data.join is None:
-        return []
+    assert contract.data.join is not None  # noqa: S101  asked by the caller
     path = find_path(contract.data.join.path, contract_file=contract.path, home=home)
     try:
         return list(resolve_paths([path], limits, by_hand=True))
@@ -166,9 +165,11 @@ def _read(
     ref: ObjectRef, contract: Contract, limits: Limits, beside: Sequence[ObjectRef], *, single: bool
 ) -> RawTable | None:
     """Read one object; None if it changed meanwhile. A `single` one that changed or lacks a column is an error."""
-    names = [root for name in (*contract.columns.values(), *contract.features) for root in path_roots(name)]
+    shape, names = Shape.of(contract), [*contract.columns.values(), *contract.features]
+    if shape is not None:
+        names = [root for name in names for root in path_roots(name)]
     try:
-        raw = read_object(ref, limits, names, shape=Shape.of(contract), beside=beside)
+        raw = read_object(ref, limits, names, shape=shape, beside=beside)
     except ObjectChanged as change:
         if single:
             raise DataError(f"{shown_url(ref.uri)} cannot be read: {change}; run again") from None
@@ -209,9 +210,9 @@ def _missing_column(raw: RawTable, contract: Contract) -> str | None:
     """Return why a table cannot be mapped: it lacks a column of the contract (if rows are sparse: all of them)."""
     roles = {**contract.columns, **{f"features ({name})": name for name in contract.features}}
     names = [name for name in raw.table.column_names if is_name(name) or name not in roles.values()]
-    rootless = {role: name for role, name in _vain(raw, contract) if not has_root(name, names, contract)}
-    absent = {role: name for role, name in roles.items() if name not in raw.table.column_names} | rootless
     vain = dict(_vain(raw, contract))
+    rootless = {role: name for role, name in vain.items() if not has_root(name, names, contract)}
+    absent = {role: name for role, name in roles.items() if name not in raw.table.column_names} | rootless
     absent |= vain if len(vain.keys() | absent.keys()) == len(roles) else {}
     if not absent or (raw.sparse and (len(absent) < len(roles) or not np.size(raw.row_numbers))):
         return None
@@ -268,10 +269,12 @@ def batch_from_frame(
 
 def _joined_rows(contract: Contract, shape: Shape, limits: Limits) -> Joined | None:
     """Return the second file's rows for a frame."""
+    if contract.data.join is None:
+        return None
     home = Path() if contract.path is None else contract.path.absolute().parent
     beside = joined_objects(contract, home, limits)
     try:
-        return shape.joined_by([read_object(ref, limits) for ref in beside]) if beside else None
+        return shape.joined_by([read_object(ref, limits) for ref in beside])
     except Unreadable as refusal:
         raise DataError(f"the file that [data.join] names cannot be used: {refusal}") from None
 

@@ -6,6 +6,7 @@ that nothing is lost, a path reads a record as it reads a row, and an exported r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -65,7 +66,7 @@ class Shape:
         """Return the shape of a contract; None if its roles name columns only, and nothing is joined or exploded."""
         texts = {contract.columns.get(role) for role in _TEXT_ROLES}
         names = dict.fromkeys([*contract.columns.values(), *contract.features])
-        columns = tuple((name, name in texts) for name in names if not _parsed(name).is_name)
+        columns = tuple((name, name in texts) for name in names if not is_name(name))
         data = contract.data
         join = (data.join.name, data.join.key, data.join.to) if data.join else ("", "", "")
         return cls(columns, data.explode or "", join) if columns or data.explode or data.join else None
@@ -132,15 +133,20 @@ def rows_of(table: pa.Table) -> list[Row]:
     return list(_Rows(table, [1] * table.num_rows))
 
 
+_NAME = re.compile(r"[\w-]+")
+
+
 def path_roots(text: str) -> list[str]:
     """Return the first keys of the paths in a text; a name that is no path is its own."""
+    if _NAME.fullmatch(text):
+        return [text]
     found = [path.steps[0] for path in _parsed(text).paths()]
     return [text, *(step.name for step in found if isinstance(step, Key))]
 
 
 def is_name(text: str) -> bool:
     """Return whether a text names a column, and no path."""
-    return _parsed(text).is_name
+    return _NAME.fullmatch(text) is not None or _parsed(text).is_name
 
 
 def has_root(text: str, names: Sequence[str], contract: Contract) -> bool:

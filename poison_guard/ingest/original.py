@@ -137,10 +137,8 @@ def _texts(cells: pa.Array, limit: int) -> list[str]:
     return found
 
 
-def mark_changed(was: pd.Series | None, before: pd.Series, changed: np.ndarray) -> pd.Series | None:
+def mark_changed(was: pd.Series | None, before: pd.Series, changed: np.ndarray) -> pd.Series:
     """Return the ``was.`` column with the texts of `before` where the record's column was `changed` later."""
-    if not changed.any():
-        return was
     out = np.full(len(before), None, dtype=object) if was is None else was.to_numpy(dtype=object, copy=True)
     fresh = changed & np.array([value is None or value != value for value in out])
     texts = [_NULL if pd.isna(v) else v.isoformat() if isinstance(v, pd.Timestamp) else str(v) for v in before[fresh]]

@@ -58,7 +58,7 @@ def read_object(
             others = [(stack.enter_context(local_copy(other, limits)), other.uri) for other in beside]
             kinds = [(copy, format_of(copy, uri)) for copy, uri in others]
             raw = read_in_child(path, format_of(path, ref.uri), limits, columns, shape=shape, beside=kinds)
-            raw = with_folder_columns(raw, ref.uri)
+            raw = with_folder_columns(raw, ref.uri) if "=" in ref.uri else raw
     except NotRead as fault:
         raise ReadError.of(shown_url(ref.uri), str(fault)) from None
     except FileNotFoundError:

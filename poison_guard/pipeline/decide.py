@@ -14,7 +14,7 @@ from poison_guard.config import Contract, Mode, Policy
 from poison_guard.decide.adopt import adopt
 from poison_guard.decide.coverage import Coverage, is_judged
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
-from poison_guard.frames import FRAMES, empty_frame
+from poison_guard.frames import FRAMES, among, empty_frame
 from poison_guard.pipeline.batch_evidence import BatchEvidence
 from poison_guard.pipeline.newcomers import conflict_groups, join_groups
 from poison_guard.pipeline.prepare import Prepared
@@ -307,9 +307,11 @@ def recalled(campaigns: Iterable[Campaign], groups: Iterable[Campaign], state: S
     So are the first comers of the conflict `groups`, which are held too. Merged campaigns share no record, so each
     record has one campaign; a first comer in a campaign is taken back with that.
     """
-    accepted = set(state.memory.loc[state.memory["place"] == Place.ACCEPTED.value, "record_id"])
-    accepted |= set(state.answers.loc[state.answers["verdict"] <= 0, "record_id"])  # a person's word stands
-    held = (c for c in campaigns if risk_of_p(pd.Series([c.p]).to_numpy(), policy.campaign_alpha)[0] >= HOLD)
+    held = [c for c in campaigns if risk_of_p(np.array([c.p]), policy.campaign_alpha)[0] >= HOLD]
+    named = pd.Series([record for c in held for record in c.earlier_ids], dtype="str")
+    memory, answers = (rows[among(rows["record_id"], named)] for rows in (state.memory, state.answers))
+    accepted = set(memory.loc[memory["place"] == Place.ACCEPTED.value, "record_id"])
+    accepted |= set(answers.loc[answers["verdict"] <= 0, "record_id"])  # a person's word stands
     campaign_of = {first: group.campaign_id for group in groups for first in group.earlier_ids}
     campaign_of |= {record: c.campaign_id for c in held for record in c.earlier_ids if record in accepted}
     return pd.DataFrame(sorted(campaign_of.items()), columns=list(FRAMES["recalls"].columns), dtype="str")

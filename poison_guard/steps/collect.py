@@ -73,16 +73,17 @@ def read_batch(
     else:
         paths = as_paths(source)
         seen = frozenset() if include_seen else seen_objects(feed.store, contract.name)
-        batch = collect_frames(contract, paths, home=home, received_at=now, seen=seen, earlier=_earlier(feed))
-        batch = _with_repeats(feed, batch)
+        named = contract.has("record_id") or contract.data.identity is Identity.CONTENT
+        earlier = NOTHING_EARLIER if named else _earlier(feed)
+        batch = collect_frames(contract, paths, home=home, received_at=now, seen=seen, earlier=earlier)
+        if not named and len(batch.records):
+            batch = _with_repeats(feed, batch)
     return batch, read_controls(contract, home)
 
 
 def _earlier(feed: Feed) -> Earlier:
     """Return what is known of the objects that were taken in before, where rows have no ids of their own."""
     contract = feed.contract
-    if contract.has("record_id") or contract.data.identity is Identity.CONTENT:
-        return NOTHING_EARLIER
     trails = [(digest, uri, Trail.of_json(text)) for digest, uri, text in load_trails(feed.store, contract.name)]
 
     def total(name: str, hashes: Sequence[str]) -> dict[str, int]:
@@ -94,10 +95,8 @@ def _earlier(feed: Feed) -> Earlier:
 
 def _with_repeats(feed: Feed, batch: Batch) -> Batch:
     """Return the batch with a note where rows without an id repeat the content of records with another id."""
-    contract, records = feed.contract, batch.records
-    if contract.has("record_id") or contract.data.identity is Identity.CONTENT or not len(records):
-        return batch
-    stored = find_contents(feed.store, contract.name, records["content_hash"].unique().tolist())
+    records = batch.records
+    stored = find_contents(feed.store, feed.contract.name, records["content_hash"].unique().tolist())
     new = records[~records["record_id"].isin(stored["record_id"])]
     firsts = records.drop_duplicates("content_hash").set_index("content_hash")["object"]
     again = new["content_hash"].isin(stored["content_hash"]) | (new["object"] != new["content_hash"].map(firsts))
@@ -146,7 +145,8 @@ def collect_batch(feed: Feed, source: Source, now: dt.datetime) -> tuple[Batch, 
     not before.
     """
     batch, controls = read_batch(feed, source, now)
-    check_can_be_read_again(feed, batch)
+    if not feed.contract.data.copy:
+        check_can_be_read_again(feed, batch)
     digests = [ref.digest for ref in intake_objects(feed, batch)]
     parts = list(payload_frames(feed, (Place.STAGED,)))
     staged = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -88,7 +88,7 @@ def _check_reading(contract: Contract) -> None:
             named_format(data.format)
         except UsageError as error:
             raise ConfigError(f"format in [data] of {file}: {error}") from None
-    if (fault := path_fault(data)) is not None:
+    if (data.explode or data.join) and (fault := path_fault(data)) is not None:
         raise ConfigError(f"{fault[0]} in [data] of {file}: {fault[1]}")
 
 

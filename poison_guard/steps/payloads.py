@@ -35,8 +35,6 @@ def payload_frames(feed: Feed, places: Collection[Place]) -> Iterator[pd.DataFra
 
 def check_can_be_read_again(feed: Feed, batch: Batch) -> None:
     """Raise `DataError` for records that a feed without a copy could never read again."""
-    if feed.contract.data.copy:
-        return
     for ref in batch.objects:
         if ref.uri.startswith(_UNREADABLE_AGAIN):
             raise DataError(

@@ -295,6 +295,8 @@ def _spellings(feed: Feed, handover: Handover, pin: Pin) -> Spellings:
 def _spelled_state(feed: Feed, handover: Handover, pin: Pin) -> State:
     """Return the state as of the pin with earlier votes and controls spelled as the batch's are."""
     state, spellings = _state(feed, handover, pin), _spellings(feed, handover, pin)
+    if not any(spellings.values()):
+        return state
     answers, memory = (fold_votes(votes, spellings, feed.contract.vote) for votes in (state.answers, state.memory))
     controls = fold_votes(state.controls, spellings, feed.contract.vote, "answer")
     return dataclasses.replace(state, answers=answers, memory=memory, controls=controls)

@@ -10,11 +10,10 @@ import pandas as pd
 from poison_guard.errors import TamperError, UsageError
 from poison_guard.ingest.original import original_rows
 from poison_guard.steps.examples import read_parts
-from poison_guard.steps.exploded import together
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.part_files import read_own
 from poison_guard.steps.payloads import payloads_of
-from poison_guard.steps.written import Rows
+from poison_guard.steps.written import Rows, together
 from poison_guard.store.snapshots import Part, Snapshot
 
 __all__ = ["sealed_rows"]

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import base64
 import codecs
+import contextlib
+import copy
 import csv
 import io
 import json
+import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from poison_guard.files import defused, write_atomic
 from poison_guard.ingest.original import Original
 from poison_guard.ingest.values import is_uuid
 
-__all__ = ["ENDINGS", "Rows", "file_body", "hub_card", "plain"]
+__all__ = ["ENDINGS", "Rows", "file_body", "hub_card", "plain", "together"]
 
 ENDINGS = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 """Ending of a file to its format."""
@@ -163,3 +166,44 @@ def _table(rows: Rows) -> pa.Table:
 
     names = rows.names()
     return pa.table({name: column_of([row.get(name) for row in rows.rows]) for name in names})
+
+
+_LIST = re.compile(r"[^\[\]*?|+&'\"#]+\[\]")
+"""A path to one list: names with dots between, and its brackets."""
+
+
+def together(rows: Rows, keys: Sequence[Hashable], explode: str | None) -> Rows:
+    """Return one row for each of the `keys` (where each of `rows` came from), its lists joined in order.
+
+    Rows stay as they are where `explode` names something else than lists at the end of plain paths.
+    """
+    paths = [part.strip() for part in (explode or "").split(",")]
+    if not all(map(_LIST.fullmatch, paths)):
+        return rows
+    places = [path.removesuffix("[]").split(".") for path in paths]
+    found: dict[Hashable, dict[str, Any]] = {}
+    for key, row in zip(keys, rows.rows, strict=True):
+        if key not in found:
+            found[key] = copy.deepcopy(dict(row))
+            continue
+        for place in places:
+            mine, other = _list_at(found[key], place), _list_at(row, place)
+            if mine is not None and other is not None:
+                mine += other
+    whole = list(found.values())
+    table = None
+    if rows.table is not None:
+        with contextlib.suppress(pa.ArrowException, TypeError, ValueError):
+            table = pa.Table.from_pylist(whole, schema=rows.table.schema)
+    return replace(rows, rows=whole, table=table)
+
+
+def _list_at(row: Mapping[str, Any], place: Sequence[str]) -> list[Any] | None:
+    """Return the list at a path of keys; a name with dots may be a column."""
+    if ".".join(place) in row:
+        value = row[".".join(place)]
+    else:
+        value = row
+        for key in place:
+            value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, list) else None

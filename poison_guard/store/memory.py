@@ -124,9 +124,8 @@ def load_memory(
     memory = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
     memory = memory[~memory["record_id"].isin(set(without))]
     with store.read() as conn:
-        places = status.status_as_of(
-            conn, contract.name, status.find_status(conn, contract.name, memory["record_id"]), version
-        )
+        now = status.find_status(conn, contract.name, memory["record_id"], ("record_id", "seq", "place", "verdict"))
+        places = status.status_as_of(conn, contract.name, now, version)
     where = places.loc[places["verdict"] <= 0].set_index("record_id")["place"]
     memory = memory.assign(place=memory["record_id"].map(where).astype("str"))
     return memory[memory["place"].isin(_REMEMBERED_PLACES)].sort_values("record_id", ignore_index=True)

@@ -117,10 +117,12 @@ def _known_rows(conn: sa.Connection, feed: str, record_ids: Iterable[str], versi
 def _accepted_answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:
     c = tables.records.c
     shown = [c.record_id, c.item_id, c.source_id, c.answer.label("vote"), c.observed_at, c.source_since]
-    query = sa.select(*shown, c.seq, c.place, c.content_hash, c.verdict).where(c.feed == feed, c.readable.is_(True))
+    query = sa.select(*shown, c.seq, c.place, c.verdict).where(c.feed == feed, c.readable.is_(True))
     ids = {bounded_key(name): name for name in item_ids}
     rows = status.status_as_of(conn, feed, bulk.select_many(conn, query, c.item_id, ids), version)
     rows = rows[(rows["place"] == Place.ACCEPTED.value) & rows["vote"].notna()]
     names = ["record_id", "item_id", "source_id", "vote", "observed_at", "source_since", "verdict"]
     rows = rows[names].sort_values("record_id", ignore_index=True)
+    if all(key == name for key, name in ids.items()):
+        return rows
     return rows.assign(item_id=rows["item_id"].map(ids).astype("str"))

@@ -6,7 +6,7 @@ A run that finds a late campaign takes accepted records back here, in its own tr
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import sqlalchemy as sa
@@ -48,15 +48,17 @@ _STATUS_COLUMNS = (
 )
 
 
-def find_status(conn: sa.Connection, feed: str, record_ids: Iterable[str]) -> pd.DataFrame:
+def find_status(
+    conn: sa.Connection, feed: str, record_ids: Iterable[str], columns: Sequence[str] = _STATUS_COLUMNS
+) -> pd.DataFrame:
     """Return where the given records are now: ``record_id, content_hash, place, verdict, file_id, seq, …``."""
     c = tables.records.c
-    query = sa.select(*(c[name] for name in _STATUS_COLUMNS)).where(c.feed == feed)
+    query = sa.select(*(c[name] for name in columns)).where(c.feed == feed)
     return bulk.select_many(conn, query, c.record_id, record_ids)
 
 
 def status_as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: int) -> pd.DataFrame:
-    """Return `rows` (``record_id, seq, place, content_hash``, perhaps ``verdict``) as of `version`, no later ones."""
+    """Return `rows` (``record_id, seq, place``, perhaps ``content_hash, verdict``) as of `version`, no later ones."""
     c = tables.moves.c
     first = (
         sa.select(c.record_id, sa.func.min(c.seq).label("seq"))
@@ -73,11 +75,13 @@ def status_as_of(conn: sa.Connection, feed: str, rows: pd.DataFrame, version: in
         return rows
     before = later.reindex(rows["record_id"])
     place = before["from_place"].set_axis(rows.index)
-    content = before["from_hash"].set_axis(rows.index)
+    if "content_hash" in rows.columns:
+        content = before["from_hash"].set_axis(rows.index)
+        rows = rows.assign(content_hash=content.fillna(rows["content_hash"]))
     if "verdict" in rows.columns:
         verdict = before["from_verdict"].set_axis(rows.index).fillna(rows["verdict"])
         rows = rows.assign(verdict=verdict.astype("int64"))
-    return rows.assign(place=place.fillna(rows["place"]), content_hash=content.fillna(rows["content_hash"]))
+    return rows.assign(place=place.fillna(rows["place"]))
 
 
 def decided_by_people(
