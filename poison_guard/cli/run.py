@@ -92,8 +92,8 @@ FINDINGS, INCONCLUSIVE = 1, 3
 def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path, as_json: bool) -> int:
     """Decide the records of DATA (paths or URLs; default: the contract's [data]) and store nothing.
 
-    Exit code 0: nothing to hold. 1: findings. 3: no finding, but records that could not be judged; or nothing could
-    judge any of them.
+    Exit code 0: nothing to hold, as always in a feed that observes and was judged. 1: findings. 3: no finding, but
+    records that could not be judged; or nothing could judge any of them.
     """
     if out is not None:
         check_ending(out)
