@@ -47,11 +47,12 @@ def complete_roles(
 ) -> list[RoleGuess]:
     """Return `guesses` with the source, item and judgement that only the values of `frame` show; each is a doubt."""
     found = {g.role: g for g in guesses}
-    by_name = {c.name: _as_ids(frame, c) for c in columns if c.name in frame}
+    by_name = {c.name: c for c in columns if c.name in frame}
     _add_record_id(frame, found, by_name)
     judgement = next((role for role in _JUDGEMENTS if role in found), "answer")
     if not {"source_id", "item_id", judgement} <= found.keys() and "author_id" not in found:
-        _add_vote(frame.head(_ROWS), found, by_name, judgement)
+        counted = {name: _as_ids(frame, c) for name, c in by_name.items()}
+        _add_vote(frame.head(_ROWS), found, counted, judgement)
     return [found[role] for role in ROLE_ORDER if role in found]
 
 
@@ -105,7 +106,9 @@ def _as_ids(frame: pd.DataFrame, column: ColumnProfile) -> ColumnProfile:
     """Return the profile of a column of names with its values counted as ids are: trimmed and normalised."""
     if column.kind != "text" or not column.may_be_id:
         return column
-    return replace(column, distinct=_plain(frame[column.name]).nunique())
+    head = frame[column.name].head(_ROWS)
+    spellings = max(1, head.nunique())
+    return replace(column, distinct=round(column.distinct * _plain(head).nunique() / spellings))
 
 
 def _repeats(c: ColumnProfile) -> bool:
@@ -184,14 +187,16 @@ def _agreement(judgements: np.ndarray, items: np.ndarray) -> float:
     judgements, items = judgements[both], items[both]
     if not len(items):
         return 0.0
-    counts = pd.crosstab(items, judgements).to_numpy()
-    sizes = counts.sum(axis=1)
+    choices = int(judgements.max()) + 1
+    _, at = np.unique(items * choices + judgements, return_inverse=True)
+    cells = np.bincount(at)
+    sizes = np.bincount(items)
     pairs = (sizes * (sizes - 1)).sum() / 2
     if pairs < 20:
         return 0.0
-    shares = counts.sum(axis=0) / len(items)
+    shares = np.bincount(judgements) / len(items)
     chance = float((shares**2).sum())
-    seen = (counts * (counts - 1)).sum() / 2 / pairs
+    seen = (cells * (cells - 1)).sum() / 2 / pairs
     error = np.sqrt(chance * (1 - chance) / pairs)
     return float((seen - chance) / (1 - chance)) if chance < 1 and seen - chance > _SIGMAS * error else 0.0
 
