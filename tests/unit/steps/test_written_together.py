@@ -5,7 +5,6 @@ import pytest
 
 from poison_guard.steps.written import Rows, together
 
-
 _WHOLE = {"prompt": "p", "steps": ["a", "b", "c"], "in": {"labels": [1, 2, 3]}}
 _PARTS = [{"prompt": "p", "steps": [s], "in": {"labels": [n]}} for s, n in (("a", 1), ("b", 2), ("c", 3))]
 
