@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poison_guard.signals.judgements import Judgement, Texts, fits, mark_chances, misjudged_share, preferences
+from poison_guard.signals.campaigns.judgements import Judgement, Texts, fits, mark_chances, misjudged_share, preferences
 
 __all__ = ["LEAST", "MisjudgedMark", "NoTopic", "carried_words", "judgements_of", "misjudged_marks"]
 

@@ -11,9 +11,9 @@ import pandas as pd
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.claims import MIN_CROWD, endorsements, few_sources
 from poison_guard.signals.campaigns.findings import components, make_campaign
-from poison_guard.signals.campaigns.words import WORDS
-from poison_guard.signals.judgements import Judgement, Texts, misjudged_share, would_show
+from poison_guard.signals.campaigns.judgements import Judgement, Texts, misjudged_share, would_show
 from poison_guard.signals.campaigns.prompt_marks import LEAST, NoTopic, carried_words, judgements_of, misjudged_marks
+from poison_guard.signals.campaigns.words import WORDS
 from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
 
 __all__ = ["prompt_triggers"]
