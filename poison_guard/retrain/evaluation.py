@@ -15,11 +15,12 @@ from poison_guard.config.policies import RetrainConfig
 from poison_guard.errors import DataError
 from poison_guard.numerics.intervals import paired_drop, proportion_bounds
 from poison_guard.records import Examples
-from poison_guard.retrain.attacks import Attack, Budget, attack_all
+from poison_guard.retrain.attacks import ADVERSARIES, FAST, Attack, Attacks, Budget, attack_all
 from poison_guard.retrain.trained_model import TrainedModel, predict_probabilities
 
 __all__ = [
     "ADVERSARIES",
+    "COMPARED",
     "VERSION",
     "WORST_ADVERSARY",
     "Budget",
@@ -30,9 +31,9 @@ __all__ = [
 ]
 
 
-ADVERSARIES = ("fgsm", "pgd", "blackbox")
-"""Attacks that someone who means harm picks from; the others happen by themselves."""
-WORST_ADVERSARY = "the best of " + ", ".join(ADVERSARIES)
+COMPARED = (*ADVERSARIES, "noise", "rotation")
+"""Attacks under which a promotion compares two models: what training is meant to withstand."""
+WORST_ADVERSARY = "all attacks within the radius"
 _SETTINGS = ("version", "kind", "seed", "budget", "mutable")
 _ROUNDING = 1e-9
 
@@ -135,7 +136,7 @@ def _require_finite(who: str, value: Any, place: str = "") -> None:
         _require_finite(who, part, f"{place}.{key}" if place else str(key))
 
 
-VERSION = 1
+VERSION = 2
 """Of what an evaluation measures and holds: those of different versions are not compared."""
 BINS = 10
 """Equal bins of confidence that the calibration error is averaged over."""
@@ -154,25 +155,29 @@ def evaluate(
     """Return what `model` does on `examples` that it never saw, as JSON-able values.
 
     ``n, right, accuracy, low, high``; ``per_class`` and ``per_slice`` ``{name: {n, right}}``; ``calibration`` ``{ece,
-    brier}``; ``attacks`` by family ``{n, right, low, high, epsilon, unit, wrong}`` with ``wrong`` the ids among
-    ``attacked``; ``robust``, the same for an adversary who picks the best of fgsm, pgd and blackbox for each example;
-    ``masking`` ``{suspected, why, …}``; ``predictions``, ``labels`` and ``slices`` by example id, for paired
-    comparisons; and the settings. Of an attack, right means right before and after. Intervals hold 95 % (Clopper and
-    Pearson). The same arguments give the same values; the order of `examples` makes no difference to what is judged.
+    brier}``; ``attacks`` by family ``{n, right, low, high, epsilon, unit, wrong, confidence_lost, margin_left}`` with
+    ``wrong`` the ids among ``attacked``, and of those right before the mean fall of the true class's probability and
+    the mean lead that is left to it; ``robust``, the same counts for an adversary who picks the best of all attacks
+    within the radius for each example, ``worst`` of all attacks whatever their radius; ``pairs`` ``{source: {target:
+    {n, hits}}}`` of the targeted attack; ``noise`` ``{n, accepted, at_once, confidence}`` (a full budget); ``masking``
+    ``{suspected, why, …}``; ``predictions``, ``labels`` and ``slices`` by example id, for paired comparisons; and the
+    settings. Of an attack, right means right before and after. Intervals hold 95 % (Clopper and Pearson). The same
+    arguments give the same values; the order of `examples` makes no difference to what is judged.
 
     `DataError` for no examples, an id given twice, examples that are not what the model takes, or outputs that are no
     numbers.
 
     References: Naeini et al. (2015) for the calibration error; Athalye, Carlini and Wagner (2018) for masking.
     """
-    budget = budget or Budget()
+    budget = budget or FAST
     examples = _chosen(examples, budget.examples)
     ids, labels = _strings(examples, "example_id"), _strings(examples, "label")
     table = predict_probabilities(model, examples)
     predicted = np.array(model.classes, dtype=object)[table.argmax(axis=1)]
     right = predicted == labels
     some = np.arange(min(budget.attacked, len(ids)))
-    attacks = attack_all(model, examples.take(some), right[some], config=config, seed=seed, budget=budget)
+    done = attack_all(model, examples.take(some), right[some], config=config, seed=seed, budget=budget)
+    attacks = done.by_name
     return {
         **_settings(model, config, seed, budget),
         **_counted(right),
@@ -181,8 +186,11 @@ def evaluate(
         "per_slice": _per(_strings(examples, "slice"), right),
         "calibration": _calibration(table, model.targets(labels)),
         "attacked": ids[some].tolist(),
-        "attacks": {name: _attack(attack, ids[some]) for name, attack in attacks.items()},
+        "attacks": {name: _attack(attack, done, ids[some]) for name, attack in attacks.items()},
         "robust": _counted(np.logical_and.reduce([attacks[name].right for name in ADVERSARIES])),
+        "worst": _counted(np.logical_and.reduce([attack.right for attack in attacks.values()])),
+        "pairs": done.pairs,
+        "noise": done.noise,
         "masking": _masking(attacks),
         "predictions": dict(zip(ids.tolist(), predicted.tolist(), strict=True)),
         "labels": dict(zip(ids.tolist(), labels.tolist(), strict=True)),
@@ -239,27 +247,38 @@ def _calibration(table: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     return {"ece": float(np.abs(gaps).sum() / len(table)), "brier": float(brier)}
 
 
-def _attack(attack: Attack, ids: np.ndarray) -> dict[str, Any]:
+def _attack(attack: Attack, done: Attacks, ids: np.ndarray) -> dict[str, Any]:
     fooled = sorted(ids[~attack.right].tolist())
-    return {**_counted(attack.right), "epsilon": attack.epsilon, "unit": attack.unit, "wrong": fooled}
+    before = np.isfinite(done.confidence)
+    lost, left = (done.confidence - attack.confidence)[before], attack.margin[before]
+    means = [float(values.mean()) if len(values) else 0.0 for values in (lost, left)]
+    return {
+        **_counted(attack.right),
+        "epsilon": attack.epsilon,
+        "unit": attack.unit,
+        "confidence_lost": means[0],
+        "margin_left": means[1],
+        "wrong": fooled,
+    }
 
 
 def _masking(attacks: Mapping[str, Attack]) -> dict[str, Any]:
-    """Return whether an attack that should be weaker than PGD is stronger: the gradient then leads nowhere.
+    """Return whether an attack that should be weaker than those by gradient is stronger: it then leads nowhere.
 
-    The others are compared with it example by example, where they work within the same radius.
+    The others are compared with all of these example by example, where they work within the same radius.
     """
-    pgd = attacks["pgd"]
-    weaker = {name: attacks[name] for name in ("fgsm", "blackbox") if attacks[name].unit == pgd.unit}
+    unit = attacks["pgd"].unit
+    gradient = np.logical_and.reduce([attacks[name].right for name in ("pgd", "apgd", "apgd targeted")])
+    weaker = {name: attacks[name] for name in ("fgsm", "blackbox") if attacks[name].unit == unit}
     compared = {}
     for name, attack in weaker.items():
-        alone, other = int((~attack.right & pgd.right).sum()), int((attack.right & ~pgd.right).sum())
-        low = paired_drop(alone, other, len(pgd.right), low_tail=_SURE, high_tail=_SURE)[1]
-        compared[name] = {"fooled_alone": alone, "pgd_alone": other, "low": low}
+        alone, other = int((~attack.right & gradient).sum()), int((attack.right & ~gradient).sum())
+        low = paired_drop(alone, other, len(gradient), low_tail=_SURE, high_tail=_SURE)[1]
+        compared[name] = {"fooled_alone": alone, "gradient_alone": other, "low": low}
     stronger = [name for name, pair in compared.items() if pair["low"] > 0]
-    why = "No attack found more than PGD, which follows the gradient."
+    why = "No attack found more than those that follow the gradient."
     if stronger:
         counts = " and ".join(f"{name} fooled {compared[name]['fooled_alone']} examples" for name in stronger)
-        why = f"{counts} that PGD did not: gradients may be masked, and robustness to PGD is not to be relied on."
+        why = f"{counts} that no gradient did: gradients may be masked, and robustness to them is not to be relied on."
         why = why[0].upper() + why[1:]
     return {"suspected": bool(stronger), "why": why, "compared": compared}

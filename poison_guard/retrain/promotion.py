@@ -14,7 +14,7 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import DataError
 from poison_guard.numerics.intervals import paired_drop, pairs_to_decide
 from poison_guard.records import Check, Outcome
-from poison_guard.retrain.evaluation import Evaluation, parse_evaluation, why_not_comparable
+from poison_guard.retrain.evaluation import COMPARED, WORST_ADVERSARY, Evaluation, parse_evaluation, why_not_comparable
 
 __all__ = ["CONFIDENCE", "Promotion", "decide_promotion"]
 
@@ -125,7 +125,7 @@ def _compare_models(new: Evaluation, old: Evaluation, name: str, policy: GatePol
         if groups := _grouped(group_of, policy.min_trusted):
             counts = [count(group, members, new.wrong, old.wrong) for group, members in groups.items()]
             yield _judge(f"every {what} against the {name}", what, counts, policy.max_class_drop)
-    for attack in sorted(new.fooled):
+    for attack in sorted(new.fooled.keys() & {*COMPARED, WORST_ADVERSARY}):
         loss = count("", new.attacked, new.fooled[attack], old.fooled[attack])
         yield _judge(f"robustness to {attack} against the {name}", "", [loss], policy.max_class_drop)
 

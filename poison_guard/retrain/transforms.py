@@ -11,33 +11,36 @@ import torch
 from poison_guard.numerics.robust import column_scale
 from poison_guard.records import Examples
 
-__all__ = ["add_noise", "misspell", "rotate", "rotate_examples"]
+__all__ = ["add_noise", "misspell", "move_images"]
 
 _HUGE = 1e100  # values of this size count as infinite: they have no scale and stay as they are
 _LOOKALIKES = {"a": "@", "b": "6", "e": "3", "g": "9", "i": "1", "l": "1", "o": "0", "s": "$", "t": "7", "z": "2"}
 
 
-def rotate(images: np.ndarray, degrees: float) -> np.ndarray:
-    """Return `images` ``(n, channels, height, width)`` turned counter-clockwise about their middle, float32.
+def move_images(
+    images: np.ndarray, *, degrees: float = 0.0, scale: float = 1.0, down: float = 0.0, right: float = 0.0
+) -> np.ndarray:
+    """Return `images` ``(n, channels, height, width)`` moved, float32.
 
-    Bilinear; what comes in from outside is the nearest edge pixel. Turning by 0 gives the images back.
+    Turned counter-clockwise about their middle, made larger by `scale`, shifted by pixels. Bilinear; what comes in from
+    outside is the nearest edge pixel.
     """
     height, width = images.shape[2:]
     if not len(images) or not height * width:
         return images.astype(np.float32)
     turn, stretch = math.radians(degrees), height / width
-    cos, sin = math.cos(turn), math.sin(turn)
+    cos, sin = math.cos(turn) / scale, math.sin(turn) / scale
     # torch counts both axes from -1 to 1, whatever their length
-    matrix = torch.tensor([[cos, -sin * stretch, 0.0], [sin / stretch, cos, 0.0]], dtype=torch.float32)
+    x, y = -2 * right / width, -2 * down / height
+    rows = [
+        [cos, -sin * stretch, cos * x - sin * stretch * y],
+        [sin / stretch, cos, sin / stretch * x + cos * y],
+    ]
+    matrix = torch.tensor(rows, dtype=torch.float32)
     pixels = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
     grid = torch.nn.functional.affine_grid(matrix.expand(len(images), 2, 3), list(pixels.shape), align_corners=False)
-    turned = torch.nn.functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-    return np.asarray(turned.numpy())
-
-
-def rotate_examples(examples: Examples, degrees: float) -> Examples:
-    """Return image `examples` turned by `degrees`."""
-    return dataclasses.replace(examples, inputs=rotate(examples.inputs, degrees))
+    moved = torch.nn.functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    return np.asarray(moved.numpy())
 
 
 def add_noise(examples: Examples, *, share: float, seed: int) -> Examples:

@@ -39,7 +39,7 @@ __all__ = [
     "training_settings",
 ]
 
-_EVALUATION_FORMAT = 1
+_EVALUATION_FORMAT = 2
 """Grows when evaluations change, so that one written down before does not count."""
 
 

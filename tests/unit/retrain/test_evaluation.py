@@ -107,7 +107,7 @@ def test_what_comes_back_is_json_and_adds_up():
     assert found["accuracy"] == found["right"] / 200
     assert found["low"] <= found["accuracy"] <= found["high"]
     assert found["per_slice"]["north"]["n"] == 67 == len(found["slices"])
-    assert set(found["attacks"]) == {"fgsm", "pgd", "blackbox", "noise"}
+    assert set(found["attacks"]) == {"fgsm", "pgd", "apgd", "apgd targeted", "blackbox", "noise"}
     for attack in found["attacks"].values():
         assert attack["n"] == 60 == attack["right"] + len(attack["wrong"])
         assert set(attack["wrong"]) <= set(found["attacked"])
@@ -152,7 +152,7 @@ def test_a_model_that_hides_its_gradient_is_warned_of_and_an_open_one_is_not():
     assert not openly["masking"]["suspected"]
     assert openly["attacks"]["pgd"]["right"] <= openly["attacks"]["blackbox"]["right"]
     assert hidden["masking"]["suspected"]
-    assert "PGD did not: gradients may be masked" in hidden["masking"]["why"]
+    assert "that no gradient did: gradients may be masked" in hidden["masking"]["why"]
     assert hidden["attacks"]["blackbox"]["right"] < hidden["attacks"]["pgd"]["right"]
     assert hidden["robust"]["right"] <= hidden["attacks"]["blackbox"]["right"]
 
@@ -171,7 +171,7 @@ def test_texts_are_misspelt_and_their_embedding_moved():
     examples = texts()
     found = evaluate(linear_text(examples), examples, config=RetrainConfig(epsilon=0.5), seed=0, budget=SMALL)
     assert found["accuracy"] == 1
-    assert set(found["attacks"]) == {"fgsm", "pgd", "blackbox", "noise"}
+    assert set(found["attacks"]) == {"fgsm", "pgd", "apgd", "apgd targeted", "blackbox", "noise"}
     assert found["attacks"]["blackbox"]["unit"] == "of the words"
     assert "blackbox" not in found["masking"]["compared"]
 
@@ -229,3 +229,33 @@ def test_nothing_to_judge_by_doubled_ids_and_outputs_that_are_no_numbers_are_err
         judge(made(examples, First(float("nan")), ("no", "yes")), examples)
     with pytest.raises(DataError):
         judge(model, images())
+
+
+def test_a_full_evaluation_of_images_says_what_each_attack_left_and_which_class_became_which():
+    examples = images(40)
+    full = dataclasses.replace(SMALL, attacked=40, full=True, queries=20)
+    found = evaluate(made(examples, Halves(), ("down", "up")), examples, config=CONFIG, seed=0, budget=full)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    right = {name: set(found["attacked"]) - set(attack["wrong"]) for name, attack in found["attacks"].items()}
+    assert right["pixels 10"] <= right["pixels 3"] <= right["pixels 1"]
+    assert {"shift", "scale", "rotation", "patch", "trained patch", "salt and pepper"} < set(right)
+    assert found["worst"]["right"] == len(set.intersection(*right.values())) <= found["robust"]["right"]
+    for attack in found["attacks"].values():
+        assert -1 <= attack["margin_left"] <= 1
+        assert attack["confidence_lost"] <= 1
+    assert found["attacks"]["pgd"]["confidence_lost"] > found["attacks"]["noise"]["confidence_lost"]
+    for source, goal in (("up", "down"), ("down", "up")):
+        cell = found["pairs"][source][goal]
+        assert 0 <= cell["hits"] <= cell["n"]
+        assert cell["n"] == sum(found["labels"][one] == source for one in found["attacked"])
+    assert found["noise"]["n"] == 40
+    assert found["noise"]["at_once"] <= found["noise"]["accepted"]
+
+
+def test_a_full_evaluation_of_tables_and_texts_changes_cells_and_words():
+    full = dataclasses.replace(SMALL, full=True, attacked=20)
+    rows = evaluate(made(table(), First(), ("no", "yes")), table(), config=CONFIG, seed=0, budget=full)
+    assert rows["attacks"]["cells 1"]["right"] < rows["attacks"]["noise"]["right"]  # one cell decides
+    words = evaluate(linear_text(texts()), texts(), config=RetrainConfig(epsilon=0.1), seed=0, budget=full)
+    assert {"words 1", "words 3"} < set(words["attacks"])
+    assert words["noise"] is None

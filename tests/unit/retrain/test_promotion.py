@@ -13,7 +13,7 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.retrain.promotion import decide_promotion
 
 POLICY = GatePolicy()
-ATTACKS = ("fgsm", "pgd", "blackbox", "noise")
+ATTACKS = ("fgsm", "pgd", "apgd", "apgd targeted", "blackbox", "noise")
 
 
 def evaluation(wrong: set[int] = frozenset(), n: int = 300, fooled: set[int] = frozenset(), **more: Any) -> dict:
@@ -24,7 +24,7 @@ def evaluation(wrong: set[int] = frozenset(), n: int = 300, fooled: set[int] = f
     attacked = ids[:250]
     lost = sorted({f"e{i}" for i in set(wrong) | set(fooled)} & set(attacked))
     base = {
-        "version": 1,
+        "version": 2,
         "kind": "table",
         "seed": 0,
         "budget": {"attacked": 250},
@@ -118,14 +118,14 @@ def test_robustness_to_any_attack_may_not_fall():
 
 def test_robustness_that_only_hides_the_gradient_counts_by_what_the_search_found():
     masked = evaluation(fooled=set(range(100)))
-    for name in ("fgsm", "pgd"):
+    for name in ("fgsm", "pgd", "apgd", "apgd targeted"):
         masked["attacks"][name]["wrong"] = []
     masked["masking"] = {"suspected": True, "why": "Gradients may be masked."}
     champion = evaluation(fooled=set(range(40)))
     champion["attacks"]["blackbox"]["wrong"] = []
     promotion = decide_promotion(masked, champion, None, POLICY)
     assert check(promotion, "robustness to pgd against the champion")["outcome"] == "pass"
-    worst = check(promotion, "robustness to the best of fgsm, pgd, blackbox against the champion")
+    worst = check(promotion, "robustness to all attacks within the radius against the champion")
     assert worst["outcome"] == "fail"
     warning = check(promotion, "gradient masking")
     assert (warning["outcome"], warning["blocking"], warning["why"]) == ("fail", False, "Gradients may be masked.")
@@ -166,7 +166,7 @@ def test_small_losses_do_not_add_up_past_the_baseline():
         ({"accuracy": None}, "another accuracy than its predictions"),
         ({"predictions": {}}, "predictions for other examples than labels"),
         ({"labels": {}, "predictions": {}}, "predictions for other examples than labels"),
-        ({"attacks": {}}, "lacks one of fgsm, pgd, blackbox"),
+        ({"attacks": {}}, "lacks one of fgsm, pgd, apgd, apgd targeted, blackbox"),
         ({"attacks": None}, "lacks attacks"),
         ({"attacked": [], "attacks": {name: {"wrong": []} for name in ATTACKS}}, "attacked nothing"),
         ({"attacked": ["somebody else's"]}, "attacked examples that it has no labels of"),

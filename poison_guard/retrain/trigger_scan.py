@@ -1,0 +1,108 @@
+"""Stamp marks on trusted examples that no training saw: what flips a candidate and not a model of trusted data alone.
+
+A trigger that poison planted, dirty or clean in its labels, shows as a mark that turns examples of all labels into one.
+References: Wang et al., "Neural Cleanse" (2019), for searching the model in place of the data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from poison_guard.records import Examples
+from poison_guard.retrain.stamps import Stamp
+
+__all__ = ["Ask", "scan_candidate"]
+
+Ask = Callable[[Examples], np.ndarray]
+"""Takes examples, gives the label ``(n,)`` (object of str) that a model predicts for each."""
+_FIRST = 60  # examples that every stamp is tried on
+_SECOND = 30  # stamps tried on the whole choosing half
+_CONFIRMED = {True: 8, False: 4}
+"""Marks found in the snapshot, and plain ones, that are confirmed on examples that had no part in choosing them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flips:
+    """Whether stamped examples that are of another label get the label, by each model: ``(n,)`` bool."""
+
+    candidate: np.ndarray
+    reference: np.ndarray
+
+    @property
+    def excess(self) -> float:
+        """How many more the candidate turns, as a share."""
+        n = len(self.candidate)
+        return float((self.candidate.sum() - self.reference.sum()) / n) if n else 0.0
+
+    def counts(self) -> dict[str, int]:
+        """Return ``n``, how many each model turns alone, and how many both do."""
+        both = self.candidate & self.reference
+        alone = {"candidate": int((self.candidate & ~both).sum()), "reference": int((self.reference & ~both).sum())}
+        return {"n": len(both), **alone, "both": int(both.sum())}
+
+
+class _Judge:
+    """Asks both models about stamped examples."""
+
+    def __init__(self, candidate: Ask, reference: Ask, held: Examples) -> None:
+        self.ask = (candidate, reference)
+        self.held = held
+        self.truth = held.frame["label"].to_numpy(object).astype(str)
+        self.clean = tuple(ask(held).astype(str) for ask in self.ask)
+
+    def flips(self, stamp: Stamp, labels: Iterable[str], rows: np.ndarray) -> dict[str, _Flips]:
+        """Return by label what the stamp does to `rows` (positions)."""
+        some = self.held.take(rows)
+        stamped = dataclasses.replace(some, inputs=stamp.put(some.inputs))
+        got = [ask(stamped).astype(str) for ask in self.ask]
+        flips = {}
+        for label in labels:
+            other = (self.truth[rows] != label) & (self.clean[0][rows] != label) & (self.clean[1][rows] != label)
+            flips[label] = _Flips(got[0][other] == label, got[1][other] == label)
+        return flips
+
+
+def scan_candidate(
+    candidate: Ask, reference: Ask, held: Examples, stamps: list[Stamp], snapshot: Examples
+) -> dict[str, Any]:
+    """Return the measurement ``planted_triggers``: the marks that flip `candidate` most beyond `reference`.
+
+    `held`: trusted examples that neither learned from. Half of them choose the marks, the other half measures those
+    chosen, so that their number alone counts against what is found. ``n`` stamps tried; ``marks``: rows ``{"mark",
+    "label", "n", "candidate", "reference", "both", "carriers"}``: examples of other labels stamped, how many each model
+    then gives the label, how many both, and the snapshot's examples that carry the mark and have the label.
+    """
+    names = sorted({str(label) for label in held.frame["label"]})
+    half = np.arange(len(held)) % 2
+    choosing, measuring = np.flatnonzero(half == 0), np.flatnonzero(half == 1)
+    judge = _Judge(candidate, reference, held)
+    labels = snapshot.frame["label"].to_numpy(object).astype(str)
+    rows = []
+    for found, most in _CONFIRMED.items():
+        some: list[tuple[Stamp, str | None]] = [(stamp, None) for stamp in stamps if (stamp.label is not None) == found]
+        tried = _ranked(judge, some, names, choosing[:_FIRST])
+        for stamp, label in _ranked(judge, tried[:_SECOND], names, choosing)[:most]:
+            flips = judge.flips(stamp, [str(label)], measuring)[str(label)]
+            carriers = stamp.carried(snapshot.inputs) & (labels == label)
+            rows.append(
+                {"mark": stamp.name, "label": label, "found": found, **flips.counts(), "carriers": int(carriers.sum())}
+            )
+    return {"n": len(stamps), "marks": rows}
+
+
+def _ranked(
+    judge: _Judge, tried: list[tuple[Stamp, str | None]], names: list[str], rows: np.ndarray
+) -> list[tuple[Stamp, str | None]]:
+    """Return each stamp with each label that it may flip to, the largest excess first."""
+    found: list[tuple[float, int, Stamp, str | None]] = []
+    for at, (stamp, label) in enumerate(tried):
+        wanted = [label or stamp.label] if label or stamp.label else names
+        flips = judge.flips(stamp, [str(one) for one in wanted], rows)
+        found += [(-each.excess, at, stamp, one) for one, each in flips.items()]
+    found.sort(key=lambda row: row[:2])
+    return [(stamp, label) for _, _, stamp, label in found]
