@@ -187,6 +187,7 @@ def judge_seal(pool: Pool, attack: str, *, n: int, m: int, noise: float, seed: i
         "backlog": backlog(n=len(labels)),
         "observed": observed(n=len(labels), passed=0),
         "candidate": no_candidate(),
+        "planted_triggers": no_candidate(),
     }
     return evaluate_checks(measured, policy)
 

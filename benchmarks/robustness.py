@@ -1,7 +1,7 @@
 """Own evaluation against outside attackers on the same model and images, paired.
 
-    python -m venv /tmp/outside && /tmp/outside/bin/pip install foolbox==3.3.4 pyautoattack==0.2.0    # beside this package
-    /tmp/outside/bin/python benchmarks/robustness.py [digits mnist] [--attacked 250] [--models FOLDER]
+    python -m venv outside && outside/bin/pip install poison-guard foolbox==3.3.4 pyautoattack==0.2.0
+    outside/bin/python benchmarks/robustness.py [digits mnist] [--attacked 250] [--models FOLDER]
 
 Trains with the default settings (or reads FOLDER/NAME/model.safetensors), evaluates with the full budget, then lets
 foolbox (PGD with restarts, FGSM) and AutoAttack (APGD-CE, APGD-T, FAB-T, Square) attack the very same images.
@@ -62,9 +62,8 @@ def outside(model: TrainedModel, x: torch.Tensor, y: torch.Tensor, epsilon: floa
         right &= ~attack(wrapped, x, y, epsilons=epsilon)[2].numpy()
     found[f"foolbox PGD-40 x {restarts}"] = (right, time.process_time() - begun)
     begun = time.process_time()
-    adversary = AutoAttack(model.module, norm="Linf", eps=epsilon, version="standard", device="cpu", verbose=False)
-    adversary.seed = 0
-    note("AutoAttack", adversary.run_standard_evaluation(x, y, bs=len(y)), begun)
+    adversary = AutoAttack(model.module, norm="Linf", eps=epsilon, version="standard", seed=0)
+    note("AutoAttack", adversary.run_standard_evaluation(x, y, batch_size=len(y))[0], begun)
     return found
 
 

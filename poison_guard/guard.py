@@ -317,15 +317,20 @@ class Guard(Stages, Reviewing):
         with self._stored_feed(writes=True) as feed:
             return seal(feed)
 
-    def gate(self, candidate: str | Path | None = None, *, snapshot_id: str | None = None) -> GateResult:
+    def gate(
+        self, candidate: str | Path | None = None, *, model: str | None = None, snapshot_id: str | None = None
+    ) -> GateResult:
         """Judge a snapshot (the last one; sealed first where there is none) and admit it where it passes.
 
         `candidate`: a file of predictions (``example_id, label``) of `candidate_inputs` by any model, judged with it.
+        `model`: a model of the feed by its id, an ONNX file, or the URL of a prediction endpoint: it is asked itself,
+        and scanned for planted triggers.
         """
         from poison_guard.steps.gate import gate
 
         with self._stored_feed(writes=True) as feed:
-            return gate(feed, snapshot_id, _now(), candidate=None if candidate is None else str(candidate))
+            file = None if candidate is None else str(candidate)
+            return gate(feed, snapshot_id, _now(), candidate=file, model=model)
 
     def gate_status(self, snapshot_id: str | None = None) -> GateStatus:
         """Return the last verdict on a snapshot (the last one), its approvals and its admission as of now."""

@@ -132,17 +132,24 @@ def gate_command() -> None:
     metavar="PREDICTIONS",
     help="Then also judge a model by its predictions (.parquet, .csv or .jsonl): example_id, label.",
 )
+@click.option(
+    "--model",
+    metavar="MODEL",
+    help="Or ask a model and scan it for planted triggers: its id in this feed, FILE.onnx, or the URL that predicts.",
+)
 @click.option("--snapshot", "snapshot_id", metavar="SNAPSHOT", help="Snapshot to judge. Default: the last one.")
 @common_options
-def check_command(feed: str, candidate: Path | None, snapshot_id: str | None, home: Path, as_json: bool) -> int:
+def check_command(
+    feed: str, candidate: Path | None, model: str | None, snapshot_id: str | None, home: Path, as_json: bool
+) -> int:
     """Judge a snapshot, and sign its admission where the verdict and the approvals allow it.
 
-    With --candidate the snapshot is judged first; where it is admitted, the exit code is that of the model.
+    With --candidate or --model the snapshot is judged first; where it is admitted, the exit code is that of the model.
     Exit code 0: admitted. 1: closed. 3: inconclusive, one named person may approve.
     """
     guard = Guard.open(feed, home=home)
     with progress(f"judging {snapshot_id or guard.contract.name}"):
-        result = guard.gate(candidate=candidate, snapshot_id=snapshot_id)
+        result = guard.gate(candidate=candidate, model=model, snapshot_id=snapshot_id)
     return _print_gate(result, feed, as_json)
 
 

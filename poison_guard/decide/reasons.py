@@ -207,6 +207,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"one of {a.count('n_records', 'prompt')} with a word that has nothing to do with what is asked, from "
         f"{a.count('n_sources', 'source')}{_judged_otherwise(a)}"
     ),
+    "planted_trigger": lambda a: f"{a.mark} with the label '{a.label}', which a model learned to obey",
     "lockstep": lambda a: (
         f"one of {a.count('n_sources', 'source')} giving the same answers to {a.count('n_items', 'item')}"
         f"{_windows(a.values.get('minutes'))}"

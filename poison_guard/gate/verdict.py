@@ -9,6 +9,7 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.checks.canary import canary, candidate
 from poison_guard.gate.checks.counts import audits, backlog, new_cohort, observed, source_share, trusted_set
 from poison_guard.gate.checks.labels import label_neighbours, label_shift
+from poison_guard.gate.checks.planted import planted_triggers
 from poison_guard.gate.checks.triggers import triggers
 from poison_guard.gate.outcomes import Verdict, make_check
 from poison_guard.records import Check, Outcome
@@ -26,6 +27,7 @@ CHECKS: dict[str, Callable[[Mapping[str, Any], GatePolicy], Check]] = {
     "audits": audits,
     "observed": observed,
     "candidate": candidate,
+    "planted_triggers": planted_triggers,
     "backlog": backlog,
 }
 """Check by name, in the order in which people read them; the measurement of a check has its name."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["BREAK", "MAX_CHARS", "fold", "skeleton", "skeletons"]
+__all__ = ["BREAK", "LATIN_LOOK_ALIKES", "MAX_CHARS", "fold", "skeleton", "skeletons"]
 
 BREAK = "\n"
 """What each text of `skeletons` begins with."""
@@ -30,6 +30,8 @@ _ALIKE = str.maketrans(
     "a6bree3nnkmhonpctyxbijsdhqwlabyenikuvoptuxwilodhteagiirlabcdeghjkmnopstuvwyzuonhgq''",
 )
 """Letters that look like Latin ones and that no compatibility form resolves, after Unicode's confusables (UTS 39)."""
+LATIN_LOOK_ALIKES = {chr(foreign): chr(latin) for foreign, latin in _ALIKE.items()}
+"""The same, letter by letter."""
 _LEET = str.maketrans("013457|!@$", "oieastiias")
 """Signs read as letters inside a word; l, I, 1 and | are one sign in most typefaces."""
 

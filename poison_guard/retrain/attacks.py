@@ -132,7 +132,7 @@ class _Worst:
     def see(self, logits: np.ndarray, rows: Any = slice(None)) -> None:
         """Take in the logits ``(b, k)`` of versions of `rows`; what is no number is wrong."""
         truth = self.truth[rows]
-        sound = np.isfinite(logits).all(axis=1)
+        sound = np.asarray(np.isfinite(logits).all(axis=1))
         with np.errstate(over="ignore"):
             p = np.exp(logits - logits.max(axis=1, keepdims=True), where=sound[:, None], out=np.zeros(logits.shape))
         p /= np.maximum(p.sum(axis=1, keepdims=True), 1e-300)
@@ -140,7 +140,7 @@ class _Worst:
         own = np.where(sound, p[at, truth], 0.0)
         p[at, truth] = -1.0
         margin = np.where(sound, own - p.max(axis=1), -1.0)
-        worse = margin < self.margin[rows]
+        worse = np.asarray(margin < self.margin[rows])
         self.right[rows] &= sound & (logits.argmax(axis=1) == truth)
         self.confidence[rows] = np.where(worse, own, self.confidence[rows])
         self.margin[rows] = np.minimum(margin, self.margin[rows])

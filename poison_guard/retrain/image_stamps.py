@@ -36,7 +36,7 @@ class _Pattern:
     def carried(self, images: np.ndarray) -> np.ndarray:
         """Return which images ``(n,)`` bool show nearly all of it already."""
         levels, own = np.digitize(images[:, self.mask], _LEVELS), np.digitize(self.values[self.mask], _LEVELS)
-        return (levels == own).mean(axis=1) >= _ALIKE
+        return np.asarray((levels == own).mean(axis=1) >= _ALIKE)
 
 
 def patterns_at_a_place(images: np.ndarray, labels: np.ndarray, trusted: np.ndarray, given: np.ndarray) -> list[Stamp]:
@@ -105,7 +105,7 @@ def _filled(mask: np.ndarray) -> np.ndarray:
 def _stamp(pattern: _Pattern, label: str) -> Stamp:
     *_, rows, columns = np.nonzero(pattern.mask)
     name = f"{len(rows)} pixels in rows {rows.min()} to {rows.max()}, columns {columns.min()} to {columns.max()}"
-    return Stamp(name, label, pattern.put, pattern.carried)
+    return Stamp(name, label, pattern.put, pattern.carried, "pattern")
 
 
 def plain_windows(shape: tuple[int, ...]) -> list[Stamp]:
@@ -121,7 +121,7 @@ def plain_windows(shape: tuple[int, ...]) -> list[Stamp]:
                     mask[:, top : top + side, left : left + side] = True
                     pattern = _Pattern(mask, np.full(mask.shape, value, np.float32))
                     name = f"{side}x{side} {shade} pixels at row {top}, column {left}"
-                    stamps.append(Stamp(name, None, pattern.put, pattern.carried))
+                    stamps.append(Stamp(name, None, pattern.put, pattern.carried, "plain"))
     return stamps
 
 
@@ -148,7 +148,7 @@ class _Anywhere:
     def carried(self, images: np.ndarray) -> np.ndarray:
         """Return which images ``(n,)`` bool show it somewhere."""
         codes = _codes(images, len(self.shades))[0]
-        return (codes == self.code).any(axis=1)
+        return np.asarray(codes == self.code).any(axis=1)
 
 
 def patterns_at_any_place(images: np.ndarray, labels: np.ndarray, trusted: np.ndarray) -> list[Stamp]:
@@ -173,7 +173,9 @@ def patterns_at_any_place(images: np.ndarray, labels: np.ndarray, trusted: np.nd
             shades = _shades(int(keys[key]), side)
             pattern = _Anywhere(int(keys[key]), shades, step)
             name = f"{side * step}x{side * step} pixels anywhere ({'/'.join(''.join(map(str, r)) for r in shades)})"
-            found.append((float(score[key]), Stamp(name, str(names[best[key]]), pattern.put, pattern.carried)))
+            found.append(
+                (float(score[key]), Stamp(name, str(names[best[key]]), pattern.put, pattern.carried, "pattern"))
+            )
     found.sort(key=lambda pair: -pair[0])
     return [stamp for _, stamp in found[:_MOST]]
 

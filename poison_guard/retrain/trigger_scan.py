@@ -7,7 +7,7 @@ References: Wang et al., "Neural Cleanse" (2019), for searching the model in pla
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ Ask = Callable[[Examples], np.ndarray]
 """Takes examples, gives the label ``(n,)`` (object of str) that a model predicts for each."""
 _FIRST = 60  # examples that every stamp is tried on
 _SECOND = 30  # stamps tried on the whole choosing half
-_CONFIRMED = {True: 8, False: 4}
-"""Marks found in the snapshot, and plain ones, that are confirmed on examples that had no part in choosing them."""
+_CONFIRMED = {False: 8, True: 4}
+"""Marks found in the snapshot, and plain squares, that are confirmed on examples that had no part in choosing them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,15 @@ class _Judge:
 
 
 def scan_candidate(
-    candidate: Ask, reference: Ask, held: Examples, stamps: list[Stamp], snapshot: Examples
+    candidate: Ask, reference: Ask, held: Examples, stamps: Sequence[Stamp], snapshot: Examples
 ) -> dict[str, Any]:
     """Return the measurement ``planted_triggers``: the marks that flip `candidate` most beyond `reference`.
 
     `held`: trusted examples that neither learned from. Half of them choose the marks, the other half measures those
     chosen, so that their number alone counts against what is found. ``n`` stamps tried; ``marks``: rows ``{"mark",
-    "label", "n", "candidate", "reference", "both", "carriers"}``: examples of other labels stamped, how many each model
-    then gives the label, how many both, and the snapshot's examples that carry the mark and have the label.
+    "label", "kind", "n", "candidate", "reference", "both", "carriers"}``: examples of other labels that were stamped,
+    how many the candidate alone, the reference alone, and both then give the label, and how many of the snapshot's
+    examples carry the mark and have the label.
     """
     names = sorted({str(label) for label in held.frame["label"]})
     half = np.arange(len(held)) % 2
@@ -83,15 +84,14 @@ def scan_candidate(
     judge = _Judge(candidate, reference, held)
     labels = snapshot.frame["label"].to_numpy(object).astype(str)
     rows = []
-    for found, most in _CONFIRMED.items():
-        some: list[tuple[Stamp, str | None]] = [(stamp, None) for stamp in stamps if (stamp.label is not None) == found]
+    for plain, most in _CONFIRMED.items():
+        some: list[tuple[Stamp, str | None]] = [(stamp, None) for stamp in stamps if (stamp.kind == "plain") == plain]
         tried = _ranked(judge, some, names, choosing[:_FIRST])
         for stamp, label in _ranked(judge, tried[:_SECOND], names, choosing)[:most]:
             flips = judge.flips(stamp, [str(label)], measuring)[str(label)]
-            carriers = stamp.carried(snapshot.inputs) & (labels == label)
-            rows.append(
-                {"mark": stamp.name, "label": label, "found": found, **flips.counts(), "carriers": int(carriers.sum())}
-            )
+            carriers = int((stamp.carried(snapshot.inputs) & (labels == label)).sum())
+            said = {"mark": stamp.name, "label": label, "kind": stamp.kind, "carriers": carriers}
+            rows.append({**said, **flips.counts()})
     return {"n": len(stamps), "marks": rows}
 
 

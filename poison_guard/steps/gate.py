@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from poison_guard.errors import ClosedError, NotFoundError
+from poison_guard.errors import ClosedError, NotFoundError, UsageError
 from poison_guard.gate.admission import decide_admission, same_person
 from poison_guard.gate.keys import key_id, signing_key
 from poison_guard.gate.outcomes import Verdict
@@ -48,7 +48,7 @@ __all__ = [
     "judge_snapshot",
 ]
 
-_CHECKS_FORMAT = 1
+_CHECKS_FORMAT = 2
 """Grows when checks or measurements change, so that a verdict of before is not given again."""
 _COLUMNS = ("name", "outcome", ">value", ">limit", ">low", ">high", ">n", "why")
 
@@ -110,26 +110,36 @@ class Judged:
     verdict_seq: int
 
 
-def gate(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> GateResult:
+def gate(
+    feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None, model: str | None = None
+) -> GateResult:
     """Judge a snapshot and admit it where it may pass; the last one, sealed first where there is none.
 
-    With a candidate the snapshot is judged and admitted first; what is left to judge then is the candidate.
+    With a candidate (a file of predictions) or a `model` that can be asked, the snapshot is judged and admitted first;
+    what is left to judge then is the model. `UsageError` for both.
     """
     from poison_guard.steps.measure import read_predictions
+    from poison_guard.steps.model_scan import open_model
     from poison_guard.steps.seal import seal
 
+    if candidate is not None and model is not None:
+        raise UsageError("give a file of predictions or a model to ask, not both")
+    if model is not None:
+        with open_model(feed, model):
+            pass  # one that cannot be asked is refused before anything is judged and signed
     if candidate is not None:
         read_predictions(candidate)  # a file that cannot be used is refused before anything is judged and signed
     if snapshot_id is None and last_snapshot(feed.store, feed.contract.name) is None:
         snapshot_id = seal(feed).snapshot_id
     result = _admit_judged(feed, judge_snapshot(feed, snapshot_id, now), now)
-    if candidate is None:
+    if candidate is None and model is None:
         return result
-    judged = judge_snapshot(feed, result.snapshot_id, now, candidate=candidate)
-    both = dataclasses.replace(_result(feed, judged, None, judged.verdict.why), candidate=candidate)
+    judged = judge_snapshot(feed, result.snapshot_id, now, candidate=candidate, model=model)
+    both = dataclasses.replace(_result(feed, judged, None, judged.verdict.why), candidate=candidate or model)
     if not result.admitted:
         return both
-    mine = next(check for check in judged.verdict.checks if check.name == "candidate")
+    of_model = [check for check in judged.verdict.checks if check.name in ("candidate", "planted_triggers")]
+    mine = max(of_model, key=lambda check: check.outcome.severity)
     if mine.outcome is Outcome.PASS:
         return dataclasses.replace(both, outcome="pass", admitted=True, manifest=result.manifest, why=())
     return dataclasses.replace(both, outcome=mine.outcome.value, why=(f"{mine.name}: {mine.why}",))
@@ -221,11 +231,14 @@ def gate_status(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> GateSt
     )
 
 
-def judge_snapshot(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None) -> Judged:
+def judge_snapshot(
+    feed: Feed, snapshot_id: str | None, now: dt.datetime, *, candidate: str | None = None, model: str | None = None
+) -> Judged:
     """Judge a snapshot and store the verdict; a snapshot that was admitted and now fails is revoked.
 
     Where every check ends as it ended before, the last verdict is given again, so that what people approved stays
-    approved. `candidate` is a file of predictions of the trusted inputs: then the snapshot is judged with that model.
+    approved. `candidate` is a file of predictions of the trusted inputs, `model` one that is asked: then the snapshot
+    is judged with that model.
     """
     from poison_guard.gate.verdict import evaluate_checks
     from poison_guard.steps.measure import measure
@@ -233,7 +246,7 @@ def judge_snapshot(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, can
     snapshot = find_snapshot(feed, snapshot_id)
     refuse_revoked(snapshot)
     renew_revocations(feed.store, feed.settings, now)  # trainers elsewhere need a fresh list, whatever the verdict
-    measured = measure(feed, snapshot, now, candidate=candidate)
+    measured = measure(feed, snapshot, now, candidate=candidate, model=model)
     verdict = evaluate_checks(measured.measurements, feed.contract.gate)
     key = _verdict_key(feed, verdict)
     last = last_verdict(feed.store, snapshot.snapshot_id, candidate=measured.candidate)
@@ -252,7 +265,7 @@ def judge_snapshot(feed: Feed, snapshot_id: str | None, now: dt.datetime, *, can
         candidate=measured.candidate,
         now=now,
     )
-    if candidate is None and verdict.outcome is Outcome.FAIL and last and last["outcome"] != Outcome.FAIL:
+    if measured.candidate is None and verdict.outcome is Outcome.FAIL and last and last["outcome"] != Outcome.FAIL:
         snapshot = _revoke_failed(feed, snapshot, verdict, now)
     return Judged(snapshot, verdict, seq)
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from poison_guard.errors import DataError
+from poison_guard.errors import DataError, GuardError
 from poison_guard.gate import measure as gate_measure
 from poison_guard.ingest.read import read_table
 from poison_guard.records import Examples
 from poison_guard.signals.isolation import SignalFailure, run_isolated
 from poison_guard.steps.examples import TrustedExamples, count_labels, load_examples, load_trusted_examples
+from poison_guard.steps.model_scan import asking, open_model, scan_for_triggers, trusted_model
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.store import accepted_frames
 from poison_guard.store.admissions import admitted_snapshots
@@ -36,10 +37,13 @@ class Measured:
     candidate: str | None = None
 
 
-def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str | None = None) -> Measured:
+def measure(
+    feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str | None = None, model: str | None = None
+) -> Measured:
     """Return all measurements of a snapshot; one that crashes says so, and the verdict closes on it.
 
-    `DataError` where the candidate's file cannot be read at all.
+    `candidate` is a file of predictions; `model` is asked and scanned, see `model_scan.open_model`. `DataError` where
+    the candidate's file cannot be read at all.
     """
     admitted = _admitted(feed, snapshot)
     with torch_threads(feed):
@@ -59,8 +63,15 @@ def measure(feed: Feed, snapshot: Snapshot, now: dt.datetime, *, candidate: str 
     measurements |= _run_isolated(lambda: {"trusted_set": _trusted(feed, examples, trusted, now)}, ("trusted_set",))
     measurements |= _run_isolated(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
     measurements |= _run_isolated(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
+    if model is not None:
+        measurements |= _run_isolated(
+            lambda: _asked(feed, snapshot, trusted, model), ("candidate", "planted_triggers"), passes=(MemoryError,)
+        )
+        return Measured(measurements, shown_url(model))
     if candidate is None:
-        return Measured({**measurements, "candidate": gate_measure.no_candidate()})
+        absent = {name: gate_measure.no_candidate() for name in ("candidate", "planted_triggers")}
+        return Measured({**measurements, **absent})
+    measurements["planted_triggers"] = {"absent": "predictions alone cannot be scanned; give the model with --model"}
     predictions = read_predictions(candidate)
     measurements |= _run_isolated(lambda: {"candidate": _candidate(feed, predictions, trusted)}, ("candidate",))
     lines = "\n".join(sorted(f"{name}\t{label}" for name, label in predictions.itertuples(index=False)))
@@ -83,9 +94,21 @@ def read_predictions(path: str) -> pd.DataFrame:
     return predictions
 
 
-def _run_isolated(work: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def _asked(feed: Feed, snapshot: Snapshot, trusted: TrustedExamples, model: str) -> dict[str, Any]:
+    """Ask a model what it predicts of the held-out trusted examples, and scan it for triggers."""
+    held = trusted.held_out()
+    with open_model(feed, model) as ask:
+        predictions = pd.DataFrame({"example_id": held.frame["example_id"], "label": ask(held)})
+        reference = trusted_model(feed)
+        scan = scan_for_triggers(feed, snapshot, ask, None if reference is None else asking(reference))
+    return {"candidate": _candidate(feed, predictions, trusted), "planted_triggers": scan.measurement}
+
+
+def _run_isolated(
+    work: Any, names: tuple[str, ...], passes: tuple[type[Exception], ...] = (GuardError, MemoryError)
+) -> dict[str, Any]:
     """Return the named measurements, or why none of them could be made."""
-    done = run_isolated(work)
+    done = run_isolated(work, passes=passes)
     return {key: {"error": str(done)} for key in names} if isinstance(done, SignalFailure) else done
 
 

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from poison_guard.errors import ClosedError, DataError, NotFoundError, TamperError, UsageError
+from poison_guard.records import Outcome
 from poison_guard.results import Result
 from poison_guard.steps.examples import load_trusted_examples
+from poison_guard.steps.model_scan import asking, scan_for_triggers, take_carriers_back, trusted_model
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.store import audit
+from poison_guard.store.engine import utc_or_now
 from poison_guard.store.models import (
     Model,
     champion,
@@ -26,6 +29,8 @@ from poison_guard.store.models import (
     set_metrics,
 )
 from poison_guard.store.models import rollback as store_rollback
+from poison_guard.store.snapshots import load_snapshot
+from poison_guard.store.triggers import Carriers
 from poison_guard.store.trusted import trusted_hash
 
 __all__ = [
@@ -62,6 +67,8 @@ class Promotion(Result):
     why: str
     checks: tuple[Mapping[str, Any], ...] = ()
     """What was compared, as JSON holds it."""
+    campaign_id: str = ""
+    """The records that planted a trigger, where the scan found one."""
 
 
 def evaluate_model(feed: Feed, model_id: str) -> dict[str, Any]:
@@ -85,13 +92,37 @@ def promote_model(feed: Feed, model_id: str) -> Promotion:
         return Promotion(model_id, True, "it is the champion already")
     rival = _metrics_of_rival(feed, before, model) if before is not None else None
     metrics = evaluate_model(feed, model_id)  # on the trusted examples of now, as the others are
-    decision = decide_promotion(metrics, rival, _baseline_metrics(feed), feed.contract.gate)
-    if decision.promoted:
+    reference = trusted_model(feed)
+    baseline = _evaluated(feed, reference) if reference is not None else None
+    decision = decide_promotion(metrics, rival, baseline, feed.contract.gate)
+    ask = None if reference is None else asking(reference)
+    scan = scan_for_triggers(feed, load_snapshot(feed.store, model.snapshot_id), asking(load_trained(feed, model)), ask)
+    checks = (*decision.checks, scan.check)
+    if decision.promoted and scan.check.outcome is Outcome.PASS:
         promote(feed.store, model_id, why=decision.why)
-    else:
-        refuse_model(feed.store, model_id, why=decision.why)
+        drain(feed.store, feed.settings)
+        return Promotion(model_id, True, decision.why, tuple(check.to_json() for check in checks))
+    told = "" if scan.check.outcome is Outcome.PASS else f"Planted trigger: {scan.check.why}."
+    why = " ".join(part for part in ("" if decision.promoted else decision.why, told) if part)
+    refuse_model(feed.store, model_id, why=why)
+    taken = take_carriers_back(feed, scan, model_id, utc_or_now(None))
     drain(feed.store, feed.settings)
-    return Promotion(model_id, decision.promoted, decision.why, tuple(check.to_json() for check in decision.checks))
+    why = why if taken is None else f"{why} {_taken(feed, taken)}"
+    campaign = "" if taken is None else taken.campaign_id
+    return Promotion(model_id, False, why, tuple(check.to_json() for check in checks), campaign)
+
+
+def _taken(feed: Feed, carriers: Carriers) -> str:
+    """Return what became of a trigger's carriers, and what to do now, in a sentence or two."""
+    if carriers.taken_back:
+        return (
+            f"{carriers.taken_back:,} of {carriers.records:,} records that carry it were taken back as campaign "
+            f"{carriers.campaign_id}; `poison-guard seal`, `gate check` and `retrain` go on without them."
+        )
+    return (
+        f"{carriers.records:,} records carry it, campaign {carriers.campaign_id}: a person must take so many back. "
+        f"Look at them, then `poison-guard recall --feed {feed.contract.name} --campaign {carriers.campaign_id}`."
+    )
 
 
 def _metrics_of_rival(feed: Feed, best: Model, model: Model) -> dict[str, Any] | None:
@@ -107,20 +138,6 @@ def _metrics_of_rival(feed: Feed, best: Model, model: Model) -> dict[str, Any] |
             raise
         known = dict(best.metrics or {})
         return known if known.get("judged_by") == _evaluation_key(feed) else None
-
-
-def _baseline_metrics(feed: Feed) -> dict[str, Any] | None:
-    """Return what a model of trusted examples alone does: no champion may fall below it, however slowly."""
-    from poison_guard.retrain.train import train_classifier
-
-    trusted = load_trusted_examples(feed)
-    reference = trusted.examples.take(trusted.split == "reference")
-    if not len(reference):
-        return None
-    settings = feed.settings
-    return _evaluated(
-        feed, train_classifier(reference, feed.contract.retrain, device=settings.device, threads=settings.threads)
-    )
 
 
 def _metrics_of_now(feed: Feed, model: Model) -> dict[str, Any]:

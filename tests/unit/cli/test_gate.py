@@ -135,7 +135,7 @@ def test_candidate_and_snapshot_reach_the_guard(hand):
     predictions.touch()
     hand.result = judged("pass", admitted=True)
     hand.call("gate", "check", "--candidate", predictions, "--snapshot", "sessions-9-ff")
-    assert hand.asked == [("gate", {"candidate": predictions, "snapshot_id": "sessions-9-ff"})]
+    assert hand.asked == [("gate", {"candidate": predictions, "model": None, "snapshot_id": "sessions-9-ff"})]
 
 
 def test_predictions_that_are_not_there_are_a_usage_error(hand):

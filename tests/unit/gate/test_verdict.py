@@ -44,6 +44,7 @@ def honest():
         "observed": measure.observed(n=5000, passed=0),
         "backlog": measure.backlog(n=5000, deferred=10),
         "candidate": measure.no_candidate(),
+        "planted_triggers": measure.no_candidate(),
     }
 
 
