@@ -19,6 +19,7 @@ __all__ = [
     "Content",
     "content_columns",
     "content_of",
+    "has_no_label",
     "image_of",
     "inputs_of",
     "record_content",
@@ -57,6 +58,11 @@ def content_of(contract: Contract) -> Content:
         )
     kind = wanted or (kinds[0] if kinds else "")
     return Content(kind, columns.get(kind, ()), contract.items is not None, contract.retrain.pixel_max)
+
+
+def has_no_label(contract: Contract) -> bool:
+    """Whether records are texts that nobody labelled: pairs, instructions, documents, which others train on."""
+    return bool(contract.texts) and not any(contract.has(role) for role in ("label", "answer", "rating"))
 
 
 def _in_items(contract: Contract) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from poison_guard.config import Contract, Settings
 from poison_guard.errors import ConfigError, DataError
+from poison_guard.gate.replies import Sides
 from poison_guard.ingest.collect import read_controls
 from poison_guard.ingest.objects import find_path
 from poison_guard.ingest.read import read_raw, read_table
@@ -21,6 +22,7 @@ from poison_guard.pipeline.content import (
     Content,
     content_columns,
     content_of,
+    has_no_label,
     inputs_of,
     record_content,
     to_examples,
@@ -48,7 +50,9 @@ __all__ = [
     "inputs_of",
     "load_examples",
     "load_item_content",
+    "load_sides",
     "load_trusted_examples",
+    "load_trusted_sides",
     "read_parts",
     "record_content",
     "what_a_model_lacks",
@@ -100,6 +104,24 @@ def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None)
     `TamperError` when a part is not the file that was sealed; `DataError` where a cell is not what the model takes.
     """
     content = _trainable(feed)
+    frame, is_new = _rows(feed, snapshot, since)
+    trusted = _trusted_rows(feed, content)[0] if content.kind == "table" else frame
+    return to_examples(frame, content, is_new, trusted if len(trusted) else frame)
+
+
+def load_sides(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None) -> Sides:
+    """Return the examples of a snapshot of a feed without labels, new where `since` lacks them."""
+    frame, is_new = _rows(feed, snapshot, since)
+    return Sides.of(frame.assign(is_new=is_new))
+
+
+def load_trusted_sides(feed: Feed) -> Sides:
+    """Return the trusted set of a feed without labels."""
+    return Sides.of(_trusted_rows(feed, _trainable(feed))[0])
+
+
+def _rows(feed: Feed, snapshot: Snapshot, since: Snapshot | None) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return the rows of a snapshot's parts, and which ``(n,)`` `since` lacks, or has with another label."""
     frame = read_parts(feed, snapshot.parts)
     parts_before = {part.sha256 for part in since.parts} if since else set()
     old = read_parts(feed, since.parts, columns=LEAD)[LEAD[:2]] if since else frame[LEAD[:2]].iloc[:0]
@@ -108,8 +130,7 @@ def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None)
     else:
         before = pd.MultiIndex.from_frame(old)
         is_new = ~pd.MultiIndex.from_frame(frame[LEAD[:2]]).isin(before)
-    trusted = _trusted_rows(feed, content)[0] if content.kind == "table" else frame
-    return to_examples(frame, content, is_new, trusted if len(trusted) else frame)
+    return frame, is_new
 
 
 def count_labels(feed: Feed, snapshot: Snapshot) -> dict[str, int]:
@@ -196,6 +217,8 @@ def candidate_inputs(feed: Feed) -> CandidateInputs:
 
 def what_a_model_lacks(contract: Contract) -> str | None:
     """Return what a feed does not map that a model needs to learn from it; None when there is nothing."""
+    if has_no_label(contract):
+        return None
     if not any(contract.has(role) for role in ("label", "answer", "rating")):
         return "label, answer or rating"
     if content_of(contract).kind:
@@ -243,12 +266,12 @@ def _no_rows(content: Content) -> pd.DataFrame:
 
 def _of_records(records: pd.DataFrame, content: Content) -> pd.DataFrame:
     label = next((role for role in ("label", "answer", "rating") if role in records), None)
-    if label is None:
+    if label is None and content.kind != "text":
         raise DataError("the trusted set has no label to judge by; map `label` in [columns]")
     lead = pd.DataFrame(
         {
             "example_id": records["record_id"],
-            "label": records[label],
+            "label": records[label] if label else "",
             "slice": records["group"].fillna("") if "group" in records else "",
         }
     )

@@ -16,6 +16,7 @@ from poison_guard.errors import ClosedError, NotFoundError, UsageError
 from poison_guard.gate.admission import decide_admission, same_person
 from poison_guard.gate.keys import key_id, signing_key
 from poison_guard.gate.outcomes import Verdict
+from poison_guard.pipeline.content import has_no_label
 from poison_guard.records import Outcome
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.review.rules import check_person
@@ -240,14 +241,15 @@ def judge_snapshot(
     approved. `candidate` is a file of predictions of the trusted inputs, `model` one that is asked: then the snapshot
     is judged with that model.
     """
-    from poison_guard.gate.verdict import evaluate_checks
+    from poison_guard.gate.verdict import CHECKS, REPLY_CHECKS, evaluate_checks
     from poison_guard.steps.measure import measure
 
     snapshot = find_snapshot(feed, snapshot_id)
     refuse_revoked(snapshot)
     renew_revocations(feed.store, feed.settings, now)  # trainers elsewhere need a fresh list, whatever the verdict
     measured = measure(feed, snapshot, now, candidate=candidate, model=model)
-    verdict = evaluate_checks(measured.measurements, feed.contract.gate)
+    checks = REPLY_CHECKS if has_no_label(feed.contract) else CHECKS
+    verdict = evaluate_checks(measured.measurements, feed.contract.gate, checks)
     key = _verdict_key(feed, verdict)
     last = last_verdict(feed.store, snapshot.snapshot_id, candidate=measured.candidate)
     if last and last["verdict"].get("judged_by") == key:

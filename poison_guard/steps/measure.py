@@ -13,10 +13,19 @@ import pandas as pd
 
 from poison_guard.errors import DataError, GuardError
 from poison_guard.gate import measure as gate_measure
+from poison_guard.gate.replies import REPLY_MEASURES, measure_replies
 from poison_guard.ingest.read import read_table
+from poison_guard.pipeline.content import has_no_label
 from poison_guard.records import Examples
 from poison_guard.signals.isolation import SignalFailure, run_isolated
-from poison_guard.steps.examples import TrustedExamples, count_labels, load_examples, load_trusted_examples
+from poison_guard.steps.examples import (
+    TrustedExamples,
+    count_labels,
+    load_examples,
+    load_sides,
+    load_trusted_examples,
+    load_trusted_sides,
+)
 from poison_guard.steps.model_scan import asking, open_model, scan_for_triggers, trusted_model
 from poison_guard.steps.opening import Feed, torch_threads
 from poison_guard.store import accepted_frames
@@ -46,6 +55,12 @@ def measure(
     the candidate's file cannot be read at all.
     """
     admitted = _admitted(feed, snapshot)
+    if has_no_label(feed.contract):
+        if candidate is not None or model is not None:
+            raise DataError(
+                f"{feed.contract.name} has no labels that a candidate could predict; judge it by its own tests"
+            )
+        return Measured(_replies(feed, snapshot, admitted, now))
     with torch_threads(feed):
         examples = load_examples(feed, snapshot, since=admitted[0] if admitted else None)
         trusted = load_trusted_examples(feed)
@@ -59,8 +74,9 @@ def measure(
         measurements |= _run_isolated(
             lambda: {"label_shift": gate_measure.label_shift(examples, trusted.examples, anchor)}, ("label_shift",)
         )  # of the whole snapshot: a label whose other items are deferred lives on in the known ones
-    measurements |= _run_isolated(lambda: _sources(feed, examples), ("source_share", "new_cohort"))
-    measurements |= _run_isolated(lambda: {"trusted_set": _trusted(feed, examples, trusted, now)}, ("trusted_set",))
+    measurements |= _run_isolated(lambda: _sources(feed, examples.frame), ("source_share", "new_cohort"))
+    labels = _labels(trusted.examples), _labels(examples)
+    measurements |= _run_isolated(lambda: {"trusted_set": _trusted(feed, *labels, now)}, ("trusted_set",))
     measurements |= _run_isolated(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
     measurements |= _run_isolated(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
     if model is not None:
@@ -76,6 +92,22 @@ def measure(
     measurements |= _run_isolated(lambda: {"candidate": _candidate(feed, predictions, trusted)}, ("candidate",))
     lines = "\n".join(sorted(f"{name}\t{label}" for name, label in predictions.itertuples(index=False)))
     return Measured(measurements, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def _replies(feed: Feed, snapshot: Snapshot, admitted: list[Snapshot], now: dt.datetime) -> dict[str, Any]:
+    """Return the measurements of a snapshot of feedback without labels."""
+    sides = load_sides(feed, snapshot, since=admitted[0] if admitted else None)
+    trusted = load_trusted_sides(feed)
+    fresh = sides.without(trusted)
+    measurements: dict[str, Any] = _run_isolated(
+        lambda: measure_replies(fresh, trusted, feed.contract.gate), REPLY_MEASURES
+    )
+    rows = sides.frame[["example_id"]].assign(label="")
+    measurements |= _run_isolated(lambda: _sources(feed, rows), ("source_share", "new_cohort"))
+    n = {"": len(trusted)} if len(trusted) else {}
+    measurements |= _run_isolated(lambda: {"trusted_set": _trusted(feed, n, {"": len(sides)}, now)}, ("trusted_set",))
+    measurements |= _run_isolated(lambda: _people(feed, len(sides), now), ("audits", "backlog"))
+    return measurements | _run_isolated(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
 
 
 def read_predictions(path: str) -> pd.DataFrame:
@@ -134,12 +166,12 @@ def _labels(examples: Examples) -> dict[str, int]:
     return {str(label): int(n) for label, n in examples.frame["label"].value_counts().items()}
 
 
-def _sources(feed: Feed, examples: Examples) -> dict[str, Any]:
+def _sources(feed: Feed, examples: pd.DataFrame) -> dict[str, Any]:
     """Count what rests on each source: its accepted records, or its votes for the labels that were adopted."""
     contract = feed.contract
     if not contract.has("source_id"):
         return {"source_share": gate_measure.no_sources(), "new_cohort": gate_measure.no_sources()}
-    label_of = examples.frame.set_index("example_id")["label"]
+    label_of = examples.set_index("example_id")["label"]
     parts = [
         _counts_by_source(frame, label_of, contract.vote, contract.gate.new_days)
         for frame in accepted_frames(feed.store, contract.name)
@@ -175,12 +207,12 @@ def _canonical_votes(frame: pd.DataFrame, label_of: pd.Series, vote: str) -> pd.
     return canonicalise(votes, cluster_answers(votes, controls=labels))["vote"].reindex(frame.index)
 
 
-def _trusted(feed: Feed, examples: Examples, trusted: TrustedExamples, now: dt.datetime) -> dict[str, Any]:
+def _trusted(
+    feed: Feed, labels: Mapping[str, int], snapshot_labels: Mapping[str, int], now: dt.datetime
+) -> dict[str, Any]:
     facts = trusted_facts(feed.store, feed.contract.name)
     age = None if facts["last_added"] is None else (now - facts["last_added"]).days
-    return gate_measure.trusted_set(
-        _labels(trusted.examples), _labels(examples), age_days=age, seen_before=facts["seen_before"]
-    )
+    return gate_measure.trusted_set(labels, snapshot_labels, age_days=age, seen_before=facts["seen_before"])
 
 
 def _people(feed: Feed, n: int, now: dt.datetime) -> dict[str, Any]:

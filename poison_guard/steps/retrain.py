@@ -15,6 +15,7 @@ from typing import Any
 
 from poison_guard.errors import ClosedError, DataError, UsageError
 from poison_guard.files import private_folder
+from poison_guard.pipeline.content import has_no_label
 from poison_guard.records import Examples
 from poison_guard.results import Result, TableResult, html_table, text_table
 from poison_guard.steps.admission import check_admission, find_snapshot, standing_admission
@@ -158,6 +159,11 @@ def retrain(feed: Feed, now: dt.datetime, *, measure_only: bool, from_scratch: b
     `from_scratch` trains on the newest snapshot whose admission holds, whatever was trained on it, and starts from
     nothing. `UsageError` for both.
     """
+    if has_no_label(feed.contract):
+        raise UsageError(
+            f"{feed.contract.name} has no labels, and no model of the guard learns from such a feed; "
+            f"`poison-guard export --feed {feed.contract.name} --snapshot admitted --as trl` writes it for a trainer"
+        )
     if measure_only and from_scratch:
         raise UsageError("a model is trained from scratch to be promoted, or measured only; choose one")
     name = feed.contract.name
@@ -226,8 +232,10 @@ def due(feed: Feed, now: dt.datetime) -> str | None:
 
     That is one that no model was trained on, whose last model was neither promoted nor refused (a run died before
     that; `train_model` then returns this model), or whose models were all refused under other settings or trusted
-    examples.
+    examples. Of a feed without labels nothing is: others train on it.
     """
+    if has_no_label(feed.contract):
+        return None
     name = feed.contract.name
     fresh = store_due(feed.store, name, now=now)
     newest = next(iter(list_admissions(feed.store, name, limit=1)), None)

@@ -21,7 +21,7 @@ from poison_guard.gate.outcomes import (
 from poison_guard.numerics.intervals import normal_quantile, paired_drop, pairs_to_exclude
 from poison_guard.records import Check, Outcome
 
-__all__ = ["canary", "candidate"]
+__all__ = ["canary", "candidate", "judge_drops"]
 
 _GROUP_SPREAD = 0.4
 """Standard deviation of honest groups' drops around the overall one, in limits."""
@@ -57,7 +57,7 @@ def canary(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     says that they are small): so a passing group may still lose up to `high`.
     Backdoors do not show here: the trusted examples lack the trigger.
     """
-    return _judge_drops("canary", measurement, policy, "a model trained with what is new")
+    return judge_drops("canary", measurement, policy, "a model trained with what is new")
 
 
 @about("AML.T0031", "targeted poisoning", budget=0.05)
@@ -77,16 +77,15 @@ def candidate(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
         return make_check(
             "candidate", Outcome.ERROR, f"{why}; predict exactly what `export --trusted holdout` gives", n=n
         )
-    check = _judge_drops(
-        "candidate", measurement, policy, f"the candidate, against the {measurement['against']} model,"
-    )
+    check = judge_drops("candidate", measurement, policy, f"the candidate, against the {measurement['against']} model,")
     strange = measurement.get("strange")
     if strange is None or check.outcome is Outcome.PASS:
         return check
     return dataclasses.replace(check, why=f"{check.why}; it predicts {strange!r}, a label no trusted example has")
 
 
-def _judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, who: str) -> Check:
+def judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, who: str) -> Check:
+    """Return the check `name` of what `who` loses of the trusted examples: the group that comes out worst speaks."""
     groups = {
         f"{kind} {key!r}": counts
         for kind, field in (("class", "classes"), ("slice", "slices"))

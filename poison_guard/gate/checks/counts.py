@@ -24,11 +24,13 @@ def trusted_set(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     the poorest label), or nothing added for ``trusted_days``. `value` is how many the poorest label lacks.
     """
     n, have = int(measurement["n"]), measurement["labels"]
-    missing = {x: max(0, policy.min_trusted - int(have.get(x, 0))) for x in measurement["snapshot_labels"]}
+    labelled = set(measurement["snapshot_labels"]) != {""}
+    wanted = policy.min_trusted if labelled else _REPLIES * policy.min_trusted
+    missing = {x: max(0, wanted - int(have.get(x, 0))) for x in measurement["snapshot_labels"]}
     poorest = max(sorted(missing), key=lambda x: missing[x], default=None)
     lacking = missing[poorest] if poorest is not None else 0
     age, seen = measurement.get("age_days"), int(measurement["seen_before"])
-    outcome, why = Outcome.PASS, f"{n} trusted examples, at least {policy.min_trusted} of each label"
+    outcome, why = Outcome.PASS, f"{n} trusted examples, at least {wanted}{' of each label' if labelled else ''}"
     if seen:
         outcome = Outcome.FAIL
         why = f"the feed had sent {seen} trusted records before they were vetted; it may have written its own judge"
@@ -42,10 +44,9 @@ def trusted_set(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
         )
     elif lacking:
         outcome = Outcome.INCONCLUSIVE
-        why = (
-            f"label {poorest!r} has {int(have.get(poorest, 0))} trusted examples of {policy.min_trusted} needed "
-            f"({sum(v > 0 for v in missing.values())} labels lack some)"
-        )
+        why = f"{int(have.get(poorest, 0))} trusted examples of {wanted} needed"
+        if labelled:
+            why = f"label {poorest!r} has {why} ({sum(v > 0 for v in missing.values())} labels lack some)"
     elif age is None or age > policy.trusted_days:
         outcome = Outcome.INCONCLUSIVE
         why = f"nobody added to the trusted set for {'unknown' if age is None else round(age)} days; review and add"
@@ -54,6 +55,8 @@ def trusted_set(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     return make_check("trusted_set", outcome, why, n=n, value=value, limit=0.0, bounds=(value, value), needs=needs)
 
 
+_REPLIES = 3
+"""Times ``min_trusted`` that feedback without labels needs: there is no label that tells what to expect."""
 _EVEN_SHARE_FACTOR = 3
 """Times an even share that one source may hold where sources are few."""
 

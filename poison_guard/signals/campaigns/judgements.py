@@ -73,12 +73,14 @@ def _without(text: bytes, shared: np.ndarray) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What each record does against the others' opinion, ``(n,)`` both; `expected` is 0.5 where nothing is known."""
+    """What each record does against the others' opinion, ``(n,)`` all; `expected` is 0.5 where nothing is known."""
 
     odd: np.ndarray
     """bool: it prefers what others reject, or its reply does not fit its prompt."""
     expected: np.ndarray
     """The rate at which honest records like it are odd, in [0.02, 0.5]."""
+    asked: np.ndarray
+    """bool: whether there is anything to judge."""
 
     @property
     def weight(self) -> np.ndarray:
@@ -107,7 +109,7 @@ def preferences(texts: Texts, *, known: np.ndarray | None = None, seed: int = 0)
     odd[judged] = margin < 0
     teachers = _teachers(known, judged)
     expected[judged] = _rates(np.abs(margin), margin < 0, teachers)
-    return Judgement(odd, expected)
+    return Judgement(odd, expected, np.isin(np.arange(len(texts)), judged))
 
 
 def fits(texts: Texts, *, known: np.ndarray | None = None, seed: int = 0) -> Judgement | None:
@@ -137,7 +139,7 @@ def fits(texts: Texts, *, known: np.ndarray | None = None, seed: int = 0) -> Jud
     odd, expected = np.zeros(len(texts), bool), np.full(len(texts), 0.5)
     odd[there] = misfit
     expected[there] = _rates(length, misfit, _teachers(known, there))
-    return Judgement(odd, expected)
+    return Judgement(odd, expected, np.isin(np.arange(len(texts)), there))
 
 
 def _nearest_prompts(prompts: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,9 @@ have no more in common than prompts drawn at random.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -22,6 +23,7 @@ _PART = 1 << 23  # words sorted at a time: bounds memory
 _MOST_SHARE = 0.3  # of the records: what more of them carry is how people write
 _BUCKETS = 1 << 16
 _DRAWS = 200  # random sets of prompts that a word's are compared with
+_ROOM = 1.25  # for what stands beside a mark at the beginning or end of prompts
 _CARRIERS = 400  # of a word that are compared; more are sampled
 _ALWAYS = 0.8  # share of the carriers from which on a word belongs to the mark, such as the rest of a phrase
 
@@ -70,7 +72,7 @@ class NoTopic:
         left = self._without_mark(some)
         if len({word.tobytes() for word in left if len(word)}) < LEAST:
             return False  # one prompt again and again
-        return self._likeness(left) <= self._limit(len(some))
+        return self._likeness(left) <= _ROOM * self._limit(len(some))
 
     def distinct(self, rows: np.ndarray) -> np.ndarray:
         """Return the first of `rows` with each prompt, apart from what nearly all of them say."""
@@ -103,9 +105,10 @@ class NoTopic:
 
 @dataclass(frozen=True, slots=True)
 class MisjudgedMark:
-    """A word of prompts whose carriers are judged against what others think."""
+    """A mark whose carriers are judged against what others think."""
 
-    word: int
+    words: tuple[int, ...]
+    """The mark; two where only rows with both are misjudged."""
     rows: np.ndarray
     """Carriers, positions in order."""
     p: float
@@ -127,8 +130,7 @@ def judgements_of(texts: Texts, *, known: np.ndarray | None = None, seed: int = 
 
 
 def misjudged_marks(
-    texts: Texts,
-    marks: Sequence[bytes] | None = None,
+    marks: Iterable[tuple[np.ndarray, np.ndarray]],
     *,
     alpha: float,
     judged: list[tuple[bool, Judgement]],
@@ -136,27 +138,75 @@ def misjudged_marks(
 ) -> list[MisjudgedMark]:
     """Return the words without a topic whose carriers are judged against the others' opinion, at `alpha` over all.
 
-    `marks`: the words that are looked at, where they are not those of the prompts.
+    `marks` yield which mark each row carries, and the row, by mark (`carried_words`). Of marks that are
+    suspicious by themselves, and prove nothing, the pairs are looked at as well.
     """
     found: dict[bytes, tuple[MisjudgedMark, Judgement]] = {}
-    looked = 0
-    for word, row in carried_words(texts.asked if marks is None else marks):
+    looked, doubtful = 0, list[_Carried]()
+    for word, row in marks:
         for flipped, judgement in judged:
             names, p, share = mark_chances(word, row, judgement)
             looked += len(names)
+            first = np.searchsorted(word, names)
+            ends = np.r_[first[1:], len(row)]
             for at in np.flatnonzero((p <= alpha) & (share >= _MISJUDGED)):
-                rows = row[np.searchsorted(word, names[at]) : np.searchsorted(word, names[at], side="right")]
-                mark = MisjudgedMark(int(names[at]), rows, float(p[at]), float(share[at]), flipped)
-                best = found.get(rows.tobytes())
+                mark = MisjudgedMark(
+                    (int(names[at]),), np.sort(row[first[at] : ends[at]]), float(p[at]), float(share[at]), flipped
+                )
+                best = found.get(mark.rows.tobytes())
                 if best is None or mark.p < best[0].p:
-                    found[rows.tobytes()] = mark, judgement
+                    found[mark.rows.tobytes()] = mark, judgement
+            for at in np.argsort(p, kind="stable")[:_DOUBTFUL]:
+                if p[at] <= _DOUBT:
+                    doubtful.append(
+                        (float(p[at]), int(names[at]), np.sort(row[first[at] : ends[at]]), flipped, judgement)
+                    )
+    pairs, tried = _pairs(doubtful, alpha)
+    looked += tried
+    for mark, judgement in pairs:
+        found.setdefault(mark.rows.tobytes(), (mark, judgement))
     kept = [(mark, judgement) for mark, judgement in found.values() if mark.p * looked <= alpha]
     once = [_counted_once(mark, judgement, looked, no_topic) for mark, judgement in kept]
-    return sorted((m for m in once if m.p <= alpha and no_topic(m.rows)), key=lambda m: (m.p, -len(m.rows), m.word))
+    ranked = sorted((m for m in once if m[0].p <= alpha), key=lambda m: (m[0].p, -len(m[0].rows), m[0].words))
+    return _apart([mark for mark in ranked if no_topic(mark[0].rows)])
 
 
-def _counted_once(mark: MisjudgedMark, judgement: Judgement, looked: int, no_topic: NoTopic) -> MisjudgedMark:
+def _apart(ranked: list[tuple[MisjudgedMark, Judgement]]) -> list[MisjudgedMark]:
+    """Return the marks without those that add only records that are judged as others would to the ones before."""
+    taken, kept = np.zeros(0, np.int64), list[MisjudgedMark]()
+    for mark, judgement in ranked:
+        more = np.setdiff1d(mark.rows, taken)
+        if len(more) and misjudged_share(more, judgement)[1] >= _MISJUDGED:
+            kept.append(mark)
+            taken = np.union1d(taken, mark.rows)
+    return kept
+
+
+_Carried = tuple[float, int, np.ndarray, bool, Judgement]
+_DOUBTFUL, _DOUBT = 40, 0.05
+"""Marks of which pairs are looked at, and the chance up to which a mark is doubtful by itself."""
+
+
+def _pairs(doubtful: list[_Carried], alpha: float) -> tuple[list[tuple[MisjudgedMark, Judgement]], int]:
+    """Return the pairs of doubtful marks that no more than half of the first one's carriers carry, and how many."""
+    found, tried = list[tuple[MisjudgedMark, Judgement]](), 0
+    for flipped in (True, False):
+        ranked = sorted((c for c in doubtful if c[3] == flipped), key=lambda c: (c[0], c[1]))[:_DOUBTFUL]
+        for (_, one, rows, _, judgement), (_, other, others, _, _) in combinations(ranked, 2):
+            both = np.intersect1d(rows, others, assume_unique=True)
+            if not LEAST <= len(both) <= min(len(rows), len(others)) / 2:
+                continue
+            tried += 1
+            p, share = misjudged_share(both, judgement)
+            if p <= alpha and share >= _MISJUDGED:
+                found.append((MisjudgedMark((one, other), both, p, share, flipped), judgement))
+    return found, tried
+
+
+def _counted_once(
+    mark: MisjudgedMark, judgement: Judgement, looked: int, no_topic: NoTopic
+) -> tuple[MisjudgedMark, Judgement]:
     """Return the mark with the chance of its distinct prompts: copies of one are one piece of evidence."""
     rows = no_topic.distinct(mark.rows)
     p = misjudged_share(rows, judgement)[0] * looked if len(rows) >= LEAST else 1.0
-    return dataclasses.replace(mark, p=min(1.0, p))
+    return dataclasses.replace(mark, p=min(1.0, p)), judgement

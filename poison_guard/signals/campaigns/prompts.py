@@ -23,8 +23,6 @@ _AGREES = 0.01
 """Chance from which on a word's carriers are judged as everybody would: a greeting, a signature, an app's own words."""
 _HABIT = 1e-4
 """Least chance that few accounts alone give a word that many of them say: people have words of their own."""
-_WHOLE = 0.75
-"""Share of a word's carriers judged otherwise from which on all of them are held, else those alone that are odd."""
 _REPEATS = 0.01
 _SHARE = 0.1  # of the sources, up to which a word is of few accounts
 _SIZES = 64  # numbers of carriers between which the expected number of sources is interpolated
@@ -68,18 +66,14 @@ def prompt_triggers(
         return []
     judged, no_topic = judgements_of(texts, seed=seed), NoTopic(texts.asked, seed=seed)
     found = [
-        _Found(_held(mark.rows, mark.share, judgement), mark.p, int(judgement.odd[mark.rows].sum()))
-        for mark in misjudged_marks(texts, alpha=alpha / 2, judged=judged, no_topic=no_topic)
+        _Found(mark.rows, mark.p, int(judgement.odd[mark.rows].sum()))
+        for mark in misjudged_marks(carried_words(texts.asked), alpha=alpha / 2, judged=judged, no_topic=no_topic)
         for flipped, judgement in judged
         if flipped == mark.flipped
     ]
     found += _of_few(both, texts, source, judged, no_topic, alpha=alpha / 4, source_alpha=source_alpha)
     found += _of_fewer(texts, source, judged, no_topic, alpha=alpha / 4)
     return _campaigns(both, found, len(frame))
-
-
-def _held(rows: np.ndarray, share: float, judgement: Judgement) -> np.ndarray:
-    return rows if share >= _WHOLE else rows[judgement.odd[rows]]
 
 
 def _of_few(

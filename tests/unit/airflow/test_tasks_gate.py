@@ -57,6 +57,8 @@ def test_a_snapshot_that_a_crash_left_unjudged_is_judged_though_it_is_not_new(gu
         ('item_id = "word"\nanswer = "answer"', "[items]"),
         ('features = ["speed"]\nlabel = "human"', None),
         ('text = "message"\nrating = "stars"', None),
+        ('prompt = "asked"\nchosen = "a"\nrejected = "b"', None),
+        ('text = "document"', None),
     ],
 )
 def test_a_feed_without_labels_or_content_has_nothing_to_gate(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from poison_guard.config.policies import GatePolicy
 from poison_guard.gate import measure
 from poison_guard.gate.outcomes import ERROR_BUDGET, THREATS, Verdict, judge_harm
-from poison_guard.gate.verdict import ALERTS, CHECKS, evaluate_checks
+from poison_guard.gate.verdict import ALERTS, CHECKS, REPLY_CHECKS, evaluate_checks
 from poison_guard.records import Outcome
 
 POLICY = GatePolicy()
@@ -66,7 +66,8 @@ def test_an_honest_snapshot_passes_every_check():
     verdict = evaluate_checks(honest(), POLICY)
     assert verdict.why == ()
     assert verdict.outcome is Outcome.PASS
-    assert {check.name for check in verdict.checks} == set(CHECKS) == set(THREATS)
+    assert {check.name for check in verdict.checks} == set(CHECKS)
+    assert {*CHECKS, *REPLY_CHECKS} == set(THREATS)
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -100,8 +101,9 @@ def test_an_error_comes_before_a_failure_and_a_failure_before_inconclusive():
     assert evaluate_checks(measured | {"audits": {"error": "x"}}, POLICY).outcome is Outcome.ERROR
 
 
-def test_the_error_budget_adds_up_to_one():
-    assert sum(ERROR_BUDGET.values()) == pytest.approx(1.0)
+@pytest.mark.parametrize("checks", [CHECKS, REPLY_CHECKS])
+def test_the_error_budget_adds_up_to_one(checks):
+    assert sum(ERROR_BUDGET.get(name, 0.0) for name in checks) == pytest.approx(1.0)
 
 
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 0.5))
