@@ -69,7 +69,7 @@ def filter_options(command: _F) -> _F:
         return command(filters=QueueFilter.of(asked) if asked else None, **options)
 
     for name, (value, text) in reversed([*_FILTERS.items()]):
-        option = f"--{name.removesuffix('_id').replace('_', '-')}"
+        option = f"--{'code' if name == 'reason' else name.removesuffix('_id').replace('_', '-')}"
         call = click.option(option, name, metavar=value, help=text)(call)
     return call  # type: ignore[return-value]
 
@@ -210,7 +210,7 @@ def bulk_command(
     the number was not confirmed, and nothing was decided.
     """
     if filters is None:
-        raise UsageError("give a filter, such as --reason CODE: a bulk decision is not about the whole queue")
+        raise UsageError("give a filter, such as --code CODE: a bulk decision is not about the whole queue")
     guard = Guard.open(feed, home=home)
     frozen = guard.bulk_preview(filters)
     if dry_run or (frozen.confirm and confirm.replace(",", "") != frozen.confirm):
@@ -486,7 +486,7 @@ def views_command(
     guard = Guard.open(feed, home=home)
     if save is not None:
         if filters is None:
-            raise UsageError("give the filters to save, such as --reason CODE")
+            raise UsageError("give the filters to save, such as --code CODE")
         found = guard.save_view(save, filters, by=acting(home, by, feed=guard.contract.name))
     else:
         found = guard.views() if delete is None else guard.delete_view(delete)

@@ -25,6 +25,8 @@ class _SettingsFile:
     """Path or fsspec URL of the lake; None: the folder ``lake`` in the home."""
     key_file: str | None = None
     """File of the key of the audit chain (mode 0600); None: the file ``key`` in the home."""
+    webhook: Annotated[str, matching(r"https?://\S+", "an http or https URL")] | None = None
+    """URL that is told, signed, of held campaigns, closed gates and aged queues; None: nobody is."""
     device: Annotated[str, matching(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")] | None = None
     """None: ``auto``, which takes a GPU where there is one."""
     threads: Annotated[int, in_range(1, 1024)] = 1
@@ -43,6 +45,8 @@ class Settings:
     device: str = "auto"
     threads: int = 1
     """torch threads of one process; with 1, parallel tasks do not oversubscribe the CPU."""
+    webhook: str | None = None
+    """Where held campaigns, closed gates and aged queues are told of; may hold a token: never show it whole."""
 
     def __repr__(self) -> str:
         return f"Settings(home={str(self.home)!r}, lake_url={shown_url(self.lake_url)!r}, device={self.device!r})"
@@ -71,4 +75,5 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
         key_file=Path(values.get("key_file") or root / "key"),
         device=values.get("device") or "auto",
         threads=values.get("threads", 1),
+        webhook=values.get("webhook"),
     )

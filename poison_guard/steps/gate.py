@@ -29,6 +29,7 @@ from poison_guard.steps.admission import (
     require_verdict,
     standing_approvals,
 )
+from poison_guard.steps.notify import tell_of_gate
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain, manifest_path, renew_revocations
 from poison_guard.steps.status import admission_state
@@ -269,6 +270,7 @@ def judge_snapshot(
     )
     if measured.candidate is None and verdict.outcome is Outcome.FAIL and last and last["outcome"] != Outcome.FAIL:
         snapshot = _revoke_failed(feed, snapshot, verdict, now)
+    tell_of_gate(feed, snapshot.snapshot_id, verdict.outcome.value, now)
     return Judged(snapshot, verdict, seq)
 
 

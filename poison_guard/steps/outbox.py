@@ -6,21 +6,19 @@ import datetime as dt
 import logging
 from pathlib import Path
 
-from poison_guard.config import Settings, find_contract, load_contract
+from poison_guard.config import Settings
 from poison_guard.errors import StoreError
 from poison_guard.files import write_atomic
 from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, write_revocations
+from poison_guard.steps.notify import tell
 from poison_guard.steps.out import write_decisions
 from poison_guard.store import Store, outbox
 from poison_guard.store.admissions import list_admissions, revoked_snapshots
 from poison_guard.store.erasure import remove_unlisted
 from poison_guard.store.outbox import Drained
-from poison_guard.store.reading import load_payloads
-from poison_guard.store.rows import previews
-from poison_guard.store.waiting import fill_previews, missing_previews
 
-__all__ = ["drain", "manifest_path", "publish_admission", "renew_revocations", "show_payloads"]
+__all__ = ["drain", "manifest_path", "publish_admission", "renew_revocations"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,21 +37,12 @@ def drain(store: Store, settings: Settings, now: dt.datetime | None = None) -> D
         outbox.ADMISSION: lambda task: publish_admission(store, settings, task["feed"], task["snapshot_id"], at),
         outbox.REMOVAL: lambda task: remove_unlisted(store, task["paths"]),
         outbox.DECISIONS: lambda task: write_decisions(store, task),
-        outbox.PREVIEWS: lambda task: show_payloads(store, settings, task["feed"]),
+        outbox.WEBHOOK: lambda task: tell(settings, store.key, task, at),
     }
-    drained = outbox.drain(store, handlers, at, at_once=handlers.keys() - {outbox.DECISIONS})
+    drained = outbox.drain(store, handlers, at, at_once=handlers.keys() - {outbox.DECISIONS, outbox.WEBHOOK})
     for failure in drained.failed:
         _log.warning("left to be done by the next command that writes: %s", failure)
     return drained
-
-
-def show_payloads(store: Store, settings: Settings, feed: str) -> None:
-    """Fill in the beginnings of payloads that the queue lacks: those of records that were taken back."""
-    contract = load_contract(find_contract(feed, settings.home))
-    while ids := missing_previews(store, feed):
-        payloads = load_payloads(store, feed, ids)
-        shown = dict(zip(payloads["record_id"], previews(contract, payloads), strict=True))
-        fill_previews(store, feed, {name: shown.get(name, "") for name in ids})
 
 
 def renew_revocations(store: Store, settings: Settings, now: dt.datetime) -> Path:

@@ -12,8 +12,10 @@ from poison_guard.ingest.collect import collect_frames
 from poison_guard.records import Batch, Place
 from poison_guard.steps.opening import Feed
 from poison_guard.store.reading import frames_in, load_payloads
+from poison_guard.store.rows import previews
+from poison_guard.store.waiting import fill_previews, missing_previews
 
-__all__ = ["check_can_be_read_again", "payload_frames", "payloads_of"]
+__all__ = ["check_can_be_read_again", "payload_frames", "payloads_of", "show_in_queue"]
 
 _KEY = ["row", "content_hash"]
 _UNREADABLE_AGAIN = ("frame:", "query:")
@@ -68,3 +70,12 @@ def _read_again(feed: Feed, uri: str, kept: pd.DataFrame) -> pd.DataFrame:
             f"{name} keeps no copy (copy = false in [data]), so its files must stay as they are"
         )
     return found.drop(columns="_there")
+
+
+def show_in_queue(feed: Feed) -> None:
+    """Fill in the beginnings of payloads that the queue lacks: those of records that were taken back."""
+    name = feed.contract.name
+    while ids := missing_previews(feed.store, name):
+        payloads = load_payloads(feed.store, name, ids)
+        shown = dict(zip(payloads["record_id"], previews(feed.contract, payloads), strict=True))
+        fill_previews(feed.store, name, {one: shown.get(one, "") for one in ids})

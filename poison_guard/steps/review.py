@@ -15,7 +15,7 @@ from poison_guard.review.rules import VERBS, Selection, Selector, Which, allowed
 from poison_guard.review.sampling import audit_sample
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
-from poison_guard.steps.payloads import payloads_of
+from poison_guard.steps.payloads import payloads_of, show_in_queue
 from poison_guard.steps.recall import Revocation, effects_of_revoking, revoked_by
 from poison_guard.store import TrustedSummary, add_trusted
 from poison_guard.store.bulk import bounded_key
@@ -258,6 +258,8 @@ def decide_selection(
     if not dry_run:
         more = {"token": token, "expected": expected, "overrule": overrule, "vouches": vouches}
         done = apply_decision(feed.store, _decision(feed, chosen, *who, right=right, at=utc_or_now(now), **more))
+        if chosen.verb == "recall":
+            show_in_queue(feed)
     result = _result(feed, chosen, done)
     leave = () if VERBS[chosen.verb].destination is Place.ACCEPTED else result.record_ids
     return replace(result, revocation=_revocation(feed, result.seq, leave, now))

@@ -12,7 +12,9 @@ from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.results import Result, TableResult
 from poison_guard.review.filters import check_choice
 from poison_guard.review.rules import check_person
+from poison_guard.steps.notify import tell_of_queue
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.payloads import show_in_queue
 from poison_guard.steps.queue import expiry
 from poison_guard.steps.review import release
 from poison_guard.steps.sources import block, unblock
@@ -152,6 +154,8 @@ def keep(feed: Feed, now: dt.datetime | None = None) -> Kept:
         end_rule(feed, rule["event"], by=rule["by"], reason=f"rule {rule['event']} lapsed", now=at)
     allow = [rule for rule in held if rule["verb"] == "allow" and rule not in late]
     released = sum(_release_allowed(feed, rule, at) for rule in allow)
+    show_in_queue(feed)
+    tell_of_queue(feed, at)
     expired = store_rules.expire_entries(feed.store, called, since=expiry(feed, at), at=at)
     return Kept(called, expired, released, tuple(rule["event"] for rule in late))
 

@@ -21,7 +21,6 @@ from poison_guard.store.tables import outbox
 __all__ = [
     "ADMISSION",
     "DECISIONS",
-    "PREVIEWS",
     "REMOVAL",
     "REVOCATIONS",
     "WEBHOOK",
@@ -42,8 +41,6 @@ REMOVAL = "removal"
 """Kind of task: remove lake files that no manifest lists any more; payload ``paths``."""
 DECISIONS = "decisions"
 """Kind of task: bring the table or files of a feed's ``[out]`` up to date; payload ``feed, contract, seq``."""
-PREVIEWS = "previews"
-"""Kind of task: fill in the beginnings of payloads that the queue lacks; payload ``feed``."""
 WEBHOOK = "webhook"
 """Kind of task: tell a server of the user's; payload ``feed, event, body``."""
 _FIRST_WAIT, _LONGEST_WAIT = dt.timedelta(minutes=1), dt.timedelta(hours=6)

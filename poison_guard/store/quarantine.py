@@ -10,7 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.records import ID_CONFLICT, Campaign, Place
-from poison_guard.store import bulk, outbox, seals, tables
+from poison_guard.store import bulk, seals, tables
 
 __all__ = [
     "OPEN",
@@ -80,7 +80,8 @@ def open_next_of_groups(
 def open_entries(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int, at: dt.datetime) -> None:
     """Put records (``record_id, kind, risk``, perhaps ``preview``) into the queue, in the place of entries they had.
 
-    What an entry is filtered by is copied from the record and its evidence, which are written before.
+    What an entry is filtered by is copied from the record and its evidence, which are written before. Of records that
+    were taken back the preview is missing until `waiting.fill_previews`.
     """
     if rows.empty:
         return
@@ -97,8 +98,6 @@ def open_entries(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int
     rows = rows.assign(feed=feed, state="open", created_at=since.to_numpy(), opened_seq=seq, changed_seq=seq)
     bulk.insert_frame(conn, tables.queue, rows)
     _count(conn, feed, ids, sign=1)
-    if rows["preview"].isna().any():
-        outbox.add(conn, outbox.PREVIEWS, {"feed": feed}, at)
 
 
 def _facets(conn: sa.Connection, feed: str, ids: Sequence[str]) -> pd.DataFrame:

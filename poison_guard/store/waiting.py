@@ -19,7 +19,18 @@ from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import Store
 from poison_guard.store.quarantine import OPEN
 
-__all__ = ["COUNTED", "Page", "conditions", "fill_previews", "find_page", "group_page", "ids_of", "missing_previews"]
+__all__ = [
+    "COUNTED",
+    "Page",
+    "aged_entries",
+    "conditions",
+    "fill_previews",
+    "find_page",
+    "group_page",
+    "held_campaigns",
+    "ids_of",
+    "missing_previews",
+]
 
 COUNTED = 10_000
 """Entries that are counted one by one; more are ``COUNTED`` or more."""
@@ -218,3 +229,22 @@ def fill_previews(store: Store, feed: str, shown: Mapping[str, str]) -> None:
     if shown:
         with store.write() as conn:
             conn.execute(statement, [{"which": name, "text": text} for name, text in shown.items()])
+
+
+def held_campaigns(store: Store, feed: str, *, limit: int = 50) -> list[dict[str, Any]]:
+    """Return the largest campaigns that wait: ``campaign_id, kind, records`` (when it was found)."""
+    n, g = tables.queue_counts.c, tables.campaigns.c
+    of_feed = sa.and_(g.feed == n.feed, g.campaign_id == n.value)
+    query = sa.select(g.campaign_id, g.kind, g.n_records.label("records"))
+    query = query.join_from(tables.queue_counts, tables.campaigns, of_feed)
+    query = query.where(n.feed == feed, n.facet == "campaign_id").order_by(n.n.desc(), n.value).limit(limit)
+    with store.read() as conn:
+        return [row._asdict() for row in conn.execute(query)]
+
+
+def aged_entries(store: Store, feed: str, *, before: dt.datetime) -> int:
+    """Return how many open entries came before a time."""
+    q = tables.queue.c
+    query = sa.select(sa.func.count()).where(q.feed == feed, q.state == OPEN, q.created_at < before)
+    with store.read() as conn:
+        return int(conn.execute(query).scalar_one())
