@@ -8,7 +8,7 @@ from typing import Any
 
 from poison_guard.config import Contract
 from poison_guard.errors import DataError, UsageError
-from poison_guard.ingest.nested_values import text_of
+from poison_guard.ingest.nested_values import is_empty, text_of
 from poison_guard.ingest.paths import Expression, PathError, parse_path
 
 __all__ = ["TRAINERS", "Converter", "Counted"]
@@ -136,7 +136,7 @@ def _found(expression: Expression, row: Mapping[str, Any]) -> Any:
     """Return what a path finds; of values written one after the other (``system + messages[]``) the messages."""
     if expression.op != "+":
         return expression.value(_Row(row))
-    parts = [value for part in expression.parts if (value := part.value(_Row(row))) not in (None, "", [], {})]
+    parts = [value for part in expression.parts if not is_empty(value := part.value(_Row(row)))]
     if not any(map(_is_chat, parts)):
         return "\n\n".join(text for part in parts if (text := text_of(part))) or None
     first = "system" if len(parts) > 1 and isinstance(parts[0], str) else "user"
@@ -151,7 +151,7 @@ def _is_chat(value: Any) -> bool:
 
 def _messages(value: Any, writer: str) -> list[dict[str, Any]]:
     """Return a value as messages; text is one of `writer`."""
-    if value in (None, "", [], {}):
+    if is_empty(value):
         return []
     if not _is_chat(value):
         return [{"role": writer, "content": value if isinstance(value, str) else text_of(value) or ""}]

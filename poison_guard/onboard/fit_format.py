@@ -13,6 +13,7 @@ from poison_guard.config import Kind
 from poison_guard.errors import DataError, UsageError
 from poison_guard.ingest.collect import read_frame
 from poison_guard.ingest.nested import Reshaper, Shape, rows_of
+from poison_guard.ingest.nested_values import is_empty
 from poison_guard.ingest.paths import Expression, PathError, Row, parse_path
 from poison_guard.ingest.raw_table import Limits, RawTable, Unreadable
 from poison_guard.onboard.formats import FORMATS, KnownFormat
@@ -56,7 +57,7 @@ class _Sample:
 
     def finds(self, path: str) -> bool:
         """Return whether a path finds something in any row."""
-        return any(value not in (None, "", [], {}) for value in self.values(path))
+        return any(not is_empty(value) for value in self.values(path))
 
     def has(self, path: str) -> bool:
         """Return whether a path is there: a column, though it may be empty, or one that finds something."""
@@ -180,7 +181,7 @@ def _pruned(text: str, sample: _Sample) -> str:
         if not path or (path not in sample.names and not sample.finds(path)):
             continue
         kept.append(path)
-        covered = [c or v not in (None, "", [], {}) for c, v in zip(covered, sample.values(path), strict=True)]
+        covered = [c or not is_empty(v) for c, v in zip(covered, sample.values(path), strict=True)]
         if all(covered):
             break
     return " | ".join(kept) if any(covered) else ""

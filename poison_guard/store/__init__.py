@@ -15,7 +15,6 @@ from poison_guard.store.reading import (
     load_items,
     load_payloads,
     load_sources,
-    load_staged,
 )
 from poison_guard.store.runs import (
     Run,
@@ -70,7 +69,6 @@ __all__ = [
     "load_run_result",
     "load_snapshot",
     "load_sources",
-    "load_staged",
     "load_state",
     "load_sums",
     "load_trusted",

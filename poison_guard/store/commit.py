@@ -44,7 +44,7 @@ def commit_run(
 ) -> Mapping[str, int]:
     """Store a decided batch and return its counts; a run that was committed before changes nothing.
 
-    `records` are those of the batch, with any staged ones taken up again (`reading.load_staged`), and `repeats` how
+    `records` are those of the batch, with any staged ones taken up again (`reading.frames_in`), and `repeats` how
     often the batch itself held one of them once more; ``received`` counts all and equals ``staged + accepted +
     quarantined + rejected + seen_before``; ``recalled`` are accepted records of earlier batches taken back. New answers
     to `controls` (``item_id, answer``) are noted one by one. `staging` is a folder of the lake that nobody needs

@@ -29,7 +29,6 @@ __all__ = [
     "load_rows",
     "load_sources",
     "load_spellings",
-    "load_staged",
     "load_verified_answers",
     "records_to_vet",
 ]
@@ -124,12 +123,6 @@ def load_spellings(store: Store, feed: str, *, version: int | None = None) -> fr
     query = sa.select(c.answer).where(c.feed == feed, c.readable.is_(True), c.answer.is_not(None)).distinct()
     with store.read() as conn:
         return frozenset(conn.execute(query if version is None else query.where(c.seq <= version)).scalars())
-
-
-def load_staged(store: Store, feed: str) -> pd.DataFrame:
-    """Return the payloads of all staged records, so that a later run can decide them; empty when there are none."""
-    parts = list(frames_in(store, feed, (Place.STAGED,)))
-    return pd.concat(parts or [_NO_PAYLOADS], ignore_index=True)
 
 
 def load_sources(store: Store, contract: Contract, *, version: int | None = None) -> pd.DataFrame:

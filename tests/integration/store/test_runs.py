@@ -24,17 +24,21 @@ from poison_guard.store import (
     load_payloads,
     load_run,
     load_run_result,
-    load_staged,
     load_state,
     repin,
     run_facts,
     seen_objects,
     verify,
 )
+from poison_guard.store.reading import frames_in
 from tests.integration.conftest import feed_of
 
 NO_CONTROLS = pd.DataFrame({"item_id": [], "answer": []})
 PLACES = {"a1": "accepted", "a2": "quarantined", "a3": "rejected", "a4": "staged"}
+
+
+def staged_payloads(store):
+    return pd.concat(list(frames_in(store, "captcha", (Place.STAGED,))) or [pd.DataFrame({"record_id": []})])
 
 
 def settled(counts):
@@ -56,7 +60,7 @@ def test_a_committed_batch_is_where_it_was_decided_to_be(store, made):
     accepted = pd.concat(accepted_frames(store, "captcha"))
     assert accepted["record_id"].tolist() == ["a1"]
     pd.testing.assert_frame_equal(accepted, records.iloc[:1])
-    assert load_staged(store, "captcha")["record_id"].tolist() == ["a4"]
+    assert staged_payloads(store)["record_id"].tolist() == ["a4"]
     assert load_items(store, "captcha")["adopted"].tolist() == [True, False]
     assert verify(store).ok
 
@@ -153,7 +157,7 @@ def test_a_revision_takes_the_place_of_the_old_content(store, make_made):
 
 def test_staged_records_are_decided_by_a_later_run(store, made):
     made.ingest(store, "b1", made.records("a1", "a2", "a3"), dict.fromkeys(("a1", "a2", "a3"), "staged"))
-    staged = load_staged(store, "captcha")
+    staged = staged_payloads(store)
     counts = made.ingest(store, "b2", staged, {"a2": "quarantined", "a3": "staged"})
     assert counts["received"] == settled(counts) == 3
     assert (counts["unstaged"], counts["seen_before"]) == (3, 0)
@@ -170,7 +174,7 @@ def test_staged_records_are_decided_by_a_later_run(store, made):
 
 def test_a_staged_record_that_this_very_run_decides_is_not_recalled_by_it(store, made):
     made.ingest(store, "b1", made.records("a1"), {"a1": "staged"})
-    counts = made.ingest(store, "b2", load_staged(store, "captcha"), recalls=("a1",))
+    counts = made.ingest(store, "b2", staged_payloads(store), recalls=("a1",))
     assert (counts["accepted"], counts["recalled"]) == (1, 0)
     assert verify(store).ok
 
