@@ -114,6 +114,7 @@ def fill(feed: Feed, rows: int) -> float:
 def reviewer(home: str, store: str | None, name: str, deadline: float, out: Any) -> None:
     """Claim records and decide them one by one, till none is free; every third time look away and decide stale."""
     said: list[tuple[str, str]] = []
+    cpu = time.process_time()
     refused, rng = 0, np.random.default_rng(abs(hash(name)) % 2**32)
     with opened(home, store) as feed:
         while time.time() < deadline:
@@ -127,7 +128,7 @@ def reviewer(home: str, store: str | None, name: str, deadline: float, out: Any)
                     said.append((one, verb.__name__))
                 except BusyError:
                     refused += 1
-    out.put((name, said, refused))
+    out.put((name, said, refused, time.process_time() - cpu))
 
 
 def people(rows: int, store: str | None, seconds: float) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def people(rows: int, store: str | None, seconds: float) -> dict[str, Any]:
                                 .join_from(moves, reviews, moves.c.seq == reviews.c.seq))  # fmt: skip
             left = conn.execute(sa.select(sa.func.count()).where(queue.c.state == "open")).scalar_one()
             sealed = conn.execute(sa.select(sa.func.count()).where(events.c.kind.like("review.%"))).scalar_one()
-        said = {(one, verb, name) for name, pairs, _ in told for one, verb in pairs}
+        said = {(one, verb, name) for name, pairs, *_ in told for one, verb in pairs}
         kept = {(r, "release" if p == "accepted" else "reject", a) for r, p, a in moved.itertuples(index=False)}
         return {
             "store": "SQLite" if store is None else "Postgres",
@@ -166,7 +167,8 @@ def people(rows: int, store: str | None, seconds: float) -> dict[str, Any]:
             "still open": int(left),
             "events": int(sealed),
             "a second": round(len(said) / wall, 1),
-            "claims that no free entry was left for": sum(r for *_, r in told),
+            "CPU milliseconds a decision": round(1000 * sum(cpu for *_, cpu in told) / max(len(said), 1), 2),
+            "refused": sum(refused for *_, refused, _ in told),
         }
 
 
