@@ -15,7 +15,9 @@ from poison_guard.airflow.run import dags_folder, point_airflow
 os.environ["POISON_GUARD_CHECK_FRAMES"] = "1"
 _HOME = Path(tempfile.mkdtemp(prefix="poison-guard-airflow-"))
 point_airflow(_HOME, dags_folder())
-hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine makes no law false
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)  # a busy machine makes no law false
 hypothesis.settings.load_profile("unhurried")
 
 
