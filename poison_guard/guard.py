@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.compare import Comparison, ItemContent
     from poison_guard.steps.coverage import CoverageResult
     from poison_guard.steps.erase import EraseResult
+    from poison_guard.steps.evaluate import EvaluationResult
     from poison_guard.steps.examples import CandidateInputs
     from poison_guard.steps.export import ExportResult
     from poison_guard.steps.gate import GateResult, GateStatus
@@ -366,6 +367,13 @@ class Guard(Stages, Reviewing):
         with self._stored_feed(writes=True) as feed:
             return retrain(feed, _now(), measure_only=measure_only, from_scratch=from_scratch)
 
+    def evaluate(self, model_id: str | None = None, *, fast: bool = False) -> EvaluationResult:
+        """Attack a model (the champion) with the full budget, or that of a promotion if `fast`; nothing is stored."""
+        from poison_guard.steps.evaluate import evaluate_by_hand
+
+        with self._stored_feed() as feed:
+            return evaluate_by_hand(feed, model_id, fast=fast)
+
     def models(self) -> ModelList:
         """List the models of the feed, the newest first: the champion, earlier ones, refused ones, measurements."""
         from poison_guard.steps.retrain import models
@@ -485,6 +493,7 @@ _RESULTS = {
     "Due": "steps.stages",
     "EraseResult": "steps.erase",
     "EvaluateStage": "steps.stages",
+    "EvaluationResult": "steps.evaluate",
     "ExportResult": "steps.export",
     "FeedStatus": "steps.status",
     "FeedsResult": "steps.status",

@@ -1,4 +1,4 @@
-"""The commands `retrain`, `models` and `rollback`: train on an admitted snapshot, list models, change the champion."""
+"""The commands `retrain`, `evaluate`, `models` and `rollback`: train on what is admitted, attack, list, change the champion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poison_guard.cli.output import print_json, print_progress, print_result, pr
 from poison_guard.errors import UsageError
 from poison_guard.guard import Guard
 
-__all__ = ["models_command", "retrain_command", "rollback_command"]
+__all__ = ["evaluate_command", "models_command", "retrain_command", "rollback_command"]
 
 
 REFUSED = 1
@@ -48,6 +48,25 @@ def retrain_command(feed: str, measure_only: bool, from_scratch: bool, home: Pat
     if not measure_only:
         print_progress(f"next: poison-guard models --feed {feed}")
     return code
+
+
+@click.command("evaluate")
+@click.argument("model", required=False)
+@feed_option
+@click.option("--fast", is_flag=True, help="With the budget of a promotion: seconds in place of minutes.")
+@common_options
+def evaluate_command(model: str | None, feed: str, fast: bool, home: Path, as_json: bool) -> None:
+    """Attack MODEL (default: the champion) on trusted examples that no training saw, and store nothing.
+
+    What it says is of these attacks and examples; docs/robustness.md has what it does not claim.
+    """
+    guard = Guard.open(feed, home=home)
+    with progress(f"attacking {model or 'the champion'} of {guard.contract.name}"):
+        result = guard.evaluate(model, fast=fast)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_result(str(result))
 
 
 @click.command("models")

@@ -96,6 +96,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("models", "List the models of a feed and which one is the champion."),
     "recall": ("recall", "Take accepted records back; name the models trained on them."),
     "erase": ("recall", "Destroy what a source sent; name the models trained on it."),
+    "evaluate": ("models", "Attack a model as hard as may be, and say what it withstands."),
     "rollback": ("models", "Make an earlier champion the champion again."),
     "coverage": ("measure", "Measure which attacks on the feed are held, and from what size."),
     "tune": ("measure", "Show what each threshold costs and misses, on the feed's own trusted records."),

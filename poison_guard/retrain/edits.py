@@ -12,7 +12,9 @@ from poison_guard.retrain.perturb import Space
 
 __all__ = ["few_pixels_or_cells", "few_words", "patch_places", "salt_and_pepper", "trained_patches", "with_patch"]
 
-_TRIED = 48  # changes of one row that are tried at each turn: those that the gradient promises most of
+_MOST = 4_096  # changes of one row that are tried at a turn: those that the gradient promises most of
+_LOOKED_AT = (1, 4, 7)  # turns at which so many are tried; at the others those that were best then
+_TRIED = 96
 _VALUES = 5  # values of a table's cell that are tried
 _BATCH = 1024
 _PATCH_STEPS = 30
@@ -24,24 +26,27 @@ def few_pixels_or_cells(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield ``(count, x changed in so many places)``: greedily, the change that costs the true class most each time.
 
-    A pixel, in all its channels, becomes dark or bright; a cell takes one of five values that the rows of `x` have. Of
-    all changes those are tried out that the gradient of the margin promises most of.
+    A pixel, in all its channels, becomes dark or bright; a cell takes one of five values that the rows of `x` have.
+    Up to 4,096 changes are tried out at some turns, the best of them at the others.
     """
     values = _values(x, space)
     mask = space.mask(x)
     rows = torch.arange(len(x))
     state = x.clone()
+    order = torch.empty(0)
     for count in range(1, max(counts) + 1):
-        gain = _promised(module, state, y, values, mask)
-        promised, order = gain.flatten(1).topk(min(_TRIED, gain.flatten(1).shape[1]), dim=1)
-        best, kept = torch.full((len(x),), torch.inf), state.clone()
-        for k in range(order.shape[1]):
-            trial = _changed(state, order[:, k], values)
-            margin = _margins(module, trial, y)
-            better = (margin < best) & torch.isfinite(promised[:, k])
-            kept[better], best = trial[better], torch.minimum(best, margin)
-        worse = best < _margins(module, state, y)
-        state[rows[worse]] = kept[worse]
+        if count in _LOOKED_AT:
+            promised, order = _promised(module, state, y, values, mask).flatten(1).sort(dim=1, descending=True)
+            order = order[:, : min(_MOST, int(torch.isfinite(promised).sum(dim=1).min()))]
+        margins = torch.stack(
+            [_margins(module, _changed(state, order[:, k], values), y) for k in range(order.shape[1])], dim=1
+        )
+        if not order.shape[1]:
+            return
+        least, best = margins.min(dim=1)
+        worse = least < _margins(module, state, y)
+        state[worse] = _changed(state, order[rows, best], values)[worse]
+        order = order.gather(1, margins.argsort(dim=1)[:, :_TRIED])
         if count in counts:
             yield count, state.clone()
 

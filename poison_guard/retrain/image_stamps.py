@@ -95,7 +95,7 @@ def _filled(mask: np.ndarray) -> np.ndarray:
     box = np.zeros_like(mask)
     found, _ = ndimage.label(ndimage.binary_dilation(mask.any(axis=0), np.ones((3, 3))))
     for rows, columns in ndimage.find_objects(found):
-        inside = mask[:, rows, columns].any(axis=0)
+        inside = np.asarray(mask[:, rows, columns].any(axis=0))
         r, c = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         top, left = rows.start, columns.start
         box[:, top + r[0] : top + r[-1] + 1, left + c[0] : left + c[-1] + 1] = True
@@ -148,7 +148,7 @@ class _Anywhere:
     def carried(self, images: np.ndarray) -> np.ndarray:
         """Return which images ``(n,)`` bool show it somewhere."""
         codes = _codes(images, len(self.shades))[0]
-        return np.asarray(codes == self.code).any(axis=1)
+        return np.asarray(np.equal(codes, self.code).any(axis=1))
 
 
 def patterns_at_any_place(images: np.ndarray, labels: np.ndarray, trusted: np.ndarray) -> list[Stamp]:

@@ -41,6 +41,7 @@ __all__ = [
     "metric_rows",
     "models",
     "retrain",
+    "summary",
     "train_model",
 ]
 
@@ -64,7 +65,7 @@ class RetrainResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON holds them, metrics without what they say of single examples."""
-        return {**Result.to_dict(self), "metrics": _summary(self.metrics)}
+        return {**Result.to_dict(self), "metrics": summary(self.metrics)}
 
     def __str__(self) -> str:
         """Return the metrics as a table, then what became of the model."""
@@ -119,7 +120,7 @@ class ModelList(TableResult):
         return ("model", "status", "made", ">accuracy", ">worst class", ">robust"), rows
 
 
-def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return metrics without what they say of single examples."""
     attacks = metrics.get("attacks", {})
     return {
@@ -219,7 +220,7 @@ def models(feed: Feed) -> ModelList:
     facts = (
         ModelFacts(
             **{field: getattr(model, field) for field in fields},
-            metrics=_summary(model.metrics),
+            metrics=summary(model.metrics),
             snapshot_revoked=snapshots[model.snapshot_id].revoked_seq is not None,
         )
         for model in listed
