@@ -15,7 +15,7 @@ import numpy as np
 
 from poison_guard.signals.campaigns.judgements import Judgement, Texts, fits, mark_chances, misjudged_share, preferences
 
-__all__ = ["LEAST", "MisjudgedMark", "NoTopic", "carried_words", "judgements_of", "misjudged_marks"]
+__all__ = ["LEAST", "MISJUDGED", "MisjudgedMark", "NoTopic", "carried_words", "judgements_of", "misjudged_marks"]
 
 LEAST = 8
 """Records that carry a word, below which nobody can say whether it has a topic."""
@@ -119,7 +119,7 @@ class MisjudgedMark:
     """True: they prefer what others reject. False: their reply does not fit the prompt."""
 
 
-_MISJUDGED = 0.5
+MISJUDGED = 0.5
 """Share of a word's carriers that must be judged against the others' opinion."""
 
 
@@ -149,7 +149,7 @@ def misjudged_marks(
             looked += len(names)
             first = np.searchsorted(word, names)
             ends = np.r_[first[1:], len(row)]
-            for at in np.flatnonzero((p <= alpha) & (share >= _MISJUDGED)):
+            for at in np.flatnonzero((p <= alpha) & (share >= MISJUDGED)):
                 mark = MisjudgedMark(
                     (int(names[at]),), np.sort(row[first[at] : ends[at]]), float(p[at]), float(share[at]), flipped
                 )
@@ -176,7 +176,7 @@ def _apart(ranked: list[tuple[MisjudgedMark, Judgement]]) -> list[MisjudgedMark]
     taken, kept = np.zeros(0, np.int64), list[MisjudgedMark]()
     for mark, judgement in ranked:
         more = np.setdiff1d(mark.rows, taken)
-        if len(more) and misjudged_share(more, judgement)[1] >= _MISJUDGED:
+        if len(more) and misjudged_share(more, judgement)[1] >= MISJUDGED:
             kept.append(mark)
             taken = np.union1d(taken, mark.rows)
     return kept
@@ -198,7 +198,7 @@ def _pairs(doubtful: list[_Carried], alpha: float) -> tuple[list[tuple[Misjudged
                 continue
             tried += 1
             p, share = misjudged_share(both, judgement)
-            if p <= alpha and share >= _MISJUDGED:
+            if p <= alpha and share >= MISJUDGED:
                 found.append((MisjudgedMark((one, other), both, p, share, flipped), judgement))
     return found, tried
 

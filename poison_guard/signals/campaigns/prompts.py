@@ -12,7 +12,14 @@ from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.claims import MIN_CROWD, endorsements, few_sources
 from poison_guard.signals.campaigns.findings import components, make_campaign
 from poison_guard.signals.campaigns.judgements import Judgement, Texts, misjudged_share, would_show
-from poison_guard.signals.campaigns.prompt_marks import LEAST, NoTopic, carried_words, judgements_of, misjudged_marks
+from poison_guard.signals.campaigns.prompt_marks import (
+    LEAST,
+    MISJUDGED,
+    NoTopic,
+    carried_words,
+    judgements_of,
+    misjudged_marks,
+)
 from poison_guard.signals.campaigns.words import WORDS
 from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
 
@@ -73,7 +80,19 @@ def prompt_triggers(
     ]
     found += _of_few(both, texts, source, judged, no_topic, alpha=alpha / 4, source_alpha=source_alpha)
     found += _of_fewer(texts, source, judged, no_topic, alpha=alpha / 4)
-    return _campaigns(both, found, len(frame))
+    return _campaigns(both, _apart(found, judged), len(frame))
+
+
+def _apart(found: list[_Found], judged: list[tuple[bool, Judgement]]) -> list[_Found]:
+    """Return what was found, surest first, without words that add only records that are judged as others would."""
+    taken, kept = np.zeros(0, np.int64), list[_Found]()
+    for each in sorted(found, key=lambda one: (one.p, len(one.rows), one.rows.tobytes())):
+        more = np.setdiff1d(each.rows, taken)
+        alone = len(more) == len(each.rows)
+        if len(more) and (alone or max((misjudged_share(more, j)[1] for _, j in judged), default=0.0) >= MISJUDGED):
+            kept.append(each)
+            taken = np.union1d(taken, each.rows)
+    return kept
 
 
 def _of_few(
