@@ -1,4 +1,4 @@
-"""Feedback without labels through the guard: stored, sealed, judged, admitted, exported; closed where it is poisoned."""
+"""Feedback without labels through the guard: stored, judged, admitted and exported; closed where it is poisoned."""
 
 from pathlib import Path
 
