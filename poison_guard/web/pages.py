@@ -81,6 +81,7 @@ def queue_page(visit: Viewer) -> HTMLResponse:
         "page_href": lambda page: visit.here("queue") + "?" + address(query, page=page),
         "back": visit.here("queue") + (f"?{plain}" if plain else ""),
         "group_href": lambda group: _group_href(visit, queue.group_by, group, asked),
+        "group_query": lambda group: _group_query(queue.group_by, group, asked),
         "queue_records": "records" if queue.group_by else f"{queue.total:,}{'+' if queue.capped else ''}",
         "toast": toast_of(event, visit.here("queue") + (f"?{plain}" if plain else "")),
     }
@@ -105,18 +106,23 @@ def shown_queue(queue: Any) -> dict[str, Any]:
     entries = rows_of(queue.entries)
     for row in entries:
         row["abusive"] = is_abusive(row.get("reasons") or ())
+        row["preview"] = (row.get("preview") or "").replace("\n", " · ")
     more = ("decided_today", "pace")
     return {name: getattr(queue, name) for name in (*names, *more)} | {"entries": entries}
 
 
 def _group_href(visit: Visit, by: str | None, group: Mapping[str, Any], asked: Mapping[str, str]) -> str:
+    if by in ("campaign", "source", "item") and group["value"] is not None:
+        return visit.here(by, id=group["value"])
+    return f"{visit.here('queue')}?{_group_query(by, group, asked)}&by=none"
+
+
+def _group_query(by: str | None, group: Mapping[str, Any], asked: Mapping[str, str]) -> str:
+    """Return the filter that finds the entries of a group, among those that were asked for."""
     value = group["value"]
-    match by:
-        case "campaign" | "source" | "item" if value is not None:
-            return visit.here(by, id=value)
-        case "day":
-            return visit.here("queue", **{**asked, "since": value, "until": value, "by": "none"})
-    return visit.here("queue", **{**asked, str(by): value, "by": "none"})
+    if by == "day":
+        return address(asked, since=value, until=value)
+    return address(asked, **{f"{by}_id" if by in ("campaign", "source", "item") else str(by): value})
 
 
 @routes.page("/feeds/{feed}/record")
