@@ -1,6 +1,6 @@
 """Empty the demo's three queues in a browser as a reviewer does, and count decisions and key presses.
 
-``python benchmarks/pages_walk.py HOME URL``: HOME holds the demo after one run a feed, URL is `poison-guard serve --as`.
+``python benchmarks/pages_walk.py HOME URL``: HOME holds the demo after one run a feed, URL is `poison-guard serve`.
 Whole campaigns are rejected from the list, two keys each; what is left is decided a reason at a time, the random audits
 last. Clicks are counted as one key each, and so is each typed character of a confirmation.
 """
@@ -54,8 +54,8 @@ def empty(page: Any, queue: str) -> tuple[int, int]:
             typed.fill(number)
             keys += 1 + len(number)
         honest = "audit" in page.url or page.locator("text=drawn at random").count()
-        with page.expect_navigation():
-            page.click(f"button[value={'release' if honest else 'reject'}]")
+        page.click(f"button[value={'release' if honest else 'reject'}]")
+        page.wait_for_url("**/jobs/**")
         while page.locator("[data-ended=no]").count():
             page.wait_for_timeout(100)
         decisions, keys = decisions + 1, keys + 1

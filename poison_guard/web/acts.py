@@ -12,12 +12,11 @@ from fastapi import BackgroundTasks, Form, HTTPException
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from poison_guard.errors import UsageError
-from poison_guard.files import write_frame
 from poison_guard.guard import Guard
-from poison_guard.web.desk import Admin, Reviewer, Routes, Viewer
-from poison_guard.web.pages import is_abusive, rows_of, show_record
+from poison_guard.web.desk import Admin, Reviewer, Routes, Viewer, Visit
+from poison_guard.web.pages import CHECKS, is_abusive, rows_of, show_record
 from poison_guard.web.payload import PRIVATE
-from poison_guard.web.views import add_view, filters_in
+from poison_guard.web.views import filters_in
 
 __all__ = ["picked", "routes"]
 
@@ -27,8 +26,6 @@ _KINDS = {
     "jsonl": "application/x-ndjson; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
-_MOST_ROWS = 2_000
-"""Of a view that is sent as a file; ``x-total-count`` says how many there are."""
 _Text = Annotated[str, Form(max_length=2000)]
 _Reason = Annotated[str, Form(max_length=500)]
 
@@ -59,10 +56,20 @@ def decide(
         raise UsageError(f"a decision is release or reject, got {verb!r}")
     which: dict[str, Any] = {"campaign_id": campaign_id or None, "source_id": source_id or None}
     if pick:
-        expected = picked(pick)
+        expected = without_checks(visit, verb, picked(pick))
+        if not expected:
+            return visit.back(_with_event(back, "kept"))
         which |= {"record_ids": list(expected), "expected": expected}
     done = getattr(visit.guard, verb)(by=visit.person.by, reason=reason, **which)
     return visit.back(_with_event(back, done.seq))
+
+
+def without_checks(visit: Visit, verb: str, expected: dict[str, int]) -> dict[str, int]:
+    """Keep the answers to hidden checks, which move nothing, and return the other records."""
+    asked = set(visit.guard.checks(by=visit.person.by, limit=CHECKS).record_ids) & set(expected)
+    for record_id in asked:
+        visit.guard.check(record_id, verb, by=visit.person.by)
+    return {name: version for name, version in expected.items() if name not in asked}
 
 
 @routes.act("/feeds/{feed}/undo")
@@ -83,11 +90,10 @@ def claim(
 
 
 @routes.act("/feeds/{feed}/views")
-def save_view(visit: Viewer, name: _Text, query: _Text = "") -> RedirectResponse:
-    """Save a view of the queue under a name."""
-    answer = visit.back(visit.here("queue") + f"?{query}")
-    add_view(visit.request, answer, visit.feed, name, query)
-    return answer
+def save_view(visit: Reviewer, name: _Text, query: _Text = "") -> RedirectResponse:
+    """Save the filters of a view under a name, for everybody who reviews the feed."""
+    visit.guard.save_view(name, visit.filters_of(filters_in(query)), by=visit.person.by)
+    return RedirectResponse(visit.here("queue", by="none", event="saved") + (f"&{query}" if query else ""), 303)
 
 
 @routes.act("/feeds/{feed}/reveal")
@@ -99,16 +105,23 @@ def reveal(visit: Reviewer, id: _Text, reason: _Reason) -> HTMLResponse:
 
 @routes.act("/feeds/{feed}/rule")
 def rule(
-    visit: Reviewer, verb: _Text, source_id: _Text, reason: _Reason, days: _Text = "", back: _Text = ""
+    visit: Reviewer, verb: _Text, source_id: _Text = "", number: _Text = "", reason: _Reason = "", days: _Text = ""
 ) -> RedirectResponse:
-    """Block or allow a source from now on, or take that back."""
-    if verb not in ("block", "allow", "unblock"):
-        raise UsageError(f"a rule is block, allow or unblock, got {verb!r}")
-    if days and not (days.isdecimal() and 1 <= int(days) <= 3660):
+    """Block or allow a source from now on, or end a rule."""
+    if verb == "end" and number.isdecimal():
+        visit.guard.end_rule(int(number[:18]), by=visit.person.by, reason=reason)
+    else:
+        visit.guard.add_rule(source_id, verb, expires=end_of(days), by=visit.person.by, reason=reason)
+    return RedirectResponse(visit.here("source", id=source_id, event="rule"), 303)
+
+
+def end_of(days: str) -> dt.datetime | None:
+    """Return the moment so many days from now; None for an empty text: never."""
+    if not days:
+        return None
+    if not (days.isdecimal() and 1 <= int(days[:6]) <= 3660):
         raise UsageError(f"a rule ends after 1 to 3660 days, or never; got {days!r}")
-    ends: dict[str, Any] = {"days": int(days)} if days and verb != "unblock" else {}
-    done = getattr(visit.guard, verb)(source_id, by=visit.person.by, reason=reason, **ends)
-    return visit.back(_with_event(back, done.event))
+    return dt.datetime.now(dt.UTC) + dt.timedelta(days=int(days))
 
 
 @routes.act("/feeds/{feed}/bulk/preview")
@@ -184,14 +197,11 @@ def export(visit: Viewer, kind: str) -> Response:
     """Send the entries of a view as CSV (safe to open in a spreadsheet), JSON Lines or Parquet."""
     if kind not in _KINDS:
         raise HTTPException(404, f"a view is sent as {', '.join(_KINDS)}")
-    queue = visit.guard.queue(visit.filters_of(filters_in(visit.request.url.query)), size=_MOST_ROWS)
-    listed = queue.entries.drop(columns="reasons", errors="ignore")
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"view.{kind}"
-        write_frame(listed, file)
+        visit.guard.export_queue(file, visit.filters_of(filters_in(visit.request.url.query)))
         body = file.read_bytes()
-    name = f"{visit.feed}-queue.{kind}"
-    headers = {"content-disposition": f'attachment; filename="{name}"', "x-total-count": str(queue.total)}
+    headers = {"content-disposition": f'attachment; filename="{visit.feed}-queue.{kind}"'}
     return Response(body, media_type=_KINDS[kind], headers=headers)
 
 

@@ -9,7 +9,6 @@ from fastapi import APIRouter, BackgroundTasks, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from poison_guard.errors import UsageError
 from poison_guard.guard import Home
 from poison_guard.results import Result
 from poison_guard.text import to_jsonable
@@ -83,12 +82,25 @@ class Bulk(Reason):
 
 
 class Rule(Reason):
-    """A rule about a source."""
+    """A rule about a source; a dry run says what it would change."""
 
-    verb: Literal["block", "allow", "unblock"]
+    verb: Literal["block", "allow"]
     source_id: str
-    days: int | None = Field(None, ge=1, le=3660)
+    expires: dt.datetime | None = None
     dry_run: bool = False
+
+
+class RuleEnd(Reason):
+    """A rule to end."""
+
+    event: int = Field(ge=1, le=2**62)
+
+
+class Answer(_Body):
+    """What a reviewer says of a record that they were asked about blind."""
+
+    record_id: str
+    verb: Literal["release", "reject"]
 
 
 class Approval(Reason):
@@ -288,14 +300,47 @@ def undo_job(visit: Reviewer, job_id: str, body: Reason) -> JSONResponse:
     return _json(visit.guard.undo_job(job_id, by=visit.person.by, reason=body.reason))
 
 
+@routes.get(f"{_V1}/rules")
+def rules(visit: Viewer) -> JSONResponse:
+    """Return the rules about sources that hold."""
+    return _json(visit.guard.rules())
+
+
 @routes.post(f"{_V1}/rule")
 def rule(visit: Reviewer, body: Rule) -> JSONResponse:
-    """Block or allow a source, or take that back; a dry run says what it would change."""
-    ends: dict[str, Any] = {} if body.days is None else {"days": body.days}
-    if ends and body.verb == "unblock":
-        raise UsageError("what is taken back has no end: leave out days")
-    act = getattr(visit.guard, body.verb)
-    return _json(act(body.source_id, by=visit.person.by, reason=body.reason, dry_run=body.dry_run, **ends))
+    """Block or allow a source."""
+    who = {"by": visit.person.by, "reason": body.reason}
+    return _json(visit.guard.add_rule(body.source_id, body.verb, expires=body.expires, dry_run=body.dry_run, **who))
+
+
+@routes.post(f"{_V1}/rule/end")
+def end_rule(visit: Reviewer, body: RuleEnd) -> JSONResponse:
+    """End a rule."""
+    return _json(visit.guard.end_rule(body.event, by=visit.person.by, reason=body.reason))
+
+
+@routes.get(f"{_V1}/agreement")
+def agreement(visit: Viewer) -> JSONResponse:
+    """Return how well each reviewer agrees with colleagues and with what is known."""
+    return _json(visit.guard.agreement())
+
+
+@routes.get(f"{_V1}/checks")
+def checks(visit: Reviewer, limit: _Limit = 5) -> JSONResponse:
+    """Return the records that this reviewer is asked about blind."""
+    return _json(visit.guard.checks(by=visit.person.by, limit=limit))
+
+
+@routes.post(f"{_V1}/check")
+def check(visit: Reviewer, body: Answer) -> JSONResponse:
+    """Keep an answer to a check; it moves no record."""
+    return _json(visit.guard.check(body.record_id, body.verb, by=visit.person.by))
+
+
+@routes.get(f"{_V1}/views")
+def views(visit: Viewer) -> JSONResponse:
+    """Return the saved views of the queue."""
+    return _json(visit.guard.views())
 
 
 @routes.post(f"{_V1}/approve")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,17 +18,20 @@ from poison_guard.guard import Home
 from poison_guard.text import p_value_text
 from poison_guard.web.desk import Routes, Viewer, Visit
 from poison_guard.web.payload import copies_of, null_of, payload_of, picture_of, range_plot
+from poison_guard.web.people import Role
 from poison_guard.web.report.plots import Drawing, linear
-from poison_guard.web.views import LISTING, address, saved_views
+from poison_guard.web.views import LISTING, address
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["is_abusive", "routes", "rows_of"]
+__all__ = ["CHECKS", "is_abusive", "routes", "rows_of"]
 
 routes = Routes()
 _ABUSE = ("toxic",)
 """Codes of reasons that say that a text looks abusive: it is shown when it is asked for."""
+CHECKS = 5
+"""Hidden checks that one page of the queue holds at most: second looks, and records whose answer is known."""
 _FIRST_GROUP = 200
 """Entries from which on the queue opens grouped by campaign: the few groups that hold most come first."""
 
@@ -62,7 +66,7 @@ def queue_page(visit: Viewer) -> HTMLResponse:
     plain = address({name: value for name, value in query.items() if name != "page"})
     values = {
         "tab": "queue",
-        "queue": shown_queue(queue),
+        "queue": with_checks(visit, queue, shown_queue(queue)) if not asked else shown_queue(queue),
         "asked": defaultdict(str, asked if fault else queue.filters.params()),
         "fault": fault,
         "query": address(asked),
@@ -76,7 +80,7 @@ def queue_page(visit: Viewer) -> HTMLResponse:
             for name, value in asked.items()
             if value
         ],
-        "views": saved_views(visit.request, visit.feed),
+        "views": [(name, address(params)) for name, params in visit.guard.views().views.items()],
         "href": lambda **changes: visit.here("queue") + "?" + address(query, **changes),
         "page_href": lambda page: visit.here("queue") + "?" + address(query, page=page),
         "back": visit.here("queue") + (f"?{plain}" if plain else ""),
@@ -111,6 +115,24 @@ def shown_queue(queue: Any) -> dict[str, Any]:
     return {name: getattr(queue, name) for name in (*names, *more)} | {"entries": entries}
 
 
+def with_checks(visit: Visit, queue: Any, shown: dict[str, Any]) -> dict[str, Any]:
+    """Put the reviewer's hidden checks among the entries of the first page, each where its id's hash says."""
+    if queue.group_by or queue.page > 1 or visit.role < Role.REVIEWER or not shown["entries"]:
+        return shown
+    entries = list(shown["entries"])
+    for record_id in visit.guard.checks(by=visit.person.by, limit=CHECKS).record_ids:
+        facts, like = visit.guard.record(record_id), entries[0]
+        preview = " · ".join(f"{name}: {text}" for name, text in payload_of(facts.facts.payload).texts)
+        names = ("record_id", "source_id", "item_id", "campaign_id", "risk")
+        row = {**dict.fromkeys(like), **{name: facts.facts.record[name] for name in names}}
+        why = "; ".join(str(e["sentence"]) for e in facts.facts.evidence[:2] if e["code"] != "audit_sample")
+        said = {"version": facts.version, "kind": "held", "why": why, "label": facts.facts.record["answer"]}
+        row |= {**said, "preview": preview[:500], "abusive": is_abusive(facts.facts.evidence)}
+        place = int.from_bytes(hashlib.sha256(record_id.encode()).digest()[:4]) % (len(entries) + 1)
+        entries.insert(place, row)
+    return {**shown, "entries": entries}
+
+
 def _group_href(visit: Visit, by: str | None, group: Mapping[str, Any], asked: Mapping[str, str]) -> str:
     if by in ("campaign", "source", "item") and group["value"] is not None:
         return visit.here(by, id=group["value"])
@@ -137,6 +159,7 @@ def show_record(
     """Return the page of a record; `revealed` are private columns that a person asked to see."""
     record, comparison = visit.guard.record(record_id), visit.guard.compare(record_id)
     facts = record.facts
+    asked = visit.guard.checks(by=visit.person.by, limit=CHECKS).record_ids if visit.role >= Role.REVIEWER else ()
     items = visit.desk.items(visit.feed, visit.guard)
     item = items.rows.get(str(facts.record["item_id"]), {})
     root = visit.here()
@@ -144,6 +167,7 @@ def show_record(
         "tab": "queue",
         "record": record,
         "facts": facts,
+        "blind": record.record_id in asked,
         "comparison": comparison,
         "payload": payload_of({**facts.payload, **(revealed or {})}, item, pixel_max=items.pixel_max),
         "copies": copies_of(comparison),
@@ -203,17 +227,24 @@ def campaigns_page(visit: Viewer) -> HTMLResponse:
 def source_page(visit: Viewer, id: str = Query(max_length=2000), event: str = "") -> HTMLResponse:
     """Show a source: how reliable it is, what it sent, and the rules about it."""
     source = visit.guard.source(id)
-    blocked = bool(source.ledger and source.ledger["blocked"])
-    verbs = [("unblock", "Unblock")] if blocked else [("block", "Block"), ("allow", "Allow")]
     values = {
         "tab": "sources",
         "s": source,
         "records": rows_of(source.records),
-        "rule_verbs": verbs,
+        "rules": [r for r in visit.guard.rules().rules if r["source_id"] == source.source_id],
+        "would": [_would(visit, id, verb) for verb in ("block", "allow")] if visit.role >= Role.REVIEWER else [],
         "time_plot": time_plot(rows_of(source.timeline), "hour"),
         "toast": toast_of(event, visit.here("source", id=id)),
     }
     return visit.page("source.html.j2", values)
+
+
+def _would(visit: Visit, source_id: str, verb: str) -> str:
+    """Return what a rule would change, or why it cannot be made."""
+    try:
+        return str(visit.guard.add_rule(source_id, verb, by=visit.person.by, reason="a preview", dry_run=True))
+    except UsageError as error:
+        return str(error)
 
 
 @routes.page("/feeds/{feed}/sources")
@@ -281,7 +312,7 @@ def items_page(visit: Viewer, id: str = "", page: int = Query(1, ge=1)) -> HTMLR
 def decided_page(visit: Viewer) -> HTMLResponse:
     """List what people decided, the last first; each can be taken back."""
     rows = rows_of(visit.guard.decided(limit=100).entries)
-    may = visit.role.value >= 2
+    may = visit.role >= Role.REVIEWER
     listed: list[list[dict[str, Any]]] = []
     last = True
     for r in rows:
@@ -343,13 +374,14 @@ def dashboard_page(visit: Viewer) -> HTMLResponse:
     """Show inflow, age, agreement and held share of the feed."""
     status = Home.open(visit.desk.home).status(visit.feed)
     facts = visit.guard.dashboard()
+    agreed = {r["reviewer"]: r for r in visit.guard.agreement().reviewers}
     values = {
         "tab": "dashboard",
         "status": status.feeds[0],
         "runs": status.runs,
         "reasons": rows_of(visit.guard.queue(group_by="reason", size=20).entries),
         "days_plot": time_plot(rows_of(visit.guard.queue(group_by="day", size=60).entries), "value"),
-        "reviewers": rows_of(facts.reviewers),
+        "reviewers": [{**agreed.get(r["by"], {}), **r} for r in rows_of(facts.reviewers)],
         "groups": rows_of(facts.groups),
     }
     return visit.page("dashboard.html.j2", values)
@@ -397,6 +429,8 @@ _SAID = {
     "claimed": "They are yours for ten minutes.",
     "none-free": "None of them is free: a colleague has them.",
     "saved": "The view is saved.",
+    "kept": "Done.",
+    "rule": "The rule holds from now on.",
 }
 
 
