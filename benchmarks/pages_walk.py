@@ -56,8 +56,7 @@ def empty(page: Any, queue: str) -> tuple[int, int]:
         honest = "audit" in page.url or page.locator("text=drawn at random").count()
         page.click(f"button[value={'release' if honest else 'reject'}]")
         page.wait_for_url("**/jobs/**")
-        while page.locator("[data-ended=no]").count():
-            page.wait_for_timeout(100)
+        page.wait_for_selector("[data-ended=yes]")
         decisions, keys = decisions + 1, keys + 1
         page.goto(f"{queue}?by=reason")
     return decisions, keys
