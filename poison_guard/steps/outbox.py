@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from poison_guard.config import Settings
 from poison_guard.errors import StoreError
 from poison_guard.files import write_atomic
 from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, write_revocations
-from poison_guard.steps.notify import tell
-from poison_guard.steps.out import write_decisions
 from poison_guard.store import Store, outbox
 from poison_guard.store.admissions import list_admissions, revoked_snapshots
 from poison_guard.store.erasure import remove_unlisted
@@ -36,13 +36,25 @@ def drain(store: Store, settings: Settings, now: dt.datetime | None = None) -> D
         outbox.REVOCATIONS: lambda _: renew_revocations(store, settings, at),
         outbox.ADMISSION: lambda task: publish_admission(store, settings, task["feed"], task["snapshot_id"], at),
         outbox.REMOVAL: lambda task: remove_unlisted(store, task["paths"]),
-        outbox.DECISIONS: lambda task: write_decisions(store, task),
-        outbox.WEBHOOK: lambda task: tell(settings, store.key, task, at),
+        outbox.DECISIONS: lambda task: _write_decisions(store, task),
+        outbox.WEBHOOK: lambda task: _tell(store, settings, task, at),
     }
     drained = outbox.drain(store, handlers, at, at_once=handlers.keys() - {outbox.DECISIONS, outbox.WEBHOOK})
     for failure in drained.failed:
         _log.warning("left to be done by the next command that writes: %s", failure)
     return drained
+
+
+def _write_decisions(store: Store, task: Mapping[str, Any]) -> None:
+    from poison_guard.steps.out import write_decisions
+
+    write_decisions(store, task)
+
+
+def _tell(store: Store, settings: Settings, task: Mapping[str, Any], now: dt.datetime) -> None:
+    from poison_guard.steps.notify import tell
+
+    tell(settings, store.key, task, now)
 
 
 def renew_revocations(store: Store, settings: Settings, now: dt.datetime) -> Path:
