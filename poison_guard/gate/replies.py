@@ -28,6 +28,8 @@ REPLY_MEASURES = ("reply_triggers", "reply_shift", "near_copies", "reply_canary"
 """The checks of feedback without labels that are measured here."""
 _SAMPLE_SIZE = 10_000
 """Examples of the snapshot, and trusted ones, that are looked at; more are sampled: bounds time and memory."""
+_LETTERS = 30_000_000
+"""Characters of either that are looked at, likewise."""
 _SHOWN = 20
 _LONGEST = 8_000  # characters of a text that are looked at
 
@@ -71,9 +73,11 @@ class Sides:
 
     def sample(self, random: np.random.Generator) -> Sides:
         """Return these, or as many of them as are looked at."""
-        if len(self) <= _SAMPLE_SIZE:
+        letters = sum(self.frame[side].str.len().sum() for side in ("prompt", "better", "worse"))
+        most = min(_SAMPLE_SIZE, int(_LETTERS * len(self) / max(1, letters)))
+        if len(self) <= most:
             return self
-        at = np.sort(random.choice(len(self), _SAMPLE_SIZE, replace=False))
+        at = np.sort(random.choice(len(self), most, replace=False))
         return Sides(self.frame.iloc[at].reset_index(drop=True), self.halved)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +22,7 @@ from poison_guard.signals.campaigns.prompt_marks import (
     judgements_of,
     misjudged_marks,
 )
-from poison_guard.signals.campaigns.words import WORDS
+from poison_guard.signals.campaigns.words import WORDS, read_words
 from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
 
 __all__ = ["prompt_triggers"]
@@ -32,6 +34,8 @@ _HABIT = 1e-4
 """Least chance that few accounts alone give a word that many of them say: people have words of their own."""
 _REPEATS = 0.01
 _SHARE = 0.1  # of the sources, up to which a word is of few accounts
+_WORDS = 1 << 25  # of the records that are looked at: bounds memory, some 30,000 of 300 words a side
+_BLOCK = 1 << 15  # records read at a time
 _SIZES = 64  # numbers of carriers between which the expected number of sources is interpolated
 
 
@@ -58,7 +62,8 @@ def prompt_triggers(
     over all words; when few sources say it far more often than a crowd does (`claims.few_sources`); or when it comes
     from fewer accounts than chance has it (Poisson) and is judged otherwise. Where the carriers' judgements would show
     it and agree with the others', accounts alone prove nothing: a greeting or a signature has no topic either.
-    `earlier` (same columns) is evidence like the rest.
+    `earlier` (same columns) is evidence like the rest. Of more than some 30,000 records a sample is looked at, and all
+    carriers of what it shows are found.
 
     References: Rando & Tramèr (2024), "Universal Jailbreak Backdoors from Poisoned Human Feedback"; Wan et al. (2023),
     "Poisoning Language Models During Instruction Tuning".
@@ -66,9 +71,11 @@ def prompt_triggers(
     both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
     if len(both) < 2 * MIN_CROWD or WORDS[1] not in both.columns:
         return []
-    source = pd.factorize(both["source_id"], sort=True)[0]
-    asked, reply, other = ([cell if isinstance(cell, bytes) else b"" for cell in both[name]] for name in WORDS)
-    texts = Texts.split(asked, reply, other, endorsements(both, source))
+    some = _looked_at(both, seed)
+    looked = both.iloc[some].reset_index(drop=True)
+    source = pd.factorize(looked["source_id"], sort=True)[0]
+    asked, reply, other = ([cell if isinstance(cell, bytes) else b"" for cell in looked[name]] for name in WORDS)
+    texts = Texts.split(asked, reply, other, endorsements(looked, source))
     if not any(texts.asked):
         return []
     judged, no_topic = judgements_of(texts, seed=seed), NoTopic(texts.asked, seed=seed)
@@ -78,9 +85,43 @@ def prompt_triggers(
         for flipped, judgement in judged
         if flipped == mark.flipped
     ]
-    found += _of_few(both, texts, source, judged, no_topic, alpha=alpha / 4, source_alpha=source_alpha)
+    found += _of_few(looked, texts, source, judged, no_topic, alpha=alpha / 4, source_alpha=source_alpha)
     found += _of_fewer(texts, source, judged, no_topic, alpha=alpha / 4)
-    return _campaigns(both, _apart(found, judged), len(frame))
+    apart = _apart(found, judged)
+    if len(some) < len(both):
+        apart = [dataclasses.replace(each, rows=_everywhere(both, texts, each.rows, some)) for each in apart]
+    return _campaigns(both, apart, len(frame))
+
+
+def _looked_at(both: pd.DataFrame, seed: int) -> np.ndarray:
+    """Return the rows that are looked at, in order: all, or as many drawn at random as have so many words."""
+    sizes = sum(both[name].map(lambda cell: len(cell) // 4 if isinstance(cell, bytes) else 0) for name in WORDS)
+    share = _WORDS / max(1, int(np.sum(sizes)))
+    n = len(both)
+    if share >= 1:
+        return np.arange(n)
+    order = np.argsort(both["record_id"].astype("str").to_numpy(object), kind="stable")
+    return np.sort(order[np.random.default_rng(seed).choice(n, max(1, int(share * n)), replace=False)])
+
+
+def _everywhere(both: pd.DataFrame, texts: Texts, rows: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Return all rows of `both` whose prompts carry what all of `rows`, positions in `some`, carry."""
+    mark = functools.reduce(np.intersect1d, (np.frombuffer(texts.asked[row], np.uint32) for row in rows))
+    said = np.frombuffer(b"".join(texts.asked), np.uint32)
+    known, times = np.unique(said[np.isin(said, mark)], return_counts=True)
+    mark = known[times <= len(texts) / 2]  # what most prompts say is no part of it
+    if not len(mark):
+        return some[rows]
+
+    def carry(name: str) -> np.ndarray:
+        found = np.zeros(len(both), bool)
+        for start in range(0, len(both), _BLOCK):
+            word, row = read_words(both[name].iloc[start : start + _BLOCK])
+            hits = np.bincount(row[np.isin(word, mark)], minlength=min(_BLOCK, len(both) - start))
+            found[start : start + _BLOCK] = hits == len(mark)
+        return found
+
+    return np.flatnonzero(carry(WORDS[0]) | (carry(WORDS[1]) & carry(WORDS[2])))
 
 
 def _apart(found: list[_Found], judged: list[tuple[bool, Judgement]]) -> list[_Found]:

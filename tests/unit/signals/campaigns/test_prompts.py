@@ -115,3 +115,12 @@ def test_feeds_without_anything_to_compare_find_nothing(fault):
         case "few":
             rows = rows.head(20)
     assert held(rows) == set()
+
+
+def test_of_many_records_a_sample_is_looked_at_and_all_carriers_are_found(monkeypatch):
+    rng = np.random.default_rng(13)
+    honest = feed(rng, 1_200)
+    bad = triggered(honest, rng, 120, 120)
+    rows = pd.concat([honest, bad], ignore_index=True)
+    monkeypatch.setattr("poison_guard.signals.campaigns.prompts._WORDS", 50_000)
+    assert held(rows) == set(bad["record_id"])
