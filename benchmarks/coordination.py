@@ -16,15 +16,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from poison_guard.config import Contract, open_settings, parse_contract
+from poison_guard.config import Contract, parse_contract
 from poison_guard.drills.attacks.coordinated import make
 from poison_guard.drills.world import World
 from poison_guard.frames import FRAMES
+from poison_guard.pipeline import decide_batch, find_batch_evidence, prepare, score_partition
+from poison_guard.pipeline.prepare import choose_sample
 from poison_guard.pipeline.relabel import settle_labels
-from poison_guard.records import Batch, Decided, Place, State
-from poison_guard.steps.handover import Handover, put_batch
-from poison_guard.steps.opening import Feed
-from poison_guard.steps.run import judge
+from poison_guard.pipeline.score import join_partitions
+from poison_guard.pipeline.validate import Validation
+from poison_guard.records import Decided, Place, State
 
 BASE: dict[str, Any] = {"share": 0.6, "sybils": 200, "burst": "30d", "camouflage": 0, "aged": 0.0}
 AXES: dict[str, tuple[Any, ...]] = {
@@ -81,12 +82,10 @@ class SimulatedFeed:
     def take(self, batch: pd.DataFrame, at: pd.Timestamp) -> Decided:
         """Decide one batch received at `at` and keep what a commit keeps."""
         state = self._state(batch)
-        handover = Handover()
-        put_batch(
-            handover, Batch(self.world.name, str(at), at.to_pydatetime(), (), batch, _NO_ISSUES, _NO_ROWS), [batch]
-        )
-        handover.cache["state@0"] = state
-        decided = judge(Feed(self.contract, open_settings("nowhere"), None, None), handover, 0)
+        prepared = prepare(self.contract, state, choose_sample(batch))
+        scored = join_partitions([score_partition(batch, self.contract, prepared)])
+        evidence = find_batch_evidence(scored, self.contract, state, prepared)
+        decided = decide_batch(scored, _NO_ROWS, Validation(_NO_ISSUES), evidence, self.contract, state, prepared)
         self.place |= dict(zip(decided.decisions["record_id"], decided.decisions["place"], strict=True))
         self.place |= dict.fromkeys(decided.recalls["record_id"], Place.RECALLED.value)
         self.first_held |= {

@@ -17,6 +17,7 @@ from poison_guard.stages import Stages
 if TYPE_CHECKING:
     from poison_guard.review.filters import QueueFilter
     from poison_guard.review.rules import Which
+    from poison_guard.steps.ask import AskResult
     from poison_guard.steps.claims import Claim, Unclaimed
     from poison_guard.steps.collect import OutcomesRead, Source
     from poison_guard.steps.compare import Comparison, ItemContent
@@ -295,6 +296,16 @@ class Guard(Stages, Reviewing):
         with self._stored_feed() as feed:
             return list_sources(feed, limit=limit, blocked=blocked, **filters)
 
+    def ask(self, budget: int = 500, out: str | Path | None = None) -> AskResult:
+        """Return what to ask next: the answers, looks and controls that buy the most adopted labels within `budget`.
+
+        `out` (.jsonl, .json or .csv) gets one task a row, for a labelling tool.
+        """
+        from poison_guard.steps.ask import ask
+
+        with self._stored_feed() as feed:
+            return ask(feed, budget, out)
+
     def block(self, source_id: str, *, by: str, reason: str, dry_run: bool = False) -> BlockResult:
         """Hold whatever a source sends from now on; what it sent before stays where it is."""
         from poison_guard.steps.sources import block
@@ -478,6 +489,7 @@ _RESULTS = {
     "Answered": "steps.agreement",
     "ApproveStage": "steps.stages",
     "AuditResult": "store",
+    "AskResult": "steps.ask",
     "BlockResult": "steps.sources",
     "CampaignView": "steps.views",
     "Campaigns": "steps.look",

@@ -1,4 +1,4 @@
-"""`poison-guard sources`: who sends to a feed and how reliable each is; block one, or unblock it."""
+"""`poison-guard sources` and `ask`: who sends to a feed and how reliable each is; whom and what to ask next."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from poison_guard.cli.options import common_options, dry_run, feed_option
+from poison_guard.cli.options import common_options, dry_run, feed_option, out_option
 from poison_guard.cli.output import print_json, print_progress, print_result, print_table
 from poison_guard.cli.signed_in import acting
 from poison_guard.errors import UsageError
 from poison_guard.guard import Guard
 
-__all__ = ["sources_command"]
+__all__ = ["ask_command", "sources_command"]
 
 
 @click.command("sources")
@@ -86,3 +86,23 @@ def sources_command(
         return
     print_table(f"Sources of {sources.feed}", *sources.table(), empty=f"{sources.feed}: no source to list.")
     print_progress(f"shown: {len(sources.sources):,} of {sources.total:,} sources")
+
+
+@click.command("ask")
+@feed_option
+@click.option(
+    "--budget", default=500, show_default=True, type=click.IntRange(1), help="Answers and looks that may be spent."
+)
+@out_option("Tasks for a labelling tool (.jsonl, .json or .csv), one a row.")
+@common_options
+def ask_command(feed: str, budget: int, out: Path | None, home: Path, as_json: bool) -> None:
+    """Name the answers and looks that would settle the most waiting labels, most useful first.
+
+    `answers` go to reliable sources, a `look` to a person, `controls` to a source that has answered none.
+    """
+    result = Guard.open(feed, home=home).ask(budget, out)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    print_table(f"Ask next for {result.feed}", *result.table(), empty=f"{result.feed}: no label waits.")
+    print_progress(result.message)

@@ -26,6 +26,7 @@ SIGNALS: Mapping[str, Callable[[Any], Any]] = {
 """Families of evidence that a feed may require, and whether a contract has the roles for each."""
 
 _Share = Annotated[float, in_range(0, 1, above=True)]
+_Error = Annotated[float, in_range(0, 0.5, above=True)]
 _Days = Annotated[int, in_range(1, 3650)]
 _Seed = Annotated[int, in_range(0, 2**31 - 1)]
 
@@ -58,10 +59,14 @@ class Policy(_StoredByHash):
     """Chance, per feed and run, that honest independent sources are taken for one campaign."""
     reject_risk: Annotated[float, in_range(0.5, 1, above=True)] = 0.999
     """Risk from which a record is rejected instead of quarantined; only source evidence gets that far."""
-    min_answers: Annotated[int, in_range(1, 1000)] = 3
-    """Undisputed accepted answers an item needs before its label is adopted."""
-    adopt_probability: Annotated[float, in_range(0.5, 1, above=True)] = 0.95
-    """Posterior probability an item's label needs before it is adopted."""
+    max_adopted_error: _Error = 0.01
+    """Share of wrong labels among those adopted: promised in the mean, by controls, audits and how sources agree."""
+    label_promise: Annotated[str, one_of(("mean", "bound"))] = "mean"
+    """`bound` adopts only what controls and audits certify: P(share above `max_adopted_error`) at most 5 %."""
+    min_answers: Annotated[int, in_range(1, 1000)] = 1
+    """Accepted answers for its label that an item needs, however certain it is."""
+    adopt_probability: Annotated[float, in_range(0.5, 1, above=True)] | None = None
+    """Chance that each adopted label needs; None: as much as the promised error asks for."""
     audit_rate: Annotated[float, in_range(0, 1)] = 0.005
     """Share of accepted records put before a reviewer all the same, so that misses are measured."""
     second_review_rate: Annotated[float, in_range(0, 1)] = 0.05

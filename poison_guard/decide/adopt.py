@@ -1,115 +1,234 @@
-"""Which item labels enter a snapshot: adopted with enough undisputed evidence, else deferred with the reason."""
+"""Which item labels enter a snapshot: as many as keep the promised error, the most certain first; the others wait."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
+from poison_guard.decide.certify import Checks, adopt_bounded, adopt_by_mean, certificate
+from poison_guard.decide.push_rules import lowered_chances
+from poison_guard.records import Reason
 
-__all__ = ["adopt"]
+if TYPE_CHECKING:
+    from poison_guard.signals.sources.ballots import Ballots
+    from poison_guard.signals.sources.certainty import Certainty
 
-_COVERED_SHARE = 0.5  # share of the items with an established voter, from which on newcomers alone adopt nothing
-_SPLIT_SHARE = (
-    0.3  # share of the established sources' votes against the label, two at least, that newcomers cannot outvote
-)
+__all__ = ["Adoption", "adopt"]
+
+_LEAST_CHANCE = 0.8  # that every adopted label needs, however certain the others are
+_SEVERAL = 20  # votes, of which one source gave half: worth a note
 _COLUMNS = ["item_id", "label", "probability", "adopted", "why"]
 
 
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What was adopted, and what is known of its error."""
+
+    items: pd.DataFrame
+    """``item_id, label, probability, adopted, why``, one row an item with a vote, sorted by id."""
+    facts: Mapping[str, Any]
+    """JSON-able: the promise, the expected error, the certificate, why labels wait, what groups could still move."""
+    notes: tuple[Reason, ...]
+    hidden: pd.DataFrame
+    """``item_id, adopted, one_more, two_more``: the chance of a caught group's target if one, two of those who gave its
+    label were members of the group that nobody found."""
+    doubts: np.ndarray
+    """``(items,)`` the rule that doubts the label, whether it would be adopted otherwise or not; empty for none."""
+    ballots: Ballots
+    """Votes of the items asked for and those around them; so is `certainty`."""
+    certainty: Certainty
+
+
 def adopt(
-    posterior: pd.DataFrame,
     accepted: pd.DataFrame,
     held: pd.DataFrame,
     conflicts: pd.DataFrame,
     controls: pd.DataFrame,
     policy: Policy,
-    context: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """Return ``item_id, label, probability, adopted, why`` for every item with a vote, accepted or held.
+    *,
+    model: str = "auto",
+    ledger: pd.DataFrame | None = None,
+    recent: pd.DataFrame | None = None,
+    audits: pd.DataFrame | None = None,
+    around: pd.DataFrame | None = None,
+) -> Adoption:
+    """Return the labels of every item with a vote, accepted or held.
 
-    `posterior` is ``item_id, answer, probability, disputed`` of the consensus over accepted votes. `accepted` and
-    `held` are votes ``item_id, vote, established``; `held` are those held by campaign or source evidence, with
-    ``campaign_id``: the newcomers of a campaign count as one vote an item. `conflicts` is ``item_id,
-    established_answer, new_answer``; `controls` ``item_id, answer``. The probability is lowered where the votes look
-    pushed; pushes are learned from `context`: ``item_id, vote`` of all recent votes about these and other items (by
-    default the accepted and held ones). Free text comes written alike (`cluster_answers`): its probability is that of
-    saying nearly this.
+    `accepted` and `held` are votes ``item_id, source_id, vote, established``; `held` are those held by evidence about
+    their source or a campaign, with ``campaign_id``. `conflicts` names items (``item_id``); `controls` is ``item_id,
+    answer``; `ledger` has the sources' verified answers; `recent` is ``item_id, vote`` of remembered votes, from which
+    pushes are learned too; `audits` is ``item_id, vote, verdict``: what people said of accepted answers; `around` are
+    accepted votes about other items, ``item_id, source_id, vote``, that show how this crowd answers.
 
-    `why` is one of ``adopted, control, too_few, uncertain, disputed, conflict, contested, unproven, split, pushed``.
-    *contested*: held votes are against the label and fewer than `min_answers` established sources support it, so that
-    holding the wrong side cannot decide it. *unproven*: newcomers alone voted for it, where established sources voted
-    on most items. *split*: established sources disagree, and newcomers would settle it. *pushed*: the label would be
-    certain enough if it were certain that nobody pushed it.
+    A label's probability is the calibrated chance that it is true (`certain`), lowered where votes look pushed
+    (`lowered_chances`). Labels are adopted from the most certain one on while their mean error, as the model and the
+    controls say it, is within ``max_adopted_error``; with ``label_promise = "bound"`` while it is certified.
 
-    References: Resnick & Sami (2007), "The Influence Limiter" (*unproven* and *split*).
+    `why` is one of ``adopted, control, too_few, uncertain, disputed`` or the rule without which the label would be
+    adopted: ``conflict, contested, unproven, split, pushed``.
     """
-    from poison_guard.signals.sources.push_mixture import push_discount
+    from poison_guard.signals.sources.ballots import cast_ballots
+    from poison_guard.signals.sources.certainty import certain
 
-    items = pd.DataFrame({"item_id": pd.unique(pd.concat([accepted["item_id"], held["item_id"]], ignore_index=True))})
-    table = items.merge(posterior, on="item_id", how="left").rename(columns={"answer": "label"})
-    size, old = len(table), accepted["established"].astype(bool).to_numpy()
-    (at, says), (held_at, held_says) = _labelled(accepted, table), _labelled(held, table)
-    n, n_established = (np.bincount(at[which], minlength=size) for which in (says, says & old))
-    n_against = np.bincount(held_at[~held_says], minlength=size)
-    alone = table["probability"].to_numpy(float, na_value=0.0)
-    counted, both = _counted_votes(accepted, held)
-    counted, context = (
-        votes[~votes["item_id"].isin(controls["item_id"])] for votes in (counted, both if context is None else context)
-    )
-    covered = len(at) > 0 and len(np.unique(at[old])) / len(np.unique(at)) >= _COVERED_SHARE
-    probability = alone * push_discount(counted, table.set_index("item_id")["label"], context=context)
+    ballots = cast_ballots(accepted, held, controls, around)
+    sure = certain(ballots, model, _earned(ballots, ledger), policy.seed)
+    known = ballots.control >= 0
+    alone = np.where(sure.doubtful, 0.0, sure.probability[sure.best]) if len(known) else np.zeros(0)
+    rules, short = lowered_chances(ballots, sure, alone, set(conflicts["item_id"]), recent)
+    left = np.minimum.reduce([alone, *rules.values()])
+    chance = np.where(np.any([np.zeros(len(known), bool), *short.values()], axis=0), 0.0, left)
+    support = _support(ballots, sure)
+    open_, floor = ~known & (support >= policy.min_answers), policy.adopt_probability or _LEAST_CHANCE
+    checks = _checks(ballots, sure, audits)
+    decide = adopt_bounded if policy.label_promise == "bound" else adopt_by_mean
+    taken = np.zeros(len(known), bool)
+    taken[open_] = decide(chance[open_], checks, policy.max_adopted_error)
+    taken &= chance >= floor
+    least = float(chance[taken].min()) if taken.any() else 1 - policy.max_adopted_error
+    codes = [(~taken & (alone >= least) & ((low < least) | short[name]), name) for name, low in rules.items()]
     why = np.select(
-        [
-            table["item_id"].isin(controls["item_id"]).to_numpy(),
-            n < policy.min_answers,
-            table["item_id"].isin(conflicts["item_id"]).to_numpy(),
-            table["disputed"].to_numpy(bool, na_value=True),
-            (n_against >= 2) & (n_established < policy.min_answers),
-            (n_established == 0) & covered,
-            _split(accepted, held, table),
-            alone < policy.adopt_probability,
-            probability < policy.adopt_probability,
-        ],
-        ["control", "too_few", "conflict", "disputed", "contested", "unproven", "split", "uncertain", "pushed"],
-        default="adopted",
+        [known, taken, support < policy.min_answers, sure.doubtful, *(where for where, _ in codes)],
+        ["control", "adopted", "too_few", "disputed", *(name for _, name in codes)],
+        default="uncertain",
     )
-    answers = dict(zip(controls["item_id"], controls["answer"], strict=True))
-    table["label"] = [answers.get(i, label) for i, label in zip(table["item_id"], table["label"], strict=True)]
-    table["probability"] = np.where(why == "control", 1.0, probability)
-    table["adopted"] = np.isin(why, ["adopted", "control"])
-    table["why"] = why
-    return table[_COLUMNS].sort_values("item_id", ignore_index=True)
+    code = np.where(known, ballots.control, sure.candidates.answer[sure.best]) if len(known) else np.zeros(0, int)
+    items = pd.DataFrame(
+        {
+            "item_id": ballots.votes.items,
+            "label": ballots.votes.answers[code],
+            "probability": np.where(known, 1.0, left),
+            "adopted": taken | known,
+            "why": why,
+        }
+    )[_COLUMNS]
+    items, taken = items[ballots.asked].reset_index(drop=True), taken & ballots.asked
+    doubts = np.select(list(short.values()), list(short), default="") if short else np.zeros(0, object)
+    hidden = _hidden_members(ballots, sure, left, taken)
+    facts = _facts(policy, sure, checks, chance, taken, items["why"].to_numpy(object), hidden)
+    return Adoption(items, facts, _notes(policy, ballots, checks, facts), hidden, doubts[ballots.asked], ballots, sure)
 
 
-def _split(accepted: pd.DataFrame, held: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-    """Return ``(items,)`` whether too many established sources, held with a campaign or not, give one other answer."""
-    votes = accepted if "campaign_id" not in held else pd.concat([accepted, held.dropna(subset=["campaign_id"])])
-    old = votes[votes["established"].astype(bool)]
-    at, says = _labelled(old, table)
-    answer, names = pd.factorize(old["vote"])
-    pairs, given = np.unique((at * len(names) + answer)[~says], return_counts=True)
-    most = np.zeros(len(table))
-    np.maximum.at(most, pairs // max(len(names), 1), given)
-    return (most >= 2) & (most >= _SPLIT_SHARE * np.bincount(at, minlength=len(table)))
+def _earned(ballots: Ballots, ledger: pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return verified right and wrong answers ``(sources,)`` of the ledger; right ones of established sources alone.
 
-
-def _counted_votes(accepted: pd.DataFrame, held: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the votes that count, and all votes: the newcomers of a campaign have one vote an item together.
-
-    Its established members keep their votes: nothing but the finding itself says which side of the item they are on.
+    Newcomers may have recognised the controls that they answered.
     """
-    alone = accepted[["item_id", "vote"]]
-    if "campaign_id" not in held:
-        return alone, alone
-    group = held.dropna(subset=["campaign_id"])
-    old = group["established"].astype(bool)
-    one = group[~old].drop_duplicates(["item_id", "vote", "campaign_id"])
-    counted = pd.concat([alone, group.loc[old, ["item_id", "vote"]], one[["item_id", "vote"]]], ignore_index=True)
-    return counted, pd.concat([alone, group[["item_id", "vote"]]], ignore_index=True)
+    sources = ballots.votes.sources
+    if ledger is None or not len(ledger):
+        return np.zeros(len(sources)), np.zeros(len(sources))
+    by = ledger.set_index("source_id").reindex(sources)
+    right, wrong = (
+        (by[f"controls_{end}"].fillna(0).to_numpy(float) + by[f"outcomes_{end}"].fillna(0).to_numpy(float))
+        for end in ("right", "wrong")
+    )
+    old = np.bincount(ballots.votes.source, ballots.established, minlength=len(sources)) > 0
+    return np.where(old, right, 0.0), wrong
 
 
-def _labelled(votes: pd.DataFrame, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``(votes,)`` the position of each vote's item in `table`, and whether it is for that item's label."""
-    at = pd.Index(table["item_id"]).get_indexer(votes["item_id"])
-    labels = table["label"].to_numpy(object)[at]
-    return at, votes["vote"].to_numpy(object) == labels
+def _support(ballots: Ballots, sure: Certainty) -> np.ndarray:
+    """Return ``(items,)`` how many accepted votes an item's label has."""
+    n = np.bincount(sure.candidates.of_vote, ~ballots.held, minlength=len(sure.probability))
+    return n[sure.best] if len(n) else np.zeros(0)
+
+
+def _checks(ballots: Ballots, sure: Certainty, audits: pd.DataFrame | None) -> Checks:
+    """Return the labels whose truth is known: controls, as if they were not, and items whose answers people judged."""
+    at, votes = np.flatnonzero(sure.checked), ballots.votes
+    chance = sure.probability[sure.best[at]]
+    right = sure.candidates.answer[sure.best[at]] == ballots.control[at]
+    names = votes.items[at]
+    n_audits = 0
+    if audits is not None and len(audits):
+        told = audits[audits["verdict"] != 0].drop_duplicates("item_id", keep="last")
+        item = votes.items.get_indexer(pd.Index(told["item_id"]))
+        code = votes.answers.get_indexer(pd.Index(told["vote"].astype("str")))
+        yes, known = told["verdict"].to_numpy() > 0, (item >= 0) & (code >= 0)
+        item, code, yes = item[known], code[known], yes[known]
+        said = sure.candidates.answer[sure.best[item]]
+        useful = (ballots.control[item] < 0) & (
+            yes | (said == code)
+        )  # a wrong answer that is not the label tells nothing
+        item, yes, said, code = item[useful], yes[useful], said[useful], code[useful]
+        n_audits = len(item)
+        chance, right = np.r_[chance, sure.probability[sure.best[item]]], np.r_[right, yes & (said == code)]
+        names = names.append(votes.items[item])
+    return Checks(chance, right, names, sure.basis, n_audits)
+
+
+def _hidden_members(ballots: Ballots, sure: Certainty, chance: np.ndarray, taken: np.ndarray) -> pd.DataFrame:
+    """Return ``item_id, adopted, one_more, two_more`` of the targets of caught groups (`Adoption.hidden`)."""
+    votes = ballots.votes
+    targets = np.flatnonzero(ballots.by_item(ballots.group >= 0) > 0)
+    label = sure.best[votes.item] if len(sure.best) else votes.item
+    mine = ~ballots.held & (sure.candidates.of_vote == label) & np.isin(votes.item, targets)
+    item, gain = votes.item[mine], sure.gain[votes.source[mine]]
+    order = np.lexsort((-gain, item))
+    item, gain = item[order], gain[order]
+    rank = np.arange(len(item)) - np.searchsorted(item, item)
+    excess = np.maximum(ballots.by_item(~ballots.held) - 1, 0)[targets]
+    p = np.clip(chance[targets], 0, 1 - 1e-9)
+    lost, told = np.zeros(len(targets)), {"item_id": votes.items[targets], "adopted": taken[targets]}
+    for place, name in enumerate(("one_more", "two_more")):
+        lost = lost + np.bincount(item[rank == place], gain[rank == place], len(votes.items))[targets]
+        odds = p / (1 - p) * np.exp(-lost / (1 + excess * sure.correlation))
+        told[name] = odds / (1 + odds)
+    return pd.DataFrame(told)
+
+
+def _facts(
+    policy: Policy,
+    sure: Certainty,
+    checks: Checks,
+    chance: np.ndarray,
+    taken: np.ndarray,
+    why: np.ndarray,
+    hidden: pd.DataFrame,
+) -> dict[str, Any]:
+    least = float(chance[taken].min()) if taken.any() else 1 - policy.max_adopted_error
+    names, counts = np.unique(why.astype(str), return_counts=True)
+    return {
+        "promise": policy.label_promise,
+        "max_adopted_error": policy.max_adopted_error,
+        "expected_error": float(1 - chance[taken].mean()) if taken.any() else None,
+        "least_chance": least if taken.any() else None,
+        "correlation": sure.correlation,
+        **certificate(checks, least, policy.max_adopted_error),
+        "why": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        "targets": len(hidden),
+        "targets_adopted": int(hidden["adopted"].sum()),
+        "targets_with_one_more": int((hidden["adopted"] & (hidden["one_more"] >= least)).sum()),
+        "targets_with_two_more": int((hidden["adopted"] & (hidden["two_more"] >= least)).sum()),
+    }
+
+
+def _notes(policy: Policy, ballots: Ballots, checks: Checks, facts: Mapping[str, Any]) -> tuple[Reason, ...]:
+    """Return what a reader must know of the promise: what does not check it, and which controls look wrong."""
+    notes: list[Reason] = []
+    if facts["why"].keys() <= {"control"}:
+        return ()
+    if not len(checks.right):
+        notes.append(Reason("adoption_unchecked", {"max": policy.max_adopted_error, "needs": facts["needs"]}))
+    elif facts["expected_error"] is not None:
+        shown = ("expected_error", "checked", "checked_wrong", "bound", "basis")
+        notes.append(Reason("adoption_promise", {name: facts[name] for name in shown}))
+    if facts["targets"]:
+        shown = ("targets", "targets_with_one_more", "targets_with_two_more")
+        adopted = {"adopted": facts["targets_adopted"]}
+        notes.append(Reason("targets_settled", {name: facts[name] for name in shown} | adopted))
+    by = np.bincount(ballots.votes.source, ~ballots.held)
+    if by.sum() >= _SEVERAL and by.max() >= by.sum() / 2:
+        share = f"{by.max() / by.sum():.0%}"
+        notes.append(Reason("one_source", {"source": str(ballots.votes.sources[by.argmax()]), "share": share}))
+    odd = checks.contradicted(policy.max_adopted_error)
+    if len(odd):
+        said = {"controls": len(checks.right), "wrong": len(odd), "items": list(map(str, odd[:3]))}
+        notes.append(Reason("controls_contradicted", said))
+    if policy.label_promise == "bound" and "adopted" not in facts["why"]:
+        said = {"max": policy.max_adopted_error, "controls": len(checks.right), "needs": facts["needs"]}
+        notes.append(Reason("bound_waits", said))
+    return tuple(notes)

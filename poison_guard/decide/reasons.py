@@ -68,6 +68,10 @@ class _Args:
         return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def _percent(a: _Args, name: str) -> str:
+    return f"{float(a.values[name]):.2%}"
+
+
 def _were(n: Any) -> str:
     return "was" if int(n) == 1 else "were"
 
@@ -230,6 +234,30 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "echo": lambda a: f"echoes its prompt (score {a.share}, rarer than in trusted texts)",
     # decide
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
+    "adoption_promise": lambda a: (
+        f"adopted labels: {_percent(a, 'expected_error')} wrong is expected; of "
+        f"{a.count('checked', 'control or audit', 'controls and audits')} among them {a.checked_wrong} "
+        f"{_were(a.values['checked_wrong'])} wrong, so that at most {_percent(a, 'bound')} are (95 %, by "
+        f"{'established sources alone' if a.basis == 'established' else 'all sources, who may know the controls'})"
+    ),
+    "adoption_unchecked": lambda a: (
+        f"no control or audit checks the promised error of adopted labels ({a.max}): it rests on how sources agree, "
+        f"and errors that all make alike do not show; {a.needs} controls or audits would certify it"
+    ),
+    "controls_contradicted": lambda a: (
+        f"{a.wrong} of {a.count('controls', 'control')} contradict sources that agree, more than chance explains "
+        f"({a.columns('items')}, …): look whether these controls are right; until then fewer labels are adopted"
+    ),
+    "bound_waits": lambda a: (
+        "no label is adopted: label_promise is `bound`, and "
+        f"{a.count('controls', 'control or audit', 'controls and audits')} cannot certify an error of {a.max}; "
+        f"some {a.needs} without an error among the most certain labels would"
+    ),
+    "targets_settled": lambda a: (
+        f"{a.adopted} of {a.count('targets', 'label')} that caught groups answered are adopted by who is left; "
+        f"{a.targets_with_one_more} would be if one more of these were a member, {a.targets_with_two_more} if two were"
+    ),
+    "one_source": lambda a: f"source {a.source} gave {a.share} of the answers: where it is alone, nobody checks it",
     "nothing_to_compare": lambda a: f"the required signal {a.signal} had nothing to compare",
     "unjudged": lambda a: f"nothing could judge what these records say; {_shown(a.values.get('remedy'), 300)}",
     "no_trusted_set": lambda a: f"too few trusted records to judge by; {a.needed} vetted ones are needed",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract, Mode, Policy
-from poison_guard.decide.adopt import adopt
+from poison_guard.decide.adopt import Adoption, adopt
 from poison_guard.decide.coverage import Coverage, is_judged
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
 from poison_guard.frames import FRAMES, among, empty_frame
@@ -37,6 +37,7 @@ __all__ = ["decide_batch", "recalled", "weigh"]
 _RULE_P = 1e-6
 _RULE_RISK = 0.98
 _BLOCKED_P = 1e-12
+_ENOUGH = 5_000  # votes that show how a crowd answers
 _REMEMBERED = FRAMES["remembered"]
 
 
@@ -69,9 +70,13 @@ def decide_batch(
         passed = decisions.assign(place=Place.ACCEPTED.value)
         all_decisions = pd.concat([passed, flawed], ignore_index=True)
     crashed = (*batch_evidence.crashes.values(), *(why for _, why in missing.values()))
-    notes = (*prepared.notes, *validation.batch, *validation.warnings, *crashed)
     groups = conflict_groups(newcomers, decisions, scored, batch_evidence.votes["established"].to_numpy(bool), state)
     recalls = recalled(batch_evidence.campaigns, groups, state, contract.policy)
+    adoption = _items(decisions, risks, batch_evidence, contract, state, recalls, contested)
+    if adoption is not None:
+        measurements["adoption"] = adoption.facts
+    notes = (*prepared.notes, *validation.batch, *validation.warnings, *crashed)
+    notes += () if adoption is None else adoption.notes
     return Decided(
         decisions=join_groups(all_decisions, groups),
         evidence=pd.concat([table, flaws], ignore_index=True),
@@ -85,7 +90,7 @@ def decide_batch(
         memory=scored.loc[
             ~contested, [*_REMEMBERED.columns, *(n for n in scored if n.startswith(tuple(_REMEMBERED.prefixes)))]
         ],
-        items=_items(decisions, risks, batch_evidence, contract, state, recalls, contested),
+        items=empty_frame("items") if adoption is None else adoption.items,
     )
 
 
@@ -237,15 +242,13 @@ def _items(
     state: State,
     recalls: pd.DataFrame,
     contested: np.ndarray,
-) -> pd.DataFrame:
+) -> Adoption | None:
     """Return which labels are adopted, from this batch's accepted votes and those accepted before and not recalled.
 
     Votes of `contested` records ``(n,)`` do not count, on no side.
     """
     if not contract.vote:
-        return empty_frame("items")
-    from poison_guard.signals.sources import agree
-
+        return None
     complete = batch_evidence.votes[["item_id", "source_id", "vote"]].notna().all(axis=1).to_numpy() & ~contested
     passed = complete & (decisions["place"] == Place.ACCEPTED.value).to_numpy()
     together = complete & (np.maximum(risks[Level.SOURCE], risks[Level.CAMPAIGN]) >= HOLD)
@@ -256,14 +259,27 @@ def _items(
     before = batch_evidence.accepted[["item_id", "source_id", "vote", "established"]].assign(
         campaign_id=batch_evidence.accepted["record_id"].map(recalls.set_index("record_id")["campaign_id"])
     )
-    accepted = pd.concat([votes[passed], before[~late]], ignore_index=True).drop(columns="campaign_id")
-    accepted = accepted.drop_duplicates(["item_id", "source_id", "vote"], ignore_index=True)
+    accepted = pd.concat([votes[passed], before[~late]], ignore_index=True)
     held = pd.concat([votes[together], before[late]], ignore_index=True)
-    held = held.drop_duplicates(["item_id", "source_id", "vote", "campaign_id"], ignore_index=True)
-    lately = pd.concat([votes.loc[complete, ["item_id", "vote"]], batch_evidence.recent], ignore_index=True)
-    model = "one_coin" if batch_evidence.canonical else "auto"  # texts written alike are counted
-    posterior = agree(accepted, controls=state.controls, model=model).items
-    return adopt(posterior, accepted, held, batch_evidence.conflicts, state.controls, contract.policy, lately)
+    return adopt(
+        accepted,
+        held,
+        batch_evidence.conflicts,
+        state.controls,
+        contract.policy,
+        model="one_coin" if batch_evidence.canonical else "auto",  # texts written alike are counted
+        ledger=state.ledger,
+        recent=batch_evidence.recent,
+        audits=state.answers[["item_id", "vote", "verdict"]],
+        around=None if batch_evidence.canonical or len(accepted) >= _ENOUGH else _remembered_votes(state),
+    )
+
+
+def _remembered_votes(state: State) -> pd.DataFrame:
+    """Return the last accepted votes that are remembered: a small batch does not show how the crowd answers."""
+    place = Place.ACCEPTED.value
+    votes = state.memory.loc[state.memory["place"] == place, ["item_id", "source_id", "vote"]].dropna()
+    return votes.tail(_ENOUGH)
 
 
 def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, batch_evidence: BatchEvidence) -> pd.DataFrame:

@@ -82,13 +82,15 @@ def accepted_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int
 
 
 def held_votes(store: Store, feed: str, item_ids: Iterable[str], *, seq: int) -> pd.DataFrame:
-    """Return the votes about some items that were quarantined, rejected or recalled as of `seq`; same columns.
+    """Return the votes about some items that were quarantined, rejected or recalled as of `seq`.
+
+    The columns of `accepted_votes`, and ``campaign_id``.
 
     Those held because their id was given before are left out: whoever guesses ids must not touch labels.
     """
     reasons = tables.records.c.reasons
     others = sa.or_(reasons.is_(None), reasons.not_like(f'%"{ID_CONFLICT}"%'))
-    return _votes(store, feed, item_ids, _HELD, seq, others)
+    return _votes(store, feed, item_ids, _HELD, seq, others, more=("campaign_id",))
 
 
 def first_votes(store: Store, feed: str, *, seq: int, limit: int = 1000) -> pd.DataFrame:
@@ -128,9 +130,10 @@ def _votes(
     places: Sequence[str],
     seq: int,
     *only: sa.ColumnElement[bool],
+    more: Sequence[str] = (),
 ) -> pd.DataFrame:
     c = tables.records.c
-    query = query_by_status(feed, seq, places, _VOTE_COLUMNS).where(c.answer.is_not(None), *only)
+    query = query_by_status(feed, seq, places, (*_VOTE_COLUMNS, *more)).where(c.answer.is_not(None), *only)
     with store.read() as conn:
         votes = bulk.select_many(conn, query, c.item_id, [bounded_key(name) for name in item_ids])
     return votes.rename(columns={"answer": "vote"}).sort_values("record_id", ignore_index=True)

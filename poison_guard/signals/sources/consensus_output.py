@@ -9,7 +9,7 @@ from poison_guard.signals.pvalues import beta_low
 from poison_guard.signals.sources.aggregators import OPEN_ANSWERS, Candidates, Fit
 from poison_guard.signals.votes import Votes
 
-__all__ = ["CORRELATION", "calibrate_probabilities", "items_table", "sources_table"]
+__all__ = ["CORRELATION", "best_candidates", "calibrate_probabilities", "items_table", "sources_table", "temper"]
 
 
 CORRELATION = 0.15
@@ -45,12 +45,12 @@ def calibrate_probabilities(
     excess = np.maximum(answered - 1, 0)
     r = _correlation(votes, candidates, fit, control_code, excess)
     is_control = control_code[candidates.item] >= 0
-    q, rest = _tempered(votes, candidates, fit, 1 / (1 + excess * r))
+    q, rest = temper(votes, candidates, fit, 1 / (1 + excess * r))
     code = None if fit.unvoted is None else fit.unvoted[0]
     return np.where(is_control, fit.q, q), None if code is None else (code, np.where(control_code >= 0, 0.0, rest))
 
 
-def _tempered(votes: Votes, candidates: Candidates, fit: Fit, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def temper(votes: Votes, candidates: Candidates, fit: Fit, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the candidates' probabilities raised to ``power`` (items,), and that of the best unvoted answer."""
     raw = np.zeros(0) if fit.raw is None else fit.raw
     size = np.diff(np.r_[candidates.start, len(candidates.item)])
@@ -74,7 +74,7 @@ def _correlation(votes: Votes, candidates: Candidates, fit: Fit, control_code: n
         return CORRELATION
     best, reached = CORRELATION, -np.inf
     for step, r in enumerate((CORRELATION, *_LARGER_CORRELATIONS)):
-        q, _ = _tempered(votes, candidates, fit, 1 / (1 + excess * r))
+        q, _ = temper(votes, candidates, fit, 1 / (1 + excess * r))
         probability = np.zeros(len(control_code))
         probability[candidates.item[right]] = q[right]
         never = np.clip(1 - np.bincount(candidates.item, q, minlength=len(control_code)), 0, 1)
@@ -91,11 +91,11 @@ _RUNNER_UP = 0.3  # share of the votes at which a second answer disputes an item
 def items_table(votes: Votes, candidates: Candidates, fit: Fit, control_code: np.ndarray) -> pd.DataFrame:
     """Return ``item_id, answer, probability, disputed``; `control_code` is the known answer's code, or -1."""
     counts = np.bincount(candidates.of_vote, votes.share, minlength=len(candidates.item))
-    first, most = _best(candidates, counts)
-    best = _best(candidates, fit.q, counts)[0] if fit.choice is None else fit.choice
+    first, most = best_candidates(candidates, counts)
+    best = best_candidates(candidates, fit.q, counts)[0] if fit.choice is None else fit.choice
     belief, unvoted = calibrate_probabilities(votes, candidates, fit, control_code)
     probability = belief[best]
-    runner = _best(candidates, np.where(np.arange(len(counts)) == first[candidates.item], 0.0, counts))[1]
+    runner = best_candidates(candidates, np.where(np.arange(len(counts)) == first[candidates.item], 0.0, counts))[1]
     total = np.add.reduceat(counts, candidates.start) if len(counts) else counts
     overruled = counts[best] < most - 1e-9
     code = candidates.answer[best]
@@ -118,7 +118,7 @@ def items_table(votes: Votes, candidates: Candidates, fit: Fit, control_code: np
     )
 
 
-def _best(candidates: Candidates, *by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_candidates(candidates: Candidates, *by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ``(items,)`` the largest candidate `by` the values in turn, then by answer, and its first value."""
     if not len(candidates.item):
         return np.zeros(0, np.int64), np.zeros(0)

@@ -11,16 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-__all__ = ["PushMixture", "fit_push_mixture", "label_posteriors", "push_discount"]
+__all__ = ["LabelChances", "PushMixture", "fit_push_mixture", "label_posteriors", "push_discount"]
 
 
 _SKILL_GRID = np.array(
     [0.2, 0.35, 0.5, 0.7, 0.85, 0.95]
 )  # grid of how far above chance honest people are right of an item
 _SHARE_GRID = np.array([0.15, 0.3, 0.45, 0.6, 0.75, 0.9])  # grid of the group's share of a pushed item's votes
-_SIZE_EDGES = np.array([3.5, 5.5, 8.5, 13.5, 20.5, 35.5, 60.5, 120.5])  # votes that part items: a group adds votes
+_SIZE_EDGES = np.array(
+    [3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 10.5, 13.5, 20.5, 35.5, 60.5, 120.5]
+)  # votes that part items: a group adds votes
 _TOP_ANSWERS = 4  # answers of an item that may be true or pushed: its most given ones
 _OPEN_SET_ANSWERS = 20  # answers that an open set counts as
 _MAX_ROUNDS = 100
@@ -54,23 +55,24 @@ class _VotePatterns:
     times: np.ndarray
     size: np.ndarray
     of: np.ndarray
+    rank: np.ndarray
+    """``(c,)`` place of each answer among its item's, the most given first; ties in the order given."""
 
 
-def _count_votes(votes: pd.DataFrame) -> tuple[pd.DataFrame, _VotePatterns]:
-    """Return ``item_id, vote, n, rank``, a candidate's votes, the most given first, and the patterns of the items.
-
-    Ties are in order of the vote.
-    """
-    table = votes.groupby(["item_id", "vote"], sort=True).size().rename("n").reset_index()
-    table = table.sort_values(["item_id", "n", "vote"], ascending=[True, False, True], kind="stable")
-    table = table.assign(rank=table.groupby("item_id", sort=False).cumcount())
-    items = pd.factorize(table["item_id"])[0]
-    top = np.zeros((int(items.max(initial=-1)) + 1, _TOP_ANSWERS + 1))
-    np.add.at(top, (items, np.minimum(table["rank"].to_numpy(), _TOP_ANSWERS)), table["n"].to_numpy(float))
+def _patterns(item: np.ndarray, n: np.ndarray) -> _VotePatterns:
+    """Return the patterns of items 0, 1, …: `n` votes ``(c,)`` for each answer given, sorted by `item` ``(c,)``."""
+    order = np.lexsort((-n, item))
+    start = np.searchsorted(item, np.arange(int(item.max(initial=-1)) + 1))
+    rank = np.empty(len(item), np.int64)
+    rank[order] = np.arange(len(item)) - start[item]
+    top = np.zeros((len(start), _TOP_ANSWERS + 1))
+    np.add.at(top, (item, np.minimum(rank, _TOP_ANSWERS)), n)
     total = top.sum(1, keepdims=True)
-    top = np.round(top * np.minimum(1.0, _MAX_VOTES / np.maximum(total, 1)))
-    counts, of, times = np.unique(top, axis=0, return_inverse=True, return_counts=True)
-    return table, _VotePatterns(counts, times, np.searchsorted(_SIZE_EDGES, counts.sum(1)), of.ravel())
+    top = np.round(top * np.minimum(1.0, _MAX_VOTES / np.maximum(total, 1))).astype(np.int64)
+    word = top @ (_MAX_VOTES + 2) ** np.arange(_TOP_ANSWERS + 1)
+    _, first, of, times = np.unique(word, return_index=True, return_inverse=True, return_counts=True)
+    counts = top[first].astype(float)
+    return _VotePatterns(counts, times, np.searchsorted(_SIZE_EDGES, counts.sum(1)), of.ravel(), rank)
 
 
 def _likelihoods(patterns: _VotePatterns, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,24 +103,31 @@ def _likelihoods(patterns: _VotePatterns, k: int) -> tuple[np.ndarray, np.ndarra
     )
 
 
-def push_discount(votes: pd.DataFrame, labels: pd.Series, *, context: pd.DataFrame | None = None) -> np.ndarray:
-    """Return ``(items,)`` in [0, 1]: the factor by which a possible push lowers the chance of each label.
+def push_discount(
+    item: np.ndarray, n: np.ndarray, label: np.ndarray, mixture: PushMixture
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``(items,)`` the factor in [0, 1] by which a possible push lowers the chance of each label.
 
-    `votes` is ``item_id, vote``, `labels` the label by item id; 1 where no push is likely, or there is no vote. The
-    push mixture is learned from `context` (`votes` by default): held votes show pushes, even where they do not count.
+    And the share of pushed items among those with as many votes.
+
+    `n` ``(c,)`` votes for each answer given, sorted by `item` ``(c,)``; `label` ``(items,)`` is the position among them
+    of each item's label, -1 for an answer that nobody gave: 1 there, and where no push is likely. A label that is not
+    the most given one is no more certain than that nobody pushed its item at all.
     """
-    if not len(votes):
-        return np.ones(len(labels))
-    chances = label_posteriors(votes, fit_push_mixture(votes if context is None else context))
-    loss = (chances["chance"] / chances["honest"].clip(lower=1e-12)).clip(upper=1.0)
-    factor = loss.where(chances["honest"] >= _MIN_UNPUSHED, chances["chance"])  # of a label that most votes are against
-    at = pd.MultiIndex.from_arrays([chances["item_id"], chances["vote"]])
-    wanted = pd.MultiIndex.from_arrays([labels.index, labels.to_numpy()])
-    return pd.Series(factor.to_numpy(), index=at).reindex(wanted).fillna(1.0).to_numpy()
+    told = label_posteriors(item, n, mixture)
+    loss = np.minimum(told.chance / np.maximum(told.honest, 1e-12), 1.0)
+    at = np.maximum(label, 0)
+    if not len(loss):
+        return np.ones(len(label)), np.zeros(len(label))
+    against = told.honest[at] < _MIN_UNPUSHED
+    factor = np.where(against, np.minimum(1.0 - told.pushed, np.maximum(loss[at], told.chance[at])), loss[at])
+    return np.where(label < 0, 1.0, factor), told.share
 
 
-def fit_push_mixture(votes: pd.DataFrame) -> PushMixture:
-    """Return what the votes (``item_id, vote``) say of pushed items, by expectation maximisation over a fixed grid.
+def fit_push_mixture(item: np.ndarray, n: np.ndarray, answers: int) -> PushMixture:
+    """Return what `n` votes ``(c,)`` for each answer, sorted by `item` ``(c,)``, say of pushed items.
+
+    By expectation maximisation over a fixed grid.
 
     Each size of item has a skill of its own, drawn to that of all. With two answers a push looks like a hard item, and
     only by the other items can it be told: there the skill is that of the commonest size.
@@ -126,8 +135,8 @@ def fit_push_mixture(votes: pd.DataFrame) -> PushMixture:
     References: Dempster, Laird & Rubin (1977), "Maximum Likelihood from Incomplete Data via the EM Algorithm"; Laird
     (1978), "Nonparametric Maximum Likelihood Estimation of a Mixing Distribution" (weights on a grid).
     """
-    table, patterns = _count_votes(votes)
-    k = int(np.clip(table["vote"].nunique(), 2, _OPEN_SET_ANSWERS))
+    patterns = _patterns(item, n)
+    k = int(np.clip(answers, 2, _OPEN_SET_ANSWERS))
     sizes = len(_SIZE_EDGES) + 1
     flat = np.full((sizes, len(_SKILL_GRID)), 1 / len(_SKILL_GRID))
     mixture = PushMixture(np.full(sizes, 0.05), flat, np.full(len(_SHARE_GRID), 1 / len(_SHARE_GRID)), k)
@@ -155,20 +164,32 @@ def fit_push_mixture(votes: pd.DataFrame) -> PushMixture:
     return mixture
 
 
-def label_posteriors(votes: pd.DataFrame, mixture: PushMixture) -> pd.DataFrame:
-    """Return ``item_id, vote, chance, honest`` of the most given answers of each item; both in [0, 1].
+@dataclass(frozen=True, slots=True)
+class LabelChances:
+    """Chance that each answer is true: ``chance`` under the mixture, ``honest`` if nobody pushed anything, ``(c,)``.
 
-    `chance` that the answer is true under `mixture`, and what it would be if nobody pushed anything.
+    Only an item's most given answers have one; 0 for the others. ``pushed``: chance that an item was, ``(items,)``, and
+    ``share``: how many of those with as many votes were.
     """
-    table, patterns = _count_votes(votes)
+
+    chance: np.ndarray
+    honest: np.ndarray
+    pushed: np.ndarray
+    share: np.ndarray
+
+
+def label_posteriors(item: np.ndarray, n: np.ndarray, mixture: PushMixture) -> LabelChances:
+    """Return the chances of all answers given, `n` ``(c,)`` votes each, sorted by `item` ``(c,)``."""
+    patterns = _patterns(item, n)
     if not len(patterns.counts):
-        return pd.DataFrame({"item_id": [], "vote": [], "chance": [], "honest": []})
+        return LabelChances(*[np.zeros(0)] * 4)
     honest, pushed = _likelihoods(patterns, mixture.answers)
     at, skill = mixture.pushed_share[patterns.size], mixture.skill[patterns.size]
     clean = np.einsum("ujr,ur->uj", honest, skill)
-    each = (1 - at)[:, None] * clean + at[:, None] * np.einsum("ujrs,ur,s->uj", pushed, skill, mixture.group_share)
-    first = (table["rank"] < _TOP_ANSWERS).to_numpy()
-    item, rank = patterns.of[pd.factorize(table["item_id"])[0]][first], table["rank"].to_numpy()[first]
+    yes = at[:, None] * np.einsum("ujrs,ur,s->uj", pushed, skill, mixture.group_share)
+    each = (1 - at)[:, None] * clean + yes
     chance, alone = (part / np.maximum(part.sum(1, keepdims=True), 1e-300) for part in (each, clean))
-    shown = table.loc[first, ["item_id", "vote"]].reset_index(drop=True)
-    return shown.assign(chance=chance[item, rank], honest=alone[item, rank])
+    row, rank = patterns.of[item], np.minimum(patterns.rank, _TOP_ANSWERS - 1)
+    shown = patterns.rank < _TOP_ANSWERS
+    was = yes.sum(1) / np.maximum(each.sum(1), 1e-300)
+    return LabelChances(chance[row, rank] * shown, alone[row, rank] * shown, was[patterns.of], at[patterns.of])

@@ -31,7 +31,7 @@ def settled(
     return settle_labels(accepted, no, ledger, NO_CONTROLS, CONTRACT, context).set_index("item_id")
 
 
-AGREED = [("w", f"s{n}", "seven") for n in range(4)]
+AGREED = [("w", f"s{n}", "seven") for n in range(9)]
 
 
 def test_enough_accepted_votes_adopt_a_label() -> None:
@@ -40,13 +40,13 @@ def test_enough_accepted_votes_adopt_a_label() -> None:
 
 def test_an_item_whose_votes_were_taken_back_is_no_longer_adopted() -> None:
     out = settled(votes(AGREED[0]), votes(*AGREED[1:]))
-    assert out.loc["w", ["adopted", "why"]].tolist() == [False, "too_few"]
+    assert out.loc["w", ["adopted", "why"]].tolist() == [False, "uncertain"]
     assert not settled(votes(), votes(*AGREED)).loc["w", "adopted"]
 
 
 def test_newcomers_against_established_sources_are_a_conflict_until_a_reviewer_vouches_for_them() -> None:
     old = votes(*[("w", f"s{n}", "four") for n in range(2)])
-    new = [("w", f"n{n}", "nine") for n in range(6)]
+    new = [("w", f"n{n}", "nine") for n in range(18)]
     conflict = settled(pd.concat([old, votes(*new, age_days=1)], ignore_index=True))
     assert conflict.loc["w", ["adopted", "why"]].tolist() == [False, "conflict"]
     vouched = settled(pd.concat([old, votes(*new, age_days=1, verdict=1)], ignore_index=True))
@@ -62,7 +62,7 @@ def test_one_item_of_free_text_is_told_by_the_others_of_its_feed() -> None:
     heard = "the old ship left the harbour before the morning tide came in"
     said = [heard, heard.replace("old", "cold"), heard.replace("ship", "sheep"), heard.replace("tide", "time"), heard]
     few = votes(*[("w", f"s{n}", text) for n, text in enumerate(said)])
-    assert settled(few).loc["w", "why"] == "too_few"
+    assert settled(few).loc["w", "why"] == "uncertain"
     others = [
         (f"i{n}", f"s{m}", f"{n} and {m} are things that somebody counted {n * m} times")
         for n in range(20)

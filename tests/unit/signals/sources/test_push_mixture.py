@@ -4,7 +4,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.signals.sources.push_mixture import fit_push_mixture, label_posteriors, push_discount
+from poison_guard.signals.sources import push_mixture
+
+
+def counted(votes):
+    """Return the items of each (item, answer) pair as 0, 1, …, and its votes, with the table of pairs."""
+    table = votes.groupby(["item_id", "vote"], sort=True).size().rename("n").reset_index()
+    return table, pd.factorize(table["item_id"])[0], table["n"].to_numpy(float)
+
+
+def fit_push_mixture(votes):
+    _, item, n = counted(votes)
+    return push_mixture.fit_push_mixture(item, n, votes["vote"].nunique())
+
+
+def label_posteriors(votes, mixture):
+    table, item, n = counted(votes)
+    return table.assign(chance=push_mixture.label_posteriors(item, n, mixture).chance)
+
+
+def push_discount(votes, labels, *, context=None):
+    table, item, n = counted(votes)
+    at = pd.MultiIndex.from_frame(table[["item_id", "vote"]]).get_indexer(
+        pd.MultiIndex.from_arrays([labels.index, labels])
+    )
+    mixture = fit_push_mixture(votes if context is None else context)
+    return push_mixture.push_discount(item, n, at, mixture)[0]
 
 
 def crowd(seed, *, items=600, each=5, extra=0, pushed=0.0, right=0.8, classes=4):
