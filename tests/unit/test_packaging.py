@@ -18,7 +18,7 @@ import poison_guard
 
 ROOT = Path(poison_guard.__file__).parent
 PROJECT = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-ROOM_OF_EXTRA = {"airflow": "airflow", "gx": "contracts", "content": "signals/content"}
+ROOM_OF_EXTRA = {"airflow": "airflow", "gx": "contracts", "onnx": "retrain", "content": "signals/content"}
 """The one room that may import what an extra brings."""
 
 
