@@ -90,6 +90,7 @@ SEALED = {
         SealedTable(tables.schemas, key=("feed", "seq")),
         SealedTable(tables.runs, group="commit_seq", key=("run_id",)),
         SealedTable(tables.reviews, key=("seq",), omit=("undone_by",)),
+        SealedTable(tables.source_rules, key=("seq",)),
         SealedTable(tables.snapshot_parts, key=("feed", "bucket", "seq")),
     )
 }

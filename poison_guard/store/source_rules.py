@@ -36,7 +36,7 @@ def add_rule(
     name, c = bounded_key(source_id), source_rules.c
     with store.write() as conn:
         seq = chain.next_seq(conn)
-        same = (c.feed == feed, c.source_id == name, c.verb == verb, c.ended_seq.is_(None))
+        same = (c.feed == feed, c.source_id == name, c.verb == verb, _holds())
         if conn.execute(sa.select(c.seq).where(*same)).first() is not None:
             raise UsageError(f"there is a rule to {verb} {source_id!r} already; end that one first")
         row = {"seq": seq, "feed": feed, "source_id": name, "verb": verb, "expires": expires}
@@ -50,11 +50,17 @@ def end_rule(store: Store, feed: str, rule: int, *, by: str, reason: str, at: dt
     """End a rule and return the event; `NotFoundError` where it does not hold."""
     c = source_rules.c
     with store.write() as conn:
-        seq = chain.next_seq(conn)
-        held = (c.seq == rule, c.feed == feed, c.ended_seq.is_(None))
-        if conn.execute(sa.update(source_rules).where(*held).values(ended_seq=seq)).rowcount != 1:
+        chain.next_seq(conn)
+        if conn.execute(sa.select(c.seq).where(c.seq == rule, c.feed == feed, _holds())).first() is None:
             raise NotFoundError(f"{feed} has no rule {rule} that holds")
         return append_review(conn, store.key, feed, "end_rule", by, reason, at, n=1, selector={"rule": rule})
+
+
+def _holds() -> sa.ColumnElement[bool]:
+    """Return the condition that no decision ended a rule."""
+    ended = reviews.alias().c
+    selector = sa.literal('{"rule":') + sa.cast(source_rules.c.seq, sa.Text) + sa.literal("}")
+    return ~sa.exists().where(ended.feed == source_rules.c.feed, ended.verb == "end_rule", ended.selector == selector)
 
 
 def find_rules(store: Store, feed: str, *, source_id: str | None = None) -> list[dict[str, Any]]:
@@ -62,7 +68,7 @@ def find_rules(store: Store, feed: str, *, source_id: str | None = None) -> list
     c, r = source_rules.c, reviews.c
     columns = (c.seq.label("event"), c.source_id, c.verb, r.actor.label("by"), r.reason, r.at, c.expires)
     query = sa.select(*columns).join_from(source_rules, reviews, c.seq == r.seq)
-    query = query.where(c.feed == feed, c.ended_seq.is_(None)).order_by(c.seq.desc())
+    query = query.where(c.feed == feed, _holds()).order_by(c.seq.desc())
     if source_id is not None:
         query = query.where(c.source_id == bounded_key(source_id))
     with store.read() as conn:

@@ -508,11 +508,10 @@ source_rules = sa.Table(
     _text_column("source_id", null=False),
     _text_column("verb", null=False),
     _time_column("expires"),
-    _seq_column("ended_seq", null=True),
     sa.Index("ix_source_rules_feed_source_id", "feed", "source_id"),
 )
-"""Rules about a source that lapse: `verb` is block or allow, `seq` the event that made it, `ended_seq` the one that
-ended it."""
+"""Rules about a source that lapse: `verb` is block or allow, `seq` the event that made it; a decision ``end_rule`` ends
+it."""
 
 views = sa.Table(
     "views",

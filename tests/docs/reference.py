@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import click
 
 import poison_guard
-from poison_guard import errors, guard, home, stages
+from poison_guard import errors, guard, home, reviewing, stages
 from poison_guard.cli import cli
 from poison_guard.config import contract, settings
 from poison_guard.frames import FRAMES, Column
@@ -168,7 +168,7 @@ def python() -> str:
         "`from poison_guard import …`. A verb returns a frozen value with `to_dict()`, a readable `str` and\n"
         "`_repr_html_()`; every error derives from `GuardError`.\n",
     ]
-    for owner in (guard.Guard, stages.Stages, home.Home):
+    for owner in (guard.Guard, reviewing.Reviewing, stages.Stages, home.Home):
         rows = [verb(name, method) for name, method in vars(owner).items() if is_verb(name, method)]
         parts.append(f"### `{owner.__name__}`\n\n{first_line(owner)}\n\n{table(('verb', 'what'), rows)}")
     functions = [verb(name, value) for name, value in vars(home).items() if name in ("propose", "verify")]

@@ -13,6 +13,7 @@ import pytest
 import poison_guard
 from poison_guard import guard
 from poison_guard.results import Result
+from poison_guard.reviewing import Reviewing
 from poison_guard.stages import Stages
 
 ROOT = Path(poison_guard.__file__).parent
@@ -50,7 +51,7 @@ def test_the_types_of_results_can_be_imported_from_the_guard():
 
 VERBS = {
     (owner, name): method
-    for owner in (guard.Guard, Stages, guard.Home)
+    for owner in (guard.Guard, Reviewing, Stages, guard.Home)
     for name, method in vars(owner).items()
     if inspect.isfunction(method) and not name.startswith("_")
 }
