@@ -1,4 +1,4 @@
-"""The commands `retrain`, `evaluate`, `models` and `rollback`: train on what is admitted, attack, list, change the champion."""
+"""The commands `retrain`, `evaluate`, `models` and `rollback`: train, attack, list and change the champion."""
 
 from __future__ import annotations
 

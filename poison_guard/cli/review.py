@@ -16,11 +16,21 @@ from poison_guard.cli.recall import print_decision, selection_options
 from poison_guard.cli.signed_in import acting
 from poison_guard.cli.trust import print_sample, trusted_command
 from poison_guard.errors import BusyError, NotFoundError, UsageError
-from poison_guard.guard import Guard, Home, QueueFilter, RecordFacts
+from poison_guard.guard import Guard, Home
 from poison_guard.text import number_text, p_value_text
 
 if TYPE_CHECKING:
-    from poison_guard.guard import CampaignView, FrozenSet, ItemView, Job, Listed, Queue, SourceView
+    from poison_guard.guard import (
+        CampaignView,
+        FrozenSet,
+        ItemView,
+        Job,
+        Listed,
+        Queue,
+        QueueFilter,
+        RecordFacts,
+        SourceView,
+    )
 
 __all__ = ["explain_command", "filter_options", "review_command"]
 
@@ -66,6 +76,8 @@ def filter_options(command: _F) -> _F:
     def call(**options: Any) -> Any:
         given = {name: options.pop(name) for name in _FILTERS}
         asked = {name: value for name, value in given.items() if value is not None}
+        from poison_guard.guard import QueueFilter
+
         return command(filters=QueueFilter.of(asked) if asked else None, **options)
 
     for name, (value, text) in reversed([*_FILTERS.items()]):
@@ -150,6 +162,8 @@ def show_command(record: str | None, feed: str, home: Path, as_json: bool, **oth
     guard = Guard.open(feed, home=home)
     ((kind, value),) = (named or {"any": str(record)}).items()
     shown = _find(guard, value) if kind == "any" else _SHOWN[kind](guard, value)
+    from poison_guard.guard import RecordFacts
+
     if isinstance(shown, RecordFacts):
         print_record(shown, as_json=as_json)
     else:
