@@ -311,13 +311,20 @@ class Check:
     """Class of attack in NIST AI 100-2 (2025)."""
     blocking: bool = True
     """False: the check alerts, and the verdict does not depend on it."""
+    records: tuple[str, ...] = ()
+    """Ids of the examples that it means, as many as are named; empty where it speaks of the whole."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the check as a JSON-able dict."""
-        return {**dataclasses.asdict(self), "outcome": self.outcome.value}
+        shown = {**dataclasses.asdict(self), "outcome": self.outcome.value, "records": list(self.records)}
+        return shown if self.records else {name: value for name, value in shown.items() if name != "records"}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Check:
         """Return the check of `to_json`; `TypeError` or `ValueError` for anything else."""
-        fields: dict[str, Any] = {**value, "outcome": Outcome(value["outcome"])}
+        fields: dict[str, Any] = {
+            **value,
+            "outcome": Outcome(value["outcome"]),
+            "records": tuple(value.get("records", ())),
+        }
         return cls(**fields)

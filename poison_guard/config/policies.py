@@ -21,6 +21,9 @@ SIGNALS: Mapping[str, Callable[[Any], Any]] = {
     "source": lambda feed: feed.vote,
     "campaign": lambda feed: feed.texts or (feed.speaker and (feed.features or feed.vote)),
     "anomaly": lambda feed: feed.features,
+    "label": lambda feed: (
+        feed.has("label") and not feed.vote and (feed.has("image") or feed.texts or feed.features) and not feed.items
+    ),
     "content": lambda feed: feed.texts and "content" in (feed.policy.required or ()),  # weak: only on request
 }
 """Families of evidence that a feed may require, and whether a contract has the roles for each."""
@@ -67,6 +70,11 @@ class Policy(_StoredByHash):
     """Accepted answers for its label that an item needs, however certain it is."""
     adopt_probability: Annotated[float, in_range(0.5, 1, above=True)] | None = None
     """Chance that each adopted label needs; None: as much as the promised error asks for."""
+    encoder: (
+        Annotated[str, matching(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "an import path such as `package.module:name`")] | None
+    ) = None
+    """What turns content into vectors for the `label` signal, ``package.module:name``; None: what comes with the
+    guard (gradients of images, columns of tables, words and pieces of words of texts)."""
     audit_rate: Annotated[float, in_range(0, 1)] = 0.005
     """Share of accepted records put before a reviewer all the same, so that misses are measured."""
     second_review_rate: Annotated[float, in_range(0, 1)] = 0.05

@@ -46,6 +46,8 @@ class Kind:
     """What the records need beyond these columns."""
 
 
+_TRUSTED = "a trusted set (`poison-guard trust`)"
+
 KINDS: Mapping[str, Kind] = {
     "agreed answers": Kind(
         "accounts that give the same wrong answers to the same items",
@@ -60,8 +62,8 @@ KINDS: Mapping[str, Kind] = {
         "items that three sources or more answer",
     ),
     "label flips": Kind(
-        "an account that answers wrongly by itself",
-        frozenset({"source"}),
+        "an account that answers wrongly by itself, or gives records a wrong label",
+        frozenset({"source", "label"}),
         _VOTE,
         "items that three sources or more answer, or controls",
     ),
@@ -93,7 +95,7 @@ KINDS: Mapping[str, Kind] = {
         "records unlike every vetted one",
         frozenset({"anomaly", "content"}),
         ("features",),
-        "a trusted set (`poison-guard trust`)",
+        _TRUSTED,
     ),
 }
 """The kinds of attack that a statement speaks of, in the order in which it does."""
@@ -119,7 +121,7 @@ def remedy(kind: str, contract: Contract) -> str:
     """Return what would let a kind be seen: the roles that no column is mapped to, else what the records need."""
     missing = _unmapped(kind, contract)
     if not missing:
-        return KINDS[kind].data
+        return _TRUSTED if kind == "label flips" and "label" in contract.signals else KINDS[kind].data
     *most, last = [_ROLE_NAMES.get(role, role) for role in missing]
     return f"a column for {last}" if not most else f"columns for {', '.join(most)} and {last}"
 
@@ -128,6 +130,8 @@ _ROLE_NAMES = {"answer": "answer (or label, or rating)", "age": "observed_at (or
 
 
 def _unmapped(kind: str, contract: Contract) -> list[str]:
+    if kind == "label flips" and "label" in contract.signals:
+        return []
     return [role for role in KINDS[kind].roles if not _mapped(role, contract)]
 
 

@@ -11,7 +11,7 @@ honest records.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ import pandas as pd
 from poison_guard.config import Policy
 from poison_guard.records import Action, Level, Place, SignalEvidence
 
-__all__ = ["HOLD", "decide_records", "evidence_table", "risk_by_level", "risk_of_p", "simes_p"]
+__all__ = ["HOLD", "decide_records", "evidence_table", "record_shares", "risk_by_level", "risk_of_p", "simes_p"]
 
 
 _PLACES = {
@@ -45,20 +45,42 @@ def risk_of_p(p: np.ndarray, alpha: float) -> np.ndarray:
     return risk
 
 
-def simes_p(p: np.ndarray) -> np.ndarray:
+_WEIGHTS = {"label": 2.0}
+"""What a record signal weighs beside the others, which weigh 1: a wrong label shows in it alone."""
+
+
+def record_shares(signals: Iterable[str]) -> dict[str, float]:
+    """Return the share of the false quarantine rate that each of the record signals among `signals` has; sum 1.
+
+    >>> record_shares(("validation", "anomaly", "label"))["anomaly"]
+    0.3333333333333333
+    """
+    mine = [name for name in signals if name not in ("validation", "source", "campaign")]
+    total = sum(_WEIGHTS.get(name, 1.0) for name in mine)
+    return {name: _WEIGHTS.get(name, 1.0) / total for name in mine}
+
+
+def simes_p(p: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
     """Return one p-value ``(n,)`` in (0, 1] for the p-values ``(signals, n)`` of one level.
 
     ``min over i of K p_(i) / i``: K times the smallest, but signals that say the same count once. At most uniform for
     honest records where signals are independent or rise together; larger than no p-value that Bonferroni's rule gives.
 
+    With `shares` ``(signals,)``, which add up to 1, it is ``min over i of p_(i) / (shares of the i smallest)``.
+
     References: Simes, "An improved Bonferroni procedure for multiple tests of significance" (1986); Sarkar, "Some
-    probability inequalities for ordered MTP2 random variables: a proof of the Simes conjecture" (1998).
+    probability inequalities for ordered MTP2 random variables: a proof of the Simes conjecture" (1998); Benjamini and
+    Hochberg, "Multiple hypotheses testing with weights" (1997).
 
     >>> simes_p(np.array([[0.01, 0.01, 0.3], [0.5, 0.01, 1.0]])).round(3).tolist()
     [0.02, 0.01, 0.6]
     """
     k = len(p)
-    scaled = np.sort(p, axis=0) * (k / np.arange(1, k + 1))[:, np.newaxis]
+    if shares is None:
+        scaled = np.sort(p, axis=0) * (k / np.arange(1, k + 1))[:, np.newaxis]
+    else:
+        order = np.argsort(p, axis=0, kind="stable")
+        scaled = np.take_along_axis(p, order, axis=0) / np.cumsum(shares[order], axis=0)
     return np.minimum(1.0, scaled.min(axis=0))
 
 
@@ -76,13 +98,20 @@ def risk_by_level(evidence: Sequence[SignalEvidence], policy: Policy, n: int) ->
     }
     risks: dict[Level, np.ndarray] = {}
     for level in Level:
-        mine = [e.p for e in evidence if e.level is level]
+        named = [e for e in evidence if e.level is level]
+        mine = [e.p for e in named]
         if not mine:
             risks[level] = np.zeros(n)
             continue
-        p = np.minimum.reduce(mine) if level is Level.RULE else simes_p(np.stack(mine))
+        p = np.minimum.reduce(mine) if level is Level.RULE else simes_p(np.stack(mine), _shares(named))
         risks[level] = np.minimum(risk_of_p(p, alpha[level]), _RISK_CAP[level])
     return risks
+
+
+def _shares(evidence: Sequence[SignalEvidence]) -> np.ndarray | None:
+    """Return the share of each signal of one level; None where all weigh alike."""
+    weights = np.array([_WEIGHTS.get(one.signal, 1.0) for one in evidence])
+    return None if (weights == weights[0]).all() else weights / weights.sum()
 
 
 def decide_records(

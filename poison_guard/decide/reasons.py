@@ -232,6 +232,17 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     # content
     "toxic": lambda a: f"its words look abusive (score {a.score}, rarer than in trusted texts)",
     "echo": lambda a: f"echoes its prompt (score {a.share}, rarer than in trusted texts)",
+    # label
+    "label_denied": lambda a: f"trusted neighbours say {a.expected} {a.said} of {a.asked} times, not {a.given}",
+    "label_unlikely": lambda a: (
+        f"trusted records make {a.expected} {float(a.values['chance']):.0%} likely, and {a.given} hardly"
+        if a.values["expected"] != a.values["given"]
+        else f"trusted records leave more doubt about the label {a.given} than is usual"
+    ),
+    "label_unseen": lambda a: f"none of {a.n} trusted records has the label {a.given}",
+    "content_unlike": lambda a: (
+        f"its content cannot be compared with that of trusted records: {_shown(a.values['why'], 200)}"
+    ),
     # decide
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
     "adoption_promise": lambda a: (

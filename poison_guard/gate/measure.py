@@ -166,9 +166,11 @@ def measure_examples(
     once = keep_first_copy(posterior, outside, snapshot_labels)
 
     def neighbours(rows: np.ndarray) -> dict[str, Any]:
-        return label_disagreement(
+        found = label_disagreement(
             inside, labels, outside[rows], snapshot_labels[rows], is_new=new[rows], posterior=posterior
         )
+        ids = snapshot.frame["example_id"].to_numpy(object)[rows]
+        return {**found, "denied": [str(ids[row]) for row in found["denied"]]}
 
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "label_neighbours": lambda: _with_copies_left_out(neighbours, once),

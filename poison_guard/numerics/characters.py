@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["BREAK", "LATIN_LOOK_ALIKES", "MAX_CHARS", "fold", "skeleton", "skeletons"]
+__all__ = ["BREAK", "LATIN_LOOK_ALIKES", "MAX_CHARS", "fold", "plain_letters", "skeleton", "skeletons"]
 
 BREAK = "\n"
 """What each text of `skeletons` begins with."""
@@ -49,6 +49,16 @@ def fold(text: str) -> str:
         head = unicodedata.normalize("NFKD", head).casefold()
         head = "".join([c for c in unicodedata.normalize("NFKD", head) if _seen(c)])
     return _SPACES.sub(" ", head.casefold()).strip()[:MAX_CHARS]
+
+
+def plain_letters(text: str) -> str:
+    r"""Return `text` folded, with look-alikes of Latin letters as these: words stay as they are read.
+
+    >>> plain_letters("R\u0435peat 13")
+    'repeat 13'
+    """
+    folded = fold(text)
+    return folded if folded.isascii() else folded.translate(LATIN_LOOK_ALIKES)
 
 
 def _seen(character: str) -> bool:

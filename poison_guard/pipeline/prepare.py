@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.decide.decisions import record_shares
 from poison_guard.records import Phase, Reason, SignalEvidence, State
 from poison_guard.signals.conformal import labels_needed
 from poison_guard.signals.isolation import SignalFailure, run_isolated
@@ -82,12 +83,23 @@ def record_signals(contract: Contract) -> list[str]:
 def _with_model(fitted: Prepared, signal: str, contract: Contract, state: State) -> Prepared:
     """Return `fitted` with the model of a signal's room, by its ``fit(contract, state)``, or why there is none."""
     crashes: dict[str, Reason] = {}
-    room = f"poison_guard.signals.{signal}"
-    model = isolated(signal, crashes, None, lambda: importlib.import_module(room).fit(contract, state))
+    model = isolated(signal, crashes, None, lambda: _fitted(signal, contract, state))
     if model is None or isinstance(model, Reason):
         why = model or crashes[signal]
+        if signal in contract.required:
+            unfit = Phase.CALIBRATING if len(state.reference) and len(state.calibration) else Phase.COLD
+            fitted = dataclasses.replace(fitted, phase=unfit if fitted.phase is Phase.ENFORCING else fitted.phase)
         return dataclasses.replace(fitted, missing={**fitted.missing, signal: why}, notes=(*fitted.notes, why))
     return dataclasses.replace(fitted, models={**fitted.models, signal: model})
+
+
+def _fitted(signal: str, contract: Contract, state: State) -> RecordModel | Reason:
+    if signal == "label":
+        from poison_guard.pipeline.label_evidence import fit_labels
+
+        return fit_labels(contract, state)
+    fitted: RecordModel | Reason = importlib.import_module(f"poison_guard.signals.{signal}").fit(contract, state)
+    return fitted
 
 
 def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: str, threads: int | None) -> Prepared:
@@ -98,9 +110,10 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
     policy = contract.policy
     features = [f"feature.{name}" for name in contract.features]
     options = {"rate": policy.false_quarantine_rate, "seed": policy.seed, "device": device, "threads": threads}
-    options["tests"] = len(record_signals(contract))  # they share the rate
+    share = record_shares(contract.signals)["anomaly"]
+    options["tests"] = 1 / share  # record signals share the rate
     if not len(state.reference) or not len(state.calibration):
-        why = Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate)})
+        why = Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate * share)})
         model = None
         if len(sample) > 1:
             groups = sample["group"] if contract.has("group") else None

@@ -1,12 +1,27 @@
-"""Split-conformal p-values: how an unseen score ranks among those of trusted records that nothing was fitted on."""
+"""Split-conformal p-values: how an unseen score ranks among those of trusted records, of all or of a group."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["attainable_p", "conformal_p", "excess_p", "held_bounds", "held_share", "labels_needed", "rows_needed"]
+from poison_guard.records import Reason
+
+__all__ = [
+    "ALL",
+    "Calibration",
+    "attainable_p",
+    "conformal_p",
+    "excess_p",
+    "held_bounds",
+    "held_share",
+    "labels_needed",
+    "rows_needed",
+]
 
 
 def conformal_p(calibration: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -137,3 +152,84 @@ def _held_chances(rows: int, rate: float, n: int) -> np.ndarray:
     a, b = k, rows + 1 - k
     chances = np.exp(_log_ways(n, counts) + special.betaln(counts + a, n - counts + b) - special.betaln(a, b))
     return np.asarray(chances / chances.sum())
+
+
+ALL = ""
+"""The group that stands for all calibration rows together."""
+_SHARES = np.linspace(0.0, 1.0, 101)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Ascending scores of trusted rows that nothing was fitted on, which records are ranked among, by group."""
+
+    groups: Mapping[str, np.ndarray]
+    """Scores of each group that is calibrated apart; ``""`` stands for all rows together."""
+    small: Mapping[str, int]
+    """Rows of the groups that have too few of them for `rate`: their records are ranked among all."""
+    rate: float
+    """Share of honest records that may be held, in (0, 1)."""
+    needed: int
+    """Rows without which no p-value is small enough to hold a record."""
+
+    @classmethod
+    def fit(cls, scores: np.ndarray, names: np.ndarray, rate: float, *, tests: float = 1) -> Self:
+        """Learn from the scores ``(n,)`` of calibration rows and the group ``(n,)`` of each, ``""`` for none.
+
+        `tests` signals share the rate: each alone must get so much below it.
+        """
+        needed = rows_needed(rate / tests)
+        groups = {ALL: np.sort(scores)}
+        small: dict[str, int] = {}
+        for name in sorted(set(names) - {ALL}):
+            rows = np.sort(scores[names == name])
+            if len(rows) >= needed:
+                groups[name] = rows
+            else:
+                small[name] = len(rows)
+        return cls(groups, small, rate, needed)
+
+    @property
+    def n(self) -> int:
+        """Calibration rows of all groups together."""
+        return len(self.groups[ALL])
+
+    def p(self, scores: np.ndarray, names: np.ndarray) -> np.ndarray:
+        """Return p-values ``(n,)`` in (0, 1] of `scores` ``(n,)``, each among the calibration rows of its group."""
+        p = conformal_p(self.groups[ALL], scores)
+        for name, known in self.groups.items():  # not over `names`: a feed may send as many groups as records
+            if name != ALL:
+                rows = names == name
+                p[rows] = conformal_p(known, scores[rows])
+        return p
+
+    def notes(self) -> tuple[Reason, ...]:
+        """Return where there are too few rows for the rate: in single groups, or in all together."""
+        small = dict(self.small) if self.n >= self.needed else {ALL: self.n}
+        return tuple(
+            Reason("few_calibration_rows", {"n": n, "needed": self.needed, "group": name}) for name, n in small.items()
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return JSON-able facts of each calibrated group: rows, quantiles, and what can be held with so many rows.
+
+        ``held`` is the share of honest records held at the rate, in the mean over calibration sets of this size;
+        ``held_low`` and ``held_high`` are its 95 % bounds for a single one.
+        """
+        return {
+            "rate": self.rate,
+            "needed": self.needed,
+            "groups": {name: self._group(scores) for name, scores in self.groups.items()},
+            "pooled": dict(self.small),
+        }
+
+    def _group(self, scores: np.ndarray) -> dict[str, Any]:
+        held, low, high = held_share(len(scores), self.rate)
+        return {
+            "n": len(scores),
+            "attainable_p": attainable_p(len(scores)),
+            "held": held,
+            "held_low": low,
+            "held_high": high,
+            "quantiles": np.quantile(scores, _SHARES).tolist() if len(scores) else [],
+        }

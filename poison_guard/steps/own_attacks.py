@@ -63,18 +63,19 @@ def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[S
         "rare claims": bool(contract.texts and contract.speaker),
         "prompt triggers": bool(contract.has("prompt") and contract.speaker and len(contract.texts) > 1),
         "replays": bool(contract.features and contract.speaker),
+        "label flips": "label" in contract.signals,
         "strangers": any(_numeric(records[f"feature.{name}"]) for name in contract.features),
     }
     if not able.get(kind, bool(contract.vote)):
         return []
     items = 0
-    if contract.vote and kind not in able:
+    if contract.vote and not able.get(kind):
         known = records.dropna(subset=["item_id", contract.vote])
         items = known["item_id"].nunique() if len(known[contract.vote].unique()) > 1 else 0
     match kind:
         case "agreed answers" | "lockstep":
             sizes = [(accounts * min(each, items // 2), accounts) for accounts, each in _GROUPS if items > 1]
-        case "label flips":
+        case "label flips" if contract.vote:
             sizes = [(n, 1) for n in _ALONE if n <= items // 2]
         case "rare claims" | "prompt triggers":
             sizes = [(_CLAIMERS * n, _CLAIMERS) for n in _ALONE]
@@ -99,6 +100,8 @@ def attack_of(
             frame = _at_any_time(_agreed(records, vote, rng, n // accounts, accounts), records, rng)
         case "lockstep":
             frame = _soon(_agreed(records, vote, rng, n // accounts, accounts), rng)
+        case "label flips" if not vote:
+            frame = _relabelled(records, rng, n)
         case "label flips":
             frame = _at_any_time(_agreed(records, vote, rng, n, 1), records, rng)
         case "copies":
@@ -132,6 +135,17 @@ def _moved(records: pd.DataFrame, columns: list[str], rng: np.random.Generator, 
         far = _MOVED * _spread(records[name]) * rng.choice((-1.0, 1.0), n)
         frame[name] = frame[name].to_numpy(np.float64, na_value=np.nan) + np.where(which[:, k], far, 0.0)
     return frame
+
+
+def _relabelled(records: pd.DataFrame, rng: np.random.Generator, n: int) -> pd.DataFrame:
+    """Return records of one account with a label that another record has."""
+    frame = _drawn(records, rng.integers(0, len(records), n)).assign(voice=0)
+    labels = sorted(records["label"].dropna().unique())
+    if len(labels) < 2:
+        return frame
+    at = np.searchsorted(labels, frame["label"].fillna(labels[0]).astype("str"))
+    other = (at + rng.integers(1, len(labels), n)) % len(labels)
+    return frame.assign(label=pd.Series([labels[k] for k in other], dtype="str"))
 
 
 def _replays(

@@ -29,6 +29,8 @@ __all__ = ["label_neighbours", "label_shift"]
 
 _PRIORS = ((0.95, 2.0, 1.0), (0.05, 0.5, 3.0))
 """How honest counts of denied labels lie around what is expected: weight, shape and mean of a mixture of gammas."""
+_SHOWN = 5
+"""Examples that the sentence names."""
 _MIN_FLIP_EFFECT = 0.05
 """Effect of a flip on suspicion below which the trusted set cannot tell labels apart."""
 
@@ -80,16 +82,19 @@ def _judge_labels(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     if worst.outcome is Outcome.PASS and len(measurement["labels"]) > 1:
         more, needs = _hidden(measurement, "all", policy.max_class_drop)
         worst = dataclasses.replace(worst, why=worst.why + more, needs=needs)
-    return make_check(
+    denied = tuple(measurement.get("denied", ())) if worst.outcome is Outcome.FAIL else ()
+    shown = f"; most denied: {', '.join(denied[:_SHOWN])}{', …' if len(denied) > _SHOWN else ''}" if denied else ""
+    check = make_check(
         "label_neighbours",
         worst.outcome,
-        worst.why,
+        worst.why + shown,
         n=worst.n,
         value=worst.value,
         limit=worst.limit,
         bounds=worst.bounds,
         needs=worst.needs,
     )
+    return dataclasses.replace(check, records=denied)
 
 
 def _overall(measurement: Mapping[str, Any], group: str, policy: GatePolicy, tail: float) -> _Answer:

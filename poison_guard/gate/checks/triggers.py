@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,9 @@ from poison_guard.records import Check, Outcome
 
 __all__ = ["triggers"]
 
+_MOST_NAMED = 200
+_SHOWN = 5
+"""Examples that the sentence names."""
 _NEEDED_SHARE = 0.01
 """Share of the snapshot with one trigger that `needs` says how to see."""
 
@@ -35,9 +39,13 @@ def triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
 
 
 def _judge_triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
+    error = check_alpha(policy, "triggers") / 2  # half for each of the two tests
+    found = _found(measurement, error)
+    if found is not None:
+        return found
     n, m = int(measurement["n"]), int(measurement["trusted_n"])
     share = m / (n + m)
-    tail = check_alpha(policy, "triggers")
+    tail = error
     rivals = sum(float(weight) for total, weight in measurement["family"] if (1 - share) ** int(total) <= tail)
     sharp = math.log(tail / (1.0 + rivals))  # a trigger that always has its label, which nobody expects, weighs 1
     least = math.ceil(sharp / math.log1p(-share))
@@ -47,6 +55,7 @@ def _judge_triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check
     weights = np.array([float(row["weight"]) for row in marks]) if marks else np.ones(1)
     scaled = p * np.maximum(rivals, weights) / weights
     at = int(np.argmin(scaled))
+    least = min(least, int(measurement.get("least", least)))
     high = min(1.0, least / n)
     needs = math.ceil(n * (math.exp(-sharp / max(1.0, _NEEDED_SHARE * n)) - 1))
     if scaled[at] <= tail:
@@ -66,3 +75,21 @@ def _judge_triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check
         bounds=(0.0, high),
         needs=needs if needs > m else None,
     )
+
+
+def _found(measurement: Mapping[str, Any], error: float) -> Check | None:
+    """Return the check that fails on the mark most beyond expectation; None where none is beyond it."""
+    n = max(1, int(measurement["n"]))
+    sure = [row for row in measurement.get("found", ()) if row["evidence"] >= math.log(row["tests"] / error)]
+    if not sure:
+        return None
+    row = sure[0]
+    named = ", ".join(row["examples"][:_SHOWN]) + (", …" if len(row["examples"]) > _SHOWN else "")
+    why = f"{row['mark']} has label {row['label']!r} in {row['with_label']} of {row['carriers']} examples, where "
+    why += f"trusted examples expect {row['expected']:.1f}: {named}"
+    value = row["with_label"] / n
+    check = make_check(
+        "triggers", Outcome.FAIL, why, n=int(measurement["trusted_n"]), value=value, limit=0.0, bounds=(value, value)
+    )
+    carriers = dict.fromkeys(name for one in sure for name in one["examples"])
+    return dataclasses.replace(check, records=tuple(carriers)[:_MOST_NAMED])

@@ -36,6 +36,7 @@ def label_disagreement(
       (they count as denied);
     - ``suspicion``: for the groups ``trusted``, ``all`` and, when part of the snapshot is old, ``new``: label to
       ``[rows, sum, sum of squares]`` of the suspicion, in [0, 1], that a row's label was flipped at random;
+    - ``denied``: positions of the most suspicious rows, the most suspicious first, 200 at most;
     - ``effect``: by how much a randomly flipped row's suspicion exceeds that of the label it is given, on average over
       the trusted rows, so that the difference of means within labels, over ``effect``, is a share of flipped labels;
     - ``pairs``: for the same groups rows ``[likelier label, given label, count, expected]`` of denied labels, with the
@@ -72,10 +73,19 @@ def label_disagreement(
         "trusted_n": m,
         "unseen": {group: int((rows & ~seen).sum()) for group, rows in groups.items()},
         "suspicion": sums,
+        "denied": _most_suspicious(suspicion),
         "effect": float(flipped.mean()) if k > 1 else 0.0,
         "pairs": pairs,
         "shows": _shows(names, fitted.own, fitted.codes),
     }
+
+
+_NAMED = 200
+
+
+def _most_suspicious(suspicion: np.ndarray) -> list[int]:
+    rows = np.argsort(-suspicion, kind="stable")[:_NAMED]
+    return [int(row) for row in rows if suspicion[row] > 0.5]
 
 
 def _suspicion(p: np.ndarray) -> np.ndarray:

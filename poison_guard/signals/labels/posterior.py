@@ -13,6 +13,8 @@ _K = 10
 _RIDGES = (1e-3, 1e-2, 1e-1, 1.0)  # of the mean eigenvalue
 _FLOOR = 1e-4
 _CELLS = 2**22  # cells of a distance block
+_BEYOND = 0.02  # share of the trusted coordinates that is cut on each side
+_TIED = 1e-5  # of the mean squared length: distances this near are one
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +33,33 @@ class Posterior:
     ridge: float
     """The ridge chosen by leave-one-out error, as a multiple of the mean eigenvalue."""
 
+    bounds: np.ndarray
+    """``(2, d)``: between which trusted coordinates nearly all lie; what lies beyond says nothing of a label."""
+
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
         """Return ``(n, K)`` float64, rows add up to 1."""
+        vectors = np.clip(vectors, *self.bounds)
         near = _neighbour_shares(vectors, self.reference, self.codes, self.prior, own=False)
         scores = _with_one(vectors - self.mean) @ self.weights
         return _stacked(self.stack, scores, near, self.prior)
+
+    def neighbours(self, vectors: np.ndarray) -> np.ndarray:
+        """Return ``(n, K)``: how many of the nearest trusted rows have each label; 10 rows, or more at one distance."""
+        return _neighbour_counts(np.clip(vectors, *self.bounds), self.reference, self.codes, len(self.labels), own=False)
 
 
 def fit_posterior(vectors: np.ndarray, labels: np.ndarray) -> Posterior:
     """Fit on trusted `vectors` ``(m, d)`` and `labels` ``(m,)`` of str; deterministic.
 
-    Two experts: the labels of the 10 nearest trusted vectors, shrunk to the label shares, and one-hot ridge regression
+    Coordinates are cut to where nearly all trusted ones lie: a mark that no trusted example carries would move the
+    ridge's prediction, by chance, and hide a wrong label. Two experts: the labels of the 10 nearest trusted vectors, shrunk to the label shares, and one-hot ridge regression
     (Rifkin and Klautau 2004), its strength chosen by closed-form leave-one-out error. Their log-odds are stacked by a
     multinomial logistic model with one weight each and one for the prior, fitted on leave-one-out predictions (Wolpert
     1992). The trusted rows' own probabilities never saw their own label but for these few weights, so that they are
     what an honest new row's probabilities look like.
     """
+    bounds = np.quantile(vectors, (_BEYOND, 1 - _BEYOND), axis=0).astype(vectors.dtype)
+    vectors = np.clip(vectors, *bounds)
     names, codes = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
     prior = (np.bincount(codes, minlength=len(names)) + 0.5) / (len(codes) + 0.5 * len(names))
     mean = vectors.mean(axis=0)
@@ -54,7 +67,7 @@ def fit_posterior(vectors: np.ndarray, labels: np.ndarray) -> Posterior:
     near = _neighbour_shares(vectors, vectors, codes, prior, own=True)
     stack = _fit_stack(scores, near, prior, codes)
     own = _stacked(stack, scores, near, prior)
-    return Posterior(tuple(names.tolist()), own, vectors, codes, weights, mean, stack, prior, ridge)
+    return Posterior(tuple(names.tolist()), own, vectors, codes, weights, mean, stack, prior, ridge, bounds)
 
 
 def _with_one(vectors: np.ndarray) -> np.ndarray:
@@ -84,21 +97,33 @@ def _neighbour_shares(
     queries: np.ndarray, reference: np.ndarray, codes: np.ndarray, prior: np.ndarray, *, own: bool
 ) -> np.ndarray:
     """Return ``(n, K)``: label shares among the nearest reference rows, shrunk to `prior`; `own`: not itself."""
-    m, k = len(reference), min(_K, len(reference) - own)
-    out = np.tile(prior * 2.0, (len(queries), 1))
+    k = min(_K, len(reference) - own)
     if k < 1:
-        return np.asarray(prior + 0 * out)
+        return np.asarray(np.tile(prior, (len(queries), 1)))
+    counts = _neighbour_counts(queries, reference, codes, len(prior), own=own)
+    return np.asarray((prior * 2.0 + counts * (k / counts.sum(axis=1, keepdims=True))) / (k + 2.0))
+
+
+def _neighbour_counts(
+    queries: np.ndarray, reference: np.ndarray, codes: np.ndarray, labels: int, *, own: bool
+) -> np.ndarray:
+    """Return ``(n, labels)`` counts of the nearest rows' labels, with all rows as near as the 10th; `own`: not itself.
+
+    Rows at one distance are common in tables: were one of them chosen, rounding would choose, and with it the batch.
+    """
+    m, k = len(reference), min(_K, len(reference) - own)
     norms = (reference**2).sum(axis=1)
-    step = max(16, _CELLS // m)
-    hot = np.eye(len(prior))[codes]
+    slack, step = _TIED * float(norms.mean()), max(16, _CELLS // m)
+    hot = np.eye(labels, dtype=np.float32)[codes]
+    out = np.zeros((len(queries), labels))
     for start in range(0, len(queries), step):
         block = norms - 2.0 * (queries[start : start + step] @ reference.T)
         if own:
             at = np.arange(len(block))
             block[at, start + at] = np.inf
-        found = np.argpartition(block, k - 1, axis=1)[:, :k]
-        out[start : start + step] += hot[found].sum(axis=1)
-    return out / (k + 2.0)
+        farthest = np.partition(block, k - 1, axis=1)[:, k - 1, None]
+        out[start : start + step] = (block <= farthest + slack).astype(np.float32) @ hot
+    return out
 
 
 def _stacked(stack: np.ndarray, scores: np.ndarray, near: np.ndarray, prior: np.ndarray) -> np.ndarray:

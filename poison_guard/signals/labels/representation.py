@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from poison_guard.errors import DataError
+from poison_guard.numerics.characters import plain_letters
 from poison_guard.numerics.robust import column_scale
 
 if TYPE_CHECKING:
@@ -24,11 +26,10 @@ _TURNS = 8  # signed gradient directions of a cell
 _CELLS = 6  # cells along each side of an image, at most
 _TENTS = 5  # knots of a numeric column's piecewise-linear expansion
 _FEW = 12  # distinct values up to which a numeric column is taken for a code
-_BUCKETS = 2**16  # hashed word and character n-grams
-_TOPICS = 256  # directions that a text's n-grams are projected on
+_BUCKETS = 2**17  # hashed word and character n-grams
+_TOPICS = 1_024  # directions that a text's n-grams are projected on
 _FITTED = 2_000  # trusted texts, evenly spaced, that the directions are found from
 _PIECE = r"\w+|[^\w\s]"
-_LONGEST = 4_000  # characters of a text that are looked at
 
 
 class Representation(Protocol):
@@ -155,7 +156,11 @@ def _fit_table(values: np.ndarray) -> _Table:
         centre, scale = column_scale(finite[:, None])
         distinct = np.unique(finite)
         codes = distinct if len(distinct) <= _FEW else distinct[:0]
-        knots = np.unique(np.quantile(finite, np.linspace(0, 1, _TENTS)))
+        values, counts = np.unique(finite, return_counts=True)
+        others, shares = finite[finite != values[counts.argmax()]], np.linspace(0, 1, _TENTS)
+        knots = np.unique(np.quantile(finite, shares))
+        if len(others) and counts.max() > len(finite) / 2:  # mostly one value: how far off the others are says more
+            knots = np.unique([values[counts.argmax()], *np.quantile(others, shares)])
         columns.append(_Column(float(centre[0]), float(scale[0]), knots, codes))
     return _Table(tuple(columns))
 
@@ -177,27 +182,40 @@ class _Topics:
         return np.concatenate(parts) if parts else np.zeros((0, self.axes.shape[1]), dtype=np.float32)
 
 
+_NAMED = re.compile(r"https?://\S+|&#?\w+;|@\w+|\d+")
+
+
+def _plain(text: str) -> str:
+    """Return a text as a reader sees it; a link, a name after @ and a number are one sign each: they name, not say."""
+    return _NAMED.sub(lambda found: _SIGNS.get(found.group()[0], "0"), plain_letters(text))
+
+
+_SIGNS = {"h": "http", "&": " ", "@": "@"}
+
+
 def _grams(texts: Sequence[Any] | np.ndarray, idf: np.ndarray) -> Any:
-    """Return the sparse ``(n, buckets)`` tf-idf rows, of unit length."""
+    """Return the sparse ``(n, buckets)`` tf-idf rows of texts as a reader sees them; of unit length."""
     from scipy import sparse
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.preprocessing import normalize
 
-    short = [str(text)[:_LONGEST] for text in texts]
-    half = {"n_features": _BUCKETS // 2, "alternate_sign": False, "norm": None, "lowercase": True, "dtype": np.float32}
+    short = [_plain(str(text)) for text in texts]
+    half = {"n_features": _BUCKETS // 2, "alternate_sign": False, "norm": None, "lowercase": False, "dtype": np.float32}
     words = HashingVectorizer(ngram_range=(1, 2), token_pattern=_PIECE, **half)
-    pieces = HashingVectorizer(analyzer="char_wb", ngram_range=(4, 4), **half)
-    counts = sparse.hstack([words.transform(short), pieces.transform(short)], format="csr")
-    counts.data = 1.0 + np.log(counts.data)
-    return normalize(counts.multiply(idf).tocsr())
+    pieces = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), **half)
+    weighed = []
+    for half_idf, counts in zip(np.split(idf, 2), (words.transform(short), pieces.transform(short)), strict=True):
+        counts.data = 1.0 + np.log(counts.data)
+        weighed.append(normalize(counts.multiply(half_idf).tocsr()))  # words and pieces count alike
+    return sparse.hstack(weighed, format="csr") * np.float32(math.sqrt(0.5))
 
 
 def _fit_text(texts: np.ndarray) -> _Topics:
     from scipy.linalg import eigh
 
     seen = np.asarray((_grams(texts, np.ones(_BUCKETS, dtype=np.float32)) > 0).sum(axis=0)).ravel()
-    # an n-gram that no trusted text has weighs nothing, so that it moves no text towards another
-    idf = np.where(seen > 0, 1.0 + np.log((1 + len(texts)) / (1 + seen)), 0.0).astype(np.float32)
+    # an n-gram that one trusted text has at most weighs nothing, so that it moves no text towards another
+    idf = np.where(seen > 1, 1.0 + np.log((1 + len(texts)) / (1 + seen)), 0.0).astype(np.float32)
     rows = _grams(texts[:: max(1, -(-len(texts) // _FITTED))], idf)
     alike = np.asarray((rows @ rows.T).todense(), dtype=np.float64)
     rank = max(1, min(_TOPICS, len(alike) - 1))

@@ -45,7 +45,7 @@ def test_without_features_nothing_asks_for_anomaly():
         ({"policy": {"required": ["anomly"]}}, "did you mean `anomaly`"),
         ({"policy": {"required": ["content"]}}, "feed only validation"),
         ({"policy": {"required": ["query"]}}, "unknown key `query` in required .* known: anomaly, campaign, content, "),
-        ({"policy": {"required": ["label"]}}, "unknown key `label` in required .* known: anomaly, campaign, content, "),
+        ({"policy": {"required": ["label"]}}, "required names `label`, but the roles"),
         (
             {"policy": {"required": "anomaly"}},
             "required must be a list of non-empty strings, got 'anomaly' in .policy.",

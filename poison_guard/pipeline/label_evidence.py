@@ -1,0 +1,130 @@
+"""The label signal at work: records with a label and content of their own become examples that its model judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.config import Contract
+from poison_guard.decide.decisions import record_shares
+from poison_guard.errors import DataError
+from poison_guard.pipeline.content import Content, content_of, image_of, record_content, to_examples
+from poison_guard.records import Examples, Level, Reason, SignalEvidence, State
+from poison_guard.signals.conformal import labels_needed
+from poison_guard.signals.labels.model import LabelModel, encoded
+from poison_guard.signals.labels.representation import fit_representation
+
+__all__ = ["LabelledRecords", "fit_labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRecords:
+    """A label model, and how records become its examples."""
+
+    model: LabelModel
+    content: Content
+    like: pd.DataFrame
+    """Trusted content that says what kind each column of a table is of."""
+    shape: tuple[int, ...] | None
+    """Shape of the trusted images; None for texts and tables."""
+
+    def evidence(self, records: pd.DataFrame, *, groups: pd.Series | None = None) -> SignalEvidence:
+        """Return the evidence of records: p is 1 without a label, and least where their content cannot be compared."""
+        labelled = np.flatnonzero(records["label"].notna().to_numpy())
+        examples, at, flaws = _as_examples(records.iloc[labelled], self.content, self.like, self.shape)
+        rows = labelled[at]
+        p = np.ones(len(records))
+        p[[labelled[row] for row in flaws]] = self.model.unjudged_p
+        of = None if groups is None else _names(groups)[rows]
+        found = self.model.evidence(examples, groups=of)
+        p[rows] = found.p
+        reasons = {int(labelled[row]): why for row, why in flaws.items()}
+        reasons |= {int(rows[row]): why for row, why in found.reasons.items()}
+        return SignalEvidence("label", Level.RECORD, p, reasons)
+
+
+def fit_labels(contract: Contract, state: State) -> LabelledRecords | Reason:
+    """Return the label model of a feed, fitted on its trusted records, or why there is none."""
+    content, policy = content_of(contract), contract.policy
+    share = record_shares(contract.signals)["label"]
+    if not len(state.reference) or not len(state.calibration):
+        return Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate * share)})
+    parts = [_labelled(frame) for frame in (state.reference, state.calibration)]
+    labels = {str(label) for part in parts for label in part.get("label", ())}
+    if len(parts[0]) == 0 or len(labels) < 2:
+        why = "no two labels" if labels else "no labels"
+        return _missing(f"the trusted records have {why} to compare with; enter vetted records that do")
+    like = record_content(parts[0], content)
+    cells = like[like.columns[0]] if content.kind == "image" else ()
+    shape = _common_shape(list(cells))
+    fitted = [_as_examples(part, content, like, shape)[:2] for part in parts]
+    (reference, _), (calibration, at) = fitted
+    if not len(reference):
+        return _missing("no trusted record has content that can be compared; enter vetted records that do")
+    groups = _names(parts[1]["group"])[at] if contract.has("group") else None
+    represent = fit_representation if policy.encoder is None else encoded(policy.encoder)
+    rate = policy.false_quarantine_rate
+    model = LabelModel.fit(reference, calibration, rate=rate, share=share, groups=groups, represent=represent)
+    whole = next((note for note in model.notes() if not note.args["group"]), None)
+    return whole or LabelledRecords(model, content, like, shape)
+
+
+def _missing(why: str) -> Reason:
+    return Reason("signal_missing", {"signal": "label", "why": why})
+
+
+def _labelled(trusted: pd.DataFrame) -> pd.DataFrame:
+    return trusted[trusted["label"].notna()].reset_index(drop=True) if "label" in trusted else trusted.iloc[:0]
+
+
+def _names(groups: pd.Series) -> np.ndarray:
+    return groups.astype("str").fillna("").to_numpy(object)
+
+
+def _as_examples(
+    records: pd.DataFrame, content: Content, like: pd.DataFrame, shape: tuple[int, ...] | None
+) -> tuple[Examples, np.ndarray, Mapping[int, Reason]]:
+    """Return the examples of `records`, the row that each is of ``(n,)``, and why the other rows make none."""
+    shown = record_content(records, content)
+    ids = records["record_id"] if "record_id" in records else pd.Series(np.arange(len(records)))
+    flaws: dict[int, Reason] = {}
+    if content.kind == "image":
+        column = shown.columns[0]
+        for row, cell in enumerate(shown[column].to_numpy(object)):
+            if why := _flaw(cell, shape, content.pixel_max):
+                flaws[row] = Reason("content_unlike", {"why": why})
+    at = np.delete(np.arange(len(records)), list(flaws))
+    lead = pd.DataFrame({"example_id": ids.to_numpy(object), "label": records["label"].to_numpy(object), "slice": ""})
+    frame = pd.concat([lead, shown], axis=1).iloc[at].reset_index(drop=True)
+    return to_examples(frame, content, np.ones(len(at), bool), like), at, flaws
+
+
+def _flaw(cell: object, shape: tuple[int, ...] | None, pixel_max: float) -> str:
+    """Return what keeps an image from being compared with the trusted ones of a shape; nothing where it can be."""
+    try:
+        image = image_of("", cell)
+    except DataError:
+        return "it is no list of pixel values"
+    if shape is not None and image.shape != shape:
+        return f"its shape is {_size(image.shape)}, that of the trusted ones {_size(shape)}"
+    if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= pixel_max):
+        return f"it has pixels outside 0 to {pixel_max:g}"
+    return ""
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _common_shape(cells: list[object]) -> tuple[int, ...] | None:
+    """Return the shape of most images, the smallest of several; None where there is none."""
+    shapes = []
+    for cell in cells:
+        try:
+            shapes.append(image_of("", cell).shape)
+        except DataError:
+            continue
+    return min(set(shapes), key=lambda shape: (-shapes.count(shape), shape), default=None)
