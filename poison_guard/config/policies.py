@@ -42,7 +42,10 @@ class _StoredByHash:
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of all thresholds, hex."""
-        body = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))  # type: ignore[call-overload]
+        thresholds = dataclasses.asdict(self)  # type: ignore[call-overload]
+        if thresholds.get("encoder", "") is None:
+            del thresholds["encoder"]  # policies of before there were encoders keep their hash
+        body = json.dumps(thresholds, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(body.encode()).hexdigest()
 
 

@@ -58,7 +58,7 @@ def plain_letters(text: str) -> str:
     'repeat 13'
     """
     folded = fold(text)
-    return folded if folded.isascii() else folded.translate(LATIN_LOOK_ALIKES)
+    return folded if folded.isascii() else folded.translate(_ALIKE)
 
 
 def _seen(character: str) -> bool:

@@ -66,7 +66,9 @@ def test_labels_are_calibrated_apart_where_each_has_rows_enough_and_together_els
     reference, calibration = blobs(300, 5, k=2), blobs(300, 6, k=2)
     assert LabelModel.fit(reference, calibration, rate=0.01).by_label
     assert not LabelModel.fit(reference, blobs(150, 6, k=2), rate=0.01).by_label
-    one = examples(np.r_[calibration.inputs, [[9.0, 9, 9, 9]]], np.r_[calibration.frame["label"], "rare"])
+    one = examples(
+        np.r_[calibration.inputs, [[9.0, 9, 9, 9]]], np.append(calibration.frame["label"].to_numpy(object), "rare")
+    )
     assert not LabelModel.fit(reference, one, rate=0.01).by_label
 
 
