@@ -63,13 +63,14 @@ def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[S
         "rare claims": bool(contract.texts and contract.speaker),
         "prompt triggers": bool(contract.has("prompt") and contract.speaker and len(contract.texts) > 1),
         "replays": bool(contract.features and contract.speaker),
-        "label flips": "label" in contract.signals,
         "strangers": any(_numeric(records[f"feature.{name}"]) for name in contract.features),
     }
+    if not contract.vote:
+        able["label flips"] = "label" in contract.signals
     if not able.get(kind, bool(contract.vote)):
         return []
     items = 0
-    if contract.vote and not able.get(kind):
+    if contract.vote and kind not in able:
         known = records.dropna(subset=["item_id", contract.vote])
         items = known["item_id"].nunique() if len(known[contract.vote].unique()) > 1 else 0
     match kind:
