@@ -1,8 +1,8 @@
 """Measure the label signal and the gate's marks on public data: flips, triggers, honest look-alikes, honest seals.
 
 Usage: ``python benchmarks/labels.py [--seeds N] [--seals N] [--only PART]``; writes ``benchmarks/results/labels.md``
-from the parts measured last (``labels.json``). 5,000 records, 1,000 trusted (split as the store splits them); records are
-judged by all record signals of a feed together. Seeds from 1,000: those below were chosen on.
+from the parts measured last (``labels.json``). 5,000 records, 1,000 trusted (split as the store splits them); records
+are judged by all record signals of a feed together. Seeds from 1,000: those below were chosen on.
 """
 
 from __future__ import annotations
@@ -120,9 +120,7 @@ TRIGGERS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 }
 
 
-def attack(
-    feed: Feed, name: str, batch: pd.DataFrame, rng: np.random.Generator, trusted: pd.DataFrame
-) -> np.ndarray:
+def attack(feed: Feed, name: str, batch: pd.DataFrame, rng: np.random.Generator, trusted: pd.DataFrame) -> np.ndarray:
     """Poison the batch in place and return which rows ``(n,)`` are what is asked about: poison, or a twin's own."""
     which = np.zeros(len(batch), bool)
     kind, _, what = name.partition(": ")
@@ -157,6 +155,9 @@ def attack(
     return which
 
 
+TWINS = ("twin: camera mark", "twin: camera mark, trusted has it", "twin: rare slice")
+
+
 def signal(seeds: int) -> list[dict[str, Any]]:
     """Return a row a case: share of the poison held, and of the honest records."""
     common = [("flips: 5 %", w) for w in (0.0, 0.01, 0.05, 0.1)] + [
@@ -165,7 +166,7 @@ def signal(seeds: int) -> list[dict[str, Any]]:
         ("targeted", 0.0),
     ]
     cases = {
-        "mnist": [*common, *((f"trigger: {name}", 0.0) for name in TRIGGERS), ("twin: camera mark", 0.0), ("twin: camera mark, trusted has it", 0.0), ("twin: rare slice", 0.0)],
+        "mnist": [*common, *((f"trigger: {name}", 0.0) for name in TRIGGERS), *((twin, 0.0) for twin in TWINS)],
         "tweets": [*common, ("trigger: word", 0.0)],
         "adult": [*common, ("trigger: value", 0.0)],
     }  # fmt: skip
@@ -220,8 +221,9 @@ def _table(parts: dict[str, Any]) -> str:
     lines = [
         "# Labels and marks",
         "",
-        "`python benchmarks/labels.py`: 5,000 records, 1,000 trusted (500 reference, 300 calibration). Mean over seeds, "
-        "smallest and largest in brackets. All record signals of a feed together hold 1 % of honest records; one "
+        "`python benchmarks/labels.py`: 5,000 records, 1,000 trusted (500 reference, 300 calibration). Mean "
+        "over "
+        "seeds, smallest and largest in brackets. All record signals of a feed together hold 1 % of honest records; one "
         f"calibration set's luck lets the share of a single seed lie between {low:.2%} and {high:.2%}.",
         "",
         "| data | attack | trusted labels wrong | seeds | poison held | honest held | CPU-s |",
@@ -229,9 +231,8 @@ def _table(parts: dict[str, Any]) -> str:
     ]
     for row in parts.get("signal", []):
         cells = [f"{np.mean(v):.3f} ({min(v):.3f}-{max(v):.3f})" for v in (row["held"], row["honest"])]
-        lines.append(
-            f"| {row['data']} | {row['case']} | {row['wrong']:.0%} | {len(row['held'])} | {' | '.join(cells)} | {row['cpu']:.1f} |"
-        )
+        lead = f"| {row['data']} | {row['case']} | {row['wrong']:.0%} | {len(row['held'])} | "
+        lines.append(lead + f"{' | '.join(cells)} | {row['cpu']:.1f} |")
     lines += ["", "Twins: `poison held` is the share of the twin's own honest records that is held.", ""]
     lines += [
         "## Marks: seals closed by `triggers`, random target label",

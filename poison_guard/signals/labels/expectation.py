@@ -115,11 +115,12 @@ def expected_marks(
 ) -> list[dict[str, Any]]:
     """Return the marks of a snapshot whose carriers have a label more often than expected, the surest first.
 
-    `p` ``(n, K)`` and `codes` ``(n,)`` (K where no trusted row has the label) are the snapshot's, `own` ``(m, K)`` and
-    `own_codes` ``(m,)`` those of the trusted rows, which come first in `marks`; `names` are the labels. Rows
-    ``{mark, label, carriers, with_label, expected, evidence, tests, rows}``: `evidence` is compared with ``log(tests / error)``; `rows` are positions of the carriers with the label. Marks alone
-    are tested first; then conjunctions of two and three marks that suspicious rows with one label share, each counted
-    among all the conjunctions that there are.
+    `p` ``(n, K)`` and `codes` ``(n,)`` (K where no trusted row has the label) are the snapshot's, `own` ``(m, K)``
+    and `own_codes` ``(m,)`` those of the trusted rows, which come first in `marks`; `names` are the labels. Rows
+    ``{mark, label, carriers, with_label, expected, evidence, tests, rows}``: `evidence` is compared with
+    ``log(tests / error)``; `rows` are positions of the carriers with the label. Marks alone are tested first; then
+    conjunctions of two and three marks that suspicious rows with one label share, each counted among all the
+    conjunctions that there are.
     """
     n, k = p.shape
     trusted, marks = marks.carried[: len(own)], Marks(marks.carried[len(own) :], marks.names)

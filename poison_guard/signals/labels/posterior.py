@@ -45,18 +45,20 @@ class Posterior:
 
     def neighbours(self, vectors: np.ndarray) -> np.ndarray:
         """Return ``(n, K)``: how many of the nearest trusted rows have each label; 10 rows, or more at one distance."""
-        return _neighbour_counts(np.clip(vectors, *self.bounds), self.reference, self.codes, len(self.labels), own=False)
+        vectors = np.clip(vectors, *self.bounds)
+        return _neighbour_counts(vectors, self.reference, self.codes, len(self.labels), own=False)
 
 
 def fit_posterior(vectors: np.ndarray, labels: np.ndarray) -> Posterior:
     """Fit on trusted `vectors` ``(m, d)`` and `labels` ``(m,)`` of str; deterministic.
 
     Coordinates are cut to where nearly all trusted ones lie: a mark that no trusted example carries would move the
-    ridge's prediction, by chance, and hide a wrong label. Two experts: the labels of the 10 nearest trusted vectors, shrunk to the label shares, and one-hot ridge regression
-    (Rifkin and Klautau 2004), its strength chosen by closed-form leave-one-out error. Their log-odds are stacked by a
-    multinomial logistic model with one weight each and one for the prior, fitted on leave-one-out predictions (Wolpert
-    1992). The trusted rows' own probabilities never saw their own label but for these few weights, so that they are
-    what an honest new row's probabilities look like.
+    ridge's prediction, by chance, and hide a wrong label. Two experts: the labels of the 10 nearest trusted
+    vectors, shrunk to the label shares, and one-hot ridge regression (Rifkin and Klautau 2004), its strength chosen
+    by closed-form leave-one-out error. Their log-odds are stacked by a multinomial logistic model with one weight
+    each and one for the prior, fitted on leave-one-out predictions (Wolpert 1992). The trusted rows' own
+    probabilities never saw their own label but for these few weights, so that they are what an honest new row's
+    probabilities look like.
     """
     bounds = np.quantile(vectors, (_BEYOND, 1 - _BEYOND), axis=0).astype(vectors.dtype)
     vectors = np.clip(vectors, *bounds)
