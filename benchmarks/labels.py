@@ -223,8 +223,8 @@ def _table(parts: dict[str, Any]) -> str:
         "",
         "`python benchmarks/labels.py`: 5,000 records, 1,000 trusted (500 reference, 300 calibration). Mean "
         "over "
-        "seeds, smallest and largest in brackets. All record signals of a feed together hold 1 % of honest records; one "
-        f"calibration set's luck lets the share of a single seed lie between {low:.2%} and {high:.2%}.",
+        "seeds, smallest and largest in brackets. All record signals of a feed together hold 1 % of honest records; "
+        f"one calibration set's luck lets the share of a single seed lie between {low:.2%} and {high:.2%}.",
         "",
         "| data | attack | trusted labels wrong | seeds | poison held | honest held | CPU-s |",
         "|---|---|---|---|---|---|---|",
