@@ -19,7 +19,7 @@ from poison_guard.store.key import read_key
 
 
 def comparable(_thing, name, _kind, _reflected, _twin):
-    """Return False for what cannot be read back: the queue's full text, and orders that SQLite forgets (`risk DESC`)."""
+    """Return False for what cannot be read back: the full text of the queue, and SQLite's orders (`risk DESC`)."""
     return not str(name).startswith(("queue_text", "ix_queue_text", "ix_queue_open"))
 
 
