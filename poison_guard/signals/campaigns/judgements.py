@@ -33,7 +33,7 @@ _SURE = 0.45  # rate of odd ones from which on a record says nothing
 _SHOWS = 4.0
 _EXPONENTS = np.array([0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.25])
 _ALIKE = 0.5  # cosine of two prompts from which the reply to one says something of the other
-_RARE, _FEW = 0.02, 20  # share of the prompts, and number of them, up to which a word tells prompts apart
+_RARE, _FEW, _MANY = 0.02, 20, 120  # share of the prompts, within these numbers, up to which a word tells them apart
 _BLOCK = 512  # prompts compared with all at a time
 _MOST = 20_000  # records that models are fitted on; more are sampled
 
@@ -148,7 +148,7 @@ def _nearest_prompts(prompts: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray
 
     n = prompts.shape[0]
     spread = np.bincount(prompts.indices, minlength=_BUCKETS)
-    rare = (spread >= 2) & (spread <= max(_FEW, _RARE * n))
+    rare = (spread >= 2) & (spread <= min(max(_FEW, _RARE * n), _MANY))
     rows = sparse.csr_matrix(prompts[:, rare])
     nearest, alike = np.arange(n), np.zeros(n)
     for start in range(0, n, _BLOCK):

@@ -34,7 +34,7 @@ _HABIT = 1e-4
 """Least chance that few accounts alone give a word that many of them say: people have words of their own."""
 _REPEATS = 0.01
 _SHARE = 0.1  # of the sources, up to which a word is of few accounts
-_WORDS = 1 << 25  # of the records that are looked at: bounds memory, some 30,000 of 300 words a side
+_WORDS = 1 << 24  # of the records that are looked at: bounds time and memory, some 15,000 of 200 words a side
 _BLOCK = 1 << 15  # records read at a time
 _SIZES = 64  # numbers of carriers between which the expected number of sources is interpolated
 
@@ -62,7 +62,7 @@ def prompt_triggers(
     over all words; when few sources say it far more often than a crowd does (`claims.few_sources`); or when it comes
     from fewer accounts than chance has it (Poisson) and is judged otherwise. Where the carriers' judgements would show
     it and agree with the others', accounts alone prove nothing: a greeting or a signature has no topic either.
-    `earlier` (same columns) is evidence like the rest. Of more than some 30,000 records a sample is looked at, and all
+    `earlier` (same columns) is evidence like the rest. Of more than some 15,000 records a sample is looked at, and all
     carriers of what it shows are found.
 
     References: Rando & Tramèr (2024), "Universal Jailbreak Backdoors from Poisoned Human Feedback"; Wan et al. (2023),
@@ -192,7 +192,8 @@ def _of_fewer(
         if not len(opens):
             continue
         size = np.diff(np.r_[opens, len(word)])
-        key = np.unique(word.astype(np.uint64) << np.uint64(32) | source[row].astype(np.uint64))
+        key = np.sort(word.astype(np.uint64) << np.uint64(32) | source[row].astype(np.uint64))
+        key = key[np.r_[True, key[1:] != key[:-1]]]  # np.unique is 20 times slower
         sources = np.bincount(np.searchsorted(word[opens], (key >> np.uint64(32)).astype(np.uint32)))
         p = _fewer_sources(size, sources, usual)
         for at in np.flatnonzero((p <= _REPEATS) & (sources <= _SHARE * len(usual[0]))):
