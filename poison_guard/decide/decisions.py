@@ -11,13 +11,14 @@ honest records.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.config import Policy
 from poison_guard.records import Action, Level, Place, SignalEvidence
+from poison_guard.signals.conformal import rows_needed
 
 __all__ = ["HOLD", "decide_records", "evidence_table", "record_shares", "risk_by_level", "risk_of_p", "simes_p"]
 
@@ -45,19 +46,27 @@ def risk_of_p(p: np.ndarray, alpha: float) -> np.ndarray:
     return risk
 
 
-_WEIGHTS = {"label": 2.0}
-"""What a record signal weighs beside the others, which weigh 1: a wrong label shows in it alone."""
+_WEIGHT = 2.0
+"""What the label signal weighs where the others weigh 1: a wrong label shows in it alone."""
 
 
-def record_shares(signals: Iterable[str]) -> dict[str, float]:
-    """Return the share of the false quarantine rate that each of the record signals among `signals` has; sum 1.
+def record_shares(signals: Iterable[str], rate: float, rows: int) -> dict[str, float]:
+    """Return the share of `rate` that each of the record signals among `signals` has; sum 1.
 
-    >>> record_shares(("validation", "anomaly", "label"))["anomaly"]
+    The label signal has two parts where the others have one, if the `rows` of the calibration split are enough for so
+    small a part of the rate; else all have the same.
+
+    >>> record_shares(("validation", "anomaly", "label"), 0.01, 299)["anomaly"]
     0.3333333333333333
+    >>> record_shares(("validation", "anomaly", "label"), 0.01, 298)["anomaly"]
+    0.5
     """
     mine = [name for name in signals if name not in ("validation", "source", "campaign")]
-    total = sum(_WEIGHTS.get(name, 1.0) for name in mine)
-    return {name: _WEIGHTS.get(name, 1.0) / total for name in mine}
+    weights = {name: _WEIGHT if name == "label" else 1.0 for name in mine}
+    total = sum(weights.values())
+    if mine and rows < rows_needed(rate / total):
+        return dict.fromkeys(mine, 1 / len(mine))
+    return {name: weight / total for name, weight in weights.items()}
 
 
 def simes_p(p: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
@@ -84,11 +93,14 @@ def simes_p(p: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
     return np.minimum(1.0, scaled.min(axis=0))
 
 
-def risk_by_level(evidence: Sequence[SignalEvidence], policy: Policy, n: int) -> dict[Level, np.ndarray]:
+def risk_by_level(
+    evidence: Sequence[SignalEvidence], policy: Policy, n: int, shares: Mapping[str, float] | None = None
+) -> dict[Level, np.ndarray]:
     """Return the capped risk ``(n,)`` of each level.
 
     Within a level p-values are fused by Simes' rule, so that `false_quarantine_rate` holds for all record-level signals
-    together, and signals that say the same are not paid for twice. Rules are facts, not chances: the smallest counts.
+    together (in the `shares` of `record_shares`), and signals that say the same are not paid for
+    twice. Rules are facts, not chances: the smallest counts.
     """
     alpha = {
         Level.RULE: policy.false_quarantine_rate,
@@ -103,19 +115,23 @@ def risk_by_level(evidence: Sequence[SignalEvidence], policy: Policy, n: int) ->
         if not mine:
             risks[level] = np.zeros(n)
             continue
-        p = np.minimum.reduce(mine) if level is Level.RULE else simes_p(np.stack(mine), _shares(named))
+        p = np.minimum.reduce(mine) if level is Level.RULE else simes_p(np.stack(mine), _shares(named, shares))
         risks[level] = np.minimum(risk_of_p(p, alpha[level]), _RISK_CAP[level])
     return risks
 
 
-def _shares(evidence: Sequence[SignalEvidence]) -> np.ndarray | None:
-    """Return the share of each signal of one level; None where all weigh alike."""
-    weights = np.array([_WEIGHTS.get(one.signal, 1.0) for one in evidence])
-    return None if (weights == weights[0]).all() else weights / weights.sum()
+def _shares(evidence: Sequence[SignalEvidence], shares: Mapping[str, float] | None) -> np.ndarray | None:
+    """Return the share of each signal of one level; None where all have the same."""
+    mine = np.array([(shares or {}).get(one.signal, 0.0) for one in evidence])
+    return None if (mine == mine[0]).all() or not mine.all() else mine / mine.sum()
 
 
 def decide_records(
-    record_ids: Sequence[str], evidence: Sequence[SignalEvidence], campaign_ids: Sequence[str | None], policy: Policy
+    record_ids: Sequence[str],
+    evidence: Sequence[SignalEvidence],
+    campaign_ids: Sequence[str | None],
+    policy: Policy,
+    shares: Mapping[str, float] | None = None,
 ) -> tuple[pd.DataFrame, dict[Level, np.ndarray]]:
     """Return ``record_id, action, risk, campaign_id, reasons, place`` and the risk ``(n,)`` of each level.
 
@@ -123,7 +139,7 @@ def decide_records(
     by themselves, most suspicious first.
     """
     n = len(record_ids)
-    risks = risk_by_level(evidence, policy, n)
+    risks = risk_by_level(evidence, policy, n, shares)
     risk = np.maximum.reduce(list(risks.values()))
     action = np.select(
         [risk >= policy.reject_risk, risk >= HOLD], [Action.REJECT.value, Action.QUARANTINE.value], Action.ACCEPT.value

@@ -13,7 +13,7 @@ import pandas as pd
 from poison_guard.config import Contract, Mode, Policy
 from poison_guard.decide.adopt import Adoption, adopt
 from poison_guard.decide.coverage import Coverage, is_judged
-from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
+from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, record_shares, risk_of_p
 from poison_guard.frames import FRAMES, among, empty_frame
 from poison_guard.pipeline.batch_evidence import BatchEvidence
 from poison_guard.pipeline.newcomers import conflict_groups, join_groups
@@ -102,7 +102,8 @@ def weigh(
     campaign, campaign_ids = _campaign_evidence(ids, batch_evidence.campaigns)
     rules = _validation_evidence(ids, failures)
     evidence = [rules, _source_evidence(scored, batch_evidence, state), campaign, *read_evidence(scored)]
-    return *decide_records(ids, evidence, campaign_ids, contract.policy), evidence
+    shares = record_shares(contract.signals, contract.policy.false_quarantine_rate, len(state.calibration))
+    return *decide_records(ids, evidence, campaign_ids, contract.policy, shares), evidence
 
 
 def _near_controls(batch_evidence: BatchEvidence, state: State) -> pd.DataFrame:

@@ -49,7 +49,7 @@ class LabelledRecords:
 def fit_labels(contract: Contract, state: State) -> LabelledRecords | Reason:
     """Return the label model of a feed, fitted on its trusted records, or why there is none."""
     content, policy = content_of(contract), contract.policy
-    share = record_shares(contract.signals)["label"]
+    share = record_shares(contract.signals, policy.false_quarantine_rate, len(state.calibration))["label"]
     if not len(state.reference) or not len(state.calibration):
         return Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate * share)})
     parts = [_labelled(frame) for frame in (state.reference, state.calibration)]

@@ -110,7 +110,7 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
     policy = contract.policy
     features = [f"feature.{name}" for name in contract.features]
     options = {"rate": policy.false_quarantine_rate, "seed": policy.seed, "device": device, "threads": threads}
-    share = record_shares(contract.signals)["anomaly"]
+    share = record_shares(contract.signals, policy.false_quarantine_rate, len(state.calibration))["anomaly"]
     options["tests"] = 1 / share  # record signals share the rate
     if not len(state.reference) or not len(state.calibration):
         why = Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate * share)})

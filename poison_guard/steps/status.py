@@ -169,7 +169,7 @@ def _feed_status(store: Store, home: Path, name: str, contract: Contract | None,
     measured = (facts.pop("run") or {}).get("measurements", {})
     phase = "unjudged" if is_unjudged(measured) else measured.get("phase", "cold")
     trusted = sum(facts["trusted"].values())
-    least = min(record_shares(contract.signals if contract else ()).values(), default=1.0)
+    least = min(record_shares(contract.signals if contract else (), 1.0, 0).values(), default=1.0)
     missing = 0 if phase == "enforcing" else max(0, labels_needed(policy.false_quarantine_rate * least) - trusted)
     if phase == "enforcing" and contract is not None and contract.mode is Mode.OBSERVE:
         phase = "observing"  # it could enforce, and holds nothing back

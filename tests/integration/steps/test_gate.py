@@ -85,6 +85,15 @@ def filled(guard: Guard) -> Guard:
     return guard
 
 
+def let_poison_in(guard: Guard) -> None:
+    """Take in a batch in which half of the bots are said human; a reviewer releases what the guard holds of it."""
+    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
+    guard.ingest()
+    with open_feed(guard.contract_path, guard.home) as feed:
+        held = find_records(feed.store, "pages", places=None).query("place == 'quarantined'")["record_id"].tolist()
+        release(feed, by="reviewer-1", reason="looked fine", record_ids=held)
+
+
 def accepted_ids(guard: Guard) -> set[str]:
     """Return the ids of all accepted records."""
     with open_feed(guard.contract_path, guard.home) as feed:
@@ -149,8 +158,7 @@ def test_an_honest_snapshot_passes_is_admitted_trained_on_and_promoted(filled: G
 
 
 def test_poison_past_the_guard_is_refused_with_the_reason(guard: Guard) -> None:
-    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
-    guard.ingest()
+    let_poison_in(guard)
     guard.seal()
     result = guard.gate()
     assert (result.outcome, result.admitted, result.manifest) == ("fail", False, None)
@@ -160,8 +168,7 @@ def test_poison_past_the_guard_is_refused_with_the_reason(guard: Guard) -> None:
 
 
 def test_a_failed_gate_needs_two_people_and_an_expiry(guard: Guard) -> None:
-    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
-    guard.ingest()
+    let_poison_in(guard)
     guard.seal()
     guard.gate()
     week = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
@@ -179,8 +186,7 @@ def test_a_failed_gate_needs_two_people_and_an_expiry(guard: Guard) -> None:
 
 
 def test_an_approval_that_was_killed_before_the_admission_is_finished_by_the_same_command(guard: Guard) -> None:
-    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
-    guard.ingest()
+    let_poison_in(guard)
     guard.seal()
     guard.gate()
     week = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
@@ -341,8 +347,7 @@ def test_a_damaged_champion_is_no_dead_end(filled: Guard) -> None:
 
 
 def test_an_approval_is_of_the_verdict_that_was_seen(guard: Guard) -> None:
-    put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
-    guard.ingest()
+    let_poison_in(guard)
     guard.seal()
     guard.gate()
     who = {"by": "ann", "reason": "looked", "expires": None, "now": dt.datetime.now(dt.UTC)}
