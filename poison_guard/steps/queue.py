@@ -11,13 +11,14 @@ import pandas as pd
 
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import UsageError
+from poison_guard.records import Place
 from poison_guard.results import Result, TableResult
 from poison_guard.review.filters import GROUPS, SORTS, QueueFilter, check_choice
 from poison_guard.steps.opening import Feed
 from poison_guard.store import quarantine, waiting
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.facts import evidence_of, find_campaigns
-from poison_guard.store.reading import count_places
+from poison_guard.store.reading import count_place
 from poison_guard.store.reviews import count_decided_since
 
 __all__ = ["Queue", "expiry", "filtered", "list_queue", "with_reasons"]
@@ -124,7 +125,7 @@ def list_queue(
         open=counts["open"],
         expired=counts["expired"],
         oldest=counts["oldest"],
-        staged=count_places(feed.store, name)["staged"],
+        staged=count_place(feed.store, name, Place.STAGED),
         decided=count_decided_since(feed.store, name, _EVER),
         decided_today=count_decided_since(feed.store, name, day),
         pace=count_decided_since(feed.store, name, at - dt.timedelta(hours=1)) / 60,

@@ -13,6 +13,7 @@ from poison_guard.records import ID_CONFLICT, Campaign, Place
 from poison_guard.store import bulk, seals, tables
 
 __all__ = [
+    "EXPIRED",
     "OPEN",
     "claim",
     "close_entries",
@@ -175,8 +176,8 @@ def forget(conn: sa.Connection, feed: str, record_ids: Sequence[str]) -> None:
         conn.exec_driver_sql("INSERT INTO queue_text(queue_text) VALUES ('optimize')")
 
 
-OPEN = sa.literal_column("'open'")
-"""Written out, so that SQLite sees that an index over the open entries will do."""
+OPEN, EXPIRED = sa.literal_column("'open'"), sa.literal_column("'expired'")
+"""Written out, so that SQLite sees that an index over the open (expired) entries will do."""
 
 
 def claim(
@@ -269,7 +270,7 @@ def count_open(conn: sa.Connection, feed: str, *, since: dt.datetime) -> dict[st
     c, n = tables.queue.c, tables.queue_counts.c
     open_ = sa.select(n.n).where(n.feed == feed, n.facet == "all")
     late = sa.select(sa.func.count()).where(c.feed == feed, c.state == OPEN, c.created_at < since)
-    closed = sa.select(sa.func.count()).where(c.feed == feed, c.state == "expired")
+    closed = sa.select(sa.func.count()).where(c.feed == feed, c.state == EXPIRED)
     oldest = sa.select(sa.func.min(c.created_at, type_=tables.UtcTime)).where(
         c.feed == feed, c.state == OPEN, c.created_at >= since
     )

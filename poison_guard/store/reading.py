@@ -18,6 +18,7 @@ from poison_guard.store.lake import file_rows
 
 __all__ = [
     "accepted_frames",
+    "count_place",
     "count_places",
     "find_contents",
     "find_records",
@@ -50,6 +51,13 @@ def count_places(store: Store, feed: str) -> dict[str, int]:
     with store.read() as conn:
         counts = {place: count for place, count in conn.execute(query)}  # noqa: C416  rows are no pairs to dict()
     return {place.value: int(counts.get(place.value, 0)) for place in Place}
+
+
+def count_place(store: Store, feed: str, place: Place) -> int:
+    """Return how many records of a feed are in one place, without counting those in others."""
+    c = tables.records.c
+    with store.read() as conn:
+        return int(conn.execute(sa.select(sa.func.count()).where(c.feed == feed, c.place == place.value)).scalar_one())
 
 
 def find_records(

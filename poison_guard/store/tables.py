@@ -126,6 +126,9 @@ QUEUE_FACETS = ("campaign_id", "source_id", "item_id", "reason", "label", "day")
 """Columns of the queue that groups are made by."""
 
 
+_EXPIRED = sa.text("state = 'expired'")
+
+
 def _open_index(name: str) -> sa.Index:
     """Return an index over the entries that wait, in the order in which they are listed, perhaps of one facet."""
     of_facet = name not in ("risk", "created_at")
@@ -399,6 +402,7 @@ queue = sa.Table(
     sa.Index("ix_queue_changed_seq", "changed_seq"),
     sa.Index("ix_queue_decided_seq", "decided_seq"),
     sa.Index("ix_queue_feed_token", "feed", "token"),
+    sa.Index("ix_queue_expired", "feed", sqlite_where=_EXPIRED, postgresql_where=_EXPIRED),
     *(_open_index(name) for name in ("risk", "created_at", *QUEUE_FACETS, "author_id")),
 )
 """What waits for a person, one wide row a record: `kind` is held, audit or recalled, `state` open, done or expired;

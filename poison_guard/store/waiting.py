@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from poison_guard.store import bulk, tables
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import Store
-from poison_guard.store.quarantine import OPEN
+from poison_guard.store.quarantine import EXPIRED, OPEN
 
 __all__ = [
     "COUNTED",
@@ -60,7 +60,9 @@ def conditions(
     found += [q[name] == bounded_key(filters[name]) for name in _EQUAL if filters[name] is not None]
     if filters["source_id"] is not None:
         name = bounded_key(filters["source_id"])
-        found.append(sa.or_(q.source_id == name, q.author_id == name))
+        authors = sa.select(q.entry_id).where(q.feed == feed, q.state == OPEN, q.author_id.is_not(None)).limit(1)
+        has_authors = conn.execute(authors).first() is not None  # without any, one index finds and orders them
+        found.append(sa.or_(q.source_id == name, q.author_id == name) if has_authors else q.source_id == name)
     bounds = ((q.risk, "risk_from", "risk_to"), (q.day, "since", "until"))
     for column, low, high in bounds:
         as_kept = (lambda v: v) if column is q.risk else str
@@ -78,7 +80,7 @@ def _state(
     if state == "all":
         return [q.state.in_(("open", "expired"))]
     if state == "expired":
-        return [sa.or_(q.state == "expired", sa.and_(q.state == OPEN, q.created_at < since))]
+        return [sa.or_(q.state == EXPIRED, sa.and_(q.state == OPEN, q.created_at < since))]
     found: list[sa.ColumnElement[bool]] = [q.state == OPEN]
     oldest = sa.select(sa.func.min(q.created_at, type_=tables.UtcTime)).where(q.feed == feed, q.state == OPEN)
     first = conn.execute(oldest).scalar()
