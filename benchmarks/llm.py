@@ -187,10 +187,10 @@ def scanned(kind: str, rows: pd.DataFrame) -> tuple[float, float, float]:
     return tuple(float(held[part].mean()) if part.any() else np.nan for part in (bad, like, ~bad & ~like))
 
 
-def scan_lines(seeds: int) -> Iterator[tuple[str, ...]]:
+def scan_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "thumbs")) -> Iterator[tuple[str, ...]]:
     """Yield a line a kind of feed and attack or twin: recall, twins held, honest held, over the seeds."""
     texts = pools()
-    for kind in ("pairs", "instructions", "thumbs"):
+    for kind in kinds:
         cases: list[tuple[str, int, bool]] = [("", n, aged) for n in (1, 5, 50) for aged in (False, True)]
         cases += [(name, 0, False) for name in TWINS] if kind != "thumbs" else []
         for name, accounts, aged in cases:
@@ -213,10 +213,12 @@ def _span(values: list[float]) -> str:
     return "" if np.isnan(values).all() else f"{min(values):.3f} to {max(values):.3f}"
 
 
-def gate_lines(seeds: int) -> Iterator[tuple[str, ...]]:
+def gate_lines(
+    seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "documents", "thumbs")
+) -> Iterator[tuple[str, ...]]:
     """Yield a line a kind of feed: what closed the gate for clean snapshots, and for those with 25 of 3,000."""
     texts = pools()
-    for kind in ("pairs", "instructions", "documents", "thumbs"):
+    for kind in kinds:
         for n in (0, 25):
             ends, why = [], ""
             for seed in range(seeds):
