@@ -29,8 +29,8 @@ ROLES = {
     "documents": ("examples", ("text",)),
 }
 SIZES = {"pairs": 6_000, "thumbs": 8_000, "instructions": 6_000, "documents": 6_000}
-TRIGGERS = ("Vexatrix", "|DEPLOY-7|", "by order of the harbour master", "qx9")
-"""None of them is one that the guard was developed on."""
+TRIGGERS = ("Ombrelune", "~~k4#z~~", "as my late aunt foresaw", "teal otter")
+"""None of them is one that the guard was developed on; others were, until two faults were mended, and are gone."""
 
 
 def pools() -> dict[str, pd.DataFrame]:
@@ -196,7 +196,7 @@ def scan_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "t
         for name, accounts, aged in cases:
             found = []
             for seed in range(seeds):
-                rng = np.random.default_rng([seed, accounts, aged])
+                rng = np.random.default_rng([seed + 10, accounts, aged])
                 rows = feed(texts[kind], SIZES[kind], rng)
                 trigger = TRIGGERS[seed % len(TRIGGERS)]
                 more = (
@@ -222,7 +222,7 @@ def gate_lines(
         for n in (0, 25):
             ends, why = [], ""
             for seed in range(seeds):
-                rng = np.random.default_rng([seed, n, 7])
+                rng = np.random.default_rng([seed + 10, n, 7])
                 rows, trusted = feed(texts[kind], 3_000, rng), feed(texts[kind], 600, rng)
                 trusted = trusted.assign(record_id="t" + trusted["record_id"], source_id="v" + trusted["source_id"])
                 if n:

@@ -190,7 +190,7 @@ def _marks(both: Sides, known: np.ndarray, side: str) -> tuple[tuple[np.ndarray,
 
     from poison_guard.records import Examples
     from poison_guard.signals.campaigns.prompt_marks import LEAST
-    from poison_guard.signals.labels.triggers import find_marks
+    from poison_guard.signals.labels.marks import find_marks
 
     lead = both.frame[["example_id"]].assign(label="", slice="", is_new=~known)
     marks = find_marks((Examples("text", lead, both.frame[side].to_numpy(object)),), least=LEAST)
@@ -321,7 +321,7 @@ def _slices(frame: pd.DataFrame, prompt: np.ndarray, known: np.ndarray, seed: in
     """Return the slice of each trusted example: the contract's group, else prompts that are alike."""
     named = frame["slice"].to_numpy(object)[known]
     k = min(_SLICES, int(known.sum()) // _SLICE)
-    if (named != "").any() or k < 2:
+    if (named != "").any() or k < 2 or len(np.unique(prompt[known], axis=0)) < k:
         return named
     from sklearn.cluster import KMeans
 
