@@ -97,6 +97,9 @@ def champion(hand, sealed, admitted) -> str:
 def poisoned(hand, champion) -> str:
     """Return a second snapshot, half of whose new bots are called human."""
     take_in(hand, "day2", seed=3, flipped=0.5)
+    held = hand.json("review", "list", *feed_of(hand), "--limit", "500")["entries"]  # and a reviewer lets them in
+    (hand.folder / "held.txt").write_text("\n".join(entry["record_id"] for entry in held))
+    assert hand("review", "release", "--ids", hand.folder / "held.txt", *feed_of(hand), *WHO).exit_code == 0
     return hand.json("seal", *feed_of(hand))["snapshot_id"]
 
 
