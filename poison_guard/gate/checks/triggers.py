@@ -13,6 +13,7 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.gate.outcomes import about, check_alpha, judge_without_copies, make_check
 from poison_guard.numerics.intervals import sooner_elsewhere
 from poison_guard.records import Check, Outcome
+from poison_guard.signals.labels.expectation import SURE
 
 __all__ = ["triggers"]
 
@@ -80,7 +81,7 @@ def _judge_triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Check
 def _found(measurement: Mapping[str, Any], error: float) -> Check | None:
     """Return the check that fails on the mark most beyond expectation; None where none is beyond it."""
     n = max(1, int(measurement["n"]))
-    sure = [row for row in measurement.get("found", ()) if row["evidence"] >= math.log(row["tests"] / error)]
+    sure = [row for row in measurement.get("found", ()) if row["evidence"] >= SURE * math.log(row["tests"] / error)]
     if not sure:
         return None
     row = sure[0]

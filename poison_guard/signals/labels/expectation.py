@@ -12,8 +12,11 @@ from scipy import special
 
 from poison_guard.signals.labels.marks import Marks
 
-__all__ = ["Room", "evidence_of", "expected_marks", "learn_room", "least_carriers"]
+__all__ = ["SURE", "Room", "evidence_of", "expected_marks", "learn_room", "least_carriers"]
 
+SURE = 1.25
+"""Times the evidence that chance alone asks for (``log(tests / error)``): rules that hold without exception in honest
+data, of which no trusted row tells, reach a little beyond it."""
 LEAST = 5
 """Carriers with one label below which no mark is tested."""
 _TILTS = np.concatenate([np.arange(0.25, 4.0, 0.25), np.arange(4.0, 9.5, 0.5)])
@@ -223,7 +226,7 @@ def least_carriers(own: np.ndarray, codes: np.ndarray, room: Room, tests: float,
 
     For the label that hides them best; the size of trusted rows' own chances stands for the carriers'.
     """
-    worst, asked = 0, np.log(tests / error)
+    worst, asked = 0, SURE * np.log(tests / error)
     for label in range(own.shape[1]):
         others = own[codes != label, label]
         if not len(others):
