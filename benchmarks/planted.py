@@ -3,8 +3,7 @@
     python benchmarks/planted.py [SEED,KIND,SHAPE,SHARE …] [--models FOLDER]
 
 Snapshots of 5,000 MNIST images, 1,000 trusted (500 of them the reference model's), target label 0. KIND is honest,
-clean (SHARE of the images of the label carry the shape), dirty (SHARE of the snapshot, other labels, said to be 0) or
-any (a 3x3 pattern at any place, dirty). *Excess* is attack success minus that of the model of the honest snapshot.
+clean (SHARE of the images of the label carry the shape) or dirty (SHARE of all, of other labels, said to be 0).
 Trained models are kept in FOLDER and read again.
 """
 
