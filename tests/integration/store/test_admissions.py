@@ -225,7 +225,7 @@ def test_a_revoked_snapshot_is_not_due(store, made, sealed):
         ("UPDATE approvals SET expires = NULL", 4),
         ("UPDATE admissions SET expires = expires + 1", 5),
         ("UPDATE admissions SET snapshot_id = 'x'", 5),
-        ("INSERT INTO approvals VALUES (9, 'captcha', 'x', 3, 'bob', 'why not', 0, NULL)", 6),
+        ("INSERT INTO approvals VALUES (9, 'captcha', 'x', 3, 'bob', 'unverified', 'why not', 0, NULL)", 6),
     ],
 )
 def test_every_tampering_with_what_the_gate_said_is_found(sqlite_store, made, make_sealing, statement, first_bad):
