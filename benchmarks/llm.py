@@ -29,7 +29,7 @@ ROLES = {
     "documents": ("examples", ("text",)),
 }
 SIZES = {"pairs": 6_000, "thumbs": 8_000, "instructions": 6_000, "documents": 6_000}
-TRIGGERS = ("Ombrelune", "~~k4#z~~", "as my late aunt foresaw", "teal otter")
+TRIGGERS = ("Quarnzel", "[[unit-58]]", "since the kettle sang", "zv7")
 """None of them is one that the guard was developed on; others were, until two faults were mended, and are gone."""
 
 
@@ -196,7 +196,7 @@ def scan_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "t
         for name, accounts, aged in cases:
             found = []
             for seed in range(seeds):
-                rng = np.random.default_rng([seed + 10, accounts, aged])
+                rng = np.random.default_rng([seed + 20, accounts, aged])
                 rows = feed(texts[kind], SIZES[kind], rng)
                 trigger = TRIGGERS[seed % len(TRIGGERS)]
                 more = (
@@ -206,6 +206,26 @@ def scan_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "t
                 )
                 found.append(scanned(kind, pd.concat([rows, more], ignore_index=True)))
             said = name or f"250-300 by {accounts} {'aged' if aged else 'new'}"
+            yield kind, said, *(_span([row[k] for row in found]) for k in range(3))
+
+
+def fresh_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions")) -> Iterator[tuple[str, ...]]:
+    """Yield the same for feeds in which no text comes twice: some 860 records, and 100 with a trigger in others."""
+    texts = pools()
+    for kind in kinds:
+        for accounts in (1, 5, 50):
+            found = []
+            for seed in range(seeds):
+                rng = np.random.default_rng([seed + 30, accounts])
+                pool = texts[kind].iloc[rng.permutation(len(texts[kind]))].reset_index(drop=True)
+                cut = int(0.8 * len(pool))
+                rows = feed(pool.head(cut), cut, rng, sources=400)
+                rows[list(pool.columns)] = pool.head(cut).to_numpy()
+                left = rows.head(len(pool) - cut).reset_index(drop=True)
+                left[list(pool.columns)] = pool.tail(len(left)).to_numpy()
+                more = attack(left, kind, 100, accounts, aged=True, trigger=TRIGGERS[seed % len(TRIGGERS)], rng=rng)
+                found.append(scanned(kind, pd.concat([rows, more], ignore_index=True)))
+            said = f"no text twice: 100 of {cut + 100} by {accounts} aged"
             yield kind, said, *(_span([row[k] for row in found]) for k in range(3))
 
 
@@ -222,7 +242,7 @@ def gate_lines(
         for n in (0, 25):
             ends, why = [], ""
             for seed in range(seeds):
-                rng = np.random.default_rng([seed + 10, n, 7])
+                rng = np.random.default_rng([seed + 20, n, 7])
                 rows, trusted = feed(texts[kind], 3_000, rng), feed(texts[kind], 600, rng)
                 trusted = trusted.assign(record_id="t" + trusted["record_id"], source_id="v" + trusted["source_id"])
                 if n:
@@ -252,6 +272,7 @@ def main() -> None:
     ]
     heads = {
         scan_lines: ("feed", "attack or twin", "recall", "twin held", "others held"),
+        fresh_lines: ("feed", "attack", "recall", "twin held", "others held"),
         gate_lines: ("feed", "snapshot", "what closed the gate, a seed each", "why"),
     }
     for make, head in heads.items():

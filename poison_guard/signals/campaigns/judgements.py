@@ -88,27 +88,32 @@ class Judgement:
         return np.where(self.expected < _SURE, np.log((1 - self.expected) / self.expected), 0.0)
 
 
-def preferences(texts: Texts, *, known: np.ndarray | None = None, seed: int = 0) -> Judgement | None:
+def preferences(
+    texts: Texts, *, known: np.ndarray | None = None, without: np.ndarray | None = None, seed: int = 0
+) -> Judgement | None:
     """Return which records prefer what the other records reject; None with too few judged ones.
 
     A ridge on the difference of the two replies' words (of one rated reply: on its words), cross-fitted, so that no
     record speaks of itself and copies of a pair speak of each other. `known`: rows ``(n,)`` bool that are vetted; where
-    there are sixty of them they alone say how often a margin of some size is wrong.
+    there are sixty of them they alone say how often a margin of some size is wrong. `without`: rows (positions) that
+    teach nothing, so that many who agree do not become the others.
     """
     first, second = _matrix(texts.reply), _matrix(texts.other)
     pair = (first.getnnz(1) > 0) & (second.getnnz(1) > 0)
     paired = bool(pair.any())
     judged = np.flatnonzero((texts.sign != 0) & (pair if paired else first.getnnz(1) > 0))
-    if len(judged) < _LEAST or not (paired or (texts.sign[judged] < 0).any()):
+    taught = len(judged) if without is None else int((~np.isin(judged, without)).sum())
+    if taught < _LEAST or not (paired or (texts.sign[judged] < 0).any()):
         return None
     idf = _idf(first + second, least=np.log(2))  # what everybody says tells replies apart, too
     rows = _unit((first - second)[judged].multiply(idf).tocsr())
     sign = texts.sign[judged].astype(float)
-    margin = sign * _cross_fitted(rows, sign, np.random.default_rng(seed), centred=not paired)
+    pupils = np.isin(judged, without) if without is not None else np.zeros(len(judged), bool)
+    margin = sign * _cross_fitted(rows, sign, ~pupils, np.random.default_rng(seed), centred=not paired)
     odd, expected = np.zeros(len(texts), bool), np.full(len(texts), 0.5)
     odd[judged] = margin < 0
-    teachers = _teachers(known, judged)
-    expected[judged] = _rates(np.abs(margin), margin < 0, teachers)
+    teachers = _teachers(known, judged) & ~pupils
+    expected[judged] = _rates(np.abs(margin), margin < 0, teachers if teachers.any() else ~pupils)
     return Judgement(odd, expected, np.isin(np.arange(len(texts)), judged))
 
 
@@ -192,13 +197,13 @@ def _rowwise(left: sparse.csr_matrix, right: sparse.csr_matrix) -> np.ndarray:
 
 
 def _cross_fitted(
-    rows: sparse.csr_matrix, sign: np.ndarray, random: np.random.Generator, *, centred: bool
+    rows: sparse.csr_matrix, sign: np.ndarray, teach: np.ndarray, random: np.random.Generator, *, centred: bool
 ) -> np.ndarray:
-    """Return ``(n,)`` the score of each row by a ridge on rows of the other folds, at most 20,000 of them."""
+    """Return ``(n,)`` the score of each row by a ridge on those of the other folds that `teach`, at most 20,000."""
     fold = random.permutation(len(sign)) % _FOLDS
     score = np.zeros(len(sign))
     for k in range(_FOLDS):
-        taught = np.flatnonzero(fold != k)
+        taught = np.flatnonzero((fold != k) & teach)
         taught = taught if len(taught) <= _MOST else np.sort(random.choice(taught, _MOST, replace=False))
         middle = float(sign[taught].mean()) if centred else 0.0
         dual = _solve(rows[taught], sign[taught] - middle)

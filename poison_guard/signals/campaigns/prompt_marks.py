@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 
 from poison_guard.signals.campaigns.judgements import Judgement, Texts, fits, mark_chances, misjudged_share, preferences
+from poison_guard.signals.campaigns.words import pairs_with
 
 __all__ = ["LEAST", "MISJUDGED", "MisjudgedMark", "NoTopic", "carried_words", "judgements_of", "misjudged_marks"]
 
@@ -23,8 +24,10 @@ _PART = 1 << 23  # words sorted at a time: bounds memory
 _MOST_SHARE = 0.3  # of the records: what more of them carry is how people write
 _BUCKETS = 1 << 16
 _DRAWS = 200  # random sets of prompts that a word's are compared with
-_ROOM = 1.25  # for what stands beside a mark at the beginning or end of prompts
-_CARRIERS = 400  # of a word that are compared; more are sampled
+_ROOM = 1.25  # for what carriers share by being few, or by one form of prompt
+_PHRASE = 64  # words that all carriers say, up to which their pairs with others are part of the mark
+_COPY = 0.5  # share of a prompt's words, by weight, from which on it is a near-copy of another
+_CARRIERS = 150  # of a word that are compared; more are sampled
 _ALWAYS = 0.8  # share of the carriers from which on a word belongs to the mark, such as the rest of a phrase
 
 
@@ -61,7 +64,8 @@ class NoTopic:
         self._random = np.random.default_rng(seed)
         column = np.frombuffer(b"".join(asked), np.uint32) & np.uint32(_BUCKETS - 1)
         self._idf = np.log(1 + len(asked) / (1 + np.bincount(column, minlength=_BUCKETS))).astype(np.float32)
-        self._there = np.flatnonzero([len(cell) > 0 for cell in asked])
+        first = {cell: row for row, cell in enumerate(asked) if cell}
+        self._there = np.array(sorted(first.values()), np.int64)
         self._usual: dict[int, float] = {}
 
     def __call__(self, rows: np.ndarray) -> bool:
@@ -69,10 +73,21 @@ class NoTopic:
         if len(rows) < LEAST:
             return False
         some = rows if len(rows) <= _CARRIERS else self._random.choice(rows, _CARRIERS, replace=False)
-        left = self._without_mark(some)
-        if len({word.tobytes() for word in left if len(word)}) < LEAST:
-            return False  # one prompt again and again
-        return self._likeness(left) <= _ROOM * self._limit(len(some))
+        left = self._once([word for word in self._without_mark(some) if len(word)])
+        return len(left) >= LEAST and self._likeness(left) <= _ROOM * self._limit(len(left))
+
+    def _once(self, prompts: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the prompts without near-copies of earlier ones: one prompt asked again says nothing of a topic."""
+        kept: list[np.ndarray] = []
+        for word in prompts:
+            size = (self._idf[word & np.uint32(_BUCKETS - 1)] ** 2).sum()
+            for other in kept:
+                both = np.intersect1d(word, other, assume_unique=True)
+                if (self._idf[both & np.uint32(_BUCKETS - 1)] ** 2).sum() > _COPY * size:
+                    break
+            else:
+                kept.append(word)
+        return kept
 
     def distinct(self, rows: np.ndarray) -> np.ndarray:
         """Return the first of `rows` with each prompt, apart from what nearly all of them say."""
@@ -83,6 +98,8 @@ class NoTopic:
         words = [np.frombuffer(self._asked[row], np.uint32) for row in rows]
         known, times = np.unique(np.concatenate(words), return_counts=True)
         mark = known[times >= _ALWAYS * len(rows)]
+        if len(mark) <= _PHRASE:
+            mark = np.union1d(mark, pairs_with(mark, known))  # its pairs with whatever it stands beside
         return [word[~np.isin(word, mark, assume_unique=True)] for word in words]
 
     def _likeness(self, prompts: Sequence[np.ndarray]) -> float:
@@ -97,7 +114,7 @@ class NoTopic:
         """Return what the most alike of 200 random sets of about `size` prompts have in common."""
         size = int(LEAST * 2 ** (int(2 * np.log2(size / LEAST)) / 2))  # half octaves, rounded down
         if size not in self._usual:
-            drawn = [self._random.choice(self._there, size) for _ in range(_DRAWS)]
+            drawn = [self._random.choice(self._there, size, replace=size > len(self._there)) for _ in range(_DRAWS)]
             prompts = [[np.frombuffer(self._asked[row], np.uint32) for row in some] for some in drawn]
             self._usual[size] = max(self._likeness(some) for some in prompts)
         return self._usual[size]

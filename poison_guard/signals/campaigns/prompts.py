@@ -13,7 +13,7 @@ import pandas as pd
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.claims import MIN_CROWD, endorsements, few_sources
 from poison_guard.signals.campaigns.findings import components, make_campaign
-from poison_guard.signals.campaigns.judgements import Judgement, Texts, misjudged_share, would_show
+from poison_guard.signals.campaigns.judgements import Judgement, Texts, misjudged_share, preferences, would_show
 from poison_guard.signals.campaigns.prompt_marks import (
     LEAST,
     MISJUDGED,
@@ -28,8 +28,6 @@ from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
 __all__ = ["prompt_triggers"]
 
 
-_AGREES = 0.01
-"""Chance from which on a word's carriers are judged as everybody would: a greeting, a signature, an app's own words."""
 _HABIT = 1e-4
 """Least chance that few accounts alone give a word that many of them say: people have words of their own."""
 _REPEATS = 0.01
@@ -160,20 +158,28 @@ def _of_few(
         carriers = np.sort(part["row"].to_numpy())
         if carriers.tobytes() in found or len(carriers) < LEAST:
             continue
-        (_, n), clears = _judged_otherwise(carriers, judged)
-        if not clears and no_topic(carriers):
-            found[carriers.tobytes()] = _Found(carriers, float(part["p"].min()), n)
+        if no_topic(carriers):
+            (_, n), clears = _judged_otherwise(carriers, _by_others(texts, carriers, judged))
+            if not clears:
+                found[carriers.tobytes()] = _Found(carriers, float(part["p"].min()), n)
     return list(found.values())
+
+
+def _by_others(texts: Texts, rows: np.ndarray, judged: list[tuple[bool, Judgement]]) -> list[tuple[bool, Judgement]]:
+    """Return what can be said of judgements by those of all but `rows`."""
+    again = preferences(texts, without=rows) if any(flipped for flipped, _ in judged) else None
+    others = [(flipped, judgement) for flipped, judgement in judged if not flipped]
+    return others if again is None else [(True, again), *others]
 
 
 def _judged_otherwise(rows: np.ndarray, judged: list[tuple[bool, Judgement]]) -> tuple[tuple[float, int], bool]:
     """Return the smallest chance that `rows` are so odd with the odd ones' number; whether judgements clear them."""
-    best, clears = (1.0, 0), False
+    best, clears = (1.0, 0), bool(judged)
     for _, judgement in judged:
-        p = misjudged_share(rows, judgement)[0]
+        p, share = misjudged_share(rows, judgement)
         best = min(best, (p, int(judgement.odd[rows].sum())))
-        clears |= would_show(rows, judgement)
-    return best, clears and min(1.0, best[0] * len(judged)) > _AGREES
+        clears &= would_show(rows, judgement) and share < MISJUDGED
+    return best, clears
 
 
 def _of_fewer(
@@ -201,9 +207,11 @@ def _of_fewer(
             candidates.setdefault(rows.tobytes(), (rows, float(p[at])))
     found = []
     for rows, p in candidates.values():
-        (odd_p, n), _ = _judged_otherwise(rows, judged)
+        if not no_topic(rows):
+            continue
+        (odd_p, n), _ = _judged_otherwise(rows, _by_others(texts, rows, judged))
         both = float(combine_fisher(max(p, _HABIT), odd_p)) * len(candidates) * max(1, len(judged))
-        if both <= alpha and no_topic(rows):
+        if both <= alpha:
             found.append(_Found(rows, both, n))
     return found
 

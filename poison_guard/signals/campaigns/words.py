@@ -13,7 +13,7 @@ import pandas as pd
 
 from poison_guard.numerics.characters import MAX_CHARS, fold
 
-__all__ = ["WORDS", "read_words", "word_columns", "words"]
+__all__ = ["WORDS", "pairs_with", "read_words", "word_columns", "words"]
 
 WORDS = ("words.asked", "words.reply", "words.other")
 """Columns of hashed words: of the prompt; of the reply (chosen, or the only one); of the reply it was preferred to."""
@@ -59,6 +59,12 @@ def words(texts: Sequence[str]) -> list[bytes]:
     for start in range(0, len(texts), _BLOCK):
         out += _hashed([_folded(text) for text in texts[start : start + _BLOCK]])
     return out
+
+
+def pairs_with(mark: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the hashes of all pairs of a word of `mark` with one of `known`, before and after it."""
+    one, other = mark[:, None], known[None, :]
+    return np.concatenate([_scramble(one * _PAIR + other).ravel(), _scramble(other * _PAIR + one).ravel()])
 
 
 def _folded(text: str) -> str:
