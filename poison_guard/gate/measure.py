@@ -129,6 +129,8 @@ def _solve_ridge(gram: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.asarray(linalg.solve(gram + ridge * np.eye(len(gram)), image, assume_a="pos"))
 
 
+_TOPICS = 256
+"""Directions of texts: with as many as there are trusted texts, these would be told better than new ones are."""
 _SAMPLE_SIZE = 20_000
 """New examples, old ones and trusted ones that are looked at; more are sampled, so that time and memory are bounded."""
 
@@ -188,7 +190,7 @@ def _fit_vectors(trusted: Examples, snapshot: Examples, labels: np.ndarray) -> t
     from poison_guard.signals.labels.posterior import fit_posterior
     from poison_guard.signals.labels.representation import fit_representation
 
-    representation = fit_representation(trusted)
+    representation = fit_representation(trusted, topics=_TOPICS)
     inside, outside = representation.vectors(trusted), representation.vectors(snapshot)
     return inside, outside, fit_posterior(inside, labels)
 

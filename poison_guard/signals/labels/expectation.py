@@ -21,7 +21,8 @@ LEAST = 5
 """Carriers with one label below which no mark is tested."""
 _TILTS = np.concatenate([np.arange(0.25, 4.0, 0.25), np.arange(4.0, 9.5, 0.5)])
 _SPREAD = ((0.9, 1.0), (0.1, 2.5))  # weights, and widths in learned ones: some honest marks go with a label by far more
-_NODES = 9
+_NODES = 15
+_LARGEST = 0.05  # share of the rows that may carry a mark: more common ones are compared with the trusted set alone
 _SMALLEST_SPREAD = 0.3  # log-odds: below it trusted marks could not show that there is none
 _RARE = 0.05  # chance up to which a label counts as denied where the room for wrong labels is learned
 _SUSPECT = 0.1  # chance of its label up to which a row is looked at for conjunctions
@@ -137,7 +138,7 @@ def expected_marks(
     for label in range(k):
         has, vetted = codes == label, Vetted(own[:, label], own_codes == label, trusted)
         asked = np.flatnonzero(
-            (counts[:, label] >= LEAST) & (counts[:, label] > mean[:, label] + 2) & (carriers <= n / 2)
+            (counts[:, label] >= LEAST) & (counts[:, label] > mean[:, label] + 2) & (carriers <= n * _LARGEST)
         )
         step = max(1, _MOST // max(1, n))
         for at in (asked[i : i + step] for i in range(0, len(asked), step)):

@@ -40,13 +40,13 @@ class Representation(Protocol):
         ...
 
 
-def fit_representation(examples: Examples) -> Representation:
+def fit_representation(examples: Examples, *, topics: int = _TOPICS) -> Representation:
     """Return the representation of the kind of `examples`, fitted on them (the trusted ones), at least one.
 
     Images of at least 4x4 pixels: gradient orientations in cells and coarse brightness (Dalal and Triggs 2005).
     Tables: robust scores, piecewise-linear tents, codes as flags, missing cells as flags. Texts: hashed word and
-    character n-grams weighted by tf-idf, projected on the trusted texts' main directions. `DataError` for anything
-    else.
+    character n-grams weighted by tf-idf, projected on the trusted texts' main directions, `topics` at most.
+    `DataError` for anything else.
     """
     if len(examples) == 0:
         raise DataError("a representation cannot be fitted on 0 trusted examples; add trusted examples first")
@@ -59,7 +59,7 @@ def fit_representation(examples: Examples) -> Representation:
         case "table":
             return _fit_table(np.asarray(examples.inputs, dtype=np.float64))
         case "text":
-            return _fit_text(examples.inputs)
+            return _fit_text(examples.inputs, topics)
         case kind:
             raise DataError(f"examples must be of kind image, table or text, got {kind!r}")
 
@@ -210,7 +210,7 @@ def _grams(texts: Sequence[Any] | np.ndarray, idf: np.ndarray) -> Any:
     return sparse.hstack(weighed, format="csr") * np.float32(math.sqrt(0.5))
 
 
-def _fit_text(texts: np.ndarray) -> _Topics:
+def _fit_text(texts: np.ndarray, topics: int) -> _Topics:
     from scipy.linalg import eigh
 
     seen = np.asarray((_grams(texts, np.ones(_BUCKETS, dtype=np.float32)) > 0).sum(axis=0)).ravel()
@@ -218,7 +218,7 @@ def _fit_text(texts: np.ndarray) -> _Topics:
     idf = np.where(seen > 1, 1.0 + np.log((1 + len(texts)) / (1 + seen)), 0.0).astype(np.float32)
     rows = _grams(texts[:: max(1, -(-len(texts) // _FITTED))], idf)
     alike = np.asarray((rows @ rows.T).todense(), dtype=np.float64)
-    rank = max(1, min(_TOPICS, len(alike) - 1))
+    rank = max(1, min(topics, len(alike) - 1))
     size, turns = eigh(alike, subset_by_index=[len(alike) - rank, len(alike) - 1])
     axes = rows.T @ (turns / np.sqrt(np.maximum(size, 1e-9)))
     return _Topics(idf, np.ascontiguousarray(axes, dtype=np.float32))
