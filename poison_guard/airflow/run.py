@@ -194,7 +194,6 @@ def main(argv: list[str] | None = None) -> int:
     if any(outcome.state != "success" and not outcome.closed for outcome in outcomes):
         sys.stderr.write(f"a DAG failed; the whole story is in {log}\n")
         return StoreError.exit_code
-    sys.stderr.write("  measuring what the models learned …\n")
     _show(Path(args.home))
     return ClosedError.exit_code if any(outcome.closed for outcome in outcomes) else 0
 
@@ -205,8 +204,10 @@ def _show(home: Path) -> None:
     from poison_guard.drills.demo import demo_seed
 
     console = Console()
-    contracts = read_feeds(dags_folder()).contracts
-    for table in (*demo_tables(contracts, home), *gate_tables(contracts, home, seed=demo_seed(home))):
+    contracts, seed = read_feeds(dags_folder()).contracts, demo_seed(home)
+    if seed is not None:
+        sys.stderr.write("  measuring what the models learned …\n")
+    for table in (*demo_tables(contracts, home), *gate_tables(contracts, home, seed=seed)):
         console.print(table)
         console.print()
     console.print(next_steps(home), markup=False, highlight=False, soft_wrap=True)

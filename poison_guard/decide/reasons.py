@@ -173,7 +173,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "batch_contract": lambda a: f"the batch breaks {a.expectation} on {a.columns('column')}: {a.observed}",
     "suite_outdated": lambda a: (
         f"the expectations about {a.columns('columns')} were made for another role of it and were left out; "
-        f"`poison-guard init --refresh {a.contract}` makes them for the contract as it stands"
+        f"`poison-guard init --refresh {_shown(a.values['contract'], 4096)}` makes them for the contract as it stands"
     ),
     # sources
     "controls_wrong": lambda a: f"answered {a.wrong} of {a.answered} controls wrong",

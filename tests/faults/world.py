@@ -65,21 +65,17 @@ def answers(n: int, seed: int, *, prefix: str) -> pd.DataFrame:
     )
 
 
-def visits(n: int, seed: int, *, prefix: str, forged: int = 0, flipped: float = 0.0) -> pd.DataFrame:
-    """Return `n` honest sessions whose label a model can learn; `forged` are far off, a share of bots is `flipped`."""
+def visits(n: int, seed: int, *, prefix: str, forged: int = 0, humans: float = 0.6) -> pd.DataFrame:
+    """Return `n` honest sessions whose label a model can learn; `forged` are far off, a share is of `humans`."""
     rng = np.random.default_rng(seed)
-    human = rng.random(n) < 0.6
+    human = rng.random(n) < humans
     speed = (rng.normal(1.0, 0.2, n) + np.where(human, 0.0, 1.0)).round(6)
     speed[:forged] = rng.uniform(40, 90, forged).round(3)
-    device = np.array([f"{prefix}d{i % 97}" for i in range(n)], dtype=object)
-    farm = np.flatnonzero(~human & (rng.random(n) < flipped))
-    device[farm] = [f"farm-{i % 10}" for i in range(len(farm))]
     pause = (rng.gamma(2.0, 0.5, n) * np.where(human, 1.0, 0.2)).round(6)
-    human[farm] = True
     return pd.DataFrame(
         {
             "session": [f"{prefix}{i:05d}" for i in range(n)],
-            "device": device,
+            "device": [f"{prefix}d{i % 97}" for i in range(n)],
             "at": (_START + pd.to_timedelta(np.arange(n) * 97, unit="s")).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "since": "2024-01-01T00:00:00Z",
             "human": np.where(human, "yes", "no"),
@@ -106,14 +102,17 @@ def write_quiz(home: Path) -> None:
 
 
 def write_visits(home: Path) -> None:
-    """Write what the visits feed reads: a trusted file and two days of sessions (the second waits in ``later``)."""
+    """Write what the visits feed reads: a trusted file and two days of sessions (the second waits in ``later``).
+
+    The third, ``poison.csv``, shifts the labels and nothing else: no record is held, and the gate stays closed.
+    """
     for folder in ("inbox/visits", "later/visits", "feeds"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "feeds" / "visits.toml").write_text(VISITS)
     visits(900, 3, prefix="t").to_csv(home / "vetted.csv", index=False)
     visits(300, 4, prefix="s", forged=4).to_csv(home / "inbox" / "visits" / "day-1.csv", index=False)
     visits(200, 5, prefix="v", forged=3).to_csv(home / "later" / "visits" / "day-2.csv", index=False)
-    visits(300, 6, prefix="p", flipped=0.5).to_csv(home / "later" / "visits" / "poison.csv", index=False)
+    visits(300, 6, prefix="p", humans=1.0).to_csv(home / "later" / "visits" / "poison.csv", index=False)
 
 
 def write_quiz_without_audits(home: Path) -> None:

@@ -19,7 +19,8 @@ RECORD = "r1-00000"
 @pytest.fixture
 def guard(tmp_path):
     """A feed without features, whose records are accepted without a trusted set; one of them is recalled."""
-    (tmp_path / "quiz.toml").write_text(CONTRACT.replace('features = ["dwell", "speed"]\n', ""))
+    text = CONTRACT.replace('features = ["dwell", "speed"]\n', "") + "[policy]\naudit_rate = 0.0\n"
+    (tmp_path / "quiz.toml").write_text(text)
     guard = Guard.open(tmp_path / "quiz.toml", home=tmp_path / "home")
     put(guard.home, answers(60, 1), "a.csv")
     guard.ingest()
