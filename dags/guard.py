@@ -31,7 +31,8 @@ def guard_dag(contract: Contract) -> DAG:
         schedule=contract.schedule,
         start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         catchup=False,
-        max_active_runs=1,  # a feed's runs are serial
+        # Runs of a feed are serial; where no clock starts them, the next one does not wait for a person's answer.
+        max_active_runs=1 if contract.schedule else 2,
         default_args={"retries": 2, "retry_delay": dt.timedelta(seconds=15)},
         tags=["poison_guard", str(contract.kind)],
         doc_md=__doc__,

@@ -140,7 +140,7 @@ class Guard(Stages, Reviewing):
         """
         from poison_guard.steps.look import bootstrap
 
-        with self._stored_feed() as feed:
+        with self._feed(create_store=False) as feed:
             return bootstrap(feed, n, None if out is None else Path(out))
 
     def campaigns(self, *, limit: int | None = None) -> Campaigns:
@@ -431,7 +431,7 @@ class Guard(Stages, Reviewing):
         from poison_guard.steps.status import open_home
 
         with open_home(self.settings) as store:
-            return report(store, self.contract.name, run_id)
+            return report(store, self.home, self.contract.name, run_id, lambda _: self.contract)
 
     def tune(
         self,

@@ -99,7 +99,8 @@ class Home:
         from poison_guard.steps.report import report
 
         with self._store() as store:
-            return report(store, self._known(store, feed), run_id)
+            name = self._known(store, feed)
+            return report(store, self.home, name, run_id, lambda each: self._contract(feed or each))
 
     def explain(self, record_id: str, *, feed: str | Path | None = None) -> RecordFacts:
         """Return all that is known of a record of any feed; `UsageError` where several feeds have one of that id."""

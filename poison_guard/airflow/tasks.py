@@ -248,8 +248,8 @@ def admit(contract: str, snapshot_id: str) -> dict[str, str]:
 def answer_within(schedule: str | None) -> dt.timedelta:
     """Return how long a question stands: four fifths of the shortest time between two runs of the feed.
 
-    A feed's runs are serial, so an open question holds up the next one; it gives way in time, with newer data to ask
-    about. Half a day for a feed that no clock runs.
+    The runs of a feed with a schedule are serial, so an open question holds up the next one; it gives way in time, with
+    newer data to ask about. Half a day for a feed that no clock runs, whose next run does not wait for the answer.
     """
     from croniter import croniter
 

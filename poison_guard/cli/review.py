@@ -36,6 +36,7 @@ __all__ = ["explain_command", "filter_options", "review_command"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _GROUPS = ("campaign", "source", "item", "reason", "day", "label")
+_PAGE = 50
 _LISTED = {
     "would_hold": ("Accepted, would have been held", "records"),
     "decided": ("Decisions", "decisions"),
@@ -107,7 +108,8 @@ def list_command(
     elif would_hold or decided:
         if asked["filters"] is not None or asked["group_by"] is not None:
             raise UsageError("--decided and --would-hold list the queue another way; leave out the filters")
-        listed = guard.decided(limit=asked["size"]) if decided else guard.would_hold(limit=asked["size"])
+        list_view = guard.decided if decided else guard.would_hold
+        listed = list_view(limit=asked["size"] or _PAGE)
         _print_listed(listed, as_json=as_json)
     else:
         _print_queue(guard.queue(**asked), feed=feed, as_json=as_json)
@@ -118,7 +120,10 @@ def _print_listed(listed: Listed, *, as_json: bool) -> None:
         print_json(listed.to_dict())
         return
     title, noun = _LISTED[listed.view]
+    shared, n = listed.shared_reason()
     print_table(f"{title}: {listed.feed}", *listed.table(), empty=f"{listed.feed}: nothing to list.")
+    if shared:
+        print_result(f"{n:,} of these {len(listed.entries):,}: {shared}")
     if len(listed.entries) < listed.total:
         print_progress(f"shown: {len(listed.entries):,} of {listed.total:,} {noun}; --limit N shows more")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from poison_guard.results import Result, TableResult
 from poison_guard.review.sampling import stratified_sample
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.payloads import payloads_of
-from poison_guard.steps.queue import with_reasons
+from poison_guard.steps.queue import short_reasons, with_reasons
 from poison_guard.store import Store, explain, list_campaigns
 from poison_guard.store.gate_counts import would_be_held_ids
 from poison_guard.store.reading import (
@@ -70,10 +72,22 @@ class Listed(TableResult):
         document = Result.to_dict(self)
         return {name: document[name] for name in ("feed", "entries", "total", "staged")}
 
+    def shared_reason(self) -> tuple[str, int]:
+        """Return the reason that more than half of the listed records share, and how many do; else ``"", 0``."""
+        if "reasons" not in self.entries or len(self.entries) < 2:
+            return "", 0
+        said = Counter(sentence for reasons in self.entries["reasons"] for sentence in {r["sentence"] for r in reasons})
+        common, n = max(said.items(), key=itemgetter(1), default=("", 0))
+        return (common, n) if 2 * n > len(self.entries) else ("", 0)
+
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return the columns a person reads of this view, and the rows."""
+        """Return the columns a person reads of this view, and the rows; `shared_reason` is left out of each."""
         columns, cells = _VIEWS[self.view]
-        return columns, [cells(row) for row in self.entries.to_dict("records")]
+        entries = self.entries
+        if shared := self.shared_reason()[0]:
+            others = [[r for r in reasons if r["sentence"] != shared] for reasons in entries["reasons"]]
+            entries = entries.assign(why=[short_reasons(reasons) for reasons in others])
+        return columns, [cells(row) for row in entries.to_dict("records")]
 
 
 def list_would_hold(feed: Feed, *, limit: int | None = None) -> Listed:
@@ -100,12 +114,17 @@ def bootstrap(feed: Feed, n: int, out: Path | None = None) -> Listed:
 
     The file has ``record_id`` and the columns of the user's data.
     Every group alike, each source once before twice. The draw is a keyed hash of the ids: the same again until records
-    are vetted.
+    are vetted. `NotFoundError` where the feed has taken in nothing.
     """
     _check_limit(n)
     if out is not None:
         check_ending(out)
     rows, total = records_to_vet(feed.store, feed.contract.name, limit=_POOL)
+    if not total and not any(count_places(feed.store, feed.contract.name).values()):
+        name = feed.contract.name
+        raise NotFoundError(
+            f"{name} has no records to draw from yet; `poison-guard run --feed {name}` takes some in, or name --home"
+        )
     drawn = stratified_sample(rows, n, feed.store.key)
     if out is not None:
         payloads = payloads_of(feed, drawn["record_id"].tolist())

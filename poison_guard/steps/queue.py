@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from poison_guard.store.facts import evidence_of, find_campaigns
 from poison_guard.store.reading import count_place
 from poison_guard.store.reviews import count_decided_since
 
-__all__ = ["Queue", "expiry", "filtered", "list_queue", "with_reasons"]
+__all__ = ["Queue", "expiry", "filtered", "list_queue", "short_reasons", "with_reasons"]
 
 _EVER = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MOST = 2_000
@@ -153,11 +154,16 @@ def with_reasons(feed: Feed, entries: pd.DataFrame) -> pd.DataFrame:
         for name, part in evidence.groupby("record_id")
     }
     reasons = [by_record.get(name, []) for name in entries["record_id"]]
-    why = ["; ".join(r["sentence"] for r in some[:2]) + (f" (+{len(some) - 2})" * (len(some) > 2)) for some in reasons]
     return entries.assign(
         reasons=pd.Series(reasons, index=entries.index, dtype=object),
-        why=pd.Series(why, index=entries.index, dtype="str"),
+        why=pd.Series([short_reasons(some) for some in reasons], index=entries.index, dtype="str"),
     )
+
+
+def short_reasons(reasons: Sequence[Mapping[str, Any]]) -> str:
+    """Return the sentences of the first two reasons, and how many more there are."""
+    more = f" (+{len(reasons) - 2})" if len(reasons) > 2 else ""
+    return "; ".join(reason["sentence"] for reason in reasons[:2]) + more
 
 
 def _with_causes(feed: Feed, group_by: str, groups: pd.DataFrame) -> pd.DataFrame:

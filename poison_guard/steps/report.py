@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from poison_guard.config import Policy
+from poison_guard.config import Contract, Policy
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import NotFoundError
 from poison_guard.ingest.original import masked
 from poison_guard.results import Result
+from poison_guard.steps.coverage import coverage_of
 from poison_guard.store import Store, list_models, list_runs, run_facts
 from poison_guard.store.admissions import last_verdict, list_admissions, list_approvals
 from poison_guard.store.models import Model
@@ -76,6 +78,8 @@ class ReportResult(Result):
     gate: Facts = field(default_factory=dict)
     models: Sequence[Facts] = ()
     notes: tuple[str, ...] = ()
+    coverage: tuple[str, ...] = ()
+    """What the guard can see of attacks on the feed and what it cannot, in sentences; empty without its contract."""
     cost: Facts = field(default_factory=dict)
     objects: Sequence[Facts] = ()
     policy: Facts = field(default_factory=dict)
@@ -92,8 +96,13 @@ class ReportResult(Result):
         return f"run {self.run_id}: {counts or 'no record'}"
 
 
-def report(store: Store, feed: str | None, run_id: str | None) -> ReportResult:
-    """Return the facts of a run; of the last committed one, of `feed` if given, where `run_id` is None."""
+def report(
+    store: Store, home: Path, feed: str | None, run_id: str | None, find: Callable[[str], Contract | None]
+) -> ReportResult:
+    """Return the facts of a run; of the last committed one, of `feed` if given, where `run_id` is None.
+
+    `find` returns the contract of a feed's name, if any.
+    """
     stored = run_facts(store, run_id or _last_committed(store, feed), sources=None)
     run, measured, policy = stored["run"], stored["measurements"], stored["policy"]
     if feed is not None and run["feed"] != feed:
@@ -103,6 +112,8 @@ def report(store: Store, feed: str | None, run_id: str | None) -> ReportResult:
     members = {source for campaign in campaigns for source in campaign["source_ids"]}
     alpha = float(policy.get("source_alpha", Policy().source_alpha))
     head = {key: run[key] for key in _RUN}
+    contract = find(run["feed"])
+    coverage = coverage_of(contract, home, measured) if contract else None
     return ReportResult(
         run={**head, "phase": measured.get("phase"), "trusted": _sizes(stored["trusted"])},
         counts=stored["counts"],
@@ -117,6 +128,7 @@ def report(store: Store, feed: str | None, run_id: str | None) -> ReportResult:
         gate=_gate(store, run["feed"]),
         models=[_model(model) for model in list_models(store, run["feed"])],
         notes=tuple(sentence(note["code"], note["args"]) for note in stored["notes"]),
+        coverage=tuple(coverage.sentences()) if coverage else (),
         cost=run["cost"],
         objects=run["objects"],
         policy=policy,

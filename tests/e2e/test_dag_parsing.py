@@ -80,6 +80,13 @@ def test_the_question_is_rejected_without_an_answer_in_time(feeds: Path):
     assert (ask.defaults, ask.response_timeout) == (["Reject"], dt.timedelta(hours=0.8 * 24))
 
 
+def test_where_no_clock_runs_a_feed_its_next_run_does_not_wait_for_the_answer(feeds: Path):
+    (feeds / "good.toml").write_text('name = "good"\n' + CONTRACT.replace('schedule = "@daily"\n', ""))
+    dag = bag().dags["guard_good"]
+    assert (dag.schedule, dag.max_active_runs) == (None, 2)
+    assert dag.task_dict["ask"].response_timeout == dt.timedelta(hours=12)
+
+
 def test_admission_is_not_let_through_by_the_success_of_anything_but_a_pass_or_an_approval(feeds: Path):
     dag = bag().dags["guard_good"]
     assert dag.task_dict["admit"].upstream_task_ids == {"passed", "approve"}

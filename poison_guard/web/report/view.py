@@ -64,6 +64,7 @@ def view(report: ReportResult) -> dict[str, Any]:
         "gate": _gate(report.gate),
         "models": _models(report.models),
         "notes": report.notes,
+        "coverage": report.coverage,
         "cost": _cost(report.cost),
         "objects": list(report.objects),
         "policy": sorted(policy.items()),

@@ -234,6 +234,11 @@ def test_from_observe_to_enforce_is_one_path(hand: Hand) -> None:
     would = hand.json("review", "list", "--would-hold", "--feed", feed)
     assert would["total"] == 500
     assert would["entries"][0]["why"]
+    listed = hand("review", "list", "--would-hold", "--feed", feed).stdout
+    assert listed.count("too few trusted records to judge by") == 1, "what all share is said once"
+    assert "of these 50: too few trusted records" in listed
+    page = Path(hand("report", "--feed", feed).stdout.strip()).read_text(encoding="utf-8")
+    assert "`poison-guard coverage --feed forms` measures from what size" in page
     drawn = hand("trust", "--sample", "420", "--feed", feed, "--out", "vet.csv")
     assert "wrote 420 of 500 records to vet.csv" in drawn.stdout
     assert "review release --trust --ids vet.csv" in drawn.stderr
