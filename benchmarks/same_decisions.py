@@ -62,7 +62,7 @@ def run_demo(feed: str, seed: int) -> dict[str, Any]:
 def run_drill(number: int, on: str, place: int, twin: bool, seed: int, data: Path | None) -> dict[str, Any]:
     """Return what the store holds after a cell of a drill (or of its twin) was run."""
     from poison_guard.drills.registry import DRILLS, cells
-    from poison_guard.drills.sweep import _base
+    from poison_guard.drills.report import _base
     from poison_guard.drills.trial import run_trial
 
     drill = list(DRILLS.values())[number]

@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.contracts.comparable import Comparable, make_comparable
 from poison_guard.contracts.expectation import expected_phrase, shown_value
 from poison_guard.contracts.gx import ExpectationOutcome, is_row_expectation, run_expectations
-from poison_guard.contracts.masks import BATCH_ONLY, MASKS, failing_mask
+from poison_guard.contracts.masks import BATCH_ONLY, MASKS, Comparable, failing_mask, make_comparable
 from poison_guard.contracts.suite import Suite, check_suite
 from poison_guard.records import Reason
 

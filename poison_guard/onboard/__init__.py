@@ -1,9 +1,9 @@
 """Look at a file and propose what a feed needs: its contract and its suite."""
 
 from poison_guard.onboard.contract_proposal import draft_contract, propose_contract
-from poison_guard.onboard.find_readings import find_readings
 from poison_guard.onboard.fit_format import find_format, fit_format, named_format
 from poison_guard.onboard.formats import FORMATS
+from poison_guard.onboard.readings import find_readings
 from poison_guard.onboard.suite_proposal import propose_suite, suite_for
 
 __all__ = [

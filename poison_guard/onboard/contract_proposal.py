@@ -16,10 +16,17 @@ from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.fit_format import FittedFormat
 from poison_guard.onboard.labels import case_of, order_of
-from poison_guard.onboard.leaves import JudgementList, judgement_lists, leaf_values, object_leaves
 from poison_guard.onboard.readings import Doubt, Readings, toml_value
 from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
-from poison_guard.onboard.votes import complete_roles, looks_like_id, source_question
+from poison_guard.onboard.votes import (
+    JudgementList,
+    complete_roles,
+    judgement_lists,
+    leaf_values,
+    looks_like_id,
+    object_leaves,
+    source_question,
+)
 from poison_guard.text import visible
 
 __all__ = ["Draft", "draft_contract", "guess_features", "guess_kind", "propose_contract"]

@@ -17,7 +17,7 @@ from poison_guard.contracts.suite import Suite, fit_to_contract, load_suite
 from poison_guard.errors import ConfigError, NotFoundError, StaleStateError, UsageError
 from poison_guard.files import write_atomic
 from poison_guard.ingest.nested import path_fault
-from poison_guard.steps.outbox import drain
+from poison_guard.steps.outbox import ask_for, drain
 from poison_guard.store import Store, open_store
 from poison_guard.store.engine import claim_lake, refuse_lost, sqlite_file
 
@@ -73,8 +73,6 @@ def open_feed(
             drain(store, settings)
         yield Feed(contract, settings, store, suite)
         if writes and contract.out:
-            from poison_guard.steps.out import ask_for
-
             ask_for(store, contract, dt.datetime.now(dt.UTC))
             drain(store, settings)
 

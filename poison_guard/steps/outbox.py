@@ -1,24 +1,30 @@
-"""Outbox: do what commits left to be done outside the store: manifests, the list of revoked snapshots, erased files."""
+"""Outbox: do what commits left to be done outside the store: manifests, the list of revoked snapshots, erased files.
+
+Also the decisions of a feed, in the table or files that ``[out]`` of its contract names.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from poison_guard.config import Settings
-from poison_guard.errors import StoreError
+from poison_guard.config import Contract, Settings, load_contract
+from poison_guard.errors import ConfigError, GuardError, StoreError
 from poison_guard.files import write_atomic
 from poison_guard.gate.keys import signing_key
 from poison_guard.gate.revocations import REVOCATIONS_FILE, write_revocations
 from poison_guard.store import Store, outbox
 from poison_guard.store.admissions import list_admissions, revoked_snapshots
+from poison_guard.store.decision_log import DecisionFiles, DecisionTable, changed_records, known_records, last_change
 from poison_guard.store.erasure import remove_unlisted
 from poison_guard.store.outbox import Drained
 
-__all__ = ["drain", "manifest_path", "publish_admission", "renew_revocations"]
+__all__ = ["ask_for", "drain", "manifest_path", "publish_admission", "renew_revocations", "write_decisions"]
+
 
 _log = logging.getLogger(__name__)
 
@@ -36,19 +42,13 @@ def drain(store: Store, settings: Settings, now: dt.datetime | None = None) -> D
         outbox.REVOCATIONS: lambda _: renew_revocations(store, settings, at),
         outbox.ADMISSION: lambda task: publish_admission(store, settings, task["feed"], task["snapshot_id"], at),
         outbox.REMOVAL: lambda task: remove_unlisted(store, task["paths"]),
-        outbox.DECISIONS: lambda task: _write_decisions(store, task),
+        outbox.DECISIONS: lambda task: write_decisions(store, task),
         outbox.WEBHOOK: lambda task: _tell(store, settings, task, at),
     }
     drained = outbox.drain(store, handlers, at, at_once=handlers.keys() - {outbox.DECISIONS, outbox.WEBHOOK})
     for failure in drained.failed:
         _log.warning("left to be done by the next command that writes: %s", failure)
     return drained
-
-
-def _write_decisions(store: Store, task: Mapping[str, Any]) -> None:
-    from poison_guard.steps.out import write_decisions
-
-    write_decisions(store, task)
 
 
 def _tell(store: Store, settings: Settings, task: Mapping[str, Any], now: dt.datetime) -> None:
@@ -79,3 +79,59 @@ def publish_admission(store: Store, settings: Settings, feed: str, snapshot_id: 
 def manifest_path(settings: Settings, snapshot_id: str) -> Path:
     """Return where the manifest of a snapshot lies in the home."""
     return settings.home / "manifests" / f"{snapshot_id}.json"
+
+
+_ERASED = "erased-"
+"""What the ids of erased records begin with."""
+
+
+def ask_for(store: Store, contract: Contract, now: dt.datetime) -> None:
+    """Leave a task that brings the contract's table or files up to date, unless nothing changed since the last one."""
+    if contract.path is not None:  # of none, no later command could read where to write
+        task = {"feed": contract.name, "contract": str(contract.path.absolute())}
+        task |= {"seq": str(last_change(store, contract.name))}
+        outbox.add_once(store, outbox.DECISIONS, task, now)
+
+
+def write_decisions(store: Store, task: Mapping[str, Any]) -> None:
+    """Do a task of `ask_for`: write the records that changed since what is there. The same again changes nothing.
+
+    One place that fails does not keep the other from being written; then the error is raised.
+    """
+    contract = load_contract(task["contract"])
+    failed: list[GuardError] = []
+    for opened in (_files, _table):
+        try:
+            if (target := opened(contract)) is not None:
+                _bring_up_to_date(store, contract.name, target)
+        except GuardError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+
+
+def _bring_up_to_date(store: Store, feed: str, target: DecisionTable | DecisionFiles) -> None:
+    rows = changed_records(store, feed, target.last(feed))
+    if len(rows):
+        target.write(rows)
+    if rows["record_id"].astype("str").str.startswith(_ERASED).any():
+        target.forget(feed, known_records(store, feed))
+
+
+def _table(contract: Contract) -> DecisionTable | None:
+    out = contract.out
+    if out.table is None:
+        return None
+    url = os.environ.get(out.url_env)
+    if not url:
+        raise ConfigError(f"table in [out] of {contract.name} needs a database URL in ${out.url_env}")
+    return DecisionTable(url, out.table)
+
+
+def _files(contract: Contract) -> DecisionFiles | None:
+    path = contract.out.path
+    if path is None:
+        return None
+    if "://" not in path and contract.path is not None:
+        path = str(contract.path.absolute().parent / path)
+    return DecisionFiles(path)

@@ -7,10 +7,9 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poison_guard.contracts.comparable import make_comparable
 from poison_guard.contracts.expectation import Expectation
 from poison_guard.contracts.gx import run_expectations
-from poison_guard.contracts.masks import MASKS, failing_mask
+from poison_guard.contracts.masks import MASKS, failing_mask, make_comparable
 
 VALUES = "expect_column_values_to_"
 LENGTHS = "expect_column_value_lengths_to_"

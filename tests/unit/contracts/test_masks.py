@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poison_guard.contracts.comparable import make_comparable
 from poison_guard.contracts.expectation import Expectation
-from poison_guard.contracts.masks import failing_mask
+from poison_guard.contracts.masks import failing_mask, make_comparable
 
 VALUES = "expect_column_values_to_"
 FRAME = pd.DataFrame(

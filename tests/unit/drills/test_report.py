@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poison_guard.drills.registry import Cell
-from poison_guard.drills.report import COLUMNS, DrillSummary, as_rows, markdown, summarise, with_words
-from poison_guard.drills.sweep import Measured
+from poison_guard.drills.report import COLUMNS, DrillSummary, Measured, as_rows, markdown, summarise, with_words
 from poison_guard.drills.trial import Trial
 
 CELL = Cell("agreed", "synthetic", "all", {"share": 0.6, "burst": "30d"})
