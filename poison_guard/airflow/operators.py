@@ -35,7 +35,7 @@ def admitted_asset(feed: str) -> Asset:
 
 
 class PoisonScanOperator(BaseOperator):
-    """Scan files against a feed contract and write one decision a record; stores nothing.
+    """Scan files against a feed contract and write one decision per record; stores nothing.
 
     Pushes ``counts`` (records by action) and ``decisions`` (path of the Parquet file written) to XCom, before it may
     fail on findings, and returns both.

@@ -191,8 +191,7 @@ def drill_command(
     Figures are in percent, mean (worst seed). Public data is looked for in --data or POISON_GUARD_DATA.
     """
     from poison_guard.drills.registry import cells, find_drills
-    from poison_guard.drills.report import markdown, summarise
-    from poison_guard.drills.sweep import sweep
+    from poison_guard.drills.report import markdown, summarise, sweep
 
     drills = find_drills(names)
     if only_list:

@@ -80,10 +80,11 @@ def out_option(help_text: str, *, dash: bool = False) -> Callable[[_F], _F]:
 
 
 _MOST_CHARS = 500_000_000
+_ID = "record_id"
 
 
-def ids_in_file(file: str, column: str = "record_id") -> tuple[str, ...]:
-    """Return the ids in a file, or on stdin for ``-``, in their order: one a line, or a column of CSV or JSON Lines.
+def ids_in_file(file: str) -> tuple[str, ...]:
+    """Return the ids in a file, or on stdin for ``-``, in order: one per line, or ``record_id`` of CSV or JSON Lines.
 
     `UsageError` names the file that cannot be read or holds none.
     """
@@ -91,19 +92,19 @@ def ids_in_file(file: str, column: str = "record_id") -> tuple[str, ...]:
     try:
         with click.open_file(file, encoding="utf-8-sig") as opened:
             text = opened.read(_MOST_CHARS)
-        found = [name.strip() for name in _ids_in(text, column)]
+        found = [name.strip() for name in _ids_in(text)]
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"no ids can be read from {shown}: {error}") from None
     ids = tuple(dict.fromkeys(filter(None, found)))
     if not ids:
-        raise UsageError(f"{shown} holds no ids; give one a line, or a column {column}")
+        raise UsageError(f"{shown} holds no ids; give one per line, or a column {_ID}")
     return ids
 
 
-def _ids_in(text: str, column: str) -> list[str]:
+def _ids_in(text: str) -> list[str]:
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and lines[0].lstrip().startswith("{"):
-        return [str(json.loads(line).get(column) or "") for line in lines]
-    if lines and column in next(csv.reader(lines[:1])):
-        return [armed(row[column] or "") for row in csv.DictReader(io.StringIO(text))]
+        return [str(json.loads(line).get(_ID) or "") for line in lines]
+    if lines and _ID in next(csv.reader(lines[:1])):
+        return [armed(row[_ID] or "") for row in csv.DictReader(io.StringIO(text))]
     return lines

@@ -25,7 +25,7 @@ def selection_options(command: _F) -> _F:
     """Add RECORDS, ``--ids``, ``--campaign``, ``--source`` and ``--run``, which choose records."""
     command = _with_ids(command)
     command = click.option(
-        "--ids", "ids_file", metavar="FILE|-", help="Records by a file or stdin: an id a line, or a column record_id."
+        "--ids", "ids_file", metavar="FILE|-", help="Records by a file or stdin: an id per line, or a column record_id."
     )(command)
     command = click.option("--run", "run_id", metavar="RUN", help="All that this run took in instead.")(command)
     command = click.option("--source", "source_id", metavar="SOURCE", help="All of this source instead.")(command)

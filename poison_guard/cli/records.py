@@ -30,7 +30,9 @@ __all__ = ["export_command", "report_command"]
     type=click.Choice([p.value for p in Place]),
     help="Where the records are; may be given several times.",
 )
-@click.option("--decisions", is_flag=True, help="Write what was decided and why, a row a record, instead of the rows.")
+@click.option(
+    "--decisions", is_flag=True, help="Write what was decided and why, a row per record, instead of the rows."
+)
 @click.option("--reasons", is_flag=True, help="Write the rows, and beside them what was decided and why.")
 @click.option(
     "--as",

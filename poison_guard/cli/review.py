@@ -90,7 +90,7 @@ def filter_options(command: _F) -> _F:
 @review_command.command("list")
 @feed_option
 @filter_options
-@click.option("--groups", "group_by", type=click.Choice(_GROUPS), help="One line a group instead, the largest first.")
+@click.option("--groups", "group_by", type=click.Choice(_GROUPS), help="One line per group instead, the largest first.")
 @click.option("--sort", default="risk", show_default=True, type=click.Choice(["risk", "oldest", "newest"]))
 @click.option("--page", default=1, show_default=True, type=click.IntRange(1), help="Which page.")
 @click.option("--limit", "size", type=click.IntRange(1, 2000), help="Lines of a page. Default: 50.")

@@ -87,7 +87,7 @@ FINDINGS, INCONCLUSIVE = 1, 3
 @click.command("scan")
 @click.argument("data", nargs=-1)
 @feed_option
-@out_option("Write one decision a record here (.parquet, .csv or .jsonl; - for JSON Lines on stdout).", dash=True)
+@out_option("Write one decision per record here (.parquet, .csv or .jsonl; - for JSON Lines on stdout).", dash=True)
 @common_options
 def scan_command(data: tuple[str, ...], feed: str, out: Path | None, home: Path, as_json: bool) -> int:
     """Decide the records of DATA (paths or URLs; default: the contract's [data]) and store nothing.

@@ -93,7 +93,7 @@ def sources_command(
 @click.option(
     "--budget", default=500, show_default=True, type=click.IntRange(1), help="Answers and looks that may be spent."
 )
-@out_option("Tasks for a labelling tool (.jsonl, .json or .csv), one a row.")
+@out_option("Tasks for a labelling tool (.jsonl, .json or .csv), one per row.")
 @common_options
 def ask_command(feed: str, budget: int, out: Path | None, home: Path, as_json: bool) -> None:
     """Name the answers and looks that would settle the most waiting labels, most useful first.

@@ -29,7 +29,7 @@ class Out:
     path: Text | None = None
     """Folder (or any fsspec URL) of Parquet files, one for each change."""
     table: Annotated[str, matching(r"[A-Za-z_]\w{0,62}(\.[A-Za-z_]\w{0,62})?", "NAME or SCHEMA.NAME")] | None = None
-    """Table of a database, one row a record; it is made where it is missing."""
+    """Table of a database, one row per record; it is made where it is missing."""
     url_env: str = "POISON_GUARD_OUT_URL"
     """Environment variable with the database URL of `table` (never written in TOML)."""
 

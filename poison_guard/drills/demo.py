@@ -45,7 +45,7 @@ def write_demo(home: str | Path, seed: int = 0) -> tuple[Path, ...]:
 
 
 def write_world(world: World, home: Path) -> list[Path]:
-    """Write one world's files into `home` (see `write_demo`) and return them; one batch file a day."""
+    """Write one world's files into `home` (see `write_demo`) and return them; one batch file per day."""
     inbox, beside = home / "inbox" / world.name, home / world.name
     inbox.mkdir(parents=True, exist_ok=True)
     beside.mkdir(parents=True, exist_ok=True)

@@ -201,7 +201,7 @@ COLUMNS = ("drill", "on", "with", *(f.title for f in _FIGURES.values()), "hours"
 
 
 def summarise(measured: Sequence[Measured]) -> list[DrillSummary]:
-    """Return one line a cell, in the order in which cells were first measured."""
+    """Return one line per cell, in the order in which cells were first measured."""
     by_cell: list[tuple[Cell, list[Measured]]] = []
     for one in measured:
         mine = next((group for cell, group in by_cell if cell == one.cell), None)
@@ -301,7 +301,7 @@ def _long(share: Share | None) -> str:
 
 
 def glance(lines: Sequence[DrillSummary]) -> list[str]:
-    """Return a Markdown table, a row a drill and set: its least and its greatest mean over its cells, and what remains.
+    """Return a Markdown table, a row per drill and set: its least and greatest mean over its cells, and what remains.
 
     In percent.
     """

@@ -36,7 +36,7 @@ class Baseline:
     """``item_id, label, adopted``: the majority's label of every item but the controls; empty where there are none."""
 
 
-def run_baseline(world: World, *, seed: int = 0) -> Baseline:
+def run_baseline(world: World) -> Baseline:
     """Hold what disagrees with its item's majority, what the forest calls an outlier, and what was seen word for word.
 
     The forest is scikit-learn's `IsolationForest` with its own threshold (``contamination="auto"``).
@@ -47,7 +47,7 @@ def run_baseline(world: World, *, seed: int = 0) -> Baseline:
         items, disagrees = _majority(world)
         held |= disagrees
     if world.features:
-        held |= _outliers(world, seed)
+        held |= _outliers(world)
     held |= _exact_duplicates(world)
     action = np.where(held, str(Action.QUARANTINE), str(Action.ACCEPT))
     return Baseline(pd.DataFrame({"record_id": world.role("record_id"), "action": action}), items)
@@ -82,12 +82,12 @@ def _majority(world: World) -> tuple[pd.DataFrame, np.ndarray]:
     return items.reset_index(drop=True), disagrees
 
 
-def _outliers(world: World, seed: int) -> np.ndarray:
+def _outliers(world: World) -> np.ndarray:
     from sklearn.ensemble import IsolationForest
 
     vectors = world.records[list(world.features)]
     vectors = vectors.fillna(vectors.median()).to_numpy()
-    return IsolationForest(random_state=seed).fit_predict(vectors) < 0
+    return IsolationForest(random_state=0).fit_predict(vectors) < 0
 
 
 def _exact_duplicates(world: World) -> np.ndarray:
@@ -149,9 +149,9 @@ def score_home(world: World, contract: Contract, home: Path) -> dict[str, Any]:
     )
 
 
-def score_baseline(world: World, *, seed: int = 0) -> dict[str, Any]:
+def score_baseline(world: World) -> dict[str, Any]:
     """Return the figures of the naive baseline (`run_baseline`), in the form of `score`."""
-    naive = run_baseline(world, seed=seed)
+    naive = run_baseline(world)
     return score(world, naive.decisions, naive.items)
 
 

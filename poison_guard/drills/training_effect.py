@@ -142,9 +142,7 @@ ROWS = ("everything", "admitted", "truth")
 and the examples of the first with their true labels, the best that any guard could come to."""
 
 
-def compare(
-    world: World, admitted: Examples, *, config: RetrainConfig, budget: Budget | None = None, threads: int = 1
-) -> pd.DataFrame:
+def compare(world: World, admitted: Examples, *, config: RetrainConfig, budget: Budget | None = None) -> pd.DataFrame:
     """Return ``row, accuracy, worst_class, attack_success, robust_accuracy, n``, one row each of `ROWS`.
 
     The three models have the same settings and seed and differ in their examples, `n` of them. ``accuracy`` and
@@ -160,7 +158,7 @@ def compare(
     truth = true_examples(world, pixel_max=config.pixel_max)
     free = _trainable(world, collected, admitted)
     parts = dict(zip(ROWS, (collected.take(free), admitted, truth.take(free)), strict=True))
-    rows = [{"row": name, **_judge(world, part, config, budget, threads)} for name, part in parts.items()]
+    rows = [{"row": name, **_judge(world, part, config, budget)} for name, part in parts.items()]
     return pd.DataFrame(rows)
 
 
@@ -196,14 +194,12 @@ def _trainable(world: World, collected: Examples, admitted: Examples) -> np.ndar
     return ~collected.frame["example_id"].isin(aside).to_numpy()
 
 
-def _judge(
-    world: World, examples: Examples, config: RetrainConfig, budget: Budget | None, threads: int
-) -> dict[str, Any]:
+def _judge(world: World, examples: Examples, config: RetrainConfig, budget: Budget | None) -> dict[str, Any]:
     """Train on `examples` and return the figures on the fresh ones."""
     from poison_guard.retrain.evaluation import evaluate
     from poison_guard.retrain.train import train_classifier
 
-    model = train_classifier(examples, config, device="cpu", threads=threads)
+    model = train_classifier(examples, config, device="cpu", threads=1)
     fresh = fresh_examples(world, pixel_max=config.pixel_max)
     metrics = evaluate(model, fresh, config=config, seed=config.seed, budget=budget)
     predictions = fresh.frame["example_id"].map(metrics["predictions"]).to_numpy()

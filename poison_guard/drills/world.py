@@ -34,12 +34,12 @@ class World:
     """Role to column, the same as in the feed's contract."""
     features: tuple[str, ...]
     records: pd.DataFrame
-    """Ordered by time; one row a record."""
+    """Ordered by time; one row per record."""
     truth: pd.DataFrame
-    """``record_id, origin, attack, honest, label``: one row a record, in the order of `records`; `label` is the truth
+    """``record_id, origin, attack, honest, label``: one row per record, in the order of `records`; `label` is the truth
     about what the record speaks of, whatever the record says."""
     source_truth: pd.DataFrame
-    """``source_id, honest``: one row a source of `records`."""
+    """``source_id, honest``: one row per source of `records`."""
     trusted: pd.DataFrame
     """Vetted honest records; their record and source ids are none of the feed's."""
     item_truth: pd.DataFrame | None = None

@@ -60,16 +60,16 @@ def read_json(body: str | bytes, what: str) -> Any:
     return value
 
 
-def read_bounded(path: Path, what: str, *, limit: int = MAX_BYTES) -> bytes:
-    """Return the bytes of a regular file; `ClosedError` when it is missing, no file, unreadable or beyond `limit`."""
+def read_bounded(path: Path, what: str) -> bytes:
+    """Return the bytes of a regular file; `ClosedError` where it is missing, unreadable, no file or too large."""
     try:
         with open_regular(path) as file:
-            body = file.read(limit + 1)
+            body = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a path"
         raise ClosedError(f"{what} {quoted(path)} cannot be read ({why}); name the right file") from None
-    if len(body) > limit:
-        raise ClosedError(f"{what} {quoted(path)} is larger than {limit // 1024:,} KiB; name the right file")
+    if len(body) > MAX_BYTES:
+        raise ClosedError(f"{what} {quoted(path)} is larger than {MAX_BYTES // 1024:,} KiB; name the right file")
     return body
 
 

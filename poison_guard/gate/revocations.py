@@ -90,7 +90,6 @@ def write_revocations(
     key: Ed25519PrivateKey,
     *,
     issued: dt.datetime,
-    valid_for: dt.timedelta = _DAY,
 ) -> None:
     """Sign the list and put it at `path` whole: a reader sees the old list or the new one.
 
@@ -105,7 +104,7 @@ def write_revocations(
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             every = _merged(fresh, _written(path, key.public_key()))
-            statement = revocation_statement(every, issued=issued, valid_for=valid_for)
+            statement = revocation_statement(every, issued=issued)
             write_atomic(path, sign_revocations(statement, key), mode=0o644)
         finally:
             os.close(folder)

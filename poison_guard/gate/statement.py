@@ -135,7 +135,7 @@ def read_statement(payload: bytes) -> Statement:
         snapshot_id=require_text(snapshot["id"], _ID, "the snapshot's id"),
         seq=_seq(snapshot["seq"]),
         hash=require_text(snapshot["hash"], _HASH, "the snapshot's hash"),
-        counts=MappingProxyType(_mapping(snapshot["counts"], "the snapshot's counts")),
+        counts=MappingProxyType(_counts(snapshot["counts"])),
         subjects=MappingProxyType(_subjects(statement["subject"])),
         outcome=verdict["outcome"],
         verdict=MappingProxyType(verdict),
@@ -199,7 +199,7 @@ def _seq(value: Any) -> int:
     return value
 
 
-def _mapping(value: Any, what: str) -> dict[str, Any]:
+def _counts(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TamperError(f"{what} are not a table; it is not what poison-guard signs")
+        raise TamperError("the snapshot's counts are not a table; it is not what poison-guard signs")
     return value

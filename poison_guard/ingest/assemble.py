@@ -224,7 +224,7 @@ def assemble_batch(
             late.append(Reason("times_moved", {**args, "n": int(moved.sum()), "row": first}))
         roles["observed_at"] = clamped
     if "record_id" in mapped.columns:
-        _note_changed(original, contract, "record_id", mapped.columns["record_id"], records["record_id"])
+        _note_changed_ids(original, contract, mapped.columns["record_id"], records["record_id"])
     records = pd.concat([records, pd.DataFrame({**roles, **original})], axis=1)
     batch_id = hashlib.sha256("\n".join([contract.name, *sorted(ref.digest for ref, _ in objects)]).encode())
     return Batch(
@@ -244,11 +244,9 @@ def assemble_batch(
     )
 
 
-def _note_changed(
-    original: dict[str, pd.Series], contract: Contract, role: str, before: pd.Series, now: pd.Series
-) -> None:
-    """Note the cells of a role that were changed after they were read: an id that was given twice, or not at all."""
-    name = WAS + contract.columns[role]
+def _note_changed_ids(original: dict[str, pd.Series], contract: Contract, before: pd.Series, now: pd.Series) -> None:
+    """Note the ids of records that were changed after they were read: given twice, or not at all."""
+    name = WAS + contract.columns["record_id"]
     changed = (before.notna() & (before != now)) | (before.isna() & now.notna())
     if changed.any():
         original[name] = mark_changed(original.get(name), before, changed.to_numpy(bool))

@@ -73,12 +73,12 @@ def read_object(
     return raw
 
 
-def read_raw(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pd.DataFrame:
+def read_raw(paths: Sequence[str], *, sample_rows: int | None = None) -> pd.DataFrame:
     """Return the readable rows of files under the user's column names, in natural types; see `natural_frame`.
 
     `sample_rows`: return only so many rows. Raises `DataError` if a file cannot be read or there is no row.
     """
-    return natural_frame(read_cells(paths, limits=limits, sample_rows=sample_rows))
+    return natural_frame(read_cells(paths, sample_rows=sample_rows))
 
 
 def read_cells(paths: Sequence[str], *, limits: Limits | None = None, sample_rows: int | None = None) -> pa.Table:
@@ -146,9 +146,9 @@ def read_table(
     return pd.DataFrame({c: pd.Series(t.to_pandas(), dtype="str") for c, t in texts.items()})
 
 
-def read_tables(path: str, *, limits: Limits | None = None) -> list[RawTable]:
+def read_tables(path: str) -> list[RawTable]:
     """Return the rows of the files that a path names; `DataError` if one cannot be read."""
-    bounds = limits or Limits()
+    bounds = Limits()
     read: list[RawTable] = []
     for ref in resolve_paths([path], bounds, by_hand=True):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from poison_guard.errors import DataError
 from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.fit_format import FittedFormat
-from poison_guard.onboard.labels import case_of, order_of
+from poison_guard.onboard.guesses import case_of, guess_features, guess_kind, order_of
 from poison_guard.onboard.readings import Doubt, Readings, toml_value
 from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
 from poison_guard.onboard.votes import (
@@ -29,60 +28,7 @@ from poison_guard.onboard.votes import (
 )
 from poison_guard.text import visible
 
-__all__ = ["Draft", "draft_contract", "guess_features", "guess_kind", "propose_contract"]
-
-
-_MAX_FEATURES = 64
-_MAX_CATEGORIES = 50
-_INDEX = re.compile(r"|index|level_0|unnamed(_\d+)?|row|row_(number|no)|line|position")
-_BEHAVIOUR = re.compile(
-    r"(.*_)?(ms|millis|seconds|secs?|minutes|duration|dwell|elapsed|latency|delay|took|speed|velocity|acceleration|"
-    r"pointer|mouse|clicks?|scrolls?|keys?|keystrokes?|taps|touches|distance|attempts?|retries|edits|words?|tokens?|"
-    r"length|len|age|confidence|pressure|jitter|entropy)(_(ms|s|px|mean|avg|std|max|min|count|days|hours))*"
-)
-_COUNTED = re.compile(r"(n|num|number|count)_.+|.+_(count|ms|px|days|hours|seconds)")
-
-
-def guess_kind(roles: Collection[str], n_numbers: int) -> Kind:
-    """Return the kind of feed that `roles` make; `n_numbers` counts the columns of numbers without a role."""
-    has = set(roles).__contains__
-    if has("chosen") or has("prompt") or (has("response") and not has("item_id")):
-        return Kind.PREFERENCES
-    voted = has("answer") or has("label") or has("rating")
-    if has("source_id") and (has("item_id") or has("answer")) and voted:
-        return Kind.ANSWERS
-    if has("text") or has("image"):
-        return Kind.MESSAGES if has("source_id") or has("author_id") else Kind.EXAMPLES
-    if has("source_id") and n_numbers >= 2:
-        return Kind.TELEMETRY
-    if has("source_id") and voted:
-        return Kind.ANSWERS
-    return Kind.EXAMPLES if has("label") else Kind.TELEMETRY
-
-
-def guess_features(columns: Sequence[ColumnProfile], kind: Kind, *, prose: bool) -> list[ColumnProfile]:
-    """Return the columns without a role that describe how a record was made.
-
-    Telemetry and tabular examples: all numbers, and categories with at most 50 values. Other feeds: numbers whose names
-    are about behaviour (durations, speeds, counts); the others may be parts of the vote itself.
-    """
-    wide = kind is Kind.TELEMETRY or (kind is Kind.EXAMPLES and not prose)
-    chosen = [
-        c for c in columns if _usable(c) and (wide or (c.kind == "number" and _speaks_of_behaviour(c.snake_name)))
-    ]
-    return chosen[:_MAX_FEATURES]
-
-
-def _usable(c: ColumnProfile) -> bool:
-    if c.constant or _INDEX.fullmatch(c.snake_name) or re.search(r"(^|_)(id|uuid|guid)$", c.snake_name):
-        return False
-    if c.kind == "number":
-        return c.epoch is None
-    return c.kind == "bool" or (c.kind == "text" and c.distinct <= _MAX_CATEGORIES and c.rows >= 5 * c.distinct)
-
-
-def _speaks_of_behaviour(words: str) -> bool:
-    return bool(_BEHAVIOUR.fullmatch(words) or _COUNTED.fullmatch(words))
+__all__ = ["Draft", "draft_contract", "propose_contract"]
 
 
 _KINDS = {
@@ -353,7 +299,7 @@ def _columns(
     missing = [role for role in _WANTED[kind] if role not in roles]
     lines += [f'# {role} = "…"  # not found: {_ADVICE[role]}' for role in missing]
     if features:
-        lines += _listed("features", [_quoted(c.name) for c in features])
+        lines += _feature_list([_quoted(c.name) for c in features])
     if offered:
         lines.append(f"# features = [{', '.join(map(_quoted, offered))}]  # once there are vetted records")
     if waiting := [_quoted(column) for column, role in left_out.items() if role == "features"]:
@@ -391,8 +337,8 @@ def _remark(line: str, remark: str) -> str:
     return f"{line}  # {remark}" if remark else line
 
 
-def _listed(key: str, values: Sequence[str]) -> list[str]:
-    one = f"{key} = [{', '.join(values)}]"
+def _feature_list(values: Sequence[str]) -> list[str]:
+    one = f"features = [{', '.join(values)}]"
     if len(one) <= _WIDTH:
         return [one]
     rows = [""]
@@ -400,7 +346,7 @@ def _listed(key: str, values: Sequence[str]) -> list[str]:
         if len(rows[-1]) + len(value) + 2 > _WIDTH:
             rows.append("")
         rows[-1] += f"{value}, "
-    return [f"{key} = [", *(f"  {row.rstrip()}" for row in rows if row), "]"]
+    return ["features = [", *(f"  {row.rstrip()}" for row in rows if row), "]"]
 
 
 def _wrapped(start: str, names: Sequence[str], comma: str = ", ") -> list[str]:

@@ -201,7 +201,7 @@ def _plain(path: str, sample: _Sample) -> str:
 
 
 def _by_uniqueness(roles: dict[str, str], sample: _Sample) -> None:
-    """Let an id that repeats be what is judged: a verdict on a reply comes with the reply's id, one a person."""
+    """Let an id that repeats be what is judged: a verdict on a reply comes with the reply's id, one per person."""
     if "record_id" not in roles:
         return
     ids = [str(value) for value in sample.values(roles["record_id"]) if value is not None]

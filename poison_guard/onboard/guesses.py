@@ -1,20 +1,76 @@
-"""Decide from the labels of a file whether upper and lower case make two labels or one: the key ``case``."""
+"""Guess what the columns of a file say together: the kind of feed, its features, and how its labels are compared."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from poison_guard.config import Kind
 from poison_guard.ingest.collect import series_to_array
 from poison_guard.ingest.values import canonical_labels
+from poison_guard.onboard.columns import ColumnProfile
 from poison_guard.onboard.roles import RoleGuess
 
-__all__ = ["case_of", "order_of"]
+__all__ = ["case_of", "guess_features", "guess_kind", "order_of"]
+
+_MAX_FEATURES = 64
+_MAX_CATEGORIES = 50
+_INDEX = re.compile(r"|index|level_0|unnamed(_\d+)?|row|row_(number|no)|line|position")
+_BEHAVIOUR = re.compile(
+    r"(.*_)?(ms|millis|seconds|secs?|minutes|duration|dwell|elapsed|latency|delay|took|speed|velocity|acceleration|"
+    r"pointer|mouse|clicks?|scrolls?|keys?|keystrokes?|taps|touches|distance|attempts?|retries|edits|words?|tokens?|"
+    r"length|len|age|confidence|pressure|jitter|entropy)(_(ms|s|px|mean|avg|std|max|min|count|days|hours))*"
+)
+_COUNTED = re.compile(r"(n|num|number|count)_.+|.+_(count|ms|px|days|hours|seconds)")
+
+
+def guess_kind(roles: Collection[str], n_numbers: int) -> Kind:
+    """Return the kind of feed that `roles` make; `n_numbers` counts the columns of numbers without a role."""
+    has = set(roles).__contains__
+    if has("chosen") or has("prompt") or (has("response") and not has("item_id")):
+        return Kind.PREFERENCES
+    voted = has("answer") or has("label") or has("rating")
+    if has("source_id") and (has("item_id") or has("answer")) and voted:
+        return Kind.ANSWERS
+    if has("text") or has("image"):
+        return Kind.MESSAGES if has("source_id") or has("author_id") else Kind.EXAMPLES
+    if has("source_id") and n_numbers >= 2:
+        return Kind.TELEMETRY
+    if has("source_id") and voted:
+        return Kind.ANSWERS
+    return Kind.EXAMPLES if has("label") else Kind.TELEMETRY
+
+
+def guess_features(columns: Sequence[ColumnProfile], kind: Kind, *, prose: bool) -> list[ColumnProfile]:
+    """Return the columns without a role that describe how a record was made.
+
+    Telemetry and tabular examples: all numbers, and categories with at most 50 values. Other feeds: numbers whose names
+    are about behaviour (durations, speeds, counts); the others may be parts of the vote itself.
+    """
+    wide = kind is Kind.TELEMETRY or (kind is Kind.EXAMPLES and not prose)
+    chosen = [
+        c for c in columns if _usable(c) and (wide or (c.kind == "number" and _speaks_of_behaviour(c.snake_name)))
+    ]
+    return chosen[:_MAX_FEATURES]
+
+
+def _usable(c: ColumnProfile) -> bool:
+    if c.constant or _INDEX.fullmatch(c.snake_name) or re.search(r"(^|_)(id|uuid|guid)$", c.snake_name):
+        return False
+    if c.kind == "number":
+        return c.epoch is None
+    return c.kind == "bool" or (c.kind == "text" and c.distinct <= _MAX_CATEGORIES and c.rows >= 5 * c.distinct)
+
+
+def _speaks_of_behaviour(words: str) -> bool:
+    return bool(_BEHAVIOUR.fullmatch(words) or _COUNTED.fullmatch(words))
+
 
 _MOST = 1_000
 """Labels above which a column holds free text."""

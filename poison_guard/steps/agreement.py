@@ -52,7 +52,7 @@ class Agreement(TableResult):
     high`` (95 % interval of the share right)."""
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return a line a reviewer."""
+        """Return a line per reviewer."""
         names = ("reviewer", "second", "agreed", "kappa", "known", "right", "low", "high")
         rows = [tuple(row[name] for name in names) for row in self.reviewers]
         columns = (">seen by two", ">agreed", ">kappa", ">known", ">right", ">at least", ">at most")

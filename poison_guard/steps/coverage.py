@@ -57,7 +57,7 @@ class CoverageResult(Result):
         return html_table(*self.table())
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return a line a kind: what it is, from how many records and accounts it is seen, or what that would need."""
+        """Return a line per kind: what it is, from how many records and accounts it is seen, or what that needs."""
         return ("kind", "what it is", ">from records", ">by accounts", "by aged ones", "else"), [
             (name, KINDS[name].what, *self._cells(name)) for name in KINDS
         ]

@@ -78,7 +78,7 @@ class DoctorResult(TableResult):
         return {"problems": self.problems, "checks": checks}
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return a line a check."""
+        """Return a line per check."""
         return ("check", "state", "what was found"), [(one.name, one.state, one.finding) for one in self.checks]
 
 

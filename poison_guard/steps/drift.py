@@ -75,16 +75,16 @@ class DriftWatch(Result):
         return cls(to_jsonable(dataclasses.asdict(drift)), drift.parted, notes)
 
 
-def run_alarms(runs: Sequence[Run], level: float = LEVEL) -> tuple[RunAlarm, ...]:
+def run_alarms(runs: Sequence[Run]) -> tuple[RunAlarm, ...]:
     """Return one entry a committed and calibrated run of a feed, in the order of `runs`: oldest first, from the first.
 
     A run's p-value is beta-binomial: the calibration rows' luck and the records' own. All runs share calibration rows,
     so their p-values depend on each other; e-LOND's alarms hold all the same. Runs whose records come in clumps (many
-    of one source alike) raise more than `level` promises: it counts records, not sources.
+    of one source alike) raise more than `LEVEL` promises: it counts records, not sources.
     """
     judged = [(run, *facts) for run in runs if run.status == "committed" and (facts := _run_facts(run))]
     chances = [excess_p(held, records, rows, rate) for _, records, held, rows, rate in judged]
-    alarms = e_lond((float(e_value(p)) for p in chances), level)
+    alarms = e_lond((float(e_value(p)) for p in chances), LEVEL)
     return tuple(
         RunAlarm(
             run_id=run.run_id,

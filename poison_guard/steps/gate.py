@@ -65,7 +65,7 @@ class GateResult(Result):
     """``pass``, ``fail``, ``inconclusive`` or ``error``."""
     admitted: bool
     checks: pd.DataFrame
-    """``name, outcome, value, limit, low, high, n, needs, why, blocking, atlas, nist``, one row a check."""
+    """``name, outcome, value, limit, low, high, n, needs, why, blocking, atlas, nist``, one row per check."""
     why: tuple[str, ...]
     """A sentence for each check that keeps the gate closed, and how it can be opened."""
     manifest: Path | None = None

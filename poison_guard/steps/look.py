@@ -224,7 +224,7 @@ class RecordFacts(Result):
         return "\n".join([self.headline(), *against])
 
     def source_lines(self) -> list[tuple[str, object]]:
-        """Return what its source did so far, a name and a value a line; empty where nothing is known of it."""
+        """Return what its source did so far, a name and a value per line; empty where nothing is known of it."""
         if self.source is None:
             return []
         row = self.source

@@ -56,7 +56,7 @@ class Users(TableResult):
     users: tuple[User, ...]
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return a line a person."""
+        """Return a line per person."""
         rows = [(u.name, ", ".join(f"{f}: {r}" for f, r in u.roles.items()), u.disabled, u.made_at, u.made_by)
                 for u in self.users]  # fmt: skip
         return ("name", "roles", "disabled", "since", "added by"), list(rows)

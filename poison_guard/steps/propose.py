@@ -38,8 +38,8 @@ from poison_guard.onboard import (
     propose_suite,
     suite_for,
 )
+from poison_guard.onboard.columns import header_doubt
 from poison_guard.onboard.fit_format import FittedFormat
-from poison_guard.onboard.header import header_doubt
 from poison_guard.onboard.readings import Doubt
 from poison_guard.pipeline import validate_records
 from poison_guard.pipeline.labels import LABEL_ROLES, choose_spellings, declared_labels, fold_labels
@@ -65,7 +65,7 @@ class ProposalResult(Result):
     rows_failing: int
     """Rows of the file that the proposal itself would hold."""
     failing: tuple[str, ...]
-    """Why, a sentence a kind of fault, with how many rows it is and the first of them."""
+    """Why, a sentence per kind of fault, with how many rows it is and the first of them."""
     doubts: tuple[str, ...]
     """Columns that are left out until ``[parse]`` says how they are read, each with its readings."""
     question: str
@@ -272,7 +272,7 @@ _KINDS, _ROWS = 8, 5
 
 
 def _failing(contract: Contract, suite: Suite, batch: Batch) -> tuple[int, tuple[str, ...]]:
-    """Return how many rows are unreadable or break a rule of the contract or the suite, and why: a sentence a kind."""
+    """Return how many rows are unreadable or break a rule of contract or suite, and why: a sentence per kind."""
     validation = validate_records(contract, suite, batch.records, batch.issues, schema=batch.schema, accepted_schema={})
     place = batch.records[["record_id", "row"]].drop_duplicates("record_id")
     faults = validation.failures.merge(place, on="record_id", how="left")[["row", "code", "args"]]

@@ -74,7 +74,7 @@ class Queue(TableResult):
         return {**Result.to_dict(self), "filters": self.filters.params(), "pages": self.pages}
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return a line an entry, or a line a group."""
+        """Return a line per entry, or a line per group."""
         rows = self.entries.to_dict("records")
         if self.group_by is not None:
             columns = (self.group_by, ">records", ">risk", "since", "why", "for example")

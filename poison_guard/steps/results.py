@@ -37,7 +37,7 @@ _WHOLE_BATCH = "true of the whole batch: see the notes"
 
 @dataclass(frozen=True, slots=True)
 class ScanResult(Result):
-    """What `Guard.scan` and `Guard.ingest` return; all frames, one row a record in `decisions`."""
+    """What `Guard.scan` and `Guard.ingest` return; all frames, one row per record in `decisions`."""
 
     decisions: pd.DataFrame
     items: pd.DataFrame

@@ -137,9 +137,9 @@ def end_rule(feed: Feed, rule: int, *, by: str, reason: str, now: dt.datetime | 
     return RuleResult(called, known["source_id"], "end", event, None, 0, sent)
 
 
-def rules(feed: Feed, *, source_id: str | None = None) -> Rules:
+def rules(feed: Feed) -> Rules:
     """Return the rules that hold, the newest first."""
-    return Rules(feed.contract.name, tuple(store_rules.find_rules(feed.store, feed.contract.name, source_id=source_id)))
+    return Rules(feed.contract.name, tuple(store_rules.find_rules(feed.store, feed.contract.name)))
 
 
 def keep(feed: Feed, now: dt.datetime | None = None) -> Kept:

@@ -33,7 +33,7 @@ class Sources(TableResult):
     total: int
     """Sources that pass the filters; `sources` holds at most as many as were asked for."""
     sources: pd.DataFrame
-    """The ledger with ``reliability, lower_bound, changed, changed_wrong, changed_n``, one row a source."""
+    """The ledger with ``reliability, lower_bound, changed, changed_wrong, changed_n``, one row per source."""
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
         """Return the columns a person reads (``>NAME``: numbers, to the right) and their rows."""

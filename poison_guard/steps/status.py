@@ -118,7 +118,7 @@ class StatusResult(TableResult):
     """Newest first."""
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return a line a feed: its phase, its records by place, and how many wait in the queue."""
+        """Return a line per feed: its phase, its records by place, and how many wait in the queue."""
         rows: list[tuple[object, ...]] = [
             (f.feed, f.phase, *(f.places.get(place, 0) for place in _PLACES), f.open) for f in self.feeds
         ]

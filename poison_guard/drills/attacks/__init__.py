@@ -1,1 +1,1 @@
-"""Attacks and their benign twins, one file a kind; each ``make(seed, **params)`` returns a `World`."""
+"""Attacks and their benign twins, one file per kind; each ``make(seed, **params)`` returns a `World`."""

@@ -71,16 +71,14 @@ class Language:
         return [words[stop - length : stop] for stop, length in zip(stops.tolist(), lengths.tolist(), strict=True)]
 
 
-def draw_writers(
-    rng: np.random.Generator, people: int, total: int, *, new: float = 0.1, days: int = DAYS
-) -> pd.DataFrame:
+def draw_writers(rng: np.random.Generator, people: int, total: int, *, new: float = 0.1) -> pd.DataFrame:
     """Return ``who, own, at, since`` of `total` records by `people`; `own` is a name of theirs the record speaks of.
 
     Few people write much (log-normal), and some speak of one pet, product or project of theirs all the time; `own` is
     empty elsewhere. A share `new` of the accounts is days old.
     """
     who = np.repeat(np.arange(people), activity(rng, people, total))
-    at = daily_times(rng, total, days=days)
+    at = daily_times(rng, total, days=DAYS)
     counts = 1 + rng.poisson(_OWN_NAMES - 1, people)
     pets = draw_names(rng, int(counts.sum()))
     favourite = np.minimum(rng.geometric(0.6, total) - 1, counts[who] - 1)

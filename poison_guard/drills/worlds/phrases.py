@@ -276,9 +276,9 @@ def templates(rng: np.random.Generator, parts: Mapping[str, Sequence[str]], n: i
     ]
 
 
-def document(rng: np.random.Generator, sentences: int = 14) -> str:
+def document(rng: np.random.Generator) -> str:
     """Return a text of about 150 words that people would paste: everyday sentences and parts of notices."""
-    return " ".join(everyday(rng) for _ in range(sentences // 2))
+    return " ".join(everyday(rng) for _ in range(7))
 
 
 def edit_words(

@@ -51,21 +51,21 @@ _FEATURES = (
 _SCATTER = (0.38, 0.30, 0.45, 0.42, 0.30, 0.24, 0.48, 0.50, 0.55, 0.45)
 
 
-def _client(medians: tuple[float, ...], habit: float, scatter: float) -> Behaviour:
+def _client(medians: tuple[float, ...], habit: float) -> Behaviour:
     return Behaviour(
         medians=dict(zip(_FEATURES, medians, strict=True)),
         habit=tuple(habit * s for s in _SCATTER),
-        scatter=tuple(scatter * s for s in _SCATTER),
+        scatter=_SCATTER,
     )
 
 
 HUMAN = {
-    "desktop": _client((0.9, 0.42, 1900, 2600, 190, 95, 1.4, 1200, 160, 60), 0.4, 1.0),
-    "touch": _client((1.7, 0.25, 1400, 2100, 260, 70, 2.6, 800, 95, 45), 0.4, 1.0),
+    "desktop": _client((0.9, 0.42, 1900, 2600, 190, 95, 1.4, 1200, 160, 60), 0.4),
+    "touch": _client((1.7, 0.25, 1400, 2100, 260, 70, 2.6, 800, 95, 45), 0.4),
 }
 BOT = {
-    "desktop": _client((2.1, 0.12, 520, 600, 65, 40, 3.5, 240, 30, 28), 0.6, 1.0),
-    "touch": _client((2.6, 0.10, 480, 520, 80, 35, 4.0, 220, 26, 24), 0.6, 1.0),
+    "desktop": _client((2.1, 0.12, 520, 600, 65, 40, 3.5, 240, 30, 28), 0.6),
+    "touch": _client((2.6, 0.10, 480, 520, 80, 35, 4.0, 220, 26, 24), 0.6),
 }
 
 PARAMS: dict[str, Any] = {
@@ -187,7 +187,7 @@ def _flash_crowd(rng: np.random.Generator, ids: np.ndarray) -> pd.DataFrame:
 def _script(rng: np.random.Generator) -> dict[str, Behaviour]:
     """The farm's bots: one program, so the habit of a single bot of each client, shared by every device it runs on."""
     habits = {client: bots.habits(rng, 1)[0] for client, bots in BOT.items()}
-    return {client: _client(tuple(np.exp(habit)), habit=0.0, scatter=1.0) for client, habit in habits.items()}
+    return {client: _client(tuple(np.exp(habit)), habit=0.0) for client, habit in habits.items()}
 
 
 def _tapes(rng: np.random.Generator, seen: pd.DataFrame, script: dict[str, Behaviour]) -> pd.DataFrame:

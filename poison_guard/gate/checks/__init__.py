@@ -1,1 +1,1 @@
-"""The gate's checks, one a file: pure functions of one measurement and the policy."""
+"""The gate's checks, one per file: pure functions of one measurement and the policy."""

@@ -80,7 +80,7 @@ def _judge_labels(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
         parts += [overall, *_denied(measurement, group, policy, tail / 4)]
     worst = max(parts, key=lambda part: part.outcome.severity)
     if worst.outcome is Outcome.PASS and len(measurement["labels"]) > 1:
-        more, needs = _hidden(measurement, "all", policy.max_class_drop)
+        more, needs = _hidden(measurement, policy.max_class_drop)
         worst = dataclasses.replace(worst, why=worst.why + more, needs=needs)
     denied = tuple(measurement.get("denied", ())) if worst.outcome is Outcome.FAIL else ()
     shown = f"; most denied: {', '.join(denied[:_SHOWN])}{', …' if len(denied) > _SHOWN else ''}" if denied else ""
@@ -198,13 +198,13 @@ def _posterior(counts: _DeniedCounts) -> list[tuple[np.ndarray, np.ndarray, np.n
     return [(weight, shape, scale) for weight, (_, shape, scale) in zip(weights, out, strict=True)]
 
 
-def _hidden(measurement: Mapping[str, Any], group: str, limit: float) -> tuple[str, int | None]:
+def _hidden(measurement: Mapping[str, Any], limit: float) -> tuple[str, int | None]:
     """Return in words what flips from one label into another may hide at 95 %, and trusted examples that would help.
 
     The pair that speaks is the one of which most could hide: the excess over the usual count that is not excluded, over
     how many flips the trusted set would have denied. Nothing is said where less than `limit` could.
     """
-    counts, m = _denied_counts(measurement, group), int(measurement["trusted_n"])
+    counts, m = _denied_counts(measurement, "all"), int(measurement["trusted_n"])
     mean, variance = np.zeros(counts.here.shape), np.zeros(counts.here.shape)
     for weight, shape, scale in _posterior(counts):
         mean += weight * shape * scale

@@ -43,7 +43,7 @@ class KnownFormat:
     holds: Mapping[str, str] = field(default_factory=dict)
     """Path to a regular expression that all its values match, as texts."""
     names: tuple[str, ...] = ()
-    """Regular expressions that the names of the columns, one a line, contain; their groups are put into paths."""
+    """Regular expressions that the names of the columns, one per line, contain; their groups are put into paths."""
     only: bool = False
     """Whether it has no other columns than those of `has`."""
     explode: str = ""
