@@ -292,7 +292,7 @@ def test_an_accepted_record_is_not_released_again_and_that_is_the_users_mistake(
     assert "recalled 2 records" in listed.output
     empty = hand.runner.invoke(cli, ["recall", "--ids", "-", "--feed", str(feed), *WHO, "--home", "home"], "\n")
     assert empty.exit_code == 2
-    assert "stdin holds no ids; give one a line, or a column record_id" in empty.output
+    assert "stdin holds no ids; give one per line, or a column record_id" in empty.output
 
 
 def test_a_gate_without_a_trusted_set_says_that_it_is_missing(hand: Hand) -> None:

@@ -1,4 +1,4 @@
-"""Ids in a file: one a line, a column of CSV as the guard writes it, or JSON Lines; all else is refused."""
+"""Ids in a file: one per line, a column of CSV as the guard writes it, or JSON Lines; all else is refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_ids_that_were_made_safe_for_a_spreadsheet_are_themselves_again(ids: lis
 def test_a_file_without_ids_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "ids"
     file.write_text(text)
-    with pytest.raises(UsageError, match="holds no ids; give one a line, or a column record_id"):
+    with pytest.raises(UsageError, match="holds no ids; give one per line, or a column record_id"):
         ids_in_file(str(file))
     with pytest.raises(UsageError, match="no ids can be read from nowhere"):
         ids_in_file("nowhere")
