@@ -10,6 +10,7 @@
 ``#``                        the position, from 1, that `explode` found the record at in its row
 ``a | b``                    ``b`` where ``a`` is empty
 ``a + b``                    both, joined: texts by a blank line, ids by a colon (then all of them must be there)
+``a + ' ' + b``              both, joined by the text that is written between them
 ``a & b``, ``a - b``         what both begin with (up to a turn of a dialogue, else a word); the rest of ``a`` after it
 ``a ? x: b, y: c``           ``b`` where ``a`` is x, ``c`` where it is y; ``*``: any other. ``'x'`` is the text x
 ===========================  ===========================================================================================
@@ -214,10 +215,13 @@ class Expression:
         return values if self._many_values and len(values) > 1 else values[0] if values else None
 
     def _joined(self, row: Row, *, text: bool) -> Any:
+        spelled = any(part.op == "'" for part in self.parts)
         found = [part.value(row, text=text) for part in self.parts]
-        if text:
+        if text and not spelled:
             return "\n\n".join(str(value) for value in found if not is_empty(value)) or None
-        return None if any(map(is_empty, found)) else ":".join(str(plain(value)) for value in found)
+        return (
+            None if any(map(is_empty, found)) else ("" if spelled else ":").join(str(plain(value)) for value in found)
+        )
 
     def _chosen(self, row: Row) -> Expression | None:
         compared = plain(self.parts[0].value(row))

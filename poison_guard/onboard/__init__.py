@@ -3,7 +3,7 @@
 from poison_guard.onboard.contract_proposal import draft_contract, propose_contract
 from poison_guard.onboard.fit_format import find_format, fit_format, named_format
 from poison_guard.onboard.formats import FORMATS
-from poison_guard.onboard.readings import find_readings
+from poison_guard.onboard.readings import find_readings, join_day_and_clock
 from poison_guard.onboard.suite_proposal import propose_suite, suite_for
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "find_format",
     "find_readings",
     "fit_format",
+    "join_day_and_clock",
     "named_format",
     "propose_contract",
     "propose_suite",

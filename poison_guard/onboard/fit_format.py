@@ -172,12 +172,13 @@ def _filled(path: str, entry: KnownFormat, sample: _Sample) -> str:
 def _pruned(text: str, sample: _Sample) -> str:
     """Return a path without the alternatives that have no column, or that find nothing below one; "" if none is left.
 
-    What follows an alternative that finds something in every row is left out as well.
+    Alternatives whose parts are all there come first. What follows one that finds something in every row is left out.
     """
     kept: list[str] = []
     covered = [False] * len(sample.rows)
-    for part in text.split(" | "):
-        path = _plain(" + ".join(t for t in part.split(" + ") if _is_there(t, sample)), sample)
+    parts = [(part, [t for t in part.split(" + ") if _is_there(t, sample)]) for part in text.split(" | ")]
+    for _, there in sorted(parts, key=lambda part: len(part[1]) <= part[0].count(" + ")):
+        path = _plain(" + ".join(there), sample)
         if not path or (path not in sample.names and not sample.finds(path)):
             continue
         kept.append(path)

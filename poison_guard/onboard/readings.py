@@ -23,7 +23,7 @@ from poison_guard.ingest.parsing import NUMBER_SHARE, parse_numbers, parse_times
 from poison_guard.ingest.values import is_null_word
 from poison_guard.text import number_text, quoted
 
-__all__ = ["Doubt", "Readings", "find_readings", "toml_value"]
+__all__ = ["Doubt", "Readings", "find_readings", "join_day_and_clock", "toml_value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,27 @@ _SWAP = {"%d/%m/": "%m/%d/", "%d.%m.": "%m.%d.", "%d-%m-": "%m-%d-"}
 _LOOKS_LIKE_A_DAY = (
     r"^(?:[A-Za-z]{3,9},? )?(?:[0-9]{1,4}[/. -]+[0-9A-Za-z]{1,9}|[A-Za-z]{3,9}\.? [0-9]{1,2})[/., -]+[0-9]{2,4}"
 )
+_DAY_ALONE = rf"{_LOOKS_LIKE_A_DAY}$|^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}$"
+_CLOCK_ALONE = r"^[0-2]?[0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]+)?)?( ?[AaPp][Mm])?$"
 _SAMPLE = 200
+
+
+def join_day_and_clock(table: pa.Table) -> pa.Table:
+    """Return a raw table whose only column of days and only column of clock times are one, named by the path of both.
+
+    Days and clock times must stand in the same rows; a table without such a pair is returned as it is.
+    """
+    texts = {name: table[name].combine_chunks() for name in table.column_names if table[name].type == pa.large_string()}
+    pairs = [
+        [name for name, cells in texts.items() if cells.null_count < len(cells) and matches(cells, form).all()]
+        for form in (_DAY_ALONE, _CLOCK_ALONE)
+    ]
+    if [len(names) for names in pairs] != [1, 1] or any('"' in name for names in pairs for name in names):
+        return table
+    (day,), (clock,) = pairs
+    path = " + ' ' + ".join(name if re.fullmatch(r"[A-Za-z_]\w*", name) else f'"{name}"' for name in (day, clock))
+    both = pc.binary_join_element_wise(texts[day], texts[clock], pa.scalar(" ", pa.large_string()))
+    return table.drop_columns([clock]).set_column(table.column_names.index(day), path, both)
 
 
 def time_reading(name: str, cells: pa.Array) -> Reading | Doubt | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from poison_guard.onboard.columns import ColumnProfile
+from poison_guard.onboard.columns import ColumnProfile, snake_case
 
 __all__ = [
     "ID_SUFFIX",
@@ -253,16 +253,24 @@ def guess_roles(columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
 
 
 def _by_name(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:
-    """Give roles by name: the strongest names first, then by the order of `ROLE_HINTS`, then of the columns."""
-    claims = [
-        (rank, place, position, hint.role, column)
-        for place, hint in enumerate(ROLE_HINTS)
+    """Give roles by name: the strongest names first, then by the order of `ROLE_HINTS`, then of the columns.
+
+    A path into a column (``meta.user``) counts by its whole name, and after all others by its last key.
+    """
+    names = [
+        (position, inner, name, column)
         for position, column in enumerate(columns)
+        for inner, name in enumerate(dict.fromkeys((column.snake_name, snake_case(column.name.rpartition(".")[2]))))
+    ]
+    claims = [
+        (inner, rank, place, position, hint.role, column)
+        for place, hint in enumerate(ROLE_HINTS)
+        for position, inner, name, column in names
         for rank, pattern in enumerate(hint.names)
-        if re.fullmatch(pattern, column.snake_name) and hint.allows(column)
+        if re.fullmatch(pattern, name) and hint.allows(column)
     ]
     columns_by_role: dict[str, ColumnProfile] = {}
-    for _, _, _, role, column in sorted(claims, key=lambda claim: claim[:3]):
+    for *_, role, column in sorted(claims, key=lambda claim: claim[:4]):
         if role not in columns_by_role and column not in columns_by_role.values():
             columns_by_role[role] = column
     return columns_by_role

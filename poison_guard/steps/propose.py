@@ -34,6 +34,7 @@ from poison_guard.onboard import (
     find_format,
     find_readings,
     fit_format,
+    join_day_and_clock,
     named_format,
     propose_suite,
     suite_for,
@@ -125,6 +126,7 @@ def propose(
     if existing is not None and not force and not dry_run:
         raise UsageError(f"{existing} exists already; give another --name or --out, or --force to replace it")
     table, data_keys = _cells_of(data)
+    table = join_day_and_clock(table)
     readings = find_readings(table)
     frame = natural_frame(table, readings.parse, readings.times)
     fitted = _fitted(frame, format_name, join, shown_url(data))

@@ -10,7 +10,7 @@ __all__ = ["ANNOTATION"]
 _CHOICES = "choices[] | {0}.selected | {0}.rating | {0}.labels[] | {0}.text[] | {0}.number | {0}.taxonomy[]"
 _BY = "annotations[].completed_by"
 _VALUE = "annotations[].result[].value"
-_ITEM_IDS = ("id", "item_id", "item", "example_id", "text_id", "image_id")
+_ITEM_IDS = ("id", "item_id", "item", "example_id", "text_id", "image_id", "task_id", "task", "unit_id", "question_id")
 
 ANNOTATION = (
     KnownFormat(

@@ -281,8 +281,8 @@ def _check_complete(scored: pd.DataFrame, contract: Contract) -> None:
 
 
 def read_sketches(scored: pd.DataFrame) -> np.ndarray | None:
-    """Return the MinHash sketches ``(n, K)`` uint32, or None where the feed has no text."""
-    if "sketch" not in scored or scored["sketch"].isna().any():
+    """Return the MinHash sketches ``(n, K)`` uint32, or None where the feed has no text or the batch no record."""
+    if scored.empty or "sketch" not in scored or scored["sketch"].isna().any():
         return None
     joined = b"".join(scored["sketch"])
     return np.frombuffer(joined, dtype=np.uint32).reshape(len(scored), -1)

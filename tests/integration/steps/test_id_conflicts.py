@@ -203,3 +203,17 @@ def test_a_name_that_somebody_took_before_is_not_given_to_a_newcomer(trusted_gua
     counts = trusted_guard.ingest(both).counts
     assert counts["received"] == counts["quarantined"] == 2
     assert len(newcomers_of(trusted_guard, frame["id"].iloc[0])) == 3
+
+
+def test_a_batch_of_known_ids_with_other_texts_is_held_and_no_signal_fails(tmp_path):
+    file = tmp_path / "notes.toml"
+    file.write_text(
+        'name = "notes"\nkind = "messages"\n[data]\npath = "inbox/*.csv"\n'
+        '[columns]\nrecord_id = "id"\nsource_id = "user"\ntext = "text"\n'
+    )
+    guard = Guard.open(file, home=tmp_path / "home")
+    frame = pd.DataFrame({"id": [f"n{k}" for k in range(30)], "user": [f"u{k % 9}" for k in range(30)]})
+    guard.ingest(frame.assign(text=[f"how is it done in case {k}?" for k in range(30)]))
+    result = guard.ingest(frame.assign(text="other"))
+    assert result.counts["accepted"] == 0
+    assert not [note for note in result.notes if "could not judge" in note and "Error" in note]

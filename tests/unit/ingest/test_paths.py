@@ -65,6 +65,8 @@ ROW = Row(
         ("annotator_*#", "annotator_1"),
         ("id + #", "7:3"),
         ("id + absent", None),
+        ("id + '/' + key", "7/z"),
+        ("id + ' ' + absent", None),
         ("empty | absent | id", 7),
         ("won ? 1: a, 0: b", "one two three"),
         ("won ? no: a, *: 'other'", "other"),

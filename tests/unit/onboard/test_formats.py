@@ -14,6 +14,8 @@ from poison_guard.ingest.collect import collect_frames
 from poison_guard.ingest.original import original_rows
 from poison_guard.ingest.read import read_raw, read_tables
 from poison_guard.onboard import FORMATS, find_format, fit_format, named_format, propose_contract
+from poison_guard.onboard.columns import describe_columns
+from poison_guard.onboard.roles import guess_roles
 from tests.unit.onboard.format_rows import EXAMPLES, Example
 
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
@@ -116,6 +118,24 @@ def test_a_format_named_that_the_file_is_not_says_what_is_missing_and_what_it_lo
 
     with pytest.raises(DataError, match=r"is not label-studio .*nothing is at annotations.*looks like hh-rlhf"):
         fit_format(named_format("label-studio"), read_raw([path]), shown="rows.jsonl")
+
+
+def test_a_column_an_annotator_has_the_item_whatever_its_id_is_called() -> None:
+    rows = [{"task": f"t{i}", "annotator_1": "yes", "annotator_2": "no"} for i in range(6)]
+    fitted = fit_format(named_format("annotator-columns"), pd.DataFrame(rows), shown="rows.csv")
+
+    assert (fitted.roles["item_id"], fitted.roles["record_id"]) == ("task", "task + annotator_*#")
+
+
+def test_a_value_inside_an_object_is_a_role_by_its_last_key_where_no_column_is() -> None:
+    def source(**columns: list[str]) -> str:
+        frame = pd.DataFrame({name.replace("_in_", "."): values for name, values in columns.items()})
+        return {guess.role: guess.column.name for guess in guess_roles(describe_columns(frame))}["source_id"]
+
+    names = [f"u{k % 5}" for k in range(40)]
+
+    assert source(meta_in_user=names, text=[f"case {k}" for k in range(40)]) == "meta.user"
+    assert source(meta_in_user=names, user_id=[f"v{k % 5}" for k in range(40)]) == "user_id"
 
 
 def test_an_unknown_format_names_the_nearest_one() -> None:

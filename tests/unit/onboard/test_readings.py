@@ -11,9 +11,9 @@ import pytest
 from poison_guard.config import parse_contract
 from poison_guard.ingest.encoding import likely_encoding
 from poison_guard.ingest.read import natural_frame
-from poison_guard.onboard import draft_contract, find_readings
+from poison_guard.onboard import draft_contract, find_readings, join_day_and_clock
 from poison_guard.onboard.columns import describe_columns
-from poison_guard.onboard.labels import case_of
+from poison_guard.onboard.guesses import case_of
 from poison_guard.onboard.roles import guess_roles
 
 
@@ -44,6 +44,20 @@ def test_what_the_file_proves_becomes_a_key_with_its_proof(columns, keys):
     assert dict(found.keys) == keys
     assert found.evidence.keys() == found.keys.keys()
     assert not found.doubts
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        ({"Date": ["2026-11-03"], "n": ["1"], "Time": ["04:05:06"]}, ["Date + ' ' + Time", "n"]),
+        ({"a day": ["11/03/2026"], "at": ["4:05 PM"]}, ["\"a day\" + ' ' + at"]),
+        ({"Date": ["2026-11-03"], "born": ["1990-01-01"], "Time": ["04:05"]}, ["Date", "born", "Time"]),  # which day?
+        ({"Date": ["2026-11-03 10:00"], "Time": ["04:05"]}, ["Date", "Time"]),
+        ({"Date": ["2026-11-03"], "Time": ["25 minutes"]}, ["Date", "Time"]),
+    ],
+)
+def test_a_day_and_a_clock_time_in_two_columns_are_one_time(columns, names):
+    assert join_day_and_clock(table(**columns)).column_names == names
 
 
 @pytest.mark.parametrize(
