@@ -74,7 +74,9 @@ _ROLES = {
     "item_id": Column("str", _ID.marks, optional=True),
     **{role: Column("str", _VOTE.marks, optional=True) for role in ("answer", "label")},
     "rating": Column("float64", optional=True),
-    **{role: Column(TIME, optional=True) for role in ("observed_at", "source_since")},
+    **{role: Column(TIME, optional=True) for role in ("observed_at", "source_since", "sent_at")},
+    **{role: _text("from_feed", optional=True) for role in ("signature", "nonce", "client_version", "sequence")},
+    **{role: _text("from_feed", "private", optional=True) for role in ("device", "place")},
     **{role: _text("from_feed", optional=True) for role in ("text", "prompt", "response", "chosen", "rejected")},
     "image": Column("object", frozenset({"from_feed"}), optional=True),
     "group": _text("from_feed", optional=True),
@@ -118,6 +120,7 @@ FRAMES: Mapping[str, Frame] = {
             "row": _COUNT,
             "received_at": _TIME,
             **_ROLES,
+            "proof": _text("id", optional=True),
             "shape": Column("object", optional=True),
         },
         {"feature.": "object", "extra.": "object", "given.": "str", "was.": "str"},
@@ -141,7 +144,7 @@ FRAMES: Mapping[str, Frame] = {
     "scored": Frame(
         "a record as the later stages see it: keys, p-values of record signals, traces to compare it by",
         {"record_id": _ID, "content_hash": _text("id"), **{k: v for k, v in _MEMORY.items() if k != "record_id"}},
-        {"p.": "float64", "why.": "str", "crash.": "str", **_TRACES},
+        {"p.": "float64", "why.": "str", "crash.": "str", "proof": "str", "trait.": "object", **_TRACES},
     ),
     "batch_sources": Frame(
         "a source of the batch and what its votes say of it",

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from poison_guard.config.outgoing import Out, Privacy, check_outgoing
 from poison_guard.config.parse import Parse
 from poison_guard.config.policies import SIGNALS, GatePolicy, Policy, RetrainConfig
+from poison_guard.config.signing import Signature, check_signature
 from poison_guard.config.tables import Rule, Text, check_keys, in_range, matching, read_toml, values_of
 from poison_guard.errors import ConfigError
 from poison_guard.text import nearest
@@ -50,6 +51,13 @@ ROLES = (
     "rejected",
     "image",
     "group",
+    "signature",
+    "nonce",
+    "sent_at",
+    "device",
+    "place",
+    "client_version",
+    "sequence",
 )
 """Roles one column can play; `features` is the one role that lists several."""
 
@@ -185,6 +193,8 @@ class Contract:
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     privacy: Privacy = field(default_factory=Privacy)
     out: Out = field(default_factory=Out, repr=False)
+    signature: Signature | None = None
+    """How senders sign their records; None: nothing proves who sent one."""
     path: Path | None = None
     """File the contract was read from."""
 
@@ -281,6 +291,7 @@ class _Top:
     retrain: RetrainConfig | None = None
     privacy: Privacy | None = None
     out: Out | None = None
+    signature: Signature | None = None
 
 
 _TABLES = {"columns": _Columns, "items": _Items, "controls": _Controls, "outcomes": _Outcomes}
@@ -393,6 +404,7 @@ def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> 
         raise ConfigError(f"[items] of {file} names {named}; a model is trained on one of them")
     features = {f"features ({name})": name for name in contract.features}
     check_outgoing(contract.privacy, {**contract.columns, **features}, file)
+    check_signature(contract.signature, contract.columns, contract.policy.required, file)
     check_keys(contract.retrain.mutable or (), trained, where="mutable in [retrain]", file=file)
     for signal in contract.policy.required or ():
         if signal not in contract.signals:

@@ -24,6 +24,7 @@ SIGNALS: Mapping[str, Callable[[Any], Any]] = {
     "label": lambda feed: (
         feed.has("label") and not feed.vote and (feed.has("image") or feed.texts or feed.features) and not feed.items
     ),
+    "signature": lambda feed: feed.signature and "signature" in (feed.policy.required or ()),  # who may send unsigned
     "content": lambda feed: feed.texts and "content" in (feed.policy.required or ()),  # weak: only on request
 }
 """Families of evidence that a feed may require, and whether a contract has the roles for each."""

@@ -61,7 +61,7 @@ def record_shares(signals: Iterable[str], rate: float, rows: int) -> dict[str, f
     >>> record_shares(("validation", "anomaly", "label"), 0.01, 298)["anomaly"]
     0.5
     """
-    mine = [name for name in signals if name not in ("validation", "source", "campaign")]
+    mine = [name for name in signals if name not in ("validation", "signature", "source", "campaign")]
     weights = {name: _WEIGHT if name == "label" else 1.0 for name in mine}
     total = sum(weights.values())
     if mine and rows < rows_needed(rate / total):

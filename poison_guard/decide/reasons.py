@@ -137,6 +137,13 @@ def _bad_time(a: _Args) -> str:
     return f"{a.columns('column')} '{a.value}' is not a usable time{fits}"
 
 
+def _signatures(a: _Args) -> str:
+    names = [_shown(name) for name in a.values["names"]]
+    under = f", most under {', '.join(names)}, who need not have sent them" if names else ""
+    told = f"signatures: {a.proved} of {a.count('n', 'record')} hold, {a.unsigned} have none"
+    return f"{told}, {a.refuted} do not hold{under}"
+
+
 SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     # ingest
     "wrong_type": lambda a: f"{a.columns('column')} is '{a.value}', not {a.expected}",
@@ -151,6 +158,13 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "id_conflict": lambda a: f"id {a.record_id} was seen before with other content",
     "id_conflicts": lambda a: f"one of {a.count('n_records', 'record')} of one run whose ids were seen before",
     "id_claimed": lambda a: "an established source sent other content under this id, and its first source is new",
+    "signature_invalid": lambda a: f"its signature does not hold: {_shown(a.values['why'], 300)}",
+    "signature_missing": lambda a: "it has no signature, and the feed requires one",
+    "signature_replayed": lambda a: f"its nonce '{a.nonce}' came with another record",
+    "signature_stale": lambda a: f"it was sent at {a.sent_at}, more than {a.days} days before it was received",
+    "signature_early": lambda a: f"it says it was sent at {a.sent_at}, after it was received",
+    "signatures_fail": lambda a: f"one of {a.count('n_records', 'record')} of one run that the same check holds",
+    "signatures": _signatures,
     "many_labels": lambda a: (
         f"{a.column} has {a.n} different labels after folding, too many for a list of labels: "
         'where they are free text, write case = "keep" in [parse]'

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poison_guard.gate.canonical_json import CLOCK_SKEW, parse_time, utc
+from poison_guard.canonical_json import CLOCK_SKEW, parse_time, utc
 from poison_guard.text import quoted
 
 __all__ = ["AdmissionDecision", "decide_admission", "same_person"]

@@ -13,8 +13,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from poison_guard.canonical_json import MAX_BYTES, read_json, require_keys
 from poison_guard.errors import TamperError
-from poison_guard.gate.canonical_json import MAX_BYTES, read_json, require_keys
 from poison_guard.gate.keys import key_id
 from poison_guard.text import quoted
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from poison_guard.canonical_json import open_regular
 from poison_guard.errors import ConfigError, StoreError
 from poison_guard.files import create_atomic
-from poison_guard.gate.canonical_json import open_regular
 from poison_guard.text import quoted
 
 if TYPE_CHECKING:

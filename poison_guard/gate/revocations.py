@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poison_guard.errors import ClosedError, DataError, StoreError, TamperError
-from poison_guard.files import private_folder, write_atomic
-from poison_guard.gate.canonical_json import (
+from poison_guard.canonical_json import (
     CLOCK_SKEW,
     parse_time,
     read_bounded,
@@ -22,6 +20,8 @@ from poison_guard.gate.canonical_json import (
     require_text,
     to_canonical_json,
 )
+from poison_guard.errors import ClosedError, DataError, StoreError, TamperError
+from poison_guard.files import private_folder, write_atomic
 from poison_guard.gate.dsse import open_envelope, sign_envelope
 from poison_guard.text import quoted
 

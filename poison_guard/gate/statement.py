@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from poison_guard.canonical_json import parse_time, read_json, require_keys, require_text, to_canonical_json
 from poison_guard.errors import DataError, TamperError
-from poison_guard.gate.canonical_json import parse_time, read_json, require_keys, require_text, to_canonical_json
 from poison_guard.gate.dsse import sign_envelope
 from poison_guard.text import quoted
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poison_guard.canonical_json import CLOCK_SKEW, open_regular, read_bounded, read_json, to_canonical_json, utc
 from poison_guard.errors import ClosedError, GuardError, TamperError
 from poison_guard.gate.admission import decide_admission
-from poison_guard.gate.canonical_json import CLOCK_SKEW, open_regular, read_bounded, read_json, to_canonical_json, utc
 from poison_guard.gate.dsse import open_envelope
 from poison_guard.gate.keys import key_id
 from poison_guard.gate.keys import public_key as read_public_key

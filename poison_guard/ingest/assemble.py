@@ -40,6 +40,7 @@ from poison_guard.ingest.original import (
 )
 from poison_guard.ingest.parsing import payload_schema
 from poison_guard.ingest.raw_table import Limits, RawTable
+from poison_guard.ingest.signatures import Proofs, check_rows, judge_proofs
 from poison_guard.records import Batch, ObjectRef, Reason
 from poison_guard.text import quoted, shown_url
 
@@ -47,8 +48,8 @@ __all__ = ["MappedRows", "Objects", "assemble_batch", "map_rows"]
 
 
 _TIME_DTYPE = "datetime64[us, UTC]"
-_TIME_ROLES = ("observed_at", "source_since")
-_TYPED_ROLES = ("rating", "observed_at", "source_since", "image")
+_TIME_ROLES = ("observed_at", "source_since", "sent_at")
+_TYPED_ROLES = ("rating", "observed_at", "source_since", "sent_at", "image")
 _INFERRED_KINDS = ("number", "bool", "time", "empty")
 """Kinds that the text of a small batch may have by chance."""
 _ID_ROLES = ("record_id", "source_id", "author_id", "item_id", "group")
@@ -78,6 +79,8 @@ class MappedRows:
     """Payload schema, as a batch stores it."""
     original: Mapping[str, pd.Series] = field(default_factory=dict)
     """``shape`` and ``was.NAME``: what the columns do not say of the rows as they came."""
+    proofs: Proofs | None = None
+    """What the signatures of the rows prove; None for a feed that has none."""
 
 
 def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> MappedRows:
@@ -87,6 +90,7 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     """
     table = join_tables([raw.table for raw in raws if raw.table.num_columns] or [pa.table({})])
     table = table.drop_columns([name for name in contract.privacy.drop if name in table.column_names])
+    proofs = check_rows(table, contract)
     parse, naive = contract.parse, {f.name for f in table.schema if f.metadata == NAIVE_METADATA}
     times = [contract.columns[role] for role in _TIME_ROLES if role in contract.columns]
     numbers = {*contract.features, *(name for role, name in contract.columns.items() if role == "rating")}
@@ -125,7 +129,7 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     for name in (name for name in came if name in changed):
         exactly = original.get(WAS + name)
         original[WAS + name] = changed[name] if exactly is None else exactly.fillna(changed[name])
-    return MappedRows(columns, hashes, issues, _stored_schema(schema, contract, sparse=sparse), original)
+    return MappedRows(columns, hashes, issues, _stored_schema(schema, contract, sparse=sparse), original, proofs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +227,9 @@ def assemble_batch(
             first = int(records["row"].iloc[int(moved.argmax())])
             late.append(Reason("times_moved", {**args, "n": int(moved.sum()), "row": first}))
         roles["observed_at"] = clamped
+    if mapped.proofs is not None:
+        roles["proof"], unproved = judge_proofs(mapped.proofs, contract, mapped.columns, records["record_id"], received)
+        mapped = replace(mapped, issues=[*mapped.issues, *unproved])
     if "record_id" in mapped.columns:
         _note_changed_ids(original, contract, mapped.columns["record_id"], records["record_id"])
     records = pd.concat([records, pd.DataFrame({**roles, **original})], axis=1)

@@ -132,7 +132,7 @@ class RoleColumn:
 def coerce_column(column: RoleColumn, log: IssueLog) -> Coerced:
     """Return the column in its role's type; a cell that does not fit goes to `log` and is missing in the values."""
     match column.role:
-        case "observed_at" | "source_since":
+        case "observed_at" | "source_since" | "sent_at":
             return _coerce_parsed(column, parse_times(column.cells, column.parse, naive=column.naive), log)
         case "rating":
             return _coerce_parsed(column, parse_numbers(column.cells, column.parse), log)

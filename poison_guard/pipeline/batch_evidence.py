@@ -12,6 +12,7 @@ import pandas as pd
 from poison_guard.config import Contract
 from poison_guard.frames import among, empty_frame
 from poison_guard.pipeline.prepare import Prepared, isolated
+from poison_guard.pipeline.proofs import is_proved
 from poison_guard.records import Campaign, Place, Reason, State
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def find_batch_evidence(
     from poison_guard.signals.sources.batch_votes import cluster_votes, find_conflicts, judge_sources
 
     free = ~scored["record_id"].isin(contested).to_numpy()
+    proved = is_proved(scored, contract)
     new, earlier = free & ~_seen_before(scored, state), _earlier_records(scored, state)
     accepted = _accepted_before(scored, state)
     old = established(scored, state.ledger, scored["received_at"], state.memory).to_numpy(bool)
@@ -86,7 +88,10 @@ def find_batch_evidence(
     recent = earlier.loc[earlier["place"] != Place.REJECTED.value, ["item_id", "vote"]].dropna()
     votes, accepted, recent = (canonicalise(frame, canonical) for frame in (votes, accepted, recent))
     sources = isolated(
-        "source", crashes, empty_frame("batch_sources"), lambda: judge_sources(votes[new], scored, contract, state)
+        "source",
+        crashes,
+        empty_frame("batch_sources"),
+        lambda: judge_sources(votes[new & proved], scored[proved], contract, state),
     )
     alone = votes[new & ~(member & ~old)]
     conflicts = find_conflicts(alone, accepted, campaigns, contract) if contract.vote else empty_frame("conflicts")

@@ -18,6 +18,7 @@ from poison_guard.frames import FRAMES, among, empty_frame
 from poison_guard.pipeline.batch_evidence import BatchEvidence
 from poison_guard.pipeline.newcomers import conflict_groups, join_groups
 from poison_guard.pipeline.prepare import Prepared
+from poison_guard.pipeline.proofs import is_proved, proof_groups, refuted
 from poison_guard.pipeline.score import read_evidence
 from poison_guard.pipeline.validate import Validation
 from poison_guard.records import (
@@ -56,7 +57,8 @@ def decide_batch(
     `newcomers` are the rows in conflict over their id (`newcomers.find_newcomers`); None where no id was compared.
     """
     newcomers = empty_frame("newcomers") if newcomers is None else newcomers
-    contested = scored["record_id"].isin(newcomers.loc[newcomers["first_id"].notna(), "record_id"]).to_numpy()
+    over = newcomers.loc[newcomers["first_id"].notna(), "record_id"]
+    contested = among(scored["record_id"], [*over, *refuted(validation.failures)])
     missing = _missing(scored, contract, prepared, batch_evidence)
     decisions, risks, evidence = weigh(scored, validation.failures, batch_evidence, contract, state)
     table = evidence_table(scored["record_id"].to_numpy(object), evidence)
@@ -71,6 +73,7 @@ def decide_batch(
         all_decisions = pd.concat([passed, flawed], ignore_index=True)
     crashed = (*batch_evidence.crashes.values(), *(why for _, why in missing.values()))
     groups = conflict_groups(newcomers, decisions, scored, batch_evidence.votes["established"].to_numpy(bool), state)
+    groups += proof_groups(validation.failures, scored)
     recalls = recalled(batch_evidence.campaigns, groups, state, contract.policy)
     adoption = _items(decisions, risks, batch_evidence, contract, state, recalls, contested)
     if adoption is not None:
@@ -101,7 +104,12 @@ def weigh(
     ids = scored["record_id"].to_numpy(object)
     campaign, campaign_ids = _campaign_evidence(ids, batch_evidence.campaigns)
     rules = _validation_evidence(ids, failures)
-    evidence = [rules, _source_evidence(scored, batch_evidence, state), campaign, *read_evidence(scored)]
+    evidence = [
+        rules,
+        _source_evidence(scored, batch_evidence, state, is_proved(scored, contract)),
+        campaign,
+        *read_evidence(scored),
+    ]
     shares = record_shares(contract.signals, contract.policy.false_quarantine_rate, len(state.calibration))
     return *decide_records(ids, evidence, campaign_ids, contract.policy, shares), evidence
 
@@ -140,7 +148,7 @@ def _had_company(signal: str, compared: frozenset[str]) -> bool:
     from poison_guard.signals.campaigns.finders import FINDERS
 
     match signal:
-        case "validation":
+        case "validation" | "signature":
             return True
         case "campaign":
             return bool(compared & FINDERS.keys())
@@ -181,8 +189,13 @@ def _validation_evidence(ids: np.ndarray, failures: pd.DataFrame) -> SignalEvide
     return SignalEvidence("validation", Level.RULE, p, reasons)
 
 
-def _source_evidence(scored: pd.DataFrame, batch_evidence: BatchEvidence, state: State) -> SignalEvidence:
-    """Return what is known of each record's sources: the statistics of its source, and blocks by reviewers."""
+def _source_evidence(
+    scored: pd.DataFrame, batch_evidence: BatchEvidence, state: State, proved: np.ndarray
+) -> SignalEvidence:
+    """Return what is known of each record's sources: the statistics of its source, and blocks by reviewers.
+
+    A record whose source is not `proved` ``(n,)`` is not judged by what others did under its name.
+    """
     p = np.ones(len(scored))
     reasons: dict[int, Reason] = {}
     if len(batch_evidence.sources):
@@ -192,7 +205,7 @@ def _source_evidence(scored: pd.DataFrame, batch_evidence: BatchEvidence, state:
             for row in suspects[["source_id", "p", "code", "args"]].itertuples(index=False)
         }
         for row, source in enumerate(scored["source_id"].to_numpy(object)):
-            if source in reason_of:
+            if proved[row] and source in reason_of:
                 p[row], reasons[row] = reason_of[source]
     blocked = set(state.ledger.loc[state.ledger["blocked"].astype(bool), "source_id"])
     if blocked:

@@ -77,7 +77,7 @@ def isolated(signal: str, crashes: dict[str, Reason], nothing: _T, find: Callabl
 
 def record_signals(contract: Contract) -> list[str]:
     """Return the signals that judge each record by itself; those a feed asks for come after ``anomaly``."""
-    return [signal for signal in contract.signals if signal not in ("validation", "source", "campaign")]
+    return [signal for signal in contract.signals if signal not in ("validation", "signature", "source", "campaign")]
 
 
 def _with_model(fitted: Prepared, signal: str, contract: Contract, state: State) -> Prepared:

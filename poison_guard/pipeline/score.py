@@ -39,6 +39,8 @@ KEYS = (
     "received_at",
     "group",
 )
+TRAITS = ("sent_at", "device", "place", "client_version", "sequence")
+"""Roles that only the plausibility of a source is judged by; ``trait.ROLE`` in the scored frame."""
 _TIMES = ("observed_at", "source_since", "received_at")
 
 
@@ -81,7 +83,9 @@ def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     observed, received = columns["observed_at"], columns["received_at"]
     earliest = received - pd.Timedelta(days=contract.policy.lateness_days)
     columns["observed_at"] = observed.where((observed != earliest) & (observed < received + pd.Timedelta(hours=1)))
-    return pd.DataFrame(columns).reset_index(drop=True)
+    traits = {f"trait.{role}": records[role] for role in TRAITS if role in records}
+    proof = {"proof": records["proof"]} if "proof" in records else {}
+    return pd.DataFrame(columns | traits | proof).reset_index(drop=True)
 
 
 def _judge(

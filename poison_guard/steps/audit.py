@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from poison_guard.canonical_json import read_bounded
 from poison_guard.config import Settings
 from poison_guard.errors import GuardError, UsageError
-from poison_guard.gate.canonical_json import read_bounded
 from poison_guard.gate.dsse import open_envelope
 from poison_guard.gate.keys import PUBLIC_FILE, public_key
 from poison_guard.gate.statement import PAYLOAD_TYPE, read_statement

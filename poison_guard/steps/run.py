@@ -31,6 +31,7 @@ from poison_guard.pipeline import (
     validate_records,
 )
 from poison_guard.pipeline.labels import LABEL_ROLES, Spellings, fold_labels, fold_votes, label_notes
+from poison_guard.pipeline.proofs import proof_notes, refuted
 from poison_guard.records import Batch, Decided, State
 from poison_guard.steps.collect import (
     Source,
@@ -45,6 +46,7 @@ from poison_guard.steps.coverage import coverage_of
 from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch, staging_folder
 from poison_guard.steps.labels import spellings_of
 from poison_guard.steps.located import batch_places
+from poison_guard.steps.nonces import replayed, signed_nonces
 from poison_guard.steps.opening import Feed, again_if_stale, torch_threads
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.results import (
@@ -181,8 +183,15 @@ def validate(feed: Feed, handover: Handover, pin: Pin) -> None:
     validation = validate_records(
         feed.contract, feed.suite, records, batch.issues, schema=batch.schema, accepted_schema=state.schema
     )
-    failures = name_failures(validation.failures, _newcomers(feed, handover, pin))
-    warnings = (*batch.notes, *label_notes(records, feed.contract), *validation.warnings)
+    again = replayed(feed, batch.records, version=pin.version)
+    failures = pd.concat([validation.failures, again], ignore_index=True) if len(again) else validation.failures
+    failures = name_failures(failures, _newcomers(feed, handover, pin))
+    warnings = (
+        *batch.notes,
+        *proof_notes(records, failures, feed.contract),
+        *label_notes(records, feed.contract),
+        *validation.warnings,
+    )
     handover.put(f"validation@{pin}", dataclasses.replace(validation, failures=failures, warnings=warnings))
 
 
@@ -202,6 +211,7 @@ def reduce(feed: Feed, handover: Handover, pin: Pin) -> None:
     with torch_threads(feed):
         newcomers, scored = _newcomers(feed, handover, pin), _scored(handover, pin)
         contested = newcomers.loc[newcomers["first_id"].notna(), "record_id"].tolist()
+        contested += refuted(handover.get(f"validation@{pin}").failures).tolist()
         evidence = find_batch_evidence(scored, feed.contract, state, prepared, contested=contested)
     handover.put(f"evidence@{pin}", evidence)
 
@@ -240,6 +250,7 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
         controls=fold_votes(handover.get("controls"), _spellings(feed, handover, pin), feed.contract.vote, "answer"),
         cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
         staging=staging if feed.store.lake.exists(staging) else None,
+        nonces=signed_nonces(feed.contract, batch.records),
     )
     drain(feed.store, feed.settings)
     from poison_guard.steps.source_rules import keep  # many rooms, which no scan needs

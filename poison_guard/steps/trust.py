@@ -18,6 +18,7 @@ from poison_guard.frames import empty_frame
 from poison_guard.ingest.collect import collect_frames, read_controls
 from poison_guard.pipeline import prepare, validate_records
 from poison_guard.pipeline.labels import fold_labels
+from poison_guard.pipeline.proofs import without_proofs
 from poison_guard.pipeline.validate import Validation
 from poison_guard.records import Batch
 from poison_guard.results import Result, TableResult
@@ -141,7 +142,8 @@ def _refused(feed: Feed, batch: Batch) -> tuple[str, ...]:
 
 
 def _validated(contract: Contract, suite: Suite | None, batch: Batch) -> Validation:
-    return validate_records(contract, suite, batch.records, batch.issues, schema=batch.schema, accepted_schema={})
+    issues = without_proofs(batch.issues)
+    return validate_records(contract, suite, batch.records, issues, schema=batch.schema, accepted_schema={})
 
 
 def _count_flawed(batch: Batch, validation: Validation) -> int:

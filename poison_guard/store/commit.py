@@ -21,6 +21,7 @@ from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.commit_plan import CommitPlan, classify_rows, plan_commit
 from poison_guard.store.engine import Store, utc_or_now
 from poison_guard.store.lake import add_files
+from poison_guard.store.nonces import add_nonces
 from poison_guard.store.rows import campaign_rows, item_rows, record_rows
 from poison_guard.store.runs import Run, load_run_in, register_feed
 
@@ -40,6 +41,7 @@ def commit_run(
     repeats: int = 0,
     controls: pd.DataFrame | None = None,
     staging: str | None = None,
+    nonces: pd.DataFrame | None = None,
     now: dt.datetime | None = None,
 ) -> Mapping[str, int]:
     """Store a decided batch and return its counts; a run that was committed before changes nothing.
@@ -48,7 +50,8 @@ def commit_run(
     often the batch itself held one of them once more; ``received`` counts all and equals ``staged + accepted +
     quarantined + rejected + seen_before``; ``recalled`` are accepted records of earlier batches taken back. New answers
     to `controls` (``item_id, answer``) are noted one by one. `staging` is a folder of the lake that nobody needs
-    once the run is committed: the outbox has it removed. `StaleStateError` when another run of the feed was committed,
+    once the run is committed: the outbox has it removed. `nonces` (``nonce, record_id, sent_at``) are those of its
+    signed records. `StaleStateError` when another run of the feed was committed,
     or a reviewer moved one of these records, after this run looked.
     """
     feed = contract.name
@@ -75,6 +78,8 @@ def commit_run(
         quarantine.open_entries(conn, feed, plan.queue, seq=seq, at=at)
         _write_ledger(conn, contract, plan, decided, controls, seq=seq, at=at)
         _write_intake(conn, run, decided, objects, seq=seq)
+        if nonces is not None and len(nonces):
+            add_nonces(conn, contract, nonces, seq=seq, at=at)
         recalls = decided.recalls
         if len(recalls):
             recalls = _recall_late(conn, contract, run, decided, seq=seq, at=at)

@@ -31,6 +31,7 @@ __all__ = [
     "manifests",
     "models",
     "moves",
+    "nonces",
     "objects",
     "outbox",
     "policies",
@@ -54,7 +55,7 @@ __all__ = [
     "views",
 ]
 
-STORE_FORMAT = 6
+STORE_FORMAT = 7
 """Number of the tables and of what their cells mean; a store of another number is not opened."""
 
 
@@ -346,6 +347,19 @@ ledger = sa.Table(
     sa.Index("ix_ledger_seq", "seq"),
 )
 """What each source did, as append-only deltas; the state as of a version is their sum up to it."""
+
+nonces = sa.Table(
+    "nonces",
+    METADATA,
+    _key_column("feed"),
+    _key_column("nonce"),
+    _text_column("record_id", null=False),
+    _time_column("sent_at"),
+    _seq_column(),
+    sa.Index("ix_nonces_feed_sent_at", "feed", "sent_at"),
+)
+"""The nonces of signed records, and the record that each came with first; both as hashes."""
+
 
 verified = sa.Table(
     "verified",

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poison_guard.canonical_json import MAX_BYTES
 from poison_guard.errors import TamperError
-from poison_guard.gate.canonical_json import MAX_BYTES
 from poison_guard.gate.dsse import open_envelope, sign_envelope
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

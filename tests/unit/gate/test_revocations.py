@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from poison_guard.canonical_json import to_canonical_json
 from poison_guard.errors import DataError, StoreError, TamperError
-from poison_guard.gate.canonical_json import to_canonical_json
 from poison_guard.gate.dsse import sign_envelope
 from poison_guard.gate.revocations import (
     PAYLOAD_TYPE,

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poison_guard.canonical_json import to_canonical_json
 from poison_guard.errors import DataError, TamperError
-from poison_guard.gate.canonical_json import to_canonical_json
 from poison_guard.gate.outcomes import make_check
 from poison_guard.gate.statement import read_statement, sign_statement
 from poison_guard.records import Outcome
