@@ -206,6 +206,11 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "near_duplicate_vectors": lambda a: (
         f"one of {a.count('n_records', 'near-identical session')} from {a.count('n_sources', 'source')}"
     ),
+    "unreleased_client": lambda a: f"source {a.source} sends with a client version far beyond those that are trusted",
+    "impossible_clock": lambda a: f"source {a.source} reports what happened after it was sent, by more than a day",
+    "two_places": lambda a: f"source {a.source} is in two places at once, or its key is used by somebody else",
+    "odd_counter": lambda a: f"the counter of source {a.source} repeats or jumps as no trusted one does",
+    "even_timing": lambda a: f"the pauses of source {a.source} are more even than those of any trusted source",
     "agreement": lambda a: (
         f"one of {a.count('n_sources', 'source')} that nearly always agree on {a.count('n_items', 'disputed item')}"
     ),

@@ -8,6 +8,7 @@ JWS (RFC 7515), whose payload is a JSON object that has the signed columns as th
 from __future__ import annotations
 
 import base64
+import binascii
 import datetime as dt
 import hashlib
 import hmac
@@ -35,6 +36,7 @@ CLOCK_AHEAD = dt.timedelta(hours=1)
 _MAX_CHARS = 65_536
 """Characters of a signature."""
 _NO_FAULT = ""
+_URL_SAFE = bytes.maketrans(b"-_+/", b"+/!!")
 Issue = tuple[int, str, Mapping[str, Any]]
 
 
@@ -84,7 +86,7 @@ def _checked(
 
     macs = {kid: _mac(key.secret) for kid, key in keys.items() if key.secret is not None}
     jws = _JwsReader(columns, keys, macs)
-    same = hmac.compare_digest
+    same, fromhex = hmac.compare_digest, bytes.fromhex
     for row, token in enumerate(tokens):
         if not token:
             yield None, _NO_FAULT
@@ -98,7 +100,7 @@ def _checked(
             yield None, _no_key(kid, keys)
             continue
         try:
-            given = bytes.fromhex(written)
+            given = fromhex(written)
         except ValueError:
             yield None, "its MAC is not hexadecimal"
             continue
@@ -140,7 +142,9 @@ class _JwsReader:
     ) -> None:
         self.columns, self.keys, self.macs = columns, keys, macs
         self.headers: dict[str, tuple[Key | None, str]] = {}
+        self.names = [name for name, _ in columns]
         self.cells: list[tuple[str, list[Any]]] = []
+        self.rows: list[tuple[Any, ...]] = []
 
     def check(
         self, row: int, token: str, text: bytes, other_text: Callable[[int], bytes | None]
@@ -200,6 +204,9 @@ class _JwsReader:
             return None, "its payload is no JSON object, or has a key twice"
         if not self.cells:
             self.cells = [(name, _plain(cells)) for name, cells in self.columns]
+            self.rows = list(zip(*(cells for _, cells in self.cells), strict=True))
+        if self.rows[row] == tuple(map(record.get, self.names)):
+            return key, _NO_FAULT
         for name, cells in self.cells:
             if name not in record:
                 return None, f"its payload lacks the column {quoted(name)}"
@@ -209,7 +216,9 @@ class _JwsReader:
 
 
 def _decoded(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    """Return the bytes of base64url without padding; `ValueError` for anything else."""
+    plain = text.encode("ascii").translate(_URL_SAFE)
+    return binascii.a2b_base64(plain + b"=" * (-len(plain) % 4), strict_mode=True)
 
 
 def _encoded(text: bytes) -> str:

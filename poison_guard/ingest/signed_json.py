@@ -56,7 +56,7 @@ def json_values(cells: pa.Array, *, loose: bool = False) -> pa.Array:
         large = pc.greater(pc.abs_checked(pc.if_else(pc.equal(cells, -(2**63)), 0, cells)), _EXACT)
         out = pc.cast(cells, _TEXT) if not pc.any(large).as_py() else _mapped(cells, es6_number)
     elif pa.types.is_floating(kind):
-        out = _mapped(cells, es6_number)
+        out = _floats(cells)
     elif pa.types.is_timestamp(kind):
         out = _mapped(cells, lambda at: json.dumps(at.isoformat().replace("+00:00", "Z")))
     elif pa.types.is_large_string(kind):
@@ -74,6 +74,18 @@ def json_rows(columns: Sequence[tuple[str, pa.Array]], *, loose: bool = False) -
         head = f"{'{' if at == 0 else ','}{json.dumps(name, ensure_ascii=False)}:"
         parts += [pa.scalar(head, _TEXT), json_values(cells, loose=loose)]
     return pc.binary_join_element_wise(*parts, pa.scalar("}", _TEXT), pa.scalar("", _TEXT))
+
+
+def _floats(cells: pa.Array) -> pa.Array:
+    """Return numbers as `es6_number` does: Arrow writes those of usual size alike, and much faster."""
+    cells = pc.add(cells, 0.0)  # minus zero is zero
+    size = pc.abs(cells)
+    usual = pc.fill_null(pc.or_(pc.equal(size, 0), pc.and_(pc.greater(size, 1e-4), pc.less(size, 1e9))), True)
+    if pc.all(usual).as_py() in (True, None):
+        return pc.cast(cells, _TEXT)
+    odd = pc.invert(usual)
+    written = pa.array([es6_number(value) for value in cells.filter(odd).to_pylist()], _TEXT)
+    return pc.replace_with_mask(pc.cast(cells, _TEXT), odd, written)
 
 
 def _quoted(cells: pa.Array) -> pa.Array:

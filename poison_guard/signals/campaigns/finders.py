@@ -12,6 +12,7 @@ from poison_guard.config import Contract
 from poison_guard.errors import SignalError
 from poison_guard.records import Campaign, Place
 from poison_guard.signals.campaigns.findings import merge_campaigns
+from poison_guard.signals.campaigns.plausibility import NEEDED, implausible
 from poison_guard.signals.campaigns.text import MIN_SPEAKERS
 
 __all__ = [
@@ -234,6 +235,20 @@ def _in_crowd(view: BatchView) -> bool:
     return own.nunique() >= MIN_CROWD or pd.concat([own, view.earlier["source_id"]]).nunique() >= MIN_CROWD
 
 
+def _plausibility(kind: str) -> Finder:
+    """Return the finder of one kind of implausible source; one alone is judged by trusted records."""
+
+    def able(view: BatchView) -> bool:
+        return view.contract.has("source_id", *NEEDED[kind]) and (kind != "even_timing" or view.contract.has("device"))
+
+    def find(view: BatchView, alpha: float) -> list[Campaign]:
+        proved = view.scored["proof"].notna() if "proof" in view.scored else True
+        mine = view.scored if proved is True else view.scored[proved].reset_index(drop=True)
+        return implausible(kind, mine, view.trusted, alpha=alpha)
+
+    return Finder(able, find, lambda view: view.trusted is not None and len(view.trusted) > 0)
+
+
 FINDERS: Mapping[str, Finder] = {
     "near_duplicate_text": Finder(lambda view: _has_texts(view) and view.sourced, _text, _dated),
     "copies": Finder(lambda view: _has_texts(view) and not view.sourced, _copies, lambda view: True),
@@ -248,6 +263,7 @@ FINDERS: Mapping[str, Finder] = {
     "rare_claims": Finder(lambda view: "words.reply" in view.scored, _rare_claims, _in_crowd),
     "patient_raters": Finder(lambda view: "words.reply" in view.scored, _patient_raters, _in_crowd),
     "prompt_triggers": Finder(_asks, _prompt_triggers, _in_crowd),
+    **{kind: _plausibility(kind) for kind in NEEDED},
 }
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from poison_guard import Guard
-from tests.integration.steps.conftest import CONTRACT, NOW, answers
+from tests.integration.steps.conftest import CONTRACT, answers
 
 SIGNED = ["id", "user", "word", "said", "nonce", "sent"]
 SECRET = b"0123456789abcdef0123456789abcdef"
