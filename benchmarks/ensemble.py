@@ -36,9 +36,9 @@ FAMILIES = {
 PEER = {"unsupervised": "pyod mcd", "reference": "pyod knn"}
 OURS = {
     "unsupervised": ("max rank", ("iforest", "bagged_knn", "mahalanobis")),
-    "reference": ("alone", ("knn 8192",)),
+    "reference": ("alone", ("knn 4096",)),
 }
-"""The rule that `Ensemble` has (of the reference it keeps 4,096 rows)."""
+"""The rule that `Ensemble` has."""
 
 
 class BaggedMahalanobis:
@@ -66,12 +66,23 @@ VIEWS: dict[str, Callable[[int], Any]] = {
     "mahalanobis .95": lambda seed: Mahalanobis(keep=0.95, seed=seed),
     "bagged mahalanobis": BaggedMahalanobis,
     "knn": lambda seed: NearestNeighbours(statistic="mean", reference=2048, seed=seed),
+    "knn 4096": lambda seed: NearestNeighbours(statistic="mean", reference=4096, seed=seed),
     "knn 8192": lambda seed: NearestNeighbours(statistic="mean", seed=seed),
 }
 OF_MODE = {
     "unsupervised": ("iforest", "bagged_knn", "inne", "hbos", "mahalanobis", "bagged mahalanobis"),
     "reference": (
-        *("knn", "knn 8192", "lof", "bagged_knn", "inne", "iforest", "mahalanobis .95", "bagged mahalanobis"),
+        *(
+            "knn",
+            "knn 4096",
+            "knn 8192",
+            "lof",
+            "bagged_knn",
+            "inne",
+            "iforest",
+            "mahalanobis .95",
+            "bagged mahalanobis",
+        ),
     ),
 }
 Rule = tuple[str, tuple[str, ...]]

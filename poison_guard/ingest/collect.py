@@ -140,6 +140,7 @@ def reading_of(contract: Contract) -> list[Any]:
         contract.data,
         contract.parse,
         contract.privacy.drop,
+        *([contract.signature] if contract.signature else []),
     ]
 
 
