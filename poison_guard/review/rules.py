@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
-
-import pandas as pd
 
 from poison_guard.errors import UsageError
 from poison_guard.records import Person, Place, via_of
@@ -130,12 +129,7 @@ def allowed_places(verb: str, selector: str) -> tuple[Place, ...]:
     return {"record_ids": rule.places_of_ids, "run_id": rule.places_of_run}.get(selector, rule.places)
 
 
-def select_rows(verb: str, rows: pd.DataFrame, selector: Mapping[str, Any]) -> Selection:
+def select_rows(verb: str, rows: Sequence[tuple[str, str, str | None]], selector: Mapping[str, Any]) -> Selection:
     """Return the selection of `rows` (``record_id, place, source_id``)."""
-    return Selection(
-        verb=verb,
-        record_ids=tuple(sorted(rows["record_id"])),
-        selector=selector,
-        places={str(place): int(n) for place, n in rows["place"].value_counts().items()},
-        sources=int(rows["source_id"].nunique()),
-    )
+    names, places, sources = zip(*rows, strict=True) if rows else ((), (), ())
+    return Selection(verb, tuple(sorted(names)), selector, dict(Counter(places)), len(set(sources) - {None}))

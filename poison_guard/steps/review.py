@@ -21,7 +21,7 @@ from poison_guard.store import TrustedSummary, add_trusted
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.gate_counts import would_be_held_ids
-from poison_guard.store.reading import find_records
+from poison_guard.store.reading import find_chosen, find_records
 from poison_guard.store.reviews import (
     Applied,
     ReviewDecision,
@@ -212,8 +212,8 @@ def _decided_otherwise(feed: Feed, verb: str, selector: Selector) -> int:
     place = {"release": Place.REJECTED, "reject": Place.ACCEPTED}.get(verb)
     if place is None or selector.ids:
         return 0
-    rows = find_records(feed.store, feed.contract.name, places=(place,), **selector.filters)
-    return count_decided_otherwise(feed.store, feed.contract.name, verb, rows["record_id"].tolist())
+    rows = find_chosen(feed.store, feed.contract.name, places=(place,), **selector.filters)
+    return count_decided_otherwise(feed.store, feed.contract.name, verb, [row[0] for row in rows])
 
 
 def select(feed: Feed, verb: str, selector: Selector) -> Selection:
@@ -224,12 +224,12 @@ def select(feed: Feed, verb: str, selector: Selector) -> Selection:
         if not ids:
             raise NotFoundError(f"{name} accepted nothing that it would have held")
     if ids:
-        rows = find_records(feed.store, name, record_ids=ids)
-        if missing := {bounded_key(one) for one in ids} - set(rows["record_id"]):
+        rows = find_chosen(feed.store, name, record_ids=ids)
+        if missing := {bounded_key(one) for one in ids} - {row[0] for row in rows}:
             raise NotFoundError(f"there is no record {min(missing)!r} in {name}")
     else:
-        rows = find_records(feed.store, name, places=allowed_places(verb, selector.key), **selector.filters)
-        if rows.empty:
+        rows = find_chosen(feed.store, name, places=allowed_places(verb, selector.key), **selector.filters)
+        if not rows:
             raise NotFoundError(f"{name} has no records to {verb} for {selector.key} {selector.value!r}")
     return select_rows(verb, rows, selector.noted())
 

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from poison_guard.errors import StoreError, TamperError
-from poison_guard.store import seals, tables
+from poison_guard.store import bulk, seals, tables
 
 __all__ = [
     "NAMED",
@@ -46,10 +46,11 @@ def next_seq(conn: sa.Connection) -> int:
 
     All writers go through here, so sequence numbers are given in the order in which transactions are committed.
     """
-    seq = conn.execute(sa.select(tables.chain.c.seq).where(tables.chain.c.id == 1).with_for_update()).scalar()
-    if seq is None:
+    head_now = "SELECT seq FROM chain WHERE id = 1"  # SQLite's writers hold a lock from the start
+    row = bulk.raw(conn, f"{head_now} FOR UPDATE" if conn.dialect.name == "postgresql" else head_now).fetchone()
+    if row is None:
         raise StoreError("the store has lost the head of its audit chain; restore it from a backup")
-    return int(seq) + 1
+    return int(row[0]) + 1
 
 
 NamedRows = Sequence[tuple[sa.Table, Sequence[str | int]]]
@@ -74,7 +75,7 @@ def append(
     those of `NAMED` tables, whose hashes it holds one by one, as they are now.
     """
     seq = next_seq(conn)
-    prev = conn.execute(sa.select(tables.chain.c.hash).where(tables.chain.c.id == 1)).scalar_one()
+    (prev,) = bulk.raw(conn, "SELECT hash FROM chain WHERE id = 1").fetchone()
     whole = dict(body)
     if rows:
         whole["rows"] = {table.name: dict(_hashes_of_named(conn, key, table, ids)) for table, ids in rows}
@@ -84,12 +85,10 @@ def append(
     event = {"seq": seq, "at": at, "kind": kind, "feed": feed, "run_id": run_id, "actor": actor, "prev": prev}
     event["body"] = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     event["hash"] = event_hash(key, event)
-    conn.execute(sa.insert(tables.events), [event])
-    conn.execute(
-        sa.update(tables.chain)
-        .where(tables.chain.c.id == 1)
-        .values(seq=seq, hash=event["hash"], mac=head_mac(key, seq, event["hash"]))
-    )
+    kept = {**event, "at": (at - tables.EPOCH) // tables.MICROSECOND}
+    bulk.insert_rows(conn, tables.events, [*kept], [tuple(kept.values())])
+    top = (seq, event["hash"], head_mac(key, seq, event["hash"]))
+    bulk.raw(conn, "UPDATE chain SET seq = ?, hash = ?, mac = ? WHERE id = 1", top)
     return seq
 
 
@@ -108,8 +107,8 @@ def head(conn: sa.Connection) -> int:
 
 def last_event(conn: sa.Connection) -> Head:
     """Return number and hash of the last event; ``Head(0, "000…")`` for a new store."""
-    row = conn.execute(sa.select(tables.chain.c.seq, tables.chain.c.hash)).first()
-    return Head(0, "0" * 64) if row is None else Head(row.seq, row.hash)
+    row = bulk.raw(conn, "SELECT seq, hash FROM chain").fetchone()
+    return Head(0, "0" * 64) if row is None else Head(*row)
 
 
 def event_hash(key: bytes, event: Mapping[str, Any]) -> str:

@@ -146,7 +146,8 @@ def _move(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> pd
     """Move stored records to their new ``place``; return where they were, in the order of `rows`."""
     old = status.find_status(conn, feed, rows["record_id"]).set_index("record_id").reindex(rows["record_id"])
     old = old.reset_index()
-    status.move_records(conn, feed, old.assign(to_place=rows["place"].to_numpy(), to_verdict=0), seq=seq)
+    moves = status.moves_of(old.assign(to_place=rows["place"].to_numpy(), to_verdict=0))
+    status.move_records(conn, feed, moves, seq=seq)
     return old
 
 
@@ -204,7 +205,8 @@ def _write_ledger(
         answers = pd.concat([new[new["readable"]], plan.redecided], ignore_index=True)
         answers = answers[~answers["record_id"].isin(contested)]
         verdicts = ground_truth.control_verdicts(answers, controls, decided.near_controls)
-        ground_truth.note_verdicts(conn, verdicts, **who, kind=ground_truth.CONTROL, seq=seq, at=at)
+        said = ground_truth.said_in(verdicts)
+        ground_truth.note_verdicts(conn, said, **who, kind=ground_truth.CONTROL, seq=seq, at=at)
 
 
 def _recall_late(

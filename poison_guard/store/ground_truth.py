@@ -7,7 +7,8 @@ exist, the outcome is believed before the reviewer, and both before a control.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ __all__ = [
     "MAX_ANSWERS",
     "OUTCOME",
     "REVIEW",
+    "Said",
     "add_ledger_deltas",
     "control_verdicts",
     "given_at",
@@ -29,6 +31,7 @@ __all__ = [
     "load_verified",
     "note_verdicts",
     "retract_verdicts",
+    "said_in",
 ]
 
 
@@ -70,7 +73,22 @@ CONTROL, REVIEW, OUTCOME = "control", "review", "outcome"
 MAX_ANSWERS = 500
 """Verified answers of a source that are looked back at."""
 _PRECEDENCE = (OUTCOME, REVIEW, CONTROL)
-_COLUMNS = ("record_id", "source_id", "given_at", "visible_at", "verdict")
+
+
+class Said(NamedTuple):
+    """What somebody says of one record; times are whole microseconds."""
+
+    record_id: str
+    source_id: str | None
+    given_at: int
+    verdict: int
+    """1 right, -1 wrong, 0 nothing."""
+    visible_at: int | None = None
+    """Of an outcome: when all could know it."""
+
+
+Words = Mapping[tuple[str, str], tuple[int, int | None]]
+"""Record and kind to the last ``verdict, visible_at``."""
 
 
 def given_at(rows: pd.DataFrame) -> pd.Series:
@@ -79,26 +97,42 @@ def given_at(rows: pd.DataFrame) -> pd.Series:
     return rows["observed_at"].where(early, rows["received_at"])
 
 
-def note_verdicts(
-    conn: sa.Connection, rows: pd.DataFrame, *, feed: str, namespace: str, kind: str, seq: int, at: dt.datetime
-) -> pd.DataFrame:
-    """Write what `kind` says of records and return the rows that were news, with what they were ``before``.
+def said_in(rows: pd.DataFrame) -> list[Said]:
+    """Return what rows of ``record_id, source_id, given_at, verdict``, perhaps ``visible_at``, say."""
+    names = [name for name in Said._fields if name in rows.columns]
+    return [Said(*row) for row in zip(*(bulk.bindable(rows[name]) for name in names), strict=True)]
 
-    `rows` are ``record_id, source_id, given_at, verdict`` (1 right, -1 wrong, 0 nothing) and, for outcomes,
-    ``visible_at``; a record once. Saying the same again changes nothing, something else takes the old word back. What
-    reviewers and outcomes say is added to the ledger; controls are counted there by the run that met them.
+
+def note_verdicts(
+    conn: sa.Connection, said: Sequence[Said], *, feed: str, namespace: str, kind: str, seq: int, at: dt.datetime
+) -> dict[str, tuple[int, int]]:
+    """Write what `kind` says of records, each once, and return the news: record to the verdict before and now.
+
+    Saying the same again changes nothing, something else takes the old word back. What reviewers and outcomes say is
+    added to the ledger; controls are counted there by the run that met them.
     """
-    earlier = last_verdicts(conn, feed, rows["record_id"])
-    before = rows["record_id"].map(earlier.loc[earlier["kind"] == kind].set_index("record_id")["verdict"])
-    silent = before.isna() & ((rows["verdict"] == 0) & (kind != OUTCOME))
-    news = rows.assign(before=before.fillna(0).astype("int64"))[(before != rows["verdict"]) & ~silent]
-    if news.empty:
-        return news
-    bulk.insert_frame(conn, tables.verified, news.assign(feed=feed, namespace=namespace, kind=kind, seq=seq))
+    words = last_verdicts(conn, feed, [one.record_id for one in said])
+    news = [one for one in said if _is_news(words.get((one.record_id, kind)), one.verdict, kind)]
+    bulk.insert_rows(
+        conn,
+        tables.verified,
+        (*Said._fields, "feed", "namespace", "kind", "seq"),
+        [(*one, feed, namespace, kind, seq) for one in news],
+    )
     if kind != CONTROL:
-        deltas = _ledger_deltas_of(earlier, news, kind).assign(first_seen=pd.Timestamp(at).as_unit("us"))
-        add_ledger_deltas(conn, deltas, namespace=namespace, feed=feed, seq=seq)
-    return news
+        first_seen = (at - tables.EPOCH) // tables.MICROSECOND
+        names = ("source_id", "outcomes_right", "outcomes_wrong", "namespace", "feed", "seq", "first_seen")
+        deltas = _ledger_deltas_of(words, news, kind)
+        rows = [(*delta, namespace, feed, seq, first_seen) for delta in deltas]
+        bulk.insert_rows(conn, tables.ledger, names, rows)
+    return {one.record_id: (words.get((one.record_id, kind), _SILENT)[0], one.verdict) for one in news}
+
+
+_SILENT = (0, None)
+
+
+def _is_news(before: tuple[int, int | None] | None, verdict: int, kind: str) -> bool:
+    return (verdict != 0 or kind == OUTCOME) if before is None else before[0] != verdict
 
 
 def control_verdicts(rows: pd.DataFrame, controls: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
@@ -118,30 +152,29 @@ def control_verdicts(rows: pd.DataFrame, controls: pd.DataFrame, near: pd.DataFr
 
 
 def retract_verdicts(
-    conn: sa.Connection, feed: str, old: int, *, seq: int, at: dt.datetime, record_ids: pd.Series | None = None
+    conn: sa.Connection, feed: str, old: int, *, seq: int, at: dt.datetime, record_ids: Container[str] | None = None
 ) -> None:
     """Undo what event `old` said: of each of its records (of `record_ids` alone) holds what was said before it."""
-    c = tables.verified.c
-    mine = bulk.fetch_frame(conn, sa.select(tables.verified).where(c.feed == feed, c.seq == old))
-    if record_ids is not None:
-        mine = mine[mine["record_id"].isin(record_ids)]
-    earlier = last_verdicts(conn, feed, mine["record_id"], version=old - 1)
-    for (namespace, kind), part in mine.groupby(["namespace", "kind"]):
-        was = earlier.loc[earlier["kind"] == kind].set_index("record_id")["verdict"]
-        rows = part.assign(verdict=part["record_id"].map(was).fillna(0).astype("int64"))[list(_COLUMNS)]
-        note_verdicts(conn, rows, feed=feed, namespace=str(namespace), kind=str(kind), seq=seq, at=at)
+    names = "namespace, kind, record_id, source_id, given_at, visible_at"
+    query = f"SELECT {names} FROM verified WHERE feed = ? AND seq = ?"  # noqa: S608  names are our own
+    mine = bulk.raw(conn, query, (feed, old)).fetchall()
+    mine = [row for row in mine if record_ids is None or row[2] in record_ids]
+    words = last_verdicts(conn, feed, [row[2] for row in mine], version=old - 1)
+    back: dict[tuple[str, str], list[Said]] = {}
+    for namespace, kind, record_id, source_id, given, visible in mine:
+        verdict = words.get((record_id, kind), _SILENT)[0]
+        back.setdefault((namespace, kind), []).append(Said(record_id, source_id, given, verdict, visible))
+    for (namespace, kind), said in back.items():
+        note_verdicts(conn, said, feed=feed, namespace=namespace, kind=kind, seq=seq, at=at)
 
 
-def last_verdicts(
-    conn: sa.Connection, feed: str, record_ids: Sequence[str] | pd.Series, *, version: int | None = None
-) -> pd.DataFrame:
-    """Return what each kind said last of records: ``record_id, kind, source_id, visible_at, verdict``."""
-    c = tables.verified.c
-    query = sa.select(c.record_id, c.kind, c.seq, c.source_id, c.visible_at, c.verdict).where(c.feed == feed)
-    if version is not None:
-        query = query.where(c.seq <= version)
-    rows = bulk.select_many(conn, query, c.record_id, record_ids).sort_values("seq", kind="stable")
-    return rows.drop_duplicates(["record_id", "kind"], keep="last").drop(columns="seq").reset_index(drop=True)
+def last_verdicts(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, version: int | None = None) -> Words:
+    """Return what each kind said last of records, as of `version`."""
+    those, some = bulk.among(conn, record_ids)
+    query = f"SELECT record_id, kind, verdict, visible_at FROM verified WHERE feed = ? AND record_id {those}"  # noqa: S608
+    upto = "" if version is None else f" AND seq <= {int(version)}"
+    rows = bulk.raw(conn, f"{query}{upto} ORDER BY seq", (feed, some)).fetchall()
+    return {(record_id, kind): (verdict, visible_at) for record_id, kind, verdict, visible_at in rows}
 
 
 def load_verified(
@@ -173,15 +206,16 @@ def load_verified(
     return frame.assign(right=frame["verdict"] > 0)[["source_id", "at", "right"]].reset_index(drop=True)
 
 
-def _ledger_deltas_of(earlier: pd.DataFrame, news: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Return what `news` of a kind change in the ledger: the word that holds of each record, after less before."""
-    words = {k: earlier.loc[earlier["kind"] == k].set_index("record_id")["verdict"] for k in (OUTCOME, REVIEW)}
-    before = {k: news["record_id"].map(word).fillna(0) for k, word in words.items()}
-    after = before | {kind: news["verdict"]}
-    was, now = (verdict[OUTCOME].where(verdict[OUTCOME] != 0, verdict[REVIEW]) for verdict in (before, after))
-    counted = {
-        "source_id": bounded_keys(news["source_id"]),
-        "outcomes_right": (now == 1).astype(int) - (was == 1).astype(int),
-        "outcomes_wrong": (now == -1).astype(int) - (was == -1).astype(int),
-    }
-    return pd.DataFrame(counted).dropna().groupby("source_id", as_index=False).sum()
+def _ledger_deltas_of(words: Words, news: Sequence[Said], kind: str) -> list[tuple[str, float, float]]:
+    """Return ``source, right, wrong`` that `news` add to the ledger: the word that holds of a record, less before."""
+    sums: dict[str, list[int]] = {}
+    for one in news:
+        if one.source_id is None:
+            continue
+        before = {k: words.get((one.record_id, k), _SILENT)[0] for k in (OUTCOME, REVIEW)}
+        after = before | {kind: one.verdict}
+        was, now = (each[OUTCOME] or each[REVIEW] for each in (before, after))
+        total = sums.setdefault(bulk.bounded_key(one.source_id), [0, 0])
+        total[0] += (now == 1) - (was == 1)
+        total[1] += (now == -1) - (was == -1)
+    return [(source, float(right), float(wrong)) for source, (right, wrong) in sums.items() if right or wrong]

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from poison_guard.config import Settings
 from poison_guard.errors import TamperError
 from poison_guard.files import write_atomic
-from poison_guard.store import tables
+from poison_guard.store import bulk, tables
 from poison_guard.store.chain import Head
 
 __all__ = ["mark_fault", "mark_file", "raise_mark", "read_mark", "refuse_lost_store"]
@@ -73,8 +73,8 @@ def mark_fault(path: Path | None, conn: sa.Connection) -> str:
         )
     if mark is None or mark.seq == 0:
         return ""
-    hashes = sa.select(tables.events.c.hash).where(tables.events.c.seq == mark.seq)
-    found = conn.execute(hashes).scalar()
+    row = bulk.raw(conn, "SELECT hash FROM events WHERE seq = ?", (mark.seq,)).fetchone()
+    found = None if row is None else row[0]
     if found == mark.hash:
         return ""
     last = conn.execute(sa.select(sa.func.max(tables.events.c.seq))).scalar() or 0

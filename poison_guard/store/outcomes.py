@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -59,8 +59,9 @@ def add_outcomes(
         rows = rows.assign(verdict=rows["correct"].map({True: 1, False: -1}).where(rows["known"], 0))
         late = rows["known"] & (rows["received_at"] >= rows["first_visible"])
         rows = rows.assign(verdict=rows["verdict"].mask(late, 0).astype("int64"))
+        said = ground_truth.said_in(rows)
         news = ground_truth.note_verdicts(
-            conn, rows, feed=feed, namespace=contract.namespace, kind=ground_truth.OUTCOME, seq=seq, at=at
+            conn, said, feed=feed, namespace=contract.namespace, kind=ground_truth.OUTCOME, seq=seq, at=at
         )
         added = _added_counts(rows, news, late)
         _write_objects(conn, feed, objects, seq=seq)
@@ -85,9 +86,9 @@ def _with_records(conn: sa.Connection, feed: str, outcomes: pd.DataFrame) -> pd.
     query = sa.select(c.record_id, c.source_id, c.item_id, c.observed_at, c.received_at).where(c.feed == feed)
     rows = outcomes.merge(bulk.select_many(conn, query, c.record_id, outcomes["record_id"]), on="record_id", how="left")
     rows = rows.assign(known=rows["received_at"].notna())
-    verdicts = ground_truth.last_verdicts(conn, feed, rows["record_id"])
-    before = verdicts[verdicts["kind"] == ground_truth.OUTCOME].set_index("record_id")["visible_at"]
-    first = before.reindex(rows["record_id"]).set_axis(rows.index)
+    words = ground_truth.last_verdicts(conn, feed, rows["record_id"].tolist())
+    seen = [words.get((name, ground_truth.OUTCOME), (0, None))[1] for name in rows["record_id"]]
+    first = pd.Series(pd.to_datetime(seen, unit="us", utc=True), index=rows.index).astype("datetime64[us, UTC]")
     rows["visible_at"] = rows["visible_at"].where(first.isna() | (rows["visible_at"] <= first), first)
     of_item = pd.concat([rows[["item_id", "visible_at"]], _visible_before(conn, feed, rows["item_id"])])
     of_item = of_item.dropna().groupby("item_id")["visible_at"].min()
@@ -109,12 +110,12 @@ def _visible_before(conn: sa.Connection, feed: str, items: pd.Series) -> pd.Data
     return bulk.select_many(conn, query, r.item_id, items.dropna().unique().tolist())
 
 
-def _added_counts(rows: pd.DataFrame, news: pd.DataFrame, late: pd.Series) -> OutcomesAdded:
-    fresh = rows["record_id"].isin(news["record_id"])
+def _added_counts(rows: pd.DataFrame, news: Mapping[str, tuple[int, int]], late: pd.Series) -> OutcomesAdded:
+    fresh = rows["record_id"].isin(list(news))
     return OutcomesAdded(
-        right=int((news["verdict"] == 1).sum()),
-        wrong=int((news["verdict"] == -1).sum()),
-        revised=int((news["verdict"] * news["before"] < 0).sum()),
+        right=sum(now == 1 for _, now in news.values()),
+        wrong=sum(now == -1 for _, now in news.values()),
+        revised=sum(before * now < 0 for before, now in news.values()),
         late=int((late & fresh).sum()),
         unknown=int((~rows["known"] & fresh).sum()),
         repeated=int((~fresh).sum()),

@@ -21,8 +21,6 @@ __all__ = [
     "decided_by",
     "entries",
     "forget",
-    "held_by_others",
-    "held_ids",
     "one_of_each_group",
     "open_entries",
     "open_ids",
@@ -62,10 +60,11 @@ def open_next_of_groups(
     conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, at: dt.datetime
 ) -> None:
     """Open an entry for each group of conflicts that these records left, where others wait in it and none is asked."""
-    r, g = tables.records.c, tables.campaigns.c
-    of_group = sa.and_(r.feed == g.feed, r.campaign_id == g.campaign_id, g.kind == ID_CONFLICT)
-    groups = sa.select(r.campaign_id).join_from(tables.records, tables.campaigns, of_group).where(r.feed == feed)
-    left = bulk.select_many(conn, groups, r.record_id, record_ids)["campaign_id"].unique().tolist()
+    r = tables.records.c
+    those, some = bulk.among(conn, record_ids)
+    query = "SELECT DISTINCT r.campaign_id FROM records r JOIN campaigns g ON g.feed = r.feed"
+    query += f" AND g.campaign_id = r.campaign_id AND g.kind = ? WHERE r.feed = ? AND r.record_id {those}"
+    left = [name for (name,) in bulk.raw(conn, query, (ID_CONFLICT, feed, some))]
     if not left:
         return
     held = (Place.QUARANTINED.value, Place.RECALLED.value)
@@ -113,57 +112,56 @@ def _facets(conn: sa.Connection, feed: str, ids: Sequence[str]) -> pd.DataFrame:
     return rows.assign(day=rows["received_at"].dt.strftime("%Y-%m-%d")).drop(columns="received_at")
 
 
+# `state || ''` below: not by an index over all open entries, when some are asked about by id
+
+_COUNTED = ("kind", *tables.QUEUE_FACETS)
+
+
 def _count(conn: sa.Connection, feed: str, ids: Sequence[str], *, sign: int) -> None:
     """Add the open entries among `ids` to the counts of the queue, or take them away."""
     if not ids:
         return
-    q, n = tables.queue.c, tables.queue_counts.c
-    some = (q.feed == feed, q.state == "open", bulk.is_one_of(conn, q.record_id, ids))
-    parts = []
-    for facet in ("all", "kind", *tables.QUEUE_FACETS):
-        value = sa.literal("", sa.Text) if facet == "all" else q[facet]
-        numbers = (sa.func.count().label("n"), sa.func.min(q.created_at).label("since"))
-        part = sa.select(q.feed, sa.literal(facet, sa.Text).label("facet"), value.label("value"), *numbers)
-        parts.append(part.where(*some, value.is_not(None)).group_by(q.feed, value))
-    counted = sa.union_all(*parts).subquery()
-    if conn.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert
-    else:
-        from sqlalchemy.dialects.sqlite import insert
-    into = insert(tables.queue_counts).from_select(
-        ["feed", "facet", "value", "n", "since"], sa.select(counted).where(sa.true())
-    )
-    into = into.on_conflict_do_update(
-        index_elements=["feed", "facet", "value"], set_={"n": n.n + sign * into.excluded.n}
-    )
-    conn.execute(into)
+    those, some = bulk.among(conn, ids)
+    query = f"SELECT created_at, {', '.join(_COUNTED)} FROM queue WHERE feed = ? AND state || '' = 'open'"  # noqa: S608
+    found: dict[tuple[str, str], list[int]] = {}
+    for since, *values in bulk.raw(conn, f"{query} AND record_id {those}", (feed, some)):
+        for facet, value in (("all", ""), *zip(_COUNTED, values, strict=True)):
+            if value is not None:
+                count = found.setdefault((facet, value), [0, since])
+                count[0], count[1] = count[0] + 1, min(count[1], since)
     if sign < 0:
-        conn.execute(sa.delete(tables.queue_counts).where(n.feed == feed, n.n <= 0))
+        less = [(n, feed, *group) for group, (n, _) in found.items()]
+        bulk.raw_many(conn, "UPDATE queue_counts SET n = n - ? WHERE feed = ? AND facet = ? AND value = ?", less)
+        none = "DELETE FROM queue_counts WHERE feed = ? AND facet = ? AND value = ? AND n <= 0"
+        bulk.raw_many(conn, none, [tuple(group) for _, *group in less])
+        return
+    more = [(feed, *group, n, since) for group, (n, since) in found.items()]
+    into = "INSERT INTO queue_counts (feed, facet, value, n, since) VALUES (?, ?, ?, ?, ?)"
+    bulk.raw_many(conn, f"{into} ON CONFLICT (feed, facet, value) DO UPDATE SET n = queue_counts.n + excluded.n", more)
 
 
 def close_entries(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, state: str = "done") -> None:
     """Mark the open entries of records as decided (or ``expired``) by event `seq`."""
-    c, ids = tables.queue.c, sorted(open_ids(conn, feed, record_ids, expired=True))
+    ids = sorted(open_ids(conn, feed, record_ids, expired=True))
+    if not ids:
+        return
     seals.take(conn, tables.queue, feed, ids, seq=seq)
     _count(conn, feed, ids, sign=-1)
-    conn.execute(
-        sa.update(tables.queue)
-        .where(c.feed == feed, c.state != "done", bulk.is_one_of(conn, c.record_id, ids))
-        .values(state=state, decided_seq=seq, changed_seq=seq, claimed_by=None, token=None, lease_until=None)
-    )
+    those, some = bulk.among(conn, ids)
+    free = "claimed_by = NULL, token = NULL, lease_until = NULL"
+    change = f"UPDATE queue SET state = ?, decided_seq = ?, changed_seq = ?, {free} WHERE feed = ? AND state != 'done'"  # noqa: S608
+    bulk.raw(conn, f"{change} AND record_id {those}", (state, seq, seq, feed, some))
 
 
 def reopen(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, state: str = "done") -> None:
     """Put decided (or ``expired``) entries of records back into the queue, with their first date."""
-    c = tables.queue.c
-    closed = sa.select(c.record_id).where(c.feed == feed, c.state == state)
-    ids = bulk.select_many(conn, closed, c.record_id, record_ids)["record_id"].tolist()
+    those, some = bulk.among(conn, record_ids)
+    query = f"SELECT record_id FROM queue WHERE feed = ? AND state = ? AND record_id {those}"  # noqa: S608
+    ids = [name for (name,) in bulk.raw(conn, query, (feed, state, some))]
     seals.take(conn, tables.queue, feed, ids, seq=seq)
-    conn.execute(
-        sa.update(tables.queue)
-        .where(c.feed == feed, bulk.is_one_of(conn, c.record_id, ids))
-        .values(state="open", opened_seq=seq, decided_seq=None, changed_seq=seq)
-    )
+    those, some = bulk.among(conn, ids)
+    change = "UPDATE queue SET state = 'open', opened_seq = ?, decided_seq = NULL, changed_seq = ? WHERE feed = ?"
+    bulk.raw(conn, f"{change} AND record_id {those}", (seq, seq, feed, some))
     _count(conn, feed, ids, sign=1)
 
 
@@ -230,38 +228,16 @@ def unclaim(conn: sa.Connection, feed: str, *, token: str) -> int:
 
 def open_ids(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, expired: bool = False) -> set[str]:
     """Return which of the records wait in the queue; with `expired` also those that nobody read in time."""
-    c = tables.queue.c
-    query = sa.select(c.record_id).where(c.feed == feed, c.state.in_(("open", "expired") if expired else ("open",)))
-    return set(bulk.select_many(conn, query, c.record_id, record_ids)["record_id"])
+    those, some = bulk.among(conn, record_ids)
+    states = "('open', 'expired')" if expired else "('open')"
+    query = f"SELECT record_id FROM queue WHERE feed = ? AND state || '' IN {states} AND record_id {those}"  # noqa: S608
+    return {name for (name,) in bulk.raw(conn, query, (feed, some))}
 
 
 def decided_by(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seqs: Collection[int]) -> set[str]:
     """Return which of the records' entries one of the events `seqs` closed."""
     c = tables.queue.c
     query = sa.select(c.record_id).where(c.feed == feed, c.state == "done", c.decided_seq.in_(seqs))
-    return set(bulk.select_many(conn, query, c.record_id, record_ids)["record_id"])
-
-
-def held_by_others(
-    conn: sa.Connection, feed: str, record_ids: Sequence[str], *, by: str, token: str | None, at: dt.datetime
-) -> tuple[int, str | None]:
-    """Return how many of the records are on lease to another name or under another token, and the first name."""
-    c = tables.queue.c
-    other = c.claimed_by != by if token is None else sa.or_(c.claimed_by != by, c.token != token)
-    query = (
-        sa.select(c.claimed_by)
-        .where(c.feed == feed, c.state == "open", c.lease_until >= at, other)
-        .where(bulk.is_one_of(conn, c.record_id, record_ids))
-        .order_by(c.record_id)
-    )
-    names = conn.execute(query).scalars().all()
-    return len(names), names[0] if names else None
-
-
-def held_ids(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, by: str, at: dt.datetime) -> set[str]:
-    """Return which of the records are on lease to another name."""
-    c = tables.queue.c
-    query = sa.select(c.record_id).where(c.feed == feed, c.state == OPEN, c.lease_until >= at, c.claimed_by != by)
     return set(bulk.select_many(conn, query, c.record_id, record_ids)["record_id"])
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "accepted_frames",
     "count_place",
     "count_places",
+    "find_chosen",
     "find_contents",
     "find_records",
     "find_source",
@@ -82,6 +83,21 @@ def find_records(
         if record_ids is not None:
             query = query.where(bulk.is_one_of(conn, tables.records.c.record_id, [bounded_key(i) for i in record_ids]))
         return bulk.fetch_frame(conn, query if limit is None else query.limit(limit))
+
+
+def find_chosen(
+    store: Store, feed: str, *, record_ids: Sequence[str] = (), places: Collection[Place] = (), **filters: str | None
+) -> list[tuple[str, str, str | None]]:
+    """Return ``record_id, place, source_id`` of records by id, or of those that fit, as `find_records` finds them."""
+    with store.read() as conn:
+        if record_ids:
+            those, some = bulk.among(conn, [*dict.fromkeys(bounded_key(name) for name in record_ids)])
+            query = f"SELECT record_id, place, source_id FROM records WHERE feed = ? AND record_id {those}"  # noqa: S608
+            return [tuple(row) for row in bulk.raw(conn, query, (feed, some))]
+        which = [filters.get(name) for name in ("campaign_id", "source_id", "item_id", "run_id")]
+        chosen = _records_query(feed, which[0], which[1], which[2], which[3], places or None).subquery().c
+        rows = conn.execute(sa.select(chosen.record_id, chosen.place, chosen.source_id))
+        return [(row.record_id, row.place, row.source_id) for row in rows]
 
 
 def records_to_vet(store: Store, feed: str, *, limit: int) -> tuple[pd.DataFrame, int]:

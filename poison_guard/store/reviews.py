@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
@@ -20,6 +22,7 @@ from poison_guard.store.engine import Store
 __all__ = [
     "WAITING",
     "Applied",
+    "Found",
     "JobPart",
     "ReviewDecision",
     "append_review",
@@ -30,6 +33,7 @@ __all__ = [
     "count_reviews",
     "find_applied",
     "find_block",
+    "find_now",
     "job_events",
     "leaving",
     "list_reviews",
@@ -107,6 +111,50 @@ class Applied:
     """Records of a group that were decided meanwhile, and left as they are."""
 
 
+class Found(NamedTuple):
+    """A record as it is now, with its entry of the queue where it has one; times are whole microseconds."""
+
+    record_id: str
+    content_hash: str
+    place: str
+    verdict: int
+    file_id: int
+    source_id: str | None
+    campaign_id: str | None
+    risk: float
+    readable: bool
+    observed_at: int | None
+    received_at: int
+    changed_seq: int
+    state: str | None
+    claimed_by: str | None
+    token: str | None
+    lease_until: int | None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the queue asks about it."""
+        return self.state in ("open", "expired")
+
+    @property
+    def given_at(self) -> int:
+        """When it was given: the sender's word, but no later than it came."""
+        seen = self.observed_at
+        return self.received_at if seen is None else min(seen, self.received_at)
+
+
+_OF_QUEUE = ("state", "claimed_by", "token", "lease_until")
+_FOUND = ", ".join(f"{'q' if name in _OF_QUEUE else 'r'}.{name}" for name in Found._fields)
+_JOINED = "FROM records r LEFT JOIN queue q ON q.feed = r.feed AND q.record_id = r.record_id WHERE r.feed = ?"
+
+
+def find_now(conn: sa.Connection, feed: str, record_ids: Sequence[str]) -> list[Found]:
+    """Return the records of some ids as they are now, in the order of their ids."""
+    those, some = bulk.among(conn, record_ids)
+    query = f"SELECT {_FOUND} {_JOINED} AND r.record_id {those}"
+    return sorted(Found(*row) for row in bulk.raw(conn, query, (feed, some)))
+
+
 def apply_decision(store: Store, decision: ReviewDecision) -> Applied:
     """Carry out a decision in one transaction.
 
@@ -118,51 +166,55 @@ def apply_decision(store: Store, decision: ReviewDecision) -> Applied:
     d = decision
     with store.write() as conn:
         seq = chain.next_seq(conn)
-        rows = status.find_status(conn, d.feed, d.record_ids).sort_values("record_id", ignore_index=True)
-        waiting = quarantine.open_ids(conn, d.feed, d.record_ids, expired=True)
+        rows = find_now(conn, d.feed, d.record_ids)
         _check_as_shown(conn, d, rows)
-        movable = ~_stuck(rows, d, waiting) if d.part is None else _as_frozen(conn, d, d.part, rows, waiting)
-        left = int((~movable).sum()) if d.one_credit_per_source and (movable.any() or d.part) else 0
-        rows = rows[movable].reset_index(drop=True) if left else rows
+        fits = (lambda row: not _stuck(row, d)) if d.part is None else functools.partial(_is_as_frozen, d, d.part)
+        movable = [row for row in rows if fits(row)]
+        left = len(rows) - len(movable) if d.one_credit_per_source and (movable or d.part) else 0
+        rows = movable if left else rows
         if d.part is not None:
             jobs.advance(conn, d.part.job_id, first=d.part.first, last=d.part.last, decided=len(rows))
-            if rows.empty:
+            if not rows:
                 return Applied(seq - 1, (), {}, 0, left)
         else:
-            _check_movable(rows, d, waiting, n=len(set(d.record_ids)) - left)
-            _check_colleagues(conn, d, rows, waiting)
-            _check_leases(conn, d, rows["record_id"].tolist())
+            _check_movable(rows, d, n=len(set(d.record_ids)) - left)
+            _check_colleagues(conn, d, rows)
+            _check_leases(d, rows)
         _move(conn, store.key, d, rows, seq=seq)
         if d.second:
             checks.ask_second(conn, d.feed, sorted(d.second), verb=d.verb, by=d.by)
-    return _applied(seq, rows, left)
+    return _applied(seq, [(row.record_id, row.place, row.source_id) for row in rows], left)
 
 
-def _move(conn: sa.Connection, key: bytes, d: ReviewDecision, rows: pd.DataFrame, *, seq: int) -> None:
+def _move(conn: sa.Connection, key: bytes, d: ReviewDecision, rows: Sequence[Found], *, seq: int) -> None:
     """Move the records, and write all that follows from it, as event `seq`."""
-    verdict = rows["verdict"] if d.verdict is None else d.verdict
-    status.move_records(conn, d.feed, rows.assign(to_place=d.place.value, to_verdict=verdict), seq=seq)
+    moves = [
+        status.Move(r.record_id, r.place, r.content_hash, r.file_id, r.verdict, d.place.value,
+                    r.verdict if d.verdict is None else d.verdict)
+        for r in rows
+    ]  # fmt: skip
+    ids = [row.record_id for row in rows]
+    status.move_records(conn, d.feed, moves, seq=seq)
     _note_verdicts(conn, d, rows, seq=seq)
-    _update_queue(conn, d.feed, rows.assign(place=d.place.value), seq=seq, at=d.at)
+    _update_queue(conn, d, rows, seq=seq)
     if d.verb == "release":
-        _accept_schema(conn, d.feed, rows["record_id"].tolist(), seq=seq)
+        _accept_schema(conn, d.feed, ids, seq=seq)
     selector, job_id = dict(d.selector), None
     if d.part is not None:
-        digest = hashlib.sha256("\n".join(rows["record_id"]).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
         selector, job_id = {**selector, "first": d.part.first, "digest": digest}, d.part.job_id
     append_review(conn, key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=selector, job=job_id)
-    to = rows.assign(to_place=d.place.value)
-    revoke_stale_snapshots(conn, key, d.feed, to, f"{d.verb}: {d.reason}", d.by, d.at)
+    revoke_stale_snapshots(conn, key, d.feed, moves, f"{d.verb}: {d.reason}", d.by, d.at)
 
 
-def _check_as_shown(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame) -> None:
+def _check_as_shown(conn: sa.Connection, d: ReviewDecision, rows: Sequence[Found]) -> None:
     """Refuse to decide a record that is not as it was shown, and say who decided it meanwhile."""
     if d.expected is None:
         return
-    shown = rows["record_id"].map({bounded_key(name): version for name, version in d.expected.items()})
-    stale = rows.loc[shown.notna() & (shown != rows["changed_seq"]), "record_id"]
-    if len(stale):
-        first, told = stale.iloc[0], _standing_decisions(conn, d.feed, stale)
+    shown = {bounded_key(name): version for name, version in d.expected.items()}
+    stale = [row.record_id for row in rows if shown.get(row.record_id, row.changed_seq) != row.changed_seq]
+    if stale:
+        first, told = stale[0], _standing_decisions(conn, d.feed, stale)
         by = "it was moved"
         if len(told):
             last = told.iloc[-1]
@@ -175,20 +227,20 @@ def _check_as_shown(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame) 
         )
 
 
-def _as_frozen(
-    conn: sa.Connection, d: ReviewDecision, part: JobPart, rows: pd.DataFrame, waiting: set[str]
-) -> pd.Series:
-    """Return which records of a part are as they were frozen, free and ready for the verb."""
-    good = ~_stuck(rows, d, waiting) & (rows["changed_seq"] <= part.version) & rows["record_id"].isin(waiting)
-    if d.place is Place.ACCEPTED:
-        good &= rows["readable"]
-    held = quarantine.held_ids(conn, d.feed, rows["record_id"].tolist(), by=d.by, at=d.at)
-    return good & ~rows["record_id"].isin(held)
+def _is_as_frozen(d: ReviewDecision, part: JobPart, row: Found) -> bool:
+    """Return whether a record of a part is as it was frozen, free and ready for the verb."""
+    good = row.waits and row.changed_seq <= part.version and not _stuck(row, d)
+    return good and (row.readable or d.place is not Place.ACCEPTED) and not (_leased(d, row) and row.claimed_by != d.by)
 
 
-def _applied(seq: int, rows: pd.DataFrame, left: int = 0) -> Applied:
-    places = {str(place): int(n) for place, n in rows["place"].value_counts().items()}
-    return Applied(seq, tuple(rows["record_id"]), places, int(rows["source_id"].nunique()), left)
+def _leased(d: ReviewDecision, row: Found) -> bool:
+    at = (d.at - tables.EPOCH) // tables.MICROSECOND
+    return row.state == "open" and row.lease_until is not None and row.lease_until >= at
+
+
+def _applied(seq: int, rows: Iterable[tuple[str, str, str | None]], left: int = 0) -> Applied:
+    names, places, sources = zip(*rows, strict=True)
+    return Applied(seq, names, Counter(places), len(set(sources) - {None}), left)
 
 
 def find_applied(store: Store, decision: ReviewDecision) -> Applied | None:
@@ -199,23 +251,23 @@ def find_applied(store: Store, decision: ReviewDecision) -> Applied | None:
     d, c, m = decision, tables.reviews.c, tables.moves.c
     same = (c.feed == d.feed, c.verb == d.verb, c.actor == d.by, c.reason == d.reason, c.undone_by.is_(None))
     query = sa.select(c.seq).where(*same, c.selector == to_json(d.selector)).order_by(c.seq.desc())
+    if d.record_ids:  # a file of decisions makes thousands of events that differ in the record alone
+        query = query.where(c.seq.in_(sa.select(m.seq).where(m.feed == d.feed, m.record_id == d.record_ids[0])))
     with store.read() as conn:
         for seq in conn.execute(query).scalars().all():
-            moved = bulk.fetch_frame(
-                conn,
-                sa.select(m.record_id, m.from_place.label("place"), m.from_verdict, m.to_verdict)
+            moved = conn.execute(
+                sa.select(m.record_id, m.from_place, m.from_verdict, m.to_verdict)
                 .where(m.feed == d.feed, m.seq == seq)
-                .order_by(m.record_id),
-            )
-            if d.record_ids and set(moved["record_id"]) != set(d.record_ids):
+                .order_by(m.record_id)
+            ).all()
+            ids = [row.record_id for row in moved]
+            if not moved or (d.record_ids and set(ids) != set(d.record_ids)):
                 continue
-            verdict = moved["from_verdict"] if d.verdict is None else d.verdict
+            said = all(row.to_verdict == (row.from_verdict if d.verdict is None else d.verdict) for row in moved)
             later = sa.select(m.record_id).where(m.feed == d.feed, m.seq > seq)
-            if (moved["to_verdict"] == verdict).all() and bulk.select_many(
-                conn, later, m.record_id, moved["record_id"]
-            ).empty:
-                now = status.find_status(conn, d.feed, moved["record_id"])
-                return _applied(seq, moved.merge(now[["record_id", "source_id"]], on="record_id"))
+            if said and bulk.select_many(conn, later, m.record_id, ids).empty:
+                source = {row.record_id: row.source_id for row in find_now(conn, d.feed, ids)}
+                return _applied(seq, [(row.record_id, row.from_place, source.get(row.record_id)) for row in moved])
     return None
 
 
@@ -230,10 +282,10 @@ _OPPOSITE = {"release": "reject", "reject": "release"}
 _PAST = {"release": "released", "reject": "rejected"}
 
 
-def _check_colleagues(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, waiting: set[str]) -> None:
+def _check_colleagues(conn: sa.Connection, d: ReviewDecision, rows: Sequence[Found]) -> None:
     """Refuse to turn round what a colleague decided, unless it is overruled or the queue asks again."""
-    settled = rows.loc[~rows["place"].isin(WAITING) & ~rows["record_id"].isin(waiting), "record_id"]
-    if d.overrule or d.verb not in _OPPOSITE or settled.empty:
+    settled = [row.record_id for row in rows if row.place not in WAITING and not row.waits]
+    if d.overrule or d.verb not in _OPPOSITE or not settled:
         return
     standing = _standing_decisions(conn, d.feed, settled)
     standing = standing[standing["verb"] == _OPPOSITE[d.verb]]
@@ -247,7 +299,7 @@ def _check_colleagues(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame
         )
 
 
-def _standing_decisions(conn: sa.Connection, feed: str, record_ids: Sequence[str] | pd.Series) -> pd.DataFrame:
+def _standing_decisions(conn: sa.Connection, feed: str, record_ids: Sequence[str]) -> pd.DataFrame:
     """Return ``record_id, seq, verb, actor, at`` of what a person decided last of each record, by event.
 
     ``last`` is the event that moved it last, which `undo` takes: of a decision that was undone and made again, another.
@@ -348,73 +400,80 @@ def count_decided_since(store: Store, feed: str, since: dt.datetime) -> int:
         return int(conn.execute(last).scalar_one())
 
 
-def _stuck(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str]) -> pd.Series:
-    """Return which records are settled or elsewhere; one may stay where it is only while the queue asks."""
-    settled = (rows["place"] == d.place.value) & ~rows["record_id"].isin(waiting) & (not d.vouches)
-    return settled | ~rows["place"].isin([place.value for place in d.allowed])
+def _stuck(row: Found, d: ReviewDecision) -> bool:
+    """Return whether a record is settled or elsewhere; one may stay where it is only while the queue asks."""
+    settled = row.place == d.place.value and not row.waits and not d.vouches
+    return settled or row.place not in d.allowed
 
 
-def _check_movable(rows: pd.DataFrame, d: ReviewDecision, waiting: set[str], *, n: int) -> None:
+def _check_movable(rows: Sequence[Found], d: ReviewDecision, *, n: int) -> None:
     """Refuse what is unknown (of `n` records), unreadable or settled."""
     if len(rows) < n:
-        missing = sorted(set(d.record_ids) - set(rows["record_id"]))
+        missing = sorted(set(d.record_ids) - {row.record_id for row in rows})
         raise NotFoundError(f"there is no record {missing[0]!r} in {d.feed}")
-    stuck = rows[_stuck(rows, d, waiting)]
-    if len(stuck):
-        first = stuck.iloc[0]
+    if stuck := [row for row in rows if _stuck(row, d)]:
+        first = stuck[0]
         raise BusyError(
-            f"{len(stuck)} of {len(rows)} records cannot be moved by {d.verb}: {first['record_id']!r} is already "
-            f"{first['place']}; list them again"
+            f"{len(stuck)} of {len(rows)} records cannot be moved by {d.verb}: {first.record_id!r} is already "
+            f"{first.place}; list them again"
         )
-    if d.place is Place.ACCEPTED and not rows["readable"].all():
-        first = rows.loc[~rows["readable"], "record_id"].iloc[0]
+    unreadable = [row.record_id for row in rows if not row.readable]
+    if d.place is Place.ACCEPTED and unreadable:
         raise UsageError(
-            f"{first!r} is a row that could not be read, so there is nothing to release; reject it instead"
+            f"{unreadable[0]!r} is a row that could not be read, so there is nothing to release; reject it instead"
         )
 
 
-def _check_leases(conn: sa.Connection, d: ReviewDecision, ids: Sequence[str]) -> None:
-    count, holder = quarantine.held_by_others(conn, d.feed, ids, by=d.by, token=d.token, at=d.at)
-    if count:
-        raise BusyError(f"{count} of {len(ids)} records are being reviewed by {holder}; wait or leave them out")
+def _check_leases(d: ReviewDecision, rows: Sequence[Found]) -> None:
+    held = [r.claimed_by for r in rows if _leased(d, r) and (r.claimed_by != d.by or d.token not in (None, r.token))]
+    if held:
+        raise BusyError(f"{len(held)} of {len(rows)} records are being reviewed by {held[0]}; wait or leave them out")
 
 
-def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: pd.DataFrame, *, seq: int) -> None:
+def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: Sequence[Found], *, seq: int) -> None:
     """Let the ledger know what the verdicts say about the sources; a changed verdict takes the old one back.
 
     A rejected record whose id was given before says nothing: no record proves its source, and a forger names others.
     """
-    sent = rows[rows["source_id"].notna()]
-    if d.verdict is not None and d.verdict < 0 and len(sent):
-        c = tables.evidence.c
-        query = sa.select(c.record_id).where(c.feed == d.feed, c.code == ID_CONFLICT)
-        contested = bulk.select_many(conn, query, c.record_id, sent["record_id"])["record_id"]
-        sent = sent[~sent["record_id"].isin(contested)]
-    if d.verdict is None or sent.empty:
+    sent = [row for row in rows if row.source_id is not None]
+    if d.verdict is None or not sent:
         return
-    verdicts = sent.assign(given_at=ground_truth.given_at(sent), verdict=d.verdict)
-    if d.one_credit_per_source and d.verdict > 0:
-        first = verdicts.sort_values(["given_at", "record_id"]).drop_duplicates("source_id").index
-        spoken = verdicts["source_id"] == (d.part.credited if d.part else None)
-        verdicts = verdicts.assign(verdict=verdicts["verdict"].where(verdicts.index.isin(first) & ~spoken, 0))
-    verdicts = verdicts[["record_id", "source_id", "given_at", "verdict"]]
-    ground_truth.note_verdicts(
-        conn, verdicts, feed=d.feed, namespace=d.namespace, kind=ground_truth.REVIEW, seq=seq, at=d.at
-    )
+    if d.verdict < 0:
+        contested = _with_evidence(conn, d.feed, [row.record_id for row in sent], ID_CONFLICT)
+        sent = [row for row in sent if row.record_id not in contested]
+    spoken = {d.part.credited} if d.part else set()
+    said = []
+    for row in sorted(sent, key=lambda row: (row.given_at, row.record_id)):
+        once = d.one_credit_per_source and d.verdict > 0
+        verdict = 0 if once and row.source_id in spoken else d.verdict
+        spoken.add(row.source_id)
+        said.append(ground_truth.Said(row.record_id, row.source_id, row.given_at, verdict))
+    who: dict[str, Any] = {"feed": d.feed, "namespace": d.namespace, "kind": ground_truth.REVIEW}
+    ground_truth.note_verdicts(conn, said, **who, seq=seq, at=d.at)
+
+
+def _with_evidence(conn: sa.Connection, feed: str, record_ids: Sequence[str], code: str) -> dict[str, str]:
+    """Return which of the records have evidence of a code, and the run that gave it."""
+    those, some = bulk.among(conn, record_ids)
+    query = f"SELECT record_id, run_id FROM evidence WHERE feed = ? AND code = ? AND record_id {those}"  # noqa: S608
+    return dict(bulk.raw(conn, query, (feed, code, some)).fetchall())
 
 
 def _with_utc_times(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(first_seen=pd.to_datetime(frame["first_seen"], utc=True).astype("datetime64[us, UTC]"))
 
 
-def _update_queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int, at: dt.datetime) -> None:
+def _update_queue(conn: sa.Connection, d: ReviewDecision, rows: Sequence[Found], *, seq: int) -> None:
     """Close the entries of records that were decided; open one for those that now wait."""
-    waits = rows["place"].isin(WAITING)
-    quarantine.close_entries(conn, feed, rows.loc[~waits, "record_id"].tolist(), seq=seq)
-    if waits.any():
-        recalled = rows[waits].assign(kind=quarantine.RECALLED)[["record_id", "kind", "risk"]]
-        quarantine.open_entries(conn, feed, recalled, seq=seq, at=at)
-    quarantine.open_next_of_groups(conn, feed, rows.loc[~waits, "record_id"].tolist(), seq=seq, at=at)
+    if d.place.value in WAITING:
+        entries = [(row.record_id, quarantine.RECALLED, row.risk) for row in rows]
+        recalled = pd.DataFrame(entries, columns=["record_id", "kind", "risk"])
+        quarantine.open_entries(conn, d.feed, recalled, seq=seq, at=d.at)
+        return
+    quarantine.close_entries(conn, d.feed, [row.record_id for row in rows if row.waits], seq=seq)
+    grouped = [row.record_id for row in rows if row.campaign_id is not None]
+    if grouped:
+        quarantine.open_next_of_groups(conn, d.feed, grouped, seq=seq, at=d.at)
 
 
 def append_review(
@@ -439,42 +498,32 @@ def append_review(
         "undoes": undoes,
         "via": via_of(by),
     }
-    row = {
-        "seq": chain.next_seq(conn),
-        "feed": feed,
-        "verb": verb,
-        "actor": str(by),
-        "reason": reason,
-        "at": at,
-        "n": n,
-    }
-    row |= {"selector": to_json(selector), "undoes": undoes, "via": via_of(by), "job": job}
-    conn.execute(sa.insert(tables.reviews), [row])
+    names = ("seq", "feed", "verb", "actor", "reason", "at", "n", "selector", "undoes", "via", "job")
+    when = (at - tables.EPOCH) // tables.MICROSECOND
+    row = (chain.next_seq(conn), feed, verb, str(by), reason, when, n, to_json(selector), undoes, via_of(by), job)
+    bulk.insert_rows(conn, tables.reviews, names, [row])
     return chain.append(conn, key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=str(by))
 
 
 def revoke_stale_snapshots(
-    conn: sa.Connection, key: bytes, feed: str, rows: pd.DataFrame, why: str, by: str, at: dt.datetime
+    conn: sa.Connection, key: bytes, feed: str, moves: Sequence[status.Move], why: str, by: str, at: dt.datetime
 ) -> None:
     """Take back the snapshots that hold records which are not accepted any more; the event follows the decision's."""
-    lost = leaving(rows)
-    if len(lost):
+    if lost := leaving(moves):
         snapshots.revoke_holding(conn, key, feed, lost, by=by, why=why, at=at)
 
 
-def leaving(rows: pd.DataFrame) -> pd.Series:
+def leaving(moves: Iterable[status.Move]) -> list[str]:
     """Return the ids of records that leave the accepted ones."""
     accepted = Place.ACCEPTED.value
-    return rows.loc[(rows["place"] == accepted) & (rows["to_place"] != accepted), "record_id"]
+    return [move.record_id for move in moves if move.from_place == accepted != move.to_place]
 
 
 def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
     """Take over the payload schema of released records that were held because of it."""
-    c = tables.evidence.c
-    query = sa.select(c.run_id).where(c.feed == feed, c.code == "schema_drift")
-    held = bulk.select_many(conn, query, c.record_id, record_ids)
-    if held.empty:
+    held = _with_evidence(conn, feed, record_ids, "schema_drift")
+    if not held:
         return
-    run_id = held["run_id"].max()
+    run_id = max(held.values())
     body = conn.execute(sa.select(tables.runs.c.schema).where(tables.runs.c.run_id == run_id)).scalar_one()
     conn.execute(sa.insert(tables.schemas), [{"feed": feed, "seq": seq, "run_id": run_id, "body": body}])

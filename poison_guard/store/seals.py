@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from poison_guard.store import tables
+from poison_guard.store import bulk, tables
 from poison_guard.store.tables import seals
 
 __all__ = [
@@ -112,18 +111,19 @@ class Sum:
 
 
 def raw_rows(
-    conn: sa.Connection, sealed: SealedTable, where: str = "", values: Sequence[Any] = ()
+    conn: sa.Connection, sealed: SealedTable, where: str = "", values: Sequence[Any] = (), *, few: bool = False
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the rows of a table in chunks, as the driver reads them: the event of each, then its hashed columns.
 
-    `where` is SQL with ``?`` for the `values`.
+    `where` is SQL with ``?`` for the `values`; `few`: they are at most a chunk.
     """
     quote = conn.dialect.identifier_preparer.quote
     names = ", ".join(quote(name) for name in sealed.columns)
     query = f"SELECT {sealed.group}, {names} FROM {quote(sealed.name)}"  # noqa: S608  names are our own
     query += f" WHERE {where}" if where else ""
     if conn.dialect.name == "postgresql":
-        cursor = conn.connection.cursor(f"guard_{sealed.name}")  # on the server: rows come in chunks
+        name = f"guard_{sealed.name}"
+        cursor = conn.connection.cursor() if few else conn.connection.cursor(name)  # on the server: rows come in chunks
         query = query.replace("?", "%s")
     else:
         cursor = conn.connection.cursor()
@@ -155,20 +155,20 @@ def add_up(hashes: Sequence[bytes]) -> Sum:
 
 def seal_rows(conn: sa.Connection, key: bytes, seq: int) -> str | None:
     """Seal all rows that event `seq` wrote and return the hash over its seals; None when it wrote none."""
-    found: list[dict[str, Any]] = []
-    for sealed in SEALED.values():
+    counts = bulk.raw(conn, _COUNTS, (seq,) * len(SEALED)).fetchone()
+    for sealed, n in zip(SEALED.values(), counts, strict=True):
         hashes: list[bytes] = []
-        salt = ""
-        for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (seq,)):
-            salt = salt or _new_salt(conn, sealed.name, seq, seq)
+        salt = _new_salt(conn, sealed.name, seq, seq) if n else ""
+        for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (seq,), few=n <= _CHUNK) if n else ():
             hashes += hashes_of(key, sealed.name, salt, (tuple(row[1:]) for row in rows))
         if hashes:
-            found.append(_seal(seq, sealed.name, seq, add_up(hashes), salt, hashes))
-    if found:
-        conn.execute(sa.insert(seals), found)
-    c = seals.c
-    written = conn.execute(sa.select(c.tbl, c.grp, c.n, c.total).where(c.seq == seq)).all()
-    return digest_of(key, seq, (tuple(row) for row in written)) if written else None
+            _insert(conn, seq, sealed.name, seq, add_up(hashes), salt, hashes)
+    written = bulk.raw(conn, "SELECT tbl, grp, n, total FROM seals WHERE seq = ?", (seq,)).fetchall()
+    return digest_of(key, seq, written) if written else None
+
+
+_COUNTS = f"SELECT {', '.join(f'(SELECT count(*) FROM {s.name} WHERE {s.group} = ?)' for s in SEALED.values())}"  # noqa: S608
+"""How many rows of each table an event wrote, in one statement: most tables have none."""
 
 
 def digest_of(key: bytes, seq: int, rows: Iterable[tuple[Any, ...]]) -> str:
@@ -185,17 +185,15 @@ def take(conn: sa.Connection, table: sa.Table, feed: str, record_ids: Sequence[s
     sealed, key = SEALED[table.name], conn.get_execution_options()["guard_key"]
     taken: dict[int, list[tuple[Any, ...]]] = {}
     for start in range(0, len(record_ids), _CHUNK):
-        some: Any = list(record_ids[start : start + _CHUNK])
-        among = "= ANY(?)" if conn.dialect.name == "postgresql" else "IN (SELECT value FROM json_each(?))"
-        some = some if conn.dialect.name == "postgresql" else json.dumps(some)
-        for rows in raw_rows(conn, sealed, f"feed = ? AND record_id {among}", (feed, some)):
+        those, some = bulk.among(conn, record_ids[start : start + _CHUNK])
+        for rows in raw_rows(conn, sealed, f"feed = ? AND record_id {those}", (feed, some), few=True):
             for group, *row in rows:
                 if group != seq:
                     taken.setdefault(group, []).append(tuple(row))
     for group, rows in taken.items():
         salt, before = _last_seal(conn, sealed.name, group)
         left = before - add_up(hashes_of(key, sealed.name, salt, rows))
-        _replace_seal(conn, _seal(seq, sealed.name, group, left, None, None))
+        _replace(conn, seq, sealed.name, group, left, salt or None, None)
 
 
 def reseal_group(conn: sa.Connection, key: bytes, table: str, group: int, *, seq: int) -> None:
@@ -208,7 +206,7 @@ def reseal_group(conn: sa.Connection, key: bytes, table: str, group: int, *, seq
     for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (group,)):
         hashes += hashes_of(key, table, salt, (tuple(row[1:]) for row in rows))
     conn.execute(sa.update(seals).where(c.tbl == table, c.grp == group).values(salt=None, tags=None))
-    _replace_seal(conn, _seal(seq, table, group, add_up(hashes) if hashes else Sum(), salt, hashes))
+    _replace(conn, seq, table, group, add_up(hashes) if hashes else Sum(), salt, hashes)
 
 
 def group_is_whole(conn: sa.Connection, key: bytes, table: str, group: int) -> bool:
@@ -228,30 +226,34 @@ def rotate_secret(conn: sa.Connection, secret: str) -> None:
 
 def _new_salt(conn: sa.Connection, table: str, group: int, seq: int) -> str:
     """Return the salt of a new seal: the same again where a transaction is repeated."""
-    secret = conn.execute(sa.select(tables.chain.c.secret).where(tables.chain.c.id == 1)).scalar_one()
+    (secret,) = bulk.raw(conn, "SELECT secret FROM chain WHERE id = 1").fetchone()
     text = f"salt\0{table}\0{group}\0{seq}"
     return hashlib.blake2b(text.encode(), key=bytes.fromhex(secret), digest_size=16).hexdigest()
 
 
 def _last_seal(conn: sa.Connection, table: str, group: int) -> tuple[str, Sum]:
     """Return the salt of a group and what its rows add up to; nothing for a group that was never sealed."""
-    c = seals.c
-    query = sa.select(c.salt, c.n, c.total).where(c.tbl == table, c.grp == group).order_by(c.seq.desc())
-    rows = conn.execute(query).all() if isinstance(group, int) else []
-    salt = next((row.salt for row in rows if row.salt is not None), "")
-    return salt, Sum(rows[0].n, int(rows[0].total, 16)) if rows else Sum()
+    query = "SELECT salt, n, total FROM seals WHERE tbl = ? AND grp = ? ORDER BY seq DESC LIMIT 1"
+    row = bulk.raw(conn, query, (table, group)).fetchone() if isinstance(group, int) else None
+    return ("", Sum()) if row is None else (row[0] or "", Sum(row[1], int(row[2], 16)))
 
 
-def _seal(
-    seq: int, table: str, group: int | None, value: Sum, salt: str | None, hashes: Sequence[bytes] | None
-) -> dict[str, Any]:
+def _insert(
+    conn: sa.Connection,
+    seq: int,
+    table: str,
+    group: int | None,
+    value: Sum,
+    salt: str | None,
+    hashes: Sequence[bytes] | None,
+) -> None:
     tags = None if hashes is None else b"".join(each[:TAG_BYTES] for each in hashes)
     number = group if isinstance(group, int) else -1  # a row of no event: the sum under -1 can never be met
-    row = {"seq": seq, "tbl": table, "grp": number, "n": value.n, "total": f"{value.total:032x}"}
-    return {**row, "salt": salt, "tags": tags}
+    row = (seq, table, number, value.n, f"{value.total:032x}", salt, tags)
+    bulk.insert_rows(conn, seals, ("seq", "tbl", "grp", "n", "total", "salt", "tags"), [row])
 
 
-def _replace_seal(conn: sa.Connection, row: dict[str, Any]) -> None:
-    c = seals.c
-    conn.execute(sa.delete(seals).where(c.seq == row["seq"], c.tbl == row["tbl"], c.grp == row["grp"]))
-    conn.execute(sa.insert(seals), [row])
+def _replace(conn: sa.Connection, seq: int, table: str, group: int | None, *what: Any) -> None:
+    number = group if isinstance(group, int) else -1
+    bulk.raw(conn, "DELETE FROM seals WHERE seq = ? AND tbl = ? AND grp = ?", (seq, table, number))
+    _insert(conn, seq, table, group, *what)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
@@ -18,10 +19,12 @@ from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.rows import reasons_text
 
 __all__ = [
+    "Move",
     "decided_by_people",
     "find_status",
     "mark_late",
     "move_records",
+    "moves_of",
     "recall_late",
     "status_as_of",
     "void_events",
@@ -114,30 +117,48 @@ def void_events(conn: sa.Connection, feed: str, *, version: int | None = None) -
     return void
 
 
-def move_records(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, seq: int) -> None:
-    """Move records: `rows` is from `find_status`, with ``to_place`` and ``to_verdict`` added.
+class Move(NamedTuple):
+    """A record that moves: what its row said, and where it goes."""
+
+    record_id: str
+    from_place: str
+    from_hash: str
+    from_file: int
+    from_verdict: int
+    to_place: str
+    to_verdict: int
+
+
+def moves_of(rows: pd.DataFrame) -> list[Move]:
+    """Return the moves of rows of `find_status` with ``to_place`` and ``to_verdict`` added."""
+    names = ("record_id", "place", "content_hash", "file_id", "verdict", "to_place", "to_verdict")
+    return [Move(*row) for row in zip(*(bulk.bindable(rows[name]) for name in names), strict=True)]
+
+
+def move_records(conn: sa.Connection, feed: str, moves: Sequence[Move], *, seq: int) -> None:
+    """Move records, as event `seq`.
 
     Compare-and-set: `BusyError` when one of them is no longer where it was found, and the transaction must end.
     """
-    c = tables.records.c
-    seals.take(conn, tables.records, feed, rows["record_id"].tolist(), seq=seq)
+    ids = [move.record_id for move in moves]
+    seals.take(conn, tables.records, feed, ids, seq=seq)
+    alike: dict[tuple[str, int, str, int], list[str]] = {}
+    for move in moves:
+        change = (move.from_place, move.from_verdict, move.to_place, move.to_verdict)
+        alike.setdefault(change, []).append(move.record_id)
     changed = 0
-    for (before, old, place, verdict), part in rows.groupby(["place", "verdict", "to_place", "to_verdict"]):
-        ids = part["record_id"].tolist()
-        for start in range(0, len(ids), 50_000):
-            some = bulk.is_one_of(conn, c.record_id, ids[start : start + 50_000])
-            done = conn.execute(
-                sa.update(tables.records)
-                .where(c.feed == feed, c.place == before, c.verdict == int(old), some)
-                .values(place=Place(place).value, verdict=int(verdict), changed_seq=seq)
-            )
-            changed += done.rowcount
-    if changed != len(rows):
-        raise BusyError(
-            f"{len(rows) - changed} of {len(rows)} records were decided by someone else meanwhile; list them again"
+    for (before, old, place, verdict), some in alike.items():
+        those, bound = bulk.among(conn, some)
+        update = "UPDATE records SET place = ?, verdict = ?, changed_seq = ?"
+        where = (
+            f"WHERE feed = ? AND place || '' = ? AND verdict = ? AND record_id {those}"  # not by the index of places
         )
-    names = {"place": "from_place", "content_hash": "from_hash", "file_id": "from_file", "verdict": "from_verdict"}
-    bulk.insert_frame(conn, tables.moves, rows.drop(columns="seq").rename(columns=names).assign(feed=feed, seq=seq))
+        changed += bulk.raw(conn, f"{update} {where}", (place, verdict, seq, feed, before, old, bound)).rowcount
+    if changed != len(moves):
+        raise BusyError(
+            f"{len(moves) - changed} of {len(moves)} records were decided by someone else meanwhile; list them again"
+        )
+    bulk.insert_rows(conn, tables.moves, (*Move._fields, "feed", "seq"), [(*move, feed, seq) for move in moves])
 
 
 _RECALL_RISK = 0.97  # of a record whose campaign has no record in this batch to take the risk from
@@ -154,7 +175,8 @@ def recall_late(
     rows = _recallable(conn, feed, run_id, decided)
     if rows.empty:
         return rows[["record_id", "campaign_id"]]
-    move_records(conn, feed, rows.assign(to_place=Place.RECALLED.value, to_verdict=rows["verdict"]), seq=seq)
+    moved = moves_of(rows.assign(to_place=Place.RECALLED.value, to_verdict=rows["verdict"]))
+    move_records(conn, feed, moved, seq=seq)
     _mark_recalled(conn, feed, rows, decided.campaigns, seq=seq)
     _write_recall_evidence(conn, feed, run_id, rows, decided, seq=seq)
     entries = quarantine.one_of_each_group(rows.assign(kind=quarantine.RECALLED), decided.campaigns)

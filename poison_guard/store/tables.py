@@ -618,7 +618,7 @@ seals = sa.Table(
     _text_column("total", null=False),
     _text_column("salt"),
     sa.Column("tags", sa.LargeBinary),
-    sa.Index("ix_seals_tbl_grp", "tbl", "grp"),
+    sa.Index("ix_seals_tbl_grp_seq", "tbl", "grp", "seq"),
 )
 """What the audit compares rows with: as of event `seq`, table `tbl` has `n` rows last written by event `grp`, and their
 keyed hashes add up to `total`. `salt` goes into each hash, until an erasure destroys it; `tags` are the beginnings of

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.store import bulk, chain, ground_truth, jobs, quarantine, state, status, tables
 from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store
-from poison_guard.store.reviews import WAITING, append_review, leaving, revoke_stale_snapshots
+from poison_guard.store.reviews import WAITING, append_review, find_now, leaving, revoke_stale_snapshots
 
 __all__ = ["Undone", "end_undo", "find_undone", "preview_undo", "undo", "undo_job"]
 
@@ -78,19 +78,20 @@ def _undo(
 ) -> Undone:
     new = chain.next_seq(conn)
     event = _find_undoable(conn, feed, seq, part=job is not None)
-    rows, void = _rows_to_restore(conn, feed, seq, leave=job is not None)
-    if len(rows):
-        status.move_records(conn, feed, rows, seq=new)
-        _restore_queue(conn, feed, rows.assign(place=rows["to_place"]), old={seq, *void}, seq=new)
+    moves, sources, void = _moves_back(conn, feed, seq, leave=job is not None)
+    if moves:
+        status.move_records(conn, feed, moves, seq=new)
+        _restore_queue(conn, feed, moves, old={seq, *void}, seq=new)
     _negate_blocks(conn, seq, new=new)
-    ground_truth.retract_verdicts(conn, feed, seq, seq=new, at=at, record_ids=rows["record_id"] if job else None)
+    only = {move.record_id for move in moves} if job else None
+    ground_truth.retract_verdicts(conn, feed, seq, seq=new, at=at, record_ids=only)
     _restore_schema(conn, feed, seq, new=new)
     c = tables.reviews.c
     conn.execute(sa.update(tables.reviews).where(c.seq == seq).values(undone_by=new))
-    selector, n = {"event": seq, "verb": event.verb}, len(rows)
+    selector, n = {"event": seq, "verb": event.verb}, len(moves)
     append_review(conn, key, feed, "undo", by, reason, at, n=n, selector=selector, undoes=seq, job=job)
-    revoke_stale_snapshots(conn, key, feed, rows, f"undo: {reason}", by, at)
-    return _undone(new, event.verb, rows)
+    revoke_stale_snapshots(conn, key, feed, moves, f"undo: {reason}", by, at)
+    return _undone(new, event.verb, moves, sources)
 
 
 def find_undone(store: Store, feed: str, seq: int, *, by: str, reason: str) -> Undone | None:
@@ -103,55 +104,57 @@ def find_undone(store: Store, feed: str, seq: int, *, by: str, reason: str) -> U
         event = conn.execute(query.order_by(c.seq.desc()).limit(1)).first()
         if event is None:
             return None
-        moved = sa.select(m.record_id, m.from_place.label("place"), m.to_place).where(
-            m.feed == feed, m.seq == event.seq
-        )
-        rows = bulk.fetch_frame(conn, moved.order_by(m.record_id))
+        moves = _moves_of(conn, feed, event.seq)
+        ids = [move.record_id for move in moves]
         later = sa.select(m.record_id).where(m.feed == feed, m.seq > event.seq)
-        if len(bulk.select_many(conn, later, m.record_id, rows["record_id"])):
+        if len(bulk.select_many(conn, later, m.record_id, ids)):
             return None
-        now = status.find_status(conn, feed, rows["record_id"])
-    return _undone(event.seq, from_json(event.selector)["verb"], rows.merge(now[["record_id", "source_id"]]))
+        sources = {row.source_id for row in find_now(conn, feed, ids)}
+    return _undone(event.seq, from_json(event.selector)["verb"], moves, sources)
 
 
 def preview_undo(store: Store, feed: str, seq: int) -> Undone:
     """Return what `undo` would do, and raise what it would raise."""
     with store.read() as conn:
         event = _find_undoable(conn, feed, seq)
-        rows, _ = _rows_to_restore(conn, feed, seq)
-    return _undone(None, event.verb, rows)
+        moves, sources, _ = _moves_back(conn, feed, seq)
+    return _undone(None, event.verb, moves, sources)
 
 
-def _rows_to_restore(conn: sa.Connection, feed: str, seq: int, *, leave: bool = False) -> tuple[pd.DataFrame, set[int]]:
-    """Return the records that event `seq` moved, with ``to_place, to_verdict`` of before, and the void events since.
+def _moves_back(
+    conn: sa.Connection, feed: str, seq: int, *, leave: bool = False
+) -> tuple[list[status.Move], set[str | None], set[int]]:
+    """Return the moves that put back what event `seq` moved, the sources of these records, and the void events since.
 
     With `leave`, those that were decided again since are left out in place of refused.
     """
-    moved = _moves_of(conn, feed, seq)
+    moved = {move.record_id: move for move in _moves_of(conn, feed, seq)}
     void = {other for other in status.void_events(conn, feed) if other > seq}
-    later = _moved_since(conn, feed, moved, seq, void)
-    if len(later) and not leave:
+    later = [(name, at) for name, at in _moved_since(conn, feed, [*moved], seq) if at not in void]
+    if later and not leave:
         raise UsageError(
-            f"{later['record_id'].nunique()} records of decision {seq} were decided again since, last by "
-            f"{int(later['seq'].max())}; undo that first"
+            f"{len({name for name, _ in later})} records of decision {seq} were decided again since, last by "
+            f"{max(at for _, at in later)}; undo that first"
         )
-    moved = moved[~moved["record_id"].isin(later["record_id"])].reset_index(drop=True)
-    rows = status.find_status(conn, feed, moved["record_id"]).sort_values("record_id", ignore_index=True)
-    back = {"to_place": moved["from_place"].to_numpy(), "to_verdict": moved["from_verdict"].to_numpy()}
-    return rows.assign(**back), void
+    rows = find_now(conn, feed, [*(moved.keys() - {name for name, _ in later})])
+    back = [
+        status.Move(row.record_id, row.place, row.content_hash, row.file_id, row.verdict,
+                    moved[row.record_id].from_place, moved[row.record_id].from_verdict)
+        for row in rows
+    ]  # fmt: skip
+    return back, {row.source_id for row in rows}, void
 
 
-def _undone(seq: int | None, verb: str, rows: pd.DataFrame) -> Undone:
-    counts = {str(place): int(n) for place, n in rows["place"].value_counts().items()}
-    return Undone(seq, verb, tuple(rows["record_id"]), counts, int(rows["source_id"].nunique()), tuple(leaving(rows)))
+def _undone(seq: int | None, verb: str, moves: Sequence[status.Move], sources: set[str | None]) -> Undone:
+    ids, counts = tuple(move.record_id for move in moves), Counter(move.from_place for move in moves)
+    return Undone(seq, verb, ids, counts, len(sources - {None}), tuple(leaving(moves)))
 
 
-def _restore_queue(conn: sa.Connection, feed: str, rows: pd.DataFrame, *, old: set[int], seq: int) -> None:
+def _restore_queue(conn: sa.Connection, feed: str, moves: Sequence[status.Move], *, old: set[int], seq: int) -> None:
     """Give records the queue entries they had before the events `old`."""
-    ids = rows["record_id"].tolist()
-    closed = quarantine.decided_by(conn, feed, ids, seqs=old)
-    waits = rows["place"].isin(WAITING)
-    again = set(rows.loc[waits, "record_id"]) | closed
+    ids = [move.record_id for move in moves]
+    again = {move.record_id for move in moves if move.to_place in WAITING}
+    again |= quarantine.decided_by(conn, feed, ids, seqs=old)
     quarantine.close_entries(conn, feed, [name for name in ids if name not in again], seq=seq)
     quarantine.reopen(conn, feed, sorted(again), seq=seq)
 
@@ -179,20 +182,16 @@ def _find_undoable(conn: sa.Connection, feed: str, seq: int, *, part: bool = Fal
     return event
 
 
-def _moves_of(conn: sa.Connection, feed: str, seq: int) -> pd.DataFrame:
-    c = tables.moves.c
-    query = (
-        sa.select(c.record_id, c.from_place, c.from_verdict).where(c.feed == feed, c.seq == seq).order_by(c.record_id)
-    )
-    return bulk.fetch_frame(conn, query)
+def _moves_of(conn: sa.Connection, feed: str, seq: int) -> list[status.Move]:
+    query = f"SELECT {', '.join(status.Move._fields)} FROM moves WHERE feed = ? AND seq = ? ORDER BY record_id"  # noqa: S608
+    return [status.Move(*row) for row in bulk.raw(conn, query, (feed, seq))]
 
 
-def _moved_since(conn: sa.Connection, feed: str, moved: pd.DataFrame, seq: int, void: set[int]) -> pd.DataFrame:
-    """Return ``record_id, seq`` of the moves after `seq` that hold."""
-    c = tables.moves.c
-    query = sa.select(c.record_id, c.seq).where(c.feed == feed, c.seq > seq)
-    later = bulk.select_many(conn, query, c.record_id, moved["record_id"])
-    return later[~later["seq"].isin(void)]
+def _moved_since(conn: sa.Connection, feed: str, record_ids: Sequence[str], seq: int) -> list[tuple[str, int]]:
+    """Return ``record_id, seq`` of the moves of records after `seq`."""
+    those, some = bulk.among(conn, record_ids)
+    query = f"SELECT record_id, seq FROM moves WHERE feed = ? AND seq > ? AND record_id {those}"  # noqa: S608
+    return bulk.raw(conn, query, (feed, seq, some)).fetchall()
 
 
 def _negate_blocks(conn: sa.Connection, seq: int, *, new: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
 from poison_guard.errors import UsageError
@@ -76,9 +75,7 @@ def test_a_release_takes_staged_records_by_run_or_id_and_never_a_staged_group():
 
 
 def test_a_selection_counts_places_and_sources():
-    rows = pd.DataFrame(
-        {"record_id": ["b", "a", "c"], "place": ["staged", "staged", "recalled"], "source_id": ["u", "u", None]}
-    )
+    rows = [("b", "staged", "u"), ("a", "staged", "u"), ("c", "recalled", None)]
     chosen = select_rows("release", rows, {"run_id": "r"})
     assert chosen.record_ids == ("a", "b", "c")
     assert (dict(chosen.places), chosen.sources) == ({"staged": 2, "recalled": 1}, 1)
