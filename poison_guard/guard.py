@@ -70,6 +70,10 @@ class Guard(Stages, Reviewing):
         """The folder of store, lake and key."""
         return self.settings.home
 
+    def page(self, part: str, **query: str) -> str | None:
+        """Return the address of a page of this feed (``queue``, ``gate``); None where ``pages`` is not set."""
+        return self.settings.page(self.contract.name, part, **query)
+
     @property
     def contract_path(self) -> Path:
         """The contract's file."""

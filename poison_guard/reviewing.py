@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -259,9 +259,24 @@ class Reviewing:
         with self._stored_feed() as feed:
             return export_queue(feed, out, filters, sort=sort, now=_now())
 
-    def import_decisions(self, file: str | Path, *, by: str, reason: str) -> Imported:
-        """Make the decisions of a file (``record_id, decision``); what was decided meanwhile is left, and said."""
+    def tell_of_task(self, task: Mapping[str, str]) -> dict[str, Any]:
+        """Let the webhook know how a task of a scheduler ended (``dag_id, task_id, …``); return the message."""
+        from poison_guard.steps.notify import tell_of_task
+        from poison_guard.steps.outbox import drain
+
+        with self._stored_feed(writes=True) as feed:
+            message = tell_of_task(feed, task, _now())
+            drain(feed.store, feed.settings, _now())
+        return message
+
+    def import_decisions(
+        self, decisions: str | Path | Sequence[Mapping[str, Any]], *, by: str, reason: str
+    ) -> Imported:
+        """Make the decisions of a file or of rows (``record_id, decision``, perhaps ``version, note``); twice is once.
+
+        What was decided or moved meanwhile is left, and said.
+        """
         from poison_guard.steps.handed import import_decisions
 
         with self._stored_feed(writes=True) as feed:
-            return import_decisions(feed, file, by=by, reason=reason)
+            return import_decisions(feed, decisions, by=by, reason=reason)

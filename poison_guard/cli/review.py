@@ -112,7 +112,8 @@ def list_command(
         listed = list_view(limit=asked["size"] or _PAGE)
         _print_listed(listed, as_json=as_json)
     else:
-        _print_queue(guard.queue(**asked), feed=feed, as_json=as_json)
+        shown = {} if asked["filters"] is None else asked["filters"].params()
+        _print_queue(guard.queue(**asked), feed=feed, url=guard.page("queue", **shown), as_json=as_json)
 
 
 def _print_listed(listed: Listed, *, as_json: bool) -> None:
@@ -128,7 +129,7 @@ def _print_listed(listed: Listed, *, as_json: bool) -> None:
         print_progress(f"shown: {len(listed.entries):,} of {listed.total:,} {noun}; --limit N shows more")
 
 
-def _print_queue(queue: Queue, *, feed: str, as_json: bool) -> None:
+def _print_queue(queue: Queue, *, feed: str, url: str | None, as_json: bool) -> None:
     if as_json:
         print_json(queue.to_dict())
         return
@@ -140,6 +141,8 @@ def _print_queue(queue: Queue, *, feed: str, as_json: bool) -> None:
         first = (queue.page - 1) * queue.size + 1
         last = first + len(queue.entries) - 1
         print_progress(f"shown: {first:,} to {last:,} of {total} {noun}; --page {queue.page + 1} shows more")
+    if url:
+        print_progress(f"look: {url}")
     if queue.decided_today:
         print_progress(f"decided today: {queue.decided_today:,}; {queue.open:,} wait")
     if queue.staged:

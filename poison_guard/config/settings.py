@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote, urlencode
 
 from poison_guard.config.tables import in_range, matching, read_toml, values_of
 from poison_guard.errors import ConfigError
@@ -27,6 +28,8 @@ class _SettingsFile:
     """File of the key of the audit chain (mode 0600); None: the file ``key`` in the home."""
     webhook: Annotated[str, matching(r"https?://\S+", "an http or https URL")] | None = None
     """URL that is told, signed, of held campaigns, closed gates and aged queues; None: nobody is."""
+    pages: Annotated[str, matching(r"https?://\S+", "an http or https URL")] | None = None
+    """URL where people open `poison-guard serve`, or Airflow's ``…/poison-guard``; messages then link to it."""
     device: Annotated[str, matching(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")] | None = None
     """None: ``auto``, which takes a GPU where there is one."""
     threads: Annotated[int, in_range(1, 1024)] = 1
@@ -47,6 +50,15 @@ class Settings:
     """torch threads of one process; with 1, parallel tasks do not oversubscribe the CPU."""
     webhook: str | None = None
     """Where held campaigns, closed gates and aged queues are told of; may hold a token: never show it whole."""
+    pages: str | None = None
+    """Where people open the pages; None: links to them are left out."""
+
+    def page(self, feed: str, part: str, **query: str) -> str | None:
+        """Return the address of a page of a feed; None where nobody said where the pages are."""
+        if self.pages is None:
+            return None
+        asked = f"?{urlencode(query)}" if query else ""
+        return f"{self.pages.rstrip('/')}/feeds/{quote(feed, safe='')}/{part}{asked}"
 
     def __repr__(self) -> str:
         return f"Settings(home={str(self.home)!r}, lake_url={shown_url(self.lake_url)!r}, device={self.device!r})"
@@ -76,4 +88,5 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
         device=values.get("device") or "auto",
         threads=values.get("threads", 1),
         webhook=values.get("webhook"),
+        pages=values.get("pages"),
     )

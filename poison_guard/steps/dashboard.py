@@ -14,9 +14,11 @@ from poison_guard.ingest.original import masked
 from poison_guard.numerics.intervals import proportion_bounds
 from poison_guard.results import Result, TableResult
 from poison_guard.review.rules import check_person
+from poison_guard.steps.drift import RunAlarm, run_alarms
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.payloads import payloads_of
 from poison_guard.store import dashboard as counts
+from poison_guard.store import list_runs
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 from poison_guard.text import to_jsonable
@@ -24,6 +26,8 @@ from poison_guard.text import to_jsonable
 __all__ = ["Dashboard", "Items", "Revealed", "dashboard", "items", "reveal"]
 
 _TAIL = 0.025
+_RUNS, _SHOWN = 10_000, 12
+"""Runs that are read, since each alarm depends on those before, and runs that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Dashboard(Result):
     feed: str
     reviewers: pd.DataFrame
     """``by, decisions, records, undone``, the busiest first."""
+    drift: tuple[RunAlarm, ...]
+    """The last runs that were judged by a calibration, the newest first: what they held beside what chance explains."""
     groups: pd.DataFrame
     """``group, records, held, looked_at, honest, share, low, high``: the held share with its 95 % interval."""
 
@@ -73,7 +79,8 @@ def dashboard(feed: Feed) -> Dashboard:
     shares = groups.assign(
         share=groups["held"] / groups["records"], low=[low for low, _ in bounds], high=[high for _, high in bounds]
     )
-    return Dashboard(name, counts.reviewers(feed.store, name), shares)
+    alarms = run_alarms(list_runs(feed.store, name, limit=_RUNS)[::-1])
+    return Dashboard(name, counts.reviewers(feed.store, name), alarms[: -_SHOWN - 1 : -1], shares)
 
 
 def items(feed: Feed, *, limit: int = 50, offset: int = 0) -> Items:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -136,12 +137,22 @@ def export_queue(
     return Written(feed.contract.name, str(path), len(shown))
 
 
-def import_decisions(feed: Feed, file: str | Path, *, by: str, reason: str, now: dt.datetime | None = None) -> Imported:
-    """Make the decisions of a file (``record_id, decision``, ``version, note``); twice is once.
+def import_decisions(
+    feed: Feed,
+    decisions: str | Path | Sequence[Mapping[str, Any]],
+    *,
+    by: str,
+    reason: str,
+    now: dt.datetime | None = None,
+) -> Imported:
+    """Make the decisions of a file, or of rows (``record_id, decision``, ``version, note``); twice is once.
 
     A record that was decided or moved after it was written is left, and said. `note` stands for `reason` where it is.
     """
-    rows, empty = _decisions_in(str(file))
+    if isinstance(decisions, str | Path):
+        rows, empty = _decisions_in(_read(str(decisions)), str(decisions))
+    else:
+        rows, empty = _decisions_in(pd.DataFrame([*decisions], columns=[*_DECISION]), "the request")
     person = {"by": by, "now": now}
     decided, again, refused, events = 0, 0, list[Mapping[str, str]](), list[int]()
     for (verb, why), part in rows.groupby(["decision", "note"], sort=True):
@@ -160,16 +171,22 @@ def import_decisions(feed: Feed, file: str | Path, *, by: str, reason: str, now:
     return Imported(feed.contract.name, decided, again, tuple(refused), empty, tuple(events))
 
 
-def _decisions_in(file: str) -> tuple[pd.DataFrame, int]:
-    """Return ``record_id, decision, version, note`` of the rows that say one, and how many say none."""
+_DECISION = ("record_id", "decision", "version", "note")
+
+
+def _read(file: str) -> pd.DataFrame:
+    """Return the columns of decisions that a file has."""
     known = read_cells([file]).column_names
-    there = [name for name in ("record_id", "decision", "version", "note") if name in known]
-    table = read_table(file, columns=there)
+    return read_table(file, columns=[name for name in _DECISION if name in known])
+
+
+def _decisions_in(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, int]:
+    """Return ``record_id, decision, version, note`` of the rows that say one, and how many say none."""
     if lacking := {"record_id", "decision"} - set(table.columns):
-        raise DataError(f"{file} has no column {min(lacking)}; `review export` writes one with record_id and decision")
+        raise DataError(f"{where} has no column {min(lacking)}; `review export` writes one with record_id and decision")
     said = table["decision"].fillna("").astype("str").str.strip().str.lower()
     if wrong := sorted(set(said) - {"", "release", "reject"}):
-        raise DataError(f"a decision in {file} is release, reject or empty, got {wrong[0]!r}")
+        raise DataError(f"a decision in {where} is release, reject or empty, got {wrong[0]!r}")
     version = pd.to_numeric(table["version"], errors="coerce") if "version" in table else float("nan")
     note = table["note"].fillna("").astype("str").str.slice(0, 2000) if "note" in table else ""
     rows = pd.DataFrame({"record_id": table["record_id"].astype("str").map(armed), "decision": said})

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from poison_guard.config import Settings
 from poison_guard.errors import StoreError
+from poison_guard.steps.queue import expiry
 from poison_guard.store import outbox
+from poison_guard.store.quarantine import count_open
 from poison_guard.store.waiting import aged_entries, held_campaigns
 from poison_guard.text import shown_url, to_jsonable, without_secrets
 
 if TYPE_CHECKING:
     from poison_guard.steps.opening import Feed
 
-__all__ = ["signature", "tell", "tell_of_gate", "tell_of_queue", "webhook_secret"]
+__all__ = ["signature", "tell", "tell_of_gate", "tell_of_queue", "tell_of_task", "webhook_secret"]
 
 _SECONDS = 5.0
 _AGED_DAYS = 3
@@ -74,16 +76,34 @@ def tell_of_queue(feed: Feed, now: dt.datetime) -> None:
         return
     name = feed.contract.name
     for found in held_campaigns(feed.store, name):
-        _ask(feed, {"event": "campaign.held", **found}, now)
+        _ask(feed, {"event": "campaign.held", **found, **_link(feed, "campaign", id=found["campaign_id"])}, now)
     aged = aged_entries(feed.store, name, before=now - dt.timedelta(days=_AGED_DAYS))
     if aged:
-        _ask(feed, {"event": "queue.aged", "entries": aged, "days": _AGED_DAYS, "day": f"{now:%Y-%m-%d}"}, now)
+        message = {"event": "queue.aged", "entries": aged, "days": _AGED_DAYS, "day": f"{now:%Y-%m-%d}"}
+        _ask(feed, {**message, **_link(feed, "queue", sort="oldest")}, now)
 
 
 def tell_of_gate(feed: Feed, snapshot_id: str, outcome: str, now: dt.datetime) -> None:
     """Let the webhook know, once, that a snapshot did not pass the gate."""
     if feed.settings.webhook is not None and outcome != "pass":
-        _ask(feed, {"event": "gate.closed", "snapshot_id": snapshot_id, "outcome": outcome}, now)
+        message = {"event": "gate.closed", "snapshot_id": snapshot_id, "outcome": outcome}
+        _ask(feed, {**message, **_link(feed, "gate", id=snapshot_id)}, now)
+
+
+def tell_of_task(feed: Feed, task: Mapping[str, str], now: dt.datetime) -> dict[str, Any]:
+    """Let the webhook know, once, how a task of a scheduler ended and what waits in its feed; return the message."""
+    with feed.store.read() as conn:
+        waits = count_open(conn, feed.contract.name, since=expiry(feed, now))
+    message = {"event": "task.ended", **task, "open": waits["open"], **_link(feed, "queue")}
+    if feed.settings.webhook is not None:
+        _ask(feed, message, now)
+    return {"feed": feed.contract.name, **message}
+
+
+def _link(feed: Feed, part: str, **query: str) -> dict[str, str]:
+    """Return the address of a page as ``url``; nothing where nobody said where the pages are."""
+    url = feed.settings.page(feed.contract.name, part, **query)
+    return {} if url is None else {"url": url}
 
 
 def _ask(feed: Feed, message: Mapping[str, Any], now: dt.datetime) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
-from fastapi import BackgroundTasks, Form, HTTPException
+from fastapi import BackgroundTasks, Form, HTTPException, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from poison_guard.errors import UsageError
+from poison_guard.errors import DataError, UsageError
 from poison_guard.guard import Guard
 from poison_guard.web.desk import Admin, Reviewer, Routes, Viewer, Visit
-from poison_guard.web.pages import CHECKS, is_abusive, rows_of, show_record
+from poison_guard.web.pages import CHECKS, is_abusive, rows_of, show_imported, show_record
 from poison_guard.web.payload import PRIVATE
 from poison_guard.web.views import filters_in
 
@@ -203,6 +204,24 @@ def export(visit: Viewer, kind: str) -> Response:
         body = file.read_bytes()
     headers = {"content-disposition": f'attachment; filename="{visit.feed}-queue.{kind}"'}
     return Response(body, media_type=_KINDS[kind], headers=headers)
+
+
+@routes.act("/feeds/{feed}/import")
+async def import_file(visit: Reviewer, file: UploadFile, reason: _Reason) -> HTMLResponse:
+    """Make the decisions of a file that was exported here and filled in; what was decided meanwhile is left."""
+    kind = Path(file.filename or "").suffix.lower().removeprefix(".")
+    if kind not in _KINDS:
+        raise UsageError(f"a file of decisions ends in .{', .'.join(_KINDS)}, as an exported view does")
+    body = await file.read()
+    with TemporaryDirectory() as folder:
+        given = Path(folder) / f"decisions.{kind}"
+        given.write_bytes(body)
+        who = {"by": visit.person.by, "reason": reason}
+        try:
+            done = await run_in_threadpool(visit.guard.import_decisions, given, **who)
+        except DataError as error:
+            raise UsageError(str(error).replace(str(given), "the file")) from None
+    return show_imported(visit, done)
 
 
 def _with_event(back: str, event: object) -> str:

@@ -47,6 +47,21 @@ class Decision(Reason):
     dry_run: bool = False
 
 
+class Made(_Body):
+    """A decision that was made elsewhere; with `version` it is left where the record changed since."""
+
+    record_id: str
+    decision: Literal["release", "reject", ""]
+    version: int | None = Field(None, ge=0, le=2**62)
+    note: str = Field("", max_length=500)
+
+
+class Decisions(Reason):
+    """Decisions that were made elsewhere, as an exported view has them; the same again changes nothing."""
+
+    decisions: list[Made] = Field(max_length=10_000)
+
+
 class Undo(Reason):
     """A decision to take back."""
 
@@ -254,6 +269,13 @@ def decide(visit: Reviewer, body: Decision) -> JSONResponse:
         which |= {"record_ids": list(body.expected), "expected": body.expected}
     act = getattr(visit.guard, body.verb)
     return _json(act(by=visit.person.by, reason=body.reason, dry_run=body.dry_run, **which))
+
+
+@routes.post(f"{_V1}/import")
+def import_decisions(visit: Reviewer, body: Decisions) -> JSONResponse:
+    """Make decisions that were made elsewhere; what was decided meanwhile is left, and said."""
+    rows = [one.model_dump() for one in body.decisions]
+    return _json(visit.guard.import_decisions(rows, by=visit.person.by, reason=body.reason))
 
 
 @routes.post(f"{_V1}/undo")

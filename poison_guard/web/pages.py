@@ -25,7 +25,9 @@ from poison_guard.web.views import LISTING, address
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CHECKS", "is_abusive", "routes", "rows_of"]
+    from poison_guard.guard import Imported
+
+__all__ = ["CHECKS", "is_abusive", "routes", "rows_of", "show_imported", "show_record"]
 
 routes = Routes()
 _ABUSE = ("toxic",)
@@ -337,6 +339,14 @@ def decided_page(visit: Viewer) -> HTMLResponse:
     return _list_page(visit, "decided", "Decisions", intro, columns, listed, empty="Nobody has decided anything yet.")
 
 
+def show_imported(visit: Visit, done: Imported) -> HTMLResponse:
+    """Show what a file of decisions did, and what was left."""
+    listed = [[_cell(r["record_id"], visit.here("record", id=r["record_id"])), _cell(r["why"])] for r in done.refused]
+    return _list_page(
+        visit, "decided", "Decisions of a file", str(done), ("Left", "Why"), listed, empty="None was left."
+    )
+
+
 @routes.page("/feeds/{feed}/gate")
 def gate_page(visit: Viewer, id: str | None = None, event: str = "") -> HTMLResponse:
     """Show the last verdict on a snapshot: its checks, approvals and manifest."""
@@ -383,6 +393,7 @@ def dashboard_page(visit: Viewer) -> HTMLResponse:
         "days_plot": time_plot(rows_of(visit.guard.queue(group_by="day", size=60).entries), "value"),
         "reviewers": [{**agreed.get(r["by"], {}), **r} for r in rows_of(facts.reviewers)],
         "groups": rows_of(facts.groups),
+        "drift": facts.drift,
     }
     return visit.page("dashboard.html.j2", values)
 
