@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Queue,
         QueueFilter,
         RecordFacts,
+        ReviewResult,
         SourceView,
     )
 
@@ -75,7 +76,7 @@ def filter_options(command: _F) -> _F:
 
     @functools.wraps(command)
     def call(**options: Any) -> Any:
-        given = {name: options.pop(name) for name in _FILTERS}
+        given = {name: options.pop(f"filter_{name}") for name in _FILTERS}
         asked = {name: value for name, value in given.items() if value is not None}
         from poison_guard.guard import QueueFilter
 
@@ -83,7 +84,7 @@ def filter_options(command: _F) -> _F:
 
     for name, (value, text) in reversed([*_FILTERS.items()]):
         option = f"--{'code' if name == 'reason' else name.removesuffix('_id').replace('_', '-')}"
-        call = click.option(option, name, metavar=value, help=text)(call)
+        call = click.option(option, f"filter_{name}", metavar=value, help=text)(call)  # a decision has a reason, too
     return call  # type: ignore[return-value]
 
 
@@ -137,10 +138,13 @@ def _print_queue(queue: Queue, *, feed: str, url: str | None, as_json: bool) -> 
     print_table(f"{what}: {queue.feed}", *queue.table(), empty=f"{queue.feed}: nothing to list.")
     noun = "entries" if queue.group_by is None else "groups"
     total = f"{queue.total:,}{' or more' if queue.capped else ''}"
-    if len(queue.entries) < queue.total:
-        first = (queue.page - 1) * queue.size + 1
-        last = first + len(queue.entries) - 1
-        print_progress(f"shown: {first:,} to {last:,} of {total} {noun}; --page {queue.page + 1} shows more")
+    first = (queue.page - 1) * queue.size + 1
+    last = first + len(queue.entries) - 1
+    if first > 1 and queue.entries.empty:
+        print_progress(f"there is no page {queue.page:,}: {total} {noun} fill {-(-queue.total // queue.size):,}")
+    elif len(queue.entries) < queue.total:
+        more = f"; --page {queue.page + 1} shows more" if last < queue.total or queue.capped else ""
+        print_progress(f"shown: {first:,} to {last:,} of {total} {noun}{more}")
     if url:
         print_progress(f"look: {url}")
     if queue.decided_today:
@@ -299,7 +303,7 @@ def _answer_checks(guard: Guard, person: str) -> bool:
     """Show what the reviewer is asked about blind, as any other record; return whether the walk ends."""
     for record_id in guard.checks(by=person).record_ids:
         print_record(guard.show(record_id), as_json=False)
-        key = click.prompt(_KEYS, default="j", err=True).strip().lower()
+        key = _asked_key(can_undo=False)
         if key == "q":
             return True
         if key in ("r", "x"):
@@ -325,38 +329,53 @@ def next_command(
     Each record is held for you for ten minutes while it is shown; what a colleague decides meanwhile stays.
     """
     guard = Guard.open(feed, home=home)
-    person, last, left = acting(home, by, feed=guard.contract.name), None, 0
     if as_json:
         raise UsageError("a walk through the queue is for a terminal; `review list --json` lists it")
-    if _answer_checks(guard, person):
-        return
+    person = acting(home, by, feed=guard.contract.name)
+    left: list[str] = []  # claims of what was left: kept while the walk goes on to the next one
+    try:
+        if not _answer_checks(guard, person):
+            _walk(guard, person, reason, filters, left)
+    finally:
+        for token in left:
+            guard.unclaim(token)
+
+
+def _walk(guard: Guard, person: str, reason: str, filters: QueueFilter | None, left: list[str]) -> None:
+    last: ReviewResult | None = None
     while True:
         held = guard.claim(by=person, filters=filters)
         if not held.record_ids:
-            print_result("nothing is left to look at" if not left else f"nothing else is left; you left {left:,}")
+            print_result(f"nothing else is left; you left {len(left):,}" if left else "nothing is left to look at")
             return
         (record_id,) = held.record_ids
         view = guard.record(record_id)
         print_record(view.facts, as_json=False)
-        key = click.prompt(_KEYS, default="j", err=True).strip().lower()
-        if key == "q":
-            guard.unclaim(held.token)
-            return
+        key = _asked_key(can_undo=last is not None)
+        left.append(held.token)
         decision = {"by": person, "reason": reason, "expected": {record_id: view.version}, "record_ids": [record_id]}
         try:
-            match key:
-                case "r" | "x":
-                    verb = guard.release if key == "r" else guard.reject
-                    last = verb(**decision, token=held.token)
-                    print_result(str(last))
-                case "u" if last is not None:
-                    guard.unclaim(held.token)
-                    print_result(str(guard.undo(int(last.seq or 0), by=person, reason="taken back in the walk")))
-                    last = None
-                case _:
-                    left += 1  # stays claimed, so that the walk goes on to the next one
-        except BusyError as error:
+            if key == "q":
+                return
+            if key in ("r", "x"):
+                last = (guard.release if key == "r" else guard.reject)(**decision, token=held.token)
+                left.remove(held.token)
+                print_result(str(last))
+            elif key == "u" and last is not None:
+                guard.unclaim(left.pop())
+                print_result(str(guard.undo(int(last.seq or 0), by=person, reason="taken back in the walk")))
+                last = None
+        except (BusyError, UsageError) as error:
             print_progress(str(error))
+
+
+def _asked_key(*, can_undo: bool) -> str:
+    """Return the key that a person gave, asked again for one that does nothing."""
+    while True:
+        key = click.prompt(_KEYS, default="j", err=True).strip().lower()
+        if key in ("r", "x", "j", "q") or (key == "u" and can_undo):
+            return key
+        print_progress("there is nothing to undo in this walk" if key == "u" else f"there is no key {key!r}")
 
 
 _overrule = click.option(

@@ -153,6 +153,7 @@ def import_decisions(
         rows, empty = _decisions_in(_read(str(decisions)), str(decisions))
     else:
         rows, empty = _decisions_in(pd.DataFrame([*decisions], columns=[*_DECISION]), "the request")
+    check_person(by, reason)
     person = {"by": by, "now": now}
     decided, again, refused, events = 0, 0, list[Mapping[str, str]](), list[int]()
     for (verb, why), part in rows.groupby(["decision", "note"], sort=True):
@@ -162,7 +163,7 @@ def import_decisions(
             make = release if verb == "release" else reject
             try:
                 done = make(feed, record_ids=[row["record_id"]], reason=why or reason, expected=expected, **person)
-            except (BusyError, NotFoundError) as error:
+            except (BusyError, NotFoundError, UsageError) as error:
                 refused.append({"record_id": row["record_id"], "why": str(error)})
                 continue
             again += done.again

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from poison_guard.web.people import OneName
 from tests.integration.web.conftest import csrf_of, pages_of
 
-_TEXTS = st.sampled_from(["", "r1", "notes", "\x00", "\ud7ff", "%", "1e309", "' OR 1=1 --", "../x", "9" * 40, "release"])
-_WRONG: st.SearchStrategy[Any] = st.one_of(st.none(), st.booleans(), st.integers(), _TEXTS, st.lists(_TEXTS, max_size=2))
+_TEXTS = st.sampled_from(
+    ["", "r1", "notes", "\x00", "\ud7ff", "%", "1e309", "' OR 1=1 --", "../x", "9" * 40, "release"]
+)
+_WRONG: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.booleans(), st.integers(), _TEXTS, st.lists(_TEXTS, max_size=2)
+)
 
 
 def values(schema: dict[str, Any], parts: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -80,6 +84,7 @@ def test_no_request_that_the_document_allows_ends_in_an_internal_error(home, sto
     def ask(request: dict[str, Any]) -> None:
         answer = client.request(**request, headers=headers)
         worst = 499 if stored else 503
-        assert answer.status_code <= worst and answer.status_code != 500, (request, answer.text)
+        assert answer.status_code <= worst, (request, answer.text)
+        assert answer.status_code not in (500, 501, 502), (request, answer.text)
 
     ask()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from poison_guard import Guard
 from poison_guard.guard import Home
+from poison_guard.web.people import OneName
 from tests.integration.web.conftest import csrf_of, pages_of, sign_in
 
 _DECIDE, _QUEUE = "/feeds/notes/decide", "/feeds/notes/queue?by=none"
@@ -121,3 +123,26 @@ def test_a_wrong_form_is_refused_in_a_sentence(rob, form):
 def test_no_form_leads_to_another_site(rob, back):
     answer = rob.post("/feeds/notes/claim", data={**rob.csrf, "back": back})
     assert answer.headers["location"].startswith("/feeds/notes/queue")
+
+
+def test_decisions_of_a_file_are_made_once_by_page_and_by_program(home):
+    client = pages_of(home, OneName("ann"))
+    rows = Guard.open("notes", home=home).queue(size=4).entries
+    facts = [{"record_id": r.record_id, "decision": "reject", "version": int(r.version)} for r in rows.itertuples()]
+    headers = {"x-csrf-token": csrf_of(client), "sec-fetch-site": "same-origin"}
+    asked = {"reason": "seen elsewhere", "decisions": facts[:2]}
+    for decided, again in ((2, 0), (0, 2)):
+        said = client.post("/api/v1/feeds/notes/import", json=asked, headers=headers).json()
+        assert (said["decided"], said["again"], said["refused"]) == (decided, again, [])
+    for done in ("2 decided, 2 decided so before", "0 decided, 4 decided so before"):
+        file = "".join(json.dumps(row) + "\n" for row in facts)
+        page = client.post(
+            "/feeds/notes/import",
+            files={"file": ("view.jsonl", file)},
+            data={"reason": "seen elsewhere", "csrf": headers["x-csrf-token"]},
+            headers={"sec-fetch-site": "same-origin"},
+        )
+        assert (page.status_code, done in page.text) == (200, True), page.text
+    for name, body in (("view.exe", b"x"), ("view.csv", b"a,b\n1,2\n"), ("view.parquet", b"no parquet")):
+        page = client.post("/feeds/notes/import", files={"file": (name, body)}, data={"reason": "x"}, headers=headers)
+        assert (page.status_code, "/tmp" in page.text) == (400, False), (name, page.text)
