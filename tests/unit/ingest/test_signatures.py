@@ -22,7 +22,7 @@ from poison_guard.config import load_contract
 from poison_guard.errors import ConfigError
 from poison_guard.ingest.collect import batch_from_frame
 from poison_guard.ingest.signature_keys import load_keys
-from poison_guard.ingest.signed_json import es6_number, json_rows
+from poison_guard.ingest.signed_json import es6_number, json_rows, json_values
 
 SECRET, OTHER = b"0123456789abcdef0123456789abcdef", b"another secret of another device"
 NOW = pd.Timestamp("2026-06-10T12:00Z")
@@ -366,3 +366,8 @@ def test_rows_become_the_json_that_a_sender_writes(made):
 )
 def test_numbers_are_written_as_rfc_8785_shows(bits, text):
     assert es6_number(struct.unpack(">d", bytes.fromhex(bits))[0]) == text
+
+
+def test_whole_numbers_beyond_exact_ones_are_written_as_numbers():
+    cells = pa.array([0, -5, 2**53, 2**60, None])
+    assert json_values(cells).to_pylist() == ["0", "-5", "9007199254740992", "1152921504606847000", "null"]
