@@ -13,9 +13,10 @@ import click
 from poison_guard.cli.options import common_options, dry_run, feed_option, feed_or_all_option, person_options
 from poison_guard.cli.output import counted, print_json, print_progress, print_result, print_table
 from poison_guard.cli.recall import print_decision, selection_options
+from poison_guard.cli.review_walk import walk
 from poison_guard.cli.signed_in import acting
 from poison_guard.cli.trust import print_sample, trusted_command
-from poison_guard.errors import BusyError, NotFoundError, UsageError
+from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.guard import Guard, Home
 from poison_guard.text import number_text, p_value_text
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         Queue,
         QueueFilter,
         RecordFacts,
-        ReviewResult,
         SourceView,
     )
 
@@ -299,22 +299,6 @@ def _print_job(job: Job, feed: str, *, as_json: bool) -> None:
         print_progress(f"take it back with: poison-guard review jobs {job.job_id} --undo --feed {feed} --reason WHY")
 
 
-def _answer_checks(guard: Guard, person: str) -> bool:
-    """Show what the reviewer is asked about blind, as any other record; return whether the walk ends."""
-    for record_id in guard.checks(by=person).record_ids:
-        print_record(guard.show(record_id), as_json=False)
-        key = _asked_key(can_undo=False)
-        if key == "q":
-            return True
-        if key in ("r", "x"):
-            guard.check(record_id, "release" if key == "r" else "reject", by=person)
-            print_result(f"{'released' if key == 'r' else 'rejected'} 1 record")
-    return False
-
-
-_KEYS = "r release, x reject, j leave, u undo the last, q quit"
-
-
 @review_command.command("next")
 @feed_option
 @filter_options
@@ -332,50 +316,7 @@ def next_command(
     if as_json:
         raise UsageError("a walk through the queue is for a terminal; `review list --json` lists it")
     person = acting(home, by, feed=guard.contract.name)
-    left: list[str] = []  # claims of what was left: kept while the walk goes on to the next one
-    try:
-        if not _answer_checks(guard, person):
-            _walk(guard, person, reason, filters, left)
-    finally:
-        for token in left:
-            guard.unclaim(token)
-
-
-def _walk(guard: Guard, person: str, reason: str, filters: QueueFilter | None, left: list[str]) -> None:
-    last: ReviewResult | None = None
-    while True:
-        held = guard.claim(by=person, filters=filters)
-        if not held.record_ids:
-            print_result(f"nothing else is left; you left {len(left):,}" if left else "nothing is left to look at")
-            return
-        (record_id,) = held.record_ids
-        view = guard.record(record_id)
-        print_record(view.facts, as_json=False)
-        key = _asked_key(can_undo=last is not None)
-        left.append(held.token)
-        decision = {"by": person, "reason": reason, "expected": {record_id: view.version}, "record_ids": [record_id]}
-        try:
-            if key == "q":
-                return
-            if key in ("r", "x"):
-                last = (guard.release if key == "r" else guard.reject)(**decision, token=held.token)
-                left.remove(held.token)
-                print_result(str(last))
-            elif key == "u" and last is not None:
-                guard.unclaim(left.pop())
-                print_result(str(guard.undo(int(last.seq or 0), by=person, reason="taken back in the walk")))
-                last = None
-        except (BusyError, UsageError) as error:
-            print_progress(str(error))
-
-
-def _asked_key(*, can_undo: bool) -> str:
-    """Return the key that a person gave, asked again for one that does nothing."""
-    while True:
-        key = click.prompt(_KEYS, default="j", err=True).strip().lower()
-        if key in ("r", "x", "j", "q") or (key == "u" and can_undo):
-            return key
-        print_progress("there is nothing to undo in this walk" if key == "u" else f"there is no key {key!r}")
+    walk(guard, person, reason, filters, show=functools.partial(print_record, as_json=False))
 
 
 _overrule = click.option(

@@ -17,10 +17,10 @@ from poison_guard.signals.sources.reliability import score_history
 from poison_guard.steps.look import shares_right
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
+from poison_guard.store.blocks import check_block_changes, find_block, set_blocked
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.engine import utc_or_now
 from poison_guard.store.reading import load_sources, load_verified_answers
-from poison_guard.store.reviews import check_block_changes, find_block, set_blocked
 
 __all__ = ["BlockResult", "Sources", "block", "list_sources", "unblock"]
 

@@ -27,18 +27,15 @@ __all__ = [
     "ReviewDecision",
     "append_review",
     "apply_decision",
-    "check_block_changes",
     "count_decided_otherwise",
     "count_decided_since",
     "count_reviews",
     "find_applied",
-    "find_block",
     "find_now",
     "job_events",
     "leaving",
     "list_reviews",
     "revoke_stale_snapshots",
-    "set_blocked",
 ]
 
 
@@ -318,45 +315,6 @@ def _standing_decisions(conn: sa.Connection, feed: str, record_ids: Sequence[str
     return last[last["verb"].notna()].reset_index(drop=True)
 
 
-def set_blocked(
-    store: Store, *, feed: str, namespace: str, source_id: str, by: str, reason: str, at: dt.datetime, blocked: bool
-) -> int:
-    """Block a source, or let it speak again, and return the event's number; `UsageError` when that is so already."""
-    with store.write() as conn:
-        seq = chain.next_seq(conn)
-        _check_block_changes(conn, namespace, source_id, blocked=blocked)
-        delta = pd.DataFrame({"source_id": [source_id], "first_seen": [at], "blocked": [1 if blocked else -1]})
-        ground_truth.add_ledger_deltas(conn, _with_utc_times(delta), namespace=namespace, feed=feed, seq=seq)
-        verb = "block" if blocked else "unblock"
-        return append_review(conn, store.key, feed, verb, by, reason, at, n=1, selector={"source_id": source_id})
-
-
-def find_block(store: Store, *, feed: str, source_id: str, by: str, reason: str, blocked: bool) -> int | None:
-    """Return the event by which the same person blocked (unblocked) a source for the same reason, if it is the last."""
-    c = tables.reviews.c
-    query = sa.select(c.seq, c.verb, c.actor, c.reason).where(
-        c.feed == feed, c.verb.in_(("block", "unblock")), c.undone_by.is_(None)
-    )
-    with store.read() as conn:
-        last = conn.execute(
-            query.where(c.selector == to_json({"source_id": source_id})).order_by(c.seq.desc()).limit(1)
-        ).first()
-    same = last is not None and (last.verb, last.actor, last.reason) == ("block" if blocked else "unblock", by, reason)
-    return int(last.seq) if last is not None and same else None
-
-
-def check_block_changes(store: Store, *, namespace: str, source_id: str, blocked: bool) -> None:
-    """Raise what `set_blocked` would raise for a source that is blocked already, or not blocked."""
-    with store.read() as conn:
-        _check_block_changes(conn, namespace, source_id, blocked=blocked)
-
-
-def _check_block_changes(conn: sa.Connection, namespace: str, source_id: str, *, blocked: bool) -> None:
-    now = ground_truth.ledger_sums(conn, namespace, source_ids=[bounded_key(source_id)])
-    if bool(now["blocked"].any()) == blocked:
-        raise UsageError(f"source {source_id!r} is {'blocked already' if blocked else 'not blocked'}")
-
-
 def list_reviews(store: Store, feed: str, *, limit: int = 50) -> pd.DataFrame:
     """Return what people decided, last first: ``seq, verb, actor, reason, at, n, selector, undoes, undone_by``."""
     query = (
@@ -457,10 +415,6 @@ def _with_evidence(conn: sa.Connection, feed: str, record_ids: Sequence[str], co
     those, some = bulk.among(conn, record_ids)
     query = f"SELECT record_id, run_id FROM evidence WHERE feed = ? AND code = ? AND record_id {those}"  # noqa: S608
     return dict(bulk.raw(conn, query, (feed, code, some)).fetchall())
-
-
-def _with_utc_times(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(first_seen=pd.to_datetime(frame["first_seen"], utc=True).astype("datetime64[us, UTC]"))
 
 
 def _update_queue(conn: sa.Connection, d: ReviewDecision, rows: Sequence[Found], *, seq: int) -> None:

@@ -18,10 +18,10 @@ from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import add_trusted, open_store, tables, verify
 from poison_guard.store.admissions import add_admission, add_approval, add_verdict
 from poison_guard.store.audit import Anchor
+from poison_guard.store.blocks import set_blocked
 from poison_guard.store.models import add_model, promote, set_metrics
 from poison_guard.store.outcomes import add_outcomes
 from poison_guard.store.people import add_user
-from poison_guard.store.reviews import set_blocked
 from poison_guard.store.seals import SEALED
 from poison_guard.store.source_rules import add_rule
 from tests.integration.conftest import TABLE, Made, feed_of, sqlite_settings
