@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -65,23 +67,38 @@ def sessions(n: int, *, seed: int, prefix: str) -> pd.DataFrame:
     )
 
 
-@pytest.fixture
-def feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write the contract, a trusted set and 250 records, 5 of them far off; return the contract's path."""
+def trusting(folder: Path, contract: str, batch: pd.DataFrame, vetted: pd.DataFrame) -> Path:
+    """Write a contract, a file in the inbox and a trusted set into a folder, and return it."""
     from poison_guard import Guard
 
-    home, contract = tmp_path / "home", tmp_path / "feeds" / "sessions.toml"
-    contract.parent.mkdir()
-    contract.write_text(CONTRACT)
+    home, file = folder / "home", folder / "feeds" / f"{tomllib.loads(contract)['name']}.toml"
+    file.parent.mkdir()
+    file.write_text(contract)
     (home / "inbox").mkdir(parents=True)
+    batch.to_csv(home / "inbox" / "day-1.csv", index=False)
+    Guard.open(file, home=home).trust(vetted, by="tester", reason="made for this test")
+    return folder
+
+
+def copied(folder: Path, to: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy the feed that `trusting` made, let Airflow look there, and return the contract's path."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    monkeypatch.setenv("POISON_GUARD_FEEDS", str(to / "feeds"))
+    monkeypatch.setenv("POISON_GUARD_HOME", str(to / "home"))
+    return next((to / "feeds").iterdir())
+
+
+@pytest.fixture(scope="session")
+def trusted_sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     batch = sessions(250, seed=1, prefix="s")
     batch.loc[[10, 60, 110, 160, 210], "speed"] = 9.5
-    batch.to_csv(home / "inbox" / "day-1.csv", index=False)
-    monkeypatch.setenv("POISON_GUARD_FEEDS", str(contract.parent))
-    monkeypatch.setenv("POISON_GUARD_HOME", str(home))
-    vetted = sessions(2000, seed=2, prefix="t")
-    Guard.open(contract, home=home).trust(vetted, by="tester", reason="made for this test")
-    return contract
+    return trusting(tmp_path_factory.mktemp("sessions"), CONTRACT, batch, sessions(2000, seed=2, prefix="t"))
+
+
+@pytest.fixture
+def feed(trusted_sessions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A contract, a trusted set and 250 records, 5 of them far off; the contract's path."""
+    return copied(trusted_sessions, tmp_path, monkeypatch)
 
 
 def visits(n: int, *, seed: int, prefix: str) -> pd.DataFrame:
@@ -96,17 +113,13 @@ def visits(n: int, *, seed: int, prefix: str) -> pd.DataFrame:
     return frame
 
 
-@pytest.fixture
-def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write a contract with labels, its trusted set and 600 records; return the contract's path."""
-    from poison_guard import Guard
+@pytest.fixture(scope="session")
+def trusted_visits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, batch = tmp_path_factory.mktemp("visits"), visits(600, seed=1, prefix="s")
+    return trusting(folder, LABELLED, batch, visits(2000, seed=2, prefix="t"))
 
-    home, contract = tmp_path / "home", tmp_path / "feeds" / "visits.toml"
-    contract.parent.mkdir()
-    contract.write_text(LABELLED)
-    (home / "inbox").mkdir(parents=True)
-    visits(600, seed=1, prefix="s").to_csv(home / "inbox" / "day-1.csv", index=False)
-    monkeypatch.setenv("POISON_GUARD_FEEDS", str(contract.parent))
-    monkeypatch.setenv("POISON_GUARD_HOME", str(home))
-    Guard.open(contract, home=home).trust(visits(2000, seed=2, prefix="t"), by="tester", reason="made for this test")
-    return contract
+
+@pytest.fixture
+def labelled(trusted_visits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A contract with labels, its trusted set and 600 records; the contract's path."""
+    return copied(trusted_visits, tmp_path, monkeypatch)

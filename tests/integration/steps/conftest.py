@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def put(home: Path, frame: pd.DataFrame, name: str) -> Path:
     return folder / name
 
 
+def copied(guard: Guard, folder: Path) -> Guard:
+    """Copy a guard, contract and home in one folder, into another that a test may change."""
+    shutil.copytree(guard.contract_path.parent, folder, dirs_exist_ok=True)
+    return Guard.open(folder / guard.contract_path.name, home=folder / guard.home.name)
+
+
 @pytest.fixture
 def contract(tmp_path) -> Path:
     file = tmp_path / "quiz.toml"
@@ -65,7 +72,16 @@ def guard(tmp_path, contract) -> Guard:
     return Guard.open(contract, home=tmp_path / "home")
 
 
-@pytest.fixture
-def trusted_guard(guard) -> Guard:
+@pytest.fixture(scope="session")
+def trusting(tmp_path_factory) -> Guard:
+    """A guard with a trusted set, to be copied."""
+    folder = tmp_path_factory.mktemp("trusting")
+    (folder / "quiz.toml").write_text(CONTRACT)
+    guard = Guard.open(folder / "quiz.toml", home=folder / "home")
     guard.trust(answers(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
     return guard
+
+
+@pytest.fixture
+def trusted_guard(trusting, tmp_path) -> Guard:
+    return copied(trusting, tmp_path)

@@ -6,7 +6,9 @@ import base64
 import datetime as dt
 import functools
 import json
+import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -67,24 +69,6 @@ def put(home: Path, frame: pd.DataFrame, name: str) -> None:
     frame.to_csv(home / "inbox" / name, index=False)
 
 
-@pytest.fixture
-def guard(tmp_path: Path) -> Guard:
-    """A feed with a trusted set and nothing taken in."""
-    file = tmp_path / "pages.toml"
-    file.write_text(CONTRACT)
-    guard = Guard.open(file, home=tmp_path / "home")
-    guard.trust(sessions(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
-    return guard
-
-
-@pytest.fixture
-def filled(guard: Guard) -> Guard:
-    """The same with an honest batch taken in."""
-    put(guard.home, sessions(700, 1), "one.csv")
-    guard.ingest()
-    return guard
-
-
 def let_poison_in(guard: Guard) -> None:
     """Take in a batch in which half of the bots are said human; a reviewer releases what the guard holds of it."""
     put(guard.home, sessions(700, 1, flip=0.5), "one.csv")
@@ -92,6 +76,87 @@ def let_poison_in(guard: Guard) -> None:
     with open_feed(guard.contract_path, guard.home) as feed:
         held = find_records(feed.store, "pages", places=None).query("place == 'quarantined'")["record_id"].tolist()
         release(feed, by="reviewer-1", reason="looked fine", record_ids=held)
+
+
+def _trust(guard: Guard) -> None:
+    guard.trust(sessions(900, 99, prefix="t"), by="reviewer-1", reason="labelled in the audit")
+
+
+def _fill(guard: Guard) -> None:
+    put(guard.home, sessions(700, 1), "one.csv")
+    guard.ingest()
+
+
+def _judge(guard: Guard) -> None:
+    guard.seal()
+    guard.gate()
+
+
+def _poison(guard: Guard) -> None:
+    let_poison_in(guard)
+    _judge(guard)
+
+
+_STAGES: dict[str, tuple[str, Callable[[Guard], object]]] = {
+    "trusted": ("", _trust),
+    "filled": ("trusted", _fill),
+    "admitted": ("filled", _judge),
+    "promoted": ("admitted", Guard.retrain),
+    "refused": ("trusted", _poison),
+}
+"""Name of a home to the one that it is a copy of, and what was done in it."""
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Path], Guard]:
+    """Return a function that copies contract and home of a stage, made when first asked for, into a folder."""
+    root = tmp_path_factory.mktemp("stages")
+
+    @functools.cache
+    def made(name: str) -> Path:
+        before, act = _STAGES[name]
+        act(copied(before, root / name))
+        return root / name
+
+    def copied(name: str, folder: Path) -> Guard:
+        if name:
+            shutil.copytree(made(name), folder, dirs_exist_ok=True)
+        else:
+            folder.mkdir()
+            (folder / "pages.toml").write_text(CONTRACT)
+        return Guard.open(folder / "pages.toml", home=folder / "home")
+
+    return copied
+
+
+@pytest.fixture
+def guard(stage: Callable[[str, Path], Guard], tmp_path: Path) -> Guard:
+    """A feed with a trusted set and nothing taken in."""
+    return stage("trusted", tmp_path)
+
+
+@pytest.fixture
+def filled(stage: Callable[[str, Path], Guard], tmp_path: Path) -> Guard:
+    """The same with an honest batch taken in."""
+    return stage("filled", tmp_path)
+
+
+@pytest.fixture
+def admitted(stage: Callable[[str, Path], Guard], tmp_path: Path) -> Guard:
+    """The same, sealed, judged and admitted."""
+    return stage("admitted", tmp_path)
+
+
+@pytest.fixture
+def promoted(stage: Callable[[str, Path], Guard], tmp_path: Path) -> Guard:
+    """The same with a model trained and promoted."""
+    return stage("promoted", tmp_path)
+
+
+@pytest.fixture
+def refused(stage: Callable[[str, Path], Guard], tmp_path: Path) -> Guard:
+    """A feed into which poison was let, sealed, judged and refused."""
+    return stage("refused", tmp_path)
 
 
 def accepted_ids(guard: Guard) -> set[str]:
@@ -167,38 +232,32 @@ def test_poison_past_the_guard_is_refused_with_the_reason(guard: Guard) -> None:
         guard.retrain()
 
 
-def test_a_failed_gate_needs_two_people_and_an_expiry(guard: Guard) -> None:
-    let_poison_in(guard)
-    guard.seal()
-    guard.gate()
+def test_a_failed_gate_needs_two_people_and_an_expiry(refused: Guard) -> None:
     week = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
     with pytest.raises(UsageError, match="needs an expiry"):
-        guard.approve(by="ann", reason="known relabelling")
-    assert not guard.approve(by="ann", reason="known relabelling", expires=week).admitted
-    again = guard.approve(by="Ann", reason="again", expires=week)
+        refused.approve(by="ann", reason="known relabelling")
+    assert not refused.approve(by="ann", reason="known relabelling", expires=week).admitted
+    again = refused.approve(by="Ann", reason="again", expires=week)
     assert not again.admitted
     assert "another person must approve" in again.why[-2]
     assert "Ann approved of it already; once what is missing is there, `poison-guard gate check`" in again.why[-1]
-    assert len(guard.gate_status().approvals) == 1
-    result = guard.approve(by="bob", reason="agreed with ann", expires=week)
+    assert len(refused.gate_status().approvals) == 1
+    result = refused.approve(by="bob", reason="agreed with ann", expires=week)
     assert result.admitted
     assert result.outcome == "fail"
 
 
-def test_an_approval_that_was_killed_before_the_admission_is_finished_by_the_same_command(guard: Guard) -> None:
-    let_poison_in(guard)
-    guard.seal()
-    guard.gate()
+def test_an_approval_that_was_killed_before_the_admission_is_finished_by_the_same_command(refused: Guard) -> None:
     week = dt.datetime.now(dt.UTC) + dt.timedelta(days=2)
     for name in ("ann", "bob"):
-        with open_feed(guard.contract_path, guard.home) as feed:  # killed after the commit of the approval
+        with open_feed(refused.contract_path, refused.home) as feed:  # killed after the commit of the approval
             person = {"by": name, "reason": "known", "expires": week, "now": dt.datetime.now(dt.UTC)}
             n = record_approval(feed, None, **person)
             assert record_approval(feed, None, **person) == n
-        result = guard.approve(by=name, reason="known", expires=week)
+        result = refused.approve(by=name, reason="known", expires=week)
         assert result.admitted == (name == "bob")
     assert result.manifest is not None
-    assert [each["by"] for each in guard.gate_status().approvals] == ["ann", "bob"]
+    assert [each["by"] for each in refused.gate_status().approvals] == ["ann", "bob"]
 
 
 def test_a_manifest_that_a_kill_kept_from_the_home_is_written_by_the_next_command_that_writes(
@@ -221,27 +280,26 @@ def test_a_manifest_that_a_kill_kept_from_the_home_is_written_by_the_next_comman
 
 @pytest.mark.parametrize("verb", ["recall", "reject"])
 def test_a_recall_killed_after_its_commit_admits_nothing_and_is_finished_by_the_same_command(
-    filled: Guard, monkeypatch: pytest.MonkeyPatch, verb: str
+    admitted: Guard, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    filled.seal()
-    manifest = filled.gate().manifest
+    manifest = admitted.gate_status().manifest
     decide = functools.partial(
-        getattr(filled, verb), record_ids=sorted(accepted_ids(filled))[:3], by="ann", reason="bad"
+        getattr(admitted, verb), record_ids=sorted(accepted_ids(admitted))[:3], by="ann", reason="bad"
     )
     with monkeypatch.context() as killed:
         killed.setattr("poison_guard.steps.outbox.write_revocations", die)
         with pytest.raises(KeyboardInterrupt):
             decide()
     with pytest.raises(ClosedError, match="the store says"):
-        verify(str(manifest), home=filled.home)
+        verify(str(manifest), home=admitted.home)
     again = decide()
     assert again.again
     assert again.revocation.revoked
     with pytest.raises(ClosedError, match="was revoked at"):
-        verify(str(manifest), home=filled.home)
+        verify(str(manifest), home=admitted.home)
 
 
 def test_without_a_trusted_set_the_gate_is_closed(tmp_path: Path) -> None:
@@ -257,20 +315,19 @@ def test_without_a_trusted_set_the_gate_is_closed(tmp_path: Path) -> None:
     assert any("trusted" in sentence for sentence in result.why)
 
 
-def test_a_recall_revokes_the_snapshot_and_names_the_model(filled: Guard) -> None:
-    snapshot = filled.seal().snapshot_id
-    filled.gate()
-    model = filled.retrain().model_id
-    victim = min(sealed_ids(filled, snapshot))
-    done = filled.recall(record_ids=victim, by="reviewer-1", reason="found to be forged")
+def test_a_recall_revokes_the_snapshot_and_names_the_model(promoted: Guard) -> None:
+    (made,) = promoted.models().models
+    snapshot, model = promoted.gate_status().snapshot_id, made.model_id
+    victim = min(sealed_ids(promoted, snapshot))
+    done = promoted.recall(record_ids=victim, by="reviewer-1", reason="found to be forged")
     effects = done.revocation
     assert (effects.revoked, [m.model_id for m in effects.models], effects.champion) == ((snapshot,), [model], model)
     assert (done.to_dict()["revoked"], done.to_dict()["champion"]) == ([snapshot], model)
     with pytest.raises(ClosedError, match="revoked"):
-        filled.gate(snapshot_id=snapshot)
-    fresh = filled.seal()
+        promoted.gate(snapshot_id=snapshot)
+    fresh = promoted.seal()
     assert fresh.new
-    assert victim not in sealed_ids(filled, fresh.snapshot_id)
+    assert victim not in sealed_ids(promoted, fresh.snapshot_id)
 
 
 def published_revocations(guard: Guard) -> set[str]:
@@ -306,52 +363,43 @@ def test_every_decision_that_revokes_a_snapshot_publishes_it_at_once_and_a_dry_r
         filled.gate(snapshot_id=snapshot)
 
 
-def test_a_part_that_was_changed_in_the_lake_trains_nothing(filled: Guard) -> None:
-    filled.seal()
-    filled.gate()
-    part = next((filled.home / "lake" / "snapshots" / "pages").iterdir())
+def test_a_part_that_was_changed_in_the_lake_trains_nothing(admitted: Guard) -> None:
+    part = next((admitted.home / "lake" / "snapshots" / "pages").iterdir())
     part.write_bytes(part.read_bytes()[:-1] + b"x")
     with pytest.raises(TamperError, match="not the file that was written"):
-        filled.retrain()
+        admitted.retrain()
 
 
-def test_a_later_champion_can_be_rolled_back(filled: Guard) -> None:
-    filled.seal()
-    filled.gate()
-    first = filled.retrain().model_id
-    put(filled.home, sessions(300, 2), "two.csv")
-    filled.ingest()
-    filled.seal()
-    assert filled.gate().admitted
-    second = filled.retrain()
+def test_a_later_champion_can_be_rolled_back(promoted: Guard) -> None:
+    first = promoted.models().models[0].model_id
+    put(promoted.home, sessions(300, 2), "two.csv")
+    promoted.ingest()
+    promoted.seal()
+    assert promoted.gate().admitted
+    second = promoted.retrain()
     assert second.promoted, second.why
     assert second.model_id != first
-    back = filled.rollback(to=first, by="ops-1", reason="latency")
+    back = promoted.rollback(to=first, by="ops-1", reason="latency")
     assert back.champion == first
 
 
-def test_a_damaged_champion_is_no_dead_end(filled: Guard) -> None:
-    filled.seal()
-    filled.gate()
-    champion = filled.retrain().model_id
-    next((filled.home / "models").rglob("model.safetensors")).write_bytes(b"rubbish")
+def test_a_damaged_champion_is_no_dead_end(promoted: Guard) -> None:
+    champion = promoted.models().models[0].model_id
+    next((promoted.home / "models").rglob("model.safetensors")).write_bytes(b"rubbish")
     with pytest.raises(TamperError, match="--from-scratch"):
-        filled.retrain()
-    with open_feed(filled.contract_path, filled.home) as feed:
+        promoted.retrain()
+    with open_feed(promoted.contract_path, promoted.home) as feed:
         with pytest.raises(UsageError, match="choose one"):
             retrain(feed, dt.datetime.now(dt.UTC), measure_only=True, from_scratch=True)
         again = retrain(feed, dt.datetime.now(dt.UTC), measure_only=False, from_scratch=True)
     assert again.promoted, again.why
     assert again.model_id != champion
-    assert filled.retrain().model_id == again.model_id
+    assert promoted.retrain().model_id == again.model_id
 
 
-def test_an_approval_is_of_the_verdict_that_was_seen(guard: Guard) -> None:
-    let_poison_in(guard)
-    guard.seal()
-    guard.gate()
+def test_an_approval_is_of_the_verdict_that_was_seen(refused: Guard) -> None:
     who = {"by": "ann", "reason": "looked", "expires": None, "now": dt.datetime.now(dt.UTC)}
-    with open_feed(guard.contract_path, guard.home) as feed:
+    with open_feed(refused.contract_path, refused.home) as feed:
         with pytest.raises(ClosedError, match="was judged again since verdict 1 was shown"):
             record_approval(feed, None, **who, verdict_seq=1)
         with pytest.raises(UsageError, match="needs an expiry"):
@@ -411,27 +459,30 @@ def test_any_model_is_judged_by_its_predictions(filled: Guard, tmp_path: Path) -
         filled.gate(tmp_path / "twice.parquet")
 
 
-def test_a_snapshot_that_fails_when_judged_again_is_revoked(filled: Guard) -> None:
-    snapshot = filled.seal().snapshot_id
-    manifest = filled.gate().manifest
+def test_a_snapshot_that_fails_when_judged_again_is_revoked(admitted: Guard) -> None:
+    status = admitted.gate_status()
+    snapshot, manifest = status.snapshot_id, status.manifest
     assert manifest is not None
-    filled.contract_path.write_text(CONTRACT + "[gate]\nnew_days = 3650\nmax_new_source_examples = 1\n")
-    strict = Guard.open(filled.contract_path, home=filled.home)
+    admitted.contract_path.write_text(CONTRACT + "[gate]\nnew_days = 3650\nmax_new_source_examples = 1\n")
+    strict = Guard.open(admitted.contract_path, home=admitted.home)
     assert strict.gate(snapshot_id=snapshot).outcome == "fail"
     with pytest.raises(ClosedError, match="revoked"):
         strict.gate(snapshot_id=snapshot)
     with pytest.raises(ClosedError, match="revoked"):
         verify_manifest(
-            manifest, public_key=filled.home / "signing.pub", revocations=filled.home / "revocations.json", data=None
+            manifest,
+            public_key=admitted.home / "signing.pub",
+            revocations=admitted.home / "revocations.json",
+            data=None,
         )
 
 
-def test_judging_the_same_twice_keeps_the_verdict_and_its_admission(filled: Guard) -> None:
-    filled.seal()
-    first, second = filled.gate(), filled.gate()
-    assert first.manifest is not None
-    assert second.manifest is not None
-    assert first.manifest.read_text() == second.manifest.read_text()
+def test_judging_the_same_twice_keeps_the_verdict_and_its_admission(admitted: Guard) -> None:
+    first = admitted.gate_status().manifest
+    assert first is not None
+    before = first.read_text()
+    assert admitted.gate().manifest == first
+    assert first.read_text() == before
 
 
 def test_a_feed_with_nothing_accepted_has_nothing_to_seal(guard: Guard) -> None:
@@ -480,17 +531,16 @@ def test_the_stages_of_a_scheduler_return_values_that_fit_into_a_message(filled:
     json.dumps([each.to_dict() for each in (sealed, judged, admission, due)], allow_nan=False)
 
 
-def test_a_model_that_a_killed_dag_run_trained_and_did_not_promote_is_taken_up_by_the_next_one(filled: Guard) -> None:
-    snapshot = filled.seal().snapshot_id
-    filled.gate()
-    made = filled.stage_train(snapshot).model_id
-    assert filled.due().snapshot_id == snapshot
-    assert filled.stage_train(snapshot).model_id == made
-    filled.stage_evaluate(made)
-    assert filled.due().snapshot_id == snapshot
-    filled.stage_promote(made)
-    assert filled.due().snapshot_id is None
-    assert [model.model_id for model in filled.models().models] == [made]
+def test_a_model_that_a_killed_dag_run_trained_and_did_not_promote_is_taken_up_by_the_next_one(admitted: Guard) -> None:
+    snapshot = admitted.gate_status().snapshot_id
+    made = admitted.stage_train(snapshot).model_id
+    assert admitted.due().snapshot_id == snapshot
+    assert admitted.stage_train(snapshot).model_id == made
+    admitted.stage_evaluate(made)
+    assert admitted.due().snapshot_id == snapshot
+    admitted.stage_promote(made)
+    assert admitted.due().snapshot_id is None
+    assert [model.model_id for model in admitted.models().models] == [made]
 
 
 def test_a_feed_that_accepted_nothing_cannot_be_sealed(guard: Guard) -> None:
@@ -511,28 +561,28 @@ def test_looking_at_a_gate_makes_no_store(tmp_path: Path) -> None:
 
 
 def test_a_revocation_that_could_not_be_published_is_published_by_the_next_writer(
-    filled: Guard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    admitted: Guard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    snapshot = filled.seal().snapshot_id
-    manifest = filled.gate().manifest
+    status = admitted.gate_status()
+    snapshot, manifest = status.snapshot_id, status.manifest
 
     def full(*_: object, **__: object) -> None:
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as broken:
         broken.setattr("poison_guard.steps.outbox.write_revocations", full)
-        recalled = filled.recall(record_ids=sorted(accepted_ids(filled))[:1], by="ann", reason="a robot")
+        recalled = admitted.recall(record_ids=sorted(accepted_ids(admitted))[:1], by="ann", reason="a robot")
     assert recalled.revocation.revoked == (snapshot,)
     assert "the disk is full" in caplog.text
-    filled.gate_status(snapshot)  # a reader publishes nothing
-    before = (filled.home / REVOCATIONS_FILE).read_bytes()
+    admitted.gate_status(snapshot)  # a reader publishes nothing
+    before = (admitted.home / REVOCATIONS_FILE).read_bytes()
     with pytest.raises(ClosedError, match=r"the store says .* was revoked .* writes a new one"):
-        verify(str(manifest), home=filled.home)
+        verify(str(manifest), home=admitted.home)
     with pytest.raises(NotFoundError):
-        filled.recall(record_ids="no such record", by="ann", reason="a command that fails")
-    assert (filled.home / REVOCATIONS_FILE).read_bytes() != before
+        admitted.recall(record_ids="no such record", by="ann", reason="a command that fails")
+    assert (admitted.home / REVOCATIONS_FILE).read_bytes() != before
     with pytest.raises(ClosedError, match="was revoked at"):
-        verify(str(manifest), home=filled.home)
+        verify(str(manifest), home=admitted.home)
 
 
 def test_the_head_of_the_chain_is_signed_into_the_manifest_and_an_older_store_does_not_fit_it(filled: Guard) -> None:
@@ -566,12 +616,11 @@ def test_the_head_of_the_chain_is_signed_into_the_manifest_and_an_older_store_do
     assert home.audit(anchors=[kept]).table == "anchor"
 
 
-def test_a_manifest_that_was_edited_or_comes_from_another_home_is_named(filled: Guard) -> None:
-    filled.seal()
-    manifest = filled.gate().manifest
+def test_a_manifest_that_was_edited_or_comes_from_another_home_is_named(admitted: Guard) -> None:
+    manifest = admitted.gate_status().manifest
     assert manifest is not None
     manifest.write_text(manifest.read_text().replace("payload", "payloaf", 1))
-    found = Home.open(filled.home).audit()
+    found = Home.open(admitted.home).audit()
     assert (found.ok, found.table, found.key) == (False, "manifest", str(manifest))
 
 
@@ -599,20 +648,18 @@ def test_an_anchor_of_another_home_does_not_fit(guard: Guard) -> None:
     assert Home.open(guard.home).audit(anchors=[f"{head['seq']}:{'0' * 64}"]).table == "anchor"
 
 
-def test_a_source_is_erased_by_the_guard_and_the_models_are_named(filled: Guard) -> None:
-    filled.seal()
-    filled.gate()
-    model = filled.retrain()
-    plan = filled.erase("u1", by="ann", reason="asked to", dry_run=True)
+def test_a_source_is_erased_by_the_guard_and_the_models_are_named(promoted: Guard) -> None:
+    (model,) = promoted.models().models
+    plan = promoted.erase("u1", by="ann", reason="asked to", dry_run=True)
     assert plan.event is None
     assert plan.records
-    done = filled.erase("u1", by="ann", reason="asked to")
+    done = promoted.erase("u1", by="ann", reason="asked to")
     assert (done.records, done.revocation.revoked) == (plan.records, plan.revocation.revoked)
     assert [use.model_id for use in done.revocation.models] == [model.model_id]
     assert done.revocation.champion == model.model_id
-    assert Home.open(filled.home).audit().ok
-    assert set(done.revocation.revoked) <= published_revocations(filled)
-    assert filled.erase("u1", by="ann", reason="asked to").records == 0
-    filled.seal()
-    assert filled.gate().admitted
-    assert Home.open(filled.home).audit().ok
+    assert Home.open(promoted.home).audit().ok
+    assert set(done.revocation.revoked) <= published_revocations(promoted)
+    assert promoted.erase("u1", by="ann", reason="asked to").records == 0
+    promoted.seal()
+    assert promoted.gate().admitted
+    assert Home.open(promoted.home).audit().ok

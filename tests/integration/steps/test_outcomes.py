@@ -9,21 +9,26 @@ from poison_guard import Guard
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import audit, verify
 from poison_guard.store.reading import load_sources, load_verified_answers
-from tests.integration.steps.conftest import CONTRACT, answers, put
+from tests.integration.steps.conftest import CONTRACT, answers, copied, put
 
 PLAIN = CONTRACT.replace('features = ["dwell", "speed"]\n', "")  # nothing that needs a trusted set to be judged
 HEAD = '[outcomes]\npath = "truth/*.csv"\n'
 
 
-@pytest.fixture
-def fed(tmp_path):
+@pytest.fixture(scope="module")
+def first_day(tmp_path_factory):
     """A guard with outcomes and a first batch taken in."""
-    file = tmp_path / "quiz.toml"
+    file = tmp_path_factory.mktemp("outcomes") / "quiz.toml"
     file.write_text(PLAIN + HEAD)
-    guard = Guard.open(file, home=tmp_path / "home")
+    guard = Guard.open(file, home=file.parent / "home")
     put(guard.home, answers(200, 1), "a.csv")
     guard.ingest()
     return guard
+
+
+@pytest.fixture
+def fed(first_day, tmp_path):
+    return copied(first_day, tmp_path)
 
 
 def tell(guard, frame, name="one.csv"):

@@ -10,22 +10,28 @@ from poison_guard import Guard
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.guard import Home
 from poison_guard.review.filters import QueueFilter
-from tests.integration.steps.conftest import CONTRACT, answers, put
+from tests.integration.steps.conftest import CONTRACT, answers, copied, put
 
 PERSON = {"by": "ann", "reason": "looked at it"}
 RECORD = "r1-00000"
 
 
-@pytest.fixture
-def guard(tmp_path):
+@pytest.fixture(scope="module")
+def recalled(tmp_path_factory):
     """A feed without features, whose records are accepted without a trusted set; one of them is recalled."""
+    folder = tmp_path_factory.mktemp("recalled")
     text = CONTRACT.replace('features = ["dwell", "speed"]\n', "") + "[policy]\naudit_rate = 0.0\n"
-    (tmp_path / "quiz.toml").write_text(text)
-    guard = Guard.open(tmp_path / "quiz.toml", home=tmp_path / "home")
+    (folder / "quiz.toml").write_text(text)
+    guard = Guard.open(folder / "quiz.toml", home=folder / "home")
     put(guard.home, answers(60, 1), "a.csv")
     guard.ingest()
     guard.recall(record_ids=RECORD, **PERSON)
     return guard
+
+
+@pytest.fixture
+def guard(recalled, tmp_path):
+    return copied(recalled, tmp_path)
 
 
 def test_what_one_reviewer_claimed_nobody_else_decides_until_it_is_given_back(guard):

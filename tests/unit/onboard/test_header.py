@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from poison_guard.onboard.header import header_doubt
+from poison_guard.onboard.columns import header_doubt
 
 
 def doubt(text: str) -> str | None:
