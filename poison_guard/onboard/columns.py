@@ -1,4 +1,4 @@
-"""Describe the columns of a file: kind, nulls, distinct values and range of each; proposals are made from these."""
+"""Describe the columns of a file: kind, nulls, distinct values and range of each; and notice a header that is none."""
 
 from __future__ import annotations
 
