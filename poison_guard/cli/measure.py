@@ -1,4 +1,4 @@
-"""The commands `tune` and `drill`: measure what thresholds cost and miss, and attack the guard to see what it does."""
+"""The commands `tune`, `coverage` and `drill`: what thresholds cost, which attacks are seen, what came of simulated ones."""
 
 from __future__ import annotations
 

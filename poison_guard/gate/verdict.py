@@ -1,4 +1,4 @@
-"""From measurements to a verdict: every check runs, a missing or crashed measurement is an error, the worst speaks."""
+"""From measurements to a verdict: every check runs, a missing or crashed measurement is an error, the worst decides."""
 
 from __future__ import annotations
 

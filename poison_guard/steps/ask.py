@@ -15,7 +15,7 @@ from poison_guard.ingest.collect import read_controls
 from poison_guard.pipeline.relabel import adopt_anew
 from poison_guard.results import TableResult
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.written import ENDINGS, Rows, file_body
+from poison_guard.steps.row_files import ENDINGS, Rows, file_body
 from poison_guard.store import audit
 from poison_guard.store.membership import accepted_votes, first_votes, held_votes
 from poison_guard.store.reading import load_items, load_sources

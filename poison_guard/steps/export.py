@@ -25,8 +25,8 @@ from poison_guard.records import Place
 from poison_guard.results import Result
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.payloads import payload_frames
+from poison_guard.steps.row_files import ENDINGS, Rows, file_body, hub_card, together
 from poison_guard.steps.sealed_rows import sealed_rows
-from poison_guard.steps.written import ENDINGS, Rows, file_body, hub_card, together
 from poison_guard.store import Store, find_records, list_feeds
 from poison_guard.store.admissions import list_admissions
 from poison_guard.store.facts import evidence_of

@@ -13,7 +13,7 @@ from poison_guard.steps.examples import read_parts
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.part_files import read_own
 from poison_guard.steps.payloads import payloads_of
-from poison_guard.steps.written import Rows, together
+from poison_guard.steps.row_files import Rows, together
 from poison_guard.store.snapshots import Part, Snapshot
 
 __all__ = ["sealed_rows"]

@@ -51,7 +51,7 @@ def canary(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
 
     Measurement (`measure.measure_canary`): ``n, lost, gained`` overall (lost: right without what is new and wrong with
     it), ``classes`` and ``slices``: name to the same three. Limits ``max_drop`` overall, ``max_class_drop`` for a class
-    or slice. The group that comes out worst speaks. `low` is corrected for all groups; `high` excludes for each group
+    or slice. The group that comes out worst decides. `low` is corrected for all groups; `high` excludes for each group
     (intersection-union). Where nothing is significant a class or slice holds back only if its drop is large even when
     shrunk towards the overall one, and never with fewer than ``min_trusted`` examples (the check of the trusted set
     says that they are small): so a passing group may still lose up to `high`.
@@ -85,7 +85,7 @@ def candidate(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
 
 
 def judge_drops(name: str, measurement: Mapping[str, Any], policy: GatePolicy, who: str) -> Check:
-    """Return the check `name` of what `who` loses of the trusted examples: the group that comes out worst speaks."""
+    """Return the check `name` of what `who` loses of the trusted examples: the group that comes out worst decides."""
     groups = {
         f"{kind} {key!r}": counts
         for kind, field in (("class", "classes"), ("slice", "slices"))

@@ -80,7 +80,7 @@ def reply_shift(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     """Judge whether replies are preferred for what trusted ones are: length, refusals, names, links, tone, script.
 
     Measurement: see `gate.replies`. Each trait's share is compared with the trusted examples' (difference of two
-    shares, corrected over the traits), limit ``max_label_shift``; the worst speaks.
+    shares, corrected over the traits), limit ``max_label_shift``; the worst decides.
     """
     traits: Mapping[str, list[int]] = measurement["traits"]
     tail, limit = check_alpha(policy, "reply_shift") / max(1, len(traits)), policy.max_label_shift

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from poison_guard.errors import UsageError
 from poison_guard.files import defused
-from poison_guard.steps.written import Rows, file_body
+from poison_guard.steps.row_files import Rows, file_body
 
 _CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8) | st.sampled_from(["=1+1", "@a"])
 _ROWS = st.lists(st.tuples(_CELLS, _CELLS), min_size=1, max_size=6)

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from poison_guard.steps.written import Rows, together
+from poison_guard.steps.row_files import Rows, together
 
 _WHOLE = {"prompt": "p", "steps": ["a", "b", "c"], "in": {"labels": [1, 2, 3]}}
 _PARTS = [{"prompt": "p", "steps": [s], "in": {"labels": [n]}} for s, n in (("a", 1), ("b", 2), ("c", 3))]
