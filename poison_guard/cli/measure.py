@@ -1,4 +1,4 @@
-"""The commands `tune`, `coverage` and `drill`: what thresholds cost, which attacks are seen, what came of simulated ones."""
+"""The commands `tune`, `coverage` and `drill`: what thresholds cost, which attacks are seen, what simulated ones do."""
 
 from __future__ import annotations
 

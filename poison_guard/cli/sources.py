@@ -36,7 +36,7 @@ __all__ = ["ask_command", "sources_command"]
     "--days", type=click.IntRange(1, 366), help="With --block or --allow: a rule that lapses after so many days."
 )
 @click.option("--rules", "list_rules", is_flag=True, help="List the rules about sources that hold.")
-@click.option("--end-rule", type=click.IntRange(1), metavar="RULE", help="End a rule.")
+@click.option("--end-rule", type=click.IntRange(1), metavar="RULE", help="End this rule; --rules lists them.")
 @click.option("--by", default="", help="Who blocks or unblocks; kept in the audit chain.")
 @click.option("--reason", default="", help="Why; kept in the audit chain.")
 @dry_run

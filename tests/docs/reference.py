@@ -23,6 +23,7 @@ from poison_guard.review import rules
 
 ROOT = Path(poison_guard.__file__).parent
 PAGE = ROOT.parent / "docs" / "reference.md"
+FILTERED = "poison-guard review list"
 HEAD = """# Reference
 
 <!-- Made from the code by `python -m tests.docs.reference`; a test compares. Change the code, then run it. -->
@@ -76,7 +77,11 @@ def commands() -> str:
     for path, command in walk(cli, "poison-guard"):
         usage = " ".join(["poison-guard", *path.split()[1:], *command.collect_usage_pieces(click.Context(command))])
         parts.append(f"### `{usage}`\n\n{prose(command.help)}\n")
-        options = [row(param) for param in command.params if not set(param.opts) & set(SHARED)]
+        own = [param for param in command.params if not set(param.opts) & set(SHARED)]
+        filters = [] if path == FILTERED else [param for param in own if str(param.name).startswith("filter_")]
+        options = [row(param) for param in own if param not in filters]
+        if filters:
+            options.append(("`--kind` to `--state`", f"The filters of `{FILTERED}`."))
         if options:
             parts.append(table(("option", "what"), options))
         missing = [name for name in SHARED[:2] if not any(name in param.opts for param in command.params)]
@@ -105,7 +110,9 @@ def row(param: click.Parameter) -> tuple[str, str]:
     typed = ", ".join([*param.opts, *param.secondary_opts])
     ranged = isinstance(param.type, click.IntRange | click.FloatRange)
     if not param.is_flag and not param.count:
-        typed += " N" if ranged else f" {param.make_metavar(click.Context(click.Command('x')))}"
+        typed += (
+            " N" if ranged and param.metavar is None else f" {param.make_metavar(click.Context(click.Command('x')))}"
+        )
     facts = [
         *(["required"] if param.required else []),
         *([spelled(param.type)] if ranged else []),
