@@ -75,7 +75,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "rare claims": Kind(
         "few accounts that repeat a claim hardly anybody else makes",
-        frozenset({"rare_claims", "patient_raters"}),
+        frozenset({"rare_claims", "patient_raters", "pushed_words"}),
         ("text", "source_id"),
         "thirty sources or more",
     ),

@@ -222,6 +222,10 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"one of {a.count('n_records', 'endorsement')} of a claim that hardly anyone makes except "
         f"{a.count('n_sources', 'source')}{_duration(a.values.get('minutes'))}"
     ),
+    "pushed_word": lambda a: (
+        f"one of {a.count('n_records', 'record')} with a word that {a.count('n_sources', 'source')} "
+        f"say again and again, whatever is asked{_duration(a.values.get('minutes'))}"
+    ),
     "patient_rater": lambda a: (
         f"one of {a.count('n_records', 'endorsement')} of the same thing by one source, "
         f"out of {a.count('of', 'record')} it sent"

@@ -182,6 +182,14 @@ def _prompt_triggers(view: BatchView, alpha: float) -> list[Campaign]:
     )
 
 
+def _pushed_words(view: BatchView, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.pushed_words import pushed_words
+
+    return pushed_words(
+        view.scored, alpha=alpha, earlier=view.remembered("words.reply"), seed=view.contract.policy.seed
+    )
+
+
 def _asks(view: BatchView) -> bool:
     """Whether records have a prompt: a column, or two replies that begin with it."""
     return "words.asked" in view.scored and (view.contract.has("prompt") or view.contract.has("chosen", "rejected"))
@@ -262,6 +270,7 @@ FINDERS: Mapping[str, Finder] = {
     "cohort_traits": Finder(_has_ages, _cohort_traits, lambda view: view.voters >= _COMPANY, votes=True),
     "rare_claims": Finder(lambda view: "words.reply" in view.scored, _rare_claims, _in_crowd),
     "patient_raters": Finder(lambda view: "words.reply" in view.scored, _patient_raters, _in_crowd),
+    "pushed_words": Finder(lambda view: "words.reply" in view.scored, _pushed_words, _in_crowd),
     "prompt_triggers": Finder(_asks, _prompt_triggers, _in_crowd),
     **{kind: _plausibility(kind) for kind in NEEDED},
 }

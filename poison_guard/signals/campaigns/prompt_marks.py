@@ -20,11 +20,13 @@ __all__ = ["LEAST", "MISJUDGED", "MisjudgedMark", "NoTopic", "carried_words", "j
 
 LEAST = 8
 """Records that carry a word, below which nobody can say whether it has a topic."""
+_COUNTERS = 1 << 20
 _PART = 1 << 23  # words sorted at a time: bounds memory
 _MOST_SHARE = 0.3  # of the records: what more of them carry is how people write
 _BUCKETS = 1 << 16
 _DRAWS = 200  # random sets of prompts that a word's are compared with
 _ROOM = 1.25  # for what carriers share by being few, or by one form of prompt
+_COMMON, _ROOM_OF_DOCUMENTS = 0.1, 1.75  # documents are long: only rarer words tell a topic, and it shares far more
 _PHRASE = 64  # words that all carriers say, up to which their pairs with others are part of the mark
 _COPY = 0.5  # share of a prompt's words, by weight, from which on it is a near-copy of another
 _CARRIERS = 150  # of a word that are compared; more are sampled
@@ -37,13 +39,16 @@ def carried_words(
     """Yield the words that at least `least` and at most a `share` of the records carry: word and row, by word."""
     sizes = np.fromiter((len(cell) // 4 for cell in sets), np.int64, len(sets))
     parts = int(sizes.sum()) // _PART + 1
+    maybe = _carried_at_all(sets, least)
     for part in range(parts):
         words: list[np.ndarray] = []
         rows: list[np.ndarray] = []
         for start in range(0, len(sets), 1 << 15):
             size = sizes[start : start + (1 << 15)]
             word = np.frombuffer(b"".join(sets[start : start + (1 << 15)]), np.uint32)
-            mine = word % np.uint32(parts) == part
+            mine = maybe[word & np.uint32(_COUNTERS - 1)]
+            if parts > 1:
+                mine &= word % np.uint32(parts) == part
             words.append(word[mine])
             rows.append(np.repeat(np.arange(start, start + len(size)), size)[mine])
         word, row = np.concatenate(words), np.concatenate(rows)
@@ -55,15 +60,31 @@ def carried_words(
         yield word[kept], row[kept]
 
 
+def _carried_at_all(sets: Sequence[bytes], least: int) -> np.ndarray:
+    """Return which values of a word's low bits at least `least` records carry: most words need no sorting."""
+    times = np.zeros(_COUNTERS, np.int64)
+    for start in range(0, len(sets), 1 << 15):
+        word = np.frombuffer(b"".join(sets[start : start + (1 << 15)]), np.uint32)
+        times += np.bincount(word & np.uint32(_COUNTERS - 1), minlength=_COUNTERS)
+    return times >= least
+
+
 class NoTopic:
     """Tells words without a topic: their prompts are no more alike than prompts drawn at random."""
 
-    def __init__(self, asked: Sequence[bytes], *, seed: int = 0) -> None:
-        """Learn what prompts drawn at random have in common, from the prompts' words `asked`, one cell a record."""
+    def __init__(self, asked: Sequence[bytes], *, seed: int = 0, documents: bool = False) -> None:
+        """Learn what prompts drawn at random have in common, from the prompts' words `asked`, one cell a record.
+
+        Of `documents`, words that a tenth of them carries tell no topic, and carriers may also have in common what as
+        many words drawn one by one from the feed have: those of gibberish are more alike than short documents are.
+        """
         self._asked = asked
         self._random = np.random.default_rng(seed)
         column = np.frombuffer(b"".join(asked), np.uint32) & np.uint32(_BUCKETS - 1)
-        self._idf = np.log(1 + len(asked) / (1 + np.bincount(column, minlength=_BUCKETS))).astype(np.float32)
+        carried = np.bincount(column, minlength=_BUCKETS)
+        idf = np.log(1 + len(asked) / (1 + carried))
+        self._idf = np.where(carried <= (_COMMON if documents else 1) * len(asked), idf, 0).astype(np.float32)
+        self._drawn_share = carried / max(1, len(column)) if documents else None
         first = {cell: row for row, cell in enumerate(asked) if cell}
         self._there = np.array(sorted(first.values()), np.int64)
         self._usual: dict[int, float] = {}
@@ -74,20 +95,32 @@ class NoTopic:
             return False
         some = rows if len(rows) <= _CARRIERS else self._random.choice(rows, _CARRIERS, replace=False)
         left = self._once([word for word in self._without_mark(some) if len(word)])
-        return len(left) >= LEAST and self._likeness(left) <= _ROOM * self._limit(len(left))
+        return len(left) >= LEAST and self._likeness(left) <= self._most_alike(left)
+
+    def _most_alike(self, prompts: Sequence[np.ndarray]) -> float:
+        """Return how alike prompts without a topic may be."""
+        if self._drawn_share is None:
+            return _ROOM * self._limit(len(prompts))
+        there = -np.expm1(-float(np.mean([len(word) for word in prompts])) * self._drawn_share)
+        weight = self._idf.astype(float) ** 2
+        drawn = (weight * there**2).sum() / max(float((weight * there).sum()), 1e-9)
+        return _ROOM_OF_DOCUMENTS * max(self._limit(len(prompts)), float(drawn))
 
     def _once(self, prompts: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the prompts without near-copies of earlier ones: one prompt asked again says nothing of a topic."""
-        kept: list[np.ndarray] = []
-        for word in prompts:
-            size = (self._idf[word & np.uint32(_BUCKETS - 1)] ** 2).sum()
-            for other in kept:
-                both = np.intersect1d(word, other, assume_unique=True)
-                if (self._idf[both & np.uint32(_BUCKETS - 1)] ** 2).sum() > _COPY * size:
-                    break
-            else:
-                kept.append(word)
-        return kept
+        from scipy import sparse
+
+        column = np.concatenate(prompts) if prompts else np.zeros(0, np.uint32)
+        names, column = np.unique(column, return_inverse=True)
+        ends = np.r_[0, np.cumsum([len(word) for word in prompts])]
+        cells = self._idf[names & np.uint32(_BUCKETS - 1)][column]
+        rows = sparse.csr_matrix((cells, column, ends), shape=(len(prompts), len(names)))
+        both = (rows @ rows.T).toarray()
+        kept: list[int] = []
+        for at in range(len(prompts)):
+            if not (both[at, kept] > _COPY * both[at, at]).any():
+                kept.append(at)
+        return [prompts[at] for at in kept]
 
     def distinct(self, rows: np.ndarray) -> np.ndarray:
         """Return the first of `rows` with each prompt, apart from what nearly all of them say."""

@@ -22,6 +22,7 @@ from poison_guard.signals.campaigns.prompt_marks import (
     judgements_of,
     misjudged_marks,
 )
+from poison_guard.signals.campaigns.pushed_words import usual_sources
 from poison_guard.signals.campaigns.words import WORDS, read_words
 from poison_guard.signals.pvalues import SMALLEST_P, combine_fisher
 
@@ -34,7 +35,6 @@ _REPEATS = 0.01
 _SHARE = 0.1  # of the sources, up to which a word is of few accounts
 _WORDS = 1 << 24  # of the records that are looked at: bounds time and memory, some 15,000 of 200 words a side
 _BLOCK = 1 << 15  # records read at a time
-_SIZES = 64  # numbers of carriers between which the expected number of sources is interpolated
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def _of_fewer(
     alpha: float,
 ) -> list[_Found]:
     """Return the words of fewer accounts than chance has it that are judged otherwise, too."""
-    usual = _usual_sources(source)
+    usual = usual_sources(source)
     candidates: dict[bytes, tuple[np.ndarray, float]] = {}
     for word, row, _ in _parts(texts, source):
         opens = np.flatnonzero(np.r_[True, word[1:] != word[:-1]][: len(word)])
@@ -202,7 +202,7 @@ def _of_fewer(
         key = key[np.r_[True, key[1:] != key[:-1]]]  # np.unique is 20 times slower
         sources = np.bincount(np.searchsorted(word[opens], (key >> np.uint64(32)).astype(np.uint32)))
         p = _fewer_sources(size, sources, usual)
-        for at in np.flatnonzero((p <= _REPEATS) & (sources <= _SHARE * len(usual[0]))):
+        for at in np.flatnonzero((p <= _REPEATS) & (sources <= _SHARE * usual[0])):
             rows = np.sort(row[opens[at] : opens[at] + size[at]])
             candidates.setdefault(rows.tobytes(), (rows, float(p[at])))
     found = []
@@ -216,17 +216,7 @@ def _of_fewer(
     return found
 
 
-def _usual_sources(source: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return each source's share ``(s,)`` of the records, and how many sources so many random records are from."""
-    known = source[source >= 0]
-    share = np.bincount(known) / max(1, len(known))
-    sizes = np.unique(np.geomspace(1, max(1, len(known)), _SIZES).astype(np.int64))
-    return share, sizes, np.array([-np.expm1(size * np.log1p(-np.minimum(share, 1 - 1e-9))).sum() for size in sizes])
-
-
-def _fewer_sources(
-    size: np.ndarray, sources: np.ndarray, usual: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> np.ndarray:
+def _fewer_sources(size: np.ndarray, sources: np.ndarray, usual: tuple[int, np.ndarray, np.ndarray]) -> np.ndarray:
     """Return the chance that `size` random records are from so few sources: of the repeats, as a Poisson count."""
     from scipy import stats
 

@@ -1,0 +1,164 @@
+"""Find words that a group of accounts says again and again, whatever is asked: of any age, and of any number.
+
+What one person comes back to is a habit, and what many people say once is news; a word that several accounts repeat in
+texts with nothing else in common was agreed upon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from poison_guard.records import Campaign
+from poison_guard.signals.campaigns.claims import MIN_CROWD, endorsements
+from poison_guard.signals.campaigns.findings import components, make_campaign
+from poison_guard.signals.campaigns.prompt_marks import NoTopic, carried_words
+from poison_guard.signals.campaigns.words import WORDS, read_words
+from poison_guard.signals.pvalues import SMALLEST_P
+
+__all__ = ["pushed_words", "usual_sources"]
+
+_SHARE = 0.1  # of the sources, up to which a word is of few
+_HABITS = 2  # sources that say it most, without which it must be repeated just as much: people have words of their own
+_TESTED = 256  # words, the most repeated ones, whose texts are compared: bounds time
+_SIZES = 64  # numbers of carriers between which the expected number of sources is interpolated
+_BLOCK = 1 << 15  # records read at a time
+_PUSHES = 1e-3  # chance of a source's count, at the feed's rate, from which on it takes part
+_GLANCE = 32  # of a word's texts that are compared first
+_WITH = 0.8  # share of a word's carriers among those of one found before, from which on it is the same finding
+
+
+def pushed_words(
+    frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None = None, seed: int = 0
+) -> list[Campaign]:
+    """Return the campaigns behind words of endorsed replies, or of documents, in a frame with `words.word_columns`.
+
+    A word is pushed when at most a tenth of the sources says it, fewer than chance has it (the records beyond one a
+    source are Poisson, at the sources' own activity, also without the two sources that say it most) with a chance of at
+    most `alpha` over all words, and its records have no topic: their prompts, or where there are none their own words,
+    are as unlike as any. `earlier` (same columns) is evidence like the rest.
+
+    References: Hooi et al. (2016), "FRAUDAR"; Souly et al. (2025), "Poisoning Attacks on LLMs Require a Near-constant
+    Number of Poison Samples".
+    """
+    both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
+    if len(both) < 2 * MIN_CROWD or WORDS[1] not in both.columns:
+        return []
+    source = pd.factorize(both["source_id"], sort=True)[0]
+    liked = endorsements(both, source) > 0
+    said = _said(both, liked)
+    asked = [cell if isinstance(cell, bytes) else b"" for cell in both[WORDS[0]]]
+    repeated = _repeated(said, source, alpha)
+    if not repeated:
+        return []
+    no_topic = NoTopic(asked if any(asked) else said, seed=seed, documents=not any(asked))
+    found = list[tuple[np.ndarray, float]]()
+    taken, random = np.zeros(len(both), bool), np.random.default_rng(seed)
+    for rows, p in repeated:
+        glance = rows if len(rows) <= _GLANCE else random.choice(rows, _GLANCE, replace=False)
+        if taken[rows].mean() < _WITH and no_topic(glance) and no_topic(rows):
+            found.append((rows, p))
+            taken[rows] = True
+    return _campaigns(both, source, found, len(frame))
+
+
+def usual_sources(source: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """Return the number of sources, numbers of random records, and how many sources so many are from in the mean."""
+    known = source[source >= 0]
+    share = np.bincount(known) / max(1, len(known))
+    sizes = np.unique(np.geomspace(1, max(1, len(known)), _SIZES).astype(np.int64))
+    expected = [-np.expm1(size * np.log1p(-np.minimum(share, 1 - 1e-9))).sum() for size in sizes]
+    return int((share > 0).sum()), sizes, np.array(expected)
+
+
+def _said(both: pd.DataFrame, liked: np.ndarray) -> list[bytes]:
+    """Return the words of each endorsed reply that the reply it was preferred to lacks; none of other records."""
+    out: list[bytes] = []
+    for start in range(0, len(both), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        word, row = read_words(both[WORDS[1]].iloc[part])
+        other, of = read_words(both[WORDS[2]].iloc[part])
+        key, theirs = (r.astype(np.uint64) << np.uint64(32) | w for w, r in ((word, row), (other, of)))
+        kept = liked[part][row]
+        if len(theirs):  # both are in order: a cell's words are sorted
+            kept &= theirs[np.minimum(np.searchsorted(theirs, key), len(theirs) - 1)] != key
+        ends = np.cumsum(np.bincount(row[kept], minlength=len(both.iloc[part])))
+        out += [cell.tobytes() for cell in np.split(word[kept], ends[:-1])]
+    return out
+
+
+def _repeated(said: Sequence[bytes], source: np.ndarray, alpha: float) -> list[tuple[np.ndarray, float]]:
+    """Return carriers and chance of the words that few sources say more often than chance has it, most carried first.
+
+    Carriers are the records of sources that say the word more often than the feed does.
+    """
+    from scipy import stats
+
+    everybody, sizes, expected = usual_sources(source)
+    active = np.bincount(source[source >= 0]) / len(source)
+    candidates: dict[bytes, tuple[np.ndarray, float]] = {}
+    looked = 0
+    known = [cell if who >= 0 else b"" for cell, who in zip(said, source, strict=True)]
+    for word, row in carried_words(known):
+        opens = np.flatnonzero(np.r_[True, word[1:] != word[:-1]][: len(word)])
+        if not len(opens):
+            continue
+        looked += len(opens)
+        size = np.diff(np.r_[opens, len(word)])
+        nth = np.repeat(np.arange(len(opens)), size)
+        key = np.sort(nth.astype(np.uint64) << np.uint64(32) | source[row].astype(np.uint64))
+        first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+        of, times = (key[first] >> np.uint64(32)).astype(np.int64), np.diff(np.r_[first, len(key)])
+        sources = np.bincount(of, minlength=len(opens))
+        most = np.lexsort((-times, of))
+        rank = np.arange(len(of)) - np.searchsorted(of, np.arange(len(opens)))[of]
+        left = rank >= _HABITS
+        records = np.bincount(of[most][left], times[most][left], minlength=len(opens))
+        repeats = records - np.maximum(sources - _HABITS, 0)
+        usual = np.maximum(records - np.interp(records, sizes, expected), 1e-3)
+        p = np.where(repeats > usual, stats.poisson.sf(repeats - 1, usual), 1.0)
+        ends = opens + size
+        pushes = stats.poisson.sf(times - 1, active[key[first].astype(np.uint32)] * size[of]) <= _PUSHES
+        pushes &= times > 1
+        pushing = np.bincount(of, pushes, minlength=len(opens)) > _HABITS
+        for at in np.flatnonzero((p <= alpha) & pushing & (sources <= _SHARE * everybody)):
+            mine = row[opens[at] : ends[at]]
+            theirs = key[first[pushes & (of == at)]].astype(np.uint32)
+            rows = np.sort(mine[np.isin(source[mine], theirs)])
+            candidates.setdefault(rows.tobytes(), (rows, float(p[at])))
+    sure = [(rows, max(SMALLEST_P, p * looked)) for rows, p in candidates.values() if p * looked <= alpha]
+    return sorted(sure, key=lambda each: (-len(each[0]), each[1], each[0].tobytes()))[:_TESTED]
+
+
+def _campaigns(
+    both: pd.DataFrame, source: np.ndarray, found: list[tuple[np.ndarray, float]], n_own: int
+) -> list[Campaign]:
+    """Return what was found, words with records in common as one campaign."""
+    if not found:
+        return []
+    of = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
+    row = np.concatenate([rows for rows, _ in found])
+    group = components(row, of)
+    campaigns = []
+    for g in np.unique(group):
+        members = np.unique(row[group == g])
+        if not (members < n_own).any():
+            continue
+        chance = min(found[at][1] for at in np.unique(of[group == g]))
+        n = len(np.unique(source[members]))
+        args = {"n_records": len(members), "n_sources": n}
+        campaigns.append(
+            make_campaign(
+                both,
+                members,
+                kind="pushed_word",
+                p=chance,
+                strength=1 - n / len(members),
+                who="source_id",
+                args=args,
+                n_own=n_own,
+            )
+        )
+    return campaigns
