@@ -27,7 +27,9 @@ _SIZES = 64  # numbers of carriers between which the expected number of sources 
 _BLOCK = 1 << 15  # records read at a time
 _PUSHES = 1e-3  # chance of a source's count, at the feed's rate, from which on it takes part
 _GLANCE = 32  # of a word's texts that are compared first
-_WITH = 0.8  # share of a word's carriers among those of one found before, from which on it is the same finding
+_WITH = (
+    0.1  # share of a word's carriers among those found before, beyond which it is the same texts' and proves no more
+)
 
 
 def pushed_words(
@@ -58,7 +60,7 @@ def pushed_words(
     taken, random = np.zeros(len(both), bool), np.random.default_rng(seed)
     for rows, p in repeated:
         glance = rows if len(rows) <= _GLANCE else random.choice(rows, _GLANCE, replace=False)
-        if taken[rows].mean() < _WITH and no_topic(glance) and no_topic(rows):
+        if taken[rows].mean() <= _WITH and no_topic(glance) and no_topic(rows):
             found.append((rows, p))
             taken[rows] = True
     return _campaigns(both, source, found, len(frame))
@@ -90,7 +92,7 @@ def _said(both: pd.DataFrame, liked: np.ndarray) -> list[bytes]:
 
 
 def _repeated(said: Sequence[bytes], source: np.ndarray, alpha: float) -> list[tuple[np.ndarray, float]]:
-    """Return carriers and chance of the words that few sources say more often than chance has it, most carried first.
+    """Return carriers and chance of the words that few sources say more often than chance has it, surest first.
 
     Carriers are the records of sources that say the word more often than the feed does.
     """
@@ -129,7 +131,7 @@ def _repeated(said: Sequence[bytes], source: np.ndarray, alpha: float) -> list[t
             rows = np.sort(mine[np.isin(source[mine], theirs)])
             candidates.setdefault(rows.tobytes(), (rows, float(p[at])))
     sure = [(rows, max(SMALLEST_P, p * looked)) for rows, p in candidates.values() if p * looked <= alpha]
-    return sorted(sure, key=lambda each: (-len(each[0]), each[1], each[0].tobytes()))[:_TESTED]
+    return sorted(sure, key=lambda each: (each[1], -len(each[0]), each[0].tobytes()))[:_TESTED]
 
 
 def _campaigns(
