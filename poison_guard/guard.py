@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.gate import GateResult, GateStatus
     from poison_guard.steps.look import Campaigns, Listed, RecordFacts
     from poison_guard.steps.opening import Feed
+    from poison_guard.steps.predict import InspectResult, PredictResult
     from poison_guard.steps.promote import RollbackResult
     from poison_guard.steps.propose import ProposalResult
     from poison_guard.steps.report import ReportResult
@@ -389,6 +390,23 @@ class Guard(Stages, Reviewing):
         with self._stored_feed() as feed:
             return evaluate_by_hand(feed, model_id, fast=fast)
 
+    def predict(self, inputs: Any, *, model_id: str | None = None) -> PredictResult:
+        """Return the label that a model (the champion) gives each input (frame or path), or none where it is unsure.
+
+        Inputs have the feed's content columns; nothing is stored.
+        """
+        from poison_guard.steps.predict import predict_inputs
+
+        with self._stored_feed() as feed:
+            return predict_inputs(feed, inputs, model_id)
+
+    def inspect(self, inputs: Any, *, model_id: str | None = None) -> InspectResult:
+        """Return which inputs (frame or path) look made to mislead a model (the champion); nothing is stored."""
+        from poison_guard.steps.predict import inspect_inputs
+
+        with self._stored_feed() as feed:
+            return inspect_inputs(feed, inputs, model_id)
+
     def models(self) -> ModelList:
         """List the models of the feed, the newest first: the champion, earlier ones, refused ones, measurements."""
         from poison_guard.steps.retrain import models
@@ -520,6 +538,7 @@ _RESULTS = {
     "GateStatus": "steps.gate",
     "HeadResult": "steps.audit",
     "Imported": "steps.handed",
+    "InspectResult": "steps.predict",
     "ItemContent": "steps.compare",
     "ItemView": "steps.views",
     "Items": "steps.dashboard",
@@ -531,6 +550,7 @@ _RESULTS = {
     "ModelFacts": "steps.retrain",
     "ModelList": "steps.retrain",
     "OutcomesRead": "steps.collect",
+    "PredictResult": "steps.predict",
     "Promotion": "steps.promote",
     "ProposalResult": "steps.propose",
     "Queue": "steps.queue",

@@ -1,4 +1,4 @@
-"""The commands `retrain`, `evaluate`, `models` and `rollback`: train, attack, list and change the champion."""
+"""The commands of models: train, attack, list and change the champion, predict with it, inspect its inputs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from poison_guard.cli.output import print_json, print_progress, print_result, pr
 from poison_guard.errors import UsageError
 from poison_guard.guard import Guard
 
-__all__ = ["evaluate_command", "models_command", "retrain_command", "rollback_command"]
+__all__ = [
+    "evaluate_command",
+    "inspect_command",
+    "models_command",
+    "predict_command",
+    "retrain_command",
+    "rollback_command",
+]
 
 
-REFUSED = 1
+REFUSED = FINDINGS = 1
 
 
 @click.command("retrain")
@@ -83,6 +90,48 @@ def models_command(feed: str, home: Path, as_json: bool) -> None:
     for model in result.models:
         if model.why:
             print_result(f"{model.model_id}, {model.status}: {model.why}")
+
+
+@click.command("predict")
+@click.argument("data")
+@click.option("--model", metavar="MODEL", help="A model of the feed in place of the champion.")
+@feed_option
+@common_options
+def predict_command(data: str, model: str | None, feed: str, home: Path, as_json: bool) -> int:
+    """Label the inputs of the file DATA; what the model is not sure of has no label and is a person's.
+
+    DATA has the feed's content columns, and a record_id where there is one. Nothing is stored. Exit code 1: surely more
+    is left to people than the model was trained to leave.
+    """
+    result = Guard.open(feed, home=home).predict(data, model_id=model)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_table(f"Labels by {result.model_id}", *result.table(), empty="DATA has no inputs")
+        print_result(result.why)
+    return FINDINGS if result.alarm else 0
+
+
+@click.command("inspect")
+@click.argument("data")
+@click.option("--model", metavar="MODEL", help="A model of the feed in place of the champion.")
+@feed_option
+@common_options
+def inspect_command(data: str, model: str | None, feed: str, home: Path, as_json: bool) -> int:
+    """Flag inputs of the file DATA that a model answers otherwise once squeezed, or that its members differ on.
+
+    Limits come from the trusted calibration rows. An attacker who knows the limits evades them: `evaluate` measures how
+    often. Nothing is stored. Exit code 1: an input is flagged.
+    """
+    result = Guard.open(feed, home=home).inspect(data, model_id=model)
+    flagged = int(result.frame["flagged"].sum())
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print_table(f"Inputs of {result.model_id}", *result.table(), empty="DATA has no inputs")
+        told = f"{flagged:,} of {len(result.frame):,} inputs flagged; {100 * result.rate:g} % of clean ones are"
+        print_result(f"{told}, by limits from {result.rows:,} trusted rows")
+    return FINDINGS if flagged else 0
 
 
 @click.command("rollback")

@@ -98,6 +98,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recall": ("recall", "Take accepted records back; name the models trained on them."),
     "erase": ("recall", "Destroy what a source sent; name the models trained on it."),
     "evaluate": ("models", "Attack a model as hard as may be, and say what it withstands."),
+    "predict": ("models", "Label inputs with a model; leave to people what it is not sure of."),
+    "inspect": ("models", "Flag inputs that look made to mislead a model."),
     "rollback": ("models", "Make an earlier champion the champion again."),
     "coverage": ("measure", "Measure which attacks on the feed are held, and from what size."),
     "tune": ("measure", "Show what each threshold costs and misses, on the feed's own trusted records."),

@@ -163,6 +163,24 @@ class RetrainConfig:
     """Radius the model is trained and tested to withstand: L-infinity in [0, 1] pixel values for images and in standard
     deviations for tables, L2 relative to the embedding's norm for text. 0 trains without an adversary; None: 0.05 for
     tables and texts, 0.3 for grey images (less for small ones), 8/255 for colour images."""
+    adversary: Annotated[str, one_of(("fast", "pgd", "trades", "certified"))] = "fast"
+    """Who the training is against: `fast`, one gradient step carried from epoch to epoch; `pgd`, seven steps; `trades`,
+    seven steps that change the answer, weighed against clean accuracy; `certified`, bounds of all inputs within the
+    radius (image-cnn and tabular-mlp)."""
+    augment: Annotated[tuple[str, ...], one_of(("shift", "rotate", "noise", "pixels", "patch"))] = ()
+    """Changes each example gets at random while training: images all of them, tables `noise` and `pixels` (cells),
+    texts none."""
+    squeeze: Annotated[tuple[str, ...], one_of(("round", "smooth"))] = ()
+    """What the model does to each input first: `round` to few grey levels, steps of a column, or the normal form of a
+    text; `smooth` images by a 2 x 2 median."""
+    members: Annotated[int, in_range(1, 6)] = 1
+    """Models that answer together, of different algorithms in turn: two networks and gradient-boosted trees."""
+    combine: Annotated[str, one_of(("mean", "vote"))] = "mean"
+    """How members answer: the mean of their probabilities, or a vote, ties by the mean."""
+    escalate: Annotated[float, in_range(0, 0.5)] = 0.0
+    """Share of clean inputs that the model hands on to a person instead of answering; 0: it always answers."""
+    distil: bool = False
+    """Whether one model learns from the answers of all members (and of the champion) and takes their place."""
     pixel_max: Annotated[float, in_range(0, 1e9, above=True)] = 255.0
     """Value of a full pixel in the data."""
     mutable: tuple[str, ...] | None = None

@@ -10,13 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from poison_guard.config.policies import RetrainConfig
 from poison_guard.errors import DataError
 from poison_guard.numerics.intervals import paired_drop, proportion_bounds
 from poison_guard.records import Examples
 from poison_guard.retrain.attacks import ADVERSARIES, FAST, Attack, Attacks, Budget, attack_all
-from poison_guard.retrain.trained_model import TrainedModel, predict_probabilities
+from poison_guard.retrain.bounds import can_be_bounded, proven_right
+from poison_guard.retrain.detection import evades, fit_detector, input_scores
+from poison_guard.retrain.inputs import to_dense
+from poison_guard.retrain.models import fill_defaults
+from poison_guard.retrain.perturb import pgd
+from poison_guard.retrain.trained_model import TrainedModel, answer, predict_probabilities
 
 __all__ = [
     "ADVERSARIES",
@@ -141,6 +147,7 @@ VERSION = 2
 BINS = 10
 """Equal bins of confidence that the calibration error is averaged over."""
 _TAIL = 0.025  # outside each end of an interval: 95 % between them
+_FLAGGED = 0.01  # share of clean inputs that the detector flags while it is attacked
 _SURE = 0.05  # one-sided chance that two attacks of equal strength are taken for masking
 
 
@@ -159,10 +166,13 @@ def evaluate(
     ``wrong`` the ids among ``attacked``, and of those right before the mean fall of the true class's probability and
     the mean lead that is left to it; ``robust``, the same counts for an adversary who picks the best of all attacks
     within the radius for each example, ``worst`` of all attacks whatever their radius; ``pairs`` ``{source: {target:
-    {n, hits}}}`` of the targeted attack; ``noise`` ``{n, accepted, at_once, confidence}`` (a full budget); ``masking``
-    ``{suspected, why, …}``; ``predictions``, ``labels`` and ``slices`` by example id, for paired comparisons; and the
-    settings. Of an attack, right means right before and after. Intervals hold 95 % (Clopper and Pearson). The same
-    arguments give the same values; the order of `examples` makes no difference to what is judged.
+    {n, hits}}}`` of the targeted attack; of a bounded network ``certified``, right whatever is done within the radius;
+    of one that escalates ``right_answered``, ``wrong_answered`` and ``escalated`` under these attacks; with a full
+    budget ``rejecting``, right and not flagged under an attacker who knows the detector (1 % of clean inputs flagged),
+    and ``half_radius``, right at half the radius without it; ``noise`` ``{n, accepted, at_once, confidence}`` (a full
+    budget); ``masking`` ``{suspected, why, …}``; ``predictions``, ``labels`` and ``slices`` by example id, for paired
+    comparisons; and the settings. Of an attack, right means right before and after. Intervals hold 95 % (Clopper and
+    Pearson). The same arguments give the same values; the order of `examples` makes no difference to what is judged.
 
     `DataError` for no examples, an id given twice, examples that are not what the model takes, or outputs that are no
     numbers.
@@ -189,6 +199,7 @@ def evaluate(
         "attacks": {name: _attack(attack, done, ids[some]) for name, attack in attacks.items()},
         "robust": _counted(np.logical_and.reduce([attacks[name].right for name in ADVERSARIES])),
         "worst": _counted(np.logical_and.reduce([attack.right for attack in attacks.values()])),
+        **_beside(model, examples, len(some), attacks, config, seed, budget),
         "pairs": done.pairs,
         "noise": done.noise,
         "masking": _masking(attacks),
@@ -196,6 +207,47 @@ def evaluate(
         "labels": dict(zip(ids.tolist(), labels.tolist(), strict=True)),
         "slices": {one: name for one, name in zip(ids, _strings(examples, "slice"), strict=True) if name},
     }
+
+
+def _beside(
+    model: TrainedModel,
+    examples: Examples,
+    n: int,
+    attacks: Mapping[str, Attack],
+    config: RetrainConfig,
+    seed: int,
+    budget: Budget,
+) -> dict[str, Any]:
+    """Return what only some models have, of the first `n` examples: what is proven, escalated and rejected."""
+    some = examples.take(np.arange(n))
+    settled = fill_defaults(config, some)
+    epsilon, y = float(settled.epsilon or 0), torch.from_numpy(model.targets(some.frame["label"]))
+    found: dict[str, Any] = {}
+    if model.kind == "text" or not epsilon:
+        return found
+    x, space, random = to_dense(model.inputs.encode(some), slice(None)), model.inputs.space, torch.Generator()
+    if can_be_bounded(model.module):
+        found["certified"] = _counted(proven_right(model.module, x, y, epsilon=epsilon, space=space).numpy())
+    random.manual_seed(seed)
+    known = y.numpy() >= 0
+    if model.config.escalate:
+        worst = pgd(model.module, x, y.clamp_min(0), epsilon=epsilon, space=space, steps=budget.steps, generator=random)
+        answers, left = answer(model.module, worst)
+        right = (answers.argmax(1) == y).numpy()
+        left = left.numpy()
+        found |= {"right_answered": _counted(right & ~left), "wrong_answered": _counted(~right & ~left)}
+        found["escalated"] = _counted(left)
+    rest = examples.take(np.arange(n, len(examples)))
+    if budget.full and len(rest) * _FLAGGED >= 1:
+        detector = fit_detector(input_scores(model, rest), _FLAGGED)
+        clean = np.logical_or.reduce(list(detector.flags(input_scores(model, some)).values()))
+        how: dict[str, Any] = {"steps": budget.steps, "generator": random}
+        fooled = evades(model, detector, x, y.clamp_min(0), epsilon=epsilon, **how)
+        right = (model.module(x).argmax(1) == y).numpy()
+        found["rejecting"] = _counted(right & ~clean & ~fooled & known)
+        half = pgd(model.module, x, y.clamp_min(0), epsilon=epsilon / 2, space=space, restarts=budget.restarts, **how)
+        found["half_radius"] = _counted((model.module(half).argmax(1) == y).numpy())
+    return found
 
 
 def _settings(model: TrainedModel, config: RetrainConfig, seed: int, budget: Budget) -> dict[str, Any]:

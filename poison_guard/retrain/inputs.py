@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from poison_guard.errors import DataError
-from poison_guard.numerics.characters import fold
+from poison_guard.numerics.characters import fold, skeleton
 from poison_guard.numerics.robust import bend, column_scale, find_knee
 from poison_guard.records import Examples
 from poison_guard.retrain.perturb import Space
@@ -145,14 +145,16 @@ class TextInputs:
 
     rarity: np.ndarray
     """Weight of each bucket ``(2 * BUCKETS,)``: log of one over its share of the texts fitted on."""
+    squeezed: bool = False
+    """Whether texts are read in their normal form: look-alikes, signs for letters, repeated and spaced letters gone."""
     kind = "text"
 
     @classmethod
-    def fit(cls, examples: Examples, mutable: tuple[str, ...] | None = None) -> Self:
+    def fit(cls, examples: Examples, mutable: tuple[str, ...] | None = None, *, squeezed: bool = False) -> Self:
         """Learn how rare the buckets are; `mutable` is for tables."""
-        counts = _hashed(examples)
+        counts = _hashed(examples, squeezed)
         seen = np.bincount(counts.indices, minlength=counts.shape[1])
-        return cls(np.log((1 + len(examples)) / (1 + seen)) + 1)
+        return cls(np.log((1 + len(examples)) / (1 + seen)) + 1, squeezed)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -168,7 +170,7 @@ class TextInputs:
         """Return a SciPy CSR matrix ``(n, 2 * BUCKETS)`` float32; rows of length 1, or 0 for texts without letters."""
         from sklearn.preprocessing import normalize
 
-        counts = _hashed(examples)
+        counts = _hashed(examples, self.squeezed)
         counts.data = np.sign(counts.data) * (1 + np.log(np.abs(counts.data)))
         counts.data *= self.rarity[counts.indices]
         return normalize(counts, copy=False).astype(np.float32)
@@ -179,23 +181,26 @@ class TextInputs:
 
     def settings(self) -> dict[str, Any]:
         """Return the fitted settings, JSON-able."""
-        return {}
+        return {"squeezed": True} if self.squeezed else {}
 
     @classmethod
     def restore(cls, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """Return what `settings` and `arrays` describe."""
-        made = cls(**arrays)
+        made = cls(**arrays, squeezed=settings.get("squeezed") is True)
         if made.rarity.shape != (2 * BUCKETS,):
             raise ValueError(f"it has {made.rarity.shape} buckets for n-grams, not {2 * BUCKETS}")
         return made
 
 
-def _hashed(examples: Examples) -> Any:
-    """Return counts of hashed n-grams, signed so that collisions cancel: words in the first buckets."""
+def _hashed(examples: Examples, squeezed: bool) -> Any:
+    """Return counts of hashed n-grams, signed so that collisions cancel: words in the first buckets.
+
+    A text of which its normal form leaves nothing is read as it is.
+    """
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    texts = [fold(text) for text in examples.inputs]
+    texts = [(skeleton(text) if squeezed else "") or fold(text) for text in examples.inputs]
     # single letters and digits are words here, so that "u r" counts
     one_letter = {"token_pattern": r"(?u)\b\w+\b"}
     words = HashingVectorizer(n_features=BUCKETS, ngram_range=(1, 2), norm=None, **one_letter)
@@ -212,10 +217,15 @@ INPUTS: dict[str, type[Inputs]] = {"image": ImageInputs, "table": TableInputs, "
 """The transform of each kind of examples."""
 
 
-def fit_inputs(examples: Examples, mutable: tuple[str, ...] | None = None) -> Inputs:
-    """Return the transform fitted on `examples`; `DataError` for a kind that no model learns from."""
+def fit_inputs(examples: Examples, mutable: tuple[str, ...] | None = None, *, squeezed: bool = False) -> Inputs:
+    """Return the transform fitted on `examples`; `DataError` for a kind that no model learns from.
+
+    `squeezed` texts are read in their normal form.
+    """
     if examples.kind not in INPUTS:
         raise DataError(f"examples must be {', '.join(INPUTS)}, got {examples.kind!r}")
+    if examples.kind == "text":
+        return TextInputs.fit(examples, squeezed=squeezed)
     return INPUTS[examples.kind].fit(examples, mutable)
 
 

@@ -56,7 +56,7 @@ class OverfittingWatch:
 
     def robust(self, training: TrainingState, config: RetrainConfig) -> float:
         """Return the share of the watched examples that stay right under PGD from one random start."""
-        x, y = self.data.batch(torch.arange(len(self.data.y)))
+        x, y, _ = self.data.batch(torch.arange(len(self.data.y)))
         generator = torch.Generator().manual_seed(config.seed)
         training.module.eval()
         epsilon = config.epsilon or 0.0

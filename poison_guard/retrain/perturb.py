@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Space", "fgsm", "pgd", "random_start"]
+__all__ = ["Space", "divergent", "fgsm", "pgd", "random_start"]
 
 _TINY = 1e-12
 
@@ -142,6 +142,26 @@ def pgd(
         with torch.no_grad():
             _keep_worst(worst, score, x + delta, _harm(module(x + delta), y))
     return worst
+
+
+def divergent(
+    module: nn.Module, x: Tensor, *, epsilon: float, space: Space, steps: int, generator: torch.Generator
+) -> Tensor:
+    """Return `x` ``(b, …)`` moved within `epsilon` to where the answer differs most from that for `x`, by divergence.
+
+    References: Zhang et al., "Theoretically principled trade-off between robustness and accuracy" (2019, TRADES).
+    """
+    radius, mask = space.radius(x, epsilon), space.mask(x)
+    with torch.no_grad():
+        before = torch.softmax(module(x), dim=1)
+    start = 1e-3 * torch.randn(x.shape, generator=generator).to(x.device)
+    delta = space.inside(start, x, radius, mask)
+    for _ in range(steps):
+        moved = (x + delta).detach().requires_grad_()
+        loss = functional.kl_div(functional.log_softmax(module(moved), dim=1), before, reduction="sum")
+        (slope,) = torch.autograd.grad(loss, moved)
+        delta = space.inside(delta + radius * (2.5 / steps) * space.ascend(slope), x, radius, mask)
+    return (x + delta).detach()
 
 
 def _gradient(module: nn.Module, x: Tensor, y: Tensor, *, margin: bool) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,21 @@ from poison_guard.errors import ConfigError, DataError, TamperError
 from poison_guard.files import write_atomic
 from poison_guard.numerics.tensors import limited_threads, pack_tensors, parse_tensors, read_bounded
 from poison_guard.records import Examples
+from poison_guard.retrain.ensemble import Ensemble, members_of
 from poison_guard.retrain.inputs import INPUTS, Inputs, to_dense
-from poison_guard.retrain.models import build_module, is_import_path, model_kind
+from poison_guard.retrain.models import build_network, is_import_path, model_kind
+from poison_guard.retrain.trees import Trees
 
-__all__ = ["MODEL_FILE", "TrainedModel", "predict_probabilities", "read_model", "write_model"]
+__all__ = [
+    "MODEL_FILE",
+    "Answers",
+    "TrainedModel",
+    "answer",
+    "predict",
+    "predict_probabilities",
+    "read_model",
+    "write_model",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +66,16 @@ class TrainedModel:
         return np.array([place.get(label, -1) for label in labels], dtype=np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model says of examples, and which of them it leaves to a person."""
+
+    probabilities: np.ndarray
+    """``(n, k)`` as `predict_probabilities` gives them."""
+    escalated: np.ndarray
+    """``(n,)`` bool; none where the model was not trained to escalate."""
+
+
 _BLOCK_ROWS = 16_384  # examples encoded at a time
 
 
@@ -66,23 +88,37 @@ def predict_probabilities(
     of the classes it knows. They are those of equally common classes, since training balances them. `DataError` for
     examples of another kind, size or columns than the model was trained on, and for outputs that are no numbers.
     """
+    return predict(model, examples, batch=batch, threads=threads).probabilities
+
+
+def predict(model: TrainedModel, examples: Examples, *, batch: int = 1024, threads: int = 1) -> Answers:
+    """Return what `predict_probabilities` does, and which examples the model is not sure enough of to answer."""
     if examples.kind != model.kind:
         raise DataError(f"the model judges examples of kind {model.kind}, got {examples.kind}")
-    blocks = [np.empty((0, len(model.classes)))]
+    tables, handed_on = [np.empty((0, len(model.classes)))], [np.empty(0, dtype=bool)]
     with limited_threads(threads):
         model.module.eval()
         for start in range(0, len(examples), _BLOCK_ROWS):
             encoded = model.inputs.encode(examples.take(np.arange(start, min(start + _BLOCK_ROWS, len(examples)))))
-            blocks += [
-                torch.softmax(model.module(to_dense(encoded, slice(at, at + batch))).double(), dim=1).numpy()
-                for at in range(0, encoded.shape[0], batch)
-            ]
-    table = np.concatenate(blocks)
+            for at in range(0, encoded.shape[0], batch):
+                p, escalated = answer(model.module, to_dense(encoded, slice(at, at + batch)))
+                tables.append(p.double().numpy())
+                handed_on.append(escalated.numpy())
+    table = np.concatenate(tables)
     if not np.isfinite(table).all():
         raise DataError(
             "the model's outputs are no numbers for some examples; train it again with a lower learning_rate"
         )
-    return table
+    return Answers(table, np.concatenate(handed_on))
+
+
+def answer(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities ``(b, k)`` of encoded inputs, and which rows ``(b,)`` bool a person must answer."""
+    body = module[-1] if isinstance(module, nn.Sequential) else module
+    if isinstance(body, Ensemble):
+        squeezed = module[:-1](x) if isinstance(module, nn.Sequential) else x
+        return body.answer(squeezed)
+    return torch.softmax(module(x).double(), dim=1), torch.zeros(len(x), dtype=torch.bool)
 
 
 MODEL_FILE = "model.safetensors"
@@ -142,7 +178,7 @@ def _rebuild(description: dict[str, Any], tensors: dict[str, Tensor], path: Path
         raise DataError(f"{path} says that {name} learned from {kind} examples; train it again")
     if is_import_path(name) and not imports:
         raise DataError(f"{path} names the import path {name!r}, which loading would run; give its sha256 and allow it")
-    module = _module(name, inputs.shape, len(classes), tensors)
+    module = _module(config, kind, inputs.shape, len(classes), tensors)
     history = tuple(dict(row) for row in description["history"])
     cost = {str(key): value for key, value in description["cost"].items() if math.isfinite(value)}
     return TrainedModel(kind, classes, config, inputs, module, history, cost, int(description["seed"]))
@@ -155,19 +191,26 @@ def _config(table: dict[str, Any], path: Path) -> RetrainConfig:
         raise DataError(f"{path} holds settings that cannot be: {error}") from error
 
 
-def _module(name: str, shape: tuple[int, ...], classes: int, tensors: dict[str, Tensor]) -> nn.Module:
+def _module(
+    config: RetrainConfig, kind: str, shape: tuple[int, ...], classes: int, tensors: dict[str, Tensor]
+) -> nn.Module:
     """Return the module with its weights; shapes are compared before memory is taken."""
     weights = {n.removeprefix("module."): value for n, value in tensors.items() if n.startswith("module.")}
-    if is_import_path(name):
-        module = build_module(name, shape, classes)
-        module.load_state_dict(weights)
-    else:
-        with torch.device("meta"):
-            module = build_module(name, shape, classes)
-        wanted = {n: value.shape for n, value in module.state_dict().items()}
-        if wanted != {n: value.shape for n, value in weights.items()}:
-            raise ValueError("its tensors are not those of its model")
-        module.load_state_dict(weights, assign=True)
+    with nullcontext() if is_import_path(str(config.model)) else torch.device("meta"):
+        module = build_network(config, kind, shape, classes, _tree_shapes(weights))
+    wanted = {n: value.shape for n, value in module.state_dict().items()}
+    if wanted != {n: value.shape for n, value in weights.items()}:
+        raise ValueError("its tensors are not those of its model")
+    module.load_state_dict(weights, assign=True)
     if not all(bool(np.isfinite(value.numpy()).all()) for value in weights.values()):
         raise ValueError("its weights are not all numbers")
+    for part in members_of(module):
+        if isinstance(part, Trees):
+            part.check(math.prod(shape))
     return module.eval().requires_grad_(False)
+
+
+def _tree_shapes(weights: dict[str, Tensor]) -> dict[int, tuple[int, int]]:
+    """Return how many trees of how many nodes each member of a file has that is trees."""
+    names = {name.split("members.")[1].split(".")[0]: name for name in weights if name.endswith(".threshold")}
+    return {int(i): (weights[name].shape[0], weights[name].shape[1]) for i, name in names.items()}

@@ -24,6 +24,7 @@ __all__ = [
     "TrainingData",
     "TrainingState",
     "class_weights",
+    "discard_checkpoint",
     "read_checkpoint",
     "seeded_generator",
     "training_fingerprint",
@@ -44,9 +45,14 @@ class TrainingData:
     space: Space
     device: torch.device
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets of `rows` on the device."""
-        return to_dense(self.encoded, rows).to(self.device), self.y[rows].to(self.device)
+    soft: Tensor | None = None
+    """Probabilities ``(n, k)`` that teachers give; None: the targets alone are learned."""
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs, targets and what is to be answered (the targets, or probabilities) of `rows` on the device."""
+        y = self.y[rows].to(self.device)
+        wanted = y if self.soft is None else self.soft[rows].to(self.device)
+        return to_dense(self.encoded, rows).to(self.device), y, wanted
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +151,12 @@ def read_checkpoint(path: Path, training: TrainingState, identity: str) -> bool:
     for name in _JSON_FIELDS:
         setattr(training, name, description[name])
     return True
+
+
+def discard_checkpoint(path: Path) -> None:
+    """Remove the checkpoint `path` and those of further members beside it, where there are any."""
+    for one in (path, *path.parent.glob(f"{path.name}.[0-9]*")):
+        one.unlink(missing_ok=True)
 
 
 def _tensors_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from poison_guard.errors import ClosedError, NotFoundError
+from poison_guard.errors import ClosedError
 from poison_guard.results import Result, html_table, text_table
 from poison_guard.steps.examples import load_trusted_examples
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.predict import find_model
 from poison_guard.steps.promote import load_trained
 from poison_guard.steps.retrain import metric_rows, summary
-from poison_guard.store.models import champion, list_models
 
 __all__ = ["EvaluationResult", "evaluate_by_hand"]
 
@@ -77,12 +77,7 @@ def evaluate_by_hand(feed: Feed, model_id: str | None, *, fast: bool = False) ->
     from poison_guard.retrain.evaluation import evaluate
 
     name = feed.contract.name
-    best = champion(feed.store, name)
-    wanted = model_id or (best.model_id if best is not None else None)
-    model = next((model for model in list_models(feed.store, name) if model.model_id == wanted), None)
-    if model is None:
-        asked = f"no model {wanted!r}" if wanted else "no champion yet"
-        raise NotFoundError(f"{name} has {asked}; `poison-guard models --feed {name}` lists its models")
+    model = find_model(feed, model_id)
     held = load_trusted_examples(feed).held_out()
     if not len(held):
         raise ClosedError(f"{name} has no held-out trusted examples; enter some with `poison-guard trust`")

@@ -55,6 +55,7 @@ __all__ = [
     "load_trusted_sides",
     "read_parts",
     "record_content",
+    "trusted_rows",
     "what_a_model_lacks",
 ]
 
@@ -175,6 +176,11 @@ def load_trusted_examples(feed: Feed) -> TrustedExamples:
     content = _trainable(feed)
     frame, split = _trusted_rows(feed, content)
     return TrustedExamples(to_examples(frame, content, np.zeros(len(frame), bool), frame), split)
+
+
+def trusted_rows(feed: Feed) -> pd.DataFrame:
+    """Return ``example_id, label, slice`` and the content of the trusted examples."""
+    return _trusted_rows(feed, _trainable(feed))[0]
 
 
 def _trusted_rows(feed: Feed, content: Content) -> tuple[pd.DataFrame, np.ndarray]:

@@ -47,6 +47,15 @@ __all__ = [
 
 _PER_EXAMPLE = ("predictions", "labels", "slices", "attacked")
 """What metrics hold one entry an example of."""
+_TOLD = {
+    "certified": "proven right within the radius",
+    "right_answered": "right and answered under attack",
+    "wrong_answered": "wrong and answered under attack",
+    "escalated": "left to a person under attack",
+    "rejecting": "robust with rejection, the attacker knows it",
+    "half_radius": "robust at half the radius, without rejection",
+}
+"""Metrics that only some models have, as people read them."""
 _UNFINISHED = ("trained", "evaluated")
 """What an admitted model is until it is promoted or refused."""
 
@@ -144,6 +153,7 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, float | None, int
             rows.append((f"worst {what}: {name}", share, n))
     if "robust" in metrics:
         rows.append(("robust", *_share(metrics["robust"])))
+    rows += [(_TOLD[name], *_share(metrics[name])) for name in _TOLD if metrics.get(name)]
     rows += [(f"under {name}", *_share(cell)) for name, cell in metrics.get("attacks", {}).items()]
     rows += [(name, value, None) for name, value in metrics.get("calibration", {}).items()]
     return rows
@@ -295,9 +305,11 @@ def train_model(feed: Feed, snapshot_id: str, now: dt.datetime, *, from_scratch:
     """
     begun = time.monotonic()
     admission = check_admission(feed, snapshot_id, now)
+    from poison_guard.retrain.training_state import discard_checkpoint
+
     done = None if from_scratch else _same_as_now(feed, _admitted_models(feed, snapshot_id))
     if done is not None:
-        _checkpoint(feed, snapshot_id).unlink(missing_ok=True)  # of a command that was killed after it kept the model
+        discard_checkpoint(_checkpoint(feed, snapshot_id))  # of a command that was killed after it kept the model
         return done
     made, config = _train(feed, snapshot_id, from_scratch=from_scratch)
     later = now + dt.timedelta(seconds=time.monotonic() - begun)
@@ -316,7 +328,8 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
     from poison_guard.retrain.train import train_classifier
 
     snapshot = load_snapshot(feed.store, snapshot_id)
-    examples = for_training(load_examples(feed, snapshot), load_trusted_examples(feed))
+    trusted = load_trusted_examples(feed)
+    examples = for_training(load_examples(feed, snapshot), trusted)
     if not len(examples):
         raise DataError(f"{snapshot_id} holds no example that a model may learn from")
     fits = _fits(feed, examples)
@@ -330,6 +343,7 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
         checkpoint=_checkpoint(feed, snapshot_id),
         device=feed.settings.device,
         threads=feed.settings.threads,
+        calibration=trusted.examples.take(trusted.split == "calibration"),
     )
     config = {
         **training_settings(feed),
@@ -347,6 +361,7 @@ def _keep(
     feed: Feed, made: Any, config: dict[str, Any], *, snapshot_id: str, admission_seq: int | None, now: dt.datetime
 ) -> Model:
     from poison_guard.retrain.trained_model import write_model
+    from poison_guard.retrain.training_state import discard_checkpoint
 
     kind = "measured" if admission_seq is None else "models"
     folder = feed.settings.home / kind / feed.contract.name / snapshot_id
@@ -366,7 +381,7 @@ def _keep(
         config=config,
         now=now,
     )
-    _checkpoint(feed, snapshot_id).unlink(missing_ok=True)
+    discard_checkpoint(_checkpoint(feed, snapshot_id))
     return model
 
 

@@ -19,7 +19,7 @@ def test_every_default_is_filled_in_and_what_was_said_stays(small):
     for kind in ("image", "table", "text"):
         settled = fill_defaults(RetrainConfig(), small(kind))
         assert None not in dataclasses.astuple(settled)
-    said = RetrainConfig(None, 3, 7, 0.5, 0.0, 1.0, (), 4)
+    said = RetrainConfig(None, 3, 7, 0.5, 0.0, pixel_max=1.0, mutable=(), seed=4)
     settled = fill_defaults(said, small("table"))
     assert dataclasses.replace(settled, model=None) == said
 
