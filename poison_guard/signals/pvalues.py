@@ -39,18 +39,29 @@ def beta_low(a: ArrayLike, b: ArrayLike, level: float = 0.05) -> np.ndarray:
 
 def beta_binomial_low(successes: ArrayLike, trials: ArrayLike, a: float, b: float) -> np.ndarray:
     """Return P(X <= successes) for X successes in `trials` at a rate drawn from Beta(a, b); 1 for no trials."""
-    from scipy import stats
-
     pairs = np.stack(np.broadcast_arrays(np.asarray(successes, float), np.asarray(trials, float)))
     distinct, at = np.unique(pairs.reshape(2, -1), axis=1, return_inverse=True)
-    return _clip(stats.betabinom.cdf(*distinct, a, b)[at.ravel()].reshape(pairs.shape[1:]))
+    chances = np.array([_beta_binomial(k, n, a, b) for k, n in distinct.T])
+    return _clip(chances[at.ravel()].reshape(pairs.shape[1:]))
+
+
+def _beta_binomial(k: float, n: float, a: float, b: float) -> float:
+    """Return P(X <= k) as `scipy.stats.betabinom` sums it; importing that module takes longer than a small batch."""
+    from scipy.special import betaln
+
+    if k >= n:
+        return 1.0
+    x = np.arange(np.floor(k) + 1)
+    return float(np.exp(-np.log(n + 1) - betaln(n - x + 1, x + 1) + betaln(x + a, n - x + b) - betaln(a, b)).sum())
 
 
 def binomial_high(successes: ArrayLike, trials: ArrayLike, rate: ArrayLike) -> np.ndarray:
     """Return P(X >= successes) for X binomial(trials, rate)."""
-    from scipy import stats
+    from scipy import special
 
-    return _clip(stats.binom.sf(np.asarray(successes) - 1, np.asarray(trials), np.asarray(rate, float)))
+    k, n, rate = np.floor(np.asarray(successes)), np.asarray(trials), np.asarray(rate, float)
+    some = special.betainc(np.maximum(k, 1), np.maximum(n - k + 1, 1), rate)
+    return _clip(np.where(k <= 0, 1.0, np.where(k > n, 0.0, some)))
 
 
 def binomial_sum_high(
@@ -86,9 +97,10 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.5])).round(3).tolist()
     [0.04, 0.053, 0.053, 0.5]
     """
-    from scipy import stats
-
-    return _clip(stats.false_discovery_control(p))
+    order, m = np.argsort(p)[::-1], len(p)
+    adjusted = np.empty(m)
+    adjusted[order] = np.minimum.accumulate(np.asarray(p, float)[order] * (m / np.arange(m, 0, -1)))
+    return _clip(adjusted)
 
 
 def combine_fisher(first: ArrayLike, second: ArrayLike) -> np.ndarray:

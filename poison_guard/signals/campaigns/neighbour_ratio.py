@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betainc, betaincc, betaincinv
 
 __all__ = [
     "LEAF_INNERS",
@@ -112,13 +112,13 @@ def ratio_exponent(ratios: np.ndarray, inner: int, outer: int, tails: tuple[floa
     """
     if len(ratios) < 1 / min(tails) or not (ratios < 0).any():
         return float("nan")
-    law = np.log(beta.ppf(tails, inner, outer - inner))
+    law = np.log(betaincinv(inner, outer - inner, tails))
     return float(np.min(law / np.minimum(np.quantile(ratios, tails), -1e-9)))
 
 
 def ratio_at_chance(log_chance: float, exponent: np.ndarray, inner: int, outer: int) -> np.ndarray:
     """Return the ratio ``r_inner / r_outer`` ``(n,)`` in (0, 1] that has `log_chance` at `exponent` ``(n,)``."""
-    place = beta.ppf(np.exp(log_chance), inner, outer - inner)
+    place = betaincinv(inner, outer - inner, np.exp(log_chance))
     return np.exp(np.log(place) / np.maximum(exponent, 1e-3))
 
 
@@ -130,4 +130,7 @@ def log_ratio_chance(log_ratio: np.ndarray, exponent: np.ndarray, inner: int, ou
 
     References: Levina and Bickel, "Maximum likelihood estimation of intrinsic dimension" (2004), for the model.
     """
-    return beta.logcdf(np.exp(np.minimum(0.0, exponent * log_ratio)), inner, outer - inner)
+    place, others = np.exp(np.minimum(0.0, exponent * log_ratio)), outer - inner
+    with np.errstate(divide="ignore"):
+        low, high = np.log(betainc(inner, others, place)), np.log1p(-betaincc(inner, others, place))
+    return np.where(place < betaincinv(inner, others, 0.5), low, high)  # each where it is exact

@@ -146,3 +146,17 @@ def test_beta_binomial_agrees_with_scipy_and_says_nothing_without_trials():
     right, n = np.array([[0, 3], [2, 3]]), np.array([[0, 9], [2, 9]])
     expected = [[1.0, stats.betabinom.cdf(3, 9, 8, 2)], [1.0, stats.betabinom.cdf(3, 9, 8, 2)]]
     assert beta_binomial_low(right, n, 8, 2) == pytest.approx(np.array(expected))
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=20), st.floats(0, 1))
+def test_chances_are_scipys_whose_statistics_a_run_does_not_import(pairs, rate):
+    k, n = np.array([(min(a, b), max(a, b)) for a, b in pairs], float).T
+    assert binomial_high(k, n, rate) == pytest.approx(np.maximum(stats.binom.sf(k - 1, n, rate), SMALLEST_P), rel=1e-12)
+    assert binomial_high(n + 1, n, rate) == pytest.approx(SMALLEST_P)
+    expected = stats.betabinom.cdf(k, n, 0.5 + rate, 3)
+    assert beta_binomial_low(k, n, 0.5 + rate, 3) == pytest.approx(expected, rel=1e-12)
+
+
+@given(P)
+def test_adjusted_p_values_are_scipys(p):
+    assert benjamini_hochberg(p).tolist() == stats.false_discovery_control(p).tolist()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from poison_guard.signals.campaigns.neighbour_ratio import (
     LEAF_INNERS,
@@ -88,3 +89,12 @@ def test_copies_stand_out_over_the_features_that_both_have():
     known = (rng.random(X.shape) > 0.2).astype(np.float32)
     ratios = ratios_in(X, known=known)
     assert np.median(ratios[:20, 0]) < np.quantile(ratios[20:, 0], 0.01)
+
+
+def test_the_chance_of_a_ratio_is_exact_where_it_is_tiny_and_where_it_is_near_one():
+    logs = -np.r_[np.linspace(0, 2, 200), np.geomspace(2, 60, 50)]
+    for inner, outer in ((2, 48), (8, 48), (32, 64)):
+        expected = beta.logcdf(np.exp(3 * logs), inner, outer - inner)
+        assert log_ratio_chance(logs, np.full(len(logs), 3.0), inner, outer).tolist() == expected.tolist()
+        nearest = beta.ppf(np.exp(-20.0), inner, outer - inner)
+        assert ratio_at_chance(-20.0, np.ones(1), inner, outer) == pytest.approx(nearest, rel=1e-12)
