@@ -310,11 +310,9 @@ def _encoded_anew(table: pa.Table) -> pa.Table:
 
 def _storable(column: pd.Series) -> pd.Series:
     """Return an object column as bytes where all values are, else as text (JSON for lists and dicts)."""
-    present = column.dropna()
-    if present.map(lambda value: isinstance(value, bytes | str)).all():
-        kinds = set(present.map(type))
-        if len(kinds) <= 1:
-            return column
+    kinds = set(map(type, column.dropna().tolist()))
+    if len(kinds) <= 1 and all(issubclass(kind, bytes | str) for kind in kinds):
+        return column
     return column.map(_storable_cell, na_action="ignore")
 
 

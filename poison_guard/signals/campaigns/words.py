@@ -6,6 +6,7 @@ what their items have in common. Each record's columns depend on that record alo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,12 +32,14 @@ def word_columns(records: pd.DataFrame) -> pd.DataFrame:
 
     `records` holds columns of roles; the reply is the first there is of chosen, response and text.
     """
-    nothing = pd.Series("", index=records.index, dtype="str")
-    reply = next((records[role] for role in ("chosen", "response", "text") if role in records), nothing)
-    prompt, other = records.get("prompt", nothing), records.get("rejected", nothing)
+    reply = next((records[role] for role in ("chosen", "response", "text") if role in records), None)
+    prompt, other = records.get("prompt"), records.get("rejected")
     rating = records["rating"] if "rating" in records else pd.Series(np.nan, index=records.index)
     columns: dict[str, pd.Series] = {
-        name: pd.Series(words(text.astype("str").where(text.notna(), "").tolist()), dtype=object)
+        name: pd.Series(
+            [b""] * len(records) if text is None else words(text.astype("str").where(text.notna(), "").tolist()),
+            dtype=object,
+        )
         for name, text in zip(WORDS, (prompt, reply, other), strict=True)
     }
     columns["rating"] = pd.to_numeric(rating, errors="coerce").astype("float64").reset_index(drop=True)
@@ -46,7 +49,7 @@ def word_columns(records: pd.DataFrame) -> pd.DataFrame:
 def read_words(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return the hashes of all rows of a `WORDS` column and the position of the row each is from, ``(m,)`` both."""
     cells = [cell if isinstance(cell, bytes) else b"" for cell in column]
-    lengths = np.fromiter((len(cell) // 4 for cell in cells), np.int64, len(cells))
+    lengths = np.fromiter(map(len, cells), np.int64, len(cells)) // 4
     return np.frombuffer(b"".join(cells), np.uint32), np.repeat(np.arange(len(cells)), lengths)
 
 
@@ -68,6 +71,8 @@ def pairs_with(mark: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _folded(text: str) -> str:
+    if len(text) <= MAX_CHARS:
+        return fold(text)
     return " ".join([fold(text[at : at + MAX_CHARS]) for at in range(0, min(len(text), _LOOKED_AT), MAX_CHARS)])
 
 
@@ -84,9 +89,9 @@ def _hashed(texts: list[str]) -> list[bytes]:
     key = np.concatenate([at, at[1:][near]]).astype(np.uint64) << np.uint64(32) | np.concatenate([word, pairs])
     key.sort()
     key = key[np.r_[True, key[1:] != key[:-1]][: len(key)]]  # np.unique is 20 times slower
-    ends = np.searchsorted(key, np.arange(1, len(texts) + 1).astype(np.uint64) << np.uint64(32))
-    low = key.astype(np.uint32)
-    return [part.tobytes() for part in np.split(low, ends[:-1])]
+    ends = 4 * np.searchsorted(key, np.arange(len(texts) + 1).astype(np.uint64) << np.uint64(32))
+    low = key.astype(np.uint32).tobytes()
+    return [low[a:b] for a, b in itertools.pairwise(ends.tolist())]
 
 
 def _words(code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

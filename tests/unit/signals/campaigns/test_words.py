@@ -59,3 +59,10 @@ def test_cells_that_are_no_bytes_are_empty():
     word, row = read_words(pd.Series([None, np.nan, words(["x"])[0]], dtype=object))
     assert row.tolist() == [2]
     assert len(word) == 1
+
+
+def test_a_role_that_records_lack_has_no_words_as_one_of_empty_texts():
+    there = pd.DataFrame({"text": pd.Series(["the cat", ""], dtype="str")})
+    empty = there.assign(prompt=pd.Series(["", None], dtype="str"))
+    pd.testing.assert_frame_equal(word_columns(there), word_columns(empty))
+    assert word_columns(there)[WORDS[1]].map(len).tolist() == [3 * 4, 0]
