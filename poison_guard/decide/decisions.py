@@ -144,18 +144,21 @@ def decide_records(
     action = np.select(
         [risk >= policy.reject_risk, risk >= HOLD], [Action.REJECT.value, Action.QUARANTINE.value], Action.ACCEPT.value
     )
-    codes: list[list[tuple[float, str]]] = [[] for _ in range(n)]
+    codes: dict[int, list[tuple[float, str]]] = {}
     for one in evidence:
         for row, reason in one.reasons.items():
             if risks[one.level][row] >= HOLD:
-                codes[row].append((float(one.p[row]), reason.code))
+                codes.setdefault(row, []).append((float(one.p[row]), reason.code))
+    reasons: list[list[str]] = [[] for _ in range(n)]
+    for row, pairs in codes.items():
+        reasons[row] = list(dict.fromkeys(code for _, code in sorted(pairs)))
     frame = pd.DataFrame(
         {
             "record_id": pd.Series(record_ids, dtype="str"),
             "action": pd.Series(action, dtype="str"),
             "risk": risk,
             "campaign_id": pd.Series(campaign_ids, dtype="object"),
-            "reasons": [list(dict.fromkeys(code for _, code in sorted(pairs))) for pairs in codes],
+            "reasons": reasons,
             "place": pd.Series(action, dtype="str").map(_PLACES).astype("str"),
         }
     )

@@ -58,7 +58,7 @@ def find_batch_evidence(
     from poison_guard.signals.sources import canonicalise, established
     from poison_guard.signals.sources.batch_votes import cluster_votes, find_conflicts, judge_sources
 
-    free = ~scored["record_id"].isin(contested).to_numpy()
+    free = ~among(scored["record_id"], contested)
     proved = is_proved(scored, contract)
     new, earlier = free & ~_seen_before(scored, state), _earlier_records(scored, state)
     accepted = _accepted_before(scored, state)
@@ -81,7 +81,7 @@ def find_batch_evidence(
         alike = replace(view, scored=canonicalise(seen, canonical), earlier=canonicalise(earlier, canonical))
         campaigns = isolated("campaign", crashes, (), lambda: find_campaigns(view, alike if canonical else None))
         compared |= frozenset() if "campaign" in crashes else finders_that_compare(view)
-    member = scored["record_id"].isin([record for campaign in campaigns for record in campaign.record_ids]).to_numpy()
+    member = among(scored["record_id"], (record for campaign in campaigns for record in campaign.record_ids))
     if canonical and campaigns:  # campaign members do not vote on the canonical wording
         others = votes.assign(established=old & ~member)[free]
         canonical = isolated("source", crashes, nothing, lambda: cluster_votes(others, accepted, contract, state))
@@ -116,18 +116,17 @@ def _has_history(scored: pd.DataFrame, contract: Contract, state: State) -> bool
     """Return whether the sources of a batch can be judged without each other: by controls, or by what they did."""
     if "source" not in contract.signals:
         return False
-    if scored["item_id"].isin(state.controls["item_id"]).any():
+    if among(scored["item_id"], state.controls["item_id"]).any():
         return True
-    known = state.ledger[state.ledger["source_id"].isin(scored["source_id"])]
+    known = state.ledger[among(state.ledger["source_id"], scored["source_id"])]
     return bool((known.reindex(columns=list(_COUNTED)).fillna(0).to_numpy(float) > 0).any())
 
 
 def _seen_before(scored: pd.DataFrame, state: State) -> np.ndarray:
     """Return which rows ``(n,)`` were settled by an earlier run: delivered again, they count no second time."""
     known = state.known[state.known["place"] != Place.STAGED.value]
-    settled = set(zip(known["record_id"], known["content_hash"], strict=True))
-    pairs = zip(scored["record_id"], scored["content_hash"], strict=True)
-    return np.fromiter((pair in settled for pair in pairs), bool, len(scored))
+    content = known.set_index("record_id")["content_hash"].reindex(scored["record_id"]) if len(known) else None
+    return np.zeros(len(scored), bool) if content is None else content.to_numpy() == scored["content_hash"].to_numpy()
 
 
 def _earlier_records(scored: pd.DataFrame, state: State) -> pd.DataFrame:

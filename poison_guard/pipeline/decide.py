@@ -306,9 +306,9 @@ def _ledger(scored: pd.DataFrame, decisions: pd.DataFrame, batch_evidence: Batch
     sources = batch_evidence.sources.drop(columns=["code", "args"])
     in_campaign = set(scored.loc[decisions["campaign_id"].notna().to_numpy(), "source_id"])
     undecided = set(scored.loc[(decisions["place"] == Place.STAGED.value).to_numpy(), "source_id"])
-    sources.loc[sources["source_id"].isin(in_campaign), "agreed"] = 0
+    sources.loc[among(sources["source_id"], in_campaign), "agreed"] = 0
     counted = ["controls_right", "controls_wrong", "agreed", "disagreed"]
-    sources.loc[sources["source_id"].isin(undecided), counted] = 0
+    sources.loc[among(sources["source_id"], undecided), counted] = 0
     first = scored.groupby("source_id")["received_at"].min()
     return sources.assign(first_seen=sources["source_id"].map(first))
 

@@ -90,7 +90,7 @@ def name_newcomers(
     whose id came with several contents in this batch, and that id. A newcomer that was stored before gets the name it
     got then; a row that the batch renamed and whose content the store has under the id itself gets that id back.
     """
-    given = dict(zip(records["record_id"], records["content_hash"], strict=True))
+    given = dict(zip(records["record_id"].tolist(), records["content_hash"].tolist(), strict=True))
     known = look_up(list(given)).set_index("record_id")
     first = known["content_hash"].to_dict()
     waiting = sorted(name for name, content in given.items() if first.get(name, content) != content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 __all__ = ["audit_sample", "stratified_sample"]
@@ -27,7 +28,7 @@ def stratified_sample(rows: pd.DataFrame, n: int, key: bytes) -> pd.DataFrame:
     """
     if rows.empty:
         return rows
-    drawn = rows.assign(drawn=pd.Series(_draw(rows["record_id"], key), index=rows.index, dtype="uint64"))
+    drawn = rows.assign(drawn=pd.Series(_draw(rows["record_id"].tolist(), key), index=rows.index, dtype="uint64"))
     drawn = drawn.sort_values("drawn")
     drawn["turn"] = drawn.groupby(drawn["source_id"].fillna(drawn["record_id"])).cumcount()
     drawn = drawn.sort_values(["turn", "drawn"])
@@ -37,5 +38,9 @@ def stratified_sample(rows: pd.DataFrame, n: int, key: bytes) -> pd.DataFrame:
 
 def _draw(record_ids: Iterable[str], key: bytes) -> list[int]:
     """Return the keyed hash of each id, below 2**64."""
-    hashes = (hashlib.blake2b(name.encode(), digest_size=8, key=key[:64]) for name in record_ids)
-    return [int.from_bytes(one.digest(), "big") for one in hashes]
+    keyed, digests = hashlib.blake2b(digest_size=8, key=key[:64]), bytearray()
+    for name in record_ids:
+        one = keyed.copy()
+        one.update(name.encode())
+        digests += one.digest()
+    return np.frombuffer(digests, ">u8").tolist()  # type: ignore[no-any-return]

@@ -238,11 +238,13 @@ def current_state(
     *,
     controls: pd.DataFrame | None = None,
     remember: bool = True,
+    known: pd.DataFrame | None = None,
 ) -> State:
     """Return the state as of `version` (None: now) for the ids and items of the batch.
 
     `controls` are read from their file where they are not handed over.
-    Without `remember` the memory of earlier records, which only deciding needs, is left empty.
+    Without `remember` the memory of earlier records, which only deciding needs, is left empty. `known` is what the
+    store has under the ids of the batch, where that was looked up before.
     """
     records = batch.records
     items = records["item_id"].dropna().unique().tolist() if "item_id" in records else []
@@ -256,6 +258,7 @@ def current_state(
         version=head_version(feed) if version is None else version,
         controls=read_controls(feed.contract, feed.settings.home) if controls is None else controls,
         received_at=batch.received_at if remember and "campaign" in feed.contract.signals else None,
+        known=known,
     )
 
 

@@ -15,7 +15,7 @@ from functools import partial
 
 import pandas as pd
 
-from poison_guard.frames import CHECKING, check_frames
+from poison_guard.frames import CHECKING, among, check_frames
 from poison_guard.ingest.identity import owners_of
 from poison_guard.pipeline import (
     Prepared,
@@ -264,10 +264,16 @@ def _newcomers(feed: Feed, handover: Handover, pin: Pin) -> pd.DataFrame:
     if not handover.has(f"newcomers@{pin}"):
         batch = get_batch(handover)
         lost = batch.unreadable.drop_duplicates("record_id")
+
+        def look_up(ids: list[str]) -> pd.DataFrame:
+            known = load_known(feed.store, feed.contract, ids, version=pin.version)
+            handover.cache.setdefault(f"known@{pin}", known)  # the first look-up is of all ids that came
+            return known
+
         rows = find_newcomers(
             batch,
             lost[["record_id"]].assign(content_hash=unreadable_hashes(lost)),
-            partial(load_known, feed.store, feed.contract, version=pin.version),
+            look_up,
             partial(load_sums, feed.store, feed.contract, version=pin.version),
             owners=_owners(feed, batch),
         )
@@ -330,9 +336,12 @@ def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:
 def _state(feed: Feed, handover: Handover, pin: Pin) -> State:
     """Return all that the run may know as of the pin, read once a process."""
     if (name := f"state@{pin}") not in handover.cache:
-        batch = get_batch(handover)  # its labels are spelled by this state
-        batch = dataclasses.replace(batch, records=rename(batch.records, _newcomers(feed, handover, pin)))
-        handover.cache[name] = current_state(feed, batch, pin.version, controls=handover.get("controls"))
+        batch, newcomers = get_batch(handover), _newcomers(feed, handover, pin)  # its labels are spelled by this state
+        records, known = rename(batch.records, newcomers), handover.cache.get(f"known@{pin}")
+        if known is not None:  # by the ids that came: no row has another name, and unreadable ones are not judged
+            known = known[among(known["record_id"], records["record_id"])] if newcomers.empty else None
+        batch, controls = dataclasses.replace(batch, records=records), handover.get("controls")
+        handover.cache[name] = current_state(feed, batch, pin.version, controls=controls, known=known)
         if CHECKING:
             check_frames(handover.cache[name])
     state: State = handover.cache[name]

@@ -197,8 +197,12 @@ def _typed_series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Se
 
 def bindable(column: pd.Series) -> list[Any]:
     """Return the cells of a column as the driver takes them: missing ones as None, times as whole microseconds."""
+    if column.dtype == "str":
+        return pa.array(column, pa.large_string()).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
     values = column.astype("datetime64[us, UTC]").astype("int64") if column.dtype.kind == "M" else column
-    if column.dtype.kind in "iufb" and not column.isna().any():
-        return np.asarray(column).tolist()
-    cells = zip(values.astype(object).to_numpy(), column.notna().to_numpy(), strict=True)
-    return [cell if there else None for cell, there in cells]
+    missing = column.isna().to_numpy()
+    if column.dtype.kind in "iufbM" and not missing.any():
+        return np.asarray(values).tolist()
+    cells = values.astype(object).to_numpy(copy=True)
+    cells[missing] = None
+    return cells.tolist()

@@ -56,7 +56,7 @@ def commit_run(
     """
     feed = contract.name
     with store.read() as conn:
-        current = load_run_in(conn, run.run_id)
+        current, seen = load_run_in(conn, run.run_id), chain.head(conn)
         if current.status == "committed":
             return current.counts
         rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
@@ -68,7 +68,8 @@ def commit_run(
         current = load_run_in(conn, run.run_id)
         if current.status == "committed":
             return current.counts
-        if why := _why_stale(conn, run, current, plan, moved=not _known_records(conn, feed, rows).equals(before)):
+        moved = seq != seen + 1 and not _known_records(conn, feed, rows).equals(before)  # no event, no change
+        if why := _why_stale(conn, run, current, plan, moved=moved):
             raise StaleStateError(f"{why}; score the batch again and retry")
         if current.policy_hash != contract.policy_hash:  # edited since the run began: these records were decided by it
             register_feed(conn, contract, at)

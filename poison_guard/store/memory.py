@@ -19,7 +19,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
-from poison_guard.frames import empty_frame
+from poison_guard.frames import among, empty_frame
 from poison_guard.records import Place
 from poison_guard.store import bulk, status, tables, trusted
 from poison_guard.store.engine import Store
@@ -66,7 +66,7 @@ def write_memory(store: Store, run: Run, contract: Contract, remembered: pd.Data
     with store.read() as conn:
         space = _vector_space(contract, trusted.trusted_hash(conn, contract.name, run.state_version))
     columns = [name for name in remembered if space or not name.startswith(_VECTOR_PREFIX)]
-    rows = remembered.loc[remembered["record_id"].isin(set(ids)), columns]
+    rows = remembered.loc[among(remembered["record_id"], ids), columns]
     if rows.empty:
         return Written()
     secret = hashlib.blake2b(b"memory", key=store.key[:64], digest_size=8).hexdigest()
@@ -122,7 +122,7 @@ def load_memory(
     if not parts:
         return empty_frame("memory")
     memory = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
-    memory = memory[~memory["record_id"].isin(set(without))]
+    memory = memory[~among(memory["record_id"], without)]
     with store.read() as conn:
         now = status.find_status(conn, contract.name, memory["record_id"], ("record_id", "seq", "place", "verdict"))
         places = status.status_as_of(conn, contract.name, now, version)

@@ -8,6 +8,8 @@ import json
 from collections.abc import Collection, Iterable
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from poison_guard.config import Contract
 from poison_guard.frames import among
@@ -49,13 +51,16 @@ def record_rows(
     rows = _readable(contract, records, received_at)
     if len(unreadable):
         rows = pd.concat([rows, _unreadable(unreadable, received_at)], ignore_index=True)
-    made = decisions.assign(record_id=bounded_keys(decisions["record_id"])).set_index("record_id")
-    made = made[~made.index.duplicated()].reindex(rows["record_id"]).set_axis(rows.index)
+    ids = pa.array(bounded_keys(decisions["record_id"]), pa.large_string())
+    at = pc.index_in(pa.array(rows["record_id"], pa.large_string()), value_set=ids).fill_null(-1).to_numpy()
+    made = decisions.reset_index(drop=True).reindex(at) if (at < 0).any() else decisions.iloc[at]
+    made = made.set_axis(rows.index)
+    texts = [None if type(codes) is list and not codes else reasons_text(codes) for codes in made["reasons"].tolist()]
     return rows.assign(
         place=made["place"].astype("str"),
         action=made["action"].astype("str"),
         risk=made["risk"].astype(float),
-        reasons=pd.Series([reasons_text(codes) for codes in made["reasons"]], index=rows.index, dtype="str"),
+        reasons=pd.Series(texts, index=rows.index, dtype="str"),
         campaign_id=made["campaign_id"].astype("str"),
     )
 

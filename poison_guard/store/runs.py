@@ -217,8 +217,10 @@ def load_run_result(store: Store, run: Run) -> dict[str, pd.DataFrame]:
         }
     decisions, campaigns = frames["decisions"], frames["campaigns"]
     frames["decisions"] = decisions.assign(
-        campaign_id=pd.Series([v if isinstance(v, str) else None for v in decisions["campaign_id"]], dtype=object),
-        reasons=pd.Series([json.loads(v) if isinstance(v, str) else [] for v in decisions["reasons"]], dtype=object),
+        campaign_id=decisions["campaign_id"].astype(object).where(decisions["campaign_id"].notna(), None),
+        reasons=pd.Series(
+            [json.loads(v) if isinstance(v, str) else [] for v in decisions["reasons"].tolist()], dtype=object
+        ),
     )
     frames["campaigns"] = campaigns.assign(args=pd.Series([json.loads(v) for v in campaigns["args"]], dtype=object))
     return {**frames, "sources": run_sources(store, run.run_id)}

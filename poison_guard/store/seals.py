@@ -138,8 +138,12 @@ def raw_rows(
 def hashes_of(key: bytes, table: str, salt: str, rows: Iterable[tuple[Any, ...]]) -> list[bytes]:
     """Return the keyed hash of each row (hashed columns alone); `ascii` writes cells the same way in every version."""
     secret = hashlib.blake2b(f"row\0{table}\0{salt}".encode(), key=key[:64], digest_size=32).digest()
-    blake2b = hashlib.blake2b
-    return [blake2b(ascii(row).encode(), key=secret, digest_size=_HASH_BYTES).digest() for row in rows]
+    keyed, hashes = hashlib.blake2b(key=secret, digest_size=_HASH_BYTES), list[bytes]()
+    for row in rows:
+        state = keyed.copy()
+        state.update(ascii(row).encode())
+        hashes.append(state.digest())
+    return hashes
 
 
 def row_hash(key: bytes, table: str, row: Iterable[Any]) -> str:

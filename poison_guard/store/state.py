@@ -30,17 +30,19 @@ def load_state(
     controls: pd.DataFrame,
     source_ids: Iterable[str] | None = None,
     received_at: dt.datetime | None = None,
+    known: pd.DataFrame | None = None,
 ) -> State:
     """Return the state of a feed as of `version`, whatever was written since; later reads give the same.
 
     `source_ids` keeps ledger and verified answers to those sources. Without a trusted set `reference` and `calibration`
-    are empty. Earlier records are remembered only for a batch that says when it was `received_at`.
+    are empty. Earlier records are remembered only for a batch that says when it was `received_at`. `known` is what
+    `load_known` gave of the same ids and version, where it was asked before.
     """
     record_ids = list(record_ids)
     with store.read() as conn:
         wanted = None if source_ids is None else [bounded_key(name) for name in dict.fromkeys(source_ids)]
         sums = ground_truth.ledger_sums(conn, contract.namespace, version=version, source_ids=wanted)
-        known = _known_rows(conn, contract.name, record_ids, version)[["record_id", "content_hash", "place"]]
+        known = _known_rows(conn, contract.name, record_ids, version) if known is None else known
         answers = _accepted_answers(conn, contract.name, item_ids, version)
         schema = load_schema(conn, contract.name, version)
         proven = load_verified(conn, contract.namespace, version=version, source_ids=wanted)
@@ -50,7 +52,8 @@ def load_state(
         remembered = empty_frame("memory")
     else:
         at = {"version": version, "received_at": received_at, "trusted_hash": frozen.hash}
-        remembered = memory.load_memory(store, contract, **at, without=[bounded_key(name) for name in record_ids])
+        without = bulk.bounded_keys(pd.Series(record_ids, dtype="str"))
+        remembered = memory.load_memory(store, contract, **at, without=without)
     return State(
         feed=contract.name,
         version=version,
@@ -60,7 +63,7 @@ def load_state(
         trusted_hash=frozen.hash,
         controls=controls,
         answers=answers,
-        known=known,
+        known=known[["record_id", "content_hash", "place"]],
         schema=schema,
         memory=remembered,
         verified=proven,
@@ -102,7 +105,8 @@ def _known_rows(conn: sa.Connection, feed: str, record_ids: Iterable[str], versi
 
     The latter are called staged: of them nothing is settled in the feed, yet their id stands for their content.
     """
-    ids = {bounded_key(name): name for name in record_ids}
+    names = pd.Series(list(record_ids), dtype="str")
+    ids = bulk.bounded_keys(names)
     rows = status.status_as_of(conn, feed, status.find_status(conn, feed, ids), version)
     t = tables.trusted.c
     query = sa.select(t.record_id, t.content_hash).where(t.feed == feed, t.seq <= version)
@@ -111,7 +115,9 @@ def _known_rows(conn: sa.Connection, feed: str, record_ids: Iterable[str], versi
     vetted = vetted[~among(vetted["record_id"], rows["record_id"])].assign(trusted=False)
     known = pd.concat([rows, vetted], ignore_index=True) if len(vetted) else rows
     known = known.sort_values("record_id", ignore_index=True)
-    return known.assign(record_id=known["record_id"].map(ids).astype("str"))
+    if known.empty or ids.equals(names):
+        return known
+    return known.assign(record_id=known["record_id"].map(dict(zip(ids, names, strict=True))).astype("str"))
 
 
 def _accepted_answers(conn: sa.Connection, feed: str, item_ids: Iterable[str], version: int) -> pd.DataFrame:

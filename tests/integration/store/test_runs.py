@@ -10,7 +10,7 @@ import pytest
 from poison_guard.errors import NotFoundError, StaleStateError, StoreError
 from poison_guard.records import Place, Reason
 from poison_guard.steps.queue import list_queue
-from poison_guard.steps.review import reject
+from poison_guard.steps.review import reject, release
 from poison_guard.store import (
     accepted_frames,
     begin_run,
@@ -30,6 +30,7 @@ from poison_guard.store import (
     seen_objects,
     verify,
 )
+from poison_guard.store import commit
 from poison_guard.store.reading import frames_in
 from tests.integration.conftest import feed_of
 
@@ -112,6 +113,21 @@ def test_a_run_may_not_commit_with_a_pin_that_was_moved(store, made):
     repin(store, run)
     with pytest.raises(StaleStateError):
         made.commit(store, run, made.records("a1"))
+
+
+def test_a_record_that_a_person_decides_while_a_run_writes_its_files_makes_it_stale(store, made, monkeypatch):
+    made.ingest(store, "b1", made.records("a1"), {"a1": "staged"})
+    plan_files = commit.plan_commit
+
+    def decided_meanwhile(*args):
+        plan = plan_files(*args)
+        release(feed_of(store, made.contract), record_ids=["a1"], by="ann", reason="known", now=made.now)
+        return plan
+
+    monkeypatch.setattr(commit, "plan_commit", decided_meanwhile)
+    with pytest.raises(StaleStateError, match="a reviewer decided some of these records meanwhile"):
+        made.commit(store, made.begin(store, "b2"), made.records("a1"))
+    assert count_places(store, "captcha")["accepted"] == 1
 
 
 def test_other_feeds_do_not_make_a_run_stale(store, made, make_made):
