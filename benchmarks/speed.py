@@ -1,10 +1,13 @@
 """CPU seconds and peak memory of `Guard.ingest`, Parquet to stored, by stage, for each kind of record.
 
-    python benchmarks/speed.py [--rows 1000000] [--kinds telemetry answers messages] [--write] [--profile]
+    python benchmarks/speed.py [--rows 1000000] [--kinds telemetry answers messages] [--write] [--profile FOLDER]
+    python benchmarks/speed.py --parts [--rows 200000]
 
 The unit is what scikit-learn's IsolationForest (100 trees of 256 samples, one job) takes to score 1,000,000 x 16
 float32 standard normals in the same process, after the run; ratios are per million records. One thread, a fresh process
-and home a kind. Records are honest; a run includes opening the feed, the child that reads the file, and all writing.
+and home a kind. Records are honest; a run includes the child that reads the file, imports, and all writing.
+
+``--parts`` measures what a run is made of, each part alone, in CPU seconds a million rows and in units.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import cProfile
+import hashlib
 import json
 import os
 import pstats
 import resource
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -26,6 +31,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from poison_guard.frames import among
+from poison_guard.store import seals
 
 RESULTS = Path(__file__).parent / "results" / "speed.md"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "ARROW_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -213,6 +221,60 @@ HEAD = [
 ]
 
 
+def parts(rows: int) -> dict[str, float]:
+    """Return the CPU seconds a million rows of single parts, each alone: what no way of a record goes below."""
+    rng, found = np.random.default_rng(0), dict[str, float]()
+    frame = telemetry(rows, 2)
+    names, other = frame["id"], frame["id"].sample(frac=1, random_state=0).reset_index(drop=True)
+    matrix, hashes = frame[FEATURES].to_numpy(np.float32), rng.integers(0, 2**63, rows)
+    row = ("bench", "run-0123456789abcdef", 5, "0" * 32, "accepted", "accept", 0.01, None, "u0000001", None, None)
+    cells = [(name, *row, None, None, None, 1, None, 2, 1, 1, 0, 5) for name in names.tolist()]
+
+    def took(name: str, part: Callable[[], Any]) -> Any:
+        before = cpu()
+        value = part()
+        found[name] = (cpu() - before) / rows * 1e6
+        return value
+
+    with tempfile.TemporaryDirectory() as folder:
+        file, raw = Path(folder) / "batch.parquet", Path(folder) / "raw"
+        took("write Parquet, 16 numbers and three other columns", lambda: frame.to_parquet(file))
+        took("read it", lambda: pd.read_parquet(file))
+        took("write its bytes to the disk, synced", lambda: _synced(raw, file.read_bytes()))
+        took("SHA-256 of them", lambda: hashlib.sha256(file.read_bytes()).digest())
+        took("sort 64-bit hashes", lambda: np.sort(hashes))
+        took("sort ids as text", names.sort_values)
+        took("find ids among as many, by Arrow", lambda: among(names, other))
+        took("find ids among as many, by Series.isin", lambda: names.isin(other))
+        took("a keyed hash of each row written as text", lambda: seals.hashes_of(b"key", "records", "", cells))
+        blocks, trusted = np.array_split(matrix, -(-rows // 4096)), matrix[:6_000].T
+        took("multiply n x 16 by 16 x 6,000 (distances to a trusted set)", lambda: [len(b @ trusted) for b in blocks])
+        for kind, indexes in (("no index", 0), ("the eight indexes of the store", 8)):
+            took(f"insert rows of 22 cells into SQLite, {kind}", lambda n=indexes: _inserted(folder, cells, n))
+    return found
+
+
+def _synced(path: Path, body: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(body)
+        os.fsync(file.fileno())
+
+
+def _inserted(folder: str, cells: list[tuple[Any, ...]], indexes: int) -> None:
+    """Insert rows into a table of the shape of the store's `records`."""
+    with contextlib.closing(sqlite3.connect(Path(folder) / f"{indexes}.db", isolation_level=None)) as store:
+        store.execute("PRAGMA journal_mode = WAL")
+        names = ", ".join(f"c{i}" for i in range(22))
+        store.execute(f"CREATE TABLE records ({names}, PRIMARY KEY (c1, c0))")
+        for i, column in enumerate(
+            ("c1, c5", "c1, c4", "c2", "c1, c3", "c21", "c1, c9", "c1, c12", "c1, c14")[:indexes]
+        ):
+            store.execute(f"CREATE INDEX i{i} ON records ({column})")
+        store.execute("BEGIN")
+        store.executemany(f"INSERT INTO records VALUES ({', '.join('?' * 22)})", cells)
+        store.execute("COMMIT")
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -220,10 +282,16 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     parser.add_argument("--profile", type=Path, help="profile in this process, a file a kind in this folder")
+    parser.add_argument("--parts", action="store_true", help="measure the parts of a run, each alone")
     parser.add_argument("--one", choices=list(WORLDS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(one(given.one, given.rows[0], None)))
+        return
+    if given.parts:
+        unit = forest_unit()
+        for name, seconds in parts(given.rows[0]).items():
+            print(f"| {name} | {seconds:.2f} | {seconds / unit:.2f} |")
         return
     if given.profile:
         for kind in given.kinds:

@@ -14,6 +14,7 @@ from poison_guard.steps.review import reject, release
 from poison_guard.store import (
     accepted_frames,
     begin_run,
+    commit,
     commit_run,
     count_places,
     find_open_run,
@@ -30,7 +31,6 @@ from poison_guard.store import (
     seen_objects,
     verify,
 )
-from poison_guard.store import commit
 from poison_guard.store.reading import frames_in
 from tests.integration.conftest import feed_of
 
