@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.results import ScanResult
     from poison_guard.steps.retrain import ModelList, RetrainResult
     from poison_guard.steps.review import ReviewResult
+    from poison_guard.steps.scores import ScoresResult
     from poison_guard.steps.seal import SealResult
     from poison_guard.steps.sources import BlockResult, Sources
     from poison_guard.steps.trust import Suspects, TrustedVerdict, TrustResult
@@ -311,6 +312,16 @@ class Guard(Stages, Reviewing):
         with self._stored_feed() as feed:
             return ask(feed, budget, out)
 
+    def scores(self, out: str | Path | None = None) -> ScoresResult:
+        """Return what the items are worth by accepted ratings, on the feed's scale, so that no brigade lifts any.
+
+        `out` (.jsonl, .json or .csv) gets one item a row.
+        """
+        from poison_guard.steps.scores import scores
+
+        with self._stored_feed() as feed:
+            return scores(feed, out)
+
     def block(self, source_id: str, *, by: str, reason: str, dry_run: bool = False) -> BlockResult:
         """Hold whatever a source sends from now on; what it sent before stays where it is."""
         from poison_guard.steps.sources import block
@@ -568,6 +579,7 @@ _RESULTS = {
     "RunStatus": "steps.status",
     "SavedViews": "steps.handed",
     "ScanResult": "steps.results",
+    "ScoresResult": "steps.scores",
     "SealResult": "steps.seal",
     "SealStage": "steps.stages",
     "Session": "steps.people",

@@ -84,6 +84,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "Show feeds, phases, what is where and what waits."),
     "sources": ("sources", "Show the sources and their reliability; block or unblock one."),
     "ask": ("sources", "Name the answers and looks that would settle the most labels."),
+    "scores": ("sources", "Score items by accepted ratings, so that no brigade lifts any."),
     "review": ("review", "Work through the queue: list, show, next, release, reject, bulk, undo."),
     "users": ("people", "Manage who may sign in: add, list, role, disable, enable, password."),
     "login": ("people", "Sign in: commands act in that name."),

@@ -106,3 +106,21 @@ def ask_command(feed: str, budget: int, out: Path | None, home: Path, as_json: b
         return
     print_table(f"Ask next for {result.feed}", *result.table(), empty=f"{result.feed}: no label waits.")
     print_progress(result.message)
+
+
+@click.command("scores")
+@feed_option
+@out_option("Scores (.jsonl, .json or .csv), one item a row.")
+@common_options
+def scores_command(feed: str, out: Path | None, home: Path, as_json: bool) -> None:
+    """Score the items by their accepted ratings, the surest first.
+
+    `score` is what raters of all sides agree on: a brigade, copies of one opinion and raters without a record on other
+    items hardly move it. `at least` is its lower bound (95 %).
+    """
+    result = Guard.open(feed, home=home).scores(out)
+    if as_json:
+        print_json(result.to_dict())
+        return
+    print_table(f"Scores of {result.feed}", *result.table(), empty=f"{result.feed}: no item was rated.")
+    print_progress(result.message)

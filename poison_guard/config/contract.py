@@ -66,6 +66,7 @@ class Kind(StrEnum):
     """What a feed carries; sets defaults only, the roles present decide which signals run."""
 
     ANSWERS = "answers"
+    RATINGS = "ratings"
     MESSAGES = "messages"
     TELEMETRY = "telemetry"
     PREFERENCES = "preferences"
@@ -225,6 +226,11 @@ class Contract:
         signals = tuple(signal for signal, able in SIGNALS.items() if able(self))
         object.__setattr__(self, "signals", signals)
         object.__setattr__(self, "required", signals if self.policy.required is None else self.policy.required)
+
+    @property
+    def rates(self) -> bool:
+        """Whether votes are ratings: sources choose what they rate, and people of one taste agree by themselves."""
+        return self.vote == "rating" or (self.vote is not None and self.kind is Kind.RATINGS)
 
     def has(self, *roles: str) -> bool:
         """Whether every role is mapped to a column (``features``: at least one)."""

@@ -195,6 +195,9 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"disagrees with a clear majority on {a.disagreed} of {a.answered} items; "
         f"{a.expected} expected of an honest source"
     ),
+    "distrusted": lambda a: (
+        f"rated badly as a source by {a.against} of {a.n} raters (counted by how independent and fair they are)"
+    ),
     "outcomes_wrong": lambda a: f"{a.wrong} of {a.n} records turned out wrong later",
     "changed": lambda a: (
         f"{a.wrong} of its last {a.n} verified answers were wrong; before, {float(a.values['before']):.0%} were right"
@@ -217,6 +220,10 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "cohort_traits": lambda a: (
         f"one of {a.count('n_sources', 'source')} of similar age that push an answer on {a.count('n_items', 'item')} "
         "against established sources"
+    ),
+    "co_rating": lambda a: (
+        f"one of {a.count('n_sources', 'source')} that chose the same {a.count('n_items', 'item')} and rated them "
+        "alike, far more than popular items, busy sources and shared taste explain"
     ),
     "rare_claim": lambda a: (
         f"one of {a.count('n_records', 'endorsement')} of a claim that hardly anyone makes except "

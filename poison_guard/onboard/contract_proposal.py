@@ -33,9 +33,10 @@ __all__ = ["Draft", "draft_contract", "propose_contract"]
 
 _KINDS = {
     Kind.ANSWERS: "what sources say about items",
+    Kind.RATINGS: "opinions of items or of other sources",
     Kind.MESSAGES: "texts and who wrote them",
     Kind.TELEMETRY: "measurements of behaviour",
-    Kind.PREFERENCES: "prompts, responses and what people think of them",
+    Kind.PREFERENCES: "prompts, responses and opinions of them",
     Kind.EXAMPLES: "labelled examples",
 }
 _ADVICE = {
@@ -45,6 +46,7 @@ _ADVICE = {
 }
 _WANTED = {
     Kind.ANSWERS: ("source_id", "item_id", "observed_at"),
+    Kind.RATINGS: ("source_id", "item_id", "observed_at"),
     Kind.MESSAGES: ("source_id", "observed_at"),
     Kind.TELEMETRY: ("source_id", "observed_at"),
     Kind.PREFERENCES: ("source_id", "observed_at"),

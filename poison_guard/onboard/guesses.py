@@ -36,6 +36,8 @@ def guess_kind(roles: Collection[str], n_numbers: int) -> Kind:
     if has("chosen") or has("prompt") or (has("response") and not has("item_id")):
         return Kind.PREFERENCES
     voted = has("answer") or has("label") or has("rating")
+    if has("source_id") and has("item_id") and has("rating") and not (has("answer") or has("label")):
+        return Kind.RATINGS
     if has("source_id") and (has("item_id") or has("answer")) and voted:
         return Kind.ANSWERS
     if has("text") or has("image"):

@@ -33,16 +33,21 @@ class RoleHint:
 ID_SUFFIX = "(_?id|_?uuid|_key|_hash|_code)"
 ITEM_WORDS = (
     "item|task|question|unit|hit|word|image|img|audio|clip|document|doc|post|tweet|note|pair|prompt|object|product|page|"
-    "challenge|captcha|passage|conversation|thread|video|query|completion|message|comment"
+    "challenge|captcha|passage|conversation|thread|video|query|completion|message|comment|movie|film|book|song|business|"
+    "restaurant|app|seller|hotel|course|recipe"
 )
 _SOURCE_WORDS = (
-    "source|user|worker|annotator|rater|participant|labell?er|contributor|reviewer|account|player|voter|member|"
+    "source|user|worker|annotator|rater|trustor|participant|labell?er|contributor|reviewer|account|player|voter|member|"
     "customer|subject|judge"
 )
 _EVENT_WORDS = (
     "record|row|event|answer|rating|feedback|message|comment|review|log|request|response|vote|flag|interaction|"
     "annotation|judge?ment|submission|entry|report|tweet|note|example|sample|pair"
 )
+_RATED = (
+    rf"(rated|ratee|trustee|target|item|product|movie|film|book|business|seller)({ID_SUFFIX}|_(user|name|account))?"
+)
+"""What a rating is of, where no id is named so: also a source, where sources rate each other."""
 _REPLY = "(_(response|completion|output|answer|text))?"
 _SINCE = "created|since|registered|joined|signup|registration"
 _UNIT = "(_(ms|millis|utc|s))?"
@@ -145,7 +150,7 @@ ROLE_HINTS = (
     ),
     RoleHint(
         "item_id",
-        (f"item{ID_SUFFIX}?", f"({ITEM_WORDS}){ID_SUFFIX}", "task|unit|hit|question_no|orig_id"),
+        (f"item{ID_SUFFIX}?", f"({ITEM_WORDS}){ID_SUFFIX}", "task|unit|hit|question_no|orig_id|asin|isbn", _RATED),
         lambda c: c.may_be_id,
     ),
     RoleHint(
@@ -243,6 +248,7 @@ def guess_roles(columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
     doubts: dict[str, str] = {}
     _guess_source(columns_by_role, free, doubts)
     _guess_item(columns_by_role, free, doubts)
+    _guess_two_ids(columns_by_role, free, doubts)
     _guess_text(columns_by_role, free, doubts)
     _guess_time(columns_by_role, free, doubts)
     return [
@@ -330,6 +336,35 @@ def _guess_item(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProf
             doubts["item_id"] = "guess: the id that repeats; is it what the record is about?"
             free.remove(c)
             return
+
+
+def _guess_two_ids(
+    columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]
+) -> None:
+    """Two columns of names that repeat and one short scale of numbers are ratings, whatever their names."""
+    if {"answer", "label", "text", "prompt", "response"} & columns_by_role.keys():
+        return
+    ids = [c for c in free if repeats(c) and not c.constant and not (c.kind == "number" and c.distinct <= _SHORT_SCALE)]
+    if "rating" not in columns_by_role:
+        graded = [c for c in free if _is_grade(c) and c not in ids]
+        named = [role for role in ("source_id", "item_id") if role in columns_by_role]
+        if (
+            len(graded) != 1
+            or len(ids) + len(named) != 2
+            or len(columns_by_role.keys() - {"record_id", "observed_at"}) > 1
+        ):
+            return
+        columns_by_role["rating"], doubts["rating"] = graded[0], "guess: the only short scale of numbers"
+        free.remove(graded[0])
+    for role, asks in (("source_id", "who sent the record"), ("item_id", "what the record is about")):
+        if role not in columns_by_role and ids and not (role == "source_id" and "author_id" in columns_by_role):
+            columns_by_role[role] = ids.pop(0)
+            doubts[role] = f"guess: an id that repeats beside a rating; is it {asks}?"
+            free.remove(columns_by_role[role])
+
+
+_SHORT_SCALE = 101
+"""Different numbers up to which a column may be a scale."""
 
 
 def _guess_text(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:

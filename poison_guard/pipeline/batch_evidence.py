@@ -91,7 +91,7 @@ def find_batch_evidence(
         "source",
         crashes,
         empty_frame("batch_sources"),
-        lambda: judge_sources(votes[new & proved], scored[proved], contract, state),
+        lambda: judge_sources(votes[new & proved], scored[proved], contract, state, earlier),
     )
     alone = votes[new & ~(member & ~old)]
     conflicts = find_conflicts(alone, accepted, campaigns, contract) if contract.vote else empty_frame("conflicts")

@@ -245,7 +245,7 @@ ANNOTATION = (
     KnownFormat(
         name="community-notes-ratings",
         title="Community Notes ratings",
-        kind=Kind.ANSWERS,
+        kind=Kind.RATINGS,
         has=("noteId", "raterParticipantId | participantId", "helpfulnessLevel | helpful", "agree | helpfulnessLevel"),
         roles={
             "source_id": "raterParticipantId | participantId",

@@ -147,6 +147,12 @@ def _agreement(view: BatchView, alpha: float) -> list[Campaign]:
     return agreement(view.timed, alpha=alpha, newcomer=view.new_votes, earlier=view.earlier_votes)
 
 
+def _co_rating(view: BatchView, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.co_rating import co_rating
+
+    return co_rating(view.timed, alpha=alpha, earlier=view.earlier_votes)
+
+
 def _cohort_traits(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.cohort_traits import cohort_traits
 
@@ -208,6 +214,11 @@ def _has_timed_votes(view: BatchView) -> bool:
     return bool(view.contract.vote) and bool(view.scored["observed_at"].notna().any())
 
 
+def _rates(view: BatchView) -> bool:
+    """Whether votes are ratings: raters choose what they rate, and people of one taste agree without knowing it."""
+    return view.contract.rates
+
+
 def _has_texts(view: BatchView) -> bool:
     return read_sketches(view.scored) is not None
 
@@ -265,8 +276,12 @@ FINDERS: Mapping[str, Finder] = {
     ),
     "lockstep": Finder(_has_timed_votes, _lockstep, lambda view: view.voters >= _COMPANY, votes=True),
     "agreement": Finder(
-        lambda view: bool(view.contract.vote), _agreement, lambda view: view.voters >= _COMPANY, votes=True
+        lambda view: bool(view.contract.vote) and not _rates(view),
+        _agreement,
+        lambda view: view.voters >= _COMPANY,
+        votes=True,
     ),
+    "co_rating": Finder(_rates, _co_rating, lambda view: view.voters >= _COMPANY),
     "cohort_traits": Finder(_has_ages, _cohort_traits, lambda view: view.voters >= _COMPANY, votes=True),
     "rare_claims": Finder(lambda view: "words.reply" in view.scored, _rare_claims, _in_crowd),
     "patient_raters": Finder(lambda view: "words.reply" in view.scored, _patient_raters, _in_crowd),

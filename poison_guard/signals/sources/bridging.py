@@ -20,7 +20,7 @@ from poison_guard.errors import DataError, UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Bridged", "bridge"]
+__all__ = ["Bridged", "bridge", "independent_weight"]
 
 _RIDGE = (1.0, 0.3)  # ratings' worth of pull of an intercept, and of a factor, to nought
 _HISTORY = 5.0  # ratings of other items at which a rater weighs half
@@ -76,8 +76,7 @@ def bridge(ratings: pd.DataFrame, *, seed: int = 0) -> Bridged:
     given = _Ratings(item, source, table["rating"].to_numpy(float, copy=True))
     if not len(items):
         return _bridged(items, sources, np.zeros((4, 0)), np.zeros((3, 0)))
-    others = np.bincount(source) - 1
-    weight = others / (others + _HISTORY) / (1 + _likeness(given, len(items), len(sources), seed))
+    weight = independent_weight(item, source, given.value, seed)
     mu, kind, factor = _fit(given, weight[source], seed)
     score, spread = _score(given, weight[source], given.value - mu - kind[source], factor)
     counts = np.bincount(item)
@@ -87,6 +86,17 @@ def bridge(ratings: pd.DataFrame, *, seed: int = 0) -> Bridged:
     )
     turned = factor if np.average(np.sign(factor), weights=weight + 1e-9) >= 0 else -factor
     return _bridged(items, sources, per_item, np.stack([turned, kind, weight]))
+
+
+def independent_weight(item: np.ndarray, source: np.ndarray, value: np.ndarray, seed: int) -> np.ndarray:
+    """Return ``(sources,)`` in [0, 1): for how many independent raters each source counts.
+
+    ``n / (n + 5)``, n its ratings of other items, over one plus its likeness to all others. `item` and `source` are
+    codes ``(n,)`` of distinct pairs, every code used, `value` in [0, 1].
+    """
+    others = np.bincount(source) - 1
+    given = _Ratings(item, source, value)
+    return others / (others + _HISTORY) / (1 + _likeness(given, int(item.max()) + 1, len(others), seed))
 
 
 def _table(ratings: pd.DataFrame) -> pd.DataFrame:

@@ -19,8 +19,10 @@ _TRIM = 0.01  # sources less likely than this do not shape the null they are tes
 _ROUNDS = 8
 
 
-def fit_honest_prior(right: np.ndarray, n: np.ndarray) -> tuple[float, float]:
+def fit_honest_prior(right: np.ndarray, n: np.ndarray, *, most: float = _MEAN[1]) -> tuple[float, float]:
     """Return Beta(a, b) of honest accuracies from `right` of `n` answers a source, whatever the number of attackers.
+
+    `most` bounds the crowd's mean accuracy.
 
     It starts from a generous fixed crowd, not from the data, trims who does not fit it, and refits: sources that answer
     at random or wrongly cannot shape the null, however many they are. The spread has a floor, so that in a crowd of
@@ -32,13 +34,13 @@ def fit_honest_prior(right: np.ndarray, n: np.ndarray) -> tuple[float, float]:
     for _ in range(_ROUNDS):
         keep = (n > 0) & (beta_binomial_low(right, n, a, b) > _TRIM)
         before = a, b
-        a, b = _moments(right[keep], n[keep]) if keep.any() else (a, b)
+        a, b = _moments(right[keep], n[keep], most) if keep.any() else (a, b)
         if abs(a - before[0]) + abs(b - before[1]) < 1e-3:
             break
     return a, b
 
 
-def _moments(right: np.ndarray, n: np.ndarray) -> tuple[float, float]:
+def _moments(right: np.ndarray, n: np.ndarray, most: float) -> tuple[float, float]:
     """Return Beta(a, b) by moments, each source weighed by what its answers tell, kept within the allowed ranges."""
     rate = right / n
     weight = n / (n + _CONCENTRATION[1])
@@ -47,7 +49,7 @@ def _moments(right: np.ndarray, n: np.ndarray) -> tuple[float, float]:
     sampling = float((weight * mean * (1 - mean) / n).sum() / weight.sum())
     between = max(spread - sampling, 1e-6)
     concentration = float(np.clip(mean * (1 - mean) / between - 1, *_CONCENTRATION))
-    mean = float(np.clip(mean, *_MEAN))
+    mean = float(np.clip(mean, _MEAN[0], most))
     return mean * concentration, (1 - mean) * concentration
 
 

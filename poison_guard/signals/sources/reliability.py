@@ -24,6 +24,7 @@ _AGREEMENT_COUNTED = 50  # answers of a batch that the agreement test looks at
 _JURY = 2  # others who must give the agreed answer, as at least two thirds of all others
 _CAP = 10.0  # agreement that no established source backs cannot go below this many alphas: alone it holds nobody
 _REASON_FROM = 0.05
+_ESTEEM = 0.97  # of the opinions about an honest source that may be good, in the mean: nearly all are
 _ASKED, _ODD, _ODD_MOST = 5, 0.01, 0.15  # more than 15 % of the judges with 5 answers and more at p <= 0.01 ...
 _ONE_VOICE = 0.6  # ... whose dissenting answers are pairwise equal this often: the consensus itself is in doubt
 
@@ -59,6 +60,7 @@ def score_sources(
     established: pd.Series | None = None,
     verified: pd.DataFrame | None = None,
     half_life: float = 0.0,
+    standing: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return one row a source of `votes` (``item_id, source_id, vote`` and perhaps ``observed_at``), sorted by id.
 
@@ -76,7 +78,8 @@ def score_sources(
     controls after them they show who has changed (`detect_changes`), whatever the record; that p-value stands beside
     the
     others, each at its own rate of false alarms. With a `half_life`, in verified answers, an earlier one counts half in
-    the posterior; 0 forgets nothing.
+    the posterior; 0 forgets nothing. `standing` (``source_id, liked, disliked``) is what others say of the sources
+    themselves, by weight: one more test, and part of the posterior.
 
     References: Josang & Ismail (2002), "The Beta Reputation System"; Resnick & Sami (2007), "The Influence Limiter".
     """
@@ -89,11 +92,13 @@ def score_sources(
     counted, peers = _counted(agreement)
     in_doubt = _in_doubt(coded, jury, against, counted, peers)
     floor = max(0.0 if backed else min(1.0, _CAP * alpha), _REASON_FROM if in_doubt else 0.0)
-    p, tests = _p_values(checked, agreement, counted, peers, history, ledger, floor=floor)
+    opinions = _opinions(standing, coded.sources)
+    p, tests = _p_values(checked, agreement, counted, peers, history, ledger, opinions, floor=floor)
     turned = _changes(coded, control_code, votes, verified)
     p = np.minimum(p, turned["p"].to_numpy())
     faded = history if half_life <= 0 else history | _faded(verified, coded.sources, checked.n, half_life)
     a, b = _posterior(checked, agreement, faded)
+    a, b = a + opinions.right, b + opinions.wrong
     table = pd.DataFrame(
         {
             "source_id": coded.sources,
@@ -192,6 +197,14 @@ def _in_doubt(
     return bool((together * (together - 1)).sum() > _ONE_VOICE * (pairs * (pairs - 1)).sum())
 
 
+def _opinions(standing: pd.DataFrame | None, sources: pd.Index) -> _Counts:
+    """Return for how many independent raters a source is good, and bad, in the order of `sources`."""
+    if standing is None or standing.empty:
+        return _whole(np.zeros(len(sources)), np.zeros(len(sources)))
+    rows = standing.set_index("source_id").reindex(sources).fillna(0.0)
+    return _whole(rows["liked"].to_numpy(float), rows["disliked"].to_numpy(float))
+
+
 def _whole(right: np.ndarray, wrong: np.ndarray) -> _Counts:
     return _Counts(np.rint(right).astype(np.int64), np.rint(wrong).astype(np.int64))
 
@@ -203,6 +216,7 @@ def _p_values(
     peers: tuple[float, float],
     history: dict[str, np.ndarray],
     ledger: pd.DataFrame,
+    opinions: _Counts,
     *,
     floor: float,
 ) -> tuple[np.ndarray, list[_Test]]:
@@ -219,7 +233,11 @@ def _p_values(
         _Test("batch", checked, crowd, beta_binomial_low(checked.right, checked.n, *crowd)),
         _Test("agreement", agreement, peers, together),
     ]
+    if opinions.n.any():
+        esteem = fit_honest_prior(opinions.right, opinions.n, most=_ESTEEM)
+        tests.append(_Test("standing", opinions, esteem, beta_binomial_low(opinions.right, opinions.n, *esteem)))
     tried = (verified.n > 0).astype(int) + ((checked.n > 0) & (verified.n > checked.n)) + (counted.n > 0)
+    tried += opinions.n > 0
     return np.minimum(np.stack([t.p for t in tests]).min(0) * np.maximum(tried, 1), 1.0), tests
 
 
@@ -296,6 +314,8 @@ def _reason(tests: list[_Test], history: dict[str, np.ndarray], row: int) -> tup
     if test.name == "agreement":
         a, b = test.crowd
         return "disagrees", {"disagreed": wrong, "answered": n, "expected": round(n * b / (a + b), 1)}
+    if test.name == "standing":
+        return "distrusted", {"against": wrong, "n": n}
     late = int(history["outcomes_wrong"][row])
     if test.name == "verified" and late > wrong - late:
         return "outcomes_wrong", {"wrong": late, "n": late + int(history["outcomes_right"][row])}
@@ -309,9 +329,12 @@ def score_history(
     alpha: float,
     verified: pd.DataFrame | None = None,
     half_life: float = 0.0,
+    standing: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return `score_sources` of sources by their history alone, sorted by id: controls, reviews and outcomes before."""
     names = pd.Series(list(dict.fromkeys(source_ids)), dtype="str")
     alone = pd.DataFrame({"item_id": names, "source_id": names, "vote": "none"})  # nobody else votes: nothing agrees
-    found = score_sources(alone, ledger=ledger, controls=None, alpha=alpha, verified=verified, half_life=half_life)
+    found = score_sources(
+        alone, ledger=ledger, controls=None, alpha=alpha, verified=verified, half_life=half_life, standing=standing
+    )
     return found.assign(n=0)
