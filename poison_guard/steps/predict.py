@@ -86,7 +86,7 @@ def predict_inputs(feed: Feed, data: Any, model_id: str | None = None) -> Predic
     alarm = proportion_bounds(handed_on, n, low_tail=_SURELY, high_tail=_SURELY)[0] > budget if budget and n else False
     if alarm:
         why = (
-            f"{handed_on:,} of {n:,} inputs are left to people, and {100 * budget:g} % were planned for: they are unlike "
+            f"{handed_on:,} of {n:,} inputs are left to people, and {100 * budget:g} % were planned: they are unlike "
             "trusted ones, or made so. Do not send all of them to people; `poison-guard inspect` looks at them"
         )
     else:
