@@ -18,7 +18,6 @@ from scipy import special
 
 from poison_guard.config import Policy
 from poison_guard.decide import decisions
-from poison_guard.decide.decisions import simes_p
 from poison_guard.drills.registry import DRILLS
 from poison_guard.drills.trial import run_trial
 from poison_guard.drills.world import World
@@ -73,7 +72,7 @@ def as_levels(evidence: Sequence[SignalEvidence], n: int, policy: Policy) -> tup
     columns = []
     for level in FUSED:
         mine = [e.p for e in evidence if e.level is level]
-        p = simes_p(np.stack(mine)) if mine else np.ones(n)
+        p = np.minimum.reduce([np.ones(n), *mine])
         columns.append(np.clip(p, TINY, 1.0) ** (np.log(policy.false_quarantine_rate) / np.log(alpha[level])))
     rules = [e.p for e in evidence if e.level is Level.RULE]
     return np.column_stack(columns), np.minimum.reduce(rules) <= policy.false_quarantine_rate
@@ -107,8 +106,9 @@ def bonferroni(p: np.ndarray) -> np.ndarray:
 
 
 def simes(p: np.ndarray) -> np.ndarray:
-    """Simes (1986): as Bonferroni, but signals that say the same count once. What the guard does within a level."""
-    return -np.log(simes_p(p.T))
+    """Simes (1986): as Bonferroni, but signals that say the same count once."""
+    k = p.shape[1]
+    return -np.log(np.minimum(1.0, (np.sort(p, axis=1) * (k / np.arange(1, k + 1))).min(axis=1)))
 
 
 def fisher(p: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ import pandas as pd
 from gate import CASES, NOISE, judge_seal, pools
 
 from poison_guard.config import parse_contract
-from poison_guard.decide.decisions import HOLD, decide_records, record_shares
+from poison_guard.decide.decisions import HOLD, decide_records
 from poison_guard.pipeline.prepare import prepare
 from poison_guard.pipeline.score import read_evidence, score_partition
 from poison_guard.records import State
@@ -82,12 +82,8 @@ class Feed:
         crashed = [name for name in scored if name.startswith("crash.")]
         if crashed or prepared.missing:
             raise SystemExit(f"a signal could not judge: {scored[crashed].iloc[0].tolist()} {prepared.missing}")
-        rate = self.contract.policy.false_quarantine_rate
-        shares = record_shares(self.contract.signals, rate, CALIBRATION)
         nobody = [None] * len(batch)
-        decided, _ = decide_records(
-            batch["record_id"].tolist(), read_evidence(scored), nobody, self.contract.policy, shares
-        )
+        decided, _ = decide_records(batch["record_id"].tolist(), read_evidence(scored), nobody, self.contract.policy)
         return (decided["risk"] >= HOLD).to_numpy()
 
 

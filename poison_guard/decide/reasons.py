@@ -275,6 +275,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     ),
     # decide
     "signal_missing": lambda a: f"the required signal {a.signal} could not judge: {a.why}",
+    "signal_silent": lambda a: f"the signal {a.signal} did not run: {a.why}",
     "adoption_promise": lambda a: (
         f"adopted labels: {_percent(a, 'expected_error')} wrong is expected; of "
         f"{a.count('checked', 'control or audit', 'controls and audits')} among them {a.checked_wrong} "

@@ -13,7 +13,7 @@ import pandas as pd
 from poison_guard.config import Contract, Mode, Policy
 from poison_guard.decide.adopt import Adoption, adopt
 from poison_guard.decide.coverage import Coverage, is_judged
-from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, record_shares, risk_of_p
+from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
 from poison_guard.frames import FRAMES, among, empty_frame
 from poison_guard.pipeline.batch_evidence import BatchEvidence
 from poison_guard.pipeline.newcomers import conflict_groups, join_groups
@@ -110,8 +110,7 @@ def weigh(
         campaign,
         *read_evidence(scored),
     ]
-    shares = record_shares(contract.signals, contract.policy.false_quarantine_rate, len(state.calibration))
-    return *decide_records(ids, evidence, campaign_ids, contract.policy, shares), evidence
+    return *decide_records(ids, evidence, campaign_ids, contract.policy), evidence
 
 
 def _near_controls(batch_evidence: BatchEvidence, state: State) -> pd.DataFrame:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.decide.decisions import record_shares
 from poison_guard.errors import DataError
 from poison_guard.pipeline.content import Content, content_of, image_of, record_content, to_examples
 from poison_guard.records import Examples, Level, Reason, SignalEvidence, State
-from poison_guard.signals.conformal import labels_needed
+from poison_guard.signals.conformal import Calibration, labels_needed
+from poison_guard.signals.joint import Known
 from poison_guard.signals.labels.model import LabelModel, encoded
 from poison_guard.signals.labels.representation import fit_representation
 
@@ -30,6 +31,11 @@ class LabelledRecords:
     """Trusted content that says what kind each column of a table is of."""
     shape: tuple[int, ...] | None
     """Shape of the trusted images; None for texts and tables."""
+    known: Known
+
+    def ranked_among(self, calibration: Calibration) -> Self:
+        """Return the same records judged by another calibration, that of all record signals together."""
+        return replace(self, model=replace(self.model, calibration=calibration, by_label=False))
 
     def evidence(self, records: pd.DataFrame, *, groups: pd.Series | None = None) -> SignalEvidence:
         """Return the evidence of records: p is 1 without a label, and least where their content cannot be compared."""
@@ -49,31 +55,34 @@ class LabelledRecords:
 def fit_labels(contract: Contract, state: State) -> LabelledRecords | Reason:
     """Return the label model of a feed, fitted on its trusted records, or why there is none."""
     content, policy = content_of(contract), contract.policy
-    share = record_shares(contract.signals, policy.false_quarantine_rate, len(state.calibration))["label"]
     if not len(state.reference) or not len(state.calibration):
-        return Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate * share)})
+        return Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate)})
     parts = [_labelled(frame) for frame in (state.reference, state.calibration)]
     labels = {str(label) for part in parts for label in part.get("label", ())}
     if len(parts[0]) == 0 or len(labels) < 2:
         why = "no two labels" if labels else "no labels"
-        return _missing(f"the trusted records have {why} to compare with; enter vetted records that do")
+        return _silent(f"the trusted records have {why} to compare with; enter vetted records that do")
     like = record_content(parts[0], content)
     cells = like[like.columns[0]] if content.kind == "image" else ()
     shape = _common_shape(list(cells))
     fitted = [_as_examples(part, content, like, shape)[:2] for part in parts]
     (reference, _), (calibration, at) = fitted
     if not len(reference):
-        return _missing("no trusted record has content that can be compared; enter vetted records that do")
+        return _silent("no trusted record has content that can be compared; enter vetted records that do")
     groups = _names(parts[1]["group"])[at] if contract.has("group") else None
     represent = fit_representation if policy.encoder is None else encoded(policy.encoder)
     rate = policy.false_quarantine_rate
-    model = LabelModel.fit(reference, calibration, rate=rate, share=share, groups=groups, represent=represent)
+    model = LabelModel.fit(reference, calibration, rate=rate, groups=groups, represent=represent)
     whole = next((note for note in model.notes() if not note.args["group"]), None)
-    return whole or LabelledRecords(model, content, like, shape)
+    if whole is not None:
+        return whole
+    scores = np.full(len(state.calibration), np.nan)
+    scores[np.flatnonzero(state.calibration["label"].notna())[at]] = model.known.calibration
+    return LabelledRecords(model, content, like, shape, Known(model.known.reference, scores))
 
 
-def _missing(why: str) -> Reason:
-    return Reason("signal_missing", {"signal": "label", "why": why})
+def _silent(why: str) -> Reason:
+    return Reason("signal_silent", {"signal": "label", "why": why})
 
 
 def _labelled(trusted: pd.DataFrame) -> pd.DataFrame:

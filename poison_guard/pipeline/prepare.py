@@ -6,15 +6,16 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.decide.decisions import record_shares
 from poison_guard.records import Phase, Reason, SignalEvidence, State
-from poison_guard.signals.conformal import labels_needed
+from poison_guard.signals.conformal import ALL, Calibration, labels_needed
 from poison_guard.signals.isolation import SignalFailure, run_isolated
+from poison_guard.signals.joint import Known, joint_scores
 
 if TYPE_CHECKING:
     from poison_guard.signals.anomaly.model import AnomalyModel
@@ -31,6 +32,15 @@ class RecordModel(Protocol):
 
     def evidence(self, records: pd.DataFrame, *, groups: pd.Series | None = None) -> SignalEvidence:
         """Return the p-value of each record and its reason."""
+        ...
+
+    @property
+    def known(self) -> Known:
+        """Scores of the trusted rows."""
+        ...
+
+    def ranked_among(self, calibration: Calibration) -> Self:
+        """Return the same model with another calibration, in its own scores."""
         ...
 
 
@@ -63,7 +73,7 @@ def prepare(
     for signal in record_signals(contract):
         if signal != "anomaly":
             fitted = _with_model(fitted, signal, contract, state)
-    return fitted
+    return _ranked_together(fitted, contract, state)
 
 
 def isolated(signal: str, crashes: dict[str, Reason], nothing: _T, find: Callable[[], _T]) -> _T:
@@ -86,11 +96,41 @@ def _with_model(fitted: Prepared, signal: str, contract: Contract, state: State)
     model = isolated(signal, crashes, None, lambda: _fitted(signal, contract, state))
     if model is None or isinstance(model, Reason):
         why = model or crashes[signal]
+        if _may_wait(why, fitted, contract):
+            return dataclasses.replace(fitted, notes=(*fitted.notes, why))
         if signal in contract.required:
             unfit = Phase.CALIBRATING if len(state.reference) and len(state.calibration) else Phase.COLD
             fitted = dataclasses.replace(fitted, phase=unfit if fitted.phase is Phase.ENFORCING else fitted.phase)
         return dataclasses.replace(fitted, missing={**fitted.missing, signal: why}, notes=(*fitted.notes, why))
     return dataclasses.replace(fitted, models={**fitted.models, signal: model})
+
+
+def _may_wait(why: Reason, fitted: Prepared, contract: Contract) -> bool:
+    """Return whether a signal that the contract does not name counts as one that did not run.
+
+    It has no trusted labels at all; or too few rows of its own, and another signal has enough.
+    """
+    judged = bool(fitted.models) or (fitted.anomaly is not None and "anomaly" not in fitted.missing)
+    return contract.policy.required is None and (
+        why.code == "signal_silent" or (why.code == "few_calibration_rows" and judged)
+    )
+
+
+def _ranked_together(fitted: Prepared, contract: Contract, state: State) -> Prepared:
+    """Return `fitted` with its record models calibrated as one, so that they hold the promised share together."""
+    models: dict[str, Any] = dict(fitted.models)
+    if fitted.anomaly is not None and fitted.anomaly.supervised:
+        models["anomaly"] = fitted.anomaly
+    if len(models) < 2:
+        return fitted
+    scores, whole = joint_scores({name: model.known for name, model in models.items()})
+    rate = contract.policy.false_quarantine_rate
+    groups = state.calibration["group"].astype("str").fillna(ALL) if contract.has("group") else None
+    names = np.full(len(whole), ALL, dtype=object) if groups is None else groups.to_numpy(object)
+    ranked = {
+        name: model.ranked_among(Calibration.fit(scores[name], names[whole], rate)) for name, model in models.items()
+    }
+    return dataclasses.replace(fitted, anomaly=ranked.pop("anomaly", fitted.anomaly), models=ranked)
 
 
 def _fitted(signal: str, contract: Contract, state: State) -> RecordModel | Reason:
@@ -110,10 +150,8 @@ def _prepare(contract: Contract, state: State, sample: pd.DataFrame, *, device: 
     policy = contract.policy
     features = [f"feature.{name}" for name in contract.features]
     options = {"rate": policy.false_quarantine_rate, "seed": policy.seed, "device": device, "threads": threads}
-    share = record_shares(contract.signals, policy.false_quarantine_rate, len(state.calibration))["anomaly"]
-    options["tests"] = 1 / share  # record signals share the rate
     if not len(state.reference) or not len(state.calibration):
-        why = Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate * share)})
+        why = Reason("no_trusted_set", {"needed": labels_needed(policy.false_quarantine_rate)})
         model = None
         if len(sample) > 1:
             groups = sample["group"] if contract.has("group") else None

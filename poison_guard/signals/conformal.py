@@ -173,12 +173,9 @@ class Calibration:
     """Rows without which no p-value is small enough to hold a record."""
 
     @classmethod
-    def fit(cls, scores: np.ndarray, names: np.ndarray, rate: float, *, tests: float = 1) -> Self:
-        """Learn from the scores ``(n,)`` of calibration rows and the group ``(n,)`` of each, ``""`` for none.
-
-        `tests` signals share the rate: each alone must get so much below it.
-        """
-        needed = rows_needed(rate / tests)
+    def fit(cls, scores: np.ndarray, names: np.ndarray, rate: float) -> Self:
+        """Learn from the scores ``(n,)`` of calibration rows and the group ``(n,)`` of each, ``""`` for none."""
+        needed = rows_needed(rate)
         groups = {ALL: np.sort(scores)}
         small: dict[str, int] = {}
         for name in sorted(set(names) - {ALL}):

@@ -11,7 +11,6 @@ from typing import Any
 
 from poison_guard.config import Contract, Mode, Policy, Settings
 from poison_guard.decide.coverage import Coverage
-from poison_guard.decide.decisions import record_shares
 from poison_guard.errors import NotFoundError
 from poison_guard.results import Result, TableResult
 from poison_guard.signals.conformal import labels_needed
@@ -169,8 +168,7 @@ def _feed_status(store: Store, home: Path, name: str, contract: Contract | None,
     measured = (facts.pop("run") or {}).get("measurements", {})
     phase = "unjudged" if is_unjudged(measured) else measured.get("phase", "cold")
     trusted = sum(facts["trusted"].values())
-    least = min(record_shares(contract.signals if contract else (), 1.0, 0).values(), default=1.0)
-    missing = 0 if phase == "enforcing" else max(0, labels_needed(policy.false_quarantine_rate * least) - trusted)
+    missing = 0 if phase == "enforcing" else max(0, labels_needed(policy.false_quarantine_rate) - trusted)
     if phase == "enforcing" and contract is not None and contract.mode is Mode.OBSERVE:
         phase = "observing"  # it could enforce, and holds nothing back
     return FeedStatus(

@@ -60,8 +60,10 @@ class Ensemble(Options):
         rows = bounded(X, MAX_REFERENCE, self.seed)
         folds = (rows[::2], rows[1::2]) if len(rows) > 1 else (rows, rows)
         self.detectors_ = tuple(detector.fit(rows) for detector in self._detectors())
-        held_out = zip(*[[d.fit(a).score(b) for d in self._detectors()] for a, b in (folds, folds[::-1])], strict=True)
-        self.ranks_ = tuple(TailRank.fit(np.concatenate(scores)) for scores in held_out)
+        each = zip(*[[d.fit(a).score(b) for d in self._detectors()] for a, b in (folds, folds[::-1])], strict=True)
+        held_out = [np.concatenate(scores) for scores in each]
+        self.ranks_ = tuple(TailRank.fit(scores) for scores in held_out)
+        self.held_out_ = self._largest(held_out)
         return self
 
     def score(self, X: Any) -> np.ndarray:
@@ -69,8 +71,10 @@ class Ensemble(Options):
         if isinstance(X, Iterator):
             scores = [self.score(block) for block in X]
             return np.concatenate(scores) if scores else np.empty(0)
-        parts = zip(self.detectors_, self.ranks_, strict=True)
-        return np.max([rank.apply(detector.score(X)) for detector, rank in parts], axis=0)
+        return self._largest([detector.score(X) for detector in self.detectors_])
+
+    def _largest(self, scores: list[np.ndarray]) -> np.ndarray:
+        return np.asarray(np.max([rank.apply(mine) for rank, mine in zip(self.ranks_, scores, strict=True)], axis=0))
 
     def _detectors(self) -> tuple[Detector, ...]:
         shared: dict[str, Any] = {"seed": self.seed, "device": self.device}

@@ -15,6 +15,7 @@ from poison_guard.signals.anomaly.calibrate import ALL, Calibration, Drift, drif
 from poison_guard.signals.anomaly.ensemble import Ensemble
 from poison_guard.signals.anomaly.features import FEATURE, FeatureMap, as_numbers, as_words
 from poison_guard.signals.anomaly.mahalanobis import trimmed_covariance
+from poison_guard.signals.joint import Known
 from poison_guard.signals.sampling import hash_order
 
 __all__ = ["AnomalyModel", "Explainer"]
@@ -150,6 +151,8 @@ class AnomalyModel:
     reference: np.ndarray
     """Vectors ``(m, d)`` float32 of the rows that the ensemble was fitted on, as `vectors` gives them."""
     calibration: Calibration
+    """What records are ranked among: the signal's own scores, or what `joint_scores` makes of them."""
+    known: Known
     supervised: bool = True
 
     @classmethod
@@ -160,7 +163,6 @@ class AnomalyModel:
         *,
         groups: pd.Series | None = None,
         rate: float = 0.01,
-        tests: float = 1,
         mode: str = "reference",
         seed: int = 0,
         device: str = "auto",
@@ -169,7 +171,7 @@ class AnomalyModel:
         """Learn what is usual from `reference` rows and rank against `calibration` rows, which must not overlap.
 
         `groups` gives the group of each calibration row (default: its ``group`` column when there is one). A group with
-        too few rows for `rate`, which `tests` signals share, is ranked among all calibration rows, and `notes` says so.
+        too few rows for `rate` is ranked among all calibration rows, and `notes` says so.
         `mode` is the ensemble's.
         """
         if not 0 < rate < 1:
@@ -178,9 +180,11 @@ class AnomalyModel:
         ensemble = Ensemble(mode=mode, seed=seed, device=device, threads=threads).fit(features.transform(reference))
         explainer = Explainer(features).fit(pd.concat([reference, calibration], ignore_index=True))
         nothing = Calibration.fit(np.empty(0), np.empty(0, dtype=object), rate)
-        model = cls(features, ensemble, explainer, features.compared(reference), nothing, mode == "reference")
-        calibrated = Calibration.fit(model.score(calibration), _names(calibration, groups), rate, tests=tests)
-        return replace(model, calibration=calibrated)
+        known = Known(ensemble.held_out_, np.empty(0))
+        model = cls(features, ensemble, explainer, features.compared(reference), nothing, known, mode == "reference")
+        scores = model.score(calibration)
+        fitted = Calibration.fit(scores, _names(calibration, groups), rate)
+        return replace(model, calibration=fitted, known=Known(ensemble.held_out_, scores))
 
     @classmethod
     def fit_unsupervised(
@@ -189,7 +193,6 @@ class AnomalyModel:
         *,
         groups: pd.Series | None = None,
         rate: float = 0.01,
-        tests: float = 1,
         seed: int = 0,
         device: str = "auto",
         threads: int | None = None,
@@ -204,8 +207,12 @@ class AnomalyModel:
         order = hash_order(FeatureMap().fit(frame).transform(frame), seed)[: 2 * MAX_REFERENCE]
         reference, calibration = (frame.iloc[half].reset_index(drop=True) for half in (order[::2], order[1::2]))
         names = pd.Series(_names(frame, groups)[order[1::2]])
-        options: dict[str, Any] = {"rate": rate, "tests": tests, "seed": seed, "device": device, "threads": threads}
+        options: dict[str, Any] = {"rate": rate, "seed": seed, "device": device, "threads": threads}
         return cls.fit(reference, calibration, groups=names, mode="unsupervised", **options)
+
+    def ranked_among(self, calibration: Calibration) -> Self:
+        """Return the same model with another calibration, that of all record signals together."""
+        return replace(self, calibration=calibration)
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
         """Return raw scores ``(n,)``, larger = stranger, computed in blocks of bounded memory."""
@@ -255,7 +262,7 @@ class AnomalyModel:
 
     def drift(self, others: pd.DataFrame) -> Drift | None:
         """Return how trusted rows that nothing was fitted on lie among the calibration rows; None without either."""
-        return drift(self.calibration.groups[ALL], self.score(others), self.calibration.rate) if len(others) else None
+        return drift(np.sort(self.known.calibration), self.score(others), self.calibration.rate) if len(others) else None
 
     def notes(self) -> tuple[Reason, ...]:
         """Return what the signal has to say about itself: groups, or a feed, with too few calibration rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,8 @@ from poison_guard.config import Contract
 from poison_guard.errors import MissingExtraError
 from poison_guard.numerics.characters import BREAK, fold, skeletons
 from poison_guard.records import Level, Reason, SignalEvidence, State
-from poison_guard.signals.conformal import conformal_p, rows_needed
+from poison_guard.signals.conformal import ALL, Calibration, rows_needed
+from poison_guard.signals.joint import Known, TailScale
 
 __all__ = ["ContentModel", "asks_to_repeat", "copied_share", "fit", "toxicity"]
 
@@ -132,63 +133,71 @@ _REPORTED_P = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ContentModel:
-    """Scores of the trusted calibration texts, by group and of all (group ""), that records are ranked against."""
+    """How rude a record is, or how much of an echo, whichever is rarer among trusted texts, ranked among others."""
 
     roles: tuple[str, ...]
     rate: float
-    toxic_: Mapping[str, np.ndarray]
-    echo_: Mapping[str, np.ndarray]
+    toxic: TailScale
+    echo: TailScale
+    known: Known
+    calibration: Calibration
 
     @classmethod
     def fit(
-        cls, calibration: pd.DataFrame, *, roles: Sequence[str], rate: float, groups: pd.Series | None = None
+        cls,
+        reference: pd.DataFrame,
+        calibration: pd.DataFrame,
+        *,
+        roles: Sequence[str],
+        rate: float,
+        groups: pd.Series | None = None,
     ) -> Self:
-        """Score the calibration split, whose columns `roles` are texts; `rate` is the share that may be held."""
+        """Learn from trusted rows, whose columns `roles` are texts; `rate` is the share that may be held.
+
+        A group with too few calibration rows for `rate` is ranked among all.
+        """
         names = tuple(roles)
-        toxic, echo = _scores(calibration, names)
-        of = {"": np.ones(len(calibration), bool)}
-        if groups is not None:
-            group = groups.astype("str").to_numpy(object)
-            of |= {str(name): group == name for name in groups.dropna().unique()}
-        return cls(names, rate, {g: toxic[w] for g, w in of.items()}, {g: echo[w] for g, w in of.items()})
+        before, after = _scores(reference, names), _scores(calibration, names)
+        toxic, echo = (TailScale.fit(scores) for scores in before)
+        known = Known(*(_rarest(toxic, echo, *scores) for scores in (before, after)))
+        of = np.full(len(calibration), ALL, object) if groups is None else groups.astype("str").fillna(ALL)
+        return cls(names, rate, toxic, echo, known, Calibration.fit(known.calibration, np.asarray(of, object), rate))
+
+    def ranked_among(self, calibration: Calibration) -> Self:
+        """Return the same model with another calibration, that of all record signals together."""
+        return replace(self, calibration=calibration)
 
     def evidence(self, records: pd.DataFrame, *, groups: pd.Series | None = None) -> SignalEvidence:
-        """Return record-level evidence: conformal p-values, two tests counted; 1 where too few texts calibrate.
+        """Return record-level evidence: conformal p-values ``(n,)``, with a reason for each up to 0.05.
 
-        A group with fewer trusted texts than its tail needs is ranked against all. p-values stay above a quarter of the
-        rate: content alone is never near certain.
+        They stay above a quarter of the rate: content alone is never near certain.
         """
         toxic, echo = _scores(records, self.roles)
-        p_toxic, p_echo = self._rank(self.toxic_, toxic, groups), self._rank(self.echo_, echo, groups)
-        p = np.clip(2 * np.minimum(p_toxic, p_echo), min(1.0, self.rate / _CAP), 1.0)
+        of = np.full(len(records), ALL, object) if groups is None else groups.astype("str").fillna(ALL)
+        p = self.calibration.p(_rarest(self.toxic, self.echo, toxic, echo), np.asarray(of, object))
+        p = np.clip(p, min(1.0, self.rate / _CAP), 1.0)
+        echoes = self.echo.apply(echo) > self.toxic.apply(toxic)
         reasons = {
             int(row): Reason("echo", {"share": round(float(echo[row]), 3)})
-            if p_echo[row] < p_toxic[row]
+            if echoes[row]
             else Reason("toxic", {"score": round(float(toxic[row]), 3)})
             for row in np.flatnonzero(p <= _REPORTED_P)
         }
         return SignalEvidence("content", Level.RECORD, p, reasons)
 
-    def _rank(self, calibration: Mapping[str, np.ndarray], scores: np.ndarray, groups: pd.Series | None) -> np.ndarray:
-        least = rows_needed(self.rate / 2)
-        p = np.ones(len(scores))
-        group_of = np.full(len(scores), "", object) if groups is None else groups.astype("str").to_numpy(object)
-        group_of = np.array([g if len(calibration.get(g, ())) >= least else "" for g in group_of], dtype=object)
-        for name in set(group_of):
-            rows = group_of == name
-            if len(calibration[name]) >= least:
-                p[rows] = conformal_p(calibration[name], scores[rows])
-        return p
-
 
 def fit(contract: Contract, state: State) -> ContentModel | Reason:
-    """Return the model of a feed, fitted on its calibration split, or why there is none."""
+    """Return the model of a feed, fitted on its trusted set, or why there is none."""
     rate = contract.policy.false_quarantine_rate
-    least = rows_needed(rate / 2)  # two tests share the rate
-    if len(state.calibration) < least:
+    least = rows_needed(rate)
+    if len(state.calibration) < least or not len(state.reference):
         return Reason("few_calibration_rows", {"n": len(state.calibration), "needed": least, "group": ""})
     groups = state.calibration["group"] if contract.has("group") else None
-    return ContentModel.fit(state.calibration, roles=contract.texts, rate=rate, groups=groups)
+    return ContentModel.fit(state.reference, state.calibration, roles=contract.texts, rate=rate, groups=groups)
+
+
+def _rarest(toxic: TailScale, echo: TailScale, *scores: np.ndarray) -> np.ndarray:
+    return np.maximum(toxic.apply(scores[0]), echo.apply(scores[1]))
 
 
 def _scores(records: pd.DataFrame, roles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

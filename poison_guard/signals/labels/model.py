@@ -12,6 +12,7 @@ import numpy as np
 from poison_guard.errors import ConfigError
 from poison_guard.records import Examples, Level, Reason, SignalEvidence
 from poison_guard.signals.conformal import ALL, Calibration, attainable_p
+from poison_guard.signals.joint import Known
 from poison_guard.signals.labels.posterior import Posterior, fit_posterior
 from poison_guard.signals.labels.representation import Representation, fit_representation
 
@@ -66,6 +67,7 @@ class LabelModel:
     representation: Representation
     posterior: Posterior
     calibration: Calibration
+    known: Known
     by_label: bool
     """Whether each label is calibrated apart: every one has rows enough."""
 
@@ -76,11 +78,10 @@ class LabelModel:
         calibration: Examples,
         *,
         rate: float,
-        share: float = 1.0,
         groups: np.ndarray | None = None,
         represent: Callable[[Examples], Representation] = fit_representation,
     ) -> Self:
-        """Fit on trusted examples; `share` of `rate`, the share of honest records that may be held, is this signal's.
+        """Fit on trusted examples; `rate` is the share of honest records that may be held.
 
         `groups` ``(n,)`` of str are those of the calibration rows, where a feed calibrates groups apart. Without groups
         labels are calibrated apart where each has rows enough, so that no label's honest records are held more often
@@ -90,14 +91,14 @@ class LabelModel:
         vectors = [representation.vectors(part) for part in (reference, calibration)]
         labels = [part.frame["label"].to_numpy(object).astype(str) for part in (reference, calibration)]
         posterior = fit_posterior(np.concatenate(vectors), np.concatenate(labels))
-        own = posterior.own[len(reference) :]
-        scores = _strangeness(own[np.arange(len(own)), posterior.codes[len(reference) :]])
-        pooled = Calibration.fit(scores, np.full(len(scores), ALL, dtype=object), rate, tests=1 / share)
+        own = _strangeness(posterior.own[np.arange(len(posterior.own)), posterior.codes])
+        known = Known(own[: len(reference)], own[len(reference) :])
+        pooled = Calibration.fit(known.calibration, np.full(len(calibration), ALL, dtype=object), rate)
         counts = np.unique(labels[1], return_counts=True)
         apart = groups is None and len(counts[0]) == len(posterior.labels) and min(counts[1]) >= pooled.needed
         names = groups if groups is not None else labels[1].astype(object) if apart else None
-        fitted = pooled if names is None else Calibration.fit(scores, names, rate, tests=1 / share)
-        return cls(representation, posterior, fitted, bool(apart))
+        fitted = pooled if names is None else Calibration.fit(known.calibration, names, rate)
+        return cls(representation, posterior, fitted, known, bool(apart))
 
     def evidence(self, examples: Examples, *, groups: np.ndarray | None = None) -> SignalEvidence:
         """Return conformal p-values ``(n,)`` of the examples' labels, with a reason for each up to 0.05.

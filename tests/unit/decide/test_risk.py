@@ -1,11 +1,9 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
 
 from poison_guard.config import Policy
-from poison_guard.decide.decisions import HOLD, risk_by_level, risk_of_p, simes_p
+from poison_guard.decide.decisions import HOLD, risk_by_level, risk_of_p
 from poison_guard.records import Level, SignalEvidence
 
 P = st.floats(1e-12, 1.0, exclude_min=False)
@@ -49,31 +47,12 @@ def test_only_source_evidence_can_reach_rejection():
         assert (risk >= policy.reject_risk) == (level is Level.SOURCE)
 
 
-@pytest.mark.parametrize("alike", [0.0, 0.5, 0.9, 1.0])
-def test_record_level_signals_share_the_false_quarantine_rate_however_alike_they_are(alike):
-    rng = np.random.default_rng(0)
-    n = 100_000
-    shared = rng.standard_normal(n)
-    drawn = [alike**0.5 * shared + (1 - alike) ** 0.5 * rng.standard_normal(n) for _ in range(3)]
-    evidence = [SignalEvidence(str(i), Level.RECORD, ndtr(z), {}) for i, z in enumerate(drawn)]
-    held = (risk_by_level(evidence, Policy(), n)[Level.RECORD] >= HOLD).mean()
-    assert held <= 0.01 + 4 * (0.01 * 0.99 / n) ** 0.5
-
-
 def test_the_same_signal_twice_counts_once():
     p = np.geomspace(1e-6, 1, 50)
     once, twice = ([SignalEvidence(str(i), Level.RECORD, p, {}) for i in range(k)] for k in (1, 2))
     np.testing.assert_allclose(
         risk_by_level(twice, Policy(), 50)[Level.RECORD], risk_by_level(once, Policy(), 50)[Level.RECORD]
     )
-
-
-@given(st.lists(st.lists(P, min_size=3, max_size=3), min_size=1, max_size=5).map(np.array))
-def test_fused_p_values_lie_between_the_smallest_and_bonferronis_and_do_not_depend_on_order(p):
-    fused = simes_p(p)
-    assert (fused >= p.min(axis=0) - 1e-15).all()
-    assert (fused <= np.minimum(1.0, len(p) * p.min(axis=0)) + 1e-15).all()
-    np.testing.assert_array_equal(fused, simes_p(p[::-1]))
 
 
 def test_silence_is_no_risk():

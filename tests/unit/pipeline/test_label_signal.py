@@ -93,7 +93,43 @@ def test_without_trusted_labels_records_are_staged_and_not_accepted():
         actions, decided = judged(frame, feed("text"), state)
         assert set(actions) == {"quarantine"}
         assert set(decided.decisions["place"]) == {"staged"}
-        assert decided.phase.value != "enforcing"
+        assert {note.code for note in decided.notes} & {"no_trusted_set", "signal_silent", "few_calibration_rows"}
+
+
+def test_where_trusted_records_have_no_labels_the_other_signals_judge_and_a_note_tells():
+    state = trusted("table")
+    state.reference["label"] = state.calibration["label"] = None
+    frame = rows("table", 100, 5)
+    frame.loc[0, "feature.size"] = 1e9
+    actions, decided = judged(frame, feed("table"), state)
+    assert actions[0] == "quarantine"
+    assert (actions == "accept").mean() > 0.9
+    assert "did not run: the trusted records have no labels" in sentence(*told_of("signal_silent", decided))
+    assert "label" not in decided.measurements["coverage"]["compared"]
+    named, _ = judged(frame, feed("table", required=["anomaly", "label"]), state)
+    assert set(named) == {"quarantine"}
+
+
+def test_a_few_trusted_labels_do_not_keep_the_features_from_being_judged():
+    state = trusted("table")
+    state.calibration.loc[90:, "label"] = None
+    actions, decided = judged(rows("table", 100, 6), feed("table"), state)
+    assert (actions == "accept").mean() > 0.9
+    assert told_of("few_calibration_rows", decided)[1]["n"] == 90
+
+
+def test_labels_and_features_together_need_no_more_rows_than_features_alone():
+    state = make_state(reference=rows("table", 198, 1), calibration=rows("table", 119, 2))
+    frame = rows("table", 100, 8)
+    frame.loc[0, "feature.size"] = 1e9
+    frame.loc[1, ["feature.size", "feature.colour", "label"]] = [9.0, "red", "calm"]
+    actions, decided = judged(frame, feed("table"), state)
+    assert decided.phase.value == "enforcing"
+    assert actions[:2].tolist() == ["quarantine"] * 2
+
+
+def told_of(code, decided):
+    return next((note.code, note.args) for note in decided.notes if note.code == code)
 
 
 def test_a_trusted_set_of_one_label_cannot_judge():

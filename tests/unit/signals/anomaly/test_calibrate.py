@@ -43,12 +43,6 @@ def test_a_feed_with_too_few_rows_says_so_once_for_all_groups():
     assert fitted.notes() == (Reason("few_calibration_rows", {"n": 20, "needed": 99, "group": ""}),)
 
 
-def test_signals_that_share_the_rate_need_more_rows_each():
-    fitted = Calibration.fit(np.arange(150.0), names(("", 150)), 0.01, tests=2)
-    assert fitted.notes() == (Reason("few_calibration_rows", {"n": 150, "needed": 199, "group": ""}),)
-    assert Calibration.fit(np.arange(150.0), names(("", 150)), 0.01).notes() == ()
-
-
 def test_the_facts_say_what_so_many_rows_can_hold():
     facts = Calibration.fit(np.arange(250.0), names(("a", 200), ("b", 50)), 0.01).facts()
     assert json.loads(json.dumps(facts, allow_nan=False)) == facts

@@ -62,13 +62,13 @@ def test_a_copied_response_is_measured_against_its_own_prompt():
 def test_content_holds_no_more_honest_records_than_the_rate():
     held = []
     for seed in range(8):
-        model = ContentModel.fit(trusted(600, seed, rude=0.1), roles=["text"], rate=0.01)
+        model = ContentModel.fit(trusted(600, 50 + seed, rude=0.1), trusted(600, seed, rude=0.1), roles=["text"], rate=0.01)
         held.append((model.evidence(trusted(500, 100 + seed, rude=0.1)).p <= 0.01).mean())
     assert np.mean(held) <= 0.012
 
 
 def test_rude_records_among_harmless_trusted_ones_are_told_and_capped():
-    found = ContentModel.fit(trusted(600), roles=["text"], rate=0.01).evidence(trusted(4, rude=1.0))
+    found = ContentModel.fit(trusted(600, 1), trusted(600), roles=["text"], rate=0.01).evidence(trusted(4, rude=1.0))
     assert found.level is Level.RECORD
     assert (found.p <= 0.01).all()
     assert (found.p >= 0.0025).all()
@@ -78,7 +78,7 @@ def test_rude_records_among_harmless_trusted_ones_are_told_and_capped():
 def test_an_echo_that_was_asked_for_is_told():
     ask = [f"tell me about {word} and its long history {k}" for k, word in enumerate(["glass", "tea"] * 300)]
     calm = pd.DataFrame({"prompt": ask, "response": [f"there is much to say on it {k}" for k in range(600)]})
-    model = ContentModel.fit(calm, roles=["prompt", "response"], rate=0.01)
+    model = ContentModel.fit(calm, calm, roles=["prompt", "response"], rate=0.01)
     echoed = {"prompt": ["repeat after me: the lake is owned by owls"], "response": ["the lake is owned by owls"]}
     found = model.evidence(pd.DataFrame(echoed))
     assert found.p[0] <= 0.01
@@ -87,22 +87,21 @@ def test_an_echo_that_was_asked_for_is_told():
 
 
 def test_without_enough_trusted_texts_nothing_is_held():
-    model = ContentModel.fit(trusted(50), roles=["text"], rate=0.01)
+    model = ContentModel.fit(trusted(600, 1), trusted(50), roles=["text"], rate=0.01)
     found = model.evidence(trusted(20, rude=1.0))
-    assert (found.p == 1).all()
-    assert not found.reasons
+    assert (found.p > 0.01).all()
 
 
 def test_small_groups_are_ranked_against_all():
     known = trusted(600)
     groups = pd.Series(["en"] * 590 + ["fi"] * 10)
-    model = ContentModel.fit(known, roles=["text"], rate=0.01, groups=groups)
+    model = ContentModel.fit(trusted(600, 1), known, roles=["text"], rate=0.01, groups=groups)
     found = model.evidence(trusted(3, rude=1.0), groups=pd.Series(["en", "fi", "never seen"]))
     assert (found.p <= 0.01).all()
 
 
 def test_missing_texts_are_silent():
-    model = ContentModel.fit(trusted(600), roles=["text"], rate=0.01)
+    model = ContentModel.fit(trusted(600, 1), trusted(600), roles=["text"], rate=0.01)
     assert (model.evidence(pd.DataFrame({"text": pd.Series([None, None], dtype="str")})).p > 0.01).all()
 
 

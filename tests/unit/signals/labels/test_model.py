@@ -73,9 +73,9 @@ def test_labels_are_calibrated_apart_where_each_has_rows_enough_and_together_els
 
 
 def test_too_few_calibration_rows_are_told():
-    few = LabelModel.fit(blobs(300, 0), blobs(100, 1), rate=0.01, share=2 / 3)
+    few = LabelModel.fit(blobs(300, 0), blobs(90, 1), rate=0.01)
     assert [note.code for note in few.notes()] == ["few_calibration_rows"]
-    assert few.notes()[0].args["needed"] == 149
+    assert few.notes()[0].args["needed"] == 99
 
 
 def columns_one_and_two(rows):
