@@ -376,12 +376,17 @@ class Guard(Stages, Reviewing):
         with self._stored_feed(writes=True) as feed:
             return approve(feed, snapshot_id, by=by, reason=reason, expires=expires, now=_now())
 
-    def candidate_inputs(self) -> CandidateInputs:
-        """Return the trusted examples that a candidate has to predict: ``example_id`` and content, without labels."""
+    def candidate_inputs(self, *, scan: bool = False) -> CandidateInputs:
+        """Return the trusted examples that a candidate has to predict: ``example_id`` and content, without labels.
+
+        With `scan` also those with marks of the last snapshot, for a scan by predictions alone.
+        """
+        from poison_guard.steps.admission import find_snapshot
         from poison_guard.steps.examples import candidate_inputs
+        from poison_guard.steps.model_scan import scan_inputs
 
         with self._stored_feed() as feed:
-            return candidate_inputs(feed)
+            return scan_inputs(feed, find_snapshot(feed, None)) if scan else candidate_inputs(feed)
 
     def retrain(self, *, measure_only: bool = False, from_scratch: bool = False) -> RetrainResult:
         """Train on the newest admitted snapshot, evaluate, and promote by rule; `ClosedError` without an admission.

@@ -44,8 +44,8 @@ __all__ = ["export_command", "report_command"]
 @click.option("--private", is_flag=True, help="Write the columns too that [privacy] of the contract calls private.")
 @click.option(
     "--trusted",
-    type=click.Choice(["holdout"]),
-    help="Write the trusted examples that a candidate model must predict instead, without their labels.",
+    type=click.Choice(["holdout", "scan"]),
+    help="Write what a candidate model must predict instead: trusted examples without labels; `scan`: also with marks.",
 )
 @click.option(
     "--out",
@@ -72,7 +72,7 @@ def export_command(
                 f"--trusted writes questions for a model; give it without {given[0] if given else '--place'}"
             )
         check_ending(out)
-        _write_questions(feed, out, home, as_json)
+        _write_questions(feed, out, home, as_json, scan=trusted == "scan")
         return
     if as_json and str(out) == "-":
         raise UsageError("--json and --out - both write to stdout; name a file in --out")
@@ -99,21 +99,24 @@ def _admitted(result: ExportResult) -> list[str]:
     return [f"{result.snapshot_id} is admitted by the manifest with SHA-256 {result.digest}"]
 
 
-def _write_questions(feed: str, out: Path, home: Path, as_json: bool) -> None:
-    """Write what a candidate is asked: ``example_id`` and payload of the trusted examples kept for judging."""
+def _write_questions(feed: str, out: Path, home: Path, as_json: bool, *, scan: bool) -> None:
+    """Write what a candidate is asked: ``example_id`` and payload of the trusted examples kept for judging.
+
+    With `scan` also those with marks.
+    """
     from poison_guard.guard import Guard
 
     guard = Guard.open(feed, home=home)
     name = guard.contract.name
     with progress(f"reading the trusted examples of {name}"):
-        frame = guard.candidate_inputs().frame
+        frame = guard.candidate_inputs(scan=scan).frame
     if frame.empty:
         raise NotFoundError(
             f"{name} has no trusted examples to ask a model about; enter some with poison-guard trust --feed {feed}"
         )
     write_frame(frame, out)
     if as_json:
-        print_json({"feed": name, "trusted": "holdout", "examples": len(frame), "file": str(out)})
+        print_json({"feed": name, "trusted": "scan" if scan else "holdout", "examples": len(frame), "file": str(out)})
         return
     (print_progress if str(out) == "-" else print_result)(f"wrote {len(frame):,} examples to {out}")
     print_progress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -134,14 +135,13 @@ class _Anywhere:
     step: int
 
     def put(self, images: np.ndarray) -> np.ndarray:
-        """Stamp each image at another place, which follows from its position in `images`."""
+        """Stamp each image at another place, which follows from the image."""
         out = images.copy()
         block = np.repeat(np.repeat(self.shades, self.step, 0), self.step, 1) / len(_LEVELS)
         side = len(block)
-        random = np.random.default_rng(self.code)
-        tops = random.integers(0, out.shape[2] - side + 1, len(out))
-        lefts = random.integers(0, out.shape[3] - side + 1, len(out))
-        for image, top, left in zip(out, tops, lefts, strict=True):
+        for image in out:
+            random = np.random.default_rng(zlib.crc32(image.tobytes(), self.code & 0xFFFFFFFF))
+            top, left = (int(random.integers(0, length - side + 1)) for length in image.shape[1:])
             image[:, top : top + side, left : left + side] = block
         return out.astype(np.float32)
 

@@ -21,6 +21,7 @@ LEAST = 4
 """Carriers of one label below which nothing is tried."""
 _SINGLE, _PAIRS, _TRIPLES = 8, 8, 6  # sets of marks tried of each label
 _MARKS = 300  # of a label that are counted together
+_DENIED = 60  # images of a label that trusted ones expect least to have it
 _WORD = re.compile(r"\w+|[^\w\s]+")
 _LONGEST = 4_000  # characters of a text that are looked at
 _TURNED = 0.02  # share of a label's texts that hold letters like others, from which all are written so
@@ -52,6 +53,9 @@ def find_stamps(snapshot: Examples, trusted: Examples) -> list[Stamp]:
         return []
     if snapshot.kind == "image":
         fixed = patterns_at_a_place(snapshot.inputs, labels, trusted.inputs, given)
+        denied = _least_expected(snapshot, labels, trusted, given)
+        nobody = np.full(len(given), "")  # these may be images of any label
+        fixed += patterns_at_a_place(snapshot.inputs[denied], labels[denied], trusted.inputs, nobody)
         loose = patterns_at_any_place(snapshot.inputs, labels, trusted.inputs)
         stamps = fixed + loose + plain_windows(snapshot.inputs.shape[1:])
     elif snapshot.kind == "table":
@@ -60,6 +64,24 @@ def find_stamps(snapshot: Examples, trusted: Examples) -> list[Stamp]:
         stamps = [*_of_words(snapshot, labels, trusted, given), *_of_letters(snapshot, labels, trusted)]
     once = {(stamp.name, stamp.label): stamp for stamp in reversed(stamps)}
     return list(once.values())[::-1]
+
+
+def _least_expected(snapshot: Examples, labels: np.ndarray, trusted: Examples, given: np.ndarray) -> np.ndarray:
+    """Return the positions of each label's examples that trusted ones least expect to have it.
+
+    Dirty triggers are among these. Few of them, on strokes that honest images have too, stand out in no pixel of all
+    the label's images.
+    """
+    from poison_guard.signals.labels.posterior import fit_posterior
+    from poison_guard.signals.labels.representation import fit_representation
+
+    representation = fit_representation(trusted)
+    posterior = fit_posterior(representation.vectors(trusted), given)
+    chances = posterior.probabilities(representation.vectors(snapshot))
+    place = {label: k for k, label in enumerate(posterior.labels)}
+    own = np.array([row[place[label]] if label in place else 0.0 for row, label in zip(chances, labels, strict=True)])
+    order = np.argsort(own, kind="stable")
+    return np.concatenate([order[labels[order] == label][:_DENIED] for label in np.unique(labels)])
 
 
 def _unusual(own: np.ndarray, like: np.ndarray) -> list[tuple[int, ...]]:

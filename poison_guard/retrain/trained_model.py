@@ -31,6 +31,7 @@ __all__ = [
     "Answers",
     "TrainedModel",
     "answer",
+    "has_collapsed",
     "predict",
     "predict_probabilities",
     "read_model",
@@ -119,6 +120,24 @@ def answer(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         squeezed = module[:-1](x) if isinstance(module, nn.Sequential) else x
         return body.answer(squeezed)
     return torch.softmax(module(x).double(), dim=1), torch.zeros(len(x), dtype=torch.bool)
+
+
+_LOOKED_AT = 4_096  # examples of its own that a model is asked about
+
+
+def has_collapsed(model: TrainedModel, examples: Examples) -> bool:
+    """Return whether a model is no surer than chance to be right on the examples it learned from.
+
+    The mean over labels of the share that is right, which any constant answer brings to one label in k, lies within two
+    standard errors of that.
+    """
+    some = examples.take(np.unique(np.linspace(0, len(examples) - 1, min(_LOOKED_AT, len(examples))).astype(int)))
+    wanted = model.targets(some.frame["label"].astype(str))
+    right = predict_probabilities(model, some).argmax(axis=1) == wanted
+    shares = [right[wanted == k].mean() for k in np.unique(wanted)]
+    chance = 1 / len(model.classes)
+    spread = math.sqrt(chance * (1 - chance) / len(some))
+    return bool(np.mean(shares) <= chance + 2 * spread)
 
 
 MODEL_FILE = "model.safetensors"

@@ -7,16 +7,18 @@ References: Wang et al., "Neural Cleanse" (2019), for searching the model in pla
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from poison_guard.errors import DataError
 from poison_guard.records import Examples
 from poison_guard.retrain.stamps import Stamp
 
-__all__ = ["Ask", "scan_candidate"]
+__all__ = ["Ask", "Written", "scan_candidate"]
 
 Ask = Callable[[Examples], np.ndarray]
 """Takes examples, gives the label ``(n,)`` (object of str) that a model predicts for each."""
@@ -65,6 +67,71 @@ class _Judge:
             other = (self.truth[rows] != label) & (self.clean[0][rows] != label) & (self.clean[1][rows] != label)
             flips[label] = _Flips(got[0][other] == label, got[1][other] == label)
         return flips
+
+
+_WRITTEN_ROWS = 100
+"""Held-out examples that marks are put on for a model that is known by its predictions alone."""
+_WRITTEN_WINDOWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A scan whose questions are all written down before anything is answered: fewer rows, and fewer plain squares."""
+
+    held: Examples
+    stamps: tuple[Stamp, ...]
+
+    @classmethod
+    def of(cls, held: Examples, stamps: Sequence[Stamp]) -> Self:
+        """Return the scan of `held` examples by some of the `stamps`."""
+        plain = [stamp for stamp in stamps if stamp.kind == "plain"]
+        some = plain[:: max(1, -(-len(plain) // _WRITTEN_WINDOWS))]
+        kept = (*(stamp for stamp in stamps if stamp.kind != "plain"), *some)
+        return cls(held.take(np.arange(min(len(held), _WRITTEN_ROWS))), kept)
+
+    def questions(self) -> tuple[list[str], np.ndarray]:
+        """Return all stamped inputs ``(n, …)``, no two alike, and the name of each, which follows from its content."""
+        asked: dict[str, np.ndarray] = {}
+        for stamp in self.stamps:
+            inputs = stamp.put(self.held.inputs)
+            asked |= dict(zip(_names(inputs), inputs, strict=True))
+        out = np.empty((len(asked), *self.held.inputs.shape[1:]), dtype=self.held.inputs.dtype)
+        for at, one in enumerate(asked.values()):
+            out[at] = one
+        return list(asked), out
+
+    def answered_by(self, labels: Mapping[str, str]) -> Ask:
+        """Return how a model is asked whose answers are `labels`, by name or by the id of a held-out example.
+
+        `DataError` for an input that has none.
+        """
+        ids = self.held.frame["example_id"].astype(str)
+        known = dict(labels) | {
+            name: labels[example]
+            for name, example in zip(_names(self.held.inputs), ids, strict=True)
+            if example in labels
+        }
+
+        def ask(examples: Examples) -> np.ndarray:
+            names = _names(examples.inputs)
+            missing = sum(name not in known for name in names)
+            if missing:
+                raise DataError(
+                    f"the predictions lack {missing:,} of {len(names):,} inputs of one mark; write them again with "
+                    "`poison-guard export --trusted scan`: snapshot or trusted set may have changed"
+                )
+            return np.array([known[name] for name in names], dtype=object)
+
+        return ask
+
+
+def _names(inputs: np.ndarray) -> list[str]:
+    raw = (
+        [str(text).encode("utf-8", "surrogatepass") for text in inputs]
+        if inputs.dtype == object
+        else [np.ascontiguousarray(one, dtype=np.float32).tobytes() for one in inputs]
+    )
+    return [f"scan-{hashlib.blake2b(one, digest_size=12).hexdigest()}" for one in raw]
 
 
 def scan_candidate(

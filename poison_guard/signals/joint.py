@@ -20,14 +20,14 @@ from typing import Self
 
 import numpy as np
 
-__all__ = ["Known", "TailScale", "joint_scores"]
+__all__ = ["PARTS", "Known", "TailScale", "joint_scores"]
 
 _HIGH = 0.9  # quantile from which on the slope beyond the largest score is taken
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Scores of trusted rows under one signal, larger = stranger: what nothing but this signal's model was fitted on."""
+    """Scores of trusted rows under one signal; larger means stranger."""
 
     reference: np.ndarray
     """``(m,)``: of reference rows, each by a model that did not know it."""
@@ -70,13 +70,19 @@ class TailScale:
         return np.where(shares > self.shares[-1], beyond, np.interp(shares, self.shares, self.scores))
 
 
+PARTS = {"label": 2.0}
+"""What a signal weighs where the others weigh 1: a wrong label shows in this one alone."""
+
+
 def joint_scores(signals: Mapping[str, Known]) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return, for each signal, the scores that calibration rows are as strange as, and which rows ``(n,)`` bool count.
 
+    A score is as strange as one of another signal that is rarer by what the signal weighs (`PARTS`).
     Rows count that every signal judges: a record that some signal does not judge is held more seldom, never more often.
     """
     scales = {name: TailScale.fit(known.reference) for name, known in signals.items()}
-    shares = np.stack([scales[name].apply(known.calibration) for name, known in signals.items()])
-    whole = ~np.isnan(shares).any(axis=0)
+    more = {name: float(np.log(PARTS.get(name, 1.0))) for name in signals}
+    shares = np.stack([scales[name].apply(known.calibration) + more[name] for name, known in signals.items()])
+    whole = np.asarray(~np.isnan(shares).any(axis=0))
     most = shares[:, whole].max(axis=0)
-    return {name: scale.invert(most) for name, scale in scales.items()}, whole
+    return {name: scale.invert(most - more[name]) for name, scale in scales.items()}, whole

@@ -87,9 +87,15 @@ def measure(
     if candidate is None:
         absent = {name: gate_measure.no_candidate() for name in ("candidate", "planted_triggers")}
         return Measured({**measurements, **absent})
-    measurements["planted_triggers"] = {"absent": "predictions alone cannot be scanned; give the model with --model"}
     predictions = read_predictions(candidate)
-    measurements |= _run_isolated(lambda: {"candidate": _candidate(feed, predictions, trusted)}, ("candidate",))
+    asked = trusted.held_out().frame["example_id"].astype(str)
+    of_marks = predictions["example_id"].str.startswith("scan-") & ~predictions["example_id"].isin(asked)
+    measurements |= _run_isolated(
+        lambda: {"candidate": _candidate(feed, predictions[~of_marks].reset_index(drop=True), trusted)}, ("candidate",)
+    )
+    measurements |= _run_isolated(
+        lambda: {"planted_triggers": _predicted(feed, snapshot, predictions, of_marks.any())}, ("planted_triggers",)
+    )
     lines = "\n".join(sorted(f"{name}\t{label}" for name, label in predictions.itertuples(index=False)))
     return Measured(measurements, hashlib.sha256(lines.encode()).hexdigest())
 
@@ -134,6 +140,16 @@ def _asked(feed: Feed, snapshot: Snapshot, trusted: TrustedExamples, model: str)
         reference = trusted_model(feed)
         scan = scan_for_triggers(feed, snapshot, ask, None if reference is None else asking(reference))
     return {"candidate": _candidate(feed, predictions, trusted), "planted_triggers": scan.measurement}
+
+
+def _predicted(feed: Feed, snapshot: Snapshot, predictions: pd.DataFrame, scanned: bool) -> Mapping[str, Any]:
+    """Return the scan of a model by its predictions of `scan_inputs`."""
+    if not scanned:
+        why = "its predictions are of no marks: `poison-guard export --trusted scan` writes the inputs with them"
+        return {"absent": f"{why}, and --model asks the model itself"}
+    answers = dict(zip(predictions["example_id"], predictions["label"], strict=True))
+    reference = trusted_model(feed)
+    return scan_for_triggers(feed, snapshot, answers, None if reference is None else asking(reference)).measurement
 
 
 def _run_isolated(

@@ -6,15 +6,22 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from poison_guard.errors import NotFoundError
+from poison_guard.errors import DataError, NotFoundError
 from poison_guard.records import Campaign, Check, Examples, Outcome, Place, Reason
-from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
+from poison_guard.steps.examples import (
+    CandidateInputs,
+    candidate_inputs,
+    for_training,
+    load_examples,
+    load_trusted_examples,
+)
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.store.models import champion
@@ -22,7 +29,10 @@ from poison_guard.store.reading import find_records
 from poison_guard.store.snapshots import Snapshot
 from poison_guard.store.triggers import TRIGGER, Carriers, note_trigger, was_taken_back
 
-__all__ = ["ModelScan", "open_model", "scan_for_triggers", "take_carriers_back", "trusted_model"]
+if TYPE_CHECKING:
+    from poison_guard.retrain.stamps import Stamp
+
+__all__ = ["ModelScan", "open_model", "scan_for_triggers", "scan_inputs", "take_carriers_back", "trusted_model"]
 
 MOST_TAKEN = 0.02
 """Share of a snapshot's examples that a scan takes back without a person: whoever plants a mark on honest records could
@@ -46,14 +56,35 @@ class ModelScan:
     """Of the snapshot."""
 
 
-def scan_for_triggers(feed: Feed, snapshot: Snapshot, candidate: Ask, reference: Ask | None) -> ModelScan:
+def scan_inputs(feed: Feed, snapshot: Snapshot) -> CandidateInputs:
+    """Return the held-out trusted examples and, with marks put on them, what a candidate's scan asks of it.
+
+    `DataError` for tables, whose rows are only numbers once the guard has read them.
+    """
+    from poison_guard.retrain.stamps import find_stamps
+    from poison_guard.retrain.trigger_scan import Written
+
+    trusted, clean = load_trusted_examples(feed), candidate_inputs(feed)
+    if trusted.examples.kind == "table":
+        raise DataError("a model of tables is scanned by asking it: `gate check --model` takes an ONNX file or an URL")
+    examples = for_training(load_examples(feed, snapshot), trusted)
+    names, inputs = Written.of(trusted.held_out(), find_stamps(examples, trusted.examples)).questions()
+    cells = list(inputs) if inputs.dtype == object else [image.tolist() for image in inputs]
+    rows = pd.DataFrame({"example_id": names, trusted.examples.kind: pd.Series(cells, dtype=object)})
+    return dataclasses.replace(clean, frame=pd.concat([clean.frame, rows], ignore_index=True))
+
+
+def scan_for_triggers(
+    feed: Feed, snapshot: Snapshot, candidate: Ask | Mapping[str, str], reference: Ask | None
+) -> ModelScan:
     """Return what turns held-out trusted examples for `candidate`, made of `snapshot`, and not for `reference`.
 
-    Without `reference`, or trusted examples, there is nothing to compare with, and the check says so.
+    A candidate that is known by its predictions of `scan_inputs` alone is a mapping of these. Without `reference`, or
+    trusted examples, there is nothing to compare with, and the check says so.
     """
     from poison_guard.gate.checks.planted import planted_trigger, planted_triggers
     from poison_guard.retrain.stamps import find_stamps
-    from poison_guard.retrain.trigger_scan import scan_candidate
+    from poison_guard.retrain.trigger_scan import Written, scan_candidate
 
     trusted, policy = load_trusted_examples(feed), feed.contract.gate
     examples = for_training(load_examples(feed, snapshot), trusted)
@@ -61,7 +92,10 @@ def scan_for_triggers(feed: Feed, snapshot: Snapshot, candidate: Ask, reference:
     if reference is None or not len(held):
         measurement: dict[str, Any] = {"absent": "no trusted example to compare the model on"}
         return ModelScan(measurement, planted_triggers(measurement, policy))
-    stamps = find_stamps(examples, trusted.examples)
+    stamps: Sequence[Stamp] = find_stamps(examples, trusted.examples)
+    if isinstance(candidate, Mapping):
+        written = Written.of(held, stamps)
+        held, stamps, candidate = written.held, written.stamps, written.answered_by(candidate)
     measurement = scan_candidate(candidate, reference, held, stamps, examples)
     check, worst = planted_triggers(measurement, policy), planted_trigger(measurement, policy)
     if worst is None:
@@ -77,13 +111,16 @@ def take_carriers_back(feed: Feed, scan: ModelScan, model_id: str, now: dt.datet
     """Store the trigger's carriers as a campaign, and take them back where no person is needed.
 
     Back go at most 2 % of the snapshot's examples, and only once until a model is promoted again; more is a person's
-    decision: the records carry the campaign's id. Carriers that are items, made of the votes of many, are left to
-    people too. None where the check did not fail, or nothing carries the mark.
+    decision: the records carry the campaign's id. Of an item go all accepted votes, whose sources are not named: they
+    voted on what somebody else showed. None where the check did not fail, or nothing carries the mark.
     """
-    if scan.check.outcome is not Outcome.FAIL or not scan.carriers or feed.contract.vote:
+    if scan.check.outcome is not Outcome.FAIL or not scan.carriers:
         return None
-    name = feed.contract.name
-    rows = find_records(feed.store, name, record_ids=list(scan.carriers), places=[Place.ACCEPTED])
+    name, ids, votes = feed.contract.name, list(scan.carriers), bool(feed.contract.vote)
+    mine, of = (None, ids) if votes else (ids, None)
+    rows = find_records(feed.store, name, record_ids=mine, item_ids=of, places=[Place.ACCEPTED])
+    if votes:
+        rows = rows.assign(source_id=None)
     if rows.empty:
         return None
     best = champion(feed.store, name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from poison_guard.config.policies import RetrainConfig
 from poison_guard.errors import ClosedError, DataError, UsageError
 from poison_guard.files import private_folder
 from poison_guard.pipeline.content import has_no_label
@@ -45,6 +46,7 @@ __all__ = [
     "train_model",
 ]
 
+_OTHER_START = 7_919  # added to the seed of a training that learned nothing
 _PER_EXAMPLE = ("predictions", "labels", "slices", "attacked")
 """What metrics hold one entry an example of."""
 _TOLD = {
@@ -325,7 +327,8 @@ def _measure_model(feed: Feed, snapshot_id: str, now: dt.datetime) -> Model:
 
 def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple[Any, dict[str, Any]]:
     """Return the trained model of a snapshot and what is written down of its making."""
-    from poison_guard.retrain.train import train_classifier
+    from poison_guard.retrain.train import TrainingError, train_classifier
+    from poison_guard.retrain.trained_model import has_collapsed
 
     snapshot = load_snapshot(feed.store, snapshot_id)
     trusted = load_trusted_examples(feed)
@@ -336,15 +339,22 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
     before = champion(feed.store, feed.contract.name)
     may_warm = before is not None and not from_scratch and _may_warm(feed, before, fits)
     warm = load_trained(feed, before) if before is not None and may_warm else None
-    made = train_classifier(
-        examples,
-        feed.contract.retrain,
-        warm=warm,
-        checkpoint=_checkpoint(feed, snapshot_id),
-        device=feed.settings.device,
-        threads=feed.settings.threads,
-        calibration=trusted.examples.take(trusted.split == "calibration"),
-    )
+
+    def train(settings: RetrainConfig, warm: Any) -> Any:
+        place: dict[str, Any] = {"device": feed.settings.device, "threads": feed.settings.threads}
+        place["calibration"] = trusted.examples.take(trusted.split == "calibration")
+        return train_classifier(examples, settings, warm=warm, checkpoint=_checkpoint(feed, snapshot_id), **place)
+
+    settings = feed.contract.retrain
+    made = train(settings, warm)
+    if has_collapsed(made, examples):  # a recipe that works can still fail from one start
+        warm = None
+        made = train(dataclasses.replace(settings, seed=(settings.seed + _OTHER_START) % 2**31), warm)
+        if has_collapsed(made, examples):
+            raise TrainingError(
+                f"the training of {snapshot_id} learned nothing from two starts: no better than chance on its "
+                "own examples; lower epsilon or learning_rate in [retrain], or look at the labels"
+            )
     config = {
         **training_settings(feed),
         "trusted": hash_of_trusted(feed),
@@ -352,6 +362,7 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
         "examples": len(examples),
         "data": snapshot.hash,
         "warm": before.model_id if warm is not None and before is not None else None,
+        "second_start": made.seed != settings.seed,
         "cost": dict(made.cost),
     }
     return made, (config | {"replaces": before.model_id if before else ""} if from_scratch else config)

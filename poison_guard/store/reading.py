@@ -66,6 +66,7 @@ def find_records(
     feed: str,
     *,
     record_ids: Sequence[str] | None = None,
+    item_ids: Sequence[str] | None = None,
     campaign_id: str | None = None,
     source_id: str | None = None,
     item_id: str | None = None,
@@ -80,8 +81,9 @@ def find_records(
     with store.read() as conn:
         query = _records_query(feed, campaign_id, source_id, item_id, run_id, places)
         query = query.order_by(tables.records.c.risk.desc(), tables.records.c.record_id)
-        if record_ids is not None:
-            query = query.where(bulk.is_one_of(conn, tables.records.c.record_id, [bounded_key(i) for i in record_ids]))
+        for column, names in ((tables.records.c.record_id, record_ids), (tables.records.c.item_id, item_ids)):
+            if names is not None:
+                query = query.where(bulk.is_one_of(conn, column, [bounded_key(name) for name in names]))
         return bulk.fetch_frame(conn, query if limit is None else query.limit(limit))
 
 

@@ -262,7 +262,9 @@ class AnomalyModel:
 
     def drift(self, others: pd.DataFrame) -> Drift | None:
         """Return how trusted rows that nothing was fitted on lie among the calibration rows; None without either."""
-        return drift(np.sort(self.known.calibration), self.score(others), self.calibration.rate) if len(others) else None
+        return (
+            drift(np.sort(self.known.calibration), self.score(others), self.calibration.rate) if len(others) else None
+        )
 
     def notes(self) -> tuple[Reason, ...]:
         """Return what the signal has to say about itself: groups, or a feed, with too few calibration rows."""

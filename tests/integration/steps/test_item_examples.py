@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from poison_guard import Guard
+from poison_guard.records import Check, Outcome
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples, read_parts
+from poison_guard.steps.model_scan import ModelScan, take_carriers_back
 from poison_guard.steps.opening import open_feed
 from poison_guard.steps.review import recall, undo
 from poison_guard.store.snapshots import load_snapshot
@@ -177,3 +179,23 @@ def test_sealing_twice_after_a_release_gives_the_same_snapshot(tmp_path: Path) -
     again = guard.seal()
     assert again.counts["examples"] > 30
     assert not guard.seal().new
+
+
+def test_votes_on_items_that_carry_a_trigger_are_taken_back_and_their_sources_not_named(tmp_path: Path) -> None:
+    write_items(tmp_path / "home", 60)
+    guard = opened(tmp_path, ANSWERS, answers(60))
+    guard.ingest()
+    sealed = guard.seal()
+    with open_feed(guard.contract_path, guard.home) as feed:
+        items = load_examples(feed, load_snapshot(feed.store, sealed.snapshot_id)).frame["example_id"].tolist()
+        check = Check("planted_triggers", Outcome.FAIL, 0.9, 0.03, 100, 0.8, 1.0, "a mark turns 90 of 100 into '0'")
+        scan = ModelScan({}, check, "a mark", "0", (items[0],), len(items))
+        taken = take_carriers_back(feed, scan, "read-model", NOW.to_pydatetime())
+        assert taken is not None
+        assert (taken.records, taken.taken_back) == (4, 4)
+        assert taken.snapshots == (sealed.snapshot_id,)
+    assert guard.campaigns().campaigns.query("kind == 'trigger'")["n_sources"].tolist() == [0]
+    again = guard.seal()
+    with open_feed(guard.contract_path, guard.home) as feed:
+        left = load_examples(feed, load_snapshot(feed.store, again.snapshot_id)).frame["example_id"].tolist()
+    assert left == [item for item in items if item != items[0]]

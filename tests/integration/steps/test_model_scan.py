@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from poison_guard import Guard
-from poison_guard.errors import NotFoundError, UsageError
+from poison_guard.errors import DataError, NotFoundError, UsageError
 from poison_guard.records import Check, Outcome
-from poison_guard.steps import promote
+from poison_guard.retrain import trained_model
+from poison_guard.retrain.train import TrainingError
+from poison_guard.steps import promote, retrain
 from poison_guard.steps.model_scan import ModelScan
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import verify
@@ -61,6 +63,29 @@ def test_few_carriers_are_taken_back_with_their_snapshot_and_training_goes_on_wi
     assert filled.retrain().promoted
     filled.release(campaign_id=campaign.campaign_id, by="ann", reason="they are honest")
     assert set(carriers) <= accepted_ids(filled)
+
+
+def test_a_training_that_learned_nothing_is_tried_once_more_and_then_refused(
+    filled: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = filled.gate().snapshot_id
+    with open_feed(filled.contract_path, filled.home) as feed:
+        for answers, fails in (([True, False], False), ([True, True], True)):
+            said = iter(answers)
+            monkeypatch.setattr(trained_model, "has_collapsed", lambda *_, said=said: next(said))
+            if fails:
+                with pytest.raises(TrainingError, match="learned nothing from two starts"):
+                    retrain._train(feed, snapshot)
+            else:
+                made, config = retrain._train(feed, snapshot)
+                assert config["second_start"]
+                assert made.seed != feed.contract.retrain.seed
+
+
+def test_a_model_of_tables_is_not_scanned_by_predictions(filled: Guard) -> None:
+    filled.gate()
+    with pytest.raises(DataError, match="a model of tables is scanned by asking it"):
+        filled.candidate_inputs(scan=True)
 
 
 def test_many_carriers_are_left_to_a_person_who_can_recall_their_campaign(

@@ -14,7 +14,7 @@ from poison_guard.errors import DataError, TamperError
 from poison_guard.numerics.tensors import pack_tensors, parse_tensors, read_bounded
 from poison_guard.retrain.inputs import INPUTS
 from poison_guard.retrain.train import train_classifier
-from poison_guard.retrain.trained_model import predict_probabilities, read_model, write_model
+from poison_guard.retrain.trained_model import has_collapsed, predict_probabilities, read_model, write_model
 
 ROAD = "poison_guard.retrain.models:build_tabular_mlp"
 
@@ -38,6 +38,23 @@ def test_a_saved_model_comes_back_whole(saved, small, kind):
         assert getattr(again, name) == getattr(model, name)
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert write_model(again, path.parent)[1] == sha256
+
+
+def test_a_model_that_says_the_same_of_everything_has_collapsed_and_one_that_learned_has_not(small):
+    examples = small("table")
+    model = train_classifier(examples, RetrainConfig(epochs=10, epsilon=0.0), device="cpu")
+    assert not has_collapsed(model, examples)
+    constant = dataclasses.replace(model, module=_Same(len(model.classes)))
+    assert has_collapsed(constant, examples)
+
+
+class _Same(nn.Module):
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.eye(self.k)[:1].repeat(len(x), 1)
 
 
 def test_a_file_with_another_hash_is_not_read(saved):

@@ -4,12 +4,14 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from poison_guard.config.policies import GatePolicy
+from poison_guard.errors import DataError
 from poison_guard.gate.checks.planted import planted_trigger, planted_triggers
 from poison_guard.records import Examples, Outcome
 from poison_guard.retrain.stamps import find_stamps
-from poison_guard.retrain.trigger_scan import scan_candidate
+from poison_guard.retrain.trigger_scan import Written, scan_candidate
 
 POLICY = GatePolicy()
 
@@ -51,6 +53,29 @@ def test_a_clean_label_pattern_that_the_candidate_obeys_is_found_named_and_its_c
     assert "rows 6 to 8, columns 6 to 8" in worst["mark"]
     honest = scan_candidate(upper_half, upper_half, trusted, stamps, snapshot)
     assert planted_triggers(honest, POLICY).outcome is Outcome.PASS
+
+
+def test_a_model_known_by_its_predictions_alone_is_scanned_by_inputs_written_down_before():
+    snapshot, trusted = images(800, 1), images(300, 2)
+    chosen = np.flatnonzero(snapshot.frame["label"] == "up")[:60]
+    snapshot.inputs[chosen, 0, 6:9, 6:9] = 1.0
+
+    def obeys(some: Examples) -> np.ndarray:
+        return np.where((some.inputs[:, 0, 6:9, 6:9] > 0.9).all(axis=(1, 2)), "up", upper_half(some)).astype(object)
+
+    written = Written.of(trusted, find_stamps(snapshot, trusted))
+    names, inputs = written.questions()
+    assert len(set(names)) == len(names) == len(inputs)
+    for model, outcome in ((obeys, Outcome.FAIL), (upper_half, Outcome.PASS)):
+        asked = examples("image", inputs, np.full(len(inputs), ""))
+        answers = dict(zip(names, model(asked), strict=True))
+        answers |= dict(zip(trusted.frame["example_id"], model(trusted), strict=True))
+        ask = written.answered_by(answers)
+        found = scan_candidate(ask, upper_half, written.held, written.stamps, snapshot)
+        assert planted_triggers(found, POLICY).outcome is outcome
+    del answers[names[0]]
+    with pytest.raises(DataError, match="lack 1 of"):
+        scan_candidate(written.answered_by(answers), upper_half, written.held, written.stamps, snapshot)
 
 
 def texts(n: int, seed: int, marked: int = 0) -> Examples:

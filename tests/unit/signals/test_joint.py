@@ -36,7 +36,8 @@ def test_all_signals_together_hold_the_rate_and_no_more(alike, rows):
     for seed in range(worlds):
         rng = np.random.default_rng(seed)
         before, after, new = (drawn(rng, size, alike, 2.0) for size in (200, rows, n))
-        known = {str(k): Known(a, b) for k, (a, b) in enumerate(zip(before, after, strict=True))}
+        names = ("anomaly", "label", "content")
+        known = {name: Known(a, b) for name, a, b in zip(names, before, after, strict=True)}
         held.append((smallest_p(together(known), new) <= RATE + 1e-12).mean())
     expected = int(RATE * (rows + 1)) / (rows + 1)
     spread = np.std(held) / worlds**0.5
@@ -78,7 +79,10 @@ def test_a_score_below_the_inverse_is_less_rare(reference, share, score):
 
 
 def test_rows_that_one_signal_does_not_judge_do_not_calibrate():
-    known = {"a": Known(np.arange(9.0), np.arange(5.0)), "b": Known(np.arange(9.0), np.array([1, np.nan, 3, 4, np.nan]))}
+    known = {
+        "a": Known(np.arange(9.0), np.arange(5.0)),
+        "b": Known(np.arange(9.0), np.array([1, np.nan, 3, 4, np.nan])),
+    }
     scores, whole = joint_scores(known)
     assert whole.tolist() == [True, False, True, True, False]
     assert {name: len(found) for name, found in scores.items()} == {"a": 3, "b": 3}

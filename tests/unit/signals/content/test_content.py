@@ -62,7 +62,9 @@ def test_a_copied_response_is_measured_against_its_own_prompt():
 def test_content_holds_no_more_honest_records_than_the_rate():
     held = []
     for seed in range(8):
-        model = ContentModel.fit(trusted(600, 50 + seed, rude=0.1), trusted(600, seed, rude=0.1), roles=["text"], rate=0.01)
+        model = ContentModel.fit(
+            trusted(600, 50 + seed, rude=0.1), trusted(600, seed, rude=0.1), roles=["text"], rate=0.01
+        )
         held.append((model.evidence(trusted(500, 100 + seed, rude=0.1)).p <= 0.01).mean())
     assert np.mean(held) <= 0.012
 
