@@ -242,6 +242,13 @@ def activation_clustering(vectors: np.ndarray, labels: np.ndarray, seed: int) ->
     return score
 
 
+def at_one_percent(poison: np.ndarray, honest: np.ndarray) -> float:
+    """Return the share of `poison` held where 1 % of `honest` is, of scores that tie as large a part on both sides."""
+    limit = np.quantile(honest, 0.99, method="higher")
+    tied = (0.01 - (honest > limit).mean()) / (honest == limit).mean()
+    return float((poison > limit).mean() + tied * (poison == limit).mean())
+
+
 BASELINES = {
     f.__name__.replace("_", " "): f for f in (knn, confident_learning, spectral_signatures, activation_clustering)
 }
@@ -281,7 +288,7 @@ def baselines(seeds: int) -> list[dict[str, Any]]:
                 vectors = PCA(50, random_state=seed).fit_transform(vectors)
                 for method, score_of in BASELINES.items():
                     score = score_of(vectors, both["label"].to_numpy(object).astype(str), seed)[TRUSTED:]
-                    caught[method].append(float((score[which] > np.quantile(score[~which], 0.99)).mean()))
+                    caught[method].append(at_one_percent(score[which], score[~which]))
             rows += [{"data": name, "case": case, "method": method, "held": held} for method, held in caught.items()]
             print(json.dumps(rows[-4:]), flush=True)
     return rows
