@@ -65,7 +65,7 @@ def test_a_class_the_model_does_not_know_is_never_proven():
 
 def test_what_has_no_bounds_is_refused_by_name(small):
     assert not can_be_bounded(nn.Sequential(nn.Linear(6, 2), nn.Tanh()))
-    with pytest.raises(ConfigError, match="tests.unit.retrain.test_bounds:bent is\n? ?something else"):
+    with pytest.raises(ConfigError, match="bent is something else"):
         train_classifier(
             small("table"), RetrainConfig(model="tests.unit.retrain.test_bounds:bent", adversary="certified")
         )
