@@ -287,7 +287,7 @@ def judge_proofs(
     at = pd.Series(received, index=ids.index) if sent is None else sent.fillna(received)
     key, issues = proofs.key.copy(), list[Issue]()
     required = "signature" in (contract.policy.required or ())
-    kept = np.not_equal(key, None)
+    kept = np.asarray(pd.notna(key))
     for row in np.flatnonzero(~kept & (required | (proofs.fault != _NO_FAULT))).tolist():
         why = proofs.fault[row]
         issues.append((row, "signature_invalid", {"why": why}) if why else (row, "signature_missing", {}))
@@ -301,7 +301,8 @@ def judge_proofs(
             (row, code, {"sent_at": at.iloc[row].isoformat(), "days": days}) for row in np.flatnonzero(rows).tolist()
         ]
     kids = np.full(len(key), None, object)
-    for by, rows in _by_key(np.where(kept & ~early & ~stale, key, None)):
+    key[~kept | early | stale] = None
+    for by, rows in _by_key(key):
         kids[rows] = by.kid
     issues += _repeats(kids, columns, ids)
     return pd.Series(kids, dtype="str"), issues
@@ -355,7 +356,7 @@ def _repeats(kids: np.ndarray, columns: Mapping[str, pd.Series], ids: pd.Series)
     nonce = columns.get("nonce")
     if nonce is None:
         return []
-    there = np.flatnonzero(np.not_equal(kids, None) & nonce.notna().to_numpy())
+    there = np.flatnonzero(np.asarray(pd.notna(kids)) & nonce.notna().to_numpy())
     kid, name = (pd.factorize(cells[there])[0].astype(np.int64) for cells in (kids, nonce.to_numpy(object)))
     pair = kid * (name.max(initial=0) + 1) + name
     rows = there[pd.Series(pair).duplicated(keep=False).to_numpy()]

@@ -12,6 +12,7 @@ from poison_guard.config.signing import max_age
 from poison_guard.frames import among
 from poison_guard.store import bulk, tables
 from poison_guard.store.engine import Store
+from poison_guard.store.seals import take
 
 __all__ = ["add_nonces", "find_nonces"]
 
@@ -33,6 +34,7 @@ def add_nonces(conn: sa.Connection, contract: Contract, rows: pd.DataFrame, *, s
     rows = rows.sort_values("record_id").drop_duplicates("nonce")
     known = bulk.select_many(conn, sa.select(c.nonce).where(c.feed == feed), c.nonce, rows["nonce"])
     bulk.insert_frame(conn, tables.nonces, rows[~among(rows["nonce"], known["nonce"])].assign(feed=feed, seq=seq))
-    conn.execute(
-        sa.delete(tables.nonces).where(c.feed == feed, c.sent_at < at - dt.timedelta(days=max_age(contract) + 1))
-    )
+    old = (c.feed == feed, c.sent_at < at - dt.timedelta(days=max_age(contract) + 1))
+    if stale := conn.scalars(sa.select(c.record_id).where(*old)).all():
+        take(conn, tables.nonces, feed, stale, seq=seq)
+        conn.execute(sa.delete(tables.nonces).where(*old))

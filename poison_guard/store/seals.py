@@ -91,6 +91,7 @@ SEALED = {
         SealedTable(tables.reviews, key=("seq",), omit=("undone_by",)),
         SealedTable(tables.source_rules, key=("seq",)),
         SealedTable(tables.snapshot_parts, key=("feed", "bucket", "seq")),
+        SealedTable(tables.nonces, key=("feed", "nonce")),
     )
 }
 """The tables whose rows are sealed in groups, in the order in which they are compared."""

@@ -177,6 +177,8 @@ class Made:
         *,
         lost: tuple[str, ...] = (),
         controls: pd.DataFrame | None = None,
+        nonces: pd.DataFrame | None = None,
+        now: dt.datetime = NOW,
     ) -> Mapping[str, int]:
         """Commit a run; `lost` are rows that could not be read, held as such."""
         unreadable, decided = self.unreadable(*lost), decided or self.decided(records)
@@ -195,11 +197,12 @@ class Made:
             self.contract,
             records=records,
             unreadable=unreadable,
+            nonces=nonces,
             decided=decided,
             objects=run.objects,
             cost={"wall_s": 1.0},
             controls=controls,
-            now=NOW,
+            now=now,
         )
 
     def identified(

@@ -44,6 +44,7 @@ def write_history(store, made: Made) -> None:
         made.decided(first, {"a2": "quarantined", "a3": "rejected", "a4": "staged"}, samples=("a1",), remember=True),
         lost=("x1",),
         controls=CONTROLS,
+        nonces=pd.DataFrame({"nonce": ["n1", "n2"], "record_id": ["h1", "h2"], "sent_at": [made.now, made.now - WEEK]}),
     )
     made.ingest(store, "b2", made.records("a5", "b1", "b2", answer="one"), {"b2": "quarantined"}, campaign=("b1", "b2"))
     made.ingest(store, "b3", made.records("a4", "c1", "c2"), remember=True)
@@ -109,6 +110,18 @@ def edit(home: Path, *statements: str) -> int:
 def audited(home: Path, **more):
     with open_store(sqlite_settings(home)) as store:
         return verify(store, **more)
+
+
+def test_nonces_too_old_to_come_again_leave_and_the_audit_is_whole(tmp_path):
+    made = Made(parse_contract(TABLE))
+    with open_store(sqlite_settings(tmp_path / "home")) as store:
+        for k in range(2):
+            now = made.now + k * 6 * WEEK
+            nonces = pd.DataFrame({"nonce": [f"n{k}"], "record_id": [f"h{k}"], "sent_at": [now]})
+            made.commit(store, made.begin(store, f"b{k}"), made.records(f"a{k}"), nonces=nonces, now=now)
+        with store.read() as conn:
+            assert conn.scalars(sa.select(tables.nonces.c.nonce)).all() == ["n1"]
+        assert verify(store).ok
 
 
 FREE = {
