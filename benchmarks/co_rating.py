@@ -2,7 +2,7 @@
 
 Reads ``DATA/ratings`` and ``DATA/crowd``; further sets lie as ``NAME.csv`` (``user_id, item_id, rating`` and perhaps
 ``rated_at``) and ``NAME-truth.csv`` (``user_id, fraud``) in the folder given by ``--more``. Sets without a truth are
-taken as honest. Where there is a truth, figures are of a random half of the labels that chose nothing.
+taken as honest. Where there is a truth, figures are of a random half of the labels; the docs say what the labels chose.
 """
 
 from __future__ import annotations

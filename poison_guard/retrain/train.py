@@ -91,6 +91,7 @@ def _loss(
     """Return the loss of `rows` under the adversary of `config`, `done` ``[0, 1)`` of all steps being behind."""
     module, space, epsilon = training.module, data.space, config.epsilon or 0.0
     weights = data.weights.to(data.device)
+    balance = weights if data.soft is None else None  # what teachers answer is balanced already
     x, y, wanted = data.batch(rows)
     if config.augment:
         x = augmented(x, config.augment, generator)
@@ -108,11 +109,11 @@ def _loss(
             apart = functional.kl_div(
                 functional.log_softmax(module(moved), dim=1), torch.softmax(clean, dim=1), reduction="batchmean"
             )
-            return functional.cross_entropy(clean, wanted, weight=weights) + _TRADE * apart
+            return functional.cross_entropy(clean, wanted, weight=balance) + _TRADE * apart
         case "":
-            return functional.cross_entropy(module(x), wanted, weight=weights)
+            return functional.cross_entropy(module(x), wanted, weight=balance)
     x = _perturb_batch(training, rows, x, y, data, config, generator)
-    return functional.cross_entropy(module(x), wanted, weight=weights)
+    return functional.cross_entropy(module(x), wanted, weight=balance)
 
 
 def _set_rate(training: TrainingState, done: float, peak: float) -> None:

@@ -17,6 +17,8 @@ __all__ = ["replayed", "signed_nonces"]
 def replayed(feed: Feed, records: pd.DataFrame, *, version: int) -> pd.DataFrame:
     """Return the failures ``record_id, code, args`` of proved records whose nonce came before in another record."""
     mine = signed_nonces(feed.contract, records)
+    if mine.empty:
+        return pd.DataFrame(columns=["record_id", "code", "args"])
     known = find_nonces(feed.store, feed.contract.name, mine["nonce"], version=version)
     first = dict(zip(known["nonce"], known["record_id"], strict=True))
     rows = [

@@ -7,7 +7,7 @@ import pytest
 from poison_guard.config import open_settings, parse_contract
 from poison_guard.frames import empty_frame
 from poison_guard.records import Batch, State
-from poison_guard.steps.handover import Handover, put_batch
+from poison_guard.steps.handover import Handover, pin_of, put_batch
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.run import judge
 
@@ -22,11 +22,12 @@ LEDGER = (
 def decide(batch, contract, state, *, suite=None):
     """Decide a batch by a given state through the stages of a run; no store is asked."""
     settings = open_settings("nowhere", environ={"POISON_GUARD_DEVICE": "cpu"})
-    handover = Handover()
+    feed, handover = Feed(contract, settings, None, suite), Handover()
+    pin = pin_of(feed, 0)
     put_batch(handover, batch, state.controls, partition_rows=contract.data.partition_rows)
-    handover.put("newcomers@0", empty_frame("newcomers"))
-    handover.cache["state@0"] = state
-    return judge(Feed(contract, settings, None, suite), handover, 0)
+    handover.put(f"newcomers@{pin}", empty_frame("newcomers"))
+    handover.cache[f"state@{pin}"] = state
+    return judge(feed, handover, pin)
 
 
 def sessions(n, rng, *, prefix="r", shift=0.0):
