@@ -72,10 +72,6 @@ class Guard(Stages, Reviewing):
         """The folder of store, lake and key."""
         return self.settings.home
 
-    def page(self, part: str, **query: str) -> str | None:
-        """Return the address of a page of this feed (``queue``, ``gate``); None where ``pages`` is not set."""
-        return self.settings.page(self.contract.name, part, **query)
-
     @property
     def contract_path(self) -> Path:
         """The contract's file."""
@@ -589,6 +585,7 @@ _RESULTS = {
     "SealStage": "steps.stages",
     "Session": "steps.people",
     "SignedOut": "steps.people",
+    "ToldOfTask": "steps.notify",
     "SourceView": "steps.views",
     "Sources": "steps.sources",
     "StatusResult": "steps.status",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.dashboard import Dashboard, Items, Revealed
     from poison_guard.steps.handed import Imported, SavedViews, Written
     from poison_guard.steps.look import Listed
+    from poison_guard.steps.notify import ToldOfTask
     from poison_guard.steps.opening import Feed
     from poison_guard.steps.queue import Queue
     from poison_guard.steps.source_rules import Kept, RuleResult, Rules
@@ -259,15 +260,15 @@ class Reviewing:
         with self._stored_feed() as feed:
             return export_queue(feed, out, filters, sort=sort, now=_now())
 
-    def tell_of_task(self, task: Mapping[str, str]) -> dict[str, Any]:
-        """Let the webhook know how a task of a scheduler ended (``dag_id, task_id, …``); return the message."""
+    def tell_of_task(self, task: Mapping[str, str]) -> ToldOfTask:
+        """Let the webhook know how a task of a scheduler ended (``dag_id, task_id, …``)."""
         from poison_guard.steps.notify import tell_of_task
         from poison_guard.steps.outbox import drain
 
         with self._stored_feed(writes=True) as feed:
-            message = tell_of_task(feed, task, _now())
+            told = tell_of_task(feed, task, _now())
             drain(feed.store, feed.settings, _now())
-        return message
+        return told
 
     def import_decisions(
         self, decisions: str | Path | Sequence[Mapping[str, Any]], *, by: str, reason: str

@@ -44,5 +44,5 @@ class PoisonNotifier(BaseNotifier):
         task: Any = context.get("ti")
         names = ("dag_id", "task_id", "run_id", "state", "try_number")
         facts = {name: str(value) for name in names if (value := getattr(task, name, None)) is not None}
-        message = Guard.open(self.feed, home=self.home or guard_home()).tell_of_task(facts)
-        self.log.info("told of the task: %s", visible(str(message), limit=500))
+        told = Guard.open(self.feed, home=self.home or guard_home()).tell_of_task(facts)
+        self.log.info("%s", visible(str(told), limit=500))

@@ -114,7 +114,12 @@ def list_command(
         _print_listed(listed, as_json=as_json)
     else:
         shown = {} if asked["filters"] is None else asked["filters"].params()
-        _print_queue(guard.queue(**asked), feed=feed, url=guard.page("queue", **shown), as_json=as_json)
+        _print_queue(
+            guard.queue(**asked),
+            feed=feed,
+            url=guard.settings.page(guard.contract.name, "queue", **shown),
+            as_json=as_json,
+        )
 
 
 def _print_listed(listed: Listed, *, as_json: bool) -> None:

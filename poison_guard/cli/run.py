@@ -161,6 +161,6 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
         )
     elif result.run_id:
         print_progress(f"next: poison-guard review list --feed {feed}   |   poison-guard report --run {result.run_id}")
-        if url := guard.page("queue", run_id=result.run_id):
+        if url := guard.settings.page(guard.contract.name, "queue", run_id=result.run_id):
             print_progress(f"look: {url}")
     return code

@@ -13,10 +13,12 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.config import Settings
 from poison_guard.errors import StoreError
+from poison_guard.results import Result
 from poison_guard.steps.queue import expiry
 from poison_guard.store import outbox
 from poison_guard.store.quarantine import count_open
@@ -26,7 +28,7 @@ from poison_guard.text import shown_url, to_jsonable, without_secrets
 if TYPE_CHECKING:
     from poison_guard.steps.opening import Feed
 
-__all__ = ["signature", "tell", "tell_of_gate", "tell_of_queue", "tell_of_task", "webhook_secret"]
+__all__ = ["ToldOfTask", "signature", "tell", "tell_of_gate", "tell_of_queue", "tell_of_task", "webhook_secret"]
 
 _SECONDS = 5.0
 _AGED_DAYS = 3
@@ -90,14 +92,33 @@ def tell_of_gate(feed: Feed, snapshot_id: str, outcome: str, now: dt.datetime) -
         _ask(feed, {**message, **_link(feed, "gate", id=snapshot_id)}, now)
 
 
-def tell_of_task(feed: Feed, task: Mapping[str, str], now: dt.datetime) -> dict[str, Any]:
-    """Let the webhook know, once, how a task of a scheduler ended and what waits in its feed; return the message."""
+@dataclass(frozen=True, slots=True)
+class ToldOfTask(Result):
+    """How a task of a scheduler ended, as the webhook is told."""
+
+    feed: str
+    task: Mapping[str, str]
+    open: int
+    """Records that wait for review."""
+    url: str | None
+    """Page of the queue; None where nobody said where the pages are."""
+    sent: bool
+    """False: no webhook is set."""
+
+    def __str__(self) -> str:
+        """Return what was told."""
+        told = "told" if self.sent else "no webhook is set to be told"
+        return f"{told} of {' '.join(self.task.values())}: {self.open:,} records wait in {self.feed}"
+
+
+def tell_of_task(feed: Feed, task: Mapping[str, str], now: dt.datetime) -> ToldOfTask:
+    """Let the webhook know, once, how a task of a scheduler ended and what waits in its feed."""
     with feed.store.read() as conn:
         waits = count_open(conn, feed.contract.name, since=expiry(feed, now))
-    message = {"event": "task.ended", **task, "open": waits["open"], **_link(feed, "queue")}
-    if feed.settings.webhook is not None:
-        _ask(feed, message, now)
-    return {"feed": feed.contract.name, **message}
+    waiting, link, sent = int(str(waits["open"])), _link(feed, "queue"), feed.settings.webhook is not None
+    if sent:
+        _ask(feed, {"event": "task.ended", **task, "open": waiting, **link}, now)
+    return ToldOfTask(feed.contract.name, task, waiting, link.get("url"), sent)
 
 
 def _link(feed: Feed, part: str, **query: str) -> dict[str, str]:

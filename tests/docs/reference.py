@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "POISON_GUARD_SOURCE_URL": "database URL of a contract's `query`; `url_env` in `[data]` names another variable",
     "POISON_GUARD_OUT_URL": "database URL of the table in `[out]`; `url_env` there names another variable",
     "POISON_GUARD_TOKENS": "folder of the tokens that `login` keeps (default: `~/.config/poison-guard`)",
+    "POISON_GUARD_PAGES": "address that people open the pages at, for links in messages and listings",
     "POISON_GUARD_WEBHOOK": "URL that signed messages about campaigns, gates and old queues are sent to",
     "POISON_GUARD_DATA": "folder of public data for drills and benchmarks",
     "POISON_GUARD_CHECK_FRAMES": "if set, every frame between two stages is checked against the list below",
