@@ -36,7 +36,8 @@ _HIDDEN = (
 """Characters that draw nothing (Default_Ignorable_Code_Point and controls), without the two joiners."""
 _JOINERS = r"[\x{200C}\x{200D}]+"
 """They shape Persian and Indic words and join emoji; beside ASCII, a blank or an end they do nothing."""
-_BESIDE_PLAIN = (rf"(^|[\x00-\x7F]){_JOINERS}", rf"{_JOINERS}([\x00-\x7F]|$)")
+_BESIDE_PLAIN = (rf"([\x00-\x7F]){_JOINERS}", rf"{_JOINERS}([\x00-\x7F])")
+_OUTER = r"^[\s\pZ\x{200C}\x{200D}]+|[\s\pZ\x{200C}\x{200D}]+$"
 
 
 def plain_numbers(text: pa.Array) -> pa.Array:
@@ -118,9 +119,9 @@ def _visible_text(text: pa.Array) -> pa.Array:
         text = pc.replace_substring_regex(text, f"{_FLAG}|{_HIDDEN}", r"\1")
     text = pc.utf8_trim_whitespace(text)
     if pc.any(pc.match_substring_regex(text, _JOINERS)).as_py():
+        text = pc.replace_substring_regex(text, _OUTER, "")
         for pattern in _BESIDE_PLAIN:
             text = pc.replace_substring_regex(text, pattern, r"\1")
-        text = pc.utf8_trim_whitespace(text)
     return pc.utf8_normalize(text, form="NFC")
 
 
