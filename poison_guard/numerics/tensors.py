@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from poison_guard.errors import DataError, UsageError
 __all__ = [
     "MAX_BYTES",
     "check_device",
+    "full_precision",
     "limited_threads",
     "pack_tensors",
     "parse_tensors",
@@ -49,16 +51,70 @@ def check_device(device: object) -> None:
         raise UsageError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
 
 
+class _Precision:
+    """How torch may round float32 products, as this process has it set, and how many bodies have it pinned."""
+
+    def __init__(self) -> None:
+        self.lock, self.bodies = threading.Lock(), 0
+        self.before: list[tuple[Any, str, Any]] = []
+
+    def enter(self) -> None:
+        with self.lock:
+            self.bodies += 1
+            if self.bodies == 1:
+                self.before = [(owner, name, getattr(owner, name)) for owner, name, _ in _exact_settings()]
+                for owner, name, value in _exact_settings():
+                    setattr(owner, name, value)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.bodies -= 1
+            if self.bodies == 0:
+                for owner, name, value in self.before:
+                    setattr(owner, name, value)
+
+
+def _exact_settings() -> list[tuple[Any, str, Any]]:
+    """Return owner, name and value of what keeps float32 products from being rounded to fewer bits."""
+    cuda, cudnn, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
+    once = [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
+    if not hasattr(cuda, "fp32_precision"):  # torch below 2.9
+        return [*once, (cuda, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+    owners = (cuda, cudnn.conv, cudnn.rnn, cpu.matmul, cpu.conv)
+    return [*once, *[(owner, "fp32_precision", "ieee") for owner in owners]]
+
+
+_PRECISION = _Precision()
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Run the body with float32 products of full precision, whatever the process allows (TF32, bfloat16), and restore.
+
+    The settings are the process's: while any thread is inside they are pinned, and the last one out restores them.
+    cuDNN takes algorithms that add up in one order. A neighbour may be missed, and an example fooled or not, by TF32's
+    rounding alone, which has 10 bits of fraction for 23.
+    """
+    _PRECISION.enter()
+    try:
+        yield
+    finally:
+        _PRECISION.leave()
+
+
 @contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
-    """Run the body with `threads` torch threads, no more than there are cores, without autograd (None: as they are)."""
+    """Run the body with `threads` torch threads, no more than there are cores (None: as they are).
+
+    Without autograd, and with `full_precision`.
+    """
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
     before = torch.get_num_threads()
     try:
         if threads is not None and threads != before:
             torch.set_num_threads(min(threads, max(before, os.cpu_count() or 1)))
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             yield
     finally:
         if torch.get_num_threads() != before:

@@ -26,7 +26,7 @@ from poison_guard.retrain.edits import (
 from poison_guard.retrain.inputs import to_dense
 from poison_guard.retrain.models import fill_defaults
 from poison_guard.retrain.perturb import Space, fgsm, pgd
-from poison_guard.retrain.trained_model import TrainedModel
+from poison_guard.retrain.trained_model import TrainedModel, device_of
 from poison_guard.retrain.transforms import add_noise, move_images
 
 __all__ = ["ADVERSARIES", "FAST", "FULL", "Attack", "Attacks", "Budget", "attack_all"]
@@ -148,7 +148,10 @@ class _Worst:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What is attacked: examples that the model has right, and how far they may be moved."""
+    """What is attacked: examples that the model has right, and how far they may be moved.
+
+    Gradients and answers are computed where the model is; what goes in or comes out as arrays is copied by the batch.
+    """
 
     model: TrainedModel
     examples: Examples
@@ -163,7 +166,11 @@ class _Target:
     def logits(self, x: Tensor) -> np.ndarray:
         """Return ``(b, k)`` for encoded inputs, in bounded memory."""
         with torch.inference_mode():
-            return torch.cat([self.model.module(part) for part in x.split(_BATCH)]).numpy()
+            return torch.cat([self.model.module(part) for part in x.to(self.device).split(_BATCH)]).cpu().numpy()
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.model.module)
 
     def ask(self, inputs: np.ndarray) -> np.ndarray:
         """Return the logits ``(b, k)`` of inputs as examples hold them."""
@@ -176,7 +183,7 @@ class _Target:
         """Yield the rows, inputs and classes of each batch."""
         for start in range(0, len(self.truth), _BATCH):
             rows = slice(start, min(start + _BATCH, len(self.truth)))
-            yield rows, to_dense(self.encoded, rows), torch.from_numpy(self.truth[rows])
+            yield rows, to_dense(self.encoded, rows).to(self.device), torch.from_numpy(self.truth[rows]).to(self.device)
 
     def random(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
@@ -257,12 +264,14 @@ def _by_gradient(target: _Target, pairs: dict[str, dict[str, dict[str, int]]]) -
         steps, restarts = budget.steps, budget.restarts
         worst["pgd"].see(target.logits(pgd(module, x, y, steps=steps, restarts=restarts, **how)), rows)
         worst["apgd"].see(target.logits(apgd(module, x, y, steps=steps, **how)), rows)
-        order = torch.from_numpy(target.logits(x)).scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)
+        truth = torch.from_numpy(target.truth[rows])
+        likely = torch.from_numpy(target.logits(x)).scatter(1, truth[:, None], -torch.inf)
+        order = likely.argsort(dim=1, descending=True)
         for rank in range(min(budget.targets, order.shape[1] - 1)):
             goal = order[:, rank].clone()
-            logits = target.logits(apgd(module, x, y, steps=steps, target=goal, **how))
+            logits = target.logits(apgd(module, x, y, steps=steps, target=goal.to(x.device), **how))
             worst["apgd targeted"].see(logits, rows)
-            _count_pairs(target, pairs, y.numpy(), goal.numpy(), logits.argmax(axis=1))
+            _count_pairs(target, pairs, truth.numpy(), goal.numpy(), logits.argmax(axis=1))
     return worst
 
 
@@ -395,7 +404,8 @@ def _optimised_noise(target: _Target) -> dict[str, Any] | None:
         noise = torch.rand(x.shape, generator=random)
     else:
         noise = torch.stack([column[torch.randperm(len(x), generator=random)] for column in x.T], dim=1)
-    goal = torch.arange(len(x)) % len(target.model.classes)
+    noise = noise.to(target.device)
+    goal = torch.arange(len(x), device=noise.device) % len(target.model.classes)
     at_once, moved, mask = target.logits(noise), noise.clone(), target.space.mask(noise)
     for _ in range(_NOISE_STEPS):
         moved.requires_grad_()

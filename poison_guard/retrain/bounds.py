@@ -101,7 +101,7 @@ def proven_right(module: nn.Module, x: Tensor, y: Tensor, *, epsilon: float, spa
     """Return ``(n,)`` bool: whether no input within `epsilon` of `x` can be taken for another class than `y`."""
     parts = []
     with torch.inference_mode():
-        for rows in torch.arange(len(x)).split(_BATCH):
+        for rows in torch.arange(len(x), device=x.device).split(_BATCH):
             some = y[rows].clamp_min(0)
             lead = worst_logits(module, *box(x[rows], epsilon, space), some)
             lead = lead.scatter(1, some[:, None], -torch.inf)

@@ -21,7 +21,7 @@ from poison_guard.retrain.ensemble import members_of
 from poison_guard.retrain.inputs import TextInputs, to_dense
 from poison_guard.retrain.perturb import random_start
 from poison_guard.retrain.squeeze import Squeeze
-from poison_guard.retrain.trained_model import TrainedModel
+from poison_guard.retrain.trained_model import TrainedModel, device_of
 
 __all__ = ["Detector", "evades", "fit_detector", "input_scores"]
 
@@ -56,12 +56,13 @@ def input_scores(model: TrainedModel, examples: Examples, *, threads: int = 1) -
         other = None
         if isinstance(model.inputs, TextInputs):
             other = dataclasses.replace(model.inputs, squeezed=not model.inputs.squeezed).encode(examples)
+        device = device_of(model.module)
         for at in range(0, len(examples), _BATCH):
             rows = slice(at, at + _BATCH)
-            versions = None if other is None else [to_dense(other, rows)]
-            parts.append(_scores(model, to_dense(encoded, rows), versions))
+            versions = None if other is None else [to_dense(other, rows).to(device)]
+            parts.append(_scores(model, to_dense(encoded, rows).to(device), versions))
     names = parts[0] if parts else {}
-    return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in names}
+    return {name: torch.cat([part[name] for part in parts]).double().cpu().numpy() for name in names}
 
 
 def _scores(model: TrainedModel, x: Tensor, versions: list[Tensor] | None = None) -> dict[str, Tensor]:
@@ -132,8 +133,8 @@ def evades(
     Signed steps up the margin of a wrong class, less the scores wherever they near their limits, from a start each of
     three weights of the two; every step counts.
     """
-    space, found = model.inputs.space, torch.zeros(len(x), dtype=torch.bool)
-    for rows in torch.arange(len(x)).split(_BATCH):
+    space, found = model.inputs.space, torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for rows in torch.arange(len(x), device=x.device).split(_BATCH):
         part, truth = x[rows], y[rows]
         radius, mask = space.radius(part, epsilon), space.mask(part)
         for weight in _WEIGHTS:
@@ -146,7 +147,7 @@ def evades(
                 found[rows] |= won
                 (slope,) = torch.autograd.grad(loss, moved)
                 delta = space.inside(delta + radius * (2.5 / steps) * space.ascend(slope), part, radius, mask)
-    return found.numpy()
+    return found.cpu().numpy()
 
 
 def _evasion(model: TrainedModel, detector: Detector, x: Tensor, y: Tensor, weight: float) -> tuple[Tensor, Any]:

@@ -31,7 +31,7 @@ def few_pixels_or_cells(
     """
     values = _values(x, space)
     mask = space.mask(x)
-    rows = torch.arange(len(x))
+    rows = torch.arange(len(x), device=x.device)
     state = x.clone()
     order = torch.empty(0)
     for count in range(1, max(counts) + 1):
@@ -54,14 +54,14 @@ def few_pixels_or_cells(
 def _values(x: Tensor, space: Space) -> Tensor:
     """Return the values that a place may take: ``(v,)`` for images, ``(v, d)`` for tables."""
     if x.dim() == 4:
-        return torch.tensor([space.low, space.high], dtype=x.dtype)
-    return torch.quantile(x, torch.linspace(0.02, 0.98, _VALUES), dim=0)
+        return torch.tensor([space.low, space.high], dtype=x.dtype, device=x.device)
+    return torch.quantile(x, torch.linspace(0.02, 0.98, _VALUES, device=x.device), dim=0)
 
 
 def _promised(module: nn.Module, x: Tensor, y: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Return ``(b, v, places)``: by how much the margin falls, by its gradient, with each value at each place."""
     parts = []
-    for rows in torch.arange(len(x)).split(_BATCH):
+    for rows in torch.arange(len(x), device=x.device).split(_BATCH):
         moved = x[rows].detach().requires_grad_()
         logits = module(moved)
         own = logits.gather(1, y[rows, None])[:, 0]
@@ -78,7 +78,7 @@ def _promised(module: nn.Module, x: Tensor, y: Tensor, values: Tensor, mask: Ten
 
 def _changed(x: Tensor, at: Tensor, values: Tensor) -> Tensor:
     """Return `x` with the place and value of number `at` ``(b,)`` changed."""
-    out, rows = x.clone(), torch.arange(len(x))
+    out, rows = x.clone(), torch.arange(len(x), device=x.device)
     places = x[0, 0].numel() if x.dim() == 4 else x.shape[1]
     which, place = at // places, at % places
     if x.dim() == 4:
@@ -144,7 +144,7 @@ def trained_patches(
     for row, column in places:
         mask = torch.zeros_like(x[:1])
         mask[:, :, row : row + side, column : column + side] = 1
-        moved = x * (1 - mask) + mask * torch.rand(x.shape, generator=generator)
+        moved = x * (1 - mask) + mask * torch.rand(x.shape, generator=generator).to(x.device)
         for step in range(_PATCH_STEPS):
             moved.requires_grad_()
             logits = module(moved)

@@ -15,6 +15,7 @@ import torch
 from poison_guard.config.policies import RetrainConfig
 from poison_guard.errors import DataError
 from poison_guard.numerics.intervals import paired_drop, proportion_bounds
+from poison_guard.numerics.tensors import full_precision
 from poison_guard.records import Examples
 from poison_guard.retrain.attacks import ADVERSARIES, FAST, Attack, Attacks, Budget, attack_all
 from poison_guard.retrain.bounds import can_be_bounded, proven_right
@@ -22,7 +23,7 @@ from poison_guard.retrain.detection import evades, fit_detector, input_scores
 from poison_guard.retrain.inputs import to_dense
 from poison_guard.retrain.models import fill_defaults
 from poison_guard.retrain.perturb import pgd
-from poison_guard.retrain.trained_model import TrainedModel, answer, predict_probabilities
+from poison_guard.retrain.trained_model import TrainedModel, answer, device_of, on_device, predict_probabilities
 
 __all__ = [
     "ADVERSARIES",
@@ -158,8 +159,11 @@ def evaluate(
     config: RetrainConfig,
     seed: int,
     budget: Budget | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Return what `model` does on `examples` that it never saw, as JSON-able values.
+
+    Answers and attacks are computed on `device`, as `pick_device` takes it, in full float32 precision.
 
     ``n, right, accuracy, low, high``; ``per_class`` and ``per_slice`` ``{name: {n, right}}``; ``calibration`` ``{ece,
     brier}``; ``attacks`` by family ``{n, right, low, high, epsilon, unit, wrong, confidence_lost, margin_left}`` with
@@ -179,7 +183,13 @@ def evaluate(
 
     References: Naeini et al. (2015) for the calibration error; Athalye, Carlini and Wagner (2018) for masking.
     """
-    budget = budget or FAST
+    with full_precision():
+        return _evaluate(on_device(model, device), examples, config, seed, budget or FAST)
+
+
+def _evaluate(
+    model: TrainedModel, examples: Examples, config: RetrainConfig, seed: int, budget: Budget
+) -> dict[str, Any]:
     examples = _chosen(examples, budget.examples)
     ids, labels = _strings(examples, "example_id"), _strings(examples, "label")
     table = predict_probabilities(model, examples)
@@ -226,15 +236,15 @@ def _beside(
     if model.kind == "text" or not epsilon:
         return found
     x, space, random = to_dense(model.inputs.encode(some), slice(None)), model.inputs.space, torch.Generator()
+    x, known = x.to(device_of(model.module)), y.numpy() >= 0
+    y = y.to(x.device)
     if can_be_bounded(model.module):
-        found["certified"] = _counted(proven_right(model.module, x, y, epsilon=epsilon, space=space).numpy())
+        found["certified"] = _counted(proven_right(model.module, x, y, epsilon=epsilon, space=space).cpu().numpy())
     random.manual_seed(seed)
-    known = y.numpy() >= 0
     if model.config.escalate:
         worst = pgd(model.module, x, y.clamp_min(0), epsilon=epsilon, space=space, steps=budget.steps, generator=random)
         answers, left = answer(model.module, worst)
-        right = (answers.argmax(1) == y).numpy()
-        left = left.numpy()
+        right, left = (answers.argmax(1) == y).cpu().numpy(), left.cpu().numpy()
         found |= {"right_answered": _counted(right & ~left), "wrong_answered": _counted(~right & ~left)}
         found["escalated"] = _counted(left)
     rest = examples.take(np.arange(n, len(examples)))
@@ -243,10 +253,10 @@ def _beside(
         clean = np.logical_or.reduce(list(detector.flags(input_scores(model, some)).values()))
         how: dict[str, Any] = {"steps": budget.steps, "generator": random}
         fooled = evades(model, detector, x, y.clamp_min(0), epsilon=epsilon, **how)
-        right = (model.module(x).argmax(1) == y).numpy()
+        right = (model.module(x).argmax(1) == y).cpu().numpy()
         found["rejecting"] = _counted(right & ~clean & ~fooled & known)
         half = pgd(model.module, x, y.clamp_min(0), epsilon=epsilon / 2, space=space, restarts=budget.restarts, **how)
-        found["half_radius"] = _counted((model.module(half).argmax(1) == y).numpy())
+        found["half_radius"] = _counted((model.module(half).argmax(1) == y).cpu().numpy())
     return found
 
 

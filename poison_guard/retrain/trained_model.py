@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from poison_guard.config.policies import RetrainConfig
 from poison_guard.config.tables import parse
 from poison_guard.errors import ConfigError, DataError, TamperError
 from poison_guard.files import write_atomic
-from poison_guard.numerics.tensors import limited_threads, pack_tensors, parse_tensors, read_bounded
+from poison_guard.numerics.tensors import limited_threads, pack_tensors, parse_tensors, pick_device, read_bounded
 from poison_guard.records import Examples
 from poison_guard.retrain.ensemble import Ensemble, members_of
 from poison_guard.retrain.inputs import INPUTS, Inputs, to_dense
@@ -31,7 +33,9 @@ __all__ = [
     "Answers",
     "TrainedModel",
     "answer",
+    "device_of",
     "has_collapsed",
+    "on_device",
     "predict",
     "predict_probabilities",
     "read_model",
@@ -52,7 +56,7 @@ class TrainedModel:
     inputs: Inputs
     """Fitted transform from examples to what `module` takes."""
     module: nn.Module
-    """In evaluation mode, on the CPU: ``(b, *inputs.shape)`` float32 to logits ``(b, k)``."""
+    """In evaluation mode: ``(b, *inputs.shape)`` float32 to logits ``(b, k)``; on the CPU but for `on_device`."""
     history: tuple[Mapping[str, Any], ...]
     """One dict an epoch: ``epoch, loss, robust`` (share of the watched examples that withstand PGD; None where it was
     not looked at), ``attack_steps`` (1: fast), ``event`` (``warm``, ``collapsed``,
@@ -99,12 +103,13 @@ def predict(model: TrainedModel, examples: Examples, *, batch: int = 1024, threa
     tables, handed_on = [np.empty((0, len(model.classes)))], [np.empty(0, dtype=bool)]
     with limited_threads(threads):
         model.module.eval()
+        device = device_of(model.module)
         for start in range(0, len(examples), _BLOCK_ROWS):
             encoded = model.inputs.encode(examples.take(np.arange(start, min(start + _BLOCK_ROWS, len(examples)))))
             for at in range(0, encoded.shape[0], batch):
-                p, escalated = answer(model.module, to_dense(encoded, slice(at, at + batch)))
-                tables.append(p.double().numpy())
-                handed_on.append(escalated.numpy())
+                p, escalated = answer(model.module, to_dense(encoded, slice(at, at + batch)).to(device))
+                tables.append(p.double().cpu().numpy())
+                handed_on.append(escalated.cpu().numpy())
     table = np.concatenate(tables)
     if not np.isfinite(table).all():
         raise DataError(
@@ -113,13 +118,26 @@ def predict(model: TrainedModel, examples: Examples, *, batch: int = 1024, threa
     return Answers(table, np.concatenate(handed_on))
 
 
+def on_device(model: TrainedModel, device: str) -> TrainedModel:
+    """Return `model` with a copy of its module on `device` (as `pick_device` takes it); itself on the CPU."""
+    place = pick_device(device)
+    if place.type == "cpu":
+        return model
+    return dataclasses.replace(model, module=copy.deepcopy(model.module).to(place))
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where the weights are; the CPU for a module that has none."""
+    return next((part.device for part in chain(module.parameters(), module.buffers())), torch.device("cpu"))
+
+
 def answer(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return probabilities ``(b, k)`` of encoded inputs, and which rows ``(b,)`` bool a person must answer."""
     body = module[-1] if isinstance(module, nn.Sequential) else module
     if isinstance(body, Ensemble):
         squeezed = module[:-1](x) if isinstance(module, nn.Sequential) else x
         return body.answer(squeezed)
-    return torch.softmax(module(x).double(), dim=1), torch.zeros(len(x), dtype=torch.bool)
+    return torch.softmax(module(x).double(), dim=1), torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
 
 _LOOKED_AT = 4_096  # examples of its own that a model is asked about

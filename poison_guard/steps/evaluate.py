@@ -83,5 +83,6 @@ def evaluate_by_hand(feed: Feed, model_id: str | None, *, fast: bool = False) ->
         raise ClosedError(f"{name} has no held-out trusted examples; enter some with `poison-guard trust`")
     config = feed.contract.retrain
     budget = FAST if fast else FULL
-    metrics = evaluate(load_trained(feed, model), held, config=config, seed=config.seed, budget=budget)
+    trained, device = load_trained(feed, model), feed.settings.device
+    metrics = evaluate(trained, held, config=config, seed=config.seed, budget=budget, device=device)
     return EvaluationResult(name, model.model_id, fast, metrics)

@@ -155,7 +155,8 @@ def _evaluated(feed: Feed, trained: Any) -> dict[str, Any]:
         raise ClosedError(
             f"{feed.contract.name} has no trusted examples to judge a model by; enter some with `poison-guard trust`"
         )
-    metrics = evaluate(trained, held, config=feed.contract.retrain, seed=feed.contract.retrain.seed)
+    config = feed.contract.retrain
+    metrics = evaluate(trained, held, config=config, seed=config.seed, device=feed.settings.device)
     return {**metrics, "judged_by": _evaluation_key(feed)}
 
 

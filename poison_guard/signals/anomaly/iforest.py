@@ -99,7 +99,7 @@ class IsolationForest(Options):
         cells = block.T.contiguous()
         parts = torch.zeros(cells.shape, dtype=torch.float64, device=block.device)
         for pick, credit in zip(self.picks_, _credits(self._walk(cells), self.lengths_), strict=True):
-            parts.index_add_(0, pick, credit)
+            _add_rows(parts, pick, credit)
         return parts.div_(len(self.lengths_[0])).clamp_(min=0).T
 
 
@@ -194,7 +194,7 @@ class ExtendedIsolationForest(Options):
             sizes = [term.double().abs_() for term in self._terms(cells, level)]
             whole = sum(sizes[1:], start=sizes[0]).clamp(min=1e-300)
             for pick, size in zip(self.picks_[level], sizes, strict=True):
-                parts.index_add_(0, pick, credit * size / whole)
+                _add_rows(parts, pick, credit * size / whole)
         return parts.div_(len(self.lengths_[0])).clamp_(min=0).T.float()
 
 
@@ -298,3 +298,17 @@ def _credits(nodes: Iterator[torch.Tensor], lengths: tuple[torch.Tensor, ...]) -
         if before is not None:
             yield before - expected
         before = expected
+
+
+def _add_rows(parts: torch.Tensor, pick: torch.Tensor, terms: torch.Tensor) -> None:
+    """Add `terms` ``(t, n)`` to the rows `pick` ``(t,)`` of `parts`, one after the other on every device.
+
+    A GPU adds what falls on one row in no order, so there no call has a row twice.
+    """
+    if parts.device.type == "cpu":
+        parts.index_add_(0, pick, terms)
+        return
+    turns = (pick[:, None] == pick).tril(-1).sum(dim=1)
+    for turn in range(int(turns.max()) + 1):
+        now = turns == turn
+        parts.index_add_(0, pick[now], terms[now])

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from poison_guard.numerics.tensors import pick_device
+from poison_guard.numerics.tensors import limited_threads, pick_device
 from poison_guard.signals.anomaly.base import (
     MAX_REFERENCE,
     Columns,
@@ -56,7 +56,7 @@ class LocalOutlierFactor(Options):
         self.columns_ = Columns.fit(rows)
         scaled = torch.from_numpy(self.columns_.apply(rows, np.float64)).to(float_dtype(self.dtype))
         self.reference_ = scaled.to(pick_device(self.device))
-        with torch.inference_mode():
+        with limited_threads(self.threads):
             distances, found = nearest_others(self.reference_, self.reference_, self._neighbours())
             self.reach_ = distances[:, -1].double()
             positive = self.reach_[self.reach_ > 0]

@@ -1,0 +1,153 @@
+"""Every detector, recipe and attack on a pretended GPU: the rules of a device, and the values that the CPU gives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from poison_guard import DETECTORS
+from poison_guard.config.policies import RetrainConfig
+from poison_guard.numerics.tensors import full_precision
+from poison_guard.retrain.attacks import Budget
+from poison_guard.retrain.edits import few_pixels_or_cells, trained_patches
+from poison_guard.retrain.evaluation import evaluate
+from poison_guard.retrain.perturb import Space
+from poison_guard.retrain.train import train_classifier
+from poison_guard.signals.anomaly.ensemble import Ensemble
+from tests.pretended_device import DeviceTensor, pretended_device
+
+rng = np.random.default_rng(0)
+FITTED, SCORED = rng.standard_normal((300, 5)), 2 * rng.standard_normal((40, 5))
+FEW: dict[str, dict[str, Any]] = {
+    "autoencoder": {"epochs": 1},
+    "inne": {"bags": 20},
+    "iforest": {"trees": 20},
+    "extended_iforest": {"trees": 20},
+}
+KINDS: dict[str, Callable[..., Any]] = {
+    **{name: functools.partial(kind, **FEW.get(name, {})) for name, kind in DETECTORS.items()},
+    "ensemble": Ensemble,
+    "ensemble unsupervised": functools.partial(Ensemble, mode="unsupervised"),
+}
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """A process that allows TF32, as many set it for training."""
+    owners = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [owner.fp32_precision for owner in owners]
+    for owner in owners:
+        owner.fp32_precision = "tf32"
+    yield
+    for owner, value in zip(owners, before, strict=True):
+        owner.fp32_precision = value
+
+
+def test_the_pretended_device_refuses_tensors_of_two_devices_and_counts_copies_and_waits():
+    with pretended_device() as counts:
+        there = torch.arange(4.0).to("cuda")
+        assert isinstance(there, DeviceTensor)
+        assert there.device.type == "cuda"
+        with pytest.raises(RuntimeError, match="same device"):
+            there + torch.arange(4.0)
+        with pytest.raises(TypeError, match="numpy"):
+            there.numpy()
+        assert (there + torch.tensor(1.0)).cpu().tolist() == [1, 2, 3, 4]
+        assert float(torch.zeros(2, device=there.device).sum()) == 0.0
+        assert (counts.to_device, counts.from_device, counts.waits) == (1, 1, 2)
+        twice = torch.tensor([0, 0, 1, 1], device="cuda")
+        torch.zeros(2, device="cuda").index_add_(0, twice, there)
+        assert counts.unordered["index_add_"] == 1
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_detector_gives_on_a_device_what_it_gives_on_the_cpu(name: str, tf32: None):
+    """Also where the process allows TF32, which rounds products: the pin holds."""
+    here = KINDS[name](device="cpu").fit(FITTED)
+    with pretended_device() as counts:
+        there = KINDS[name](device="auto").fit(FITTED)
+        before = counts.to_device, counts.from_device
+        np.testing.assert_allclose(there.score(SCORED), here.score(SCORED), rtol=3e-6)
+        views = len(getattr(there, "detectors_", "1"))
+        assert counts.from_device - before[1] == views, "scores are copied once a block"
+        assert counts.to_device - before[0] <= 2 * views, "a block is copied once, and what its rows' keys need"
+        if hasattr(there, "explain"):
+            np.testing.assert_allclose(there.explain(SCORED), here.explain(SCORED), rtol=1e-5, atol=1e-6)
+        assert not counts.unordered
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32", "what the process allows is restored"
+
+
+def test_without_the_pin_tf32_changes_scores(tf32: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("poison_guard.numerics.tensors._exact_settings", list)
+    here = KINDS["bagged_knn"](device="cpu").fit(FITTED)
+    with pretended_device():
+        there = KINDS["bagged_knn"](device="cuda").fit(FITTED).score(SCORED)
+    assert np.abs(there / here.score(SCORED) - 1).max() > 1e-4
+
+
+def test_precision_is_pinned_until_the_last_body_ends_and_old_switches_are_restored():
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = True
+    try:
+        first, second = full_precision(), full_precision()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert matmul.fp32_precision == "ieee"
+        second.__exit__(None, None, None)
+        assert matmul.allow_tf32
+    finally:
+        matmul.allow_tf32 = before
+
+
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "fast": ("table", {}),
+    "certified": ("table", {"adversary": "certified"}),
+    "trades": ("table", {"adversary": "trades"}),
+    "pgd": ("table", {"adversary": "pgd"}),
+    "members that escalate": ("table", {"members": 2, "escalate": 0.1}),
+    "distilled": ("table", {"members": 2, "distil": True}),
+    "images, moved and squeezed": ("image", {"augment": ("shift", "rotate"), "squeeze": ("round", "smooth")}),
+    "texts": ("text", {}),
+}
+LITTLE = Budget(attacked=6, steps=2, restarts=2, targets=1, queries=4, text_queries=2, draws=1)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_and_its_evaluation_give_on_a_device_what_they_give_on_the_cpu(name: str, small: Any, tf32: None):
+    kind, options = RECIPES[name]
+    examples = small(kind, n=48)
+    config = RetrainConfig(epsilon=0.1, epochs=1, **options)
+    here = train_classifier(examples, config, device="cpu", calibration=examples)
+    with pretended_device() as counts:
+        there = train_classifier(examples, config, device="auto", calibration=examples)
+        assert counts.to_device
+        for one, other in zip(here.module.parameters(), there.module.parameters(), strict=True):
+            torch.testing.assert_close(one, other)
+        counts.operations.clear()
+        found = evaluate(here, examples, config=config, seed=0, budget=LITTLE, device="auto")
+        assert counts.operations.keys() & {"addmm", "convolution"}, "the model answers on the device"
+    assert found == evaluate(here, examples, config=config, seed=0, budget=LITTLE)
+
+
+def test_few_pixels_and_trained_patches_are_found_on_the_device(small: Any):
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8, 2))
+    x, y, space = torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), Space("linf", 0.0, 1.0)
+
+    def tried(x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+        pixels = [moved.cpu() for _, moved in few_pixels_or_cells(module, x, y, space=space, counts=(1, 3))]
+        patches = trained_patches(module, x, y, [(0, 0)], 2, torch.Generator().manual_seed(0))
+        return pixels + [moved.detach().cpu() for moved in patches]
+
+    with full_precision():
+        here = tried(x, y)
+        with pretended_device():
+            module.to("cuda")
+            for one, other in zip(here, tried(x.to("cuda"), y.to("cuda")), strict=True):
+                torch.testing.assert_close(one, other)
