@@ -17,6 +17,7 @@ from benchmarks.llm import DATA, pools
 from poison_guard.drills.attacks.llm import ATTACKS, TWINS, by_accounts, draw_feed
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.claims import rare_claims
+from poison_guard.signals.campaigns.collisions import QUESTIONS, collisions, question_sets
 from poison_guard.signals.campaigns.prompts import prompt_triggers
 from poison_guard.signals.campaigns.pushed_words import pushed_words
 from poison_guard.signals.campaigns.raters import patient_raters
@@ -32,11 +33,15 @@ def found(rows: pd.DataFrame) -> pd.Series:
     """Return which rows ``(n,)`` are in a campaign."""
     rows = rows.reset_index(drop=True)
     frame = pd.concat([rows.drop(columns="rating", errors="ignore"), word_columns(rows)], axis=1)
+    if "text" in rows:
+        frame[QUESTIONS] = pd.Series(question_sets(rows["text"].tolist()), dtype=object)
     campaigns: list[Campaign] = [
         *rare_claims(frame, alpha=_ALPHA, source_alpha=0.0001),
         *patient_raters(frame, alpha=0.0001),
         *pushed_words(frame, alpha=_ALPHA),
     ]
+    if "text" in rows:
+        campaigns += collisions(frame, alpha=_ALPHA)
     if "prompt" in rows:
         campaigns += prompt_triggers(frame, alpha=_ALPHA)
     held = {record for campaign in campaigns for record in campaign.record_ids}

@@ -232,6 +232,11 @@ class Contract:
         """Whether votes are ratings: sources choose what they rate, and people of one taste agree by themselves."""
         return self.vote == "rating" or (self.vote is not None and self.kind is Kind.RATINGS)
 
+    @property
+    def documents(self) -> bool:
+        """Whether records are texts by themselves, such as documents for retrieval: no prompt, no reply, no vote."""
+        return self.has("text") and not self.vote and not any(map(self.has, ("prompt", "response", "chosen")))
+
     def has(self, *roles: str) -> bool:
         """Whether every role is mapped to a column (``features``: at least one)."""
         return all(bool(self.features) if r == "features" else r in self.columns for r in roles)

@@ -75,7 +75,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "rare claims": Kind(
         "few accounts that repeat a claim hardly anybody else makes",
-        frozenset({"rare_claims", "patient_raters", "pushed_words"}),
+        frozenset({"rare_claims", "patient_raters", "pushed_words", "collisions"}),
         ("text", "source_id"),
         "thirty sources or more",
     ),

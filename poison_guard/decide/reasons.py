@@ -233,6 +233,11 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"one of {a.count('n_records', 'record')} with a word that {a.count('n_sources', 'source')} "
         f"say again and again, whatever is asked{_duration(a.values.get('minutes'))}"
     ),
+    "collision": lambda a: (
+        f"one of {a.count('n_records', 'document')} from {a.count('n_sources', 'source')} that copy "
+        f"{a.count('n_items', 'question')} and give each the same answer in different texts"
+    ),
+    "hidden_text": lambda a: f"one of {a.count('n_records', 'document')} with {a.way}, which few others have",
     "patient_rater": lambda a: (
         f"one of {a.count('n_records', 'endorsement')} of the same thing by one source, "
         f"out of {a.count('of', 'record')} it sent"

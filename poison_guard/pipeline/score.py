@@ -113,8 +113,15 @@ def _judge(
 
 
 def _traces(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Return what texts are compared by: ``sketch``, and where one person speaks of an item ``words.*, rating``."""
-    found = run_isolated(lambda: pd.concat([_sketches(records, contract), *_words(records, contract)], axis=1))
+    """Return what texts are compared by: ``sketch``, and where one person speaks of an item ``words.*, rating``.
+
+    Documents for retrieval have ``words.hidden`` as well, and ``words.questions`` where their sources are known.
+    """
+    found = run_isolated(
+        lambda: pd.concat(
+            [_sketches(records, contract), *_words(records, contract), *_documents(records, contract)], axis=1
+        )
+    )
     if isinstance(found, SignalFailure):
         return pd.DataFrame({"crash.campaign": pd.Series([str(found)] * len(records), dtype="str")})
     return found
@@ -132,6 +139,17 @@ def _words(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
 
     alone = any(contract.has(role) for role in ("prompt", "response", "chosen")) or not contract.vote
     return [word_columns(records)] if alone and contract.speaker else []
+
+
+def _documents(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
+    from poison_guard.signals.campaigns.collisions import QUESTIONS, question_sets
+    from poison_guard.signals.campaigns.hidden_text import HIDDEN, hidden_cells
+
+    if not contract.documents:
+        return []
+    texts = records["text"].astype("str").where(records["text"].notna(), "").tolist()
+    columns = {HIDDEN: hidden_cells(texts)} | ({QUESTIONS: question_sets(texts)} if contract.speaker else {})
+    return [pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})]
 
 
 def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:

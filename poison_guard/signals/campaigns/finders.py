@@ -196,6 +196,25 @@ def _pushed_words(view: BatchView, alpha: float) -> list[Campaign]:
     )
 
 
+def _trusted_texts(view: BatchView) -> list[str] | None:
+    there = view.trusted is not None and "text" in view.trusted
+    return view.trusted["text"].dropna().astype("str").tolist() if there and view.trusted is not None else None
+
+
+def _collisions(view: BatchView, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.collisions import QUESTIONS, collisions
+
+    earlier, seed = view.remembered(QUESTIONS), view.contract.policy.seed
+    return collisions(view.scored, alpha=alpha, trusted=_trusted_texts(view), earlier=earlier, seed=seed)
+
+
+def _hidden_text(view: BatchView, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.hidden_text import HIDDEN, hidden_text
+
+    rate, earlier = view.contract.policy.false_quarantine_rate, view.remembered(HIDDEN)
+    return hidden_text(view.scored, rate=rate, alpha=alpha, trusted=_trusted_texts(view), earlier=earlier)
+
+
 def _asks(view: BatchView) -> bool:
     """Whether records have a prompt: a column, or two replies that begin with it."""
     return "words.asked" in view.scored and (view.contract.has("prompt") or view.contract.has("chosen", "rejected"))
@@ -286,6 +305,8 @@ FINDERS: Mapping[str, Finder] = {
     "rare_claims": Finder(lambda view: "words.reply" in view.scored, _rare_claims, _in_crowd),
     "patient_raters": Finder(lambda view: "words.reply" in view.scored, _patient_raters, _in_crowd),
     "pushed_words": Finder(lambda view: "words.reply" in view.scored, _pushed_words, _in_crowd),
+    "collisions": Finder(lambda view: "words.questions" in view.scored, _collisions, _in_crowd),
+    "hidden_text": Finder(lambda view: "words.hidden" in view.scored, _hidden_text, lambda view: True),
     "prompt_triggers": Finder(_asks, _prompt_triggers, _in_crowd),
     **{kind: _plausibility(kind) for kind in NEEDED},
 }
