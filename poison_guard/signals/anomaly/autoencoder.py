@@ -17,6 +17,7 @@ from poison_guard.signals.anomaly.base import (
     Options,
     bounded,
     check_whole,
+    item_bytes,
     score_blocks,
 )
 
@@ -92,7 +93,14 @@ class Autoencoder(Options):
     def _blocks(self, X: Any, part: Any) -> np.ndarray:
         rows = max(16, _CELLS // max(self.columns_.width, len(self.layers_[1])))
         device = self.usual_.device
-        return score_blocks(X, self.columns_, device, rows, part, dtype=self.dtype, threads=self.threads)
+        return score_blocks(
+            X, self.columns_, device, rows, part, dtype=self.dtype, threads=self.threads, block_bytes=self.block_bytes
+        )
+
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: cells as given and as float64, and two wide layers."""
+        d, wide = self.columns_.width, len(self.layers_[1])
+        return rows * (2 * item_bytes(self.dtype) * d + 8 * d + 8 * len(self.layers_[3]) + 16 * max(d, wide))
 
     def _parts(self, block: torch.Tensor) -> torch.Tensor:
         return self._error(block.asinh()) / self.usual_

@@ -17,6 +17,7 @@ from poison_guard.signals.anomaly.base import (
     bounded,
     check_whole,
     float_dtype,
+    item_bytes,
     score_blocks,
 )
 from poison_guard.signals.anomaly.neighbours import (
@@ -25,6 +26,8 @@ from poison_guard.signals.anomaly.neighbours import (
     draw_bags,
     index_rows,
     mask_own_cells,
+    product_bytes,
+    product_rows,
     square_blocks,
 )
 
@@ -83,7 +86,15 @@ class BaggedNeighbours(Options):
         def one(block: torch.Tensor) -> torch.Tensor:
             return score(block, against)
 
-        return score_blocks(X, self.columns_, device, rows, one, dtype=self.dtype, threads=self.threads)
+        return score_blocks(
+            X, self.columns_, device, rows, one, dtype=self.dtype, threads=self.threads, block_bytes=self.block_bytes
+        )
+
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: mostly the distances of a product."""
+        (m, d), kind, item = self.cells_.shape, self.cells_.device.type, item_bytes(self.dtype)
+        each = min(product_rows(m, d, kind), max(rows, 1))
+        return product_bytes(m, d, kind, item) + item * rows * (d + 1) + each * d * (item + 16)
 
     def _mean(self, block: torch.Tensor, against: SearchRows) -> torch.Tensor:
         score = block.new_empty(len(block))

@@ -16,6 +16,7 @@ from poison_guard.errors import UsageError
 from poison_guard.numerics.tensors import check_device, limited_threads
 from poison_guard.signals.anomaly.columnwise import StepFunctions, block_rows, evaluate
 from poison_guard.signals.anomaly.estimator import Estimator, Fitted, InputError, NotFittedError
+from poison_guard.signals.anomaly.memory import halved, halvings, halvings_that_fit
 from poison_guard.signals.sampling import hash_subsample, hash_subsample_of_blocks
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "check_share",
     "check_whole",
     "float_dtype",
+    "item_bytes",
     "score_blocks",
     "winsorised_scale",
 ]
@@ -144,6 +146,12 @@ class Detector(Protocol):
     def score(self, X: Any) -> np.ndarray:
         """Return raw scores ``(n,)`` float64 of `X` ``(n, d)``; larger means stranger; n may be 0."""
 
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring a block of `rows` rows holds on a device, beside what was fitted.
+
+        What kernels take for themselves is not counted.
+        """
+
 
 @runtime_checkable
 class Explains(Protocol):
@@ -186,6 +194,11 @@ def float_dtype(name: str) -> torch.dtype:
     if not isinstance(name, str) or name not in _DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(_DTYPES)}, got {name!r}")
     return _DTYPES[name]
+
+
+def item_bytes(dtype: str) -> int:
+    """Return the bytes of a number of `dtype`, ``float32`` or ``float64``."""
+    return float_dtype(dtype).itemsize
 
 
 def bounded(X: Any, rows: int, seed: int) -> np.ndarray:
@@ -281,25 +294,46 @@ def score_blocks(
     *,
     dtype: str = "float32",
     threads: int | None = None,
+    block_bytes: Callable[[int], int] | None = None,
 ) -> np.ndarray:
     """Return `score` ``(n,)`` or ``(n, w)`` float64 of scaled blocks of `rows` rows of `X`; memory stays bounded.
 
     `score` gets ``(at most rows, d)`` on `device` and must not let one row depend on another. On a CPU, 65,536 rows or
     more are spread over `threads` threads, each computing with one.
+
+    On a GPU, blocks are halved until `block_bytes` of one (what it holds at most) fits half of the free memory, and
+    where the memory is full all the same a block is scored in two halves.
     """
     if isinstance(X, Iterator):
-        parts = [score_blocks(block, columns, device, rows, score, dtype=dtype, threads=threads) for block in X]
+        how: dict[str, Any] = {"dtype": dtype, "threads": threads, "block_bytes": block_bytes}
+        parts = [score_blocks(block, columns, device, rows, score, **how) for block in X]
         return np.concatenate(parts) if parts else np.empty(0)
     matrix = as_matrix(X, width=columns.width)
     kind = np.dtype(str(float_dtype(dtype)).removeprefix("torch."))
 
     def one(start: int) -> np.ndarray:
+        return halves(start, min(start + rows, len(matrix)))
+
+    def halves(start: int, stop: int) -> np.ndarray:
+        try:
+            return whole(start, stop)
+        except torch.OutOfMemoryError:
+            if stop - start < 2:
+                raise
+        torch.cuda.empty_cache()
+        middle = (start + stop) // 2
+        with halvings(1):
+            return np.concatenate([halves(start, middle), halves(middle, stop)])
+
+    def whole(start: int, stop: int) -> np.ndarray:  # by itself, so that where it fails nothing of it is held
         with torch.inference_mode():
-            block = torch.from_numpy(columns.apply(matrix[start : start + rows], kind)).to(device)
+            block = torch.from_numpy(columns.apply(matrix[start:stop], kind)).to(device)
             return score(block).double().cpu().numpy()
 
-    starts = range(0, max(len(matrix), 1), rows)  # no rows: one empty block, so that the shape is right
-    with limited_threads(threads):
+    fit = halvings_that_fit(device, lambda: block_bytes(halved(rows))) if block_bytes else 0
+    with limited_threads(threads), halvings(fit):
+        rows = halved(rows)
+        starts = range(0, max(len(matrix), 1), rows)  # no rows: one empty block, so that the shape is right
         workers = torch.get_num_threads() if device.type == "cpu" and len(matrix) >= _SEVERAL else 1
         with limited_threads(1 if device.type == "cpu" else None):
             if workers == 1:
@@ -324,5 +358,9 @@ class ByColumn(Options):
 
     def _blocks(self, X: Any, part: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
         device, width = self.steps_[0].device, self.columns_.width
-        rows = block_rows(width, device)
-        return score_blocks(X, self.columns_, device, rows, part, dtype=self.dtype, threads=self.threads)
+        how: dict[str, Any] = {"dtype": self.dtype, "threads": self.threads, "block_bytes": self.block_bytes}
+        return score_blocks(X, self.columns_, device, block_rows(width, device), part, **how)
+
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: five of a cell's numbers and three indices."""
+        return rows * self.columns_.width * (5 * item_bytes(self.dtype) + 12)

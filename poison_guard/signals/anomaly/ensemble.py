@@ -76,6 +76,10 @@ class Ensemble(Options):
     def _largest(self, scores: list[np.ndarray]) -> np.ndarray:
         return np.asarray(np.max([rank.apply(mine) for rank, mine in zip(self.ranks_, scores, strict=True)], axis=0))
 
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: those of its largest view."""
+        return max(detector.block_bytes(rows) for detector in self.detectors_)
+
     def _detectors(self) -> tuple[Detector, ...]:
         shared: dict[str, Any] = {"seed": self.seed, "device": self.device}
         shared |= {"dtype": self.dtype, "threads": self.threads}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self
 
@@ -17,6 +18,7 @@ from poison_guard.signals.anomaly.base import (
     bounded,
     check_whole,
     float_dtype,
+    item_bytes,
     score_blocks,
 )
 
@@ -90,7 +92,14 @@ class IsolationForest(Options):
     def _blocks(self, X: Any, block: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
         device = self.picks_.device
         rows = _rows(device, len(self.lengths_[0]), self.columns_.width)
-        return score_blocks(X, self.columns_, device, rows, block, dtype=self.dtype, threads=self.threads)
+        return score_blocks(
+            X, self.columns_, device, rows, block, dtype=self.dtype, threads=self.threads, block_bytes=self.block_bytes
+        )
+
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: of each tree three numbers and two nodes."""
+        item = item_bytes(self.dtype)
+        return rows * (2 * item * self.columns_.width + len(self.lengths_[0]) * (3 * item + 8))
 
     def _walk(self, cells: torch.Tensor) -> Iterator[torch.Tensor]:
         return _walk((cells.index_select(0, pick) for pick in self.picks_), self.cuts_)
@@ -171,7 +180,15 @@ class ExtendedIsolationForest(Options):
     def _blocks(self, X: Any, block: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
         device = self.picks_.device
         rows = _rows(device, len(self.lengths_[0]), self.columns_.width)
-        return score_blocks(X, self.columns_, device, rows, block, dtype=self.dtype, threads=self.threads)
+        return score_blocks(
+            X, self.columns_, device, rows, block, dtype=self.dtype, threads=self.threads, block_bytes=self.block_bytes
+        )
+
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: of each tree the terms of a cut, numbers and nodes."""
+        item = item_bytes(self.dtype)
+        tree = (self.picks_.shape[1] + 2) * item + 8
+        return rows * (2 * item * self.columns_.width + len(self.lengths_[0]) * tree)
 
     def _terms(self, cells: torch.Tensor, level: int) -> Iterator[torch.Tensor]:
         for pick, weight in zip(self.picks_[level], self.weights_[level], strict=True):
@@ -284,7 +301,7 @@ def _walk(values: Iterator[torch.Tensor], cuts: tuple[torch.Tensor, ...]) -> Ite
 
 
 def _strangeness(nodes: Iterator[torch.Tensor], lengths: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    *_, bottom = nodes
+    (bottom,) = deque(nodes, maxlen=1)  # the levels above are not kept
     # a float64 sum of a few float32 lengths is exact: the shape of the block leaves no trace in it
     length = lengths[-1].index_select(0, bottom.view(-1)).view(bottom.shape).double().sum(dim=0)
     return torch.exp2(-length / (len(lengths[0]) * lengths[0][0].double().clamp(min=1.0))).float()

@@ -15,6 +15,7 @@ from poison_guard.signals.anomaly.base import (
     bounded,
     check_whole,
     float_dtype,
+    item_bytes,
     score_blocks,
 )
 from poison_guard.signals.anomaly.neighbours import (
@@ -23,6 +24,8 @@ from poison_guard.signals.anomaly.neighbours import (
     draw_bags,
     index_rows,
     mask_own_cells,
+    product_bytes,
+    product_rows,
     square_blocks,
 )
 
@@ -81,7 +84,16 @@ class NeighbourBalls(Options):
         def mean(block: torch.Tensor) -> torch.Tensor:
             return self._mean(block, against)
 
-        return score_blocks(X, self.columns_, device, rows, mean, dtype=self.dtype, threads=self.threads)
+        return score_blocks(
+            X, self.columns_, device, rows, mean, dtype=self.dtype, threads=self.threads, block_bytes=self.block_bytes
+        )
+
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: mostly a product's distances, and what they are in."""
+        (m, d), kind, item = self.cells_.shape, self.cells_.device.type, item_bytes(self.dtype)
+        each = min(product_rows(m, d, kind), max(rows, 1))
+        own = each * max(d * (item + 16), m * (1 + item) + self.bags * item)
+        return product_bytes(m, d, kind, item) + item * rows * (d + 1) + own
 
     def _balls(self, rows: torch.Tensor, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the rows in the middle, the squared radii and the scores of the balls, smaller balls first."""

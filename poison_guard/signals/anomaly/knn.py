@@ -17,9 +17,10 @@ from poison_guard.signals.anomaly.base import (
     bounded,
     check_whole,
     float_dtype,
+    item_bytes,
     score_blocks,
 )
-from poison_guard.signals.anomaly.neighbours import SearchRows, block_rows, nearest_others
+from poison_guard.signals.anomaly.neighbours import SearchRows, block_rows, nearest_others, search_bytes
 
 __all__ = ["NearestNeighbours"]
 
@@ -84,7 +85,19 @@ class NearestNeighbours(Options):
         def one(block: torch.Tensor) -> torch.Tensor:
             return score(block, against)
 
-        return score_blocks(X, self.columns_, device, rows, one, dtype=self.dtype, threads=self.threads)
+        return score_blocks(
+            X, self.columns_, device, rows, one, dtype=self.dtype, threads=self.threads, block_bytes=self.block_bytes
+        )
+
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: mostly a product's distances, some of each row's."""
+        m, d = self.reference_.shape
+        k, kind, item = (
+            max(1, min(self.k, len(self.reference_) - 1)),
+            self.reference_.device.type,
+            item_bytes(self.dtype),
+        )
+        return search_bytes(rows, m, d, k, kind, item)
 
     def _nearest(self, block: torch.Tensor, against: SearchRows) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the distances ``(b, k)`` that count and whose they are; one column only where the kth counts."""

@@ -15,9 +15,10 @@ from poison_guard.signals.anomaly.base import (
     bounded,
     check_whole,
     float_dtype,
+    item_bytes,
     score_blocks,
 )
-from poison_guard.signals.anomaly.neighbours import SearchRows, block_rows, nearest_others
+from poison_guard.signals.anomaly.neighbours import SearchRows, block_rows, nearest_others, search_bytes
 
 __all__ = ["LocalOutlierFactor"]
 
@@ -72,7 +73,15 @@ class LocalOutlierFactor(Options):
         def factor(block: torch.Tensor) -> torch.Tensor:
             return self._factor(block, against)
 
-        return score_blocks(X, self.columns_, device, rows, factor, dtype=self.dtype, threads=self.threads)
+        return score_blocks(
+            X, self.columns_, device, rows, factor, dtype=self.dtype, threads=self.threads, block_bytes=self.block_bytes
+        )
+
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: mostly a product's distances, some of each row's."""
+        m, d = self.reference_.shape
+        k, kind, item = self._neighbours(), self.reference_.device.type, item_bytes(self.dtype)
+        return max(search_bytes(rows, m, d, k, kind, item), item * m * (d + 1) + rows * (k * (item + 32) + d * item))
 
     def _neighbours(self) -> int:
         return max(1, min(self.k, len(self.reference_) - 1))

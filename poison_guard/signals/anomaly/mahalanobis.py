@@ -16,6 +16,7 @@ from poison_guard.signals.anomaly.base import (
     Options,
     bounded,
     check_share,
+    item_bytes,
     score_blocks,
 )
 
@@ -120,6 +121,10 @@ class Mahalanobis(Options):
         """Return by how much the squared distance falls when a column is what the others predict ``(n, d)``, >= 0."""
         return self._blocks(X, self._falls)
 
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: a cell, and two of float64."""
+        return rows * self.columns_.width * (16 + item_bytes(self.dtype))
+
     def _falls(self, block: torch.Tensor) -> torch.Tensor:
         own = self.precision_ if self.precision_.ndim == 1 else self.precision_.diagonal()
         return _times(block.double() - self.mean_, self.precision_).square() / own
@@ -129,7 +134,14 @@ class Mahalanobis(Options):
         rows = max(64, (_CPU_CELLS if device.type == "cpu" else _GPU_CELLS) // self.columns_.width)
         # float64, then rounded: the shape of the block leaves no trace in the score
         return score_blocks(
-            X, self.columns_, device, rows, lambda block: part(block).float(), dtype=self.dtype, threads=self.threads
+            X,
+            self.columns_,
+            device,
+            rows,
+            lambda block: part(block).float(),
+            dtype=self.dtype,
+            threads=self.threads,
+            block_bytes=self.block_bytes,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from poison_guard.signals.anomaly.memory import halved
 from poison_guard.signals.sampling import mix_bits
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     "mask_own_cells",
     "nearest",
     "nearest_others",
+    "product_bytes",
+    "product_rows",
+    "search_bytes",
     "square_blocks",
 ]
 
@@ -115,13 +119,42 @@ def square_blocks(
     """
     against, (n, d) = _ready(reference), queries.shape
     m, kind = len(against.rows), queries.device.type
-    rows = max(_LEAST_ROWS, min(_MOST_ROWS[kind], _CELLS[kind] // max(m, d)))
+    rows = product_rows(m, d, kind)
     products, block = queries.new_empty(rows, m), queries.new_zeros(rows, d)
     for start in range(0, n, rows):
         count = min(rows, n - start)
         torch.sub(queries[start : start + count], against.centre, out=block[:count])
         torch.addmm(against.norms, block, against.factors.T, out=products)
         yield slice(start, start + count), products[:count], block[:count].square().sum(dim=1)
+
+
+def product_rows(m: int, d: int, kind: str) -> int:
+    """Return how many rows of `d` cells one product with `m` rows has on a `kind` of device."""
+    return halved(max(_LEAST_ROWS, min(_MOST_ROWS[kind], _CELLS[kind] // max(m, d))))
+
+
+def product_bytes(m: int, d: int, kind: str, item: int) -> int:
+    """Return the bytes that `square_blocks` and `SearchRows` hold, numbers being of `item` bytes."""
+    return item * (m * (d + 1) + product_rows(m, d, kind) * (m + d + 1))
+
+
+def search_bytes(rows: int, m: int, d: int, k: int, kind: str, item: int) -> int:
+    """Return the most bytes that `nearest_others` of `rows` rows holds, but for rows done again in float64."""
+    k = min(m, k + 1)
+    several = min(m, k + _SPARE)
+    group, groups = _groups(m, several)
+    chosen = groups * item + several * group * (16 + item) if groups else 12 * several
+    exact = several * (2 * item * d + 8 + 8)
+    each = min(product_rows(m, d, kind), max(rows, 1))
+    found = rows * (k * (item + 8) + d * item)
+    return product_bytes(m, d, kind, item) + found + each * max(chosen, exact)
+
+
+def _groups(m: int, k: int) -> tuple[int, int]:
+    """Return the size and number of the groups that `_smallest` looks through; (1, 0) for none."""
+    group = 2 ** round(math.log2(max(1.0, math.sqrt(m / k))))  # as many groups as candidates
+    groups = m // group
+    return (1, 0) if group == 1 or groups <= 2 * k else (group, groups)
 
 
 def _ready(reference: torch.Tensor | SearchRows) -> SearchRows:
@@ -143,9 +176,8 @@ def _error(norms: torch.Tensor, best: torch.Tensor, against: SearchRows) -> torc
 def _smallest(values: torch.Tensor, k: int) -> torch.Tensor:
     """Return positions ``(n, k)`` of the `k` smallest of each row: first the groups by their minimum, then inside."""
     n, m = values.shape
-    group = 2 ** round(math.log2(max(1.0, math.sqrt(m / k))))  # as many groups as candidates
-    groups = m // group
-    if group == 1 or groups <= 2 * k:
+    group, groups = _groups(m, k)
+    if not groups:
         return _first(values, k)
     even = groups * group
     minima = values[:, :even].view(n, group, groups).amin(dim=1)

@@ -16,6 +16,7 @@ from poison_guard.signals.anomaly.base import (
     bounded,
     check_share,
     check_whole,
+    item_bytes,
     score_blocks,
 )
 
@@ -89,6 +90,11 @@ class PCA(Options):
         """Return each column's part of the squared distance ``(n, d)``, >= 0, which add up to it."""
         return self._blocks(X, lambda block: self._apart(block).square())
 
+    def block_bytes(self, rows: int) -> int:
+        """Return the most bytes that scoring `rows` rows holds: a cell, and of float64 cells and places on the axes."""
+        d, k = self.axes_.shape
+        return rows * (item_bytes(self.dtype) * d + 8 + (24 * d + 8 * k if k < d else 8 * d + 24 * k))
+
     def _distance(self, block: torch.Tensor) -> torch.Tensor:
         """As the sum of `explain`, at half the cost."""
         z = (block.double() - self.centre_) / self.spread_
@@ -104,7 +110,9 @@ class PCA(Options):
     def _blocks(self, X: Any, part: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
         device, width = self.axes_.device, self.columns_.width
         rows = max(_CELLS[device.type] // width, min(_BLOCK, 2**22 // width), 1)
-        return score_blocks(X, self.columns_, device, rows, part, dtype=self.dtype, threads=self.threads)
+        return score_blocks(
+            X, self.columns_, device, rows, part, dtype=self.dtype, threads=self.threads, block_bytes=self.block_bytes
+        )
 
 
 def _spectrum(rows: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

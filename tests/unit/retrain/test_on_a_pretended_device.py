@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -80,6 +81,37 @@ def test_a_detector_gives_on_a_device_what_it_gives_on_the_cpu(name: str, tf32: 
             np.testing.assert_allclose(there.explain(SCORED), here.explain(SCORED), rtol=1e-5, atol=1e-6)
         assert not counts.unordered
     assert torch.backends.cuda.matmul.fp32_precision == "tf32", "what the process allows is restored"
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_block_holds_the_bytes_that_the_detector_states(name: str):
+    wide = rng.standard_normal((600, 12))
+    with pretended_device() as counts:
+        detector = KINDS[name](device="cuda").fit(wide)
+        gc.collect()
+        counts.peak = fitted = counts.live
+        detector.score(np.tile(wide, (2, 1)))
+        assert counts.peak - fitted == pytest.approx(detector.block_bytes(1200), rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["iforest", "knn", "mahalanobis"])
+@pytest.mark.parametrize("told", [True, False])
+def test_blocks_are_sized_from_free_memory_and_halved_where_it_is_full(
+    name: str, told: bool, monkeypatch: pytest.MonkeyPatch
+):
+    rows = np.tile(SCORED, (20, 1))
+    here = KINDS[name](device="cpu").fit(FITTED)
+    with pretended_device() as counts:
+        there = KINDS[name](device="cuda").fit(FITTED)
+        gc.collect()
+        counts.capacity = counts.live + there.block_bytes(len(rows)) / 5
+        if not told:  # somebody else takes the memory after it was measured
+            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (64 << 30, 64 << 30))
+        np.testing.assert_allclose(there.score(rows), here.score(rows), rtol=3e-6)
+        assert (counts.refused == 0) == told
+        counts.capacity = counts.live + 1
+        with pytest.raises(torch.OutOfMemoryError):
+            there.score(rows)
 
 
 def test_without_the_pin_tf32_changes_scores(tf32: None, monkeypatch: pytest.MonkeyPatch):
