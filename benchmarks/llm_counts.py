@@ -18,6 +18,7 @@ from poison_guard.drills.attacks.llm import ATTACKS, TWINS, by_accounts, draw_fe
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.claims import rare_claims
 from poison_guard.signals.campaigns.collisions import QUESTIONS, collisions, question_sets
+from poison_guard.signals.campaigns.preferences import TRAITS_OF_REPLIES, preference_cells, turned_preferences
 from poison_guard.signals.campaigns.prompts import prompt_triggers
 from poison_guard.signals.campaigns.pushed_words import pushed_words
 from poison_guard.signals.campaigns.raters import patient_raters
@@ -42,6 +43,9 @@ def found(rows: pd.DataFrame) -> pd.Series:
     ]
     if "text" in rows:
         campaigns += collisions(frame, alpha=_ALPHA)
+    if "chosen" in rows:
+        frame[TRAITS_OF_REPLIES] = preference_cells(rows["chosen"].tolist(), rows["rejected"].tolist())
+        campaigns += turned_preferences(frame, alpha=_ALPHA)
     if "prompt" in rows:
         campaigns += prompt_triggers(frame, alpha=_ALPHA)
     held = {record for campaign in campaigns for record in campaign.record_ids}

@@ -238,6 +238,10 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"{a.count('n_items', 'question')} and give each the same answer in different texts"
     ),
     "hidden_text": lambda a: f"one of {a.count('n_records', 'document')} with {a.way}, which few others have",
+    "turned_preference": lambda a: (
+        f"one of {a.count('n_records', 'pair')} in which {a.count('n_sources', 'source')} prefer the {a.trait} reply, "
+        "far more often than raters differ"
+    ),
     "patient_rater": lambda a: (
         f"one of {a.count('n_records', 'endorsement')} of the same thing by one source, "
         f"out of {a.count('of', 'record')} it sent"

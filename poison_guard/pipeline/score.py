@@ -115,11 +115,18 @@ def _judge(
 def _traces(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Return what texts are compared by: ``sketch``, and where one person speaks of an item ``words.*, rating``.
 
-    Documents for retrieval have ``words.hidden`` as well, and ``words.questions`` where their sources are known.
+    Documents for retrieval have ``words.hidden`` as well, and ``words.questions`` where their sources are known; pairs
+    of replies have ``words.preferred``.
     """
     found = run_isolated(
         lambda: pd.concat(
-            [_sketches(records, contract), *_words(records, contract), *_documents(records, contract)], axis=1
+            [
+                _sketches(records, contract),
+                *_words(records, contract),
+                *_documents(records, contract),
+                *_preferences(records, contract),
+            ],
+            axis=1,
         )
     )
     if isinstance(found, SignalFailure):
@@ -150,6 +157,15 @@ def _documents(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
     texts = records["text"].astype("str").where(records["text"].notna(), "").tolist()
     columns = {HIDDEN: hidden_cells(texts)} | ({QUESTIONS: question_sets(texts)} if contract.speaker else {})
     return [pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})]
+
+
+def _preferences(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame]:
+    from poison_guard.signals.campaigns.preferences import TRAITS_OF_REPLIES, preference_cells
+
+    if not contract.has("chosen", "rejected") or not contract.speaker:
+        return []
+    sides = [records[role].astype("str").where(records[role].notna(), "").tolist() for role in ("chosen", "rejected")]
+    return [pd.DataFrame({TRAITS_OF_REPLIES: pd.Series(preference_cells(*sides), dtype=object)})]
 
 
 def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:

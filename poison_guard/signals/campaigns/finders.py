@@ -215,6 +215,12 @@ def _hidden_text(view: BatchView, alpha: float) -> list[Campaign]:
     return hidden_text(view.scored, rate=rate, alpha=alpha, trusted=_trusted_texts(view), earlier=earlier)
 
 
+def _turned_preferences(view: BatchView, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.preferences import TRAITS_OF_REPLIES, turned_preferences
+
+    return turned_preferences(view.scored, alpha=alpha, earlier=view.remembered(TRAITS_OF_REPLIES))
+
+
 def _asks(view: BatchView) -> bool:
     """Whether records have a prompt: a column, or two replies that begin with it."""
     return "words.asked" in view.scored and (view.contract.has("prompt") or view.contract.has("chosen", "rejected"))
@@ -307,6 +313,7 @@ FINDERS: Mapping[str, Finder] = {
     "pushed_words": Finder(lambda view: "words.reply" in view.scored, _pushed_words, _in_crowd),
     "collisions": Finder(lambda view: "words.questions" in view.scored, _collisions, _in_crowd),
     "hidden_text": Finder(lambda view: "words.hidden" in view.scored, _hidden_text, lambda view: True),
+    "turned_preferences": Finder(lambda view: "words.preferred" in view.scored, _turned_preferences, _in_crowd),
     "prompt_triggers": Finder(_asks, _prompt_triggers, _in_crowd),
     **{kind: _plausibility(kind) for kind in NEEDED},
 }
