@@ -62,9 +62,10 @@ def turned_preferences(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFra
 
     A pair that differs in a trait is decided for more of it at the rate of pairs that differ as much (ten classes of
     size). A rater's pairs so decided are beta-binomial; the spread between raters is that of the ones who lean the
-    other way, which a group on this side cannot widen. How many raters have a chance of at most 0.01, or down to
-    1e-6, is Poisson: where so many, at least three and at most a tenth, have one of at most `alpha`, over traits, both
-    ways and these steps, the pairs they decided so are held. `earlier` (same columns) counts like the rest. Fewer than thirty raters are no crowd.
+    other way, which a group on this side cannot widen. How many raters have a chance of at most 0.01, or down to 1e-6,
+    is Poisson: where so many, at least three and at most a tenth, have one of at most `alpha`, over traits, both ways
+    and these steps, the pairs they decided so are held. `earlier` (same columns) counts like the rest. Fewer than
+    thirty raters are no crowd.
 
     References: Wang et al. (2023), "RLHFPoison" (RankPoison); Skellam (1948), the beta-binomial distribution.
     """
