@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 ROOT  := $(CURDIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format up drill bench wheel airflow-versions faults sbom audit-deps clean
+.PHONY: help install run test check format up drill bench gpu-check wheel airflow-versions faults sbom audit-deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ bench: $(STAMP) ## speed and memory at up to a million rows, adversarial trainin
 	@$(BIN)/python benchmarks/validate.py
 	@$(BIN)/python benchmarks/scan.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/robust.py
+
+gpu-check: $(STAMP) ## the GPU path on this machine's GPU, one JSON in benchmarks/results; exit 3: no GPU, nothing checked
+	@PYTHONPATH=$(ROOT) $(BIN)/python benchmarks/gpu_check.py
 
 wheel: $(STAMP) ## build the wheel; the demo and a scan from it, with the core alone, in a fresh environment
 	@rm -rf dist && mkdir -p dist

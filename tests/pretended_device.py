@@ -282,6 +282,12 @@ def pretended_device() -> Iterator[Counts]:
         "get_rng_state": lambda *_: torch.empty(0),
         "set_rng_state": lambda *_: None,
         "empty_cache": lambda: None,
+        "synchronize": lambda: None,
+        "get_device_name": lambda: "pretended",
+        "memory_allocated": lambda *_: counts.live,
+        "max_memory_allocated": lambda *_: counts.peak,
+        "memory_reserved": lambda *_: counts.live,
+        "reset_peak_memory_stats": lambda: setattr(counts, "peak", counts.live),
     }
     with ExitStack() as stack:
         for name, value in patches.items():

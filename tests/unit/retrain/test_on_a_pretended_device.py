@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import gpu_check
 from poison_guard import DETECTORS
 from poison_guard.config.policies import RetrainConfig
 from poison_guard.numerics.tensors import full_precision
@@ -183,3 +185,25 @@ def test_few_pixels_and_trained_patches_are_found_on_the_device(small: Any):
             module.to("cuda")
             for one, other in zip(here, tried(x.to("cuda"), y.to("cuda")), strict=True):
                 torch.testing.assert_close(one, other)
+
+
+def test_the_check_for_a_gpu_passes_on_the_pretended_one_and_fails_for_a_wrong_formula(monkeypatch: pytest.MonkeyPatch):
+    kind = DETECTORS["mahalanobis"]
+    monkeypatch.setattr(gpu_check, "DETECTORS", {"mahalanobis": kind})
+    monkeypatch.setattr(gpu_check, "_SIDE", 64)
+    with pretended_device():
+        found = gpu_check.check(0, rows=600, timed=1000, feeds=())
+        assert found["holds"], found
+        assert found["times"]["mahalanobis"]["copies_of_the_table"] > 0
+        monkeypatch.setattr(kind, "block_bytes", lambda self, rows: 8 * rows)
+        assert not gpu_check.check_detector("mahalanobis", rng, 600)["holds"]
+
+
+def test_without_a_gpu_the_check_says_that_nothing_was_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu_check.py", "--out", str(tmp_path / "found.json")])
+    assert gpu_check.main() == 3
+    assert "nothing was checked" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
