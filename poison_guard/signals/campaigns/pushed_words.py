@@ -96,7 +96,7 @@ def _repeated(said: Sequence[bytes], source: np.ndarray, alpha: float) -> list[t
 
     Carriers are the records of sources that say the word more often than the feed does.
     """
-    from scipy import stats
+    from scipy import special
 
     everybody, sizes, expected = usual_sources(source)
     active = np.bincount(source[source >= 0]) / len(source)
@@ -120,12 +120,15 @@ def _repeated(said: Sequence[bytes], source: np.ndarray, alpha: float) -> list[t
         records = np.bincount(of[most][left], times[most][left], minlength=len(opens))
         repeats = records - np.maximum(sources - _HABITS, 0)
         usual = np.maximum(records - np.interp(records, sizes, expected), 1e-3)
-        p = np.where(repeats > usual, stats.poisson.sf(repeats - 1, usual), 1.0)
+        p = np.where(repeats > usual, special.pdtrc(repeats - 1, usual), 1.0)
         ends = opens + size
-        pushes = stats.poisson.sf(times - 1, active[key[first].astype(np.uint32)] * size[of]) <= _PUSHES
-        pushes &= times > 1
+        maybe = (p <= alpha) & (sources <= _SHARE * everybody)
+        pairs = np.flatnonzero(maybe[of] & (times > 1))
+        likely = special.pdtrc(times[pairs] - 1, active[key[first[pairs]].astype(np.uint32)] * size[of[pairs]])
+        pushes = np.zeros(len(of), bool)
+        pushes[pairs[likely <= _PUSHES]] = True
         pushing = np.bincount(of, pushes, minlength=len(opens)) > _HABITS
-        for at in np.flatnonzero((p <= alpha) & pushing & (sources <= _SHARE * everybody)):
+        for at in np.flatnonzero(maybe & pushing):
             mine = row[opens[at] : ends[at]]
             theirs = key[first[pushes & (of == at)]].astype(np.uint32)
             rows = np.sort(mine[np.isin(source[mine], theirs)])
