@@ -74,7 +74,7 @@ class Listed(TableResult):
 
     def shared_reason(self) -> tuple[str, int]:
         """Return the reason that more than half of the listed records share, and how many do; else ``"", 0``."""
-        if "reasons" not in self.entries or len(self.entries) < 2:
+        if self.view != "would_hold" or len(self.entries) < 2:
             return "", 0
         said = Counter(sentence for reasons in self.entries["reasons"] for sentence in {r["sentence"] for r in reasons})
         common, n = max(said.items(), key=itemgetter(1), default=("", 0))

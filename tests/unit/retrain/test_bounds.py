@@ -45,15 +45,15 @@ def test_columns_that_cannot_change_have_no_width():
 
 def test_a_certified_training_proves_what_no_attack_breaks(small):
     examples, tested = small("table"), small("table", seed=1)
-    config = RetrainConfig(adversary="certified", epochs=8, epsilon=0.3)
+    config = RetrainConfig(adversary="certified", epochs=20, epsilon=0.6)
     model = train_classifier(examples, config, device="cpu")
     x = model.inputs.encode(tested)
     y = torch.from_numpy(model.targets(tested.frame["label"]))
-    proven = proven_right(model.module, x, y, epsilon=0.3, space=model.inputs.space).numpy()
-    plain = train_classifier(examples, RetrainConfig(epochs=8, epsilon=0.0), device="cpu")
-    assert proven.mean() > 0.8
-    assert proven.mean() > proven_right(plain.module, x, y, epsilon=0.3, space=model.inputs.space).numpy().mean()
-    how = {"epsilon": 0.3, "space": model.inputs.space, "steps": 10, "generator": torch.Generator()}
+    proven = proven_right(model.module, x, y, epsilon=0.6, space=model.inputs.space).numpy()
+    plain = train_classifier(examples, RetrainConfig(epochs=20, epsilon=0.0), device="cpu")
+    assert proven.mean() > 0.4
+    assert proven.mean() > proven_right(plain.module, x, y, epsilon=0.6, space=model.inputs.space).numpy().mean()
+    how = {"epsilon": 0.6, "space": model.inputs.space, "steps": 10, "generator": torch.Generator()}
     still = (model.module(pgd(model.module, x, y, **how)).argmax(1) == y).numpy()
     assert not (proven & ~still).any()
 
