@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from poison_guard.store import Lake, accepted_frames, count_places, last_snapshot, open_store, verify
+from poison_guard.store import Lake, accepted_frames, bulk, count_places, last_snapshot, open_store, verify
 
 CONTROLS = pd.DataFrame({"item_id": [f"word-{i}" for i in range(3)], "answer": ["one", "two", "one"]})
 PLACES = {"a1": "accepted", "a2": "quarantined", "a3": "rejected", "a4": "staged", "old": "accepted"}
@@ -53,13 +53,23 @@ def killed_at(store, write: int) -> Iterator[list[str]]:
         strike(path)
         return put(self, path, body, rows, digest)
 
+    raw, raw_many = bulk.raw, bulk.raw_many
+
+    def on_raw(conn, statement, values=()):
+        on_statement(conn, None, statement, values, None, False)
+        return raw(conn, statement, values)
+
+    def on_raw_many(conn, statement, rows):
+        on_statement(conn, None, statement, rows, None, True)
+        return raw_many(conn, statement, rows)
+
     sa.event.listen(store.engine, "before_cursor_execute", on_statement)
     sa.event.listen(store.engine, "commit", on_commit)
-    Lake._put = on_put
+    Lake._put, bulk.raw, bulk.raw_many = on_put, on_raw, on_raw_many
     try:
         yield done
     finally:
-        Lake._put = put
+        Lake._put, bulk.raw, bulk.raw_many = put, raw, raw_many
         sa.event.remove(store.engine, "before_cursor_execute", on_statement)
         sa.event.remove(store.engine, "commit", on_commit)
 
@@ -130,7 +140,7 @@ sys.modules["guard_builders"] = builders
 spec.loader.exec_module(builders)
 from pathlib import Path
 from poison_guard.config import parse_contract
-from poison_guard.store import open_store
+from poison_guard.store import bulk, open_store
 opened = open_store(builders.sqlite_settings(Path({home!r})))
 store = opened.__enter__()
 made = builders.Made(parse_contract(builders.TABLE))
@@ -138,6 +148,11 @@ def strike(conn, cursor, statement, parameters, context, many):
     if statement.startswith({at!r}):
         os.kill(os.getpid(), signal.SIGKILL)
 sa.event.listen(store.engine, "after_cursor_execute", strike)
+raw_many = bulk.raw_many
+def insert(conn, statement, rows):
+    raw_many(conn, statement, rows)
+    strike(conn, None, statement, rows, None, True)
+bulk.raw_many = insert
 made.ingest(store, "b2", made.records("a1", "a2"), {{"a2": "quarantined"}})
 """
 
