@@ -25,6 +25,16 @@ class Killed(BaseException):
     """Stands for a process that ends here."""
 
 
+def watched(run, on_statement):
+    """Return `run` of our own SQL, which SQLAlchemy's events do not see, with `on_statement` called before."""
+
+    def watch(conn, statement, *values):
+        on_statement(conn, None, statement, values, None, False)
+        return run(conn, statement, *values)
+
+    return watch
+
+
 @contextmanager
 def killed_at(store, write: int) -> Iterator[list[str]]:
     """End at the given write (counted from 0) of a file or a row, before it is done; yield the writes that happened."""
@@ -55,17 +65,10 @@ def killed_at(store, write: int) -> Iterator[list[str]]:
 
     raw, raw_many = bulk.raw, bulk.raw_many
 
-    def on_raw(conn, statement, values=()):
-        on_statement(conn, None, statement, values, None, False)
-        return raw(conn, statement, values)
-
-    def on_raw_many(conn, statement, rows):
-        on_statement(conn, None, statement, rows, None, True)
-        return raw_many(conn, statement, rows)
-
     sa.event.listen(store.engine, "before_cursor_execute", on_statement)
     sa.event.listen(store.engine, "commit", on_commit)
-    Lake._put, bulk.raw, bulk.raw_many = on_put, on_raw, on_raw_many
+    Lake._put = on_put
+    bulk.raw, bulk.raw_many = watched(raw, on_statement), watched(raw_many, on_statement)
     try:
         yield done
     finally:
