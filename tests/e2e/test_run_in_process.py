@@ -50,5 +50,5 @@ def test_a_broken_contract_is_one_sentence_and_no_traceback(tmp_path: Path):
     (feeds / "chat.toml").write_text('name = "chat"\nkind = "gossip"\n[columns]\ntext = "message"\n')
     done = run(feeds, tmp_path / "home")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: kind must be one of answers, messages,")
+    assert done.stderr.startswith("error: kind must be one of answers, ratings, messages,")
     assert len(done.stderr.splitlines()) == 1

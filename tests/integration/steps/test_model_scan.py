@@ -16,9 +16,9 @@ from poison_guard.steps import promote, retrain
 from poison_guard.steps.model_scan import ModelScan
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import verify
-from tests.integration.steps.test_gate import accepted_ids, filled, guard, put, sessions
+from tests.integration.steps.test_gate import accepted_ids, filled, guard, put, sessions, stage
 
-__all__ = ["filled", "guard"]
+__all__ = ["filled", "guard", "stage"]
 
 FAILED = Check("planted_triggers", Outcome.FAIL, 0.9, 0.03, 100, 0.8, 1.0, "a = 7 turns 90 of 100 into 'human'")
 
