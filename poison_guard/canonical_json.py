@@ -28,7 +28,7 @@ __all__ = [
     "require_keys",
     "require_text",
     "to_canonical_json",
-    "utc",
+    "utc_or_now",
 ]
 
 
@@ -111,7 +111,7 @@ def parse_time(value: Any, what: str) -> dt.datetime:
     raise TamperError(f"{what} is {quoted(value)}, not a time with a zone; it is not what poison-guard signs")
 
 
-def utc(when: dt.datetime | None) -> dt.datetime:
+def utc_or_now(when: dt.datetime | None) -> dt.datetime:
     """Return `when` in UTC, the time of day where it is None; `UsageError` for a time without a zone."""
     if when is None:
         return dt.datetime.now(dt.UTC)
@@ -142,7 +142,7 @@ def _check_depth(value: Any, left: int = _MAX_DEPTH) -> None:
 def _jsonable(value: Any) -> Any:
     """Return `value` for JSON; unlike `text.to_jsonable` this leaves a type it does not know, for `json` to refuse."""
     if isinstance(value, dt.datetime):
-        return utc(value).isoformat().replace("+00:00", "Z")
+        return utc_or_now(value).isoformat().replace("+00:00", "Z")
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):

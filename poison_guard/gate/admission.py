@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from poison_guard.canonical_json import CLOCK_SKEW, parse_time, utc
+from poison_guard.canonical_json import CLOCK_SKEW, parse_time, utc_or_now
 from poison_guard.text import quoted
 
 __all__ = ["AdmissionDecision", "decide_admission", "same_person"]
@@ -46,7 +46,7 @@ def decide_admission(outcome: str, approvals: Sequence[Mapping[str, Any]], *, no
     needed = _APPROVALS_NEEDED[name]
     if needed == 0:
         return AdmissionDecision(True, "admitted: all blocking checks passed", 0, None)
-    lapses = _valid_approvals(approvals, utc(now), must_lapse=name == "fail")
+    lapses = _valid_approvals(approvals, utc_or_now(now), must_lapse=name == "fail")
     missing = max(0, needed - len(lapses))
     if missing:
         return AdmissionDecision(False, _closed_reason(name, missing, len(approvals) - len(lapses)), missing, None)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poison_guard.canonical_json import CLOCK_SKEW, open_regular, read_bounded, read_json, to_canonical_json, utc
+from poison_guard.canonical_json import CLOCK_SKEW, open_regular, read_bounded, read_json, to_canonical_json, utc_or_now
 from poison_guard.errors import ClosedError, GuardError, TamperError
 from poison_guard.gate.admission import decide_admission
 from poison_guard.gate.dsse import open_envelope
@@ -81,7 +81,7 @@ def verify_manifest(
     `TamperError` for what was edited or signed by another key, `ClosedError` for what does not hold, `ConfigError` for
     an unusable public key.
     """
-    key, at = read_public_key(public_key), utc(now)
+    key, at = read_public_key(public_key), utc_or_now(now)
     body = read_bounded(Path(manifest), "the manifest")
     statement = read_statement(open_envelope(body, [key], payload_type=PAYLOAD_TYPE))
     digest = hashlib.sha256(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.numerics.intervals import proportion_bounds
 from poison_guard.results import Result, TableResult
 from poison_guard.review.agreement import cohens_kappa
@@ -15,7 +16,6 @@ from poison_guard.review.rules import check_person
 from poison_guard.steps.opening import Feed
 from poison_guard.store.bulk import bounded_key
 from poison_guard.store.checks import answer_check, list_answers, open_checks
-from poison_guard.store.engine import utc_or_now
 
 __all__ = ["Agreement", "Answered", "Checks", "agreement", "answer", "checks"]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import BusyError, UsageError
 from poison_guard.gate.admission import same_person
 from poison_guard.records import Person, Place, via_of
@@ -21,7 +22,6 @@ from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.queue import expiry, filtered, with_reasons
 from poison_guard.store import chain, jobs, waiting
-from poison_guard.store.engine import utc_or_now
 from poison_guard.store.reading import find_records
 from poison_guard.store.reviews import JobPart, ReviewDecision, append_review, apply_decision, job_events
 from poison_guard.store.undo import end_undo

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import UsageError
 from poison_guard.results import Result
 from poison_guard.review.filters import QueueFilter
@@ -14,7 +15,6 @@ from poison_guard.steps.opening import Feed
 from poison_guard.steps.queue import expiry, filtered
 from poison_guard.store import quarantine, waiting
 from poison_guard.store.bulk import bounded_key
-from poison_guard.store.engine import utc_or_now
 
 __all__ = ["LEASE_SECONDS", "Claim", "Unclaimed", "claim", "unclaim"]
 

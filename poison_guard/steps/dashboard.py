@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import NotFoundError
 from poison_guard.ingest.original import masked
 from poison_guard.numerics.intervals import proportion_bounds
@@ -20,7 +21,6 @@ from poison_guard.steps.payloads import payloads_of
 from poison_guard.store import dashboard as counts
 from poison_guard.store import list_runs
 from poison_guard.store.bulk import bounded_key
-from poison_guard.store.engine import utc_or_now
 from poison_guard.text import to_jsonable
 
 __all__ = ["Dashboard", "Items", "Revealed", "dashboard", "items", "reveal"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import BusyError, DataError, NotFoundError, UsageError
 from poison_guard.files import armed, check_ending, write_frame
 from poison_guard.ingest.read import read_cells, read_table
@@ -20,7 +21,6 @@ from poison_guard.steps.opening import Feed
 from poison_guard.steps.queue import MOST, list_queue
 from poison_guard.steps.review import reject, release
 from poison_guard.store import saved_views
-from poison_guard.store.engine import utc_or_now
 
 __all__ = ["Imported", "SavedViews", "Written", "delete_view", "export_queue", "import_decisions", "save_view", "views"]
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import ClosedError, DataError, NotFoundError, TamperError, UsageError
 from poison_guard.records import Outcome
 from poison_guard.results import Result
@@ -16,7 +17,6 @@ from poison_guard.steps.model_scan import asking, scan_for_triggers, take_carrie
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.store import audit
-from poison_guard.store.engine import utc_or_now
 from poison_guard.store.models import (
     Model,
     champion,

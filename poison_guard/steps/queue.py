@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import UsageError
 from poison_guard.records import Place
@@ -17,7 +18,6 @@ from poison_guard.results import Result, TableResult
 from poison_guard.review.filters import GROUPS, SORTS, QueueFilter, check_choice
 from poison_guard.steps.opening import Feed
 from poison_guard.store import quarantine, waiting
-from poison_guard.store.engine import utc_or_now
 from poison_guard.store.facts import evidence_of, find_campaigns
 from poison_guard.store.reading import count_place
 from poison_guard.store.reviews import count_decided_since

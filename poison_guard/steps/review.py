@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Unpack
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.gate.admission import same_person
 from poison_guard.records import Place
@@ -19,7 +20,6 @@ from poison_guard.steps.payloads import payloads_of, show_in_queue
 from poison_guard.steps.recall import Revocation, effects_of_revoking, revoked_by
 from poison_guard.store import TrustedSummary, add_trusted
 from poison_guard.store.bulk import bounded_key
-from poison_guard.store.engine import utc_or_now
 from poison_guard.store.gate_counts import would_be_held_ids
 from poison_guard.store.reading import find_chosen, find_records
 from poison_guard.store.reviews import (

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.results import Result, TableResult
 from poison_guard.review.filters import check_choice
@@ -19,7 +20,6 @@ from poison_guard.steps.queue import expiry
 from poison_guard.steps.review import release
 from poison_guard.steps.sources import block, unblock
 from poison_guard.store import source_rules as store_rules
-from poison_guard.store.engine import utc_or_now
 
 __all__ = ["Kept", "RuleResult", "Rules", "add_rule", "end_rule", "keep", "rules"]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.results import Result, TableResult
 from poison_guard.review.rules import check_person
@@ -19,7 +20,6 @@ from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.store.blocks import check_block_changes, find_block, set_blocked
 from poison_guard.store.bulk import bounded_key
-from poison_guard.store.engine import utc_or_now
 from poison_guard.store.reading import load_sources, load_verified_answers
 
 __all__ = ["BlockResult", "Sources", "block", "list_sources", "unblock"]

@@ -13,13 +13,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import ClosedError, UsageError
 from poison_guard.records import via_of
 from poison_guard.store import bulk, chain, outbox
 from poison_guard.store import tables as t
 from poison_guard.store.bulk import from_json, to_json
-from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.engine import Store
 from poison_guard.store.snapshots import Snapshot, find_snapshot
 from poison_guard.store.tables import verdicts
 

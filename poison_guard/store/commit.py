@@ -13,13 +13,14 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.config import Contract, Mode
 from poison_guard.errors import StaleStateError
 from poison_guard.records import ID_CONFLICT, Decided, ObjectRef, Place
 from poison_guard.store import bulk, chain, ground_truth, memory, outbox, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.commit_plan import CommitPlan, classify_rows, plan_commit
-from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.engine import Store
 from poison_guard.store.lake import add_files
 from poison_guard.store.nonces import add_nonces
 from poison_guard.store.rows import campaign_rows, item_rows, record_rows

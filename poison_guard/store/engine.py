@@ -1,13 +1,11 @@
 """Open the store: one database, one lake, one key, one clock.
 
-Opening makes the tables of a new store and refuses those of another format. Only `utc_or_now` looks at the clock;
-everything else gets the time. Every failure is one sentence without a password; Alembic is imported only where tables
-have to be made.
+Opening makes the tables of a new store and refuses those of another format. No clock is read here: everything gets the
+time. Every failure is one sentence without a password; Alembic is imported only where tables have to be made.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import os
 import sqlite3
@@ -27,7 +25,6 @@ from poison_guard.errors import (
     MissingExtraError,
     StoreError,
     TamperError,
-    UsageError,
 )
 from poison_guard.files import private_folder
 from poison_guard.store import tables
@@ -40,16 +37,7 @@ from poison_guard.text import shown_url, without_secrets
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["Store", "alembic_config", "claim_lake", "open_store", "refuse_lost", "sqlite_file", "utc_or_now"]
-
-
-def utc_or_now(now: dt.datetime | None) -> dt.datetime:
-    """Return `now` in UTC, or the time of day where it is None; `UsageError` for a time without a zone."""
-    if now is None:
-        return dt.datetime.now(dt.UTC)
-    if now.tzinfo is None:
-        raise UsageError(f"times need a zone, got {now.isoformat()}")
-    return now.astimezone(dt.UTC)
+__all__ = ["Store", "alembic_config", "claim_lake", "open_store", "refuse_lost", "sqlite_file"]
 
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

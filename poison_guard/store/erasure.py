@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.config import Contract
 from poison_guard.errors import StaleStateError, TamperError
 from poison_guard.frames import columns_marked
@@ -25,7 +26,7 @@ from poison_guard.records import Action, Place
 from poison_guard.store import bulk, chain, outbox, quarantine, seals, snapshots
 from poison_guard.store import tables as t
 from poison_guard.store.bulk import bounded_key, bounded_keys, to_json
-from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.engine import Store
 from poison_guard.store.lake import LakeFile
 
 __all__ = ["Erased", "erase_source", "plan_erasure", "remove_unlisted"]

@@ -11,12 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.errors import ClosedError, NotFoundError, UsageError
 from poison_guard.store import chain
 from poison_guard.store import tables as t
 from poison_guard.store.admissions import require_unrevoked
 from poison_guard.store.bulk import to_json
-from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.engine import Store
 from poison_guard.store.snapshots import find_snapshot
 
 __all__ = [

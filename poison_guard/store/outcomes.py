@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import pandas as pd
 import sqlalchemy as sa
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.config import Contract
 from poison_guard.records import ObjectRef
 from poison_guard.store import bulk, chain, ground_truth, tables
 from poison_guard.store.bulk import bounded_keys
-from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.engine import Store
 from poison_guard.store.runs import register_feed
 
 __all__ = ["OutcomesAdded", "add_outcomes", "outcome_digest"]

@@ -15,13 +15,14 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.config import Contract
 from poison_guard.errors import NotFoundError
 from poison_guard.frames import empty_frame
 from poison_guard.records import ObjectRef
 from poison_guard.store import bulk, chain, tables
 from poison_guard.store.bulk import to_json
-from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.engine import Store
 
 __all__ = [
     "Run",

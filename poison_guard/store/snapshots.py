@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.config import Contract
 from poison_guard.errors import NotFoundError, StaleStateError, UsageError
 from poison_guard.records import Place
 from poison_guard.store import bulk, chain, outbox, tables
 from poison_guard.store.bulk import bounded_key, to_json
-from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.engine import Store
 from poison_guard.store.lake import LakeFile, add_files
 from poison_guard.store.rows import item_rows
 from poison_guard.store.runs import register_feed

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import pandas as pd
 import sqlalchemy as sa
 
+from poison_guard.canonical_json import utc_or_now
 from poison_guard.config import Contract
 from poison_guard.errors import DataError, NotFoundError, UsageError
 from poison_guard.store import bulk, chain, tables
 from poison_guard.store.bulk import bounded_key, bounded_keys, from_json, to_json
-from poison_guard.store.engine import Store, utc_or_now
+from poison_guard.store.engine import Store
 from poison_guard.store.lake import LakeFile, add_files, file_rows
 from poison_guard.store.runs import register_feed
 

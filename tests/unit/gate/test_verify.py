@@ -268,7 +268,7 @@ def test_the_verifier_alone_ends_with_0_1_or_2(home, capsys, monkeypatch):
     fresh = make_home(home.path / "inner")
     arguments = [str(fresh.manifest), "--key", str(fresh.public), "--revocations", str(fresh.revocations)]
     whole = [*arguments, "--data", str(fresh.data)]
-    monkeypatch.setattr("poison_guard.gate.verify.utc", lambda _: NOW)
+    monkeypatch.setattr("poison_guard.gate.verify.utc_or_now", lambda _: NOW)
     assert main(whole) == 0
     assert json.loads(capsys.readouterr().out)["snapshot_id"] == SNAPSHOT
     (fresh.data / "more").write_bytes(b"")
@@ -293,7 +293,7 @@ from poison_guard.gate.verify import main
 def test_the_verifier_needs_cryptography_and_the_standard_library_alone(home):
     fresh = make_home(home.path / "alone")
     arguments = [str(fresh.manifest), "--key", str(fresh.public), "--revocations", str(fresh.revocations)]
-    code = f"{_BLOCKED}\nclock.utc = lambda _: {NOW!r}\nsys.exit(main({[*arguments, '--data', str(fresh.data)]!r}))"
+    code = f"{_BLOCKED}\nclock.utc_or_now = lambda _: {NOW!r}\nsys.exit(main({[*arguments, '--data', str(fresh.data)]!r}))"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
     assert json.loads(child.stdout)["snapshot_id"] == SNAPSHOT
