@@ -293,7 +293,9 @@ from poison_guard.gate.verify import main
 def test_the_verifier_needs_cryptography_and_the_standard_library_alone(home):
     fresh = make_home(home.path / "alone")
     arguments = [str(fresh.manifest), "--key", str(fresh.public), "--revocations", str(fresh.revocations)]
-    code = f"{_BLOCKED}\nclock.utc_or_now = lambda _: {NOW!r}\nsys.exit(main({[*arguments, '--data', str(fresh.data)]!r}))"
+    code = (
+        f"{_BLOCKED}\nclock.utc_or_now = lambda _: {NOW!r}\nsys.exit(main({[*arguments, '--data', str(fresh.data)]!r}))"
+    )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert child.returncode == 0, child.stderr
     assert json.loads(child.stdout)["snapshot_id"] == SNAPSHOT
