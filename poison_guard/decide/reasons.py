@@ -12,6 +12,9 @@ from poison_guard.text import visible
 __all__ = ["SENTENCES", "sentence"]
 
 _MAX_VALUE = 80
+_MAX_PLACE = 4_096
+"""Longest path of Linux, in characters."""
+_SHOWN_PLACE = 160
 
 
 def sentence(code: str, args: Mapping[str, Any]) -> str:
@@ -62,6 +65,11 @@ class _Args:
         value: Any = self.values[name]
         names: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         return ", ".join(_shown(str(n)).removeprefix("feature.") for n in names)
+
+    def place(self, name: str) -> str:
+        """Return the place of an object; of a long one the end stays, which names the file."""
+        shown = _shown(self.values[name], _MAX_PLACE)
+        return shown if len(shown) <= _SHOWN_PLACE else f"…{shown[-_SHOWN_PLACE:]}"
 
     def count(self, name: str, one: str, many: str | None = None) -> str:
         n = int(self.values[name])
@@ -154,7 +162,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "nested_too_deep": lambda a: f"{a.columns('column')} is nested deeper than {a.limit} levels",
     "unreadable_row": lambda a: f"line {a.line} cannot be read: {a.why}",
     "unreadable_object": lambda a: f"the file cannot be read: {a.why}",
-    "object_read": lambda a: f"{_shown(a.values['object'], 200)}: {_shown(a.values['said'], 400)}",
+    "object_read": lambda a: f"{a.place('object')}: {_shown(a.values['said'], 400)}",
     "id_conflict": lambda a: f"id {a.record_id} was seen before with other content",
     "id_conflicts": lambda a: f"one of {a.count('n_records', 'record')} of one run whose ids were seen before",
     "id_claimed": lambda a: "an established source sent other content under this id, and its first source is new",
@@ -314,7 +322,8 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "no_trusted_set": lambda a: f"too few trusted records to judge by; {a.needed} vetted ones are needed",
     "few_calibration_rows": _few_calibration_rows,
     "object_continues": lambda a: (
-        f"{a.object} continues {a.earlier}: {a.count('n_rows', 'row')} of it {_were(a.values['n_rows'])} known before"
+        f"{a.place('object')} continues {a.place('earlier')}: {a.count('n_rows', 'row')} of it "
+        f"{_were(a.values['n_rows'])} known before"
     ),
     "rows_repeat": lambda a: (
         f"{a.count('n_records', 'row')} of {a.of} {_have(a.values['n_records'])} the content of another record; each "

@@ -61,3 +61,10 @@ def test_hidden_characters_are_made_visible_as_everywhere_else():
 
 def _hidden(text):
     return {c for c in text if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"} or c == "\u3164"}
+
+
+def test_a_long_place_keeps_the_name_of_the_file():
+    folder = "/data/" + "very-long-name/" * 40
+    said = sentence("object_continues", {"object": f"{folder}b.csv", "earlier": f"{folder}a.csv", "n_rows": 3})
+    assert "b.csv continues …" in said and "a.csv: 3 rows" in said
+    assert len(said) < 500
