@@ -16,8 +16,7 @@ BREAK = "\n"
 MAX_CHARS = 4000
 """Characters of a text that are looked at; the rest cannot hide the beginning, nor cost time."""
 _LONGEST = 4  # characters that one character may fold to: one Arabic ligature spells eighteen
-_SPACES = re.compile(r"\s+")
-_PLAIN = re.compile(r"[ -~]*").fullmatch
+_PLAIN = re.compile(r"[\t-\r -~]*").fullmatch
 _INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Mn", "Me"}
 
 _BASIC = 128  # below it are the characters of ASCII
@@ -46,9 +45,10 @@ def fold(text: str) -> str:
     """
     head = text[:MAX_CHARS]
     if not _PLAIN(head):
-        head = unicodedata.normalize("NFKD", head).casefold()
-        head = "".join([c for c in unicodedata.normalize("NFKD", head) if _seen(c)])
-    return _SPACES.sub(" ", head.casefold()).strip()[:MAX_CHARS]
+        head = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", head).casefold())
+        hidden = {ord(c): None for c in set(head) if not _seen(c)}  # a look a character that there is, not a place
+        head = head.translate(hidden) if hidden else head
+    return " ".join(head.casefold().split())[:MAX_CHARS]
 
 
 def plain_letters(text: str) -> str:

@@ -7,6 +7,8 @@ texts with nothing else in common was agreed upon.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -102,39 +104,66 @@ def _repeated(said: Sequence[bytes], source: np.ndarray, alpha: float) -> list[t
     active = np.bincount(source[source >= 0]) / len(source)
     candidates: dict[bytes, tuple[np.ndarray, float]] = {}
     looked = 0
-    known = [cell if who >= 0 else b"" for cell, who in zip(said, source, strict=True)]
-    for word, row in carried_words(known):
+    by_source = np.argsort(source, kind="stable")
+    known = [said[row] if source[row] >= 0 else b"" for row in by_source]
+    for word, nth in carried_words(known):
+        row = by_source[nth]
         opens = np.flatnonzero(np.r_[True, word[1:] != word[:-1]][: len(word)])
         if not len(opens):
             continue
         looked += len(opens)
-        size = np.diff(np.r_[opens, len(word)])
-        nth = np.repeat(np.arange(len(opens)), size)
-        key = np.sort(nth.astype(np.uint64) << np.uint64(32) | source[row].astype(np.uint64))
-        first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-        of, times = (key[first] >> np.uint64(32)).astype(np.int64), np.diff(np.r_[first, len(key)])
-        sources = np.bincount(of, minlength=len(opens))
-        most = np.lexsort((-times, of))
-        rank = np.arange(len(of)) - np.searchsorted(of, np.arange(len(opens)))[of]
-        left = rank >= _HABITS
-        records = np.bincount(of[most][left], times[most][left], minlength=len(opens))
+        ends = np.r_[opens[1:], len(word)]
+        said_by = _Sayers.of(opens, source[row])
+        sources, records = np.diff(said_by.bounds), said_by.beyond_habits()
         repeats = records - np.maximum(sources - _HABITS, 0)
         usual = np.maximum(records - np.interp(records, sizes, expected), 1e-3)
-        p = np.where(repeats > usual, special.pdtrc(repeats - 1, usual), 1.0)
-        ends = opens + size
-        maybe = (p <= alpha) & (sources <= _SHARE * everybody)
-        pairs = np.flatnonzero(maybe[of] & (times > 1))
-        likely = special.pdtrc(times[pairs] - 1, active[key[first[pairs]].astype(np.uint32)] * size[of[pairs]])
-        pushes = np.zeros(len(of), bool)
-        pushes[pairs[likely <= _PUSHES]] = True
-        pushing = np.bincount(of, pushes, minlength=len(opens)) > _HABITS
-        for at in np.flatnonzero(maybe & pushing):
-            mine = row[opens[at] : ends[at]]
-            theirs = key[first[pushes & (of == at)]].astype(np.uint32)
-            rows = np.sort(mine[np.isin(source[mine], theirs)])
-            candidates.setdefault(rows.tobytes(), (rows, float(p[at])))
+        maybe = np.flatnonzero((repeats > usual) & (sources <= _SHARE * everybody))
+        p = special.pdtrc(repeats[maybe] - 1, usual[maybe])
+        for at, chance in zip(maybe[p <= alpha], p[p <= alpha], strict=True):
+            who, times = said_by.of_word(at)
+            more = times > 1
+            likely = special.pdtrc(times[more] - 1, active[who[more]] * (ends[at] - opens[at]))
+            pushing = who[more][likely <= _PUSHES]
+            if len(pushing) > _HABITS:
+                mine = row[opens[at] : ends[at]]
+                rows = np.sort(mine[np.isin(source[mine], pushing)])
+                candidates.setdefault(rows.tobytes(), (rows, float(chance)))
     sure = [(rows, max(SMALLEST_P, p * looked)) for rows, p in candidates.values() if p * looked <= alpha]
     return sorted(sure, key=lambda each: (each[1], -len(each[0]), each[0].tobytes()))[:_TESTED]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sayers:
+    """Which sources say each word, and how often: one entry a word and source, by word."""
+
+    source: np.ndarray
+    times: np.ndarray
+    bounds: np.ndarray
+    """``(words + 1,)`` where the entries of each word begin, and the end."""
+
+    @classmethod
+    def of(cls, opens: np.ndarray, source: np.ndarray) -> Self:
+        """Return them from where each word's records begin, and the sources ``(n,)`` of all, in order in each word."""
+        new = np.r_[True, source[1:] != source[:-1]]
+        new[opens] = True
+        first = np.flatnonzero(new)
+        bounds = np.r_[np.searchsorted(first, opens), len(first)]
+        return cls(source[first], np.diff(np.r_[first, len(source)]), bounds)
+
+    def beyond_habits(self) -> np.ndarray:
+        """Return ``(words,)`` records that say each word, without those of the two sources that say it most."""
+        starts, left = self.bounds[:-1], self.times.copy()
+        for _ in range(_HABITS):
+            most = np.repeat(np.maximum.reduceat(left, starts), np.diff(self.bounds))
+            at = np.flatnonzero(left == most)
+            word = np.searchsorted(self.bounds, at, "right")
+            left[at[np.r_[True, word[1:] != word[:-1]]]] = 0
+        return np.add.reduceat(left, starts)
+
+    def of_word(self, at: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sources of the word numbered `at`, and how often each says it."""
+        mine = slice(self.bounds[at], self.bounds[at + 1])
+        return self.source[mine], self.times[mine]
 
 
 def _campaigns(
