@@ -52,7 +52,7 @@ def review_command() -> None:
 review_command.add_command(trusted_command)
 
 _FILTERS: Mapping[str, tuple[str, str]] = {
-    "kind": ("KIND", "Only entries of this kind: held, audit or recalled."),
+    "kind": ("KIND", "Only entries of this kind: held, audit, recalled or item."),
     "reason": ("CODE", "Only what this reason speaks against most."),
     "signal": ("SIGNAL", "Only what this signal speaks against most."),
     "campaign_id": ("CAMPAIGN", "Only records of this campaign."),

@@ -29,7 +29,7 @@ def next_looks(adoption: Adoption, checked: frozenset[str], budget: int) -> pd.D
     if not waits.any():
         return _table([])
     items = items.assign(why=np.where(waits & (adoption.doubts != ""), adoption.doubts, items["why"]))
-    doubted = waits & items["why"].isin([*PUSH_REASONS, "disputed"]).to_numpy()
+    doubted = waits & items["why"].isin([*PUSH_REASONS, "disputed", "denied"]).to_numpy()
     related = _related(adoption, doubted)
     least = min(max(adoption.facts["least_chance"] or 1 - adoption.facts["max_adopted_error"], 0.5), 1 - _ODDS)
     p = np.clip(sure.probability[sure.best], _ODDS, 1 - _ODDS)

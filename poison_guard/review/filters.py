@@ -12,7 +12,7 @@ from poison_guard.text import nearest
 
 __all__ = ["GROUPS", "KINDS", "SORTS", "STATES", "QueueFilter", "check_choice", "day_of"]
 
-KINDS = ("held", "audit", "recalled")
+KINDS = ("held", "audit", "recalled", "item")
 """What an entry of the queue is there for."""
 STATES = ("waiting", "free", "claimed", "expired", "all")
 """``waiting``: not decided and not expired, which is ``free`` or ``claimed``; ``all``: the expired ones too."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from poison_guard.decide.adopt import Adoption
 from poison_guard.decide.next_looks import PUSH_REASONS, next_looks
 from poison_guard.errors import UsageError
 from poison_guard.files import write_atomic
 from poison_guard.ingest.collect import read_controls
 from poison_guard.pipeline.relabel import adopt_anew
 from poison_guard.results import TableResult
+from poison_guard.steps.item_labels import DENIED
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.row_files import ENDINGS, Rows, file_body
 from poison_guard.store import audit
@@ -33,6 +36,7 @@ _WHY = {
     "unproven": "newcomers alone gave it",
     "split": "established sources give two answers",
     "pushed": "somebody may have pushed it",
+    DENIED: "trusted items deny its label: `poison-guard review list --kind item`",
     "unchecked": "answered no control, and says much of what waits",
 }
 
@@ -107,9 +111,19 @@ def _tasks(feed: Feed, budget: int) -> tuple[pd.DataFrame, int]:
     ledger, controls = load_sources(store, contract, version=seq), read_controls(contract, feed.settings.home)
     around = first_votes(store, contract.name, seq=seq)
     adoption = adopt_anew(yes, no, ledger, controls, contract, around)
+    adoption = _without_denied(adoption, items.loc[items["why"] == DENIED, "item_id"])
     verified = ledger[["controls_right", "controls_wrong", "outcomes_right", "outcomes_wrong"]].sum(axis=1) > 0
     tasks = next_looks(adoption, frozenset(ledger.loc[verified, "source_id"]), budget)
     return tasks.assign(sentence=[_sentence(row) for row in tasks.to_dict("records")]), int(waits.sum())
+
+
+def _without_denied(adoption: Adoption, denied: pd.Series) -> Adoption:
+    """Return what would be adopted without the items whose label trusted items deny: they need a look, no answers."""
+    mine = adoption.items["item_id"].isin(denied)
+    rows = adoption.items.assign(
+        adopted=adoption.items["adopted"] & ~mine, why=adoption.items["why"].mask(mine, DENIED)
+    )
+    return replace(adoption, items=rows, doubts=np.where(mine, "", adoption.doubts))
 
 
 def _sentence(task: dict[str, Any]) -> str:

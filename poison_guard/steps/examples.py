@@ -178,13 +178,12 @@ def load_trusted_examples(feed: Feed) -> TrustedExamples:
     return TrustedExamples(to_examples(frame, content, np.zeros(len(frame), bool), frame), split)
 
 
-def trusted_rows(feed: Feed) -> pd.DataFrame:
-    """Return ``example_id, label, slice`` and the content of the trusted examples."""
-    return _trusted_rows(feed, _trainable(feed))[0]
+def trusted_rows(feed: Feed) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return ``example_id, label, slice`` and the content of the trusted examples, and the split of each ``(n,)``."""
+    return _trusted_rows(feed, _trainable(feed))
 
 
 def _trusted_rows(feed: Feed, content: Content) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return ``example_id, label, slice`` and the content of the trusted examples, and the split of each ``(n,)``."""
     held = load_trusted(feed.store, feed.contract.name)
     if not held.hash:
         return _no_rows(content), np.empty(0, object)

@@ -140,7 +140,7 @@ def _inputs(feed: Feed, data: Any) -> Examples:
     frame = data if isinstance(data, pd.DataFrame) else read_raw([str(Path(data))])
     named = {str(column): role for role, column in feed.contract.columns.items() if isinstance(column, str)}
     frame = frame.rename(columns={own: role for own, role in named.items() if role not in frame.columns})
-    trusted = trusted_rows(feed)
+    trusted, _ = trusted_rows(feed)
     columns = content.columns or tuple(name for name in trusted.columns if name not in ("example_id", "label", "slice"))
     absent = [name for name in columns if name not in frame.columns]
     if absent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pyarrow as pa
@@ -20,10 +20,11 @@ from poison_guard.records import Place
 from poison_guard.results import Result
 from poison_guard.steps.coverage import why_unjudged
 from poison_guard.steps.examples import Content, content_of, load_item_content, read_parts, record_content
+from poison_guard.steps.item_labels import DENIED, deny_labels, items_to_ask_again, trusted_mark
 from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.part_files import part_table, reference_table
-from poison_guard.steps.payloads import payloads_of
+from poison_guard.steps.payloads import payloads_of, show_in_queue
 from poison_guard.store import audit, load_sources
 from poison_guard.store.membership import (
     accepted_votes,
@@ -34,7 +35,8 @@ from poison_guard.store.membership import (
     item_members,
     record_members,
 )
-from poison_guard.store.reading import count_places
+from poison_guard.store.quarantine import ITEM
+from poison_guard.store.reading import count_places, find_items
 from poison_guard.store.snapshots import Part, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
 
@@ -65,6 +67,10 @@ class SealResult(Result):
     """Whether the examples hold no content: neither records nor an items' file say what the items are."""
     unjudged: str = ""
     """Why nothing judged what an observing feed accepted in its last run; empty where it was judged."""
+    denied: int = 0
+    """Items whose adopted label trusted items deny: they wait for a person, and are no examples."""
+    not_compared: str = ""
+    """Why adopted labels were not compared with trusted items, or denied ones were kept; empty where they were."""
 
     def __str__(self) -> str:
         """Return what was sealed in a sentence: ``sealed chat-4-…: 1,203 examples, 1 part, 40 deferred``."""
@@ -77,12 +83,21 @@ class SealResult(Result):
         return (
             f"{sealed}{alone if self.labels_alone else ''}"
             + (f"\nleft out: {self.why_left_out}" if self.left_out else "")
+            + (f"\n{_denied(self.denied)}" if self.denied else "")
             + (f"\nnote: accepted without being judged: {self.unjudged}" if self.unjudged else "")
+            + (f"\nnote: {self.not_compared}" if self.not_compared else "")
         )
 
 
 def _noun(name: str, n: int) -> str:
     return name.removesuffix("s") if n == 1 else name.replace("_", " ")
+
+
+def _denied(n: int) -> str:
+    return (
+        f"{n:,} item{' has a label' if n == 1 else 's have labels'} that trusted items deny and wait{'s' * (n == 1)} "
+        f"for a person: `poison-guard review list --kind {ITEM}`"
+    )
 
 
 def seal(feed: Feed) -> SealResult:
@@ -101,30 +116,45 @@ def _seal(feed: Feed) -> SealResult:
         seq = audit.head(conn)
     content = content_of(contract)
     items, mark = _items_file(feed, content)
+    trusted = trusted_mark(feed, content, seq)
     same_items = before is not None and before.counts.get("items_file", 0) == mark
-    changed = find_changes(store, contract, since=before.seq if before and same_items else 0, seq=seq)
-    labels = _settled(feed, changed.items, seq)
+    same_trusted = before is not None and before.counts.get(_TRUSTED, 0) == trusted
+    since = before.seq if before and same_items and same_trusted else 0
+    changed = find_changes(store, contract, since=since, seq=seq)
+    again = items_to_ask_again(feed, everything=not same_trusted)
+    labels = _settled(feed, sorted({*changed.items, *again}), seq)
     previous = {part.bucket: part for part in before.parts} if before else {}
     lost = [part.bucket for part in previous.values() if not store.lake.exists(part.path)]  # to be written again
-    buckets = sorted({*changed.buckets, *lost})
+    with store.read() as conn:
+        of_again = item_buckets(conn, contract.name, again, since=seq, seq=seq) if again else set()
+    buckets = sorted({*changed.buckets, *of_again, *lost})
     examples = _examples(feed, buckets, seq, labels, items)
+    denied = deny_labels(feed, examples.frame, content, seq)
+    examples = replace(examples, frame=examples.frame[~examples.frame["example_id"].isin(denied.items["item_id"])])
+    labels = _news(feed, labels, denied.items)
     parts = [part for bucket, part in previous.items() if bucket not in set(buckets)]
     for bucket, frame in examples.frame.groupby("bucket", sort=True):
         parts.append(_part(feed, int(bucket), frame.drop(columns="bucket"), examples, previous.get(int(bucket))))
     parts.sort(key=lambda part: part.bucket)
     if not parts:
         raise NothingToSealError(_why_nothing(feed, labels, seq))
-    counts = {"examples": sum(part.rows for part in parts), "parts": len(parts), "items_file": mark}
-    sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts)
+    counts = {"examples": sum(part.rows for part in parts), "parts": len(parts), "items_file": mark, _TRUSTED: trusted}
+    sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts, asked=denied.asked)
+    if len(denied.asked):
+        show_in_queue(feed)
     drain(store, feed.settings)
     new = before is None or sealed.snapshot_id != before.snapshot_id
-    counted = {name: n for name, n in sealed.counts.items() if name != "items_file"}
+    counted = {name: n for name, n in sealed.counts.items() if name not in ("items_file", _TRUSTED)}
     digest = f"{mark:012x}" if mark else None
     left_out = _left_out(feed, parts, labels, seq)
     unjudged = (why_unjudged(feed) or "") if contract.mode is Mode.OBSERVE else ""
-    return SealResult(contract.name, sealed.snapshot_id, new, counted, digest, *left_out, not content.kind, unjudged)
+    waiting = len(find_items(store, contract.name, why=DENIED))
+    said = (not content.kind, unjudged, waiting, denied.note)
+    return SealResult(contract.name, sealed.snapshot_id, new, counted, digest, *left_out, *said)
 
 
+_TRUSTED = "trusted_items"
+"""Among the counts of a snapshot: the number that names what its labels were compared with."""
 _NAMED = 10
 """Items that are named of those left out."""
 
@@ -183,6 +213,15 @@ def _settled(feed: Feed, item_ids: Sequence[str], seq: int) -> pd.DataFrame:
     ledger = load_sources(store, contract, version=seq)
     around = first_votes(store, contract.name, seq=seq)
     return settle_labels(yes, no, ledger, read_controls(contract, feed.settings.home), contract, around)
+
+
+def _news(feed: Feed, labels: pd.DataFrame, denied: pd.DataFrame) -> pd.DataFrame:
+    """Return the label rows to be sealed: `denied` ones in the place of others, but for those denied before."""
+    known = find_items(feed.store, feed.contract.name, why=DENIED)
+    before = set(zip(known["item_id"], known["label"], strict=True))
+    new = [pair not in before for pair in zip(denied["item_id"], denied["label"], strict=True)]
+    kept = labels[~labels["item_id"].isin(denied["item_id"])]
+    return pd.concat([kept, denied[new]], ignore_index=True) if len(denied) else labels
 
 
 def _items_file(feed: Feed, content: Content) -> tuple[pd.DataFrame | None, int]:

@@ -14,6 +14,7 @@ from poison_guard.store import bulk, seals, tables
 
 __all__ = [
     "EXPIRED",
+    "ITEM",
     "OPEN",
     "claim",
     "close_entries",
@@ -32,6 +33,8 @@ __all__ = [
 HELD = "held"
 AUDIT = "audit"
 RECALLED = "recalled"
+ITEM = "item"
+"""An accepted vote by which a person is asked about its item, whose label trusted items deny."""
 
 
 def entries(rows: pd.DataFrame, samples: Collection[str], campaigns: Iterable[Campaign]) -> pd.DataFrame:

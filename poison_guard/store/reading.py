@@ -184,6 +184,15 @@ def load_verified_answers(store: Store, contract: Contract, *, version: int | No
         return load_verified(conn, contract.namespace, version=version)
 
 
+def find_items(store: Store, feed: str, *, why: str) -> pd.DataFrame:
+    """Return ``item_id, label`` of the items whose latest label has this `why`, ordered by item."""
+    c, later = tables.items.c, sa.alias(tables.items)
+    newer = sa.exists().where(later.c.feed == feed, later.c.item_id == c.item_id, later.c.seq > c.seq)
+    query = sa.select(c.item_id, c.label).where(c.feed == feed, c.why == why, ~newer).order_by(c.item_id)
+    with store.read() as conn:
+        return bulk.fetch_frame(conn, query)
+
+
 def load_items(store: Store, feed: str) -> pd.DataFrame:
     """Return the latest label of each item: ``item_id, label, probability, adopted, why``."""
     c = tables.items.c

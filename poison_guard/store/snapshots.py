@@ -17,7 +17,7 @@ from poison_guard.canonical_json import utc_or_now
 from poison_guard.config import Contract
 from poison_guard.errors import NotFoundError, StaleStateError, UsageError
 from poison_guard.records import Place
-from poison_guard.store import bulk, chain, outbox, tables
+from poison_guard.store import bulk, chain, outbox, quarantine, tables
 from poison_guard.store.bulk import bounded_key, to_json
 from poison_guard.store.engine import Store
 from poison_guard.store.lake import LakeFile, add_files
@@ -127,13 +127,15 @@ def seal(
     parts: Sequence[Part],
     items: pd.DataFrame,
     counts: Mapping[str, int],
+    asked: pd.DataFrame | None = None,
     now: dt.datetime | None = None,
 ) -> Snapshot:
     """Seal the state as of `seq`, made of all `parts`, and return it; what was sealed last where nothing differs.
 
     `items` (``item_id, label, probability, adopted, why``; may be empty) are labels that were settled again; they hold
-    from the seal on. Raises `StaleStateError` when the feed's records, places or labels changed after `seq`: look again
-    and seal anew. The files of new parts must be in the lake.
+    from the seal on. `asked` (``record_id, risk, p, code, args``) are accepted votes by which people are asked about
+    their items; they enter the queue with the evidence. Raises `StaleStateError` when the feed's records, places or
+    labels changed after `seq`: look again and seal anew. The files of new parts must be in the lake.
     """
     feed, ordered = contract.name, _ordered_parts(parts)
     digest = snapshot_hash(ordered)
@@ -150,12 +152,24 @@ def seal(
         if len(items):
             bulk.insert_frame(conn, tables.items, item_rows(items).assign(feed=feed, seq=new))
         _write_parts(conn, feed, ordered, seq=new)
+        if asked is not None and len(asked):
+            _ask(conn, feed, asked, name, seq=new, at=at)
         row = {"snapshot_id": name, "feed": feed, "seq": seq, "sealed_seq": new, "sealed_at": at, "hash": digest}
         row |= {"counts": to_json(dict(counts)), "previous": last.snapshot_id if last else None}
         conn.execute(sa.insert(snapshots), [row])
         body = {"hash": digest, "state_version": seq}
         chain.append(conn, store.key, kind="snapshot.sealed", at=at, feed=feed, rows=[(snapshots, [name])], body=body)
         return find_snapshot(conn, name)
+
+
+def _ask(conn: sa.Connection, feed: str, asked: pd.DataFrame, name: str, *, seq: int, at: dt.datetime) -> None:
+    """Put votes into the queue with the evidence against their items' labels; those that wait already stay."""
+    open_ = quarantine.open_ids(conn, feed, asked["record_id"].tolist(), expired=True)
+    new = asked[~asked["record_id"].isin(open_)]
+    evidence = new[["record_id", "p", "code", "args"]].assign(feed=feed, run_id=name, signal="label", level="record")
+    bulk.insert_frame(conn, tables.evidence, evidence.assign(seq=seq))
+    rows = new[["record_id", "risk"]].assign(kind=quarantine.ITEM)
+    quarantine.open_entries(conn, feed, rows, seq=seq, at=at)
 
 
 def snapshot_hash(parts: Iterable[Part]) -> str:

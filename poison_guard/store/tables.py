@@ -419,10 +419,10 @@ queue = sa.Table(
     sa.Index("ix_queue_expired", "feed", sqlite_where=_EXPIRED, postgresql_where=_EXPIRED),
     *(_open_index(name) for name in ("risk", "created_at", *QUEUE_FACETS, "author_id")),
 )
-"""What waits for a person, one wide row a record: `kind` is held, audit or recalled, `state` open, done or expired;
-`changed_seq` is the last event that wrote the row (a claim is none). What a queue is filtered and grouped by, and the
-beginning of the payload as it may be shown, are copied from the record, so that a page of it needs no other table.
-`reason` is the code that weighs most and `signal` who gave it, `day` when the record came, `label` its answer."""
+"""What waits for a person, one wide row a record: `kind` is held, audit, recalled or item, `state` open, done or
+expired; `changed_seq` is the last event that wrote the row (a claim is none). What a queue is filtered and grouped by,
+and the beginning of the payload as it may be shown, are copied from the record, so that a page of it needs no other
+table. `reason` is the code that weighs most, `signal` who gave it, `day` when the record came, `label` its answer."""
 
 for _when, _backend, _statement in (
     (
