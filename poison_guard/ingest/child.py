@@ -1,8 +1,7 @@
 """The process that reads untrusted objects: bounded memory, bounded computing, no environment.
 
-It is started by `poison_guard.ingest.reader` as ``python -P -m poison_guard.ingest.child`` and answers each line of
-JSON on stdin with one on stdout: `Blocks.answer`, ``{"refusal": …}`` for what the object did, or ``{"fault": …}`` for
-what failed around it.
+It is started by `poison_guard.ingest.reader`, without pandas, and answers each line of JSON on stdin with one on stdout:
+`Blocks.answer`, ``{"refusal": …}`` for what the object did, or ``{"fault": …}`` for what failed around it.
 """
 
 from __future__ import annotations
@@ -113,7 +112,3 @@ def _partners(shape: Shape, request: dict[str, Any], limits: Limits) -> Joined |
         return shape.joined_by(parts) if shape.join[0] else None
     except Unreadable as refusal:
         raise Unreadable(f"the file that it is joined with cannot be used: {refusal}") from None
-
-
-if __name__ == "__main__":
-    main()

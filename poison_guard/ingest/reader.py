@@ -25,7 +25,12 @@ from poison_guard.ingest.raw_table import Limits, NotRead, RawTable, Unreadable
 
 __all__ = ["ChildReader", "free_memory", "read_in_child"]
 
-_COMMAND = (sys.executable, "-P", "-m", "poison_guard.ingest.child")
+_WITHOUT_PANDAS = (
+    "import sys, types; sys.modules['pandas'] = types.SimpleNamespace(__version__='0'); "
+    "from poison_guard.ingest.child import main; main()"
+)
+"""Arrow imports pandas, half a second, to learn whether a list is one of its; one of version 0 it leaves alone."""
+_COMMAND = (sys.executable, "-P", "-c", _WITHOUT_PANDAS)
 _CRASHES = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 """Signals by which a process ends itself; any other comes from outside."""
 

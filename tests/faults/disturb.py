@@ -7,6 +7,7 @@ been; the same command afterwards must leave what the undisturbed one leaves.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults import process
-from tests.faults.compare import differences
+from tests.faults.compare import Difference, differences
 from tests.faults.kills import Twin, make_twin, named
 from tests.faults.lab import Lab, Postgres, ScenarioError
 from tests.faults.process import MODES, Outcome, Strike
@@ -92,6 +93,16 @@ def _locked(lab: Lab, scenario: Scenario, twin: Twin, n: int) -> Iterator[tuple[
         yield "locked for long", {"lock_s": 300.0}
 
 
+def _slow(lab: Lab, scenario: Scenario, twin: Twin, n: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if lab.postgres:
+        yield "30 ms a message", {"strike": Strike(1, "slow", 30)}
+
+
+def _clock_back(lab: Lab, scenario: Scenario, twin: Twin, n: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, days in (("a day and a half", 1.5), ("three months", 90), ("to 1990", 36 * 365)):
+        yield name, {"clock": lab.clock - dt.timedelta(days=days)}
+
+
 FAULTS: dict[str, Fault] = {
     "disk full": _at_writes(errno.ENOSPC, "fail on"),
     "disk full once": _at_writes(errno.ENOSPC, "fail once"),
@@ -100,7 +111,9 @@ FAULTS: dict[str, Fault] = {
     "open files": _limits(resource.RLIMIT_NOFILE, "files", (0, 1, 2, 3, 4, 5, 6, 8, 10, 12)),
     "memory": _limits(resource.RLIMIT_AS, "memory MB", (0, 2 * MB, 8 * MB, 32 * MB, 64 * MB, 128 * MB, 256 * MB)),
     "database cut": _at_writes(errno.ECONNRESET, "fail once"),
+    "database slow": _slow,
     "database locked": _locked,
+    "clock back": _clock_back,
     "reader": _reader,
 }
 
@@ -127,6 +140,8 @@ def _disturb(lab: Lab, scenario: Scenario, twin: Twin, name: str, how: dict[str,
     if done[-1].code != twin.codes[-1]:
         told.wrong.append(f"the rerun ends with {done[-1].code}: {done[-1].err.strip()[-200:]}")
     other = differences(twin.held, lab.held(), twin.later_mask)
+    if "clock" in how:  # what is old, late or of tomorrow is judged by the clock; no record may be lost or doubled
+        other = Difference([row for row in other.lost if row.startswith("records:")], other.doubled)
     told.wrong += [*other.lost[:3], *other.doubled[:3], *other.other[:2]]
     checked = lab.check()
     told.wrong += ["the audit is broken"] if checked.audit else []

@@ -146,7 +146,7 @@ class Lab:
             step.task(self.context),
             root=self.live,
             logs=self.folder / "logs",
-            clock=self.clock,
+            clock=more.pop("clock", self.clock),
             strike=strike,
             env=env,
             sockets=self.postgres is not None,

@@ -29,8 +29,9 @@ from typing import Any
 
 __all__ = ["Event", "Outcome", "Strike", "build_shim", "call", "has_shim", "reexec_with_shim", "warm_up"]
 
-KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON = 1, 2, 3, 4, 5
+KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON, SLOW = 1, 2, 3, 4, 5, 6
 MODES = {"before": KILL_BEFORE, "torn": KILL_TORN, "after": KILL_AFTER, "fail once": FAIL_ONCE, "fail on": FAIL_ON}
+MODES |= {"slow": SLOW}
 _SOURCE = Path(__file__).with_name("shim.c")
 
 
@@ -42,6 +43,7 @@ class Strike:
     how: str
     """One of `MODES`."""
     error: int = 0
+    """An errno; of ``slow``, the milliseconds that each message to the database takes from then on."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def warm_up() -> None:
     import poison_guard
 
     heavy = ("pandas", "pyarrow.parquet", "pyarrow.csv", "sqlalchemy.dialects.sqlite", "torch", "sklearn.ensemble")
+    heavy += ("torch._dynamo",)  # what the first optimizer imports, three CPU seconds
     for name in (*heavy, "safetensors.torch", "alembic.command", "cryptography.hazmat.primitives.asymmetric.ed25519"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

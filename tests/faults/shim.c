@@ -22,7 +22,7 @@ also what SQLite, Arrow and torch write: write, pwrite, open for writing, rename
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { NOTHING, KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON };
+enum { NOTHING, KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON, SLOW };
 enum { PASS, FAIL, TEAR, END };
 
 static atomic_int armed, struck;
@@ -107,6 +107,11 @@ static int event(const char *kind, const char *path, size_t size) {
     }
     errno = saved;
     if (!strike_at || how == NOTHING || k < strike_at) return PASS;
+    if (how == SLOW) {  /* `fault` is in milliseconds */
+        if (!strcmp(kind, "send")) usleep((useconds_t)fault * 1000);
+        errno = saved;
+        return PASS;
+    }
     if (how == FAIL_ONCE || how == FAIL_ON) {
         if (!can_fail(kind) || (how == FAIL_ONCE && atomic_exchange(&struck, 1))) return PASS;
         errno = fault;
