@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import hashlib
+import hmac
 import json
 import os
 import stat
@@ -25,6 +27,8 @@ from poison_guard.text import quoted
 
 __all__ = ["ALGORITHMS", "Key", "load_keys"]
 
+Verify = Callable[[bytes, bytes], bool]
+"""Whether, of a message and a signature, the second is of the first."""
 ALGORITHMS = {"HS256": "oct", "ES256": "EC", "EdDSA": "OKP"}
 """Algorithm to the kind of its keys; a signature never chooses its own."""
 _MAX_BYTES = 16 * 1024 * 1024
@@ -40,8 +44,8 @@ class Key:
     kid: str
     alg: str
     secret: bytes | None
-    verify: Callable[[bytes, bytes], bool] | None
-    """Of a public key: whether a signature is of a message."""
+    """Of HMAC alone."""
+    verify: Verify
     starts: dt.datetime | None = None
     ends: dt.datetime | None = None
     revoked: dt.datetime | None = None
@@ -131,13 +135,10 @@ def _time(value: Any, what: str) -> dt.datetime | None:
     raise ConfigError(f"{what} must be a date or a time in ISO 8601")
 
 
-def _material(
-    alg: str, table: Mapping[str, Any], where: str
-) -> tuple[bytes | None, Callable[[bytes, bytes], bool] | None]:
-    """Return the secret of an HMAC key, or how a public key verifies."""
+def _material(alg: str, table: Mapping[str, Any], where: str) -> tuple[bytes | None, Verify]:
+    """Return the secret of an HMAC key, and how the key verifies."""
     from joserfc.errors import JoseError
     from joserfc.jwk import import_key
-    from joserfc.jws import JWSRegistry
 
     kind, jwk = ALGORITHMS[alg], table.get("jwk")
     if jwk is None and ("secret" in table) != (kind == "oct"):
@@ -150,15 +151,64 @@ def _material(
             secret = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             if len(secret) < _SHORTEST:
                 raise ConfigError(f"the secret of {where} is shorter than {_SHORTEST} bytes; make a longer one")
-            return secret, None
+            return secret, _by_mac(secret)
         key: Any = import_key(dict(jwk) if jwk is not None else table["public"], kind)  # type: ignore[arg-type]
         if key.curve_name != ("P-256" if kind == "EC" else "Ed25519") or key.is_private:
             needs = "a public key on P-256" if kind == "EC" else "a public Ed25519 key"
             raise ConfigError(f"{where} is for {alg} and must be {needs}, and no private one")
-        name = "Ed25519" if alg == "EdDSA" else alg  # RFC 9864's name for the same
-        model = JWSRegistry(algorithms=[name]).get_alg(name)
+        return None, _by_curve(key.public_key) if kind == "EC" else _by_edwards_curve(key.public_key)
     except ConfigError:
         raise
     except (JoseError, ValueError, TypeError, KeyError, AttributeError, binascii.Error):
         raise ConfigError(f"{where} cannot be read as a key for {alg}; see docs/signatures.md") from None
-    return None, lambda message, signature: bool(model.verify(message, signature, key))
+
+
+def _by_mac(secret: bytes) -> Verify:
+    """Return how HMAC-SHA256 by a secret is checked: the two padded blocks are hashed once (RFC 2104, 4)."""
+    block = (hashlib.sha256(secret).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+    same, begin, end = hmac.compare_digest, inner.copy, outer.copy
+
+    def verify(message: bytes, signature: bytes) -> bool:
+        first, second = begin(), end()
+        first.update(message)
+        second.update(first.digest())
+        return same(second.digest(), signature)
+
+    return verify
+
+
+def _by_curve(key: Any) -> Verify:
+    """Return how ES256 by a public P-256 key is checked; a signature is two numbers of 32 bytes (RFC 7518, 3.4)."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    scheme = ECDSA(SHA256())
+
+    def verify(message: bytes, signature: bytes) -> bool:
+        if len(signature) != 64:
+            return False
+        numbers = (int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+        try:
+            key.verify(encode_dss_signature(*numbers), message, scheme)
+        except InvalidSignature:
+            return False
+        return True
+
+    return verify
+
+
+def _by_edwards_curve(key: Any) -> Verify:
+    """Return how Ed25519 by a public key is checked (RFC 8032)."""
+    from cryptography.exceptions import InvalidSignature
+
+    def verify(message: bytes, signature: bytes) -> bool:
+        try:
+            key.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+    return verify

@@ -11,7 +11,6 @@ import base64
 import binascii
 import datetime as dt
 import hashlib
-import hmac
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +34,10 @@ CLOCK_AHEAD = dt.timedelta(hours=1)
 """How far `sent_at` may lie after the time at which a record was received."""
 _MAX_CHARS = 65_536
 """Characters of a signature."""
+_MAX_HEADERS = 4096
+"""Headers that are remembered: a sender could make every one another."""
+_JSON_SPACE = " \t\r\n"
+_NO_OBJECT = "its payload is no JSON object, or has a key twice"
 _NO_FAULT = ""
 _URL_SAFE = bytes.maketrans(b"-_+/", b"+/!!")
 Issue = tuple[int, str, Mapping[str, Any]]
@@ -63,9 +66,9 @@ def check_rows(table: pa.Table, contract: Contract) -> Proofs | None:
     columns = [(c, cells.get(c, pa.nulls(n))) for c in contract.signature.signed]
     tokens = as_text(table[name].combine_chunks()).to_pylist() if name in table.column_names else [None] * n
     key, fault = np.full(n, None, object), np.full(n, _NO_FAULT, object)
-    found = _checked(tokens, columns, keys)
-    for row, (by, why) in enumerate(found):
-        key[row], fault[row] = by, why
+    if n:
+        found = _checked(tokens, columns, keys)
+        key[:], fault[:] = zip(*found, strict=True)
     if "source_id" in contract.columns:
         _check_sources(key, fault, cells.get(contract.columns["source_id"]))
     return Proofs(key, fault)
@@ -84,19 +87,18 @@ def _checked(
             loose.extend(json_rows(columns, loose=True).cast(pa.large_binary()).to_pylist())
         return loose[row] if loose and loose[row] != texts[row] else None
 
-    macs = {kid: _mac(key.secret) for kid, key in keys.items() if key.secret is not None}
-    jws = _JwsReader(columns, keys, macs)
-    same, fromhex = hmac.compare_digest, bytes.fromhex
-    for row, token in enumerate(tokens):
+    by_mac = {kid: key.verify for kid, key in keys.items() if key.secret is not None}
+    jws, fromhex = _JwsReader(columns, keys), bytes.fromhex
+    for row, (token, text) in enumerate(zip(tokens, texts, strict=True)):
         if not token:
             yield None, _NO_FAULT
             continue
         kid, colon, written = token.partition(":")
         if not colon:
-            yield jws.check(row, token, texts[row], other_text)
+            yield jws.check(row, token, text, other_text)
             continue
-        mac = macs.get(kid)
-        if mac is None:
+        holds = by_mac.get(kid)
+        if holds is None:
             yield None, _no_key(kid, keys)
             continue
         try:
@@ -104,8 +106,7 @@ def _checked(
         except ValueError:
             yield None, "its MAC is not hexadecimal"
             continue
-        text = texts[row]
-        if same(mac(text), given) or ((text := other_text(row)) is not None and same(mac(text), given)):
+        if holds(text, given) or ((other := other_text(row)) is not None and holds(other, given)):
             yield keys[kid], _NO_FAULT
         else:
             yield None, f"it is no signature of the signed columns by the key {quoted(kid)}"
@@ -117,30 +118,11 @@ def _no_key(kid: str, keys: Mapping[str, Key]) -> str:
     return f"there is no key {quoted(kid[:64])}"
 
 
-def _mac(secret: bytes) -> Callable[[bytes], bytes]:
-    """Return HMAC-SHA256 by a secret: the two padded blocks are hashed once (RFC 2104, 4)."""
-    block = (hashlib.sha256(secret).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
-    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
-
-    def mac(text: bytes) -> bytes:
-        first, second = inner.copy(), outer.copy()
-        first.update(text)
-        second.update(first.digest())
-        return second.digest()
-
-    return mac
-
-
 class _JwsReader:
     """Checks compact JWS; headers, the same for all records of a key, are read once."""
 
-    def __init__(
-        self,
-        columns: Sequence[tuple[str, pa.Array]],
-        keys: Mapping[str, Key],
-        macs: Mapping[str, Callable[[bytes], bytes]],
-    ) -> None:
-        self.columns, self.keys, self.macs = columns, keys, macs
+    def __init__(self, columns: Sequence[tuple[str, pa.Array]], keys: Mapping[str, Key]) -> None:
+        self.columns, self.keys = columns, keys
         self.headers: dict[str, tuple[Key | None, str]] = {}
         self.names = [name for name, _ in columns]
         self.cells: list[tuple[str, list[Any]]] = []
@@ -149,14 +131,14 @@ class _JwsReader:
     def check(
         self, row: int, token: str, text: bytes, other_text: Callable[[int], bytes | None]
     ) -> tuple[Key | None, str]:
-        parts = token.split(".")
-        if len(parts) != 3 or len(token) > _MAX_CHARS:
+        message, _, end = token.rpartition(".")
+        head, dot, body = message.partition(".")
+        if not dot or "." in body or len(token) > _MAX_CHARS:
             return None, "it is neither KID:MAC nor a compact JWS"
-        head, body, end = parts
         known = self.headers.get(head)
         if known is None:
             known = self._header(head)
-            if len(self.headers) < 4096:
+            if len(self.headers) < _MAX_HEADERS:
                 self.headers[head] = known
         key, fault = known
         if key is None:
@@ -167,18 +149,13 @@ class _JwsReader:
         except ValueError:
             return None, "it is not base64url"
         if payload is not None:
-            if not self._holds(key, f"{head}.{body}", signature):
+            if not key.verify(message.encode(), signature):
                 return None, f"it is no signature of its payload by the key {quoted(key.kid)}"
             return self._compared(row, key, payload)
         for each in (text, other_text(row)):
-            if each is not None and self._holds(key, f"{head}.{_encoded(each)}", signature):
+            if each is not None and key.verify(f"{head}.{_encoded(each)}".encode(), signature):
                 return key, _NO_FAULT
         return None, f"it is no signature of the signed columns by the key {quoted(key.kid)}"
-
-    def _holds(self, key: Key, message: str, signature: bytes) -> bool:
-        if key.verify is None:
-            return hmac.compare_digest(self.macs[key.kid](message.encode("ascii", "replace")), signature)
-        return key.verify(message.encode("ascii", "replace"), signature)
 
     def _header(self, head: str) -> tuple[Key | None, str]:
         try:
@@ -197,11 +174,12 @@ class _JwsReader:
 
     def _compared(self, row: int, key: Key, payload: bytes) -> tuple[Key | None, str]:
         try:
-            record = json.loads(payload, object_pairs_hook=_once)
+            text = payload.decode().strip(_JSON_SPACE)
+            record, end = _DECODER.raw_decode(text)
         except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict):
-            return None, "its payload is no JSON object, or has a key twice"
+            return None, _NO_OBJECT
+        if not isinstance(record, dict) or end != len(text):
+            return None, _NO_OBJECT
         if not self.cells:
             self.cells = [(name, _plain(cells)) for name, cells in self.columns]
             self.rows = list(zip(*(cells for _, cells in self.cells), strict=True))
@@ -230,6 +208,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(table) != len(pairs):
         raise ValueError("a key twice")
     return table
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _plain(cells: pa.Array) -> list[Any]:

@@ -209,6 +209,28 @@ def test_a_jws_proves_the_record_it_carries(feed, alg):
     assert "lacks the column" in faults["r2"][1]
 
 
+@pytest.mark.parametrize("size", [0, 63, 65, 70])
+def test_an_es256_signature_of_another_length_or_of_zeros_does_not_hold(feed, size):
+    (row,) = rows(1)
+    whole = token(row, "ES256")
+    head, _, end = whole.rpartition(".")
+    cut = (base64.urlsafe_b64decode(end + "==") + bytes(8))[:size]
+    wrong = [f"{head}.{b64(cut)}", f"{head}.{b64(bytes(64))}"]
+    proof, _ = feed([row | {"sig": sig, "id": f"r{i}"} for i, sig in enumerate([*wrong, whole])], public_keys())
+    assert proof.notna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(("around", "held"), [(" \n{}\t", True), ("{}x", False), ("{}{{}}", False), ("[{}]", False)])
+def test_a_payload_is_one_json_object_and_nothing_else(feed, around, held):
+    (row,) = rows(1)
+    body = b64(around.format(json.dumps({c: row[c] for c in SIGNED})).encode())
+    signed = f"{b64(json.dumps({'alg': 'HS256', 'kid': 'HS256'}).encode())}.{body}"
+    secret = base64.urlsafe_b64decode(JWKS["HS256"].as_dict(private=True)["k"] + "==")
+    whole = f"{signed}.{b64(hmac.new(secret, signed.encode(), hashlib.sha256).digest())}"
+    proof, _ = feed([row | {"sig": whole}], public_keys())
+    assert proof.notna().all() == held
+
+
 def test_a_jws_cannot_choose_the_algorithm_of_a_key(feed):
     some = rows(4)
     pem = JWKS["ES256"].as_pem(private=False)
