@@ -7,6 +7,7 @@ __all__ = [
     "ClosedError",
     "ConfigError",
     "DataError",
+    "EngineError",
     "GuardError",
     "InconclusiveError",
     "MissingExtraError",
@@ -68,6 +69,10 @@ class ReadError(GuardError):
 
 class StoreError(GuardError):
     """The store or the lake cannot be reached, read or written."""
+
+
+class EngineError(GuardError):
+    """A process that scored a part of a run was lost, or an engine cannot be reached; nothing of the run was stored."""
 
 
 class StaleStateError(StoreError):

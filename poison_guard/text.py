@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 __all__ = [
     "character_name",
+    "dataset_of",
     "holds_password",
     "nearest",
     "number_text",
@@ -72,6 +73,20 @@ def shown_url(url: object) -> str:
     shown = f"…@{rest[user.end() :]}" if user else rest
     path = re.split(r"[?#]", shown, maxsplit=1)[0]
     return f"{scheme}://{path}{'' if path == shown else '?…'}"
+
+
+def dataset_of(uri: str) -> tuple[str, str]:
+    """Return name space and name of a file or URL as OpenLineage spells them, without any secret.
+
+    >>> dataset_of("s3://bucket/day/a.csv?key=x"), dataset_of("/data/a.csv"), dataset_of("frame")
+    (('s3://bucket', 'day/a.csv'), ('file', '/data/a.csv'), ('file', 'frame'))
+    """
+    plain = shown_url(uri).removesuffix("?…").removeprefix("file://")
+    scheme, mark, rest = plain.partition("://")
+    if not mark:
+        return "file", plain
+    host, _, path = rest.partition("/")
+    return f"{scheme}://{host}", path or "/"
 
 
 def without_secrets(text: object, url: object) -> str:

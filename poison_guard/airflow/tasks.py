@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from poison_guard.airflow.feeds import guard_home
-from poison_guard.errors import ClosedError, TamperError, UsageError
+from poison_guard.errors import ClosedError, GuardError, TamperError, UsageError
 from poison_guard.guard import Guard
 from poison_guard.records import Person
 from poison_guard.text import visible
@@ -105,6 +105,10 @@ def store(contract: str, guard_run: str) -> dict[str, int]:
         counts = dict(opened(contract).stage_commit(guard_run).counts)
     shown = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n)
     _say(f"stored run {guard_run}: {shown or 'no record'}")
+    with suppress(GuardError):  # what is stored is stored: a file of figures that cannot be written is no failed task
+        from poison_guard.web.counters import write_counters
+
+        write_counters(guard_home())
     return counts
 
 

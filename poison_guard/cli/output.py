@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,9 @@ __all__ = [
     "ago",
     "announced",
     "counted",
+    "log_as_json",
+    "logs_are_json",
+    "print_event",
     "print_json",
     "print_progress",
     "print_result",
@@ -40,7 +44,42 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 def print_progress(text: str) -> None:
     """Write a line for the person watching on stderr."""
-    click.echo(text, err=True)
+    if _Said.as_json:
+        print_event("progress", message=text)
+    else:
+        click.echo(text, err=True)
+
+
+def print_event(event: str, *, level: str = "info", **fields: Any) -> None:
+    """Write a line of JSON on stderr where logs are wanted as JSON; nothing elsewhere."""
+    if _Said.as_json:
+        head = {"time": dt.datetime.now(dt.UTC).isoformat(), "level": level, "command": _Said.command, "event": event}
+        click.echo(json.dumps(to_jsonable({**head, **fields}), ensure_ascii=True), err=True)
+
+
+def log_as_json() -> None:
+    """Write progress, warnings and failures as lines of JSON from now on."""
+    _Said.as_json = True
+    logging.basicConfig(handlers=[_JsonLines()], level=logging.WARNING, force=True)
+    logging.getLogger("poison_guard").setLevel(logging.INFO)
+
+
+def logs_are_json() -> bool:
+    """Return whether logs are lines of JSON."""
+    return _Said.as_json
+
+
+class _JsonLines(logging.Handler):
+    """Writes what libraries and our own rooms log as lines of JSON, hidden characters made visible."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        text = visible(record.getMessage(), limit=_LOGGED)
+        print_event("log", level=record.levelname.lower(), logger=record.name, message=text)
+
+
+_LOGGED = 1000
+"""Characters of a logged message; it may quote what came from a feed."""
 
 
 def print_result(text: str) -> None:
@@ -108,7 +147,7 @@ def print_revoked(facts: Mapping[str, Any], *, feed: str, dry_run: bool) -> None
 def progress(text: str) -> Iterator[None]:
     """Show on stderr that something is being done: a spinner on a terminal, one line elsewhere."""
     _Said.anything = True
-    if not sys.stderr.isatty():
+    if _Said.as_json or not sys.stderr.isatty():
         print_progress(f"{text} …")
         yield
         return
@@ -119,9 +158,11 @@ def progress(text: str) -> Iterator[None]:
 
 
 class _Said:
-    """Whether the command of this process has said on stderr what it does."""
+    """Whether the command of this process has said on stderr what it does, and how it says it."""
 
     anything = False
+    as_json = False
+    command = ""
 
 
 SLOW_SECONDS = 2.0
@@ -131,7 +172,7 @@ SLOW_SECONDS = 2.0
 @contextmanager
 def announced(name: str) -> Iterator[None]:
     """Say on stderr that the command `name` works where it takes more than two seconds and shows no progress itself."""
-    _Said.anything = False
+    _Said.anything, _Said.command = False, name
     done = threading.Event()
 
     def watch() -> None:

@@ -52,7 +52,12 @@ def exit_code_of(call: Callable[[], Any], *, debug: bool) -> int:
 def _print_failure(text: str, code: int, *, debug: bool = False) -> int:
     if debug:
         traceback.print_exc(file=sys.stderr)
-    click.echo(f"poison-guard: {visible(text, limit=1000)}", err=True)
+    from poison_guard.cli.output import logs_are_json, print_event
+
+    if logs_are_json():
+        print_event("failed", level="error", message=visible(text, limit=1000), exit_code=code)
+    else:
+        click.echo(f"poison-guard: {visible(text, limit=1000)}", err=True)
     return code
 
 
@@ -152,7 +157,8 @@ class LazyGroup(click.Group):
         call = super().main
         from poison_guard.cli.output import announced
 
-        name = " ".join(argv[: 2 if argv[:1] and argv[0] in _GROUPS else 1]) or "poison-guard"
+        words = argv[next((at for at, word in enumerate(argv) if word in COMMANDS), 0) :]
+        name = " ".join(words[: 2 if words[:1] and words[0] in _GROUPS else 1]) or "poison-guard"
 
         def told() -> Any:
             with announced(name):
@@ -169,5 +175,16 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="poison-guard", prog_name="poison-guard")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
-def cli() -> None:
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="POISON_GUARD_LOG",
+    help="Write what goes to stderr as text, or as lines of JSON.",
+)
+def cli(log: str) -> None:
     """The checkpoint between collected and learned: each record is accepted, quarantined or rejected, with evidence."""
+    if log == "json":
+        from poison_guard.cli.output import log_as_json
+
+        log_as_json()

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from poison_guard.cli.options import common_options, dry_run, feed_option, out_option
-from poison_guard.cli.output import print_json, print_progress, print_result, print_revoked, print_table, progress
+from poison_guard.cli.output import (
+    logs_are_json,
+    print_event,
+    print_json,
+    print_progress,
+    print_result,
+    print_revoked,
+    print_table,
+    progress,
+)
 from poison_guard.errors import UsageError
 from poison_guard.files import check_ending, write_frame
 from poison_guard.text import p_value_text
@@ -81,6 +90,20 @@ def _share(n: int, total: int) -> str:
     return f"{100 * n / total:.1f} %" if total else ""
 
 
+def _tell(feed: str, home: Path) -> None:
+    """Log what the feed's last run was, where logs are JSON, and bring the file for Prometheus up to date."""
+    from poison_guard.guard import Home
+
+    opened = Home.open(home)
+    if logs_are_json():
+        run = opened.status(feed).runs[0]
+        print_event("stored", feed=feed, run_id=run.run_id, counts=run.counts, cost=run.cost)
+    if opened.settings.metrics is not None:
+        from poison_guard.web.counters import write_counters
+
+        write_counters(home)
+
+
 FINDINGS, INCONCLUSIVE = 1, 3
 
 
@@ -147,6 +170,8 @@ def run_command(data: tuple[str, ...], feed: str, dry_run: bool, home: Path, as_
     with progress(f"{'scanning' if dry_run else 'running'} {guard.contract.name}"):
         result = guard.scan(list(data) or None) if dry_run else guard.ingest(list(data) or None)
     code = 0 if result.judged or guard.contract.mode == "observe" else INCONCLUSIVE
+    if result.run_id and not dry_run:
+        _tell(guard.contract.name, home)
     if as_json:
         print_json({**result.to_dict(), "dry_run": dry_run})
         return code

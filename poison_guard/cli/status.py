@@ -48,7 +48,19 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
         print_table("Training", ("feed", "snapshot", ">examples", "sealed", "verdict", "admission", "champion"), sealed)
     print_table(
         "Last runs",
-        ("run", "status", "received", ">records", ">accepted", ">held", ">rejected", ">staged"),
+        (
+            "run",
+            "status",
+            "received",
+            ">records",
+            ">accepted",
+            ">held",
+            ">rejected",
+            ">staged",
+            ">CPU s",
+            ">peak MiB",
+            "engine",
+        ),
         [_run_row(run, now) for run in result.runs],
         empty="no run yet",
     )
@@ -71,7 +83,8 @@ def _training_row(feed: str, t: TrainingStatus) -> tuple[Any, ...]:
 
 def _run_row(run: RunStatus, now: dt.datetime) -> tuple[Any, ...]:
     counts = [run.counts.get(key) for key in ("received", *_PLACES)]
-    return (run.run_id, run.status, ago(run.received_at, now), *counts)
+    cost = [f"{run.cost[key]:,.0f}" if key in run.cost else None for key in ("cpu_s", "peak_mb")]
+    return (run.run_id, run.status, ago(run.received_at, now), *counts, *cost, run.cost.get("engine"))
 
 
 @click.group("audit")

@@ -30,10 +30,18 @@ class _SettingsFile:
     """URL that is told, signed, of held campaigns, closed gates and aged queues; None: nobody is."""
     pages: Annotated[str, matching(r"https?://\S+", "an http or https URL")] | None = None
     """URL where people open `poison-guard serve`, or Airflow's ``…/poison-guard``; messages then link to it."""
+    lineage: str | None = None
+    """URL of an OpenLineage server, or file that a line of JSON is added to for each event; None: nobody is told."""
+    metrics: Annotated[str, matching(r".+\.prom", "a path that ends in .prom")] | None = None
+    """File that each run brings up to date for the textfile collector of Prometheus."""
     device: Annotated[str, matching(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")] | None = None
     """None: ``auto``, which takes a GPU where there is one."""
     threads: Annotated[int, in_range(1, 1024)] = 1
     """torch threads of one process; with 1, parallel tasks do not oversubscribe the CPU."""
+    engine: Annotated[str, matching(r"local|airflow|ray", "local, airflow or ray")] = "local"
+    """Who scores the parts of a batch: processes of this machine, Airflow's mapped tasks, or Ray's tasks."""
+    workers: Annotated[int, in_range(1, 1024)] = 1
+    """Processes that the engine ``local`` scores in; with 1, the process of the command does it itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,14 @@ class Settings:
     """Where held campaigns, closed gates and aged queues are told of; may hold a token: never show it whole."""
     pages: str | None = None
     """Where people open the pages; None: links to them are left out."""
+    lineage: str | None = None
+    """Where OpenLineage events go, a URL or a file; may hold a token: never show it whole."""
+    metrics: Path | None = None
+    """File for the textfile collector of Prometheus."""
+    engine: str = "local"
+    """Who scores the parts of a batch: ``local``, ``airflow`` or ``ray``."""
+    workers: int = 1
+    """Processes that the engine ``local`` scores in."""
 
     def page(self, feed: str, part: str, **query: str) -> str | None:
         """Return the address of a page of a feed; None where nobody said where the pages are."""
@@ -78,7 +94,8 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
                 f"POISON_GUARD_{name.upper()}"
             )
     named = {f.name: env.get(f"POISON_GUARD_{f.name.upper()}") or None for f in fields(_SettingsFile)}
-    typed = {key: int(text) if key == "threads" and text and text.isdecimal() else text for key, text in named.items()}
+    whole = ("threads", "workers")
+    typed = {key: int(text) if key in whole and text and text.isdecimal() else text for key, text in named.items()}
     values |= values_of(_SettingsFile, typed, where="POISON_GUARD_*", file="the environment")
     return Settings(
         home=root,
@@ -89,4 +106,8 @@ def open_settings(home: str | Path, environ: Mapping[str, str] | None = None) ->
         threads=values.get("threads", 1),
         webhook=values.get("webhook"),
         pages=values.get("pages"),
+        lineage=values.get("lineage"),
+        metrics=Path(values["metrics"]).expanduser() if values.get("metrics") else None,
+        engine=values.get("engine", "local"),
+        workers=values.get("workers", 1),
     )

@@ -22,6 +22,7 @@ from poison_guard.gate.verify import verify_manifest
 from poison_guard.records import UNVERIFIED, via_of
 from poison_guard.results import Result
 from poison_guard.review.rules import check_person
+from poison_guard.steps.lineage import NAMESPACE, snapshot_dataset, trace
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain, manifest_path, publish_admission, renew_revocations
 from poison_guard.store.admissions import (
@@ -170,6 +171,10 @@ def admit(feed: Feed, snapshot_id: str | None, now: dt.datetime) -> Admitted:
         admission = _valid_admission(feed, snapshot, verdict["seq"], now)
         if admission is None:
             raise ClosedError(_why_not_valid(feed, snapshot, now))
+        manifest = (NAMESPACE, f"{feed.contract.name}/manifests/{snapshot.snapshot_id}", admission["digest"])
+        facts = {"outcome": verdict["outcome"], "verdict_seq": verdict["seq"], "approvals": len(approvals)}
+        ends = {"inputs": [snapshot_dataset(snapshot)], "outputs": [manifest], "ended": now}
+        trace(feed, "gate", admission["digest"], **ends, facts=facts)
         published = not drain(feed.store, feed.settings, now).failed
     if not published:  # admitted before, where a file that was lost since is written again, or says why it cannot be
         publish_admission(feed.store, feed.settings, feed.contract.name, snapshot.snapshot_id, now)

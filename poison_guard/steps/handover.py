@@ -16,13 +16,29 @@ from typing import Any
 
 import pandas as pd
 
+from poison_guard.errors import StoreError
 from poison_guard.frames import CHECKING, check_frame, check_frames
 from poison_guard.pipeline import BatchEvidence, Validation
 from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.steps.opening import Feed
 from poison_guard.store import Lake
 
-__all__ = ["Handover", "LakeHandover", "Pin", "get_batch", "pin_of", "put_batch", "split", "staging_folder"]
+__all__ = [
+    "Handover",
+    "HandoverLostError",
+    "LakeHandover",
+    "Pin",
+    "SharedHandover",
+    "get_batch",
+    "pin_of",
+    "put_batch",
+    "split",
+    "staging_folder",
+]
+
+
+class HandoverLostError(StoreError):
+    """Something that a stage handed over is no longer in the lake; nothing of the run was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +48,7 @@ class Pin:
     version: int
     """The state version that the run reads."""
     rules: str
-    """Beginning of the hash of contract and suite: a contract edited between two stages is another pin."""
+    """Beginning of the hash of contract, suite and device: a contract edited between two stages is another pin."""
 
     def __str__(self) -> str:
         """Return ``VERSION-RULES``."""
@@ -46,6 +62,7 @@ def pin_of(feed: Feed, version: int) -> Pin:
         (contract.name, contract.kind, contract.mode, contract.namespace, contract.controls, contract.policy_hash),
         (sorted(contract.columns.items()), contract.features, dataclasses.astuple(contract.data), contract.parse),
         None if feed.suite is None else feed.suite.expectations,
+        feed.settings.device,  # models are fitted, calibrated and asked on one kind of device: another one begins anew
     )
     return Pin(version, hashlib.sha256(repr(rules).encode()).hexdigest()[:8])
 
@@ -56,6 +73,8 @@ class Handover:
 
     cache: dict[str, Any] = field(default_factory=dict, init=False)
     """What one process computes once and never hands over: the pinned state, fitted models, the whole batch."""
+    run_id: str | None = field(default=None, init=False)
+    """The run whose values other processes can read; None where they are in memory alone."""
     _values: dict[str, Any] = field(default_factory=dict, init=False)
 
     def put(self, name: str, value: Any) -> None:
@@ -83,6 +102,7 @@ class LakeHandover(Handover):
 
     def __init__(self, lake: Lake, run_id: str) -> None:
         super().__init__()
+        self.run_id = run_id
         self._lake = lake
         self._folder = staging_folder(run_id)
 
@@ -92,19 +112,62 @@ class LakeHandover(Handover):
             _check(name, value)
         kind, facts, frames = _pack(value)
         for part, frame in frames.items():
-            self._lake.write_frame(_json_texts(frame), f"{self._folder}/{name}.{part}.parquet")
+            self._lake.write_frame(_json_texts(frame), self._path(f"{name}.{part}"))
         document = json.dumps({"kind": kind, "facts": facts, "frames": sorted(frames)}, default=str)
-        self._lake.write_frame(pd.DataFrame({"json": [document]}), f"{self._folder}/{name}.parquet")
+        self._lake.write_frame(pd.DataFrame({"json": [document]}), self._path(name))
 
     def get(self, name: str) -> Any:
-        """Read a value back."""
-        document = json.loads(self._lake.read_frame(f"{self._folder}/{name}.parquet")["json"].iloc[0])
-        frames = {part: self._lake.read_frame(f"{self._folder}/{name}.{part}.parquet") for part in document["frames"]}
+        """Read a value back; `HandoverLostError` where a file of it is missing."""
+        document = self._document(name)
+        frames = {part: self._read(f"{name}.{part}") for part in document["frames"]}
         return _UNPACK[document["kind"]](document["facts"], frames)
 
     def has(self, name: str) -> bool:
         """Return whether the value is there as a whole."""
-        return self._lake.exists(f"{self._folder}/{name}.parquet")
+        return self._lake.exists(self._path(name)) and all(
+            self._lake.exists(self._path(f"{name}.{part}")) for part in self._document(name)["frames"]
+        )
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}.parquet"
+
+    def _document(self, name: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self._read(name)["json"].iloc[0])
+        return document
+
+    def _read(self, name: str) -> pd.DataFrame:
+        try:
+            return self._lake.read_frame(self._path(name))
+        except StoreError:
+            if self._lake.exists(self._path(name)):
+                raise
+        raise HandoverLostError(
+            f"{self._path(name)}, which a stage of the run {self.run_id} wrote, is missing from the lake; nothing of "
+            "the run was stored: start it again from its first stage, which makes anew what is missing"
+        )
+
+
+_OWN = ("validation@", "evidence@", "decided@")
+"""Beginnings of the names of what no other process needs to score partitions."""
+
+
+class SharedHandover(LakeHandover):
+    """Values of a run that this process leads and others score for: in memory, and as files what they need."""
+
+    def put(self, name: str, value: Any) -> None:
+        """Keep a value, and write it where those that score need it; partitions of records are only written."""
+        if not name.startswith("records-"):
+            Handover.put(self, name, value)
+        if not name.startswith(_OWN):
+            super().put(name, value)
+
+    def get(self, name: str) -> Any:
+        """Return a value of this process, else of the lake."""
+        return Handover.get(self, name) if Handover.has(self, name) else super().get(name)
+
+    def has(self, name: str) -> bool:
+        """Return whether this process or the lake has the value."""
+        return Handover.has(self, name) or super().has(name)
 
 
 def split(records: pd.DataFrame, rows: int) -> list[pd.DataFrame]:

@@ -44,8 +44,10 @@ def drain(store: Store, settings: Settings, now: dt.datetime | None = None) -> D
         outbox.REMOVAL: lambda task: remove_unlisted(store, task["paths"]),
         outbox.DECISIONS: lambda task: write_decisions(store, task),
         outbox.WEBHOOK: lambda task: _tell(store, settings, task, at),
+        outbox.LINEAGE: lambda task: _trace(settings, task),
     }
-    drained = outbox.drain(store, handlers, at, at_once=handlers.keys() - {outbox.DECISIONS, outbox.WEBHOOK})
+    elsewhere = {outbox.DECISIONS, outbox.LINEAGE, outbox.WEBHOOK}
+    drained = outbox.drain(store, handlers, at, at_once=handlers.keys() - elsewhere)
     for failure in drained.failed:
         _log.warning("left to be done by the next command that writes: %s", failure)
     return drained
@@ -55,6 +57,12 @@ def _tell(store: Store, settings: Settings, task: Mapping[str, Any], now: dt.dat
     from poison_guard.steps.notify import tell
 
     tell(settings, store.key, task, now)
+
+
+def _trace(settings: Settings, task: Mapping[str, Any]) -> None:
+    from poison_guard.steps.lineage import emit
+
+    emit(settings, task)
 
 
 def renew_revocations(store: Store, settings: Settings, now: dt.datetime) -> Path:

@@ -21,7 +21,9 @@ from poison_guard.records import Examples
 from poison_guard.results import Result, TableResult, html_table, text_table
 from poison_guard.steps.admission import check_admission, find_snapshot, standing_admission
 from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
+from poison_guard.steps.lineage import NAMESPACE, snapshot_dataset, trace
 from poison_guard.steps.opening import Feed
+from poison_guard.steps.outbox import drain
 from poison_guard.steps.promote import evaluate_model, hash_of_trusted, load_trained, promote_model, training_settings
 from poison_guard.store.admissions import due_snapshot as store_due
 from poison_guard.store.admissions import list_admissions
@@ -316,7 +318,14 @@ def train_model(feed: Feed, snapshot_id: str, now: dt.datetime, *, from_scratch:
     made, config = _train(feed, snapshot_id, from_scratch=from_scratch)
     later = now + dt.timedelta(seconds=time.monotonic() - begun)
     check_admission(feed, snapshot_id, later)  # it may have been revoked, or have lapsed, meanwhile
-    return _keep(feed, made, config, snapshot_id=snapshot_id, admission_seq=admission.seq, now=later)
+    model = _keep(feed, made, config, snapshot_id=snapshot_id, admission_seq=admission.seq, now=later)
+    name, cost = feed.contract.name, config.get("cost", {})
+    learned = [snapshot_dataset(load_snapshot(feed.store, snapshot_id))]
+    learned.append((NAMESPACE, f"{name}/manifests/{snapshot_id}", admission.digest))
+    kept = [(NAMESPACE, f"{name}/models/{model.model_id}", model.sha256)]
+    trace(feed, "train", model.model_id, inputs=learned, outputs=kept, began=now, ended=later, facts=cost)
+    drain(feed.store, feed.settings)
+    return model
 
 
 def _measure_model(feed: Feed, snapshot_id: str, now: dt.datetime) -> Model:

@@ -12,9 +12,11 @@ import datetime as dt
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
+from poison_guard.errors import EngineError
 from poison_guard.frames import CHECKING, among, check_frames
 from poison_guard.ingest.identity import owners_of
 from poison_guard.pipeline import (
@@ -42,9 +44,12 @@ from poison_guard.steps.collect import (
     read_batch,
     read_outcomes,
 )
+from poison_guard.steps.cost import measured, spent, total_cost, usage
 from poison_guard.steps.coverage import coverage_of
-from poison_guard.steps.handover import Handover, Pin, get_batch, pin_of, put_batch, staging_folder
+from poison_guard.steps.engines import handover_of, refuse_airflow, score_all
+from poison_guard.steps.handover import Handover, HandoverLostError, Pin, get_batch, pin_of, put_batch, staging_folder
 from poison_guard.steps.labels import spellings_of
+from poison_guard.steps.lineage import trace_run
 from poison_guard.steps.located import batch_places
 from poison_guard.steps.nonces import replayed, signed_nonces
 from poison_guard.steps.opening import Feed, again_if_stale, torch_threads
@@ -99,6 +104,8 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
 
     Raises `StaleStateError` when other runs of the feed keep being committed first.
     """
+    refuse_airflow(feed)
+    before = usage()
     outcomes = read_outcomes(feed, now)
     collected = collect(feed, source, now)
     if collected is None:
@@ -107,14 +114,20 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
         run, batch, controls = collected
         places = None
         if batch is not None:
-            handover = Handover()
+            handover = handover_of(feed, run.run_id, len(batch.records))
             put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
-            finish(feed, handover, run)
+            handover.put("cost-collect", spent(before))
+            finish(feed, handover, run, engine=feed.settings.engine)
             pin = pin_of(feed, load_run(feed.store, run.run_id).state_version)
             places = batch_places(_named_batch(feed, handover, pin))
+        stored = load_run(feed.store, run.run_id)
         result = stored_result(feed.store, run.run_id, places)
-        measured = load_run(feed.store, run.run_id).measurements
-        result = dataclasses.replace(result, coverage=coverage_of(feed.contract, feed.settings.home, measured))
+        result = dataclasses.replace(
+            result, coverage=coverage_of(feed.contract, feed.settings.home, stored.measurements)
+        )
+        if batch is not None and stored.cost.get("engine") not in (None, feed.settings.engine):
+            other = f"the run was finished by the engine {stored.cost['engine']} meanwhile; this is what it stored"
+            result = dataclasses.replace(result, notes=(*result.notes, other))
     return dataclasses.replace(result, notes=(*result.notes, *map(note_sentence, outcomes.notes)))
 
 
@@ -141,18 +154,24 @@ def collect(feed: Feed, source: Source, now: dt.datetime) -> tuple[Run, Batch | 
     return run, batch, controls
 
 
-def finish(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
+def finish(feed: Feed, handover: Handover, run: Run, *, engine: str) -> Mapping[str, int]:
     """Judge a batch by the state its run is pinned to and store it; pin anew where another run was committed first.
 
-    Return the run's counts.
+    Return the run's counts, those of another engine where it finished the run meanwhile.
     """
     overtaken = False
 
     def attempt() -> Mapping[str, int]:
         nonlocal run, overtaken
         run, overtaken = repin(feed.store, run) if overtaken else run, True
-        judge(feed, handover, pin_of(feed, run.state_version))
-        return commit(feed, handover, run)
+        try:
+            judge(feed, handover, pin_of(feed, run.state_version))
+            return commit(feed, handover, run, engine=engine)
+        except (HandoverLostError, EngineError):
+            stored = load_run(feed.store, run.run_id)
+            if stored.status != "committed":
+                raise
+            return stored.counts  # its commit removed what was handed over
 
     return again_if_stale(attempt)
 
@@ -160,14 +179,14 @@ def finish(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
 def judge(feed: Feed, handover: Handover, pin: Pin) -> Decided:
     """Validate, score, reduce and decide by one pin, each where it was not done by that pin yet."""
     if not handover.has(f"decided@{pin}"):
-        partitions = range(handover.get("partitions")["n"])
         if not handover.has(f"validation@{pin}"):
-            validate(feed, handover, pin)
-        for partition in partitions:
-            if not handover.has(f"scored-{partition:05d}@{pin}"):
-                score(feed, handover, pin, partition)
-        reduce(feed, handover, pin)
-        decide(feed, handover, pin)
+            with measured(handover, "validate"):
+                validate(feed, handover, pin)
+        score_all(feed, handover, pin, lambda part: score(feed, handover, pin, part))
+        with measured(handover, "reduce"):
+            reduce(feed, handover, pin)
+        with measured(handover, "decide"):
+            decide(feed, handover, pin)
     decided: Decided = handover.get(f"decided@{pin}")
     return decided
 
@@ -231,11 +250,17 @@ def decide(feed: Feed, handover: Handover, pin: Pin) -> None:
     handover.put(f"decided@{pin}", decided)
 
 
-def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
-    """Store what was decided in one transaction, and return its counts.
+def commit(feed: Feed, handover: Handover, run: Run, *, engine: str) -> Mapping[str, int]:
+    """Store what was decided in one transaction, with what it cost and by which engine, and return its counts.
 
     `StaleStateError` where another run of the feed came first.
     """
+    before = usage()
+
+    def cost() -> dict[str, Any]:
+        stages = total_cost(handover, handover.get("partitions")["n"], spent(before))
+        return {**stages, "wall_s": round(time.time() - run.started_at.timestamp(), 3), "engine": engine}
+
     pin, staging = pin_of(feed, run.state_version), staging_folder(run.run_id)
     batch, decided = _named_batch(feed, handover, pin), handover.get(f"decided@{pin}")
     counts = commit_run(
@@ -248,10 +273,11 @@ def commit(feed: Feed, handover: Handover, run: Run) -> Mapping[str, int]:
         objects=intake_objects(feed, batch),
         repeats=batch.duplicates,
         controls=fold_votes(handover.get("controls"), _spellings(feed, handover, pin), feed.contract.vote, "answer"),
-        cost={"wall_s": time.time() - run.started_at.timestamp(), "cpu_s": time.process_time()},
+        cost=cost,
         staging=staging if feed.store.lake.exists(staging) else None,
         nonces=signed_nonces(feed.contract, batch.records),
     )
+    trace_run(feed, load_run(feed.store, run.run_id))
     drain(feed.store, feed.settings)
     from poison_guard.steps.source_rules import keep  # many rooms, which no scan needs
 

@@ -21,6 +21,7 @@ from poison_guard.results import Result
 from poison_guard.steps.coverage import why_unjudged
 from poison_guard.steps.examples import Content, content_of, load_item_content, read_parts, record_content
 from poison_guard.steps.item_labels import DENIED, deny_labels, items_to_ask_again, trusted_mark
+from poison_guard.steps.lineage import NAMESPACE, snapshot_dataset, trace
 from poison_guard.steps.opening import Feed, again_if_stale
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.part_files import part_table, reference_table
@@ -37,7 +38,7 @@ from poison_guard.store.membership import (
 )
 from poison_guard.store.quarantine import ITEM
 from poison_guard.store.reading import count_places, find_items
-from poison_guard.store.snapshots import Part, last_snapshot
+from poison_guard.store.snapshots import Part, Snapshot, last_snapshot
 from poison_guard.store.snapshots import seal as store_seal
 
 __all__ = ["NothingToSealError", "SealResult", "seal"]
@@ -142,6 +143,7 @@ def _seal(feed: Feed) -> SealResult:
     sealed = store_seal(store, contract, seq=seq, parts=parts, items=labels, counts=counts, asked=denied.asked)
     if len(denied.asked):
         show_in_queue(feed)
+    _trace(feed, sealed)
     drain(store, feed.settings)
     new = before is None or sealed.snapshot_id != before.snapshot_id
     counted = {name: n for name, n in sealed.counts.items() if name not in ("items_file", _TRUSTED)}
@@ -155,6 +157,14 @@ def _seal(feed: Feed) -> SealResult:
 
 _TRUSTED = "trusted_items"
 """Among the counts of a snapshot: the number that names what its labels were compared with."""
+
+
+def _trace(feed: Feed, sealed: Snapshot) -> None:
+    records, facts = (NAMESPACE, f"{sealed.feed}/records", None), {"examples": sealed.counts["examples"]}
+    ends = {"inputs": [records], "outputs": [snapshot_dataset(sealed)], "ended": sealed.sealed_at}
+    trace(feed, "seal", sealed.snapshot_id, **ends, facts=facts)
+
+
 _NAMED = 10
 """Items that are named of those left out."""
 

@@ -7,14 +7,15 @@ between tasks: `to_dict` gives it as JSON holds it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from poison_guard.config import Mode
-from poison_guard.errors import NotFoundError
+from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.results import Result
-from poison_guard.steps.handover import Handover, LakeHandover, pin_of, put_batch
+from poison_guard.steps.cost import measured, spent, usage
+from poison_guard.steps.handover import Handover, HandoverLostError, LakeHandover, Pin, pin_of, put_batch
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.run import collect, finish, judge, read_outcomes, score, validate
 from poison_guard.store import Run, find_open_run, load_run
@@ -72,56 +73,86 @@ class CommitStage(Result):
 
 def stage_collect(feed: Feed, now: dt.datetime) -> CollectStage:
     """Hand over what is new, or the batch of a run that was begun and not committed."""
+    before = usage()
     begun = find_open_run(feed.store, feed.contract.name)
-    if begun is not None and (handover := LakeHandover(feed.store.lake, begun.run_id)).has("partitions"):
-        return CollectStage(begun.run_id, tuple(range(handover.get("partitions")["n"])))
+    if begun is not None and (n := _handed_over(LakeHandover(feed.store.lake, begun.run_id))):
+        return CollectStage(begun.run_id, tuple(range(n)))
     read_outcomes(feed, now)
     run, batch, controls = collect(feed, None, now) or (None, None, None)
     if run is None or batch is None or controls is None:
         return CollectStage(None)
     handover = LakeHandover(feed.store.lake, run.run_id)
     n = put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)
+    handover.put("cost-collect", spent(before))
     return CollectStage(run.run_id, tuple(range(n)))
+
+
+def _handed_over(handover: Handover) -> int:
+    """Return the number of partitions of a batch that was handed over; 0 where something of it is missing."""
+    n = int(handover.get("partitions")["n"]) if handover.has("partitions") else 0
+    names = ["batch", "controls", *(f"records-{part:05d}" for part in range(n))]
+    return n if all(map(handover.has, names)) else 0
 
 
 def stage_validate(feed: Feed, run_id: str) -> RunStage:
     """Check the batch of a run."""
-    run, handover = _run_of(feed, run_id)
-    if open_ := run.status != "committed":
-        validate(feed, handover, pin_of(feed, run.state_version))
-    return RunStage(run_id, open_)
+    handover = LakeHandover(feed.store.lake, run_id)
+
+    def check(pin: Pin) -> None:
+        with measured(handover, "validate"):
+            validate(feed, handover, pin)
+
+    return _unless_committed(feed, run_id, check)
 
 
-def stage_score(feed: Feed, run_id: str, partition: int) -> RunStage:
-    """Score one partition of the batch of a run."""
-    run, handover = _run_of(feed, run_id)
-    if open_ := run.status != "committed":
-        score(feed, handover, pin_of(feed, run.state_version), partition)
-    return RunStage(run_id, open_)
+def stage_score(feed: Feed, run_id: str, partition: int, handover: Handover | None = None) -> RunStage:
+    """Score one partition of the batch of a run; `handover` keeps the models from one partition to the next."""
+    values = handover or LakeHandover(feed.store.lake, run_id)
+
+    def score_one(pin: Pin) -> None:
+        n = int(values.get("partitions")["n"])
+        if not 0 <= partition < n:
+            raise UsageError(f"the run {run_id} has the partitions 0 to {n - 1}, not {partition}")
+        with measured(values, f"score-{partition:05d}"):
+            score(feed, values, pin, partition)
+
+    return _unless_committed(feed, run_id, score_one)
 
 
 def stage_decide(feed: Feed, run_id: str) -> RunStage:
     """Find what only the whole batch shows, then decide every record of a run."""
-    run, handover = _run_of(feed, run_id)
-    if open_ := run.status != "committed":
-        judge(feed, handover, pin_of(feed, run.state_version))
-    return RunStage(run_id, open_)
+    handover = LakeHandover(feed.store.lake, run_id)
+    return _unless_committed(feed, run_id, lambda pin: judge(feed, handover, pin))
 
 
 def stage_commit(feed: Feed, run_id: str) -> CommitStage:
     """Store what was decided, once however often this is called."""
-    run, handover = _run_of(feed, run_id)
+    run = _run_of(feed, run_id)
     if run.status == "committed":
         return CommitStage(run_id, dict(run.counts))
-    return CommitStage(run_id, dict(finish(feed, handover, run)))
+    return CommitStage(run_id, dict(finish(feed, LakeHandover(feed.store.lake, run_id), run, engine="airflow")))
 
 
-def _run_of(feed: Feed, run_id: str) -> tuple[Run, Handover]:
-    """Return a run of this feed and its hand-over; `NotFoundError` for one of another feed: its contract is another."""
+def _unless_committed(feed: Feed, run_id: str, stage: Callable[[Pin], object]) -> RunStage:
+    """Do a stage of a run by its pin; nothing where the run is committed, or was by another engine meanwhile."""
+    run = _run_of(feed, run_id)
+    if run.status == "committed":
+        return RunStage(run_id, False)
+    try:
+        stage(pin_of(feed, run.state_version))
+    except HandoverLostError:
+        if _run_of(feed, run_id).status != "committed":
+            raise
+        return RunStage(run_id, False)
+    return RunStage(run_id, True)
+
+
+def _run_of(feed: Feed, run_id: str) -> Run:
+    """Return a run of this feed; `NotFoundError` for one of another feed: its contract is another."""
     run = load_run(feed.store, run_id)
     if run.feed != feed.contract.name:
         raise NotFoundError(f"the run {run_id} is of the feed {run.feed}, not of {feed.contract.name}")
-    return run, LakeHandover(feed.store.lake, run_id)
+    return run
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from poison_guard.steps.opening import refuse_no_store
 from poison_guard.store import Run, Store, champion, feed_facts, last_snapshot, list_feeds, list_runs, open_store
 from poison_guard.store.admissions import last_verdict, list_admissions
 from poison_guard.store.models import find_revoked_ancestor
+from poison_guard.store.runs import run_totals
 from poison_guard.store.snapshots import Snapshot
 from poison_guard.text import nearest
 
@@ -92,6 +93,8 @@ class FeedStatus:
     """None before the first snapshot."""
     coverage: Coverage | None = None
     """What the guard could see of attacks on the last run; None where it had no record, or there is no contract."""
+    totals: Mapping[str, float] = field(default_factory=dict)
+    """Over all committed runs: ``runs``, sums of what they counted, ``cpu_s`` and ``wall_s``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class RunStatus:
     received_at: dt.datetime
     finished_at: dt.datetime | None
     counts: Mapping[str, int]
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    """``cpu_s`` of all its processes, ``peak_mb`` of the largest one, ``wall_s``, ``engine``, and each stage's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,7 @@ def _feed_status(store: Store, home: Path, name: str, contract: Contract | None,
         vetted_records_missing=missing,
         training=_training_status(store, name, now),
         coverage=None if contract is None else coverage_of(contract, home, measured),
+        totals=run_totals(store, name),
     )
 
 
@@ -221,5 +227,12 @@ def admission_state(
 
 def _run_status(run: Run) -> RunStatus:
     return RunStatus(
-        run.run_id, run.feed, run.status, run.state_version, run.received_at, run.finished_at, dict(run.counts)
+        run.run_id,
+        run.feed,
+        run.status,
+        run.state_version,
+        run.received_at,
+        run.finished_at,
+        dict(run.counts),
+        dict(run.cost),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -38,7 +38,7 @@ def commit_run(
     unreadable: pd.DataFrame,
     decided: Decided,
     objects: Sequence[ObjectRef],
-    cost: Mapping[str, Any],
+    cost: Callable[[], Mapping[str, Any]],
     repeats: int = 0,
     controls: pd.DataFrame | None = None,
     staging: str | None = None,
@@ -52,8 +52,8 @@ def commit_run(
     quarantined + rejected + seen_before``; ``recalled`` are accepted records of earlier batches taken back. New answers
     to `controls` (``item_id, answer``) are noted one by one. `staging` is a folder of the lake that nobody needs
     once the run is committed: the outbox has it removed. `nonces` (``nonce, record_id, sent_at``) are those of its
-    signed records. `StaleStateError` when another run of the feed was committed,
-    or a reviewer moved one of these records, after this run looked.
+    signed records. `cost` is asked when all else is written. `StaleStateError` when another run of the feed was
+    committed, or a reviewer moved one of these records, after this run looked.
     """
     feed = contract.name
     with store.read() as conn:
@@ -253,7 +253,7 @@ def _write_marker(
     decided: Decided,
     recalls: pd.DataFrame,
     *,
-    cost: Mapping[str, Any],
+    cost: Callable[[], Mapping[str, Any]],
     at: dt.datetime,
 ) -> Mapping[str, int]:
     """Seal the commit: the audit event, the feed's last run, and the marker; return the run's counts."""
@@ -278,7 +278,7 @@ def _write_marker(
             commit_seq=seq,
             finished_at=at,
             counts=to_json(counts),
-            cost=to_json(cost),
+            cost=to_json(dict(cost())),
             measurements=to_json({**decided.measurements, "phase": decided.phase.value}, bounded=False),
             notes=to_json(notes),
         )

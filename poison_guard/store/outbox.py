@@ -21,6 +21,7 @@ from poison_guard.store.tables import outbox
 __all__ = [
     "ADMISSION",
     "DECISIONS",
+    "LINEAGE",
     "REMOVAL",
     "REVOCATIONS",
     "WEBHOOK",
@@ -43,6 +44,8 @@ DECISIONS = "decisions"
 """Kind of task: bring the table or files of a feed's ``[out]`` up to date; payload ``feed, contract, seq``."""
 WEBHOOK = "webhook"
 """Kind of task: tell a server of the user's; payload ``feed, event, body``."""
+LINEAGE = "lineage"
+"""Kind of task: tell an OpenLineage server or file of a step; payload ``feed, step, ref`` and what went in and out."""
 _FIRST_WAIT, _LONGEST_WAIT = dt.timedelta(minutes=1), dt.timedelta(hours=6)
 
 Handler = Callable[[Mapping[str, Any]], object]

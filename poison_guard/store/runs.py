@@ -36,6 +36,7 @@ __all__ = [
     "register_feed",
     "repin",
     "run_sources",
+    "run_totals",
     "seen_objects",
 ]
 
@@ -134,6 +135,20 @@ def list_runs(store: Store, feed: str | None = None, *, limit: int = 20) -> tupl
         query = query.where(c.feed == feed)
     with store.read() as conn:
         return tuple(_run_of_row(row) for row in conn.execute(query))
+
+
+def run_totals(store: Store, feed: str) -> dict[str, float]:
+    """Return over the committed runs of a feed ``runs``, sums of what they counted, and of ``cpu_s`` and ``wall_s``."""
+    c = tables.runs.c
+    query = sa.select(c.counts, c.cost).where(c.feed == feed, c.status == "committed")
+    totals: dict[str, float] = {"runs": 0}
+    with store.read() as conn:
+        for counts, cost in conn.execute(query):
+            spent = {name: value for name, value in json.loads(cost).items() if name in ("cpu_s", "wall_s")}
+            totals["runs"] += 1
+            for name, value in {**json.loads(counts), **spent}.items():
+                totals[name] = totals.get(name, 0) + value
+    return totals
 
 
 def repin(store: Store, run: Run) -> Run:

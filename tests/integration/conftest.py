@@ -200,7 +200,7 @@ class Made:
             nonces=nonces,
             decided=decided,
             objects=run.objects,
-            cost={"wall_s": 1.0},
+            cost=lambda: {"wall_s": 1.0},
             controls=controls,
             now=now,
         )

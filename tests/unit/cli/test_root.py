@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -116,3 +117,20 @@ def test_a_command_that_is_none_is_refused_with_the_nearest_one():
     result = CliRunner().invoke(cli, ["satus"])
     assert result.exit_code == 2
     assert "'satus'. Did you mean 'status'?" in result.output
+
+
+def test_what_goes_to_stderr_is_json_where_that_is_asked_for():
+    """A process of its own: how it logs is set for all of it."""
+    script = (
+        "import logging, sys; from poison_guard.cli.root import cli; sys.argv[0] = 'x'\n"
+        "from poison_guard.cli import output; output.log_as_json(); output.print_progress('a\\nb')\n"
+        "logging.getLogger('poison_guard.x').warning('bad \\u202e text'); logging.getLogger('other').info('chatter')\n"
+        "cli.main(['--log', 'json', 'scan', 'no.csv', '--feed', 'nowhere.toml'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    progress, warning, failed = map(json.loads, done.stderr.splitlines())
+    assert progress["message"] == "a\nb"
+    assert (warning["level"], warning["logger"]) == ("warning", "poison_guard.x")
+    assert "\u202e" not in warning["message"]
+    assert (failed["event"], failed["level"], failed["command"]) == ("failed", "error", "scan")
+    assert failed["exit_code"] == done.returncode == 2
