@@ -36,7 +36,7 @@ def main() -> None:
         except MemoryError:
             answer = {"refusal": "it takes more memory than a model may"}
         except Exception as error:  # noqa: BLE001  whatever a strange model dies of, the gate says it and stays closed
-            answer = {"refusal": (str(error).splitlines() or [type(error).__name__])[0][:300]}
+            answer = {"refusal": (" ".join(str(error).split()) or type(error).__name__)[:300]}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

@@ -90,21 +90,48 @@ def test_a_model_beyond_the_size_is_refused_unread(tmp_path, monkeypatch):
         OnnxModel(file, ["a", "b"])
 
 
-def test_a_file_that_is_no_model_and_one_with_operators_of_its_own_are_refused_with_the_reason(tmp_path):
+def test_a_file_of_2_gb_is_refused_unread(tmp_path):
+    file = tmp_path / "huge.onnx"
+    with file.open("wb") as out:
+        out.truncate(2 << 30)  # sparse: it takes no room
+    with pytest.raises(DataError, match="has 2,048 MiB; an ONNX model may have 512"):
+        OnnxModel(file, ["a", "b"])
+
+
+def test_an_endpoint_that_is_slow_is_an_error_that_names_it(service, monkeypatch):
+    done = threading.Event()
+    service.answer = lambda _: (200, {"labels": ["a"] * 5} if done.wait(60) else {})
+    monkeypatch.setattr(other_models, "_ANSWER_SECONDS", 0.05)
+    with pytest.raises(DataError, match=r"127\.0\.0\.1.* does not answer \(.*timed out"):
+        Endpoint(url(service))(rows())
+    done.set()
+    asked = Endpoint(url(service))
+    monkeypatch.setattr(other_models, "_TOTAL_SECONDS", -1)
+    with pytest.raises(DataError, match="seconds for all questions"):
+        asked(rows())
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"not a model", "protobuf parsing failed"),
+        (b"", "cannot be asked"),
+        ("Mystery of.somebody", "of.somebody:Mystery"),
+        ("ReadFile com.microsoft", "cannot be asked"),
+    ],
+)
+def test_a_file_that_is_no_model_and_one_with_operators_of_its_own_are_refused_with_the_reason(tmp_path, data, says):
     pytest.importorskip("onnxruntime")
     file = tmp_path / "not.onnx"
-    file.write_bytes(b"not a model")
-    with pytest.raises(DataError, match="cannot be asked"), OnnxModel(file, ["a", "b"]):
-        pass
-    file.write_bytes(_onnx("Mystery", "of.somebody"))
-    with pytest.raises(DataError, match="cannot be asked"), OnnxModel(file, ["a", "b"]):
+    file.write_bytes(data if isinstance(data, bytes) else onnx_model(*data.split()))
+    with pytest.raises(DataError, match=says), OnnxModel(file, ["a", "b"]):
         pass
 
 
 def test_a_model_is_asked_in_a_process_of_its_own(tmp_path):
     pytest.importorskip("onnxruntime")
     file = tmp_path / "identity.onnx"
-    file.write_bytes(_onnx("Identity", ""))
+    file.write_bytes(onnx_model("Identity"))
     some = rows()
     some.inputs[0, 1] = -1.0
     with OnnxModel(file, ["a", "b"]) as ask:
@@ -113,12 +140,73 @@ def test_a_model_is_asked_in_a_process_of_its_own(tmp_path):
         ask(some)
 
 
-def _onnx(operator: str, domain: str) -> bytes:
-    helper = pytest.importorskip("onnx.helper")
-    shape = ["n", 2]
-    node = helper.make_node(operator, ["x"], ["scores"], domain=domain)
-    graph = helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info("x", 1, shape)], [helper.make_tensor_value_info("scores", 1, shape)]
-    )
-    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+def test_a_model_names_its_own_labels_and_scores_that_are_no_numbers_are_refused(tmp_path):
+    pytest.importorskip("onnxruntime")
+    file = tmp_path / "named.onnx"
+    file.write_bytes(onnx_model("Identity", classes=["no", "yes"]))
+    some = rows()
+    with OnnxModel(file, ["a", "b", "c"]) as ask:
+        with pytest.raises(DataError, match="its scores are no numbers"):
+            ask(some)  # its first row misses a cell
+        some.inputs[0, 1] = 0.0
+        assert ask(some).tolist() == ["no", "yes", "yes", "yes", "yes"]
+
+
+def test_a_model_that_takes_other_inputs_is_refused_with_what_it_takes(tmp_path):
+    pytest.importorskip("onnxruntime")
+    file = tmp_path / "other.onnx"
+    file.write_bytes(onnx_model("Identity", columns=3))
+    with OnnxModel(file, ["a", "b"]) as ask, pytest.raises(DataError, match="Expected: 3"):
+        ask(rows())
+    file.write_bytes(onnx_model("Add", inputs=("x", "more")))
+    with pytest.raises(DataError, match="it takes 2 inputs; a model of examples takes one"), OnnxModel(file, ["a"]):
+        pass
+
+
+def test_a_model_that_is_slow_is_stopped(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    file = tmp_path / "slow.onnx"
+    file.write_bytes(onnx_model("Identity"))
+    with OnnxModel(file, ["a", "b"]) as ask:
+        monkeypatch.setattr(other_models, "_ANSWER_SECONDS", 0)
+        with pytest.raises(DataError, match="seconds for an answer"):
+            ask(rows())
+    assert ask._child.returncode is not None, "the process is gone"
+
+
+def onnx_model(
+    operator: str,
+    domain: str = "",
+    *,
+    columns: int = 2,
+    inputs: tuple[str, ...] = ("x",),
+    classes: list[str] | None = None,
+) -> bytes:
+    """Return an ONNX file of one operator over ``(n, columns)`` float32, written without the package onnx.
+
+    The numbers are those of the fields in ONNX's onnx.proto.
+    """
+    dimensions = field(1, field(2, b"n")) + field(1, field(1, columns))
+    tensor = field(2, field(1, field(1, 1) + field(2, dimensions)))
+    node = b"".join(field(1, name.encode()) for name in inputs) + field(2, b"scores") + field(4, operator.encode())
+    node += field(7, domain.encode()) if domain else b""
+    graph = field(1, node) + field(2, b"g") + field(12, field(1, b"scores") + tensor)
+    graph += b"".join(field(11, field(1, name.encode()) + tensor) for name in inputs)
+    model = field(1, 8) + field(7, graph) + field(8, field(2, 17))
+    model += field(8, field(1, domain.encode()) + field(2, 1)) if domain else b""
+    return model + (field(14, field(1, b"classes") + field(2, json.dumps(classes).encode())) if classes else b"")
+
+
+def field(number: int, value: int | bytes) -> bytes:
+    """Return a field of a protocol buffer: a number, or bytes with their length."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
