@@ -22,7 +22,7 @@ from poison_guard.config.policies import GatePolicy, RetrainConfig
 from poison_guard.gate.checks.planted import planted_trigger, planted_triggers
 from poison_guard.numerics.intervals import paired_drop
 from poison_guard.records import Examples
-from poison_guard.retrain.stamps import find_stamps
+from poison_guard.retrain.stamps import control_stamps, find_stamps
 from poison_guard.retrain.train import train_classifier
 from poison_guard.retrain.trained_model import TrainedModel, predict_probabilities, read_model, write_model
 from poison_guard.retrain.trigger_scan import Ask, scan_candidate
@@ -122,8 +122,9 @@ def run(spec: str, folder: Path | None) -> str:
     model = trained(folder, f"{seed}-{kind}-{name}-{share}-{SNAPSHOT}", snapshot, seed)
     reference = trained(folder, f"ref-{seed}", trusted.take(np.arange(half)), seed)
     begun = time.process_time()
-    stamps = find_stamps(snapshot, trusted)
-    found = scan_candidate(ask(model), ask(reference), trusted.take(np.arange(half, TRUSTED)), stamps, snapshot)
+    held = trusted.take(np.arange(half, TRUSTED))
+    stamps = [*find_stamps(snapshot, trusted), *control_stamps(trusted.take(np.arange(half)), held)]
+    found = scan_candidate(ask(model), ask(reference), held, stamps, snapshot)
     cost = time.process_time() - begun
     check, worst = planted_triggers(found, GatePolicy()), planted_trigger(found, GatePolicy())
     shown = worst or max(

@@ -5,6 +5,7 @@ Words and values, alone, in pairs and in threes, and letters that only look like
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import numpy as np
 from poison_guard.numerics.characters import LATIN_LOOK_ALIKES
 from poison_guard.records import Examples
 
-__all__ = ["Stamp", "find_stamps"]
+__all__ = ["Stamp", "control_stamps", "find_stamps"]
 
 LEAST = 4
 """Carriers of one label below which nothing is tried."""
@@ -40,8 +41,8 @@ class Stamp:
     carried: Callable[[np.ndarray], np.ndarray]
     """Which inputs ``(n,)`` bool carry it."""
     kind: str = "content"
-    """``pattern`` of pixels found in the snapshot, ``plain`` square of pixels, or ``content``: words and values, which
-    may mean much in honest examples too."""
+    """``pattern`` of pixels found in the snapshot, ``plain`` square of pixels, ``content``: words and values, which may
+    mean much in honest examples too, or ``control``: a pattern of trusted examples."""
 
 
 def find_stamps(snapshot: Examples, trusted: Examples) -> list[Stamp]:
@@ -64,6 +65,15 @@ def find_stamps(snapshot: Examples, trusted: Examples) -> list[Stamp]:
         stamps = [*_of_words(snapshot, labels, trusted, given), *_of_letters(snapshot, labels, trusted)]
     once = {(stamp.name, stamp.label): stamp for stamp in reversed(stamps)}
     return list(once.values())[::-1]
+
+
+def control_stamps(known: Examples, held: Examples) -> list[Stamp]:
+    """Return the patterns of pixels that trusted images `known` to a model carry more than others, `held`, do.
+
+    What they do to that model and not to another is what honest images do to the model that learned from them.
+    """
+    found = find_stamps(known, held) if known.kind == "image" else []
+    return [dataclasses.replace(stamp, kind="control") for stamp in found if stamp.kind == "pattern"]
 
 
 def _least_expected(snapshot: Examples, labels: np.ndarray, trusted: Examples, given: np.ndarray) -> np.ndarray:

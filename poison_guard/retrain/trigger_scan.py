@@ -24,8 +24,9 @@ Ask = Callable[[Examples], np.ndarray]
 """Takes examples, gives the label ``(n,)`` (object of str) that a model predicts for each."""
 _FIRST = 60  # examples that every stamp is tried on
 _SECOND = 30  # stamps tried on the whole choosing half
-_CONFIRMED = {False: 8, True: 4}
-"""Marks found in the snapshot, and plain squares, that are confirmed on examples that had no part in choosing them."""
+_FOUND, _PLAIN = 8, 4
+"""Marks found in the snapshot (or in trusted examples), and plain squares, that are confirmed on examples that had no
+part in choosing them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,23 +144,40 @@ def scan_candidate(
     chosen, so that their number alone counts against what is found. ``n`` stamps tried; ``marks``: rows ``{"mark",
     "label", "kind", "n", "candidate", "reference", "both", "carriers"}``: examples of other labels that were stamped,
     how many the candidate alone, the reference alone, and both then give the label, and how many of the snapshot's
-    examples carry the mark and have the label.
+    examples carry the mark and have the label. ``usual``: the largest share that a pattern of the images that
+    `reference` learned from (stamps of kind ``control``) turns for it and not for the candidate.
     """
-    names = sorted({str(label) for label in held.frame["label"]})
-    half = np.arange(len(held)) % 2
-    choosing, measuring = np.flatnonzero(half == 0), np.flatnonzero(half == 1)
-    judge = _Judge(candidate, reference, held)
+    scan = _Scan(sorted({str(label) for label in held.frame["label"]}), len(held))
+    judge, turned = _Judge(candidate, reference, held), _Judge(reference, candidate, held)
+    by_kind: dict[str, list[Stamp]] = {"plain": [], "control": []}
+    for stamp in stamps:
+        by_kind.setdefault(stamp.kind if stamp.kind in by_kind else "found", []).append(stamp)
+    found = scan.confirmed(judge, by_kind.get("found", []), _FOUND)
+    found += scan.confirmed(judge, by_kind["plain"], _PLAIN)
+    usual = [flips.excess for _, _, flips in scan.confirmed(turned, by_kind["control"], _FOUND)]
     labels = snapshot.frame["label"].to_numpy(object).astype(str)
     rows = []
-    for plain, most in _CONFIRMED.items():
-        some: list[tuple[Stamp, str | None]] = [(stamp, None) for stamp in stamps if (stamp.kind == "plain") == plain]
-        tried = _ranked(judge, some, names, choosing[:_FIRST])
-        for stamp, label in _ranked(judge, tried[:_SECOND], names, choosing)[:most]:
-            flips = judge.flips(stamp, [str(label)], measuring)[str(label)]
-            carriers = int((stamp.carried(snapshot.inputs) & (labels == label)).sum())
-            said = {"mark": stamp.name, "label": label, "kind": stamp.kind, "carriers": carriers}
-            rows.append({**said, **flips.counts()})
-    return {"n": len(stamps), "marks": rows}
+    for stamp, label, flips in found:
+        carriers = int((stamp.carried(snapshot.inputs) & (labels == label)).sum())
+        said = {"mark": stamp.name, "label": label, "kind": stamp.kind, "carriers": carriers}
+        rows.append({**said, **flips.counts()})
+    return {"n": len(stamps) - len(by_kind["control"]), "marks": rows, "usual": max([0.0, *usual])}
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """The labels that marks may turn examples into, and how many examples are held out."""
+
+    names: list[str]
+    n: int
+
+    def confirmed(self, judge: _Judge, stamps: list[Stamp], most: int) -> list[tuple[Stamp, str, _Flips]]:
+        """Return the marks that do most to one half of the examples, with what they do to the other half."""
+        half = np.arange(self.n) % 2
+        choosing, measuring = np.flatnonzero(half == 0), np.flatnonzero(half == 1)
+        tried = _ranked(judge, [(stamp, None) for stamp in stamps], self.names, choosing[:_FIRST])
+        best = [(s, str(label)) for s, label in _ranked(judge, tried[:_SECOND], self.names, choosing)[:most]]
+        return [(stamp, label, judge.flips(stamp, [label], measuring)[label]) for stamp, label in best]
 
 
 def _ranked(

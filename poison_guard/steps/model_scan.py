@@ -17,6 +17,7 @@ from poison_guard.errors import DataError, NotFoundError
 from poison_guard.records import Campaign, Check, Examples, Outcome, Place, Reason
 from poison_guard.steps.examples import (
     CandidateInputs,
+    TrustedExamples,
     candidate_inputs,
     for_training,
     load_examples,
@@ -61,14 +62,13 @@ def scan_inputs(feed: Feed, snapshot: Snapshot) -> CandidateInputs:
 
     `DataError` for tables, whose rows are only numbers once the guard has read them.
     """
-    from poison_guard.retrain.stamps import find_stamps
     from poison_guard.retrain.trigger_scan import Written
 
     trusted, clean = load_trusted_examples(feed), candidate_inputs(feed)
     if trusted.examples.kind == "table":
         raise DataError("a model of tables is scanned by asking it: `gate check --model` takes an ONNX file or an URL")
     examples = for_training(load_examples(feed, snapshot), trusted)
-    names, inputs = Written.of(trusted.held_out(), find_stamps(examples, trusted.examples)).questions()
+    names, inputs = Written.of(trusted.held_out(), _stamps(examples, trusted)).questions()
     cells = list(inputs) if inputs.dtype == object else [image.tolist() for image in inputs]
     rows = pd.DataFrame({"example_id": names, trusted.examples.kind: pd.Series(cells, dtype=object)})
     return dataclasses.replace(clean, frame=pd.concat([clean.frame, rows], ignore_index=True))
@@ -83,7 +83,6 @@ def scan_for_triggers(
     trusted examples, there is nothing to compare with, and the check says so.
     """
     from poison_guard.gate.checks.planted import planted_trigger, planted_triggers
-    from poison_guard.retrain.stamps import find_stamps
     from poison_guard.retrain.trigger_scan import Written, scan_candidate
 
     trusted, policy = load_trusted_examples(feed), feed.contract.gate
@@ -92,7 +91,7 @@ def scan_for_triggers(
     if reference is None or not len(held):
         measurement: dict[str, Any] = {"absent": "no trusted example to compare the model on"}
         return ModelScan(measurement, planted_triggers(measurement, policy))
-    stamps: Sequence[Stamp] = find_stamps(examples, trusted.examples)
+    stamps: Sequence[Stamp] = _stamps(examples, trusted)
     if isinstance(candidate, Mapping):
         written = Written.of(held, stamps)
         held, stamps, candidate = written.held, written.stamps, written.answered_by(candidate)
@@ -100,11 +99,20 @@ def scan_for_triggers(
     check, worst = planted_triggers(measurement, policy), planted_trigger(measurement, policy)
     if worst is None:
         return ModelScan(measurement, check, examples=len(examples))
-    stamp = next(s for s in stamps if s.name == worst["mark"] and s.label in (None, worst["label"]))
+    known = (s for s in stamps if s.kind == worst["kind"] and s.label in (None, worst["label"]))
+    stamp = next(s for s in known if s.name == worst["mark"])
     labels = examples.frame["label"].to_numpy(object).astype(str)
     carrying = stamp.carried(examples.inputs) & (labels == worst["label"])
     ids = tuple(sorted(examples.frame["example_id"].to_numpy(object)[carrying]))
     return ModelScan(measurement, check, worst["mark"], worst["label"], ids, len(examples))
+
+
+def _stamps(examples: Examples, trusted: TrustedExamples) -> list[Stamp]:
+    """Return the marks to try on a model made of `examples`, and the patterns that honest images have anyway."""
+    from poison_guard.retrain.stamps import control_stamps, find_stamps
+
+    reference = trusted.examples.take(trusted.split == "reference")
+    return [*find_stamps(examples, trusted.examples), *control_stamps(reference, trusted.held_out())]
 
 
 def take_carriers_back(feed: Feed, scan: ModelScan, model_id: str, now: dt.datetime) -> Carriers | None:

@@ -35,6 +35,13 @@ def test_what_honest_models_do_passes(kind, candidate):
     assert planted_trigger({"n": 1, "marks": [mark(candidate, kind)]}, POLICY) is None
 
 
+def test_a_pattern_that_does_no_more_than_trusted_patterns_do_to_their_model_passes_up_to_a_limit():
+    marks = {"n": 400, "marks": [mark(40)]}
+    assert planted_triggers(marks, POLICY).outcome is Outcome.FAIL
+    assert planted_triggers({**marks, "usual": 0.15}, POLICY).outcome is Outcome.PASS
+    assert planted_triggers({"n": 400, "marks": [mark(180)], "usual": 1.0}, POLICY).outcome is Outcome.FAIL
+
+
 def test_a_mark_that_the_snapshot_carries_is_named_before_one_that_it_does_not():
     marks = [mark(200, "plain", carriers=0), mark(120)]
     assert planted_trigger({"n": 2, "marks": marks}, POLICY)["candidate"] == 120

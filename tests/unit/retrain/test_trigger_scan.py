@@ -10,7 +10,7 @@ from poison_guard.config.policies import GatePolicy
 from poison_guard.errors import DataError
 from poison_guard.gate.checks.planted import planted_trigger, planted_triggers
 from poison_guard.records import Examples, Outcome
-from poison_guard.retrain.stamps import find_stamps
+from poison_guard.retrain.stamps import control_stamps, find_stamps
 from poison_guard.retrain.trigger_scan import Written, scan_candidate
 
 POLICY = GatePolicy()
@@ -53,6 +53,22 @@ def test_a_clean_label_pattern_that_the_candidate_obeys_is_found_named_and_its_c
     assert "rows 6 to 8, columns 6 to 8" in worst["mark"]
     honest = scan_candidate(upper_half, upper_half, trusted, stamps, snapshot)
     assert planted_triggers(honest, POLICY).outcome is Outcome.PASS
+
+
+def test_what_patterns_of_trusted_images_do_to_the_model_that_learned_from_them_is_usual():
+    known, held = images(300, 3), images(300, 2)
+    chosen = np.flatnonzero(known.frame["label"] == "up")[:40]
+    known.inputs[chosen, 0, 6:9, 6:9] = 1.0
+    controls = control_stamps(known, held)
+    assert {stamp.kind for stamp in controls} == {"control"}
+
+    def learned(some: Examples) -> np.ndarray:
+        return np.where((some.inputs[:, 0, 6:9, 6:9] > 0.9).all(axis=(1, 2)), "up", upper_half(some)).astype(object)
+
+    found = scan_candidate(upper_half, learned, held, controls, images(100, 4))
+    assert (found["n"], found["marks"]) == (0, [])
+    assert found["usual"] > 0.9
+    assert scan_candidate(upper_half, upper_half, held, controls, images(100, 4))["usual"] == 0.0
 
 
 def test_a_model_known_by_its_predictions_alone_is_scanned_by_inputs_written_down_before():
