@@ -138,7 +138,7 @@ def coverage_command(data: tuple[str, ...], feed: str, seed: int, home: Path, as
     return 0 if result.coverage.judged else InconclusiveError.exit_code
 
 
-_ON = ("synthetic", "duck", "product", "rte", "speech", "tweets")
+_ON = ("synthetic", "duck", "product", "rte", "speech", "tweets", "mnist")
 _DRILL_COLUMNS = {
     "drill": "drill",
     "on": "on",
@@ -154,6 +154,20 @@ _DRILL_COLUMNS = {
     "in its world": "its\nworld",
     "hours": "\nhours",
 }
+_LINE_COLUMNS = {
+    "drill": "drill",
+    "on": "on",
+    "with": "with",
+    "attack held": "attack\nheld",
+    "excess unguarded": "excess\nunguarded",
+    "excess guarded": "excess\nguarded",
+    "accuracy lost": "accuracy\nlost",
+    "ended": "ended",
+    "honest held elsewhere": "honest\nheld",
+    "twin held": "twin\nheld",
+    "twin ended": "twin ended",
+}
+"""The same of drills through the whole line."""
 """Column of the whole table to its title on a terminal."""
 
 
@@ -278,12 +292,21 @@ def _word(value: Any) -> str:
 
 
 def _print_drills(lines: Sequence[DrillSummary]) -> None:
+    """Print the lines, those of the whole line in a table of their own."""
+    for columns, whole in ((_DRILL_COLUMNS, False), (_LINE_COLUMNS, True)):
+        mine = [line for line in lines if bool(line.ended or line.twin_ended) is whole]
+        if mine:
+            _print_lines(mine, columns)
+
+
+def _print_lines(lines: Sequence[DrillSummary], columns: Mapping[str, str]) -> None:
     from poison_guard.drills.report import COLUMNS, as_rows
 
     mixed = any(line.cell.on != "synthetic" for line in lines)
-    shown = {name: title for name, title in _DRILL_COLUMNS.items() if name != "on" or mixed}
+    shown = {name: title for name, title in columns.items() if name != "on" or mixed}
     wanted = [COLUMNS.index(name) for name in shown]
-    titles = [title if name in ("drill", "on", "with") else f">{title}" for name, title in shown.items()]
+    words = ("drill", "on", "with", "ended", "twin ended")
+    titles = [title if name in words else f">{title}" for name, title in shown.items()]
     rows = [[row[k] for k in wanted] for row in as_rows(lines)]
     print_table("Drills: % of records or items, mean (worst seed)", titles, rows)
 

@@ -1,7 +1,8 @@
 """Real crowds and messages under attack: public answers as they are, with a group added that agrees on wrong ones.
 
 The sets are not part of the package: a folder that has ``crowd/NAME/answers.csv`` (item, source, answer) and
-``truth.csv`` (item, truth), and ``messages/tweets-davidson.csv``. They tell neither times nor ages, so both are drawn.
+``truth.csv`` (item, truth), ``messages/tweets-davidson.csv`` and ``images/mnist.npz``. They tell neither times nor
+ages, so both are drawn.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from poison_guard.drills.world import Origin, World, seal_world
 from poison_guard.drills.worlds.draws import daily_times, draw_ids
 from poison_guard.errors import DataError, NotFoundError, UsageError
 
-__all__ = ["CROWDS", "Crowd", "find_data", "load_crowd", "load_messages", "raid", "raid_twin"]
+__all__ = ["CROWDS", "Crowd", "find_data", "load_crowd", "load_messages", "load_pictures", "raid", "raid_twin"]
 
 CROWDS: Mapping[str, str] = {"duck": "duck", "product": "product", "rte": "rte", "speech": "speech-dev-clean"}
 """Name of a crowd to its folder."""
 _MESSAGES = "messages/tweets-davidson.csv"
+_PICTURES = "images/mnist.npz"
 _ENOUGH = 100  # different answers from which they are free text
 
 
@@ -73,6 +75,18 @@ def load_crowd(name: str, data: Path) -> Crowd:
 def load_messages(data: Path) -> pd.Series:
     """Return the tweets of the folder, text; `NotFoundError` and `DataError` as `load_crowd`."""
     return _read(data / _MESSAGES, ("tweet",))["tweet"]
+
+
+def load_pictures(data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return MNIST's training pictures of the folder ``(n, 28, 28)`` in [0, 1], and labels as text; errors as above."""
+    file = data / _PICTURES
+    if not file.is_file():
+        raise NotFoundError(f"there is no {file}; choose another set with --on or another folder with --data")
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays["x_train"] / 255, arrays["y_train"].astype(str)
+    except (KeyError, OSError, ValueError) as error:
+        raise DataError(f"{file} needs the arrays x_train and y_train: {error}") from None
 
 
 def _read(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:

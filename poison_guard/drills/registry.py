@@ -44,10 +44,12 @@ class Drill:
     """Residual risk: what of it the guard does not see, or what it costs."""
     days: tuple[Params, ...] = ()
     """Parameters it is run with day by day."""
-    on: Literal["", "crowd", "messages"] = ""
+    on: Literal["", "crowd", "messages", "pictures"] = ""
     """Public data it can be run on."""
     real: tuple[Params, ...] = ()
     """Parameters it is run with on public data."""
+    line: bool = False
+    """Whether it runs through the whole line: guard, gate, training, scan of the model, harm."""
 
     def function(self, on: str, *, twin: bool = False) -> Callable[..., World]:
         """Return what draws its world, or its twin's, on ``synthetic`` or the name of a public set."""
@@ -91,8 +93,8 @@ def cells(drill: Drill, on: str, choices: Mapping[str, Sequence[Any]] | None = N
 
 
 def kind_of(on: str) -> str:
-    """Return what a public set is, ``crowd`` or ``messages``."""
-    return "messages" if on == "tweets" else "crowd"
+    """Return what a public set is, ``crowd``, ``messages`` or ``pictures``."""
+    return {"tweets": "messages", "mnist": "pictures"}.get(on, "crowd")
 
 
 def _check(drill: Drill, on: str, choices: Mapping[str, Sequence[Any]]) -> None:
@@ -335,6 +337,72 @@ DRILLS: Mapping[str, Drill] = _by_name(
         remains="Documents that only new accounts paste are held together.",
         on="messages",
         real=({},),
+    ),
+    Drill(
+        15,
+        "flips",
+        "pictures:make_flips",
+        ({"share": 0.05}, {"share": 0.3, "targeted": True}),
+        "pictures:make_new_class",
+        "wrong labels on pictures, at random or one label as another; twin: a label that no trusted picture has",
+        "AML.T0020",
+        remains="Flips that trusted pictures cannot tell. An honest new label is held until a person vouches for it.",
+        on="pictures",
+        real=({"share": 0.05}, {"share": 0.3, "targeted": True}),
+        line=True,
+    ),
+    Drill(
+        16,
+        "backdoor",
+        "pictures:make_backdoor",
+        ({"share": 0.02}, {"share": 0.3, "clean": True}),
+        "pictures:make_camera",
+        "a mark that stands for one label, on pictures of other labels or of that one; twin: the mark of a camera",
+        "AML.T0018",
+        remains="A mark on pictures with their true label is no record's fault: only the scan of the model shows it.",
+        on="pictures",
+        real=({"share": 0.005}, {"share": 0.02, "mark": "diagonal"}, {"share": 0.3, "clean": True}),
+        line=True,
+    ),
+    Drill(
+        17,
+        "in-region",
+        "pictures:make_in_region",
+        ({"share": 0.03},),
+        "pictures:make_drift",
+        "pictures between two labels, labelled as the farther one; twin: pictures that grow paler with the days",
+        "AML.T0020",
+        remains="The nearer such a picture is to its label, the less it shows, and the less it harms.",
+        on="pictures",
+        real=({"share": 0.03},),
+        line=True,
+    ),
+    Drill(
+        18,
+        "drip",
+        "pictures:make_drip",
+        (),
+        "pictures:make_drift",
+        "a few marked pictures a day with one wrong label, ten days long; twin: pictures that grow paler with the days",
+        "AML.T0020",
+        remains="Each record is judged by itself: a drip is seen like a flood, and missed like one.",
+        days=({"per_day": 2},),
+        on="pictures",
+        real=({"per_day": 3},),
+        line=True,
+    ),
+    Drill(
+        19,
+        "subpopulation",
+        "pictures:make_subpopulation",
+        ({"share": 0.5},),
+        "pictures:make_rare_slice",
+        "one label's boldest hands labelled as another; twin: a few honest pictures of a thicker pen",
+        "AML.T0020",
+        remains="A slice of which trusted pictures show none cannot be told from a new way to write.",
+        on="pictures",
+        real=({"share": 0.5},),
+        line=True,
     ),
     Drill(
         21,

@@ -19,6 +19,7 @@ import numpy as np
 
 from poison_guard.drills.registry import DRILLS, Cell, kind_of
 from poison_guard.drills.trial import Trial, run_trial
+from poison_guard.drills.whole_line import run_line
 from poison_guard.drills.world import World
 from poison_guard.errors import UsageError
 from poison_guard.numerics.intervals import proportion_bounds
@@ -81,16 +82,23 @@ def _drawn(make: Callable[..., World], cell: Cell, seed: int, base: Mapping[str,
 
 def _trial(world: World, cell: Cell, lookalikes: Sequence[str] = ()) -> Trial:
     with TemporaryDirectory(prefix="poison-guard-drill-") as home:
+        if DRILLS[cell.drill].line:
+            return run_line(world, by=cell.by, home=home)
         return run_trial(world, by=cell.by, home=home, lookalikes=lookalikes)
 
 
 def _base(on: str, data: Path | None) -> dict[str, object]:
-    from poison_guard.drills.crowds import find_data, load_crowd, load_messages
+    from poison_guard.drills.crowds import find_data, load_crowd, load_messages, load_pictures
 
     if on == "synthetic":
         return {}
     folder = find_data(data)
-    return {"base": load_messages(folder)} if kind_of(on) == "messages" else {"crowd": load_crowd(on, folder)}
+    match kind_of(on):
+        case "messages":
+            return {"base": load_messages(folder)}
+        case "pictures":
+            return {"base": load_pictures(folder)}
+    return {"crowd": load_crowd(on, folder)}
 
 
 def sweep(
@@ -139,7 +147,10 @@ evidence took more back. **targets wrong, right, deferred**: of all targeted ite
 **honest held**: of honest records about other than targeted items, and about those. **twin held**: of the own
 records of the benign look-alike with the same parameters; **in its world**: of all honest records there. **hours**:
 from the first attack record to the batch from which on half of what had come was held. **accepted each**: attack
-records that passed, an attacking account.
+records that passed, an attacking account. **excess unguarded, guarded**: of what the attack aims at, the share that a
+model reads as the attacker wants, less the share of a model of the same recipe and seed without the poison; for a model
+trained on all that came, and for the champion (0 where none is). **accuracy lost**: of the champion, against the model
+without the poison. **ended**: champion, closed by the gate, or refused at promotion; **twin ended**: the twin's line.
 """
 
 
@@ -170,6 +181,9 @@ class DrillSummary:
     """Attack records accepted, a source that sends any: mean over seeds."""
     seconds: float
     """CPU seconds a seed."""
+    ended: tuple[str, ...] = ()
+    """How the whole line ended, a seed each; so does `twin_ended`."""
+    twin_ended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +192,8 @@ class _Figure:
     share: str
     whole: str
     good_is_high: bool = False
+    difference: bool = False
+    """Of two shares: it may be negative, and only the spread over seeds bounds it."""
     of_twin: bool = False
 
 
@@ -194,9 +210,22 @@ _FIGURES: Mapping[str, _Figure] = {
     "twin_world": _Figure("in its world", "honest_held_rate", "honest_records", of_twin=True),
     "twin_blocked": _Figure("twin blocked", "honest_sources_blocked_rate", "honest_sources", of_twin=True),
     "twin_wrong": _Figure("twin wrong", "target_wrong", "target_items", of_twin=True),
+    "before": _Figure("excess unguarded", "excess_before", "aimed", difference=True),
+    "after": _Figure("excess guarded", "excess_after", "aimed", difference=True),
+    "lost": _Figure("accuracy lost", "accuracy_lost", "judged", difference=True),
 }
-_GLANCE = ("recall", "wrong", "right", "deferred", "elsewhere", "on_targets", "twin", "twin_world")
-COLUMNS = ("drill", "on", "with", *(f.title for f in _FIGURES.values()), "hours", "accepted each", "seeds")
+_GLANCE = ("recall", "wrong", "right", "deferred", "elsewhere", "on_targets", "twin", "twin_world", "before", "after")
+COLUMNS = (
+    "drill",
+    "on",
+    "with",
+    *(f.title for f in _FIGURES.values()),
+    "hours",
+    "accepted each",
+    "ended",
+    "twin ended",
+    "seeds",
+)
 """Titles of the cells that `as_rows` returns."""
 
 
@@ -228,6 +257,7 @@ def _summary_of(cell: Cell, group: list[Measured]) -> DrillSummary:
         len(by_day) - len(hours),
         float(np.mean(each)) if each else None,
         float(np.mean([one.seconds for one in group])),
+        *(tuple(t.figures["ended"] for t in trials if "ended" in t.figures) for trials in (attacks, twins)),
     )
 
 
@@ -246,14 +276,19 @@ def _share(trials: Sequence[Trial], figure: _Figure) -> Share | None:
     values = np.array([share for share, _ in pairs])
     n = sum(int(whole) for _, whole in pairs)
     hits = sum(round(share * whole) for share, whole in pairs)
-    low, high = proportion_bounds(hits, n, low_tail=0.025, high_tail=0.025)
+    low, high = proportion_bounds(hits, n, low_tail=0.025, high_tail=0.025) if not figure.difference else _bare(values)
     if len(values) > 1:
         from scipy import stats
 
         half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
         low, high = min(low, values.mean() - half), max(high, values.mean() + half)
     worst = values.min() if figure.good_is_high else values.max()
-    return Share(float(values.mean()), float(worst), max(0.0, float(low)), min(1.0, float(high)), n)
+    floor = -1.0 if figure.difference else 0.0
+    return Share(float(values.mean()), float(worst), max(floor, float(low)), min(1.0, float(high)), n)
+
+
+def _bare(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean()), float(values.mean())
 
 
 def with_words(cell: Cell) -> str:
@@ -275,6 +310,8 @@ def as_rows(
             *(shown(line.shares[name]) for name in _FIGURES),
             _hours(line),
             "–" if line.accepted_each is None else f"{line.accepted_each:.1f}",
+            _endings(line.ended),
+            _endings(line.twin_ended),
             str(line.seeds),
         )
         for line in lines
@@ -286,6 +323,12 @@ def _hours(line: DrillSummary) -> str:
         return "–"
     hours = "never" if line.hours is None else f"{line.hours:.0f}"
     return f"{hours} ({line.undetected} never)" if line.hours is not None and line.undetected else hours
+
+
+def _endings(ended: Sequence[str]) -> str:
+    """Return how lines ended: ``champion``; with counts where not all ended alike."""
+    counts = {how: list(ended).count(how) for how in dict.fromkeys(ended)}
+    return "; ".join(how if len(counts) == 1 else f"{how} {n}" for how, n in counts.items()) or "–"
 
 
 def _brief(share: Share | None) -> str:

@@ -30,7 +30,7 @@ from poison_guard.steps.trust import trust
 from poison_guard.store.reading import find_records
 from poison_guard.store.snapshots import load_snapshot
 
-__all__ = ["By", "Trial", "run_trial", "target_figures", "target_items", "write_contract"]
+__all__ = ["By", "Trial", "held_ids", "run_trial", "short_params", "target_figures", "target_items", "write_contract"]
 
 
 _UNLIKE = 0.5  # share of words in common below which a transcript is of something else
@@ -155,7 +155,7 @@ def run_trial(world: World, *, by: By = "all", home: str | Path, lookalikes: Col
         for now, batch in _batches(world, by):
             _tell_outcomes(world, Path(home), now)
             results.append(ingest(feed, batch, now))
-            held.append((now, _held(feed)))
+            held.append((now, held_ids(feed)))
         labels = _sealed_labels(feed) if feed.contract.vote else None
         policy = feed.contract.policy
     decisions = _final(world, held[-1][1])
@@ -163,7 +163,7 @@ def run_trial(world: World, *, by: By = "all", home: str | Path, lookalikes: Col
     figures = score(world, decisions, _as_items(world, labels), sources, evidence, policy=policy)
     figures |= target_figures(world, labels, decisions) | _over_time(world, results, held)
     figures |= _own(world, decisions, lookalikes)
-    return Trial(world.name, world.seed, by, _short_params(world.params), figures)
+    return Trial(world.name, world.seed, by, short_params(world.params), figures)
 
 
 def write_contract(world: World, home: Path) -> Path:
@@ -184,6 +184,8 @@ def write_contract(world: World, home: Path) -> Path:
 
 
 def _kind(world: World) -> str:
+    if "image" in world.columns:
+        return "examples"
     by_role = {"answer": "answers", "chosen": "preferences", "rating": "preferences", "text": "messages"}
     return next((kind for role, kind in by_role.items() if role in world.columns), "telemetry")
 
@@ -219,7 +221,8 @@ def _vote(world: World) -> str:
     return next(role for role in ("answer", "label", "rating") if role in world.columns)
 
 
-def _held(feed: Feed) -> frozenset[str]:
+def held_ids(feed: Feed) -> frozenset[str]:
+    """Return the records that are anywhere but accepted."""
     rows = find_records(feed.store, feed.contract.name, places=_HELD)
     return frozenset(rows["record_id"])
 
@@ -297,6 +300,6 @@ def _detect_hours(world: World, attack: np.ndarray, held: list[tuple[dt.datetime
     return None if since is None else (since - at.min()).total_seconds() / 3600
 
 
-def _short_params(params: Mapping[str, Any]) -> dict[str, Any]:
+def short_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters without the long lists that only the scoreboard reads."""
     return {key: value for key, value in params.items() if not isinstance(value, list) or len(value) <= 10}
