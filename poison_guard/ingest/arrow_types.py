@@ -181,4 +181,6 @@ def _nested(value: Any, kind: pa.DataType) -> Any:
         return dt.date.fromisoformat(value)
     if types.is_time(kind):
         return dt.time.fromisoformat(value) if isinstance(value, str) else value
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return value.encode()
     return value

@@ -181,9 +181,13 @@ def _stored_schema(schema: Mapping[str, str], contract: Contract, *, sparse: boo
     """Return the payload schema; if rows may lack columns (JSON), each kind ends in ``?``: it may be absent.
 
     Columns of roles that hold text are text whatever they look like: a day whose answers are all digits is no drift.
+    Bytes are text, too: other formats hold them so.
     """
     texts = {column for role, column in contract.columns.items() if role not in _TYPED_ROLES}
-    kinds = {name: "text" if name in texts and kind in _INFERRED_KINDS else kind for name, kind in schema.items()}
+    kinds = {
+        name: "text" if kind == "binary" or (name in texts and kind in _INFERRED_KINDS) else kind
+        for name, kind in schema.items()
+    }
     return {name: f"{kind}?" if sparse else kind for name, kind in kinds.items()}
 
 
@@ -234,6 +238,7 @@ def assemble_batch(
         _note_changed_ids(original, contract, mapped.columns["record_id"], records["record_id"])
     records = pd.concat([records, pd.DataFrame({**roles, **original})], axis=1)
     batch_id = hashlib.sha256("\n".join([contract.name, *sorted(ref.digest for ref, _ in objects)]).encode())
+    unreadable, n_bad = _unreadable(objects, contract), sum(len(raw.bad) for _, raw in objects)
     return Batch(
         feed=contract.name,
         batch_id=batch_id.hexdigest(),
@@ -244,9 +249,9 @@ def assemble_batch(
         ),  # what is kept holds no secret
         records=records if resolved.keep.all() else records[resolved.keep].reset_index(drop=True),
         issues=_issues(mapped, resolved, given_ids),
-        unreadable=_unreadable(objects, contract),
+        unreadable=unreadable,
         schema=mapped.schema,
-        duplicates=int((~resolved.keep).sum()),
+        duplicates=int((~resolved.keep).sum()) + n_bad - len(unreadable),
         notes=(*_notes(objects, named), *_parse_notes(mapped, records["row"].to_numpy(), contract), *late),
     )
 
@@ -355,17 +360,21 @@ def _issues(mapped: MappedRows, resolved: ResolvedIds, given_ids: pd.Series) -> 
 
 
 def _unreadable(objects: Objects, contract: Contract) -> pd.DataFrame:
-    """Return the rows that cannot be read; where columns are never stored, their text may hold one and is not kept."""
+    """Return the rows that cannot be read, one of each text and its ordinal in an object.
+
+    Where columns are never stored, their text may hold one and is not kept.
+    """
     feed, keeps_text = contract.name, not contract.privacy.drop
     rows: list[tuple[Any, ...]] = []
     for ref, raw in objects:
         occurrences: Counter[str] = Counter()
         for bad in raw.bad:
-            key = unreadable_id(feed, ref.uri, bad.digest, occurrences[bad.digest])
+            key = unreadable_id(feed, "" if bad.row else ref.uri, bad.digest, occurrences[bad.digest])
             occurrences[bad.digest] += 1
             code = "unreadable_row" if bad.row else "unreadable_object"
             args = {"line": bad.row, "why": bad.reason} if bad.row else {"why": bad.reason}
             rows.append((key, shown_url(ref.uri), bad.row, code, args, bad.text if keeps_text else ""))
     columns = FRAMES["unreadable"].columns
     frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
-    return frame.astype({name: column.dtype for name, column in columns.items()})
+    frame = frame.astype({name: column.dtype for name, column in columns.items()})
+    return frame.drop_duplicates("record_id", ignore_index=True)

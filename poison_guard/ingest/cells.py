@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import math
+import re
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,10 +24,14 @@ __all__ = [
     "LIST_METADATA",
     "MAX_EXACT_INT",
     "NAIVE_METADATA",
+    "NESTED_PATTERN",
     "TIME_TYPE",
     "array_from_values",
     "as_text",
+    "byte_text",
     "field_metadata",
+    "is_json",
+    "is_uuid",
     "join_tables",
     "simple_type",
     "simplify",
@@ -39,6 +46,10 @@ NAIVE_METADATA = {b"kind": b"naive"}
 """Field metadata of a column of timestamps (or days) that name no zone."""
 MAX_EXACT_INT = 2**53 - 1
 """Largest whole number to which no other rounds in float64."""
+NESTED_PATTERN = r"^\s*[\[{]"
+"""What the text of a list or an object begins with."""
+_LOOSE = re.compile(r"\{|[\[,:]\s|\s[\],]|\.0[,\]]|\d[eE]")
+"""What JSON text may have that is written otherwise elsewhere: objects, blanks, whole numbers with a fraction."""
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
 
@@ -194,24 +205,66 @@ def _plain_text(value: Any) -> str | None:
         case np.generic():
             return _plain_text(value.item())
         case bytes():
-            return value.decode("utf-8", "backslashreplace")
+            return byte_text(value)
+        case dt.date() | dt.time():
+            return None if value != value else value.isoformat()  # pandas' missing time
         case _:
             text = str(value)
             return None if text in ("NaT", "<NA>", "nan") else text
 
 
 def sorted_json(text: pa.Array) -> pa.Array:
-    """Return nested cells (JSON text) with the keys of each object sorted: two that say the same are the same."""
-    return pa.array([_sorted_json(cell) for cell in text.to_pylist()], pa.large_string())
+    """Return text in which cells that are JSON lists or objects that say the same are the same text.
+
+    Keys are sorted, and one without a value is as good as none; ``1.0`` is 1. Each cell is judged by itself.
+    """
+    nested = pc.fill_null(pc.match_substring_regex(text, NESTED_PATTERN), False)
+    if not pc.any(nested).as_py():
+        return text
+    cells = [_sorted_json(cell) for cell in text.filter(nested).to_pylist()]
+    return pc.replace_with_mask(text, nested, pa.array(cells, pa.large_string()))
 
 
-def _sorted_json(text: str | None) -> str | None:
-    if text is None or not text.startswith(("{", "[")) or "{" not in text:
+def byte_text(value: bytes) -> str:
+    """Return bytes as a text format holds them: the UUID of 16 bytes, the text of printable UTF-8, else base64."""
+    if is_uuid(value):
+        return str(uuid.UUID(bytes=value))
+    text = _utf8(value)
+    printable = text is not None and (text.isprintable() or "".join(text.split()).isprintable())
+    return text if text is not None and printable else base64.b64encode(value).decode()
+
+
+def is_uuid(value: bytes | None) -> bool:
+    """Return whether bytes are the 16 of a UUID: no printable ASCII."""
+    return value is not None and len(value) == 16 and not (value.isascii() and value.decode("ascii").isprintable())
+
+
+def is_json(text: str) -> bool:
+    """Return whether a text is JSON."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _sorted_json(text: str) -> str:
+    if not _LOOSE.search(text):
         return text
     try:
-        return json.dumps(json.loads(text), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    except (ValueError, RecursionError, UnicodeEncodeError):  # a cell of text among nested ones
+        value = json.loads(text, parse_float=_whole, object_hook=_without_nulls)
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    except (ValueError, RecursionError, UnicodeEncodeError):  # text that only begins so
         return text
+
+
+def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: each for key, each in value.items() if each is not None}
+
+
+def _whole(text: str) -> float | int:
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= MAX_EXACT_INT else value
 
 
 def _json_text(value: Any) -> str | None:

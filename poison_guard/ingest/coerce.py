@@ -21,7 +21,8 @@ from poison_guard.config import Parse
 from poison_guard.ingest.cells import as_text, sorted_json
 from poison_guard.ingest.parsing import ParsedCells, parse_numbers, parse_times, present_cells
 from poison_guard.ingest.raw_table import ID_CHARS, SHOWN_CHARS
-from poison_guard.ingest.values import canonical_ids, canonical_labels, is_null_word, uuid_text
+from poison_guard.ingest.times import iso_times
+from poison_guard.ingest.values import bytes_text, canonical_ids, canonical_labels, is_null_word, uuid_text
 
 __all__ = [
     "IssueLog",
@@ -142,14 +143,21 @@ def coerce_column(column: RoleColumn, log: IssueLog) -> Coerced:
             micros = column.cells.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
             present = present_cells(column.cells)
             return _coerce_parsed(column, ParsedCells(micros, present, present), log)
-        case "feature" | "extra" if column.kind in ("number", "bool", "text", "empty"):
+        case "extra" if pa.types.is_large_binary(column.cells.type):
+            return _kept_bytes(column)
+        case "extra":
+            return _number_or_text(column, log)
+        case "feature" if column.kind in ("number", "bool", "text", "empty"):
             return _number_or_text(column, log)
         case _:
             return _coerce_text(column, log)
 
 
 def _number_or_text(column: RoleColumn, log: IssueLog) -> Coerced:
-    """A feature or a column without a role: numbers if that is the column's kind, else text; one hash for both."""
+    """A feature or a column without a role: numbers if that is the column's kind, else text; one hash for both.
+
+    A time in ISO 8601 in a column without a role has the hash of the time that a typed file holds.
+    """
     is_feature = column.role == "feature"
     parsed = parse_numbers(column.cells, column.parse) if is_feature else parse_numbers(column.cells)
     if column.kind in ("number", "bool") or (column.kind == "empty" and is_feature):
@@ -158,7 +166,15 @@ def _number_or_text(column: RoleColumn, log: IssueLog) -> Coerced:
     if parsed.ok.any():
         numbers = canonical_cells(column.name, b"n", parsed.values, parsed.ok)
         cells = pc.if_else(pa.array(parsed.ok), numbers, cells)
+    if not is_feature and (times := iso_times(column.cells)).ok.any():
+        cells = pc.if_else(pa.array(times.ok), canonical_cells(column.name, b"d", times.values, times.ok), cells)
     return Coerced(values, cells, given)
+
+
+def _kept_bytes(column: RoleColumn) -> Coerced:
+    """Bytes without a role: the value is text where they are; the hash is that of the text that they are written as."""
+    values = pd.Series(as_text(column.cells).to_pandas(), dtype="str")
+    return Coerced(values, canonical_text(column.name, bytes_text(column.cells)))
 
 
 def _coerce_parsed(column: RoleColumn, parsed: ParsedCells, log: IssueLog) -> Coerced:
@@ -195,7 +211,7 @@ def _coerce_bytes(column: RoleColumn, log: IssueLog) -> Coerced:
     long = lengths > column.max_chars
     log.add("cell_too_long", long, column.data_name, length=lengths, limit=column.max_chars)
     short = pc.if_else(pa.array(long), pa.scalar(None, pa.large_binary()), column.cells)
-    return Coerced(pd.Series(short.to_pylist(), dtype=object), canonical_text(column.name, column.cells))
+    return Coerced(pd.Series(short.to_pylist(), dtype=object), canonical_text(column.name, bytes_text(column.cells)))
 
 
 def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
@@ -216,7 +232,7 @@ def _coerce_text(column: RoleColumn, log: IssueLog) -> Coerced:
         missing, blank = np.asarray(text.is_null()) & ~wrong, np.asarray(written.is_null())
         log.add("missing_id", missing & blank, column.data_name)
         log.add("missing_id", missing & ~blank, column.data_name, value=written)
-    cells = canonical_text(column.name, sorted_json(text) if column.kind == "list" else text)
+    cells = canonical_text(column.name, sorted_json(text))
     if wrong.any():
         cells = pc.if_else(pa.array(wrong), canonical_text(column.name, raw), cells)
     given = _written_otherwise(written, text) if role in _IDS or role in _LABELS else None

@@ -83,7 +83,10 @@ def count_named(feed: str, name: str, ids: Iterable[str], hashes: Iterable[str])
 
 
 def unreadable_id(feed: str, uri: str, digest: str, occurrence: int) -> str:
-    """Return the id of a row (or object) that is not a record, from the digest of its text."""
+    """Return the id of a row that is not a record, from the digest of its text, in whatever file that comes again.
+
+    `occurrence` counts the rows of one object that have that text. `uri` is empty; of a whole object, its own.
+    """
     state = _id_state(feed, uri)
     state.update(f"unreadable {digest} {occurrence}".encode())
     return state.hexdigest()

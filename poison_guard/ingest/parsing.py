@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from poison_guard.config import Parse
-from poison_guard.ingest.cells import LIST_METADATA, MAX_EXACT_INT
+from poison_guard.ingest.cells import LIST_METADATA, MAX_EXACT_INT, NESTED_PATTERN, is_json
 from poison_guard.ingest.numbers import TRUTH_PATTERN, ParsedCells, parse_numbers, present_cells
 from poison_guard.ingest.times import EARLIEST, LATEST, parse_times
 
@@ -30,6 +30,8 @@ NUMBER_SHARE = 0.9
 """Share of numbers (or times) from which a text column counts as numbers (or times) with some wrong cells."""
 _SCALAR_CHARS = 96
 """Bytes of the longest cell that may be a number or a time: JavaScript writes the zone's name."""
+_LOOKED_AT = 100
+"""Cells that begin as JSON does and are parsed to say whether a column is JSON: what is none fails at once."""
 _PLAIN = Parse()
 
 
@@ -48,7 +50,20 @@ def payload_schema(
         kinds[name] = column_kind(cells, nested=field.metadata == LIST_METADATA, parse=style)
         if name in times and kinds[name] in ("number", "text"):
             kinds[name] = "time" if _is_mostly(parse_times(cells, parse)) else kinds[name]
+        elif kinds[name] == "time" and pa.types.is_large_string(cells.type) and _is_mostly_digits(cells):
+            kinds[name] = "text"  # numbers too long to be exact, which a typed file holds as numbers
+        elif kinds[name] == "text" and pa.types.is_large_string(cells.type) and _is_mostly_nested(cells):
+            kinds[name] = "list"  # nested in other formats
     return kinds
+
+
+def _is_mostly_digits(cells: pa.Array) -> bool:
+    full = _filled(cells)
+    return bool((pc.sum(pc.match_substring_regex(full, r"^[0-9]+$")).as_py() or 0) >= NUMBER_SHARE * len(full))
+
+
+def _filled(cells: pa.Array) -> pa.Array:
+    return cells.filter(pc.fill_null(pc.greater(pc.binary_length(cells), 0), False))
 
 
 def _is_mostly(parsed: ParsedCells) -> bool:
@@ -73,16 +88,24 @@ def column_kind(array: pa.Array, *, nested: bool = False, parse: Parse = _PLAIN)
         return "time"
     if types.is_large_binary(kind):
         return "binary"
-    if nested:
-        lists = pc.sum(pc.match_substring_regex(array, r"^[\[{]")).as_py() or 0
-        if lists >= NUMBER_SHARE * (len(array) - array.null_count):
-            return "list"
+    if nested and _is_mostly_nested(array):
+        return "list"
     return _text_kind(array, parse)
+
+
+def _is_mostly_nested(cells: pa.Array) -> bool:
+    """Return whether text is JSON lists and objects, as other formats have them and as CSV writes them."""
+    full = _filled(cells)
+    begun = pc.match_substring_regex(full, NESTED_PATTERN)
+    if not len(full) or (pc.sum(begun).as_py() or 0) < NUMBER_SHARE * len(full):
+        return False
+    some = full.filter(begun)[:_LOOKED_AT].to_pylist()
+    return sum(map(is_json, some)) >= NUMBER_SHARE * len(some)
 
 
 def _text_kind(array: pa.Array, parse: Parse) -> str:
     """Return the kind of a large_string column: that of nine in ten of its non-empty cells."""
-    full = array.filter(pc.fill_null(pc.greater(pc.binary_length(array), 0), False))
+    full = _filled(array)
     if not len(full):
         return "empty"
     short = full.filter(pc.less_equal(pc.binary_length(full), _SCALAR_CHARS))

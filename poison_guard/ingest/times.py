@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from poison_guard.config import Parse
 from poison_guard.ingest.numbers import ParsedCells, matches, parse_numbers, present_cells
 
-__all__ = ["EARLIEST", "LATEST", "parse_times"]
+__all__ = ["EARLIEST", "LATEST", "iso_times", "parse_times"]
 
 EARLIEST = int(dt.datetime(1970, 1, 1, tzinfo=dt.UTC).timestamp() * 1e6)
 LATEST = int(dt.datetime(2200, 1, 1, tzinfo=dt.UTC).timestamp() * 1e6)
@@ -24,6 +24,9 @@ _NO_TEXT = pa.scalar(None, pa.large_string())
 _EPOCH_PATTERN = r"^(?:[0-9]{9,19}(?:\.[0-9]{1,9})?|[0-9]\.[0-9]{1,17}[eE]\+?[0-9]{1,2})$"
 _ISO = r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}(?:[T ][0-9:.,]{1,24} ?(?:Z|[+-][0-9]{2}:?(?:[0-9]{2})?)?)?"
 _ISO_PATTERN = rf"^{_ISO}$"
+_FULL_ISO_PATTERN = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?$"
+)
 _ISO_WITH_ZONE = r"[T ].*(?:Z|[+-][0-9]{2}:?(?:[0-9]{2})?)$"
 _MONTHS = pa.array(
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], pa.large_string()
@@ -64,6 +67,17 @@ def parse_times(array: pa.Array, parse: Parse = _PLAIN, *, naive: bool = False) 
         micros, ok = np.where(ok, micros, found), ok | fits
     ok = ok & present & (micros >= EARLIEST) & (micros < LATEST)
     return ParsedCells(np.where(ok, micros, 0), present, ok)
+
+
+def iso_times(cells: pa.Array) -> ParsedCells:
+    """Read the texts that are a day or a time in full ISO 8601 as microseconds since 1970; of any year."""
+    present = present_cells(cells)
+    micros, ok = np.zeros(len(cells), np.int64), np.zeros(len(cells), bool)
+    if pa.types.is_large_string(cells.type):
+        ok = matches(cells, _FULL_ISO_PATTERN)
+        if ok.any():
+            micros[ok], ok[ok] = _micros_of_iso(cells.filter(pa.array(ok)), "UTC")
+    return ParsedCells(micros, present, ok)
 
 
 def _recognised(

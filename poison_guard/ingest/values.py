@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from poison_guard.ingest.cells import as_text
+from poison_guard.ingest.cells import as_text, byte_text, is_uuid
 
 __all__ = [
+    "bytes_text",
     "canonical_ids",
     "canonical_labels",
     "comparable_text",
     "is_null_word",
-    "is_uuid",
     "plain_numbers",
     "uuid_text",
 ]
@@ -100,9 +100,9 @@ def uuid_text(cells: pa.Array) -> pa.Array:
     return as_text(pa.array([v.encode() if isinstance(v, str) else v for v in texts], pa.large_binary()))
 
 
-def is_uuid(value: bytes | None) -> bool:
-    """Return whether bytes are the 16 of a UUID: no printable ASCII."""
-    return value is not None and len(value) == 16 and not (value.isascii() and value.decode("ascii").isprintable())
+def bytes_text(cells: pa.Array) -> pa.Array:
+    """Return bytes as the large_string that text formats hold them as: `byte_text`."""
+    return pa.array([None if v is None else byte_text(v) for v in cells.to_pylist()], pa.large_string())
 
 
 def _on_odd_cells(text: pa.Array, change: Any) -> pa.Array:

@@ -5,7 +5,6 @@ What is written for training never alters a cell. CSV for people is safe to open
 
 from __future__ import annotations
 
-import base64
 import codecs
 import contextlib
 import copy
@@ -13,7 +12,6 @@ import csv
 import io
 import json
 import re
-import uuid
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +23,8 @@ import pyarrow.parquet as pq
 
 from poison_guard.errors import UsageError
 from poison_guard.files import defused, write_atomic
+from poison_guard.ingest.cells import byte_text
 from poison_guard.ingest.original import Original
-from poison_guard.ingest.values import is_uuid
 
 __all__ = ["ENDINGS", "Rows", "file_body", "hub_card", "plain", "together"]
 
@@ -109,11 +107,9 @@ def hub_card(folder: Path, name: str, body: bytes, facts: Mapping[str, Any]) -> 
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON holds it: times as ISO text, UUIDs of 16 bytes as text, other bytes as base64."""
+    """Return a value as JSON holds it: times as ISO text, bytes as `byte_text`."""
     if isinstance(value, (bytes, bytearray)):
-        if is_uuid(bytes(value)):
-            return str(uuid.UUID(bytes=bytes(value)))
-        return base64.b64encode(value).decode()
+        return byte_text(bytes(value))
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
@@ -148,7 +144,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, ensure_ascii=False, default=plain)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=plain)  # as ingest reads it
     return str(value) if isinstance(value, (int, float)) else str(plain(value))
 
 

@@ -22,6 +22,7 @@ from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.commit_plan import CommitPlan, classify_rows, plan_commit
 from poison_guard.store.engine import Store
 from poison_guard.store.lake import add_files
+from poison_guard.store.mended import mended_rows
 from poison_guard.store.nonces import add_nonces
 from poison_guard.store.rows import campaign_rows, item_rows, record_rows
 from poison_guard.store.runs import Run, load_run_in, register_feed
@@ -64,6 +65,8 @@ def commit_run(
         before = _known_records(conn, feed, rows)
     classes = classify_rows(rows, before, revisions=contract.data.revisions)
     plan = plan_commit(store, run, contract, classes, records, unreadable, decided, repeats)
+    seen_rows = records[records["record_id"].isin(set(before["record_id"]))]
+    mended = mended_rows(store, feed, objects, seen_rows, unreadable)
     with store.write() as conn:
         seq, at = chain.next_seq(conn), utc_or_now(now)
         current = load_run_in(conn, run.run_id)
@@ -78,6 +81,7 @@ def commit_run(
         _write_records(conn, feed, run.run_id, plan, seq=seq)
         _write_findings(conn, feed, run.run_id, plan, decided, seq=seq)
         quarantine.open_entries(conn, feed, plan.queue, seq=seq, at=at)
+        quarantine.close_entries(conn, feed, mended, seq=seq, state="expired")
         _write_ledger(conn, contract, plan, decided, controls, seq=seq, at=at)
         _write_intake(conn, run, decided, objects, seq=seq)
         if nonces is not None and len(nonces):

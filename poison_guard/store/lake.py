@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import StoreError, TamperError, UsageError
 from poison_guard.files import private_folder
-from poison_guard.store import bulk, tables
+from poison_guard.store import bulk, nested, tables
 from poison_guard.text import without_secrets
 
 __all__ = ["Lake", "LakeFile", "add_files", "file_rows"]
@@ -135,9 +135,10 @@ class Lake:
             file = pq.ParquetFile(io.BytesIO(body))
             picked = pick(file.schema_arrow)
             columns = None if picked is None else list(picked)
-            return file.read(columns=columns) if record_ids is None else _rows_of(file, record_ids, columns)
+            table = file.read(columns=columns) if record_ids is None else _rows_of(file, record_ids, columns)
         except pa.ArrowException as error:
             raise StoreError(f"{path} in the lake cannot be read: {self._error_line(error)}") from None
+        return nested.as_text(table)
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder at `path`."""
@@ -295,7 +296,7 @@ def _parquet_bytes(frame: pd.DataFrame) -> bytes:
     if any(pa.types.is_list(column.type) for column in table.schema):
         table = table.replace_schema_metadata(None)  # pandas cannot read back what it notes of lists
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", row_group_size=_GROUP_ROWS)
+    pq.write_table(nested.as_nested(table), sink, compression="zstd", row_group_size=_GROUP_ROWS)
     return sink.getvalue()
 
 

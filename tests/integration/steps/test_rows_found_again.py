@@ -10,6 +10,7 @@ import pytest
 
 from poison_guard.config import open_settings, parse_contract
 from poison_guard.guard import Guard
+from poison_guard.review.filters import QueueFilter
 
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 COLUMNS = {"source_id": "user", "item_id": "item", "answer": "answer"}
@@ -118,3 +119,21 @@ def test_a_file_without_a_header_is_proposed_as_one_and_loses_no_row(tmp_path, t
     assert "header = false  # the first row is a record: " in proposal.toml
     guard = Guard.open(proposal.contract, tmp_path / "home")
     assert guard.scan().decisions["row"].tolist() == list(range(1, 121))
+
+
+def test_a_line_that_cannot_be_read_is_one_entry_wherever_it_comes_again_and_none_once_it_is_mended(tmp_path):
+    guard, file, lost = guard_of(tmp_path), tmp_path / "a.csv", QueueFilter(reason="unreadable_row")
+    head, *rows = [line.encode() for line in votes(60).to_csv(index=False).splitlines(keepends=True)]
+    broken, waits = "u1,w1,caf\xe9\n".encode("latin-1"), []
+    grown = (("a.csv", [*rows[:30], broken]), ("a.csv", [broken, *rows[:40], broken]), ("b.csv", [*rows, broken]))
+    for name, lines in grown:
+        (tmp_path / name).write_bytes(b"".join([head, *lines]))
+        guard.ingest(str(tmp_path / name))
+        waits.append(guard.queue(lost).total)
+    assert waits == [1, 2, 2], "a line that moved or came under another name is known; the same line twice is two"
+    guard.ingest(write(file, votes(50, seed=9)))
+    assert guard.queue(lost).total == 2, "other rows under the same name are no mended file"
+    file.write_bytes(b"".join([head, "u1,w1,café\n".encode(), *rows[:40]]))
+    mended = guard.ingest(str(file))
+    assert (guard.queue(lost).total, mended.counts["unreadable"]) == (0, 0)
+    assert guard.queue(lost).expired == 2, "they stay counted"
