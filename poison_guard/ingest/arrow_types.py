@@ -174,9 +174,7 @@ def _nested(value: Any, kind: pa.DataType) -> Any:
     if types.is_decimal(kind):
         return decimal.Decimal(str(value))
     if types.is_timestamp(kind):
-        import pandas as pd
-
-        return pd.Timestamp(value)
+        return dt.datetime.fromisoformat(value) if isinstance(value, str) else value
     if types.is_date(kind):
         return dt.date.fromisoformat(value)
     if types.is_time(kind):

@@ -1,7 +1,7 @@
 """The process that reads untrusted objects: bounded memory, bounded computing, no environment.
 
-It is started by `poison_guard.ingest.reader`, without pandas, and answers each line of JSON on stdin with one on stdout:
-`Blocks.answer`, ``{"refusal": …}`` for what the object did, or ``{"fault": …}`` for what failed around it.
+It is started by `poison_guard.ingest.reader`, without pandas, and answers each line of JSON on stdin with one on
+stdout: `Blocks.answer`, ``{"refusal": …}`` for what the object did, or ``{"fault": …}`` for what failed around it.
 """
 
 from __future__ import annotations
