@@ -63,7 +63,7 @@ ROLES = (
 
 
 class Kind(StrEnum):
-    """What a feed carries; sets defaults only, the roles present decide which signals run."""
+    """What a feed carries. The roles present decide which signals run; of queries, the one that judges streams."""
 
     ANSWERS = "answers"
     RATINGS = "ratings"
@@ -71,6 +71,7 @@ class Kind(StrEnum):
     TELEMETRY = "telemetry"
     PREFERENCES = "preferences"
     EXAMPLES = "examples"
+    QUERIES = "queries"
 
 
 class Identity(StrEnum):
@@ -216,7 +217,8 @@ class Contract:
 
     def __post_init__(self) -> None:
         """Derive from the roles present what the feed can be judged by."""
-        vote = next((r for r in ("answer", "label", "rating") if self.has("item_id", "source_id", r)), None)
+        votes = () if self.kind is Kind.QUERIES else ("answer", "label", "rating")  # a model answers: that is no vote
+        vote = next((r for r in votes if self.has("item_id", "source_id", r)), None)
         texts = tuple(r for r in ("text", "prompt", "response", "chosen", "rejected") if self.has(r))
         speaker = next((r for r in ("author_id", "source_id") if self.has(r)), None)
         derived: dict[str, Any] = {"vote": vote, "texts": texts, "speaker": speaker}
@@ -231,6 +233,11 @@ class Contract:
     def rates(self) -> bool:
         """Whether votes are ratings: sources choose what they rate, and people of one taste agree by themselves."""
         return self.vote == "rating" or (self.vote is not None and self.kind is Kind.RATINGS)
+
+    @property
+    def queries(self) -> bool:
+        """Whether records are what somebody asked a model, ``answer`` (or ``response``) what it said."""
+        return self.kind is Kind.QUERIES
 
     @property
     def documents(self) -> bool:

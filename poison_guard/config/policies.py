@@ -19,11 +19,14 @@ __all__ = ["MODELS", "SIGNALS", "GatePolicy", "Policy", "RetrainConfig"]
 SIGNALS: Mapping[str, Callable[[Any], Any]] = {
     "validation": lambda feed: True,
     "source": lambda feed: feed.vote,
-    "campaign": lambda feed: feed.texts or (feed.speaker and (feed.features or feed.vote)),
-    "anomaly": lambda feed: feed.features,
+    "campaign": lambda feed: not feed.queries and (feed.texts or (feed.speaker and (feed.features or feed.vote))),
+    "anomaly": lambda feed: feed.features and not feed.queries,
     "label": lambda feed: (
-        feed.has("label") and not feed.vote and (feed.has("image") or feed.texts or feed.features) and not feed.items
+        feed.has("label")
+        and not (feed.vote or feed.items or feed.queries)
+        and (feed.has("image") or feed.texts or feed.features)
     ),
+    "query": lambda feed: feed.queries and feed.speaker and (feed.has("image") or feed.texts or feed.features),
     "signature": lambda feed: feed.signature and "signature" in (feed.policy.required or ()),  # who may send unsigned
     "content": lambda feed: feed.texts and "content" in (feed.policy.required or ()),  # weak: only on request
 }

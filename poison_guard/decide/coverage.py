@@ -23,6 +23,7 @@ __all__ = [
     "MeasuredKind",
     "coverage_key",
     "is_judged",
+    "kinds_of",
     "possible_kinds",
     "remedy",
 ]
@@ -97,10 +98,23 @@ KINDS: Mapping[str, Kind] = {
         ("features",),
         _TRUSTED,
     ),
+    "model copies": Kind(
+        "accounts whose queries copy the model or search its edges",
+        frozenset({"query"}),
+        ("source_id", "observed_at", "query"),
+        "thirty trusted sources of 25 different queries each (`poison-guard trust`)",
+    ),
 }
 """The kinds of attack that a statement speaks of, in the order in which it does."""
+_OF_QUERIES = frozenset({"model copies"})
+"""Kinds of attack on a model through queries; all others are on what it learns."""
 _NO_SUBSTANCE = frozenset({"copies"})
 """Kinds whose finding says how often something comes, and nothing of what it says."""
+
+
+def kinds_of(contract: Contract) -> tuple[str, ...]:
+    """Return the kinds of attack that a feed may be under."""
+    return tuple(name for name in KINDS if (name in _OF_QUERIES) is contract.queries)
 
 
 def possible_kinds(compared: Collection[str]) -> tuple[str, ...]:
@@ -126,7 +140,11 @@ def remedy(kind: str, contract: Contract) -> str:
     return f"a column for {last}" if not most else f"columns for {', '.join(most)} and {last}"
 
 
-_ROLE_NAMES = {"answer": "answer (or label, or rating)", "age": "observed_at (or source_since)"}
+_ROLE_NAMES = {
+    "answer": "answer (or label, or rating)",
+    "age": "observed_at (or source_since)",
+    "query": "features (or text, or image)",
+}
 
 
 def _unmapped(kind: str, contract: Contract) -> list[str]:
@@ -145,6 +163,8 @@ def _mapped(role: str, contract: Contract) -> bool:
             return contract.speaker is None or contract.has("observed_at") or contract.has("source_since")
         case "source_id":
             return contract.speaker is not None
+        case "query":
+            return bool(contract.features or contract.texts or contract.has("image"))
     return contract.has(role)
 
 
@@ -236,7 +256,7 @@ class Coverage:
     ) -> Coverage:
         """Return the statement of a batch whose signals compared `compared`."""
         possible = possible_kinds(compared)
-        lacks = {kind: _unmapped(kind, contract) for kind in KINDS if kind not in possible}
+        lacks = {kind: _unmapped(kind, contract) for kind in kinds_of(contract) if kind not in possible}
         nearest = sorted(lacks, key=lambda kind: 2 * len(lacks[kind]) - len(KINDS[kind].roles))
         remedies = {kind: remedy(kind, contract) for kind in nearest}
         return cls(contract.name, is_judged(compared), possible, remedies, measured, outdated)

@@ -110,6 +110,12 @@ def _text_campaign(a: _Args) -> str:
     )
 
 
+def _queries(a: _Args, how: str) -> str:
+    who = "one source" if int(a.values["n_sources"]) == 1 else f"{a.count('n_sources', 'source')} of one cohort"
+    asked = f"{a.count('n_records', 'query', 'queries')}{_duration(a.values.get('minutes'))}"
+    return f"one of {asked} by {who}, asked {how}; {a.window} different ones show it"
+
+
 def _judged_otherwise(a: _Args) -> str:
     n = int(a.values.get("misjudged", 0))
     return f"; {n:,} of them have a reply that others would not prefer or give" if n else ""
@@ -263,6 +269,14 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"one of {a.count('n_sources', 'source')} giving the same answers to {a.count('n_items', 'item')}"
         f"{_windows(a.values.get('minutes'))}"
     ),
+    # queries
+    "query_shift": lambda a: _queries(a, "about other things than trusted people ask"),
+    "query_novelty": lambda a: _queries(a, "unlike anything that trusted people ask"),
+    "query_spacing": lambda a: _queries(a, "as far from each other as a program places them"),
+    "query_steps": lambda a: _queries(a, "in steps much smaller than people take"),
+    "query_line": lambda a: _queries(a, "along lines, as a search for the model's edges does"),
+    "query_breadth": lambda a: _queries(a, "about everything in turn, where people have interests"),
+    "query_pace": lambda a: _queries(a, "faster than any trusted source"),
     # anomaly
     "beyond_trusted": _beyond,
     "never_missing": lambda a: f"{a.columns('feature')} is missing; every trusted record has it",

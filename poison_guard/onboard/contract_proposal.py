@@ -14,7 +14,7 @@ from poison_guard.errors import DataError
 from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.fit_format import FittedFormat
-from poison_guard.onboard.guesses import case_of, guess_features, guess_kind, order_of
+from poison_guard.onboard.guesses import case_of, guess_features, guess_kind, model_answer, order_of
 from poison_guard.onboard.readings import Doubt, Readings, toml_value
 from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
 from poison_guard.onboard.votes import (
@@ -38,6 +38,7 @@ _KINDS = {
     Kind.TELEMETRY: "measurements of behaviour",
     Kind.PREFERENCES: "prompts, responses and opinions of them",
     Kind.EXAMPLES: "labelled examples",
+    Kind.QUERIES: "what was asked a model, and what it answered",
 }
 _ADVICE = {
     "source_id": "who sent the record; without it nobody earns or loses trust",
@@ -51,6 +52,7 @@ _WANTED = {
     Kind.TELEMETRY: ("source_id", "observed_at"),
     Kind.PREFERENCES: ("source_id", "observed_at"),
     Kind.EXAMPLES: ("source_id",),
+    Kind.QUERIES: ("source_id", "observed_at"),
 }
 _WIDTH = 110
 _MAX_NAME = 200
@@ -101,7 +103,7 @@ def draft_contract(
     used = {root for path in (*fitted.roles.values(), *fitted.features) for root in path_roots(path)} if fitted else ()
     leaves = object_leaves(frame, [c for c in nested if c.name not in used])
     guesses = _with_leaves(columns, leaves) if fitted is None else _of_format(fitted, columns, leaves)
-    question, lists = "", list[JudgementList]()
+    question, lists, said = "", list[JudgementList](), None
     if fitted is None:
         values = frame.join(leaf_values(frame, nested)) if leaves else frame
         outer = {leaf.name.split(".")[0] for leaf in leaves}
@@ -109,13 +111,16 @@ def draft_contract(
         guesses = complete_roles(values, candidates, guesses)
         lists = judgement_lists(frame, nested)
         question = _lists_question(lists, guesses) or source_question(values, candidates, guesses)
+        if (said := model_answer(candidates, {g.role for g in guesses})) is not None:
+            guesses = [*(g for g in guesses if g.column.name != said.name), RoleGuess("answer", said)]
     taken = {root for g in guesses for root in path_roots(g.column.name)}
     free = [c for c in columns if c.name not in taken]
     inner = [c for c in leaves if c not in [g.column for g in guesses]]
     roles = [g.role for g in guesses]
     features: list[ColumnProfile] = []
     if fitted is None:
-        kind = guess_kind(roles, sum(c.kind == "number" and not c.constant for c in (*free, *inner)))
+        numbers = sum(c.kind == "number" and not c.constant for c in (*free, *inner))
+        kind = Kind.QUERIES if said is not None else guess_kind(roles, numbers)
         features = guess_features([*free, *inner], kind, prose="text" in roles)
         features = [c for c in features if c.kind != "text" or c.name not in frame or not looks_like_id(frame[c.name])]
     else:
@@ -274,7 +279,8 @@ def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame, pattern: s
 # {advice}
 
 name = {_quoted(name)}
-{_remark(f'kind = "{kind}"', f"{_KINDS[kind]}; or {others}")}
+{_remark(f'kind = "{kind}"', _KINDS[kind])}
+# other kinds: {others}
 {_remark('mode = "observe"', 'decides and reports, holds nothing back; "enforce" once it has vetted records')}
 
 [data]

@@ -17,7 +17,7 @@ from poison_guard.ingest.values import canonical_labels
 from poison_guard.onboard.columns import ColumnProfile
 from poison_guard.onboard.roles import RoleGuess
 
-__all__ = ["case_of", "guess_features", "guess_kind", "order_of"]
+__all__ = ["case_of", "guess_features", "guess_kind", "model_answer", "order_of"]
 
 _MAX_FEATURES = 64
 _MAX_CATEGORIES = 50
@@ -49,13 +49,29 @@ def guess_kind(roles: Collection[str], n_numbers: int) -> Kind:
     return Kind.EXAMPLES if has("label") else Kind.TELEMETRY
 
 
+_PREDICTED = re.compile(r"(model_)?(predict(ed|ion)|inference|output)(_(label|class|value))?|(predicted|output)_.+")
+_SURE = re.compile(r"(.*_)?(confidence|prob(ability)?|logits?|scores?)")
+
+
+def model_answer(columns: Sequence[ColumnProfile], roles: Collection[str]) -> ColumnProfile | None:
+    """Return the column of `columns` without a role that says what a model answered; None where none does.
+
+    Only where somebody asked and nobody voted: with a source, and without an item.
+    """
+    if "source_id" not in roles or {"item_id", "answer", "rating", "chosen"} & set(roles):
+        return None
+    return next((c for c in columns if _PREDICTED.fullmatch(c.snake_name) and not c.constant), None)
+
+
 def guess_features(columns: Sequence[ColumnProfile], kind: Kind, *, prose: bool) -> list[ColumnProfile]:
     """Return the columns without a role that describe how a record was made.
 
-    Telemetry and tabular examples: all numbers, and categories with at most 50 values. Other feeds: numbers whose names
+    Telemetry, queries and tabular examples: all numbers, and categories with at most 50 values; how sure a model was is
+    no part of a query. Other feeds: numbers whose names
     are about behaviour (durations, speeds, counts); the others may be parts of the vote itself.
     """
-    wide = kind is Kind.TELEMETRY or (kind is Kind.EXAMPLES and not prose)
+    wide = kind in (Kind.TELEMETRY, Kind.QUERIES) or (kind is Kind.EXAMPLES and not prose)
+    columns = [c for c in columns if kind is not Kind.QUERIES or not _SURE.fullmatch(c.snake_name)]
     chosen = [
         c for c in columns if _usable(c) and (wide or (c.kind == "number" and _speaks_of_behaviour(c.snake_name)))
     ]

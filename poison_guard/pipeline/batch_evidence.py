@@ -55,6 +55,7 @@ def find_batch_evidence(
     """
     from poison_guard.signals.campaigns import BatchView, find_campaigns
     from poison_guard.signals.campaigns.finders import finders_that_compare, most_voters
+    from poison_guard.signals.campaigns.findings import merge_campaigns
     from poison_guard.signals.sources import canonicalise, established
     from poison_guard.signals.sources.batch_votes import cluster_votes, find_conflicts, judge_sources
 
@@ -81,6 +82,17 @@ def find_batch_evidence(
         alike = replace(view, scored=canonicalise(seen, canonical), earlier=canonicalise(earlier, canonical))
         campaigns = isolated("campaign", crashes, (), lambda: find_campaigns(view, alike if canonical else None))
         compared |= frozenset() if "campaign" in crashes else finders_that_compare(view)
+    if (reader := prepared.queries) is not None:
+        from poison_guard.pipeline.query_evidence import find_extraction
+
+        asked = isolated(
+            "query",
+            crashes,
+            (),
+            lambda: find_extraction(scored[free].reset_index(drop=True), earlier, reader, contract),
+        )
+        campaigns = merge_campaigns([*campaigns, *asked])
+        compared |= frozenset() if "query" in {*crashes, *prepared.missing} else {"query"}
     member = among(scored["record_id"], (record for campaign in campaigns for record in campaign.record_ids))
     if canonical and campaigns:  # campaign members do not vote on the canonical wording
         others = votes.assign(established=old & ~member)[free]

@@ -26,7 +26,7 @@ from poison_guard.signals.joint import Known
 from poison_guard.signals.labels.model import LabelModel, encoded
 from poison_guard.signals.labels.representation import fit_representation
 
-__all__ = ["LabelledRecords", "fit_label_rows", "fit_labels"]
+__all__ = ["LabelledRecords", "as_examples", "common_shape", "fit_label_rows", "fit_labels", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class LabelledRecords:
         """Return the evidence of records: p is 1 without a label."""
         labelled = np.flatnonzero(records["label"].notna().to_numpy())
         of = None if groups is None else _names(groups)[labelled]
-        found = self.judged(_rows_of(records.iloc[labelled], self.content), groups=of)
+        found = self.judged(rows_of(records.iloc[labelled], self.content), groups=of)
         p = np.ones(len(records))
         p[labelled] = found.p
         return SignalEvidence("label", Level.RECORD, p, {int(labelled[row]): why for row, why in found.reasons.items()})
@@ -59,7 +59,7 @@ class LabelledRecords:
 
         p is least where the content cannot be compared.
         """
-        examples, at, flaws = _as_examples(rows, self.content, self.like, self.shape)
+        examples, at, flaws = as_examples(rows, self.content, self.like, self.shape)
         p = np.full(len(rows), self.model.unjudged_p)
         found = self.model.evidence(examples, groups=None if groups is None else groups[at])
         p[at] = found.p
@@ -73,7 +73,7 @@ def fit_labels(contract: Contract, state: State) -> LabelledRecords | Reason:
     if not len(state.reference) or not len(state.calibration):
         return Reason("no_trusted_set", {"needed": labels_needed(contract.policy.false_quarantine_rate)})
     parts = [_labelled(frame) for frame in (state.reference, state.calibration)]
-    reference, calibration = (_rows_of(part, content) for part in parts)
+    reference, calibration = (rows_of(part, content) for part in parts)
     groups = _names(parts[1]["group"]) if contract.has("group") and "group" in parts[1] else None
     fitted = fit_label_rows(reference, calibration, content, contract.policy, groups=groups)
     if isinstance(fitted, Reason):
@@ -100,8 +100,8 @@ def fit_label_rows(
         why = "no two labels" if labels else "no labels"
         return _silent(f"the trusted records have {why} to compare with; enter vetted records that do")
     like = reference[content_columns(reference)]
-    shape = _common_shape(list(like[like.columns[0]])) if content.kind == "image" else None
-    (known, _, _), (own, at, _) = (_as_examples(part, content, like, shape) for part in (reference, calibration))
+    shape = common_shape(list(like[like.columns[0]])) if content.kind == "image" else None
+    (known, _, _), (own, at, _) = (as_examples(part, content, like, shape) for part in (reference, calibration))
     if not len(known):
         return _silent("no trusted record has content that can be compared; enter vetted records that do")
     represent = fit_representation if policy.encoder is None else encoded(policy.encoder)
@@ -127,7 +127,7 @@ def _names(groups: pd.Series) -> np.ndarray:
     return groups.astype("str").fillna("").to_numpy(object)
 
 
-def _rows_of(records: pd.DataFrame, content: Content) -> pd.DataFrame:
+def rows_of(records: pd.DataFrame, content: Content) -> pd.DataFrame:
     """Return labelled records as ``example_id, label, slice`` and content."""
     ids = records["record_id"] if "record_id" in records else pd.Series(np.arange(len(records)))
     label = records["label"].to_numpy(object) if "label" in records else np.empty(0, object)
@@ -135,7 +135,7 @@ def _rows_of(records: pd.DataFrame, content: Content) -> pd.DataFrame:
     return pd.concat([lead, record_content(records, content)], axis=1)
 
 
-def _as_examples(
+def as_examples(
     rows: pd.DataFrame, content: Content, like: pd.DataFrame, shape: tuple[int, ...] | None
 ) -> tuple[Examples, np.ndarray, Mapping[int, Reason]]:
     """Return the examples of `rows`, the row that each is of ``(n,)``, and why the other rows make none."""
@@ -166,7 +166,7 @@ def _size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _common_shape(cells: list[object]) -> tuple[int, ...] | None:
+def common_shape(cells: list[object]) -> tuple[int, ...] | None:
     """Return the shape of most images, the smallest of several; None where there is none."""
     shapes = []
     for cell in cells:

@@ -18,6 +18,7 @@ from poison_guard.signals.isolation import SignalFailure, run_isolated
 from poison_guard.signals.joint import Known, joint_scores
 
 if TYPE_CHECKING:
+    from poison_guard.pipeline.query_evidence import QueryReader
     from poison_guard.signals.anomaly.model import AnomalyModel
 
 __all__ = ["Prepared", "RecordModel", "choose_sample", "isolated", "prepare"]
@@ -54,6 +55,8 @@ class Prepared:
     notes: tuple[Reason, ...]
     models: Mapping[str, RecordModel] = field(default_factory=dict)
     """Models of the other record signals, by signal."""
+    queries: QueryReader | None = None
+    """How queries are read, and what trusted streams of them look like."""
     calibration: Mapping[str, Any] | None = None
     """JSON-able facts of the anomaly model's calibration, for reports."""
 
@@ -70,6 +73,8 @@ def prepare(
     fitted = _prepare(contract, state, sample, device=device, threads=threads)
     if fitted.anomaly is not None:
         fitted = dataclasses.replace(fitted, calibration=fitted.anomaly.calibration_facts())
+    if "query" in contract.signals:
+        fitted = _with_queries(fitted, contract, state)
     for signal in record_signals(contract):
         if signal != "anomaly":
             fitted = _with_model(fitted, signal, contract, state)
@@ -87,7 +92,29 @@ def isolated(signal: str, crashes: dict[str, Reason], nothing: _T, find: Callabl
 
 def record_signals(contract: Contract) -> list[str]:
     """Return the signals that judge each record by itself; those a feed asks for come after ``anomaly``."""
-    return [signal for signal in contract.signals if signal not in ("validation", "signature", "source", "campaign")]
+    return [signal for signal in contract.signals if signal not in _OF_MANY]
+
+
+_OF_MANY = ("validation", "signature", "source", "campaign", "query")
+"""Signals that judge what is no single record: rules, keys, sources, campaigns, streams."""
+
+
+def _with_queries(fitted: Prepared, contract: Contract, state: State) -> Prepared:
+    """Return `fitted` with what reads queries, or why no stream of them can be judged."""
+    from poison_guard.pipeline.query_evidence import fit_queries, too_few
+
+    crashes: dict[str, Reason] = {}
+    reader = isolated("query", crashes, None, lambda: fit_queries(contract, state))
+    found = None if isinstance(reader, Reason) else reader
+    why: Reason | None = crashes.get("query") or (reader if isinstance(reader, Reason) else None)
+    if found is not None:
+        why = too_few(found)
+    if why is None:
+        return dataclasses.replace(fitted, queries=found)
+    phase = Phase.CALIBRATING if len(state.reference) else Phase.COLD
+    return dataclasses.replace(
+        fitted, queries=found, phase=phase, missing={**fitted.missing, "query": why}, notes=(*fitted.notes, why)
+    )
 
 
 def _with_model(fitted: Prepared, signal: str, contract: Contract, state: State) -> Prepared:

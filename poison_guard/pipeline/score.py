@@ -56,7 +56,11 @@ def score_partition(records: pd.DataFrame, contract: Contract, prepared: Prepare
         features = records[[f"feature.{name}" for name in contract.features]]
         parts.append(_judge("anomaly", features, groups, anomaly.evidence, anomaly.vectors))
     parts += [_judge(signal, records, groups, model.evidence) for signal, model in prepared.models.items()]
-    if contract.texts:
+    if (reader := prepared.queries) is not None:
+        asked = run_isolated(lambda: reader.scored(records, parts[0]))
+        died = {"crash.query": pd.Series([str(asked)] * len(records), dtype="str")}
+        parts.append(pd.DataFrame(died) if isinstance(asked, SignalFailure) else asked)
+    elif contract.texts and not contract.queries:
         parts.append(_traces(records, contract))
     return pd.concat(parts, axis=1)
 
@@ -67,7 +71,7 @@ def _keys(records: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     Many at one edge of the window would look like acting in step. Earlier than the edge are only the times of history,
     which ingest does not clamp.
     """
-    roles = {"speaker": contract.speaker, "vote": contract.vote}
+    roles = {"speaker": contract.speaker, "vote": "answer" if contract.queries else contract.vote}
     columns = {}
     for key in KEYS:
         role = roles.get(key, key)

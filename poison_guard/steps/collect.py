@@ -257,7 +257,7 @@ def current_state(
         source_ids=[name for names in sources for name in names],
         version=head_version(feed) if version is None else version,
         controls=read_controls(feed.contract, feed.settings.home) if controls is None else controls,
-        received_at=batch.received_at if remember and "campaign" in feed.contract.signals else None,
+        received_at=batch.received_at if remember and {"campaign", "query"} & set(feed.contract.signals) else None,
         known=known,
     )
 

@@ -59,7 +59,9 @@ class CoverageResult(Result):
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
         """Return a line per kind: what it is, from how many records and accounts it is seen, or what that needs."""
         return ("kind", "what it is", ">from records", ">by accounts", "by aged ones", "else"), [
-            (name, KINDS[name].what, *self._cells(name)) for name in KINDS
+            (name, KINDS[name].what, *self._cells(name))
+            for name in KINDS
+            if name in self.coverage.remedies or name in self.coverage.possible
         ]
 
     def _cells(self, name: str) -> tuple[object, ...]:

@@ -51,6 +51,7 @@ _GROUPS = ((4, 5), (5, 8), (6, 10), (8, 15), (10, 20), (20, 25))  # accounts, an
 _ALONE = (5, 10, 20, 40, 80)
 _MANY = (10, 20, 40, 80, 160)
 _CLAIMERS = 5
+_ASKED = (25, 50, 100, 200, 400)
 
 
 def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[Size]:
@@ -65,6 +66,8 @@ def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[S
         "replays": bool(contract.features and contract.speaker),
         "strangers": any(_numeric(records[f"feature.{name}"]) for name in contract.features),
     }
+    if contract.queries:
+        able = {"model copies": bool(contract.speaker and (contract.features or contract.texts))}
     if not contract.vote:
         able["label flips"] = "label" in contract.signals
     if not able.get(kind, bool(contract.vote)):
@@ -80,6 +83,8 @@ def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[S
             sizes = [(n, 1) for n in _ALONE if n <= items // 2]
         case "rare claims" | "prompt triggers":
             sizes = [(_CLAIMERS * n, _CLAIMERS) for n in _ALONE]
+        case "model copies":
+            sizes = [(n, 1) for n in _ASKED]
         case _:
             sizes = [(n, n if contract.speaker else 0) for n in _MANY]
     return sorted({size for size in sizes if 2 <= size[0] <= len(records) // 2})
@@ -107,12 +112,13 @@ def attack_of(
             frame = _at_any_time(_agreed(records, vote, rng, n, 1), records, rng)
         case "copies":
             frame = _copies(records, contract.texts, rng, n, 1)
-        case "rare claims":
-            frame = _at_any_time(_claims(records, contract.texts, rng, n, accounts), records, rng)
-        case "prompt triggers":
-            frame = _at_any_time(_triggers(records, contract.texts, rng, n, accounts), records, rng)
+        case "rare claims" | "prompt triggers":
+            make = _claims if kind == "rare claims" else _triggers
+            frame = _at_any_time(make(records, contract.texts, rng, n, accounts), records, rng)
         case "replays":
             frame = _replays(records, columns, rng, n, 1)
+        case "model copies":
+            frame = _at_any_time(_asked(records, contract, rng, n), records, rng)
         case "strangers":
             frame = _moved(records, columns, rng, n)
         case _:
@@ -159,6 +165,23 @@ def _replays(
             noise = _JITTER * _spread(records[name]) * rng.standard_normal(n)
             frame[name] = frame[name].to_numpy(np.float64, na_value=np.nan) + noise
     return _soon(frame, rng)
+
+
+def _asked(records: pd.DataFrame, contract: Contract, rng: np.random.Generator, n: int) -> pd.DataFrame:
+    """Return queries of one account that are made up: features between the extremes, words of any text in any order."""
+    frame = _drawn(records, rng.integers(0, len(records), n)).assign(voice=0)
+    for name in [f"feature.{name}" for name in contract.features]:
+        values = records[name].dropna()
+        if _numeric(records[name]) and len(values):
+            frame[name] = rng.uniform(float(values.min()), float(values.max()), n)
+        elif len(values):
+            frame[name] = pd.Series(values.iloc[rng.integers(0, len(values), n)].to_numpy(), dtype=frame[name].dtype)
+    for name in contract.texts if not contract.features else ():
+        said = [text.split() for text in records[name].dropna().astype("str").head(_ROWS)]
+        words = np.array([word for text in said for word in text] or ["what"], dtype=object)
+        lengths = [len(said[i % len(said)]) if said else 1 for i in range(n)]
+        frame[name] = pd.Series([" ".join(rng.choice(words, max(1, k))) for k in lengths], dtype="str")
+    return frame
 
 
 def _numeric(column: pd.Series) -> bool:

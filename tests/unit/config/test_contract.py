@@ -44,7 +44,10 @@ def test_without_features_nothing_asks_for_anomaly():
         ({"policy": {"review_budget": True}}, "got True"),
         ({"policy": {"required": ["anomly"]}}, "did you mean `anomaly`"),
         ({"policy": {"required": ["content"]}}, "feed only validation"),
-        ({"policy": {"required": ["query"]}}, "unknown key `query` in required .* known: anomaly, campaign, content, "),
+        (
+            {"policy": {"required": ["opinion"]}},
+            "unknown key `opinion` in required .* known: anomaly, campaign, content, ",
+        ),
         ({"policy": {"required": ["label"]}}, "required names `label`, but the roles"),
         (
             {"policy": {"required": "anomaly"}},

@@ -14,6 +14,7 @@ from poison_guard.decide.coverage import (
     MeasuredKind,
     coverage_key,
     is_judged,
+    kinds_of,
     possible_kinds,
 )
 
@@ -23,7 +24,7 @@ COMPARISONS = sorted(set().union(*(kind.by for kind in KINDS.values())))
 def feed(*roles, **table):
     features = ["f"] if "features" in roles else []
     columns = {role: role for role in roles if role != "features"} | ({"features": features} if features else {})
-    return parse_contract({"name": "quiz", "kind": "messages", "columns": columns, **table})
+    return parse_contract({"name": "quiz", "kind": "messages", "columns": columns} | table)
 
 
 @given(st.sets(st.sampled_from(COMPARISONS)), st.sampled_from(COMPARISONS))
@@ -34,7 +35,7 @@ def test_one_more_comparison_never_makes_a_judged_batch_unjudged(compared, more)
 @given(st.sets(st.sampled_from(COMPARISONS)))
 def test_every_kind_is_either_possible_or_has_a_remedy(compared):
     stated = Coverage.of(feed("text"), compared)
-    assert set(stated.possible) | set(stated.remedies) == set(KINDS)
+    assert set(stated.possible) | set(stated.remedies) == {*kinds_of(feed("text")), *possible_kinds(compared)}
     assert not set(stated.possible) & set(stated.remedies)
     assert stated.possible == possible_kinds(compared)
 
@@ -101,3 +102,10 @@ def test_a_measurement_holds_for_one_set_of_columns_one_policy_and_one_trusted_s
     }
     assert len(keys) == 5
     assert coverage_key(feed("source_id", "item_id", "answer", mode="observe"), "") in keys
+
+
+def test_a_log_of_queries_is_asked_about_copies_of_the_model_and_no_other_feed_is():
+    log = Coverage.of(feed("source_id", "features", kind="queries"), ())
+    assert list(log.remedies) == ["model copies"]
+    assert log.nearest_remedy() == "with a column for observed_at, model copies could be seen"
+    assert "model copies" not in Coverage.of(feed("source_id", "features"), ()).remedies

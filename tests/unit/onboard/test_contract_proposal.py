@@ -126,3 +126,18 @@ def test_a_proposed_feed_observes_and_names_the_files_of_all_days():
     text = propose_contract(SAMPLES["trl"], name="feed", data_path="in/x_2026.csv", pattern="in/x_*.csv")
     assert 'mode = "observe"' in text
     assert '# path = "in/x_*.csv"  # takes in the files of other days too' in text
+
+
+def test_a_log_of_what_a_model_answered_is_a_feed_of_queries():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 2)), columns=["income", "age"]).assign(
+        user_id=[f"u{i % 7}" for i in range(300)],
+        asked_at=pd.date_range("2026-01-01", periods=300, freq="min").astype(str),
+        prediction=["yes", "no"] * 150,
+        confidence=rng.uniform(size=300),
+    )
+    contract = proposed(frame)
+    assert contract.kind == "queries"
+    assert contract.columns["answer"] == "prediction"
+    assert contract.columns["source_id"] == "user_id"
+    assert contract.features == ("income", "age")
