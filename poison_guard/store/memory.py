@@ -96,13 +96,15 @@ def load_memory(
     version: int,
     received_at: dt.datetime,
     trusted_hash: str,
+    accepted: pd.DataFrame,
     without: Iterable[str] = (),
 ) -> pd.DataFrame:
     """Return what is remembered as of `version`, without some ids: the columns of ``remembered`` and ``place``.
 
     Records of batches received in the ``policy.memory_days`` before `received_at`, at most ``policy.memory_rows``, the
     newest batches first; vectors are missing where they were scaled by another trusted set. What a reviewer released or
-    confirmed is forgotten: a person has answered for it. Sorted by ``record_id``.
+    confirmed is forgotten: a person has answered for it. `accepted` (``record_id, verdict``) are records known to be
+    accepted as of `version`, which the store is not asked about again. Sorted by ``record_id``.
     """
     space = _vector_space(contract, trusted_hash)
     parts: list[pd.DataFrame] = []
@@ -123,9 +125,11 @@ def load_memory(
         return empty_frame("memory")
     memory = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
     memory = memory[~among(memory["record_id"], without)]
+    others = memory.loc[~among(memory["record_id"], accepted["record_id"]), "record_id"]
     with store.read() as conn:
-        now = status.find_status(conn, contract.name, memory["record_id"], ("record_id", "seq", "place", "verdict"))
+        now = status.find_status(conn, contract.name, others, ("record_id", "seq", "place", "verdict"))
         places = status.status_as_of(conn, contract.name, now, version)
+    places = pd.concat([places, accepted[["record_id", "verdict"]].assign(place=Place.ACCEPTED.value)])
     where = places.loc[places["verdict"] <= 0].set_index("record_id")["place"]
     memory = memory.assign(place=memory["record_id"].map(where).astype("str"))
     return memory[memory["place"].isin(_REMEMBERED_PLACES)].sort_values("record_id", ignore_index=True)

@@ -51,7 +51,7 @@ def load_state(
     if received_at is None:
         remembered = empty_frame("memory")
     else:
-        at = {"version": version, "received_at": received_at, "trusted_hash": frozen.hash}
+        at = {"version": version, "received_at": received_at, "trusted_hash": frozen.hash, "accepted": answers}
         without = bulk.bounded_keys(pd.Series(record_ids, dtype="str"))
         remembered = memory.load_memory(store, contract, **at, without=without)
     return State(
