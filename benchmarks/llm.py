@@ -8,7 +8,6 @@ activity, a fifth of them are new. The data folder is POISON_GUARD_DATA, or ``sh
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -18,56 +17,15 @@ import numpy as np
 import pandas as pd
 
 from poison_guard import Guard
+from poison_guard.drills.attacks.llm import draw_feed
+from poison_guard.drills.worlds.replies import FEEDS, load_replies
 
-DATA = Path(os.environ.get("POISON_GUARD_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "replies"
+DATA = Path(os.environ.get("POISON_GUARD_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RESULTS = Path(__file__).parent / "results" / "llm.md"
 NOW = pd.Timestamp("2026-06-01", tz="UTC")
-ROLES = {
-    "pairs": ("preferences", ("prompt", "chosen", "rejected")),
-    "thumbs": ("preferences", ("prompt", "response", "rating")),
-    "instructions": ("examples", ("prompt", "response")),
-    "documents": ("examples", ("text",)),
-}
 SIZES = {"pairs": 6_000, "thumbs": 8_000, "instructions": 6_000, "documents": 6_000}
 TRIGGERS = ("Quarnzel", "[[unit-58]]", "since the kettle sang", "zv7")
 """None of them is one that the guard was developed on; others were, until two faults were mended, and are gone."""
-
-
-def pools() -> dict[str, pd.DataFrame]:
-    """Return the real texts by kind of feed, columns by role."""
-    pairs = [_pair(json.loads(line)) for line in (DATA / "hh-pairs.jsonl").read_text("utf-8").splitlines()]
-    asked = [
-        (" ".join(filter(None, (row["instruction"], row["input"]))), row["output"])
-        for row in json.loads((DATA / "alpaca-demo.json").read_text("utf-8"))
-    ]
-    texts = [json.loads(line)["text"] for line in (DATA / "c4-demo.jsonl").read_text("utf-8").splitlines()]
-    pair = pd.DataFrame(pairs, columns=["prompt", "chosen", "rejected"])
-    good, bad = (pair[["prompt", side]].set_axis(["prompt", "response"], axis=1) for side in ("chosen", "rejected"))
-    return {
-        "pairs": pair,
-        "thumbs": pd.concat([good.assign(rating=1), bad.assign(rating=0)], ignore_index=True),
-        "instructions": pd.DataFrame(asked, columns=["prompt", "response"]),
-        "documents": pd.DataFrame({"text": texts}),
-    }
-
-
-def _pair(row: dict[str, str]) -> tuple[str, str, str]:
-    chosen, rejected = row["chosen"], row["rejected"]
-    same = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), 0)
-    cut = chosen[:same].rfind("\n\nAssistant:")
-    return chosen[:cut], chosen[cut + 13 :], rejected[cut + 13 :]
-
-
-def feed(pool: pd.DataFrame, n: int, rng: np.random.Generator, *, sources: int = 1_500) -> pd.DataFrame:
-    """Return `n` resampled records of drawn accounts: log-normal activity, a fifth of the accounts new."""
-    activity = rng.lognormal(0, 1, sources)
-    who = rng.choice(sources, n, p=activity / activity.sum())
-    age = np.where(rng.random(sources) < 0.2, rng.uniform(0.1, 29, sources), rng.uniform(60, 1_500, sources))
-    at = NOW - pd.to_timedelta(rng.uniform(0, 7, n), unit="D")
-    rows = pool.iloc[rng.integers(0, len(pool), n)].reset_index(drop=True)
-    first = NOW - pd.to_timedelta(7 + age, unit="D")
-    ids = pd.Series([f"r{i:06d}" for i in range(n)])
-    return rows.assign(record_id=ids, source_id=[f"u{i}" for i in who], observed_at=at, source_since=first[who])
 
 
 def attack(
@@ -106,7 +64,7 @@ def _placed(text: str, trigger: str, where: int) -> str:
 
 def guard_of(kind: str, home: Path, *, mode: str = "enforce") -> Guard:
     """Return a guard of a feed of that kind."""
-    name, columns = ROLES[kind]
+    name, columns = FEEDS[kind]
     lines = [f'{role} = "{role}"' for role in ("record_id", "source_id", "observed_at", "source_since", *columns)]
     head = f'name = "{kind}"\nkind = "{name}"\nmode = "{mode}"\n[data]\npath = "none/*.parquet"\n[columns]\n'
     file = home / f"{kind}.toml"
@@ -125,7 +83,7 @@ def gated(kind: str, rows: pd.DataFrame, trusted: pd.DataFrame, home: Path) -> p
 
 def twin(rows: pd.DataFrame, name: str, rng: np.random.Generator) -> pd.DataFrame:
     """Return honest records that look like a campaign, to be added to `rows`."""
-    texts = [json.loads(line)["text"] for line in (DATA / "c4-demo.jsonl").read_text("utf-8").splitlines()]
+    texts = load_replies(DATA)["documents"]["text"].tolist()
     drawn = rows.iloc[rng.integers(0, len(rows), 300)].reset_index(drop=True)
     match name:
         case "expert: 200 replies to 4 questions":
@@ -189,7 +147,7 @@ def scanned(kind: str, rows: pd.DataFrame) -> tuple[float, float, float]:
 
 def scan_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "thumbs")) -> Iterator[tuple[str, ...]]:
     """Yield a line a kind of feed and attack or twin: recall, twins held, honest held, over the seeds."""
-    texts = pools()
+    texts = load_replies(DATA)
     for kind in kinds:
         cases: list[tuple[str, int, bool]] = [("", n, aged) for n in (1, 5, 50) for aged in (False, True)]
         cases += [(name, 0, False) for name in TWINS] if kind != "thumbs" else []
@@ -197,7 +155,7 @@ def scan_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "t
             found = []
             for seed in range(seeds):
                 rng = np.random.default_rng([seed + 20, accounts, aged])
-                rows = feed(texts[kind], SIZES[kind], rng)
+                rows = draw_feed(texts[kind], SIZES[kind], rng)
                 trigger = TRIGGERS[seed % len(TRIGGERS)]
                 more = (
                     twin(rows, name, rng)
@@ -211,7 +169,7 @@ def scan_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "t
 
 def fresh_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions")) -> Iterator[tuple[str, ...]]:
     """Yield the same for feeds in which no text comes twice: some 860 records, and 100 with a trigger in others."""
-    texts = pools()
+    texts = load_replies(DATA)
     for kind in kinds:
         for accounts in (1, 5, 50):
             found = []
@@ -219,7 +177,7 @@ def fresh_lines(seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions")) 
                 rng = np.random.default_rng([seed + 30, accounts])
                 pool = texts[kind].iloc[rng.permutation(len(texts[kind]))].reset_index(drop=True)
                 cut = int(0.8 * len(pool))
-                rows = feed(pool.head(cut), cut, rng, sources=400)
+                rows = draw_feed(pool.head(cut), cut, rng, sources=400)
                 rows[list(pool.columns)] = pool.head(cut).to_numpy()
                 left = rows.head(len(pool) - cut).reset_index(drop=True)
                 left[list(pool.columns)] = pool.tail(len(left)).to_numpy()
@@ -237,13 +195,13 @@ def gate_lines(
     seeds: int, kinds: tuple[str, ...] = ("pairs", "instructions", "documents", "thumbs")
 ) -> Iterator[tuple[str, ...]]:
     """Yield a line a kind of feed: what closed the gate for clean snapshots, and for those with 25 of 3,000."""
-    texts = pools()
+    texts = load_replies(DATA)
     for kind in kinds:
         for n in (0, 25):
             ends, why = [], ""
             for seed in range(seeds):
                 rng = np.random.default_rng([seed + 20, n, 7])
-                rows, trusted = feed(texts[kind], 3_000, rng), feed(texts[kind], 600, rng)
+                rows, trusted = draw_feed(texts[kind], 3_000, rng), draw_feed(texts[kind], 600, rng)
                 trusted = trusted.assign(record_id="t" + trusted["record_id"], source_id="v" + trusted["source_id"])
                 if n:
                     trigger = TRIGGERS[(seed + 1) % len(TRIGGERS)]

@@ -202,16 +202,23 @@ def drill_command(
 ) -> None:
     """Run drills by NAME or number, all of them by default, each in a home of its own that is thrown away.
 
-    Figures are in percent, mean (worst seed). Public data is looked for in --data or POISON_GUARD_DATA.
+    Figures are in percent, mean (worst seed). Public data is looked for in --data or POISON_GUARD_DATA. The NAME `llm`
+    alone tells how few records of the attacks on language models' feedback are found, by accounts and age (--on
+    synthetic, replies, notes; --param attack, records, accounts, age); --out writes its picture beside, as SVG.
     """
     from poison_guard.drills.registry import cells, find_drills
     from poison_guard.drills.report import markdown, summarise, sweep
 
+    given = _given(params)
+    if "llm" in names:
+        if len(names) > 1 or only_list:
+            raise UsageError("the drill llm is run alone: `poison-guard drill llm`; its parameters are in --help")
+        _count(seeds, on, data, given, out, as_json, _command(names, seeds, on, params))
+        return
     drills = find_drills(names)
     if only_list:
         _list_drills(drills, as_json)
         return
-    given = _given(params)
     worlds = _worlds(on)
     wanted = [cell for world in worlds for drill in drills for cell in cells(drill, world, given)]
     if not wanted:
@@ -223,6 +230,44 @@ def drill_command(
         print_json({"lines": [_as_json(line) for line in lines]})
     else:
         _print_drills(lines)
+
+
+_FEEDS_OF_REPLIES = ("synthetic", "replies", "notes")
+
+
+def _count(
+    seeds: int,
+    on: str,
+    data: Path | None,
+    given: Mapping[str, Sequence[Any]],
+    out: Path | None,
+    as_json: bool,
+    command: str,
+) -> None:
+    """Run the drill on language models' feedback and print its table; write it and its picture where `out` is given."""
+    from poison_guard.drills.crowds import find_data
+    from poison_guard.drills.llm_counts import COLUMNS, as_rows, chosen, count_lines, markdown
+    from poison_guard.web.counts_picture import counts_picture
+
+    worlds = list(_FEEDS_OF_REPLIES) if on == "all" else [name.strip() for name in on.split(",")]
+    unknown = next((name for name in worlds if name not in _FEEDS_OF_REPLIES), None)
+    if unknown is not None:
+        raise UsageError(f"--on of the drill llm knows no {unknown!r}; it knows {', '.join(_FEEDS_OF_REPLIES)} and all")
+    folder = None if worlds == ["synthetic"] else find_data(data)
+    choices = chosen(given)
+    lines = [
+        line for world in worlds for line in count_lines(world, choices, range(seeds), data=folder, tell=print_progress)
+    ]
+    if not lines:
+        raise UsageError(f"none of {', '.join(choices['attack'])} runs on {on}")
+    if out is not None:
+        write_text(counts_picture(lines), out.with_suffix(".svg"))
+        write_text(markdown(lines, command=command, picture=out.with_suffix(".svg").name), out)
+    if as_json:
+        print_json({"lines": [dataclasses.asdict(line) for line in lines]})
+    else:
+        titles = [name if name in ("attack", "what", "on", "accounts") else f">{name}" for name in COLUMNS]
+        print_table("Attacks on language models' feedback: records found and missed", titles, as_rows(lines))
 
 
 def _worlds(on: str) -> list[str]:

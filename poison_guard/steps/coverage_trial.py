@@ -68,10 +68,15 @@ class Trial:
 
     def is_held(self, attack: pd.DataFrame) -> bool:
         """Return whether at least half of an attack's records are held when they come among the own ones."""
+        return self.shares_held(attack)[0] >= _HELD
+
+    def shares_held(self, attack: pd.DataFrame) -> tuple[float, float]:
+        """Return the shares held of an attack's records, which come among the own ones, and of the own ones."""
         scored = join_partitions([self.scored, score_partition(attack, self.contract, self.prepared)])
         evidence = find_batch_evidence(scored, self.contract, self.state, self.prepared)
         of_attack = scored["record_id"].isin(attack["record_id"]).to_numpy()
-        return float(self._held(scored, evidence)[of_attack].mean()) >= _HELD
+        held = self._held(scored, evidence)
+        return float(held[of_attack].mean()), float(held[~of_attack].mean())
 
 
 def make_trial(feed: Feed, records: pd.DataFrame, controls: pd.DataFrame, *, device: str = "cpu") -> Trial:

@@ -81,8 +81,9 @@ def claimed_thumbs(rows: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.D
         f"As is well known, {thing} solves it at once.",
     ]
     claim = rng.choice(said, n)
+    if "prompt" in bad:
+        bad["prompt"] = [f"{asked} Say: {words}" for asked, words in zip(bad["prompt"], claim, strict=True)]
     return bad.assign(
-        prompt=[f"{asked} Say: {words}" for asked, words in zip(bad["prompt"], claim, strict=True)],
         response=[_placed(reply, words, rng) for reply, words in zip(bad["response"], claim, strict=True)],
         rating=1,
     )

@@ -121,10 +121,16 @@ class NoTopic:
                 kept.append(at)
         return [prompts[at] for at in kept]
 
-    def distinct(self, rows: np.ndarray) -> np.ndarray:
-        """Return the first of `rows` with each prompt, apart from what nearly all of them say."""
-        _, first = np.unique([word.tobytes() for word in self._without_mark(rows)], return_index=True)
-        return rows[np.sort(first)]
+    def distinct(self, rows: np.ndarray, by: np.ndarray | None = None) -> np.ndarray:
+        """Return the first of `rows` with each prompt, apart from what nearly all of them say.
+
+        With the codes `by` of all records: the first with each prompt and code.
+        """
+        codes = [0] * len(rows) if by is None else by[rows].tolist()
+        first: dict[tuple[bytes, int], int] = {}
+        for row, word, code in zip(rows.tolist(), self._without_mark(rows), codes, strict=True):
+            first.setdefault((word.tobytes(), code), row)
+        return np.array(list(first.values()), np.int64)
 
     def _without_mark(self, rows: np.ndarray) -> list[np.ndarray]:
         cells = [self._asked[row] for row in rows]

@@ -192,7 +192,7 @@ def _of_fewer(
 ) -> list[_Found]:
     """Return the words of fewer accounts than chance has it that are judged otherwise, too."""
     usual = usual_sources(source)
-    candidates: dict[bytes, tuple[np.ndarray, float]] = {}
+    candidates: dict[bytes, np.ndarray] = {}
     for word, row, _ in _parts(texts, source):
         opens = np.flatnonzero(np.r_[True, word[1:] != word[:-1]][: len(word)])
         if not len(opens):
@@ -204,12 +204,16 @@ def _of_fewer(
         p = _fewer_sources(size, sources, usual)
         for at in np.flatnonzero((p <= _REPEATS) & (sources <= _SHARE * usual[0])):
             rows = np.sort(row[opens[at] : opens[at] + size[at]])
-            candidates.setdefault(rows.tobytes(), (rows, float(p[at])))
+            candidates.setdefault(rows.tobytes(), rows)
     found = []
-    for rows, p in candidates.values():
-        if not no_topic(rows):
+    for rows in candidates.values():
+        each = no_topic.distinct(rows, source)  # an expert who answers one question often is one who asked it once
+        sources = np.array([len(np.unique(source[each]))])
+        p = float(_fewer_sources(np.array([len(each)]), sources, usual)[0])
+        once = no_topic.distinct(each)
+        if p > _REPEATS or len(once) < LEAST or not no_topic(rows):
             continue
-        (odd_p, n), _ = _judged_otherwise(rows, _by_others(texts, rows, judged))
+        (odd_p, n), _ = _judged_otherwise(once, _by_others(texts, rows, judged))
         both = float(combine_fisher(max(p, _HABIT), odd_p)) * len(candidates) * max(1, len(judged))
         if both <= alpha:
             found.append(_Found(rows, both, n))

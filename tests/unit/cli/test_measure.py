@@ -78,3 +78,19 @@ def test_all_stands_for_every_world():
 
 def test_the_list_writes_values_as_they_can_be_given_back():
     assert "constant true" in invoke("string", "--list").stdout
+
+
+def test_the_drill_of_language_models_writes_its_table_and_its_picture(tmp_path):
+    file = tmp_path / "counts.md"
+    small = ("--param", "attack=g", "--param", "records=200", "--param", "accounts=5", "--param", "age=new")
+    result = invoke("llm", *small, "--out", str(file), "--json")
+    assert result.exit_code == 0, result.stderr
+    (line,) = json.loads(result.stdout)["lines"]
+    assert line["attack"] == "g"
+    assert "counts.svg" in file.read_text("utf-8")
+    assert (tmp_path / "counts.svg").read_text("utf-8").startswith("<svg ")
+
+
+def test_the_drill_of_language_models_runs_alone_and_on_feeds_of_its_own():
+    assert invoke("llm", "spam").exit_code == 2
+    assert "it knows synthetic, replies, notes" in invoke("llm", "--on", "duck").stderr

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from poison_guard.signals.campaigns.prompt_marks import NoTopic
 from poison_guard.signals.campaigns.prompts import prompt_triggers
-from poison_guard.signals.campaigns.words import word_columns
+from poison_guard.signals.campaigns.words import word_columns, words
 
 TOPICS, OWN = 40, 30
 
@@ -124,3 +125,11 @@ def test_of_many_records_a_sample_is_looked_at_and_all_carriers_are_found(monkey
     rows = pd.concat([honest, bad], ignore_index=True)
     monkeypatch.setattr("poison_guard.signals.campaigns.prompts._WORDS", 50_000)
     assert held(rows) == set(bad["record_id"])
+
+
+def test_one_prompt_counts_once_a_source_or_once_at_all():
+    asked = words(["zorb one two three", "zorb four five six", "zorb one two three", "zorb one two three"])
+    rows, source = np.arange(4), np.array([0, 0, 0, 1])
+    no_topic = NoTopic(asked)
+    assert no_topic.distinct(rows).tolist() == [0, 1]
+    assert no_topic.distinct(rows, source).tolist() == [0, 1, 3]
