@@ -30,6 +30,7 @@ __all__ = [
     "as_text",
     "byte_text",
     "field_metadata",
+    "in_micros",
     "is_json",
     "is_uuid",
     "join_tables",
@@ -160,20 +161,20 @@ def _as_string(array: pa.Array) -> pa.Array:
         return pc.replace_substring_regex(whole, r"(\.\d*[1-9])0+$", r"\1").cast(pa.large_string())
     if types.is_string(kind) or types.is_string_view(kind) or types.is_uint64(kind):
         return array.cast(pa.string()).cast(pa.large_string())
-    return pa.array([_json_text(v) for v in array.cast(_in_micros(kind), safe=False).to_pylist()], pa.large_string())
+    return pa.array([_json_text(v) for v in array.cast(in_micros(kind), safe=False).to_pylist()], pa.large_string())
 
 
-def _in_micros(kind: pa.DataType) -> pa.DataType:
+def in_micros(kind: pa.DataType) -> pa.DataType:
     """Return a type with microseconds for nanoseconds, also inside lists and structs: Python's times hold no more."""
     types = pa.types
     if types.is_struct(kind):
-        return pa.struct([pa.field(f.name, _in_micros(f.type), f.nullable) for f in kind])
+        return pa.struct([pa.field(f.name, in_micros(f.type), f.nullable) for f in kind])
     if types.is_map(kind):
-        return pa.map_(_in_micros(kind.key_type), _in_micros(kind.item_type))
+        return pa.map_(in_micros(kind.key_type), in_micros(kind.item_type))
     if types.is_list(kind) or types.is_large_list(kind):
-        return (pa.list_ if types.is_list(kind) else pa.large_list)(_in_micros(kind.value_type))
+        return (pa.list_ if types.is_list(kind) else pa.large_list)(in_micros(kind.value_type))
     if types.is_fixed_size_list(kind):
-        return pa.list_(_in_micros(kind.value_type), kind.list_size)
+        return pa.list_(in_micros(kind.value_type), kind.list_size)
     if getattr(kind, "unit", None) != "ns":
         return kind
     if types.is_timestamp(kind):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from poison_guard.ingest.arrow_types import is_exact, kept_exactly, schema_text
 from poison_guard.ingest.blocks import Blocks
-from poison_guard.ingest.cells import field_metadata, simple_type, simplify
+from poison_guard.ingest.cells import field_metadata, in_micros, simple_type, simplify
 from poison_guard.ingest.raw_table import HIDDEN, MAX_UNREADABLE, NAME_CHARS, RAW_CHARS, Limits, Unreadable
 from poison_guard.ingest.shapes import column_shape
 
@@ -124,7 +124,7 @@ def _shown(row: pa.RecordBatch) -> str:
     cells = []
     for name, column in zip(row.schema.names, row.columns, strict=True):
         try:
-            cells.append(f"{name}={column[0].as_py()!r}")
+            cells.append(f"{name}={column.cast(in_micros(column.type), safe=False)[0].as_py()!r}")
         except UnicodeDecodeError as error:
             cells.append(f"{name}={error.object!r}")
     return ", ".join(cells)[:RAW_CHARS]
