@@ -22,8 +22,12 @@ _ODD_LINES, _ODD_BYTES = 400, 60_000
 """Lines, and bytes of them, that are not ASCII and that the encoding is found from."""
 _WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœ€–—‘’‚“”„…•«»°£§©®™¿¡´ºª·")
 """What texts of western Europe hold besides ASCII."""
+_TURKISH, _TURKISH_ALONE = frozenset("çÇğĞıİöÖşŞüÜâÂîÎûÛ€–—‘’“”…«»°"), frozenset("ğĞıİşŞ")
+"""What Turkish texts hold besides ASCII, and the letters of it that western ones lack."""
 _CAPITALS = 0.4
 """Share of letters inside of words that are capitals, from which on another encoding is preferred that has few."""
+_SURE = 0.9
+"""Share of characters that are kana or Hangul from which a text is Japanese or Korean: Chinese ones read so are half."""
 _CANDIDATES = (
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_15", "iso8859_2", "koi8_r",
     "shift_jis", "cp932", "euc_jp", "gb18030", "big5", "euc_kr", "cp874", "mac_roman", "cp437", "cp850",
@@ -100,9 +104,12 @@ def likely_encoding(lines: Sequence[bytes]) -> tuple[str, ...]:
     }
     names = tuple(name for name in _CANDIDATES if name in alike)
     names = _with_small_letters(sample, names, [match.encoding for match in found])
-    western = _is_western(sample)
-    others = tuple(name for name in names if name != "cp1252")
-    return ("cp1252", *others) if western else others or names
+    names = tuple(sorted(names, key=lambda name: _syllables(sample, name)))
+    likely = "cp1252" if _is_written_in(sample, "cp1252", _WESTERN) else ""
+    if _is_written_in(sample, "cp1254", _TURKISH) and not _TURKISH_ALONE.isdisjoint(sample.decode("cp1254", "replace")):
+        likely = "cp1254"
+    others = tuple(name for name in names if name not in ("cp1252", likely))
+    return (likely, *others) if likely else others or names
 
 
 def _with_small_letters(sample: bytes, names: tuple[str, ...], others: Sequence[str]) -> tuple[str, ...]:
@@ -117,6 +124,17 @@ def _with_small_letters(sample: bytes, names: tuple[str, ...], others: Sequence[
     return tuple(dict.fromkeys((*small, *names)))
 
 
+def _syllables(sample: bytes, encoding: str) -> int:
+    """Return -1 for an encoding by which texts are kana or Hangul alone, 1 by which they are half-width kana, else 0.
+
+    Texts of few words fit several encodings of East Asia; half-width kana are what the others look like in one of them.
+    """
+    odd = [character for character in sample.decode(encoding, "replace") if not character.isascii()]
+    whole = sum("\u3041" <= c <= "\u30ff" or "\uac00" <= c <= "\ud7a3" for c in odd) / max(1, len(odd))
+    half = sum("\uff61" <= c <= "\uff9f" for c in odd) / max(1, len(odd))
+    return (half > 1 - _SURE) - (whole >= _SURE)
+
+
 def _capitals(sample: bytes, encoding: str) -> float:
     """Return the share of capitals among the letters that follow another letter; 0 where none does."""
     inner = re.findall(r"(?<=[^\W\d_])[^\W\d_]", sample.decode(encoding, "replace"))
@@ -124,11 +142,11 @@ def _capitals(sample: bytes, encoding: str) -> float:
     return sum(map(str.isupper, odd)) / len(odd) if odd else 0.0
 
 
-def _is_western(sample: bytes) -> bool:
-    """Return whether words are western as cp1252 reads them: its letters and marks among more of ASCII."""
-    text = sample.decode("cp1252", "replace")
+def _is_written_in(sample: bytes, encoding: str, letters: frozenset[str]) -> bool:
+    """Return whether words are of a language as an encoding reads them: its letters and marks among more of ASCII."""
+    text = sample.decode(encoding, "replace")
     odd = [character for character in text if not character.isascii()]
-    return len(odd) < 0.5 * len(text) and set(odd) <= _WESTERN
+    return len(odd) < 0.5 * len(text) and set(odd) <= letters
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -239,7 +239,7 @@ class RoleGuess:
 
 def guess_roles(columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
     """Return the roles of `columns`, in the order of a contract; a column has at most one."""
-    columns_by_role = _by_name(columns)
+    columns_by_role = _turns(columns) or _by_name(columns)
     _answer_or_response(columns_by_role)
     _unique_item_is_record(columns_by_role)
     _numeric_label_is_rating(columns_by_role)
@@ -256,6 +256,21 @@ def guess_roles(columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
         for r in ROLE_ORDER
         if r in columns_by_role
     ]
+
+
+_TURNS = (("q", "a"), ("user", "assistant"), ("human", "assistant"), ("human", "gpt"))
+"""Names of two columns that hold what was asked and what was answered; alone each may be anything."""
+
+
+def _turns(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:
+    """Return the roles of columns of which two are the turns of a dialogue by their names; empty where none are."""
+    prose = {c.snake_name: c for c in columns if c.words and is_prose(c)}
+    pair = next((pair for pair in _TURNS if prose.keys() >= set(pair)), None)
+    if pair is None:
+        return {}
+    prompt, response = (prose[name] for name in pair)
+    others = _by_name([c for c in columns if c not in (prompt, response)])
+    return {role: c for role, c in others.items() if role != "answer"} | {"prompt": prompt, "response": response}
 
 
 def _by_name(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:

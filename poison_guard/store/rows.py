@@ -157,6 +157,8 @@ def previews(contract: Contract, records: pd.DataFrame) -> pd.Series:
         cells = records[column]
         if cells.dtype.kind == "O":
             cells = cells.where(cells.map(lambda cell: isinstance(cell, str | int | float | bool)))
+        elif cells.dtype.kind == "f":
+            cells = cells.map(number_text, na_action="ignore")  # 1, as it was written, not 1.0
         text = cells.astype("str").str.slice(0, _SHOWN_CELL).str.replace("\0", "␀", regex=False)
         shown += (name + ": " + text + "\n").where(cells.notna() & (text != ""), "")
     return shown.str.slice(0, PREVIEW_CHARS).str.rstrip("\n")

@@ -141,3 +141,16 @@ def test_a_log_of_what_a_model_answered_is_a_feed_of_queries():
     assert contract.columns["answer"] == "prediction"
     assert contract.columns["source_id"] == "user_id"
     assert contract.features == ("income", "age")
+
+
+@pytest.mark.parametrize("names", [("q", "a"), ("user", "assistant"), ("human", "gpt")])
+def test_two_columns_of_prose_with_names_of_turns_are_prompt_and_response(names):
+    ask, reply = names
+    frame = pd.DataFrame(
+        {
+            "id": range(50),
+            ask: [f"What is number {i}?" for i in range(50)],
+            reply: [f"It is the number {i}." for i in range(50)],
+        }
+    )
+    assert proposed(frame).columns == {"record_id": "id", "prompt": ask, "response": reply}

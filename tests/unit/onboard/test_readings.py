@@ -152,6 +152,12 @@ def test_placeholders_do_not_hide_what_a_column_holds():
         ("gb18030", "这个回答很好，非常感谢"),
         ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy"),
         ("euc_kr", "정말 좋은 답변입니다 매우 도움이 되었고 감사합니다"),
+        ("euc_kr", "네 아니요"),
+        ("euc_jp", "写真がぼやけていて、よくわかりません"),
+        ("euc_jp", "はい いいえ"),
+        ("cp1255", "התמונה לא ברורה, אני לא יודע, תודה רבה"),
+        ("cp1254", "Çok iyi bir cevap, görüntü net değil, hayır"),
+        ("cp1254", "hayır"),
     ],
 )
 def test_an_encoding_is_found_from_the_words_that_are_not_ascii(encoding, text):
