@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from poison_guard.config import Contract
 
 
+_OPEN_QUESTIONS = 16
+"""Runs of a feed without a schedule that may wait for a person at a time: Airflow's own default for a DAG."""
+
+
 def guard_dag(contract: Contract) -> DAG:
     """Return the DAG that takes in whatever is new for one feed, and admits what may be learned from."""
     file = str(contract.path)
@@ -31,8 +35,8 @@ def guard_dag(contract: Contract) -> DAG:
         schedule=contract.schedule,
         start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         catchup=False,
-        # Runs of a feed are serial; where no clock starts them, the next one does not wait for a person's answer.
-        max_active_runs=1 if contract.schedule else 2,
+        # Runs of a feed are serial; where no clock starts them, the next ones do not wait for a person's answer.
+        max_active_runs=1 if contract.schedule else _OPEN_QUESTIONS,
         default_args={"retries": 2, "retry_delay": dt.timedelta(seconds=15)},
         tags=["poison_guard", str(contract.kind)],
         doc_md=__doc__,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "ADDED",
     "CHECKING",
     "FRAMES",
     "Column",
@@ -33,6 +34,9 @@ __all__ = [
     "empty_frame",
     "typed_frame",
 ]
+
+ADDED = "guard."
+"""What the names of columns begin with that the guard adds to a feed's rows in files it writes: no data of a feed."""
 
 TIME = "datetime64[us, UTC]"
 _KINDS = {"str": "O", "object": "OMTU", "int64": "iu", "float64": "fiu", "float32": "f", "bool": "b", TIME: "M"}

@@ -206,6 +206,16 @@ def _facts(
     }
 
 
+def _agreement(ballots: Ballots) -> dict[str, Any]:
+    """Return how many items have several answers, and what share of the pairs of answers about one item agree."""
+    votes, mine = ballots.votes, ballots.asked[ballots.votes.item]
+    item, answer = votes.item[mine], votes.answer[mine]
+    answers, alike = np.bincount(item), np.unique(np.stack([item, answer]), axis=1, return_counts=True)[1]
+    pairs, agree = (float((n * (n - 1)).sum()) for n in (answers, alike))
+    share = f"{agree / pairs:.0%}" if pairs else ""
+    return {"items": int(ballots.asked.sum()), "several": int((answers > 1).sum()), "agree": share}
+
+
 def _notes(policy: Policy, ballots: Ballots, checks: Checks, facts: Mapping[str, Any]) -> tuple[Reason, ...]:
     """Return what a reader must know of the promise: what does not check it, and which controls look wrong."""
     notes: list[Reason] = []
@@ -216,6 +226,8 @@ def _notes(policy: Policy, ballots: Ballots, checks: Checks, facts: Mapping[str,
     elif facts["expected_error"] is not None:
         shown = ("expected_error", "checked", "checked_wrong", "bound", "basis")
         notes.append(Reason("adoption_promise", {name: facts[name] for name in shown}))
+    if policy.label_promise != "bound" and "adopted" not in facts["why"] and ballots.asked.sum() >= _SEVERAL:
+        notes.append(Reason("none_adopted", _agreement(ballots)))
     if facts["targets"]:
         shown = ("targets", "targets_with_one_more", "targets_with_two_more")
         adopted = {"adopted": facts["targets_adopted"]}

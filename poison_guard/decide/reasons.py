@@ -317,6 +317,11 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
         f"no control or audit checks the promised error of adopted labels ({a.max}): it rests on how sources agree, "
         f"and errors that all make alike do not show; {a.needs} controls or audits would certify it"
     ),
+    "none_adopted": lambda a: (
+        f"no label is adopted: of {a.count('items', 'item')}, {a.several} have more than one answer"
+        + (f", and of two answers about one item {a.agree} agree" if a.agree else "")
+        + "; more answers an item, or controls, would decide"
+    ),
     "controls_contradicted": lambda a: (
         f"{a.wrong} of {a.count('controls', 'control')} contradict sources that agree, more than chance explains "
         f"({a.columns('items')}, …): look whether these controls are right; until then fewer labels are adopted"

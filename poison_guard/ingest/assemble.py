@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from poison_guard.config import Contract
 from poison_guard.config.contract import ROLES, Identity
-from poison_guard.frames import FRAMES
+from poison_guard.frames import ADDED, FRAMES
 from poison_guard.ingest.cells import NAIVE_METADATA, join_tables
 from poison_guard.ingest.coerce import IssueLog, RoleColumn, coerce_column
 from poison_guard.ingest.continuation import NOTHING_EARLIER, Earlier, RowNames, name_rows
@@ -89,7 +89,9 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     Columns of the contract that no object has are missing in every row.
     """
     table = join_tables([raw.table for raw in raws if raw.table.num_columns] or [pa.table({})])
-    table = table.drop_columns([name for name in contract.privacy.drop if name in table.column_names])
+    mine = {*contract.columns.values(), *contract.features}
+    ours = [name for name in table.column_names if name.startswith(ADDED) and name not in mine]
+    table = table.drop_columns([*ours, *(name for name in contract.privacy.drop if name in table.column_names)])
     proofs = check_rows(table, contract)
     parse, naive = contract.parse, {f.name for f in table.schema if f.metadata == NAIVE_METADATA}
     times = [contract.columns[role] for role in _TIME_ROLES if role in contract.columns]

@@ -27,7 +27,7 @@ _TURKISH, _TURKISH_ALONE = frozenset("çÇğĞıİöÖşŞüÜâÂîÎûÛ€–
 _CAPITALS = 0.4
 """Share of letters inside of words that are capitals, from which on another encoding is preferred that has few."""
 _SURE = 0.9
-"""Share of characters that are kana or Hangul from which a text is Japanese or Korean: Chinese ones read so are half."""
+"""Share of kana or Hangul from which a text is Japanese or Korean: of Chinese ones read so, half are."""
 _CANDIDATES = (
     "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_15", "iso8859_2", "koi8_r",
     "shift_jis", "cp932", "euc_jp", "gb18030", "big5", "euc_kr", "cp874", "mac_roman", "cp437", "cp850",

@@ -11,6 +11,7 @@ import pandas as pd
 
 from poison_guard.config import Kind, parse_contract
 from poison_guard.errors import DataError
+from poison_guard.frames import ADDED
 from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.fit_format import FittedFormat
@@ -98,6 +99,7 @@ def draft_contract(
     shown = shown or data_path
     if frame.empty:
         raise DataError(f"{shown} has no records to propose a contract from; give a file with some rows")
+    frame = frame[[name for name in frame.columns if not str(name).startswith(ADDED)]]
     columns = [c for c in describe_columns(frame) if 0 < len(c.name) <= _MAX_NAME and c.name.isprintable()]
     nested = [c for c in columns if c.kind in ("list", "text")]  # JSON text as it was read, where it was nested
     used = {root for path in (*fitted.roles.values(), *fitted.features) for root in path_roots(path)} if fitted else ()

@@ -18,6 +18,7 @@ from poison_guard.config import Contract
 from poison_guard.decide.reasons import sentence
 from poison_guard.errors import DataError, NotFoundError, StoreError, UsageError
 from poison_guard.files import write_atomic, write_frame
+from poison_guard.frames import ADDED
 from poison_guard.ingest.folders import folder_columns
 from poison_guard.ingest.original import original_rows
 from poison_guard.onboard.convert import TRAINERS, Converter
@@ -39,8 +40,6 @@ FORMATS = ("jsonl", "json", "csv", "parquet", "trl", "openai", "hf")
 """What ``--as`` takes."""
 _DECISION = ["record_id", "place", "action", "risk", "campaign_id", "source_id", "item_id", "run_id", "received_at"]
 _REASONED = ["record_id", "place", "action", "risk", "campaign_id", "reasons", "why", "object", "row"]
-_GUARD = "guard."
-"""Prefix of the columns that the guard adds to a feed's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +246,7 @@ def _with_reasons(feed: Feed, rows: Rows, records: pd.DataFrame) -> Rows:
     facts = _decided(feed, records["record_id"].tolist()).set_index("record_id", drop=False)
     facts = facts.loc[records["record_id"].tolist(), [c for c in _REASONED if c not in ("object", "row")]]
     facts = facts.assign(object=records["object"].to_numpy(), row=records["row"].to_numpy())
-    told = [{f"{_GUARD}{name}": value for name, value in each.items()} for each in facts.to_dict("records")]
+    told = [{f"{ADDED}{name}": value for name, value in each.items()} for each in facts.to_dict("records")]
     return Rows([{**row, **said} for row, said in zip(rows.rows, told, strict=True)], None, rows.delimiter, rows.ascii)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from poison_guard.frames import ADDED
 from poison_guard.ingest.original import column_of
 from poison_guard.store import Lake
 from poison_guard.store.snapshots import Part
@@ -20,7 +21,7 @@ from poison_guard.store.snapshots import Part
 __all__ = ["part_table", "read_own", "read_part", "record_ids", "reference_table"]
 
 _LEAD = ("example_id", "label", "slice")
-_GUARD, _OWN = "guard.", "own."
+_GUARD, _OWN = ADDED, "own."
 """Prefix of the columns that the guard adds; one of an example's own that begins so gets the other in front."""
 _METADATA = b"poison_guard"
 _REFERENCE = ("record_id", "object", "content_hash")

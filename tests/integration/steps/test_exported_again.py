@@ -104,3 +104,12 @@ def test_a_file_exported_in_any_format_is_read_as_the_same_records(first, form, 
     assert schema_drift(first.schema, again.schema) is None
     assert sorted(again.issues["code"]) == sorted(first.issues["code"])
     assert "wrong_type" not in set(first.issues["code"]), "bytes that no role needs hold no record"
+
+
+def test_what_the_guard_adds_to_exported_rows_is_no_data_of_the_feed(first, tmp_path):
+    rows = Rows.of(original_rows(first.records), {at: at for at in range(len(first.records))}).rows
+    told = Rows([{**row, "guard.risk": 0.5, "guard.why": "copies"} for row in rows])
+    (tmp_path / "why.jsonl").write_bytes(file_body(told, "jsonl")[0])
+    again = _batch(tmp_path / "why.jsonl")
+    assert sorted(again.records["content_hash"]) == sorted(first.records["content_hash"])
+    assert not [name for name in (*again.records, *again.schema) if "guard." in name]

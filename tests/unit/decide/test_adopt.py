@@ -254,3 +254,13 @@ def test_the_order_of_votes_changes_nothing_and_probabilities_are_chances(rows, 
     assert first.items["probability"].between(0, 1).all()
     assert dataclasses.is_dataclass(first)
     json.dumps(dict(first.facts))
+
+
+@pytest.mark.parametrize(("each", "share"), [(3, "and of two answers about one item"), (1, "0 have more than one")])
+def test_where_no_label_is_adopted_a_note_says_how_far_answers_agree(each, share):
+    votes, _, _ = crowd(items=60, each=each, right=0.5, classes=2, controls=0)
+    out = told(votes, NO_CONTROLS)
+    said = next(n for n in out.notes if n.code == "none_adopted")
+    assert not out.items["adopted"].any()
+    assert "of 60 items" in sentence(said.code, said.args)
+    assert share in sentence(said.code, said.args)
