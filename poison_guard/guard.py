@@ -402,15 +402,16 @@ class Guard(Stages, Reviewing):
         with self._stored_feed() as feed:
             return evaluate_by_hand(feed, model_id, fast=fast)
 
-    def predict(self, inputs: Any, *, model_id: str | None = None) -> PredictResult:
+    def predict(self, inputs: Any, *, model_id: str | None = None, confidence: str = "full") -> PredictResult:
         """Return the label that a model (the champion) gives each input (frame or path), or none where it is unsure.
 
-        Inputs have the feed's content columns; nothing is stored.
+        Inputs have the feed's content columns; nothing is stored. `confidence` is ``full``, ``rounded`` to tenths, or
+        ``none``: who copies a model learns from how sure it is.
         """
         from poison_guard.steps.predict import predict_inputs
 
         with self._stored_feed() as feed:
-            return predict_inputs(feed, inputs, model_id)
+            return predict_inputs(feed, inputs, model_id, confidence)
 
     def inspect(self, inputs: Any, *, model_id: str | None = None) -> InspectResult:
         """Return which inputs (frame or path) look made to mislead a model (the champion); nothing is stored."""

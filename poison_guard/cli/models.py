@@ -95,15 +95,22 @@ def models_command(feed: str, home: Path, as_json: bool) -> None:
 @click.command("predict")
 @click.argument("data")
 @click.option("--model", metavar="MODEL", help="A model of the feed in place of the champion.")
+@click.option(
+    "--confidence",
+    type=click.Choice(["full", "rounded", "none"]),
+    default="full",
+    show_default=True,
+    help="How sure the model is: as it is, in tenths, or left out; copies of a model are made from it.",
+)
 @feed_option
 @common_options
-def predict_command(data: str, model: str | None, feed: str, home: Path, as_json: bool) -> int:
+def predict_command(data: str, model: str | None, confidence: str, feed: str, home: Path, as_json: bool) -> int:
     """Label the inputs of the file DATA; what the model is not sure of has no label and is a person's.
 
     DATA has the feed's content columns, and a record_id where there is one. Nothing is stored. Exit code 1: surely more
     is left to people than the model was trained to leave.
     """
-    result = Guard.open(feed, home=home).predict(data, model_id=model)
+    result = Guard.open(feed, home=home).predict(data, model_id=model, confidence=confidence)
     if as_json:
         print_json(result.to_dict())
     else:

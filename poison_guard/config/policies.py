@@ -184,6 +184,9 @@ class RetrainConfig:
     """Share of clean inputs that the model hands on to a person instead of answering; 0: it always answers."""
     distil: bool = False
     """Whether one model learns from the answers of all members (and of the champion) and takes their place."""
+    parts: Annotated[int, in_range(1, 1_000)] = 1
+    """Parts that hashed cohorts of sources (week of registration and network block, else accounts) are trained in,
+    apart, with the trusted set in each; they vote, and `evaluate` says what lying cohorts cannot change. 1: none."""
     pixel_max: Annotated[float, in_range(0, 1e9, above=True)] = 255.0
     """Value of a full pixel in the data."""
     mutable: tuple[str, ...] | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.pipeline.cohorts import cohort_keys
 from poison_guard.pipeline.content import Content, content_of, record_content
 from poison_guard.pipeline.label_evidence import as_examples, common_shape, rows_of
 from poison_guard.records import Campaign, Examples, Place, Reason, State
@@ -132,17 +133,9 @@ def _queries(frame: pd.DataFrame, vectors: np.ndarray, n_own: int) -> Queries:
         source=pd.factorize(frame["source"])[0],
         seconds=((at - epoch) / _SECOND).to_numpy(np.float64, na_value=np.nan),
         answers=pd.factorize(frame["vote"])[0],
-        cohort=_cohorts(frame),
+        cohort=pd.factorize(cohort_keys(frame["since"], frame["place"]))[0],
         own=np.arange(len(frame)) < n_own,
     )
-
-
-def _cohorts(frame: pd.DataFrame) -> np.ndarray:
-    """Return ``(n,)`` codes of the week in which a source began and its network block; -1 where neither is known."""
-    known = frame[["since", "place"]].notna().any(axis=1).to_numpy()
-    week = pd.to_datetime(frame["since"], utc=True).dt.strftime("%G-%V").fillna("")
-    block = frame["place"].fillna("").astype("str").str.replace(r"\.\d+$", "", regex=True)
-    return np.where(known, pd.factorize(week + " " + block)[0], -1)
 
 
 def find_extraction(

@@ -22,6 +22,7 @@ from poison_guard.retrain.bounds import can_be_bounded, proven_right
 from poison_guard.retrain.detection import evades, fit_detector, input_scores
 from poison_guard.retrain.inputs import to_dense
 from poison_guard.retrain.models import fill_defaults
+from poison_guard.retrain.parts import certificate
 from poison_guard.retrain.perturb import pgd
 from poison_guard.retrain.trained_model import TrainedModel, answer, device_of, on_device, predict_probabilities
 
@@ -174,7 +175,8 @@ def evaluate(
     of one that escalates ``right_answered``, ``wrong_answered`` and ``escalated`` under these attacks; with a full
     budget ``rejecting``, right and not flagged under an attacker who knows the detector (1 % of clean inputs flagged),
     and ``half_radius``, right at half the radius without it; ``noise`` ``{n, accepted, at_once, confidence}`` (a full
-    budget); ``masking`` ``{suspected, why, …}``; ``predictions``, ``labels`` and ``slices`` by example id, for paired
+    budget); ``masking`` ``{suspected, why, …}``; ``cohorts`` of a model
+    of parts (`parts.certificate`); ``predictions``, ``labels`` and ``slices`` by example id, for paired
     comparisons; and the settings. Of an attack, right means right before and after. Intervals hold 95 % (Clopper and
     Pearson). The same arguments give the same values; the order of `examples` makes no difference to what is judged.
 
@@ -210,6 +212,7 @@ def _evaluate(
         "robust": _counted(np.logical_and.reduce([attacks[name].right for name in ADVERSARIES])),
         "worst": _counted(np.logical_and.reduce([attack.right for attack in attacks.values()])),
         **_beside(model, examples, len(some), attacks, config, seed, budget),
+        "cohorts": certificate(model, examples),
         "pairs": done.pairs,
         "noise": done.noise,
         "masking": _masking(attacks),

@@ -15,6 +15,7 @@ from poison_guard.errors import ConfigError, DataError
 from poison_guard.records import Examples
 from poison_guard.retrain.augment import FITTING
 from poison_guard.retrain.ensemble import Ensemble
+from poison_guard.retrain.part_votes import Parts
 from poison_guard.retrain.squeeze import Squeeze
 from poison_guard.retrain.trees import Trees
 
@@ -204,6 +205,8 @@ def build_network(
     `trees` gives by member how many trees it has and of how many nodes; they are known once grown.
     """
     name = str(config.model)
+    if config.parts > 1:
+        return Parts(config.parts, math.prod(input_shape), n_classes)
     if config.distil or (config.members == 1 and not config.escalate):
         body = build_module(name, input_shape, n_classes)
     else:
@@ -276,6 +279,13 @@ def _check_recipe(config: RetrainConfig, kind: str) -> None:
         raise ConfigError("adversary = 'certified' in [retrain] bounds images and tables; for texts use 'pgd'")
     if config.adversary == "certified" and config.distil:
         raise ConfigError("distil in [retrain] teaches answers, which bounds do not use; leave it out of 'certified'")
+    networks = {"members": config.members > 1, "escalate": config.escalate, "distil": config.distil}
+    networks |= {"augment": config.augment, "squeeze": config.squeeze, "adversary": config.adversary != "fast"}
+    if config.parts > 1 and any(networks.values()):
+        named = next(key for key, used in networks.items() if used)
+        raise ConfigError(f"parts in [retrain] train regressions that vote, and {named} is for networks; leave one out")
+    if config.parts > 1 and is_import_path(config.model or ""):
+        raise ConfigError(f"parts in [retrain] train a model of their own; leave model = {config.model!r} out")
     if config.distil and config.escalate:
         raise ConfigError("distil in [retrain] leaves one model, and escalate needs those it learned from; choose one")
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from poison_guard.errors import ClosedError
 from poison_guard.results import Result, html_table, text_table
-from poison_guard.steps.examples import load_trusted_examples
+from poison_guard.steps.examples import for_training, load_examples, load_trusted_examples
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.predict import find_model
 from poison_guard.steps.promote import load_trained
 from poison_guard.steps.retrain import metric_rows, summary
+from poison_guard.store.snapshots import load_snapshot
 
 __all__ = ["EvaluationResult", "evaluate_by_hand"]
 
@@ -40,6 +41,9 @@ class EvaluationResult(Result):
         figures = [row for row in metric_rows(self.metrics) if not row[0].startswith("under ")]
         worst, noise = self.metrics["worst"], self.metrics["noise"]
         figures.append(("under the worst of all attacks", worst["right"] / worst["n"], worst["n"]))
+        if told := self.metrics.get("membership"):
+            figures.append(("chance that a trained-on example looks surer than a new one", told["auc"], told["n"]))
+            figures.append(("trained-on examples told, at 1 % false", told["found"], told["n"]))
         if noise:
             figures.append(("noise accepted once optimised", noise["accepted"] / noise["n"], noise["n"]))
         parts = [text_table(("measured", ">value", ">n"), figures), text_table(_ATTACKS, self.attacks())]
@@ -75,14 +79,18 @@ def evaluate_by_hand(feed: Feed, model_id: str | None, *, fast: bool = False) ->
     """
     from poison_guard.retrain.attacks import FAST, FULL
     from poison_guard.retrain.evaluation import evaluate
+    from poison_guard.retrain.membership import membership
 
     name = feed.contract.name
     model = find_model(feed, model_id)
-    held = load_trusted_examples(feed).held_out()
+    trusted = load_trusted_examples(feed)
+    held = trusted.held_out()
     if not len(held):
         raise ClosedError(f"{name} has no held-out trusted examples; enter some with `poison-guard trust`")
     config = feed.contract.retrain
     budget = FAST if fast else FULL
     trained, device = load_trained(feed, model), feed.settings.device
     metrics = evaluate(trained, held, config=config, seed=config.seed, budget=budget, device=device)
+    learned = for_training(load_examples(feed, load_snapshot(feed.store, model.snapshot_id)), trusted)
+    metrics |= {"membership": membership(trained, learned, held)}
     return EvaluationResult(name, model.model_id, fast, metrics)

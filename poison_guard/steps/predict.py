@@ -66,19 +66,24 @@ class InspectResult(TableResult):
         return ("input", "flagged", "why"), list(rows)
 
 
-def predict_inputs(feed: Feed, data: Any, model_id: str | None = None) -> PredictResult:
-    """Return what a model (None: the champion) says of `data`, a file or a frame of the feed's content columns."""
+def predict_inputs(feed: Feed, data: Any, model_id: str | None = None, confidence: str = "full") -> PredictResult:
+    """Return what a model (None: the champion) says of `data`, a file or a frame of the feed's content columns.
+
+    `confidence` says how sure it was: ``full``, ``rounded`` to tenths, or ``none``, a missing probability.
+    """
+    from poison_guard.retrain.confidences import coarse
     from poison_guard.retrain.trained_model import predict
 
     model = find_model(feed, model_id)
     examples, trained = _inputs(feed, data), load_trained(feed, model)
     answers = predict(trained, examples, threads=feed.settings.threads)
+    said = coarse(answers.probabilities, confidence)
     labels = np.array(trained.classes, dtype=object)[answers.probabilities.argmax(axis=1)]
     frame = pd.DataFrame(
         {
             "example_id": examples.frame["example_id"],
             "label": pd.Series(np.where(answers.escalated, None, labels), dtype="str"),
-            "probability": answers.probabilities.max(axis=1),
+            "probability": np.nan if confidence == "none" else said.max(axis=1),
             "escalated": answers.escalated,
         }
     )

@@ -24,6 +24,7 @@ from poison_guard.steps.examples import for_training, load_examples, load_truste
 from poison_guard.steps.lineage import NAMESPACE, snapshot_dataset, trace
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
+from poison_guard.steps.parts import cohort_rows, train_by_cohort
 from poison_guard.steps.promote import evaluate_model, hash_of_trusted, load_trained, promote_model, training_settings
 from poison_guard.store.admissions import due_snapshot as store_due
 from poison_guard.store.admissions import list_admissions
@@ -158,6 +159,7 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, float | None, int
     if "robust" in metrics:
         rows.append(("robust", *_share(metrics["robust"])))
     rows += [(_TOLD[name], *_share(metrics[name])) for name in _TOLD if metrics.get(name)]
+    rows += cohort_rows(metrics.get("cohorts") or {})
     rows += [(f"under {name}", *_share(cell)) for name, cell in metrics.get("attacks", {}).items()]
     rows += [(name, value, None) for name, value in metrics.get("calibration", {}).items()]
     return rows
@@ -350,6 +352,8 @@ def _train(feed: Feed, snapshot_id: str, *, from_scratch: bool = False) -> tuple
     warm = load_trained(feed, before) if before is not None and may_warm else None
 
     def train(settings: RetrainConfig, warm: Any) -> Any:
+        if settings.parts > 1:
+            return train_by_cohort(feed, examples, trusted, settings)
         place: dict[str, Any] = {"device": feed.settings.device, "threads": feed.settings.threads}
         place["calibration"] = trusted.examples.take(trusted.split == "calibration")
         return train_classifier(examples, settings, warm=warm, checkpoint=_checkpoint(feed, snapshot_id), **place)
