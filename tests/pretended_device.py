@@ -36,6 +36,10 @@ class Counts:
     to_device: int = 0
     from_device: int = 0
     """Copies, each way."""
+    pinned: int = 0
+    """Tensors of the CPU that were pinned, so that their copy does not wait."""
+    order: list[str] = field(default_factory=list)
+    """``to`` and ``from``, a word a copy of `Tensor.to` and `cpu`."""
     waits: int = 0
     """Times that the CPU waited for the device: copies from it, and operations whose result has a size it decides."""
     unordered: Counter[str] = field(default_factory=Counter)
@@ -213,6 +217,9 @@ class _Placed(TorchFunctionMode):
         held = bool(args) and isinstance(args[0], DeviceTensor)
         if name in ("to", "cpu", "cuda") and isinstance(args[0], torch.Tensor):
             return _moved(func, name, args, kwargs)
+        if name == "pin_memory" and not held:
+            _now[-1].pinned += 1
+            return args[0]
         if held and name in ("numpy", "__array__", "data_ptr"):
             raise TypeError(f"can't convert {_DEVICE} device type tensor to numpy; copy it to the CPU first")
         if held and name == "tolist":
@@ -261,8 +268,10 @@ def _moved(func: Any, name: str, args: Any, kwargs: Any) -> torch.Tensor:
         )
     if here:
         counts.from_device, counts.waits = counts.from_device + 1, counts.waits + 1
+        counts.order.append("from")
         return source.detach().elem.clone().to(kind or source.dtype)
     counts.to_device += 1
+    counts.order.append("to")
     return DeviceTensor(source.detach().clone().to(kind or source.dtype))
 
 
@@ -283,6 +292,9 @@ def pretended_device() -> Iterator[Counts]:
         "set_rng_state": lambda *_: None,
         "empty_cache": lambda: None,
         "synchronize": lambda: None,
+        "Stream": lambda *_: mock.MagicMock(),
+        "current_stream": lambda *_: mock.MagicMock(),
+        "stream": lambda *_: nullcontext(),
         "get_device_name": lambda: "pretended",
         "memory_allocated": lambda *_: counts.live,
         "max_memory_allocated": lambda *_: counts.peak,
@@ -292,6 +304,7 @@ def pretended_device() -> Iterator[Counts]:
     with ExitStack() as stack:
         for name, value in patches.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
+        stack.enter_context(mock.patch.object(torch.Tensor, "record_stream", return_value=None))
         # views made in inference mode would be inference tensors of ones that are not, which a subclass may not be
         stack.enter_context(mock.patch.object(torch, "inference_mode", _without_gradients))
         # a moved parameter is another tensor: one on the device cannot take the place of another one's values

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, BaseOperator, BaseSensorOperator, PokeReturnValue
 
 from poison_guard.airflow.feeds import guard_home
+from poison_guard.airflow.lineage import lineage_of
 from poison_guard.airflow.tasks import final_errors
 from poison_guard.airflow.versions import AirflowFailException, AirflowSkipException
 from poison_guard.errors import ClosedError
@@ -94,6 +95,11 @@ class PoisonScanOperator(BaseOperator):
             )
         return pushed
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return what was read and written, for Airflow's OpenLineage provider."""
+        data = [self.data] if isinstance(self.data, str) else list(self.data or ())
+        return lineage_of([self.contract, *data], [self.out])
+
 
 class PoisonGateOperator(BaseOperator):
     """Judge a feed's sealed snapshot, with a candidate model's predictions if given; fails unless it is admitted.
@@ -133,6 +139,7 @@ class PoisonGateOperator(BaseOperator):
         self.snapshot_id = snapshot_id
         self.home = home
         self.skip_inconclusive = skip_inconclusive
+        self._judged: tuple[tuple[str, str] | None, str | None] = None, None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Judge and push; raises `AirflowFailException` while the gate is closed: no retry opens it."""
@@ -147,11 +154,18 @@ class PoisonGateOperator(BaseOperator):
         }
         for key, value in pushed.items():
             context["ti"].xcom_push(key=key, value=value)
+        self._judged = (result.feed, result.snapshot_id), pushed["manifest"]
         if not result.admitted:
             closed = f"the gate is closed for {result.snapshot_id} ({result.outcome}): {'; '.join(result.why)}"
             skips = self.skip_inconclusive and result.outcome == "inconclusive"
             raise (AirflowSkipException if skips else AirflowFailException)(closed)
         return pushed
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return the snapshot that was judged and the manifest that was signed, for Airflow's OpenLineage provider."""
+        snapshot, manifest = self._judged
+        predictions = [self.candidate] if self.candidate else []
+        return lineage_of([self.contract, *predictions], [manifest] if manifest else [], snapshot=snapshot)
 
 
 class PoisonGateSensor(BaseSensorOperator):

@@ -60,6 +60,7 @@ def status_command(feed: str | None, home: Path, as_json: bool) -> None:
             ">CPU s",
             ">peak MiB",
             "engine",
+            "device",
         ),
         [_run_row(run, now) for run in result.runs],
         empty="no run yet",
@@ -84,7 +85,7 @@ def _training_row(feed: str, t: TrainingStatus) -> tuple[Any, ...]:
 def _run_row(run: RunStatus, now: dt.datetime) -> tuple[Any, ...]:
     counts = [run.counts.get(key) for key in ("received", *_PLACES)]
     cost = [f"{run.cost[key]:,.0f}" if key in run.cost else None for key in ("cpu_s", "peak_mb")]
-    return (run.run_id, run.status, ago(run.received_at, now), *counts, *cost, run.cost.get("engine"))
+    return (run.run_id, run.status, ago(run.received_at, now), *counts, *cost, *map(run.cost.get, ("engine", "device")))
 
 
 @click.group("audit")

@@ -46,6 +46,7 @@ from poison_guard.steps.collect import (
 )
 from poison_guard.steps.cost import measured, spent, total_cost, usage
 from poison_guard.steps.coverage import coverage_of
+from poison_guard.steps.device import device_of, keep_device
 from poison_guard.steps.engines import handover_of, refuse_airflow, score_all
 from poison_guard.steps.handover import Handover, HandoverLostError, Pin, get_batch, pin_of, put_batch, staging_folder
 from poison_guard.steps.labels import spellings_of
@@ -219,7 +220,9 @@ def score(feed: Feed, handover: Handover, pin: Pin, partition: int) -> None:
     records = rename(handover.get(f"records-{partition:05d}"), _newcomers(feed, handover, pin))
     records = fold_labels(records, _spellings(feed, handover, pin))
     prepared = _prepared(feed, handover, pin)
-    with torch_threads(feed):
+    with torch_threads(feed) as device:
+        if feed.contract.features:
+            keep_device(handover, pin, device)
         scored = score_partition(records, feed.contract, prepared)
     handover.put(f"scored-{partition:05d}@{pin}", scored)
 
@@ -258,8 +261,9 @@ def commit(feed: Feed, handover: Handover, run: Run, *, engine: str) -> Mapping[
     before = usage()
 
     def cost() -> dict[str, Any]:
-        stages = total_cost(handover, handover.get("partitions")["n"], spent(before))
-        return {**stages, "wall_s": round(time.time() - run.started_at.timestamp(), 3), "engine": engine}
+        of_all = {"engine": engine, "device": device_of(handover, pin) or "cpu"}
+        of_all |= {"wall_s": round(time.time() - run.started_at.timestamp(), 3)}
+        return total_cost(handover, handover.get("partitions")["n"], spent(before)) | of_all
 
     pin, staging = pin_of(feed, run.state_version), staging_folder(run.run_id)
     batch, decided = _named_batch(feed, handover, pin), handover.get(f"decided@{pin}")

@@ -109,7 +109,7 @@ class RunStatus:
     finished_at: dt.datetime | None
     counts: Mapping[str, int]
     cost: Mapping[str, Any] = field(default_factory=dict)
-    """``cpu_s`` of all its processes, ``peak_mb`` of the largest one, ``wall_s``, ``engine``, and each stage's own."""
+    """``cpu_s`` of all its processes, ``peak_mb`` of the largest, ``wall_s``, ``engine``, ``device``, and by stage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -14,6 +15,7 @@ import torch
 
 from poison_guard.errors import UsageError
 from poison_guard.numerics.tensors import check_device, limited_threads
+from poison_guard.numerics.transfers import in_turns
 from poison_guard.signals.anomaly.columnwise import StepFunctions, block_rows, evaluate
 from poison_guard.signals.anomaly.estimator import Estimator, Fitted, InputError, NotFittedError
 from poison_guard.signals.anomaly.memory import halved, halvings, halvings_that_fit
@@ -301,8 +303,9 @@ def score_blocks(
     `score` gets ``(at most rows, d)`` on `device` and must not let one row depend on another. On a CPU, 65,536 rows or
     more are spread over `threads` threads, each computing with one.
 
-    On a GPU, blocks are halved until `block_bytes` of one (what it holds at most) fits half of the free memory, and
-    where the memory is full all the same a block is scored in two halves.
+    On a GPU, blocks are halved until `block_bytes` of one (what it holds at most) and the next one's input fit half of
+    the free memory; a block is copied while the one before is scored. Where the memory is full all the same, a block is
+    scored in two halves.
     """
     if isinstance(X, Iterator):
         how: dict[str, Any] = {"dtype": dtype, "threads": threads, "block_bytes": block_bytes}
@@ -325,21 +328,37 @@ def score_blocks(
         with halvings(1):
             return np.concatenate([halves(start, middle), halves(middle, stop)])
 
+    def scaled(start: int, stop: int) -> torch.Tensor:
+        return torch.from_numpy(columns.apply(matrix[start:stop], kind))
+
     def whole(start: int, stop: int) -> np.ndarray:  # by itself, so that where it fails nothing of it is held
         with torch.inference_mode():
-            block = torch.from_numpy(columns.apply(matrix[start:stop], kind)).to(device)
-            return score(block).double().cpu().numpy()
+            return score(scaled(start, stop).to(device)).double().cpu().numpy()
 
-    fit = halvings_that_fit(device, lambda: block_bytes(halved(rows))) if block_bytes else 0
+    next_input = columns.width * kind.itemsize if len(matrix) > rows else 0
+    fit = halvings_that_fit(device, lambda: block_bytes(halved(rows)) + halved(rows) * next_input) if block_bytes else 0
     with limited_threads(threads), halvings(fit):
         rows = halved(rows)
         starts = range(0, max(len(matrix), 1), rows)  # no rows: one empty block, so that the shape is right
         workers = torch.get_num_threads() if device.type == "cpu" and len(matrix) >= _SEVERAL else 1
         with limited_threads(1 if device.type == "cpu" else None):
+            done = _copied_ahead(device, (scaled(start, start + rows) for start in starts), score)
             if workers == 1:
-                return np.concatenate([one(start) for start in starts])
+                return np.concatenate([*done, *(one(start) for start in starts[len(done) :])])
             with ThreadPoolExecutor(workers) as pool:
                 return np.concatenate(list(pool.map(one, starts)))
+
+
+def _copied_ahead(
+    device: torch.device, blocks: Iterator[torch.Tensor], score: Callable[[torch.Tensor], torch.Tensor]
+) -> list[np.ndarray]:
+    """Return the scores of `blocks` on a GPU, until its memory is full; none on a CPU."""
+    done = list[np.ndarray]()
+    if device.type == "cuda":
+        with suppress(torch.OutOfMemoryError):
+            for part in in_turns(device, blocks, score):
+                done.append(part)
+    return done
 
 
 class ByColumn(Options):

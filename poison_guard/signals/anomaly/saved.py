@@ -35,23 +35,40 @@ def save(detector: Detector, path: str | Path) -> None:
     tree = _taken_apart(detector, "", tensors)
     if not tree["fitted"]:
         raise DataError(f"{detector.name} was not fitted; call fit before save")
-    write_atomic(Path(path), pack_tensors({"format": FORMAT, "tree": tree}, tensors), mode=None)
+    fitted_on = "cuda" if any(part.is_cuda for part in tensors.values()) else "cpu"
+    description = {"format": FORMAT, "fitted_on": fitted_on, "tree": tree}
+    write_atomic(Path(path), pack_tensors(description, tensors), mode=None)
 
 
 def load(path: str | Path, kinds: Mapping[str, type[Detector]], *, device: str = "auto") -> Detector:
     """Return the detector that `save` wrote, of one of `kinds` by name, on `device`; it scores as the saved one did.
 
+    ``auto`` is the class of device that it was fitted on. `UsageError` for another one, and where this machine has
+    none: thresholds and p-values found on a GPU are not those of a CPU, to the last digits.
     `DataError` names the file when it cannot be read, holds no such detector, or one that cannot score a row. A file
     that somebody edited may still score as they like: keep it where only those who may change the guard can write.
     """
-    place = pick_device(device)
     description, tensors = parse_tensors(read_bounded(Path(path)), name=str(path), expected=FORMAT)
+    place = _place(device, description.get("fitted_on"), path)
     try:
         detector = _put_together(description["tree"], kinds, tensors, str(place))
         _try(detector, tensors)
     except (*_BROKEN, UsageError) as error:
         raise DataError(f"{path} holds no known detector ({error!r}); fit one and save it again") from error
     return detector
+
+
+def _place(device: str, fitted_on: object, path: str | Path) -> torch.device:
+    """Return the device to load on, of the class that a detector was fitted on where its file says so."""
+    there = pick_device(device)
+    if fitted_on not in ("cpu", "cuda") or there.type == fitted_on:
+        return there
+    if device == "auto" and fitted_on == "cpu":
+        return torch.device("cpu")
+    raise UsageError(
+        f"{path} was fitted and calibrated on {fitted_on}, not on {there.type}: load it on a machine with "
+        f"device={fitted_on!r}, or fit and calibrate it anew with device={there.type!r}"
+    )
 
 
 def _try(detector: Detector, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -10,7 +10,8 @@ from poison_guard import Guard
 from poison_guard.errors import EngineError, MissingExtraError, UsageError
 from poison_guard.steps import engines
 from poison_guard.steps import run as run_steps
-from poison_guard.steps.handover import HandoverLostError, staging_folder
+from poison_guard.steps.device import device_of, keep_device
+from poison_guard.steps.handover import Handover, HandoverLostError, Pin, staging_folder
 from poison_guard.steps.opening import open_feed
 from poison_guard.steps.stages import stage_score
 from poison_guard.store import list_runs
@@ -173,3 +174,13 @@ def test_ray_that_is_not_installed_is_named_with_its_extra(plain, monkeypatch):
     with pytest.raises(MissingExtraError, match=r"poison-guard\[ray\]"):
         guard.ingest()
     assert last_run(guard).status == "open"
+
+
+def test_a_run_is_scored_on_one_class_of_device():
+    handover, pin = Handover(), Pin(1, "rules")
+    keep_device(handover, pin, "cuda:0")
+    keep_device(handover, pin, "cuda:1")
+    with pytest.raises(UsageError, match=r"scored on cuda, and this process computes on cpu.*POISON_GUARD_DEVICE=cpu"):
+        keep_device(handover, pin, "cpu")
+    keep_device(handover, Pin(1, "with another device"), "cpu")
+    assert device_of(handover, pin) == "cuda"

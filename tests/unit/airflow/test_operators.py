@@ -85,7 +85,8 @@ def test_the_paths_are_templated():
 
 
 def gate_result(**changes: Any) -> SimpleNamespace:
-    found = {"outcome": "pass", "admitted": True, "snapshot_id": "s-1", "manifest": Path("m/s-1.json"), "why": ()}
+    found = {"feed": "chat", "outcome": "pass", "admitted": True, "snapshot_id": "s-1", "why": ()}
+    found |= {"manifest": Path("m/s-1.json")}
     return SimpleNamespace(**{**found, **changes})
 
 
@@ -148,3 +149,22 @@ def test_airflow_finds_the_provider_and_its_operators():
     provider = ProvidersManager().providers["poison-guard"]
     assert provider.data["operators"][0]["python-modules"] == ["poison_guard.airflow.operators"]
     assert provider.data["sensors"][0]["python-modules"] == ["poison_guard.airflow.operators"]
+
+
+def test_airflows_openlineage_provider_is_told_what_was_read_and_written(tmp_path: Path):
+    pytest.importorskip("airflow.providers.openlineage.extractors", reason="the provider is not installed")
+    told = operator(data=["s3://b/a.csv", "/d/b.csv"], out="o.parquet").get_openlineage_facets_on_complete(None)
+    assert [(part.namespace, part.name) for part in told.inputs[1:]] == [("s3://b", "a.csv"), ("file", "/d/b.csv")]
+    assert [part.name for part in told.outputs] == ["o.parquet"]
+
+
+def test_the_gate_tells_the_provider_of_the_snapshot_it_judged_and_the_manifest_it_signed():
+    pytest.importorskip("airflow.providers.openlineage.extractors", reason="the provider is not installed")
+    from poison_guard.airflow.operators import PoisonGateOperator
+
+    gate = PoisonGateOperator(task_id="gate", contract="chat.toml", candidate="p.parquet")
+    gate._judged = ("chat", "snapshot-1"), "/home/manifests/snapshot-1.json"
+    told = gate.get_openlineage_facets_on_complete(None)
+    assert told.inputs[-1].name == "chat/snapshots"
+    assert told.inputs[-1].facets["version"].datasetVersion == "snapshot-1"
+    assert told.outputs[0].name == "/home/manifests/snapshot-1.json"

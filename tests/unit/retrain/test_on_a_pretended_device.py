@@ -16,6 +16,7 @@ from benchmarks import gpu_check
 from poison_guard import DETECTORS
 from poison_guard.config.policies import RetrainConfig
 from poison_guard.numerics.tensors import full_precision
+from poison_guard.numerics.transfers import in_turns
 from poison_guard.retrain.attacks import Budget
 from poison_guard.retrain.edits import few_pixels_or_cells, trained_patches
 from poison_guard.retrain.evaluation import evaluate
@@ -94,6 +95,24 @@ def test_a_block_holds_the_bytes_that_the_detector_states(name: str):
         counts.peak = fitted = counts.live
         detector.score(np.tile(wide, (2, 1)))
         assert counts.peak - fitted == pytest.approx(detector.block_bytes(1200), rel=0.1)
+
+
+def test_the_next_block_is_copied_from_pinned_memory_before_the_scores_of_the_last_come_back():
+    device = torch.device("cuda")
+    with pretended_device() as counts:
+        blocks = (torch.full((2, 3), float(n)) for n in range(3))
+        parts = list(in_turns(device, blocks, lambda block: block.sum(dim=1)))
+        assert [part.tolist() for part in parts] == [[0.0, 0.0], [3.0, 3.0], [6.0, 6.0]]
+        assert counts.order == ["to", "to", "from", "to", "from", "from"]
+        assert counts.pinned == 3
+        assert list(in_turns(device, iter(()), lambda block: block)) == []
+
+
+def test_two_blocks_at_most_are_on_the_device_at_once():
+    with pretended_device() as counts:
+        blocks = (torch.zeros(1024) for _ in range(9))
+        assert len(list(in_turns(torch.device("cuda"), blocks, lambda block: block[:1]))) == 9
+        assert counts.peak <= 2 * 4096 + 2 * 512
 
 
 @pytest.mark.parametrize("name", ["iforest", "knn", "mahalanobis"])

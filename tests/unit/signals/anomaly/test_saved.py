@@ -100,3 +100,12 @@ def test_a_device_that_is_not_there_is_no_fault_of_the_file(path):
 def test_parameters_from_numpy_can_be_saved(tmp_path):
     save(DETECTORS["knn"](k=np.int64(3), seed=np.int32(1), device="cpu").fit(X), tmp_path / "d")
     assert read(tmp_path / "d").k == 3
+
+
+@pytest.mark.parametrize("asked", ["auto", "cpu"])
+def test_a_detector_of_another_class_of_device_is_refused_with_what_to_do(path, asked):
+    edit(path, lambda header, _: None)
+    data = path.read_bytes().replace(b'\\"fitted_on\\": \\"cpu\\"', b'\\"fitted_on\\":\\"cuda\\"')
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"was fitted and calibrated on cuda, not on cpu: .* anew with device='cpu'"):
+        load(path, DETECTORS, device=asked)
