@@ -53,11 +53,13 @@ class AuditResult(Result):
     """How many rows were recomputed."""
     files: int = 0
     """How many lake files were read."""
+    note: str = ""
+    """What could not be looked at; empty where all was."""
 
     def __str__(self) -> str:
         if self.ok:
             read = f"{self.events:,} events, {self.rows:,} rows and {self.files:,} lake files are as they were left"
-            return f"the audit chain is whole: {read}"
+            return f"the audit chain is whole: {read}{self.note and f'; {self.note}'}"
         return f"the audit chain is broken: {self.why}"
 
 
@@ -116,7 +118,9 @@ def verify(store: Store, *, last_runs: int | None = None, anchors: Sequence[Anch
             fault = _first_fault(store, conn, reading, last_runs, anchors)
     counts = {"events": reading.events, "rows": reading.rows, "files": reading.files}
     if fault is None:
-        return AuditResult(ok=True, first_bad=None, why="", **counts)
+        unmarked = reading.events and store.mark is not None and not store.mark.exists()
+        note = f"{store.mark} is missing, so an older copy of the store shows only by a head kept elsewhere"
+        return AuditResult(ok=True, first_bad=None, why="", note=note if unmarked else "", **counts)
     return AuditResult(ok=False, first_bad=fault.event, why=fault.why, table=fault.table, key=fault.key, **counts)
 
 

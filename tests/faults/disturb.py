@@ -118,10 +118,8 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def disturb_scenario(lab: Lab, scenario: Scenario, n: int, only: str = "") -> Iterator[Disturbed]:
-    """Disturb the last step of a scenario in every way; yield what came of each."""
-    lab.make(scenario)
-    twin = make_twin(lab, scenario)
+def disturb_scenario(lab: Lab, scenario: Scenario, twin: Twin, n: int, only: str = "") -> Iterator[Disturbed]:
+    """Disturb the last step of the scenario that `lab` was made for in every way; yield what came of each."""
     for fault, ways in FAULTS.items():
         if only in fault and (fault != "database cut" or lab.postgres):
             for name, how in ways(lab, scenario, twin, n):
@@ -200,7 +198,9 @@ def main(arguments: Sequence[str]) -> int:
         lab = Lab(args.work / "disturbed", server)
         for name in (name for name in named(args.only) if args.only or name in VERBS):
             try:
-                for told in disturb_scenario(lab, SCENARIOS[name], args.n, args.fault):
+                lab.make(SCENARIOS[name])
+                twin = make_twin(lab, SCENARIOS[name])
+                for told in disturb_scenario(lab, SCENARIOS[name], twin, args.n, args.fault):
                     with results.open("a") as file:
                         file.write(json.dumps(asdict(told)) + "\n")
                     if told.wrong:

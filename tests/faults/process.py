@@ -33,6 +33,8 @@ KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON, SLOW = 1, 2, 3, 4, 5, 6
 MODES = {"before": KILL_BEFORE, "torn": KILL_TORN, "after": KILL_AFTER, "fail once": FAIL_ONCE, "fail on": FAIL_ON}
 MODES |= {"slow": SLOW}
 _SOURCE = Path(__file__).with_name("shim.c")
+_HANGS_S = 900.0
+"""Wall time after which a command hangs: on a busy machine one of three CPU seconds took more than three minutes."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,12 @@ def reexec_with_shim(shim: Path, module: str, arguments: Sequence[str]) -> None:
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], env)
 
 
-def warm_up() -> None:
-    """Import the guard and what it imports when it is used, so that a forked child starts at once."""
+def warm_up(*, training: bool = True) -> None:
+    """Import the guard and what it imports when it is used (and trains), so that a forked child starts at once."""
     import poison_guard
 
     heavy = ("pandas", "pyarrow.parquet", "pyarrow.csv", "sqlalchemy.dialects.sqlite", "torch", "sklearn.ensemble")
-    heavy += ("torch._dynamo",)  # what the first optimizer imports, three CPU seconds
+    heavy += ("torch._dynamo",) if training else ()  # what the first optimizer imports, three CPU seconds
     for name in (*heavy, "safetensors.torch", "alembic.command", "cryptography.hazmat.primitives.asymmetric.ed25519"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -129,7 +131,7 @@ def call(
     survey: bool = False,
     sockets: bool = False,
     limits: Mapping[int, int] | None = None,
-    timeout_s: float = 180.0,
+    timeout_s: float = _HANGS_S,
 ) -> Outcome:
     """Run `task` in a child whose events below `root` are counted, and return how it ended.
 

@@ -191,8 +191,12 @@ def test_what_a_clock_ahead_signed_is_closed_and_judging_again_opens_it(copied, 
     assert copied("verify", manifest_of(copied)).exit_code == 0
 
 
-def test_a_key_without_its_mark_is_told_by_the_doctor(copied):
+def test_a_key_without_its_mark_is_told_by_the_audit_and_the_doctor(copied):
+    assert copied.json("audit", "verify")["note"] == ""
     (copied.folder / "home" / "key.head").unlink()
+    result = copied("audit", "verify")
+    assert result.exit_code == 0
+    assert "key.head is missing, so an older copy of the store shows only by a head kept elsewhere" in result.output
     told = {check["name"]: check for check in copied.json("doctor")["checks"]}["key"]
     assert told["state"] == "warning"
     assert "key.head" in told["message"]
