@@ -128,6 +128,7 @@ class Blocks:
             "flags": self.flags,
             "sparse": self.sparse,
             "shapes": self.shapes,
+            "unpaired": sum(self.reshaper.unpaired.values()) if self.reshaper is not None else 0,
             "memory": self.short_of_memory,
             "notes": [*self.notes, *(self.reshaper.notes() if self.reshaper is not None else ())],
         }
@@ -152,4 +153,5 @@ def read_blocks(path: str, answer: dict[str, Any], limits: Limits) -> RawTable:
         notes=tuple(answer["notes"]),
         shapes=tuple(answer["shapes"]),
         hidden=hidden,
+        unpaired=answer["unpaired"],
     )

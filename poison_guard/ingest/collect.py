@@ -81,10 +81,13 @@ def collect_frames(
     roots = [Path(home).absolute(), *([contract.path.absolute().parent] if contract.path is not None else [])]
     for ref in resolve_paths(paths, limits, by_hand=source is not None, roots=roots):
         tried = source is None and failed_digest(contract, ref, received_at) in digests
-        raw = None if tried or ref.digest in digests else _read(ref, contract, limits, beside, single=single)
+        half_read = joined_digest(contract, ref, beside)
+        known = tried or not digests.isdisjoint((ref.digest, half_read))
+        raw = None if known else _read(ref, contract, limits, beside, single=single)
         digests.add(ref.digest)
         if raw is not None:
-            objects.append((replace(ref, rows=len(raw.row_numbers) + len(raw.bad)), raw))
+            digest = half_read if raw.unpaired else ref.digest
+            objects.append((replace(ref, digest=digest, rows=len(raw.row_numbers) + len(raw.bad)), raw))
     if single and objects and not objects[0][0].rows:
         raise DataError(f"{shown_url(objects[0][0].uri)} holds no records{_why_none(objects)}")
     _refuse_without_memory(objects)
@@ -129,6 +132,18 @@ def failed_digest(contract: Contract, ref: ObjectRef, at: dt.datetime) -> str:
     day = (at if at.tzinfo is None else at.astimezone(dt.UTC)).date().isoformat()
     parts = ["unreadable", *reading_of(contract), ref.digest, READER_FORMAT, day]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def joined_digest(contract: Contract, ref: ObjectRef, beside: Sequence[ObjectRef]) -> str:
+    """Return what an object counts as of which some rows found no partner: itself, with the second file as it is.
+
+    When that file grows the object is read again. Only where its rows have ids and may be revised: else a row that
+    found its partner would be another record, or in conflict with itself.
+    """
+    if not (contract.data.join and contract.data.revisions and contract.has("record_id")):
+        return ref.digest
+    parts = ["joined", ref.digest, *sorted(other.digest for other in beside)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def reading_of(contract: Contract) -> list[Any]:

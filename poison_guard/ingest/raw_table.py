@@ -178,6 +178,8 @@ class RawTable:
     hidden: pa.Table | None = None
     """Beside rows ``\\0row``, ``\\0shape`` (number of its shape) and ``\\0was:NAME`` (cells that `table` cannot hold as
     they are). None: all rows have the first shape."""
+    unpaired: int = 0
+    """Rows that found no partner in the file that they are joined with."""
 
 
 HIDDEN = "\0"

@@ -43,12 +43,14 @@ def find_newcomers(
     sum_ledger: Callable[[list[str]], pd.DataFrame],
     *,
     owners: pd.Series | None = None,
+    joined: bool = False,
 ) -> pd.DataFrame:
     """Return the rows of a batch that are in conflict over their id, or get another id than they came with.
 
     `unreadable` are ``record_id, content_hash`` of the rows that could not be read, `look_up` gives what the store has
     under some ids (`store.state.load_known`), `sum_ledger` the ledger of some sources. `owners` says whose each of the
-    batch's records is, under the names that the store has, where the contract takes revisions. Columns: ``given_id,
+    batch's records is, under the names that the store has, where the contract takes revisions; a record of a `joined`
+    feed that has no owner waits for its partner, whose owner may be any. Columns: ``given_id,
     record_id`` (the name the row gets), ``first_id`` (the id it is in conflict over, else missing) and ``squatted``
     (bool: an established source may have the record of that id held).
     """
@@ -56,7 +58,7 @@ def find_newcomers(
     rows = pd.concat([rows if owners is None else rows.assign(owner=owners), unreadable], ignore_index=True)
     issues = batch.issues[batch.issues["code"] == ID_CONFLICT]
     contested = {name: args["record_id"] for name, args in zip(issues["record_id"], issues["args"], strict=True)}
-    names = name_newcomers(rows, look_up, contested=contested)
+    names = name_newcomers(rows, look_up, contested=contested, joined=joined)
     if not names and issues.empty:
         return empty_frame("newcomers")
     contents, readable = (
@@ -80,12 +82,17 @@ def find_newcomers(
 
 
 def name_newcomers(
-    records: pd.DataFrame, look_up: Callable[[list[str]], pd.DataFrame], *, contested: Mapping[str, str]
+    records: pd.DataFrame,
+    look_up: Callable[[list[str]], pd.DataFrame],
+    *,
+    contested: Mapping[str, str],
+    joined: bool = False,
 ) -> dict[str, str]:
     """Return id -> own name of the rows of a batch whose id the store has with other content.
 
     `records`: ``record_id, content_hash``, ids unique, in any order; with ``owner`` where other content of the same
-    owner is a revision, which any row is that is not `contested` and whose first no person decided. `look_up` returns
+    owner (or of any, where the first has none and waits for what it is `joined` with) is a revision, which any row is
+    that is not `contested` and whose first no person decided. `look_up` returns
     ``record_id, content_hash, by_person, owner`` of those of some ids that the store has. `contested` names the rows
     whose id came with several contents in this batch, and that id. A newcomer that was stored before gets the name it
     got then; a row that the batch renamed and whose content the store has under the id itself gets that id back.
@@ -97,7 +104,7 @@ def name_newcomers(
     if "owner" in records and waiting:
         mine = records.set_index("record_id")["owner"].reindex(waiting)
         first_of = known.reindex(waiting)
-        same = (mine == first_of["owner"]) | (mine.isna() & first_of["owner"].isna())
+        same = (mine == first_of["owner"]) | ((mine.isna() | joined) & first_of["owner"].isna())
         revision = same & ~first_of["by_person"].astype(bool) & ~first_of.index.isin(list(contested))
         waiting = first_of.index[~revision.to_numpy(dtype=bool, na_value=False)].tolist()
     back = {name: over for name, over in contested.items() if name != over and over in set(waiting)}

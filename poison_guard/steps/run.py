@@ -306,6 +306,7 @@ def _newcomers(feed: Feed, handover: Handover, pin: Pin) -> pd.DataFrame:
             look_up,
             partial(load_sums, feed.store, feed.contract, version=pin.version),
             owners=_owners(feed, batch),
+            joined=feed.contract.data.join is not None,
         )
         handover.put(f"newcomers@{pin}", rows)
     newcomers: pd.DataFrame = handover.get(f"newcomers@{pin}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import random
 
 import pandas as pd
@@ -137,3 +138,31 @@ def test_a_line_that_cannot_be_read_is_one_entry_wherever_it_comes_again_and_non
     mended = guard.ingest(str(file))
     assert (guard.queue(lost).total, mended.counts["unreadable"]) == (0, 0)
     assert guard.queue(lost).expired == 2, "they stay counted"
+
+
+def test_a_score_is_judged_with_the_trace_that_comes_later(tmp_path):
+    traces, scores = tmp_path / "traces.jsonl", tmp_path / "scores.jsonl"
+    columns = {"record_id": "id", "source_id": "trace.user", "prompt": "trace.input", "label": "value"}
+    join = {"path": str(traces), "key": "trace_id", "to": "id", "name": "trace"}
+    table = {
+        "name": "x",
+        "kind": "preferences",
+        "mode": "observe",
+        "columns": columns,
+        "data": {"revisions": True, "join": join},
+    }
+    guard = Guard(parse_contract(table), open_settings(tmp_path / "home"))
+    known = [{"id": f"t{i}", "user": f"u{i % 9}", "input": f"What is {i}?"} for i in range(30)]
+    scores.write_text(
+        "".join(json.dumps({"id": f"s{i}", "trace_id": f"t{i}", "value": "up"}) + "\n" for i in range(30))
+    )
+    counts, lost = [], QueueFilter(reason="missing_id")
+    for n in (20, 25, 25, 30):
+        traces.write_text("".join(json.dumps(trace) + "\n" for trace in known[:n]))
+        result = guard.ingest(str(scores))
+        counts.append((result.counts["received"], result.counts["seen_before"], result.counts.get("revised", 0)))
+    assert counts == [(30, 0, 0), (30, 25, 5), (0, 0, 0), (30, 25, 5)]
+    guard.export(tmp_path / "out.parquet", decisions=True)
+    assert pd.read_parquet(tmp_path / "out.parquet")["source_id"].notna().all()
+    assert guard.queue(lost).total == 0
+    assert guard.ingest(str(scores)).counts["received"] == 0, "what found all its partners is read no more"
