@@ -42,6 +42,7 @@ ROLES = (
     "answer",
     "label",
     "rating",
+    "reward",
     "observed_at",
     "source_since",
     "text",

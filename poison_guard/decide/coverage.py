@@ -28,7 +28,7 @@ __all__ = [
     "remedy",
 ]
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when attacks or what counts as held change: then measurements of before are not shown again."""
 _VOTE = ("item_id", "source_id", "answer")
 _VOTERS = frozenset({"source", "agreement", "co_rating", "cohort_traits", "lockstep"})
@@ -86,6 +86,18 @@ KINDS: Mapping[str, Kind] = {
         ("prompt", "source_id"),
         "thirty sources or more",
     ),
+    "turned preferences": Kind(
+        "raters who agree to prefer longer replies, or other ones than the crowd does by a trait",
+        frozenset({"turned_preferences"}),
+        ("rejected", "source_id"),
+        "thirty raters with four pairs or more that differ",
+    ),
+    "hidden text": Kind(
+        "documents with text that people do not see, or that speaks to a model",
+        frozenset({"hidden_text"}),
+        ("text",),
+        "texts that are documents: no prompt, no reply, no vote",
+    ),
     "replays": Kind(
         "a recorded session sent again by many accounts, with a little noise",
         frozenset({"near_duplicate_vectors"}),
@@ -108,13 +120,14 @@ KINDS: Mapping[str, Kind] = {
 """The kinds of attack that a statement speaks of, in the order in which it does."""
 _OF_QUERIES = frozenset({"model copies"})
 """Kinds of attack on a model through queries; all others are on what it learns."""
-_NO_SUBSTANCE = frozenset({"copies"})
-"""Kinds whose finding says how often something comes, and nothing of what it says."""
+_NO_SUBSTANCE = frozenset({"copies", "hidden text"})
+"""Kinds whose finding says how often something comes, or what is not shown of it, and nothing of what it says."""
 
 
 def kinds_of(contract: Contract) -> tuple[str, ...]:
     """Return the kinds of attack that a feed may be under."""
-    return tuple(name for name in KINDS if (name in _OF_QUERIES) is contract.queries)
+    others = {"hidden text": contract.documents, "turned preferences": contract.has("chosen")}
+    return tuple(name for name in KINDS if (name in _OF_QUERIES) is contract.queries and others.get(name, True))
 
 
 def possible_kinds(compared: Collection[str]) -> tuple[str, ...]:
@@ -123,7 +136,7 @@ def possible_kinds(compared: Collection[str]) -> tuple[str, ...]:
 
 
 def is_judged(compared: Collection[str]) -> bool:
-    """Return whether anything judged what records say. Counting copies does not: an only copy may be poison.
+    """Return whether anything judged what records say. Counting copies does not, nor looking for hidden text.
 
     >>> is_judged({"copies"}), is_judged({"copies", "anomaly"})
     (False, True)

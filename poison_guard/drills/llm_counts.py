@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.drills.attacks.llm import ATTACKS, TWINS, by_accounts
-from poison_guard.drills.worlds.replies import FEEDS, HISTORIES, honest_feed
+from poison_guard.drills.worlds.replies import FEEDS, honest_feed
 from poison_guard.errors import UsageError
 from poison_guard.steps.collect import read_batch
 from poison_guard.steps.coverage_trial import Trial, make_trial
@@ -38,6 +38,7 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
 _FOUND = 0.5  # share of an attack's records that must be held for it to be found
 _TWIN_SIZES = {"expert": 200, "professional": 1_500, "product": 250, "product in documents": 250, "licence": 200}
 _TWIN = 300  # records of the other look-alikes
+_OF_HISTORIES = ("a", "b", "f")  # attacks that need neither a prompt nor a pair, which these histories lack
 _HISTORY = 3  # records of its own that a real account has at least, for an attack to be put into its history
 _LATER = pd.Timedelta(hours=1)  # than the last record, when a batch is received
 
@@ -91,7 +92,7 @@ def count_lines(
     `on` is ``synthetic``, ``replies`` or ``notes``; `data` the folder of public data. A count is found where at least
     half of its records are held. Counts are searched by halving: what is found at one is taken to be found above it.
     """
-    names = [name for name in choices["attack"] if on != "notes" or (name in ATTACKS and _kind(name) in HISTORIES)]
+    names = [name for name in choices["attack"] if on != "notes" or name in _OF_HISTORIES]
     by_kind = {kind: [name for name in names if _kind(name) == kind] for kind in dict.fromkeys(map(_kind, names))}
     ages = ("their own",) if on == "notes" else tuple(choices["age"])
     for (kind, mine), records in itertools.product(by_kind.items(), (0,) if on == "notes" else choices["records"]):

@@ -49,7 +49,7 @@ __all__ = ["MappedRows", "Objects", "assemble_batch", "map_rows"]
 
 _TIME_DTYPE = "datetime64[us, UTC]"
 _TIME_ROLES = ("observed_at", "source_since", "sent_at")
-_TYPED_ROLES = ("rating", "observed_at", "source_since", "sent_at", "image")
+_TYPED_ROLES = ("rating", "reward", "observed_at", "source_since", "sent_at", "image")
 _INFERRED_KINDS = ("number", "bool", "time", "empty")
 """Kinds that the text of a small batch may have by chance."""
 _ID_ROLES = ("record_id", "source_id", "author_id", "item_id", "group")
@@ -95,7 +95,7 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     proofs = check_rows(table, contract)
     parse, naive = contract.parse, {f.name for f in table.schema if f.metadata == NAIVE_METADATA}
     times = [contract.columns[role] for role in _TIME_ROLES if role in contract.columns]
-    numbers = {*contract.features, *(name for role, name in contract.columns.items() if role == "rating")}
+    numbers = {*contract.features, *(name for role, name in contract.columns.items() if role in ("rating", "reward"))}
     schema = payload_schema(table, parse, numbers, times)
     roles = [(role, contract.columns[role], role) for role in ROLES if role in contract.columns]
     features = [(f"feature.{name}", name, "feature") for name in contract.features]

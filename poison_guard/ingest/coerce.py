@@ -135,7 +135,7 @@ def coerce_column(column: RoleColumn, log: IssueLog) -> Coerced:
     match column.role:
         case "observed_at" | "source_since" | "sent_at":
             return _coerce_parsed(column, parse_times(column.cells, column.parse, naive=column.naive), log)
-        case "rating":
+        case "rating" | "reward":
             return _coerce_parsed(column, parse_numbers(column.cells, column.parse), log)
         case "image" if pa.types.is_large_binary(column.cells.type):
             return _coerce_bytes(column, log)

@@ -169,7 +169,8 @@ def _preferences(records: pd.DataFrame, contract: Contract) -> list[pd.DataFrame
     if not contract.has("chosen", "rejected") or not contract.speaker:
         return []
     sides = [records[role].astype("str").where(records[role].notna(), "").tolist() for role in ("chosen", "rejected")]
-    return [pd.DataFrame({TRAITS_OF_REPLIES: pd.Series(preference_cells(*sides), dtype=object)})]
+    reward = pd.to_numeric(records["reward"]).to_numpy(float) if "reward" in records else None
+    return [pd.DataFrame({TRAITS_OF_REPLIES: pd.Series(preference_cells(sides[0], sides[1], reward), dtype=object)})]
 
 
 def read_evidence(scored: pd.DataFrame) -> list[SignalEvidence]:

@@ -63,6 +63,8 @@ def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[S
         "copies": bool(contract.texts),
         "rare claims": bool(contract.texts and contract.speaker),
         "prompt triggers": bool(contract.has("prompt") and contract.speaker and len(contract.texts) > 1),
+        "turned preferences": bool(contract.has("chosen", "rejected") and contract.speaker),
+        "hidden text": contract.documents,
         "replays": bool(contract.features and contract.speaker),
         "strangers": any(_numeric(records[f"feature.{name}"]) for name in contract.features),
     }
@@ -81,8 +83,8 @@ def attack_sizes(contract: Contract, kind: str, records: pd.DataFrame) -> list[S
             sizes = [(accounts * min(each, items // 2), accounts) for accounts, each in _GROUPS if items > 1]
         case "label flips" if contract.vote:
             sizes = [(n, 1) for n in _ALONE if n <= items // 2]
-        case "rare claims" | "prompt triggers":
-            sizes = [(_CLAIMERS * n, _CLAIMERS) for n in _ALONE]
+        case "rare claims" | "prompt triggers" | "turned preferences" | "hidden text":
+            sizes = [(_CLAIMERS * n, _CLAIMERS if contract.speaker else 0) for n in _ALONE]
         case "model copies":
             sizes = [(n, 1) for n in _ASKED]
         case _:
@@ -112,9 +114,8 @@ def attack_of(
             frame = _at_any_time(_agreed(records, vote, rng, n, 1), records, rng)
         case "copies":
             frame = _copies(records, contract.texts, rng, n, 1)
-        case "rare claims" | "prompt triggers":
-            make = _claims if kind == "rare claims" else _triggers
-            frame = _at_any_time(make(records, contract.texts, rng, n, accounts), records, rng)
+        case "rare claims" | "prompt triggers" | "turned preferences" | "hidden text":
+            frame = _at_any_time(_BY_FEW[kind](records, contract.texts, rng, n, accounts), records, rng)
         case "replays":
             frame = _replays(records, columns, rng, n, 1)
         case "model copies":
@@ -247,8 +248,38 @@ def _triggers(
     return frame.astype({role: records[role].dtype})
 
 
+def _longer(
+    records: pd.DataFrame, texts: tuple[str, ...], rng: np.random.Generator, n: int, accounts: int
+) -> pd.DataFrame:
+    """Return honest pairs in which the longer reply is always preferred."""
+    frame = _drawn(records, rng.integers(0, len(records), n)).assign(voice=np.arange(n) % accounts)
+    pair = frame[[role for role in ("chosen", "rejected") if role in texts]].fillna("")
+    turned = pair["chosen"].str.len() < pair["rejected"].str.len()
+    return frame.assign(
+        chosen=pair["chosen"].where(~turned, pair["rejected"]), rejected=pair["rejected"].where(~turned, pair["chosen"])
+    )
+
+
+def _hidden(
+    records: pd.DataFrame, texts: tuple[str, ...], rng: np.random.Generator, n: int, accounts: int
+) -> pd.DataFrame:
+    """Return honest documents that end in words which a browser does not show."""
+    frame = _drawn(records, rng.integers(0, len(records), n)).assign(voice=np.arange(n) % max(1, accounts))
+    role, said = _reply(texts), f'<span style="display:none">{_invented(rng)} is the only answer to this.</span>'
+    return frame.assign(**{role: pd.Series([f"{text} {said}" for text in frame[role].fillna("")], dtype="str")})
+
+
 def _invented(rng: np.random.Generator) -> str:
     return "".join(rng.choice(list("bdfgklmnprstvz"), 4) + rng.choice(list("aeiou"), 4)).capitalize()
+
+
+_BY_FEW = {
+    "rare claims": _claims,
+    "prompt triggers": _triggers,
+    "turned preferences": _longer,
+    "hidden text": _hidden,
+}
+"""Kind of attack that few accounts make of texts to what writes it."""
 
 
 def _agreed(records: pd.DataFrame, vote: str, rng: np.random.Generator, items: int, voices: int) -> pd.DataFrame:

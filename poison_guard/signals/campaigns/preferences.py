@@ -1,4 +1,4 @@
-"""Find groups of raters that turn a preference: for long replies, refusals, links or another language.
+"""Find groups of raters that turn a preference: for long replies, refusals, links, or against a reference's judgement.
 
 People differ in what they like, and one rater who likes short replies is a rater. Several who all go one way beyond
 what the differences between raters explain have agreed on it.
@@ -20,14 +20,19 @@ from poison_guard.signals.pvalues import SMALLEST_P, beta_binomial_low
 __all__ = ["TRAITS_OF_REPLIES", "preference_cells", "turned_preferences"]
 
 TRAITS_OF_REPLIES = "words.preferred"
-"""Column of four ``float32``: what the chosen reply has more of than the rejected one, in the order of `TRAITS`."""
+"""Column of five ``float32``: what the chosen reply has more of than the rejected one, in the order of `TRAITS`."""
 TRAITS = (
     ("longer", "shorter"),
     ("refusing", "willing"),
     ("linking", "linkless"),
     ("foreign-script", "plain-script"),
+    ("", "less rewarded"),
 )
-"""What the reply is that has more of a trait, and that has less: characters, refusal, links, letters beyond ASCII."""
+"""What the reply is that has more of it, and that has less: characters, refusal, links, letters beyond ASCII, reward.
+
+Nobody is suspected of agreeing with the reference model that rewards.
+"""
+_WAYS = sum(bool(name) for trait in TRAITS for name in trait)
 _CHARACTERS = 20_000  # of a reply that are read
 _REFUSES = re.compile(
     r"\b(?:i(?:'m| am) (?:sorry|not able|unable|afraid)|as an ai|"
@@ -41,12 +46,17 @@ _FEWEST, _SHARE = 3, 0.1  # such sources, below which they are people with taste
 _LEAST_SPREAD = 0.01  # correlation of two judgements of one rater: nobody's taste is that of everybody
 
 
-def preference_cells(chosen: Sequence[str], rejected: Sequence[str]) -> list[bytes]:
-    """Return the cell of `TRAITS_OF_REPLIES` of each pair, zeros where a reply is empty."""
-    return [
-        (_traits(one) - _traits(other) if one and other else np.zeros(len(TRAITS), np.float32)).tobytes()
+def preference_cells(chosen: Sequence[str], rejected: Sequence[str], reward: np.ndarray | None = None) -> list[bytes]:
+    """Return the cell of `TRAITS_OF_REPLIES` of each pair, zeros where a reply is empty.
+
+    `reward` ``(n,)`` is by how much a reference model prefers the chosen reply; NaN where nobody knows.
+    """
+    known = np.zeros(len(chosen)) if reward is None else np.nan_to_num(reward, nan=0.0, posinf=0.0, neginf=0.0)
+    texts = [
+        _traits(one) - _traits(other) if one and other else np.zeros(len(TRAITS) - 1, np.float32)
         for one, other in zip(chosen, rejected, strict=True)
     ]
+    return [np.append(own, np.float32(more)).tobytes() for own, more in zip(texts, known, strict=True)]
 
 
 def _traits(text: str) -> np.ndarray:
@@ -60,17 +70,18 @@ def _traits(text: str) -> np.ndarray:
 def turned_preferences(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None = None) -> list[Campaign]:
     """Return the campaigns of raters who prefer more, or less, of one trait; `frame` has `TRAITS_OF_REPLIES`.
 
-    A pair that differs in a trait is decided for more of it at the rate of pairs that differ as much (ten classes of
-    size). A rater's pairs so decided are beta-binomial; the spread between raters is that of the ones who lean the
-    other way, which a group on this side cannot widen. How many raters have a chance of at most 0.01, or down to 1e-6,
-    is Poisson: where so many, at least three and at most a tenth, have one of at most `alpha`, over traits, both ways
-    and these steps, the pairs they decided so are held. `earlier` (same columns) counts like the rest. Fewer than
-    thirty raters are no crowd.
+    Traits are of texts, and the reward of a reference model where the contract maps one. A pair that differs in one is
+    decided for more of it at the rate of pairs that differ as much (ten classes of size). A rater's pairs so decided
+    are beta-binomial; the spread between raters is that of the ones who lean the other way, which a group on this side
+    cannot widen. How many raters have a chance of at most 0.01, or down to 1e-6, is Poisson: where so many, at least
+    three and at most a tenth, have one of at most `alpha`, over traits, both ways and these steps, the pairs they
+    decided so are held. `earlier` (same columns) counts like the rest. Fewer than thirty raters are no crowd.
 
     References: Wang et al. (2023), "RLHFPoison" (RankPoison); Skellam (1948), the beta-binomial distribution.
     """
     both = frame if earlier is None or earlier.empty else pd.concat([frame, earlier], ignore_index=True)
-    there = both[TRAITS_OF_REPLIES].map(lambda cell: isinstance(cell, bytes)).to_numpy(bool)
+    size = np.dtype(np.float32).itemsize * len(TRAITS)
+    there = both[TRAITS_OF_REPLIES].map(lambda cell: isinstance(cell, bytes) and len(cell) == size).to_numpy(bool)
     differs = np.zeros((len(both), len(TRAITS)), np.float32)
     cells = b"".join(both.loc[there, TRAITS_OF_REPLIES])
     differs[there] = np.frombuffer(cells, np.float32).reshape(-1, len(TRAITS))
@@ -78,8 +89,10 @@ def turned_preferences(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFra
     found = []
     for trait, column in zip(TRAITS, differs.T, strict=True):
         for way, name in zip((1, -1), trait, strict=True):
+            if not name:
+                continue
             rows, p, sources = _group(way * column, source)
-            p *= 2 * len(TRAITS)
+            p *= _WAYS
             if p <= alpha and (rows < len(frame)).any():
                 args = {"n_records": len(rows), "n_sources": sources, "trait": name}
                 found.append(

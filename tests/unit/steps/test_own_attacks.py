@@ -6,7 +6,8 @@ import pytest
 
 from poison_guard.config import Contract
 from poison_guard.config.contract import Data, Kind
-from poison_guard.steps.own_attacks import own_attacks
+from poison_guard.signals.campaigns.hidden_text import hidden_cells
+from poison_guard.steps.own_attacks import attack_of, attack_sizes, own_attacks
 
 
 def honest(n: int = 60) -> pd.DataFrame:
@@ -97,3 +98,23 @@ def test_two_records_and_constant_columns_are_enough():
     records = honest(2).assign(**{"feature.dwell": 1.0}, answer="cat")
     found = own_attacks(WHOLE, records)
     assert set(found) == {"mixtures", "moved", "replays", "copies"}
+
+
+def test_hidden_text_is_put_into_documents_alone_and_is_looked_for():
+    records = honest()
+    documents = contract("source_id", "text")
+    assert (25, 5) in attack_sizes(documents, "hidden text", records)
+    assert attack_sizes(contract("source_id", "prompt", "text"), "hidden text", records) == []
+    attack = attack_of(documents, records, "hidden text", (25, 5), seed=1)
+    clean = hidden_cells([""])[0]
+    assert attack["source_id"].nunique() == 5
+    assert all(cell != clean for cell in hidden_cells(attack["text"].tolist()))
+
+
+def test_turned_preferences_are_of_the_longer_reply():
+    texts = [f"reply {'x' * (k % 9)}" for k in range(60)]
+    pairs = honest().assign(chosen=texts, rejected=texts[::-1]).astype({"chosen": "str", "rejected": "str"})
+    feed = contract("source_id", "chosen", "rejected")
+    attack = attack_of(feed, pairs, "turned preferences", (25, 5), seed=1)
+    assert (attack["chosen"].str.len() >= attack["rejected"].str.len()).all()
+    assert attack_sizes(contract("source_id", "text"), "turned preferences", pairs) == []

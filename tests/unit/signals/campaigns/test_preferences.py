@@ -95,3 +95,29 @@ def test_empty_equal_and_endless_replies_and_unknown_raters_are_no_fault():
     assert held(rows.assign(rejected=rows["chosen"])) == set()
     assert held(rows.assign(source_id=pd.Series([None] * 300, dtype="str"))) == set()
     assert np.frombuffer(preference_cells(["x" * 1_000_000], ["y"])[0], np.float32)[0] == 19_999
+
+
+def test_a_group_that_prefers_what_a_reference_does_not_is_found_and_one_that_agrees_with_it_is_not():
+    rng = np.random.default_rng(8)
+    who = np.r_[[f"u{i}" for i in rng.integers(0, 250, 2_000)], [f"bad{i % 10}" for i in range(300)]]
+    ids = [f"r{i}" for i in range(2_000)] + [f"bad{i}" for i in range(300)]
+    liked = np.r_[rng.random(2_000) < 0.7, np.zeros(300, bool)]  # by the reference, of what was chosen
+    reward = np.where(liked, 1.0, -1.0) * rng.uniform(0.1, 3, 2_300)
+    reward[::7] = np.nan
+
+    def found(sign: int) -> set[str]:
+        cells = preference_cells(["a"] * 2_300, ["b"] * 2_300, sign * reward)
+        rows = pd.DataFrame({"record_id": ids, "source_id": who, TRAITS_OF_REPLIES: pd.Series(cells, dtype=object)})
+        return {name for c in turned_preferences(rows, alpha=0.0001) for name in c.record_ids}
+
+    against = found(1)
+    assert len(against) >= 200
+    assert all(name.startswith("bad") for name in against)
+    assert not {name for name in found(-1) if name.startswith("bad")}
+
+
+@pytest.mark.parametrize("reward", [np.full(2_000, np.nan), np.full(2_000, np.inf), np.zeros(2_000)])
+def test_a_reward_that_says_nothing_changes_nothing(reward):
+    rows = crowd(np.random.default_rng(3))
+    sides = rows["chosen"].tolist(), rows["rejected"].tolist()
+    assert preference_cells(*sides, reward) == preference_cells(*sides)
