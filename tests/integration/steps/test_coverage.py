@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from poison_guard import Guard
 from poison_guard.cli import cli
-from poison_guard.decide.coverage import KINDS
+from poison_guard.config import load_contract
+from poison_guard.decide.coverage import kinds_of
 from poison_guard.errors import UsageError
 from poison_guard.guard import Home
 from poison_guard.steps import coverage_trial, own_attacks
@@ -70,7 +71,9 @@ def test_what_was_measured_is_said_by_scan_run_and_status_until_the_trusted_set_
     result = guard.coverage(frame)
     assert result.coverage.measured.kinds["agreed answers"].seen
     assert 0 <= result.honest_held < 0.1
-    assert set(result.coverage.remedies) | set(result.coverage.measured.kinds) == set(KINDS)
+    assert set(result.coverage.remedies) | set(result.coverage.measured.kinds) == set(
+        kinds_of(load_contract(guard.contract_path))
+    )
     assert guard.scan(frame).coverage == result.coverage
     assert guard.ingest(frame).coverage == result.coverage
     [status] = Home.open(tmp_path / "home").status(guard.contract_path).feeds
