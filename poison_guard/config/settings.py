@@ -41,7 +41,7 @@ class _SettingsFile:
     engine: Annotated[str, matching(r"local|airflow|ray", "local, airflow or ray")] = "local"
     """Who scores the parts of a batch: processes of this machine, Airflow's mapped tasks, or Ray's tasks."""
     workers: Annotated[int, in_range(1, 1024)] = 1
-    """Processes that the engine ``local`` scores in; with 1, the process of the command does it itself."""
+    """Processes that ``local`` scores in, and CPUs of a Ray that is started here; with 1, ``local`` takes no other."""
 
 
 @dataclass(frozen=True, slots=True)

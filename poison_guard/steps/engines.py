@@ -18,6 +18,7 @@ from typing import Any
 
 from poison_guard.config import Contract, Settings
 from poison_guard.errors import EngineError, GuardError, MissingExtraError, UsageError
+from poison_guard.steps.collect import Source
 from poison_guard.steps.cost import measured
 from poison_guard.steps.handover import Handover, LakeHandover, Pin, SharedHandover
 from poison_guard.steps.opening import Feed, open_feed
@@ -28,12 +29,12 @@ _RETRIES = 2
 """Times that Ray starts the scoring of a partition again after it lost the worker: a machine may go, a bug stays."""
 
 
-def refuse_airflow(feed: Feed) -> None:
-    """Raise `UsageError` where batches of the home are taken in by Airflow's tasks, and not by a command."""
-    if feed.settings.engine == "airflow":
+def refuse_airflow(feed: Feed, source: Source) -> None:
+    """Raise `UsageError` where Airflow's tasks take in what is new; what is given by hand they would not find."""
+    if feed.settings.engine == "airflow" and source is None:
         raise UsageError(
             f"the engine of {feed.settings.home} is airflow: its DAG guard_{feed.contract.name} takes batches in; "
-            "POISON_GUARD_ENGINE=local before the command takes this one in here"
+            "POISON_GUARD_ENGINE=local in the environment lets this command do so"
         )
 
 

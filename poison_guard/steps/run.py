@@ -105,7 +105,7 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
 
     Raises `StaleStateError` when other runs of the feed keep being committed first.
     """
-    refuse_airflow(feed)
+    refuse_airflow(feed, source)
     before = usage()
     outcomes = read_outcomes(feed, now)
     collected = collect(feed, source, now)
