@@ -207,14 +207,10 @@ class Trial:
 
 
 def straight(batch: np.ndarray, trusted: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """As the anomaly signal hands them on: its feature map, fitted on the trusted (else the batch), NaN for missing."""
+    """As the anomaly signal hands them on: by its feature map, fitted on the trusted (else the batch)."""
     frames = [pd.DataFrame(v).add_prefix("feature.") for v in (batch, batch if trusted is None else trusted)]
     fitted = FeatureMap().fit(frames[1])
-    vectors = [
-        np.where(np.isnan(v), np.nan, fitted.transform(f)[:, :-1])
-        for v, f in zip((batch, trusted if trusted is not None else batch), frames, strict=True)
-    ]
-    return vectors[0].astype(np.float32), None if trusted is None else vectors[1].astype(np.float32)
+    return fitted.compared(frames[0]), None if trusted is None else fitted.compared(frames[1])
 
 
 def replayed(honest: np.ndarray, jitter: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -117,6 +117,8 @@ def _circles(column: pd.Series) -> np.ndarray:
 
 FEATURE = "feature."
 """Prefix of the feature columns of a records frame."""
+_NEAR_ZERO = 0.4
+"""Trusted scales from zero within which a value is compared by its difference: there, noise is no share of it."""
 _COMPARED = 64  # numbers of one cell that records are compared by
 _NUMBERS = ("floating", "integer", "mixed-integer-float", "decimal")  # what pandas calls columns of Python's numbers
 
@@ -192,6 +194,7 @@ class _Number:
     knee: float  # 0: linear
     centre: float
     scale: float
+    near_zero: float  # values up to here differ by their difference, larger ones by their ratio
     missing: _Rarity
 
     @classmethod
@@ -204,7 +207,13 @@ class _Number:
         constant = finite.min() == finite.max()
         # any other value than the one that all trusted rows share is as strange as an unseen category
         width = 1e-3 * max(1.0, abs(float(finite[0]))) if constant else float(scale[0])
-        return cls(knee, float(centre[0]), width, _Rarity.fit(pd.Series(np.isnan(values))))
+        near_zero = _NEAR_ZERO * float(column_scale(finite[:, None])[1][0])
+        return cls(knee, float(centre[0]), width, near_zero, _Rarity.fit(pd.Series(np.isnan(values))))
+
+    def in_proportion(self, values: np.ndarray) -> np.ndarray:
+        """Return signed logarithms of `values` ``(n,)`` in which a change of 5 % moves every large value by .05."""
+        with np.errstate(invalid="ignore"):
+            return np.clip(bend(values, self.near_zero), -LIMIT, LIMIT)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -281,12 +290,17 @@ class FeatureMap(Fitted):
         return out
 
     def compared(self, frame: pd.DataFrame) -> np.ndarray:
-        """Return ``(n, d)`` float32 to compare records by: as `transform`, with missing cells as NaN, not summed.
+        """Return ``(n, d)`` float32 to compare records by: missing cells are NaN.
 
-        Of an embedding the first 64 numbers: enough to see copies.
+        Numbers are compared in proportion (`_Number.in_proportion`), everything else as by `transform`; of an embedding
+        the first 64 numbers: enough to see copies.
         """
-        names = dict.fromkeys(filter(None, self.outputs_))
-        parts = [self._cells(name, frame)[0][:, :_COMPARED] for name in names]
+        parts = []
+        for name in dict.fromkeys(filter(None, self.outputs_)):
+            cells = self._cells(name, frame)[0][:, :_COMPARED]
+            if name in self.numeric_:
+                cells = self.numeric_[name].in_proportion(as_numbers(frame[name]))[:, None]
+            parts.append(cells)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def _cells(self, name: str, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:

@@ -11,6 +11,7 @@ __all__ = [
     "LEAF_INNERS",
     "LEAF_OUTER",
     "MIN_SHARED_FEATURES",
+    "as_if_whole",
     "leaf_ratios",
     "log_ratio_chance",
     "project_leaves",
@@ -55,8 +56,9 @@ def leaf_ratios(
 ) -> np.ndarray:
     """Return the least ``log(r_k / r_48)`` over random leaves for k = 2 and 8, ``(n, 2)`` <= 0.
 
-    `X` ``(n, d)`` has at least 96 rows. `r_k` is the distance to the k-th nearest row of another `owner` ``(n,)`` int
-    in the leaf, over the features `known` ``(n, d)`` (1 or 0) of both; where there are too few the ratio is 0.
+    `X` ``(n, d)``, in units in which rows typically differ by 1, has at least 96 rows. `r_k` is the distance to the
+    k-th nearest row of another `owner` ``(n,)`` int in the leaf, over the features `known` ``(n, d)`` (1 or 0) of
+    both; where there are too few the ratio is 0.
     """
     least = np.zeros((len(X), len(LEAF_INNERS)))
     whole = bool(known.all())
@@ -94,13 +96,22 @@ def _squares(leaves: np.ndarray) -> np.ndarray:
 
 
 def _masked_squares(leaves: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the same over the features known of both rows, scaled up to all; inf where too few are shared."""
+    """Return the same over the features known of both rows, as `as_if_whole` says."""
     one_way = (leaves**2) @ known.transpose(0, 2, 1)
     squares = one_way + one_way.transpose(0, 2, 1) - 2 * (leaves @ leaves.transpose(0, 2, 1))
     shared = known @ known.transpose(0, 2, 1)
-    squares *= leaves.shape[2] / np.maximum(shared, 1)
-    squares[shared < MIN_SHARED_FEATURES * leaves.shape[2]] = np.inf
-    return squares
+    return as_if_whole(np.maximum(squares, 0.0), shared, leaves.shape[2])
+
+
+def as_if_whole(squares: np.ndarray, shared: np.ndarray, d: int) -> np.ndarray:
+    """Return the squared distance over all `d` features at which as few honest rows would be as at `squares`.
+
+    `squares` are sums over the `shared` features, in units in which two rows typically differ by 1 in each. That two
+    rows are near in few features says less than that they are near in many: the chance grows with the power of their
+    number. Infinite where too few are shared.
+    """
+    whole = d * (squares / np.maximum(shared, 1)) ** (shared / d)
+    return np.where(shared < MIN_SHARED_FEATURES * d, np.inf, whole)
 
 
 def ratio_exponent(ratios: np.ndarray, inner: int, outer: int, tails: tuple[float, ...]) -> float:

@@ -1,4 +1,4 @@
-"""Feature vectors made comparable: canonical order, trusted scales, and how much of each row is evidence at all."""
+"""Feature vectors made comparable: canonical order, ties taken apart, and how much of each row is evidence at all."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 
 from poison_guard.numerics.robust import column_scale
-from poison_guard.signals.campaigns.neighbour_ratio import MIN_SHARED_FEATURES
+from poison_guard.signals.campaigns.neighbour_ratio import MIN_SHARED_FEATURES, as_if_whole
 from poison_guard.signals.sampling import mix_bits
 
 __all__ = ["PointCloud", "Points"]
 
 
-_TAIL = 30.0  # scales from the median beyond which distances grow as logarithms: one wild value hides nothing
+_TAIL = 30.0  # from the median, beyond which distances grow as logarithms: one wild value hides nothing
 _COMMON = 0.2  # share of rows from which a value of a feature is common: to agree on it is no evidence
 _TIED = 0.1  # share of repeated values from which the others of a feature count as rounded
 _CELLS = 2**21  # distances held at a time: 8 MB of float32
@@ -24,12 +24,15 @@ _CELLS = 2**21  # distances held at a time: 8 MB of float32
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Rows in trusted scales. Missing cells are 0, also in `known`."""
+    """Rows around the trusted medians, in units of how far two people typically are apart in a feature.
+
+    Missing cells are 0, also in `known`.
+    """
 
     spread: np.ndarray  # (n, d) float32; repeated values anywhere in their cells, so that distances are even
     plain: np.ndarray  # (n, d) float32; values as they are
     known: np.ndarray  # (n, d) float32, 1 or 0
-    informative: np.ndarray  # (n,) float32, number of cells that are known and not a common value
+    informative: np.ndarray  # (n,) float32, features in which the value is not a common one, as if none were missing
 
     def take(self, rows: np.ndarray | slice) -> Self:
         """Return the points of `rows`."""
@@ -42,7 +45,7 @@ class Points:
     def nearest(self, queries: Points, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return distances ``(q, k)`` float64, ascending, and positions ``(q, k)`` of the `k` nearest rows.
 
-        Distances are over the features known of both rows, scaled up to all; infinite where too few are.
+        Distances are over the features known of both rows, as `as_if_whole` says; infinite where too few are.
         """
         step, k = max(1, _CELLS // len(self.informative)), min(k, len(self.informative))
         apart, where = np.empty((len(queries.informative), k)), np.empty((len(queries.informative), k), np.int64)
@@ -66,15 +69,14 @@ class Points:
         known, also = torch.from_numpy(self.known), torch.from_numpy(queries.known)
         squares = torch.addmm(other.square() @ known.T, other, at.T, alpha=-2.0).addmm_(also, at.square().T)
         shared, d = also @ known.T, known.shape[1]
-        squares.clamp_(min=0.0).mul_(d).div_(shared.clamp(min=1.0))
+        squares.clamp_(min=0.0).div_(shared.clamp(min=1.0)).pow_(shared / d).mul_(d)  # as `as_if_whole`
         return squares.masked_fill_(shared < MIN_SHARED_FEATURES * d, torch.inf)
 
     def _exact(self, queries: Points, where: np.ndarray) -> np.ndarray:
         shared = self.known[where] * queries.known[:, None]
         gaps = (self.spread[where] - queries.spread[:, None]) * shared
-        count, d = shared.sum(axis=2, dtype=np.float64), gaps.shape[2]
-        squares = np.einsum("qkd,qkd->qk", gaps, gaps, dtype=np.float64) * d / np.maximum(count, 1.0)
-        return np.where(count < MIN_SHARED_FEATURES * d, np.inf, np.sqrt(squares))
+        squares = np.einsum("qkd,qkd->qk", gaps, gaps, dtype=np.float64)
+        return np.sqrt(as_if_whole(squares, shared.sum(axis=2, dtype=np.float64), gaps.shape[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class PointCloud:
     owner: np.ndarray  # source codes
     own: np.ndarray  # bool: of this batch
     trusted: Points | None
+    scale: np.ndarray  # (d,) of each feature, by the trusted values
     salt: int
 
     @classmethod
@@ -102,9 +105,11 @@ class PointCloud:
         measure = vectors if trusted is None else trusted[:, varies]
         features = [_Feature.of(column, vetted=trusted is not None) for column in measure.T]
         noise = np.random.default_rng(salt)
-        points = _points(features, vectors, noise)
-        known = None if trusted is None else _points(features, trusted[:, varies], noise)
-        return cls(order, points, _owners(frame)[order], order < n_own, known, salt)
+        scale = np.array([feature.scale for feature in features])
+        unit = float(np.sqrt(2 * np.mean(scale**2)))
+        points = _points(features, vectors, unit, noise)
+        known = None if trusted is None else _points(features, trusted[:, varies], unit, noise)
+        return cls(order, points, _owners(frame)[order], order < n_own, known, scale / unit, salt)
 
     def one(self, at: int) -> Points:
         """Return the row `at` alone."""
@@ -137,8 +142,8 @@ class _Feature:
         rounded = len(rest) < (1 - _TIED) * rest.sum()
         return cls(values, centre, scale, distinct[common & (vetted or not rounded)], rounded)
 
-    def scaled(self, column: np.ndarray) -> np.ndarray:
-        z = (column - self.centre) / self.scale
+    def centred(self, column: np.ndarray, unit: float) -> np.ndarray:
+        z = (column - self.centre) / unit
         beyond = np.maximum(np.abs(z) - _TAIL, 0.0)
         return np.nan_to_num(np.clip(z, -_TAIL, _TAIL) + np.sign(z) * np.log1p(beyond)).astype(np.float32)
 
@@ -158,16 +163,17 @@ class _Feature:
         return column - low + noise.random(len(column)) * (low + high)
 
 
-def _points(features: list[_Feature], vectors: np.ndarray, noise: np.random.Generator) -> Points:
+def _points(features: list[_Feature], vectors: np.ndarray, unit: float, noise: np.random.Generator) -> Points:
     known, plain, spread = ~np.isnan(vectors), np.zeros_like(vectors), np.zeros_like(vectors)
     informative = np.zeros(len(vectors), np.float32)
     for j, feature in enumerate(features):
         column = vectors[:, j].astype(np.float64)
-        plain[:, j] = feature.scaled(column)
+        plain[:, j] = feature.centred(column, unit)
         loose = known[:, j] & ~np.isin(column, feature.common)
         column[loose] = feature.spread(column[loose], noise)
-        spread[:, j] = feature.scaled(column)
+        spread[:, j] = feature.centred(column, unit)
         informative += loose
+    informative *= len(features) / np.maximum(known.sum(axis=1), 1)
     return Points(spread, plain, known.astype(np.float32), informative)
 
 

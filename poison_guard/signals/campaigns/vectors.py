@@ -27,6 +27,7 @@ __all__ = ["near_duplicate_vectors"]
 _SMALLEST = 5  # records, and sources, of a group
 _PAIRS = ((4, 16), (6, 16), (8, 16), (11, 16), (4, 64), (8, 64), (16, 64), (32, 64))
 """Neighbours whose distances are compared: groups come in all sizes."""
+_TRUSTED_PAIRS = ((1, 16), (2, 16))
 _OUTER = 64
 _LISTED = 96  # neighbours looked at, so that _OUTER other sources are among them
 _FEWEST = 17  # rows that can show anything
@@ -38,10 +39,10 @@ _CANDIDATES = 4096  # rows of one level that are verified
 _MEASURED = 512  # rows whose neighbours give the honest law
 _TRUSTED_TAILS, _BATCH_TAILS, _ALONE_TAILS = (0.5, 0.1, 0.02), (0.5,), (0.5, 0.25, 0.1)
 """Shares of rows whose neighbours give the law: copies may be in the tails of a batch."""
-_PRUDENCE = 0.9  # share of a measured exponent that is relied on; it differs from place to place
 _REACH = 1.5  # times the significant radius up to which rows are taken for members
 _OF_ONE_PIECE, _FAR = 0.75, 3.0  # share of features in which a member is within so many spreads of the group's middle
-_TIGHT = 0.25  # trusted scales: copies with 5 % jitter spread .12 in a typical feature, people more
+_TIGHT = 0.25  # trusted scales: copies with 5 % jitter spread .12 at most, people more
+_KNOWN = 0.5  # share of the members of a group that have a feature by which its spread is measured
 _HABIT = 2.0  # times as often as among the trusted that a place may be taken
 
 
@@ -125,14 +126,14 @@ def _cores(cloud: PointCloud, rows: np.ndarray, known: list[float], alpha: float
     """Yield the rows of one level whose nearest rows are significantly close."""
     points, owner = cloud.points.take(rows), cloud.owner[rows]
     tails = _ALONE_TAILS if cloud.trusted is None else _BATCH_TAILS
-    rates = [_PRUDENCE * value for value in np.nan_to_num(np.fmin(_rates(points, owner, tails), known))]
+    rates = np.nan_to_num(np.fmin(_rates(points, owner, tails), known))
     suspect = _suspects(cloud, rows)
-    distances, informative = _neighbours(points, owner, suspect)
+    distances, told = _neighbours(points, owner, suspect), points.informative[suspect]
     tests = 2 * len(cloud.owner) * len(_PAIRS)
     bar = float(np.log(alpha / tests))
     best, radius = np.zeros(len(suspect)), np.zeros(len(suspect))
     for (inner, outer), exponent in zip(_PAIRS, rates, strict=True):
-        ratio, local = _log_ratio(distances, inner, outer), exponent * informative[:, inner - 1]
+        ratio, local = _log_ratio(distances, inner, outer), exponent * told
         chance = log_ratio_chance(np.nan_to_num(ratio), local, inner, outer)
         near, far = distances[:, inner - 1], np.nan_to_num(distances[:, outer - 1], posinf=0.0)
         reach = np.clip(far * ratio_at_chance(bar, local, inner, outer), near, _REACH * near)
@@ -163,17 +164,25 @@ def _suspects(cloud: PointCloud, rows: np.ndarray) -> np.ndarray:
 
 
 def _trusted_rates(trusted: Points | None) -> list[float]:
+    """Return the exponents that the trusted speak of, NaN without them.
+
+    Where trusted rows come in pairs, the more rows of a batch come in groups: their nearest neighbours bound all.
+    """
     if trusted is None:
         return [float("nan")] * len(_PAIRS)
-    return _rates(trusted, np.arange(len(trusted.informative)), _TRUSTED_TAILS)
+    found = _rates(trusted, np.arange(len(trusted.informative)), _TRUSTED_TAILS, (*_TRUSTED_PAIRS, *_PAIRS))
+    lowest = np.fmin.reduce(found[: len(_TRUSTED_PAIRS)])
+    return [float(np.fmin(lowest, rate)) for rate in found[len(_TRUSTED_PAIRS) :]]
 
 
-def _rates(points: Points, owner: np.ndarray, tails: tuple[float, ...]) -> list[float]:
+def _rates(
+    points: Points, owner: np.ndarray, tails: tuple[float, ...], pairs: tuple[tuple[int, int], ...] = _PAIRS
+) -> list[float]:
     """Return the exponent per informative cell in the honest law of each pair of neighbours, NaN without one."""
     sample = np.arange(min(_MEASURED, len(owner)))  # rows are in random order
-    distances, informative = _neighbours(points, owner, sample)
-    ratios = [_log_ratio(distances, *pair) * informative[:, pair[0] - 1] for pair in _PAIRS]
-    return [ratio_exponent(ratio[~np.isnan(ratio)], *pair, tails) for ratio, pair in zip(ratios, _PAIRS, strict=True)]
+    distances = _neighbours(points, owner, sample)
+    ratios = [_log_ratio(distances, *pair) * points.informative[sample] for pair in pairs]
+    return [ratio_exponent(ratio[~np.isnan(ratio)], *pair, tails) for ratio, pair in zip(ratios, pairs, strict=True)]
 
 
 def _log_ratio(distances: np.ndarray, inner: int, outer: int) -> np.ndarray:
@@ -184,29 +193,16 @@ def _log_ratio(distances: np.ndarray, inner: int, outer: int) -> np.ndarray:
     return np.where(there, near - far, np.nan)
 
 
-def _neighbours(points: Points, owner: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the nearest rows of other sources say of each of `rows`, both ``(rows, 64)``.
-
-    Their distances, and how many told cells the row shares with its k nearest, on average.
-    """
-    queries = points.take(rows)
-    apart, where = points.nearest(queries, _LISTED)
-    apart, first = _other_owners(apart, owner[where], owner[rows])
-    shared = np.einsum("qd,qkd->qk", queries.known, points.known[np.take_along_axis(where, first, 1)])
-    mean = np.cumsum(shared, axis=1) / np.arange(1, _OUTER + 1) / np.maximum(queries.known.sum(axis=1), 1)[:, None]
-    return apart, queries.informative[:, None] * mean
-
-
-def _other_owners(apart: np.ndarray, owners: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances ``(n, 64)`` to the nearest row of each other owner, ascending (inf past the last), and which."""
+def _neighbours(points: Points, owner: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the distances ``(rows, 64)`` of `rows` to the nearest row of each other source, inf past the last."""
+    apart, where = points.nearest(points.take(rows), _LISTED)
+    owners, own = owner[where], owner[rows]
     order = np.argsort(owners, axis=1, kind="stable")
     ordered = np.take_along_axis(owners, order, 1)
     fresh = np.ones(owners.shape, bool)
     np.put_along_axis(fresh, order[:, 1:], ordered[:, 1:] != ordered[:, :-1], 1)
-    others = np.where(fresh & (owners != own[:, None]), apart, np.inf)
-    first = np.argsort(others, axis=1, kind="stable")[:, :_OUTER]
-    lacking = ((0, 0), (0, _OUTER - first.shape[1]))
-    return np.pad(np.take_along_axis(others, first, 1), lacking, constant_values=np.inf), np.pad(first, lacking)
+    others = np.sort(np.where(fresh & (owners != own[:, None]), apart, np.inf), axis=1)[:, :_OUTER]
+    return np.pad(others, ((0, 0), (0, _OUTER - others.shape[1])), constant_values=np.inf)
 
 
 def _groups(cloud: PointCloud, cores: list[_Core]) -> list[tuple[np.ndarray, float]]:
@@ -221,7 +217,7 @@ def _groups(cloud: PointCloud, cores: list[_Core]) -> list[tuple[np.ndarray, flo
         near = np.flatnonzero(apart <= core.radius)
         settled[near] = np.maximum(settled[near], core.radius - apart[near])
         ball = _of_one_piece(cloud.points, near)
-        if len(ball) and _typical_spread(cloud.points, ball) <= _TIGHT and not _natural(cloud, core, ball):
+        if len(ball) and _relative_spread(cloud, ball) <= _TIGHT and not _natural(cloud, core, ball):
             balls.append(ball)
             chances.append(core.logp)
     if not balls:
@@ -253,9 +249,12 @@ def _of_one_piece(points: Points, near: np.ndarray) -> np.ndarray:
     return near[like >= _OF_ONE_PIECE * (~np.isnan(off)).sum(axis=1)]
 
 
-def _typical_spread(points: Points, members: np.ndarray) -> float:
-    """Return the median over the features of the members' spread, in trusted scales."""
-    return float(np.median(_deviations(points, members)[1]))
+def _relative_spread(cloud: PointCloud, members: np.ndarray) -> float:
+    """Return how widely the members are spread beside the trusted, over the features that most of them have."""
+    off, spread = _deviations(cloud.points, members)
+    most = (~np.isnan(off)).mean(axis=0) >= _KNOWN
+    wide = cloud.scale[(cloud.points.known[members] > 0).any(axis=0)][most]
+    return float(np.sqrt((spread[most] ** 2).sum() / (wide**2).sum())) if most.any() else np.inf
 
 
 def _natural(cloud: PointCloud, core: _Core, ball: np.ndarray) -> bool:
@@ -283,7 +282,7 @@ def _campaign(frame: pd.DataFrame, cloud: PointCloud, members: np.ndarray, logp:
         cloud.row[members],
         kind="near_duplicate_vectors",
         p=float(np.exp(max(logp, -700.0))),
-        strength=1.0 - min(1.0, _typical_spread(cloud.points, members)),
+        strength=1.0 - min(1.0, _relative_spread(cloud, members)),
         who=who,
         args={"n_records": len(members), "n_sources": sources},
         n_own=n_own,

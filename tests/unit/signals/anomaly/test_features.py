@@ -119,7 +119,19 @@ def test_records_are_compared_by_what_they_have():
     compared = features.compared(frame)
     assert compared.shape == (3, 2)
     assert np.isnan(compared).tolist() == [[False, False], [True, False], [False, False]]
-    assert np.allclose(compared[[0, 2]], features.transform(frame)[[0, 2], :2])
+    assert compared[:, 1] == pytest.approx(features.transform(frame)[:, 1])
+
+
+def test_numbers_are_compared_in_proportion_and_near_zero_by_their_difference():
+    trusted = pd.DataFrame({"feature.size": np.random.default_rng(0).normal(100, 10, 500)})
+    values = [50.0, 55.0, 1000.0, 1100.0, -50.0, -55.0, 0.0, 0.1, 0.2, np.nan, 1e308, np.inf]
+    (size,) = FeatureMap().fit(trusted).compared(pd.DataFrame({"feature.size": values})).T
+    assert size[1] - size[0] == pytest.approx(np.log(1.1), rel=0.1)
+    assert size[3] - size[2] == pytest.approx(np.log(1.1), rel=0.01)
+    assert size[4:6] == pytest.approx(-size[:2])
+    assert size[8] - size[7] == pytest.approx(size[7] - size[6], rel=0.05)
+    assert np.isnan(size[9])
+    assert np.isfinite(size[10:]).all()
 
 
 def mapped(column):

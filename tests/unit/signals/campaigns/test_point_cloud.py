@@ -22,11 +22,21 @@ def test_distances_over_known_cells_are_those_of_the_plain_formula():
     one = points.take(slice(7, 8))
     both = (points.known * one.known).sum(axis=1)
     gaps = ((points.spread - one.spread) * points.known * one.known) ** 2
-    wanted = np.where(both < 0.3 * 6, np.inf, np.sqrt(gaps.sum(axis=1) * 6 / np.maximum(both, 1)))
+    each = gaps.sum(axis=1) / np.maximum(both, 1)
+    wanted = np.where(both < 0.3 * 6, np.inf, np.sqrt(6 * each ** (both / 6)))
     assert points.apart(one) == pytest.approx(wanted, abs=2e-3)
     apart, where = points.nearest(one, 5)
     assert where[0, 0] == 7
     assert apart[0] == pytest.approx(np.sort(wanted)[:5], abs=1e-5)
+
+
+def test_few_shared_features_are_as_near_as_as_few_honest_rows_would_be_in_all():
+    vectors, rng = vectors_of(4000, 4), np.random.default_rng(1)
+    vectors[:2000, rng.permutation(4)[:2]] = np.nan
+    cloud = PointCloud.of(frame_of(4000), vectors, 4000, None, 0)
+    half, near = cloud.points.known.sum(axis=1) == 2, cloud.points.apart(cloud.one(0)) < 0.5
+    assert cloud.points.known[0].sum() == 4
+    assert 0.2 < near[half].mean() / near[~half].mean() < 5  # by the mean of shared squares it is above 20
 
 
 def test_a_common_value_is_not_told_and_keeps_its_place():
