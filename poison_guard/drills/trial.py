@@ -5,6 +5,7 @@ Of the items an attack aimed at: what was learned there, and what honest people 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime as dt
 import hashlib
@@ -178,9 +179,24 @@ def write_contract(world: World, home: Path) -> Path:
         lines += ["[controls]", 'path = "controls.csv"']
     if "outcomes" in world.params:
         lines += ["[outcomes]", 'path = "outcomes/*.csv"']
+    if "signature" in world.params:
+        lines += _signature(world.params["signature"], home)
     file = home / f"{FEED}.toml"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
+
+
+def _signature(given: Mapping[str, Any], home: Path) -> list[str]:
+    """Write the senders' keys (their secrets in hexadecimal) into `home` and return the contract's lines for them."""
+    keys = []
+    for kid, key in given["keys"].items():
+        secret = base64.urlsafe_b64encode(bytes.fromhex(key["secret"])).rstrip(b"=").decode()
+        keys.append({"kid": kid, "kty": "oct", "alg": key["alg"], "k": secret, "source": key["source"]})
+    file = home / "keys.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps({"keys": keys}))
+    signed = f"signed = {json.dumps(given['signed'])}"
+    return ["[policy]", 'required = ["signature"]', "[signature]", signed, f'keys = "{file.name}"']
 
 
 def _kind(world: World) -> str:
@@ -301,5 +317,9 @@ def _detect_hours(world: World, attack: np.ndarray, held: list[tuple[dt.datetime
 
 
 def short_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters without the long lists that only the scoreboard reads."""
-    return {key: value for key, value in params.items() if not isinstance(value, list) or len(value) <= 10}
+    """Parameters without the long lists that only the scoreboard reads, and without keys."""
+    return {
+        key: value
+        for key, value in params.items()
+        if key != "signature" and (not isinstance(value, list) or len(value) <= 10)
+    }

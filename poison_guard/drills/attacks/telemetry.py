@@ -25,7 +25,7 @@ from poison_guard.drills.worlds.draws import (
 from poison_guard.drills.worlds.telemetry import BOT, COLUMNS, HUMAN
 from poison_guard.errors import UsageError
 
-__all__ = ["make", "make_twin"]
+__all__ = ["draw_sessions", "make", "make_twin"]
 
 _COLUMNS = {role: column for role, column in COLUMNS.items() if role != "group"}
 _PEOPLE, _BOTS = HUMAN["desktop"], BOT["desktop"]
@@ -64,12 +64,15 @@ def make(
     ids = draw_ids(rng, people + people // 6 + devices, "d-")
     folk, bots, farm = np.split(ids, [people, people + people // 6])
     honest = pd.concat(
-        [_sessions(rng, folk, sessions, _PEOPLE, "human"), _sessions(rng, bots, sessions // 8, _BOTS, "bot")],
+        [draw_sessions(rng, folk, sessions, _PEOPLE, "human"), draw_sessions(rng, bots, sessions // 8, _BOTS, "bot")],
         ignore_index=True,
     )
     vetted = [draw_ids(rng, n, "vetted-") for n in (max(20, trusted // 3), max(5, trusted // 24))]
     good = pd.concat(
-        [_sessions(rng, vetted[0], trusted, _PEOPLE, "human"), _sessions(rng, vetted[1], trusted // 8, _BOTS, "bot")],
+        [
+            draw_sessions(rng, vetted[0], trusted, _PEOPLE, "human"),
+            draw_sessions(rng, vetted[1], trusted // 8, _BOTS, "bot"),
+        ],
         ignore_index=True,
     )
     sent = _sent(rng, rng.choice(folk, devices, replace=False) if spoof else farm, params)
@@ -98,7 +101,7 @@ def make_twin(seed: int, **params: Any) -> World:
     return make(seed, **params, benign=True)
 
 
-def _sessions(rng: np.random.Generator, ids: np.ndarray, n: int, kind: Behaviour, label: str) -> pd.DataFrame:
+def draw_sessions(rng: np.random.Generator, ids: np.ndarray, n: int, kind: Behaviour, label: str) -> pd.DataFrame:
     """`n` sessions of a week on devices with habits of their own."""
     who = np.repeat(np.arange(len(ids)), activity(rng, len(ids), n))
     return _frame(rng, ids, who, kind.draw(rng, kind.habits(rng, len(ids))[who]), label, daily_times(rng, n))

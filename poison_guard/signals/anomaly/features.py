@@ -20,6 +20,8 @@ __all__ = ["FEATURE", "CyclicTime", "Embedding", "FeatureMap", "as_numbers", "as
 WIDEST = 4096
 """Numbers of an embedding that are read; the rest is left out."""
 _MOST = 0.99  # share of the trusted cells that must be of a kind
+_ONE_LENGTH = 0.5  # share of trusted lists that have the commonest length, from which all lists should have it
+_PARTS = 8  # of a sequence: jitter of single numbers averages out, and an event lost moves the edges of parts little
 _MANY = 50  # different moments below which a column of dates is one of names (releases, seasons)
 _PEEK = 1000  # cells that tell the kind
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
@@ -28,18 +30,25 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """Lists of numbers of one length, each number in robust scales from its median."""
+    """Lists of numbers, each number in robust scales from its median.
+
+    Where trusted lists are of many lengths they are sequences, such as a pointer's path: each is read as the means of
+    8 equal parts of its way, and the logarithm of its length.
+    """
 
     centre: np.ndarray
     scale: np.ndarray
+    sequence: bool
 
     @classmethod
     def fit(cls, column: pd.Series) -> Self:
-        """Learn from trusted cells; the length is the most common one."""
+        """Learn from trusted cells; an embedding's length is the most common one."""
         lists = [cell for cell in map(_listed, column) if cell is not None]
-        width = int(np.bincount([len(cell) for cell in lists]).argmax())
-        centre, scale = column_scale(np.array([cell for cell in lists if len(cell) == width]))
-        return cls(centre, scale)
+        lengths = np.bincount([len(cell) for cell in lists])
+        sequence = lengths.max() < _ONE_LENGTH * len(lists)
+        alike = map(_parts, lists) if sequence else [cell for cell in lists if len(cell) == lengths.argmax()]
+        centre, scale = column_scale(np.array(list(alike)))
+        return cls(centre, scale, bool(sequence))
 
     @property
     def width(self) -> int:
@@ -50,9 +59,16 @@ class Embedding:
         """Return ``(n, width)`` float64; rows of NaN for cells that are no such list."""
         out = np.full((len(column), self.width), np.nan)
         for row, cell in enumerate(map(_listed, column)):
-            if cell is not None and len(cell) == self.width:
-                out[row] = cell
+            if cell is not None and (self.sequence or len(cell) == self.width):
+                out[row] = _parts(cell) if self.sequence else cell
         return np.clip((out - self.centre) / self.scale, -LIMIT, LIMIT)
+
+
+def _parts(cell: np.ndarray) -> np.ndarray:
+    """Return the means of the equal parts of a list, ``(9,)``; the last is the logarithm of its length."""
+    sums, places = np.r_[0.0, np.cumsum(cell)], np.linspace(0, len(cell), _PARTS + 1)
+    means = np.diff(np.interp(places, np.arange(len(sums)), sums)) * _PARTS / len(cell)
+    return np.r_[means, np.log(len(cell))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,11 +250,17 @@ def _of_one_piece(points: Points, near: np.ndarray) -> np.ndarray:
 
 
 def _relative_spread(cloud: PointCloud, members: np.ndarray) -> float:
-    """Return how widely the members are spread beside the trusted, over the features that most of them have."""
+    """Return how widely the members are spread beside the trusted: in a typical feature or in all, whichever is less.
+
+    Features in which people hardly differ say nothing in the first, those with wild values nothing in the second. Only
+    those that most members have count.
+    """
     off, spread = _deviations(cloud.points, members)
     most = (~np.isnan(off)).mean(axis=0) >= _KNOWN
-    wide = cloud.scale[(cloud.points.known[members] > 0).any(axis=0)][most]
-    return float(np.sqrt((spread[most] ** 2).sum() / (wide**2).sum())) if most.any() else np.inf
+    if not most.any():
+        return np.inf
+    mine, usual = spread[most], cloud.scale[(cloud.points.known[members] > 0).any(axis=0)][most]
+    return float(min(np.median(mine / usual), np.sqrt((mine**2).sum() / (usual**2).sum())))
 
 
 def _natural(cloud: PointCloud, core: _Core, ball: np.ndarray) -> bool:

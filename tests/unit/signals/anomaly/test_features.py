@@ -203,3 +203,19 @@ def test_an_embedding_unlike_the_trusted_ones_is_strange_and_named():
     assert evidence.p[:10].max() <= 0.01
     assert evidence.p[10:].mean() > 0.3
     assert {"embedding"} <= {name for row in range(10) for name in evidence.reasons[row].args["features"]}
+
+
+def test_lists_of_many_lengths_are_sequences_read_by_their_parts():
+    rng = np.random.default_rng(0)
+    paths = [np.round(np.cumsum(rng.normal(size=n)), 3) for n in rng.integers(20, 80, 300)]
+    frame = pd.DataFrame({"feature.path": [str(path.tolist()) for path in paths]})
+    fitted = FeatureMap().fit(frame)
+    again = paths[0] * (1 + 0.05 * rng.normal(size=len(paths[0])))
+    batch = pd.DataFrame(
+        {"feature.path": [str(paths[0].tolist()), str(np.delete(again, 7).tolist()), "[1]", "[]", None]}
+    )
+    seen = fitted.compared(batch)
+    assert seen.shape == (5, 9)
+    assert np.isnan(seen).all(axis=1).tolist() == [False, False, False, True, True]
+    everybody = np.linalg.norm(fitted.compared(frame) - seen[0], axis=1)
+    assert np.linalg.norm(seen[1] - seen[0]) < np.sort(everybody)[1]
