@@ -2,9 +2,9 @@
 
 Every honest device signs its sessions by a key of its own. A forger has none: a third of what it sends is unsigned, a
 third signed by another secret, a third copied from honest sessions. A thief has some devices' keys and signs sessions
-of its bots from elsewhere. Benign twin: new devices send as many sessions of people. `make_oddity` draws worlds in which
-everybody is honest and some look odd: a new client version, devices shared by two people, households, travellers, an
-outage that sends a day's sessions late.
+of its bots from elsewhere. Benign twin: new devices send as many sessions of people. `make_oddity` draws worlds in
+which everybody is honest and some look odd: a new client version, devices shared by two people, households,
+travellers, an outage that sends a day's sessions late.
 """
 
 from __future__ import annotations
@@ -146,11 +146,7 @@ def _reported(rng: np.random.Generator, frame: pd.DataFrame) -> pd.DataFrame:
     who, ids = pd.factorize(frame["device_id"])
     steps = pd.Series(1 + rng.poisson(2, len(frame)))
     return frame.assign(
-        started_at=frame["started_at"].dt.tz_localize("UTC"),
-        first_seen_at=frame["first_seen_at"].dt.tz_localize("UTC"),
-        sent_at=(frame["started_at"] + pd.to_timedelta(rng.exponential(30, len(frame)), unit="s"))
-        .dt.floor("ms")
-        .dt.tz_localize("UTC"),
+        sent_at=(frame["started_at"] + pd.to_timedelta(rng.exponential(30, len(frame)), unit="s")).dt.floor("ms"),
         nonce=[rng.bytes(16).hex() for _ in range(len(frame))],
         place=_places(rng, len(ids))[who],
         version=rng.choice(_VERSIONS, len(ids))[who],
@@ -174,6 +170,7 @@ def _signed(rng: np.random.Generator, frame: pd.DataFrame) -> pd.DataFrame:
 def _sign(frame: pd.DataFrame, *, wrong: bool = False) -> pd.DataFrame:
     """Sign all that a session says by its device's key, or by `wrong` ones."""
     said = frame.drop(columns=[c for c in ("truth", "signature", "origin") if c in frame])
+    said = said.assign(**{c: said[c].dt.tz_localize("UTC") for c in said.select_dtypes("datetime64")})
     table = pa.Table.from_pandas(said, preserve_index=False)
     columns = [(c, table[c].combine_chunks()) for c in table.column_names]
     columns = [(c, v.cast(pa.large_string()) if pa.types.is_string(v.type) else v) for c, v in columns]
