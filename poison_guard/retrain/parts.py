@@ -27,7 +27,7 @@ from poison_guard.records import Examples
 from poison_guard.retrain.inputs import Inputs, fit_inputs, to_dense
 from poison_guard.retrain.models import fill_defaults
 from poison_guard.retrain.part_votes import Parts
-from poison_guard.retrain.trained_model import TrainedModel
+from poison_guard.retrain.trained_model import TrainedModel, device_of
 
 __all__ = ["certificate", "certified_cohorts", "part_of", "train_parts"]
 
@@ -136,7 +136,8 @@ def certificate(model: TrainedModel, examples: Examples) -> dict[str, Any]:
     if not isinstance(module, Parts):
         return {}
     with torch.inference_mode():
-        every = module.scores(to_dense(model.inputs.encode(examples), slice(None))).numpy()
+        x = to_dense(model.inputs.encode(examples), slice(None)).to(device_of(module))
+        every = module.scores(x).cpu().numpy()
     targets = model.targets(examples.frame["label"].astype(str))
     scores = every[:-1]
     votes = np.eye(scores.shape[2], dtype=np.int64)[scores.argmax(axis=2)].sum(axis=0)

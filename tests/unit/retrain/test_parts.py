@@ -38,7 +38,7 @@ def test_no_answer_that_is_certified_moves_whatever_a_lying_cohort_writes(made):
     honest = train_parts(crowd, cohorts, trusted, CONFIG)
     said, told = predict_probabilities(honest, new).argmax(axis=1), certificate(honest, new)
     assert told["certified"]["1"] > 0
-    radius = certified_cohorts(np.stack([s for s in _scores(honest, new)[:-1]]))
+    radius = certified_cohorts(_scores(honest, new)[:-1])
     for name in ("week 1", "week 2"):
         liars = (cohorts == name) | (np.arange(300) % 30 == 7)  # the cohort sends as much as two do
         frame = crowd.frame.assign(label=np.where(liars, "b", crowd.frame["label"]))
