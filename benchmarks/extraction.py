@@ -133,10 +133,10 @@ def found(seeds: int) -> list[str]:
     lines = [
         "## When a stream of 1,000 queries is found\n",
         f"{TRUSTED} trusted people, {HONEST} others ({seeds} seeds; `source_alpha` {ALPHA}). Queries that all accounts "
-        "together had asked when the first was held, the median of the seeds; - where none was by 500. *fast*: all in an "
-        "hour; else some 20 an hour, as people ask.\n",
-        "| world | stream | one account | fast | ten accounts | ten of one cohort | |",
-        "|---|---|---|---|---|---|---|",
+        "together had asked when the first was held, the median of the seeds; - where none was by 500. *fast*: all in "
+        "an hour; else some 20 an hour, as people ask.\n",
+        "| world | stream | one account | fast | ten accounts | ten of one cohort |",
+        "|---|---|---|---|---|---|",
     ]
     for name, (things, units) in worlds().items():
         print(name, flush=True)
@@ -161,10 +161,10 @@ def found(seeds: int) -> list[str]:
         for how, tried in cells.items():
             print(name, how, tried, flush=True)
             lines.append(
-                f"| {name} | {how} | " + " | ".join(_median(column) for column in zip(*tried, strict=True)) + " | |"
+                f"| {name} | {how} | " + " | ".join(_median(column) for column in zip(*tried, strict=True)) + " |"
             )
         share = sum(held) / (HONEST * seeds)
-        lines.append(f"| {name} | honest people held | {sum(held)} of {HONEST * seeds} ({share:.2%}) | | | | |")
+        lines.append(f"| {name} | honest people held | {sum(held)} of {HONEST * seeds} ({share:.2%}) | | | |")
         print(lines[-1], f"{time.process_time() - begun:.0f} CPU-s", flush=True)
     return [*lines, *transcripts()]
 
@@ -196,7 +196,7 @@ def transcripts() -> list[str]:
         assert known is not None
         held += len(find_streams(packed(plane, streams[1]), known, alpha=ALPHA))
         total += len(streams[1])
-    told = f"| transcripts (real) | workers held | {held} of {total} ({held / total:.2%}), 3 random halves | | | | |"
+    told = f"| transcripts (real) | workers held | {held} of {total} ({held / total:.2%}), 3 random halves | | | |"
     print(told)
     return [told]
 
