@@ -36,6 +36,7 @@ _COLUMNS = {role: column for role, column in COLUMNS.items() if role != "group"}
 }
 _PEOPLE, _BOTS = HUMAN["desktop"], BOT["desktop"]
 _FEATURES = tuple(_PEOPLE.medians)
+_DAY = 86_400.0
 _VERSIONS = ("5.1", "5.2", "5.3")
 _NEXT = "5.4"
 _KEYS = b"keys of a drill, which protect nothing"
@@ -89,34 +90,47 @@ def make_oddity(
     rng = np.random.default_rng([seed, 46])
     folk = draw_ids(rng, people, "d-")
     some = folk[: round(share * people)]
-    frame = draw_sessions(rng, folk, sessions, _PEOPLE, "human")
-    mine = frame["device_id"].isin(some).to_numpy()
-    if what == "shared":  # a second person on the same devices
-        frame = pd.concat([frame, draw_sessions(rng, some, int(mine.sum()), _PEOPLE, "human")], ignore_index=True)
-    if what == "household":  # four devices of one habit each
-        family = pd.Series(some, some).groupby(np.arange(len(some)) // 4).transform("first")
-        usual = frame.groupby("device_id")[list(_FEATURES)].transform("median")
-        of = frame.loc[mine, "device_id"].map(family)
-        shared = frame[mine].groupby(of.to_numpy())[list(_FEATURES)].transform("median")
-        frame.loc[mine, list(_FEATURES)] = (frame[mine][list(_FEATURES)] / usual[mine] * shared).round(4)
-    frame = _reported(rng, frame)
-    late = frame["started_at"].to_numpy()
-    if what == "version":
-        frame.loc[mine & (late > stamp(3 * 86_400)), "version"] = _NEXT
-    if what == "household":
-        frame.loc[mine, "place"] = frame.loc[mine].groupby(of.to_numpy())["place"].transform("first")
-    if what == "zone":  # elsewhere after a day without sessions; the clock follows
-        away = mine & (late > stamp(4.5 * 86_400))
-        there = pd.Series(_places(rng, len(some)), some)
-        frame.loc[away, "place"] = frame.loc[away, "device_id"].map(there)
-        hours = pd.Series(rng.integers(-9, 10, len(some)), some)
-        frame.loc[away, "started_at"] += pd.to_timedelta(frame.loc[away, "device_id"].map(hours), unit="h")
-        frame = frame[~(mine & (late > stamp(3.5 * 86_400)) & (late <= stamp(4.5 * 86_400)))]
-    if what == "outage":
-        out = (late > stamp(3 * 86_400)) & (late < stamp(4 * 86_400))
-        frame.loc[out, "sent_at"] = stamp(4.4 * 86_400 + 600 * rng.random(int(out.sum())))
-    frame = _sign(frame.reset_index(drop=True)).assign(origin=str(Origin.HONEST))
+    family = {name: some[at - at % 4] for at, name in enumerate(some)}  # four devices each
+    frame = _behave(rng, draw_sessions(rng, folk, sessions, _PEOPLE, "human"), what, family)
+    frame = _sign(_report(rng, _reported(rng, frame), what, family)).assign(origin=str(Origin.HONEST))
     return _world(rng, frame, f"honest-{what}", seed, trusted, {"what": what, "share": share})
+
+
+def _behave(rng: np.random.Generator, frame: pd.DataFrame, what: str, family: dict[str, str]) -> pd.DataFrame:
+    """Sessions where some devices have a second person, or those of a household one habit."""
+    mine = frame["device_id"].isin(family)
+    if what == "shared":
+        more = draw_sessions(rng, np.array(list(family), object), int(mine.sum()), _PEOPLE, "human")
+        return pd.concat([frame, more], ignore_index=True)
+    if what == "household":
+        some = frame.loc[mine, list(_FEATURES)]
+        own, together = (
+            some.groupby(by.to_numpy()).transform("median")
+            for by in (frame.loc[mine, "device_id"], frame.loc[mine, "device_id"].map(family))
+        )
+        frame.loc[mine, list(_FEATURES)] = (some / own * together).round(4)
+    return frame
+
+
+def _report(rng: np.random.Generator, frame: pd.DataFrame, what: str, family: dict[str, str]) -> pd.DataFrame:
+    """What devices report of themselves where `what` befell those of `family`."""
+    mine, at = frame["device_id"].isin(family), frame["started_at"]
+    whose, names = frame.loc[mine, "device_id"], list(family)
+    match what:
+        case "version":
+            frame.loc[mine & (at > stamp(3 * _DAY)), "version"] = _NEXT
+        case "household":
+            frame.loc[mine, "place"] = frame[mine].groupby(whose.map(family).to_numpy())["place"].transform("first")
+        case "zone":  # elsewhere after a day without sessions; the clock follows
+            away = mine & (at > stamp(4.5 * _DAY))
+            hours = pd.Series(rng.integers(-9, 10, len(names)), names)
+            frame.loc[away, "place"] = whose.map(dict(zip(names, _places(rng, len(names)), strict=True)))
+            frame.loc[away, "started_at"] += pd.to_timedelta(whose[away[mine]].map(hours), unit="h")
+            frame = frame[~mine | away | (at <= stamp(3.5 * _DAY))]
+        case "outage":
+            out = (at > stamp(3 * _DAY)) & (at < stamp(4 * _DAY))
+            frame.loc[out, "sent_at"] = stamp(4.4 * _DAY + 600 * rng.random(int(out.sum())))
+    return frame.reset_index(drop=True)
 
 
 def _world(
