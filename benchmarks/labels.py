@@ -383,10 +383,11 @@ def _table(parts: dict[str, Any]) -> str:
 TRIED = """
 ## Tried and not taken
 
-What lies beyond nearly all trusted coordinates is cut to their edge. Put at the middle instead (seeds 1 to 3, MNIST, held before and after):
-frame .827 and .920, blend .787 and .880, line .940 both, a diagonal of 6 pixels in 25 records .947 and .933, corner .993 and .960, flips .980 and
-.975; honest held .007, .017, .037 and .005, .025, .037. With edges at .5 % in place of 2 % the gain on the frame is gone (.827). So what it
-gains it owes to chance and to honest records, and the frame stays at .79.
+What lies beyond nearly all trusted coordinates is cut to their edge. Put at the middle instead (seeds 1 to 3, MNIST,
+held before and after): frame .827 and .920, blend .787 and .880, line .940 both, a diagonal of 6 pixels in 25 records
+.947 and .933, corner .993 and .960, flips .980 and .975; honest held .007, .017, .037 and .005, .025, .037. With
+edges at .5 % in place of 2 % the gain on the frame is gone (.827). So what it gains it owes to chance and to honest
+records, and the frame stays at .79.
 """
 
 
