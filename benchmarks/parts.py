@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
     print(
-        "| data | parts | trusted / by cohorts | right | trusted alone | certified less alone, by lying cohorts | CPU s |"
+        "| data | parts | trusted, cohorts' | right | trusted alone | certified less alone, by lying cohorts | CPU s |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, load, few, many in SETS:
