@@ -152,7 +152,9 @@ def _median(rows: Rows) -> float:
 def write_tables(work: Path, out: Path) -> None:
     """Write the results of a work folder as Markdown."""
     parts = {"kills": kills_table, "disturbed": disturbed_table, "fuzz": fuzz_table, "growth": growth_table}
-    lines = ["# Kills, faults, fuzzing, growth", "", "Written by `make faults`.", ""]
+    told = subprocess.run(["git", "log", "-1", "--format=%h of %cs"], capture_output=True, text=True, check=False)
+    commit = f" at commit {told.stdout.strip()}" if told.stdout else ""
+    lines = ["# Kills, faults, fuzzing, growth", "", f"Written by `make faults`{commit}.", ""]
     for name, table in parts.items():
         if rows := rows_of(work / f"{name}.jsonl"):
             lines += table(rows)
