@@ -156,7 +156,7 @@ def retract_verdicts(
 ) -> None:
     """Undo what event `old` said: of each of its records (of `record_ids` alone) holds what was said before it."""
     names = "namespace, kind, record_id, source_id, given_at, visible_at"
-    query = f"SELECT {names} FROM verified WHERE feed = ? AND seq = ?"  # noqa: S608  names are our own
+    query = f"SELECT {names} FROM verified WHERE feed = ? AND seq = ?"
     mine = bulk.raw(conn, query, (feed, old)).fetchall()
     mine = [row for row in mine if record_ids is None or row[2] in record_ids]
     words = last_verdicts(conn, feed, [row[2] for row in mine], version=old - 1)
@@ -171,7 +171,7 @@ def retract_verdicts(
 def last_verdicts(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, version: int | None = None) -> Words:
     """Return what each kind said last of records, as of `version`."""
     those, some = bulk.among(conn, record_ids)
-    query = f"SELECT record_id, kind, verdict, visible_at FROM verified WHERE feed = ? AND record_id {those}"  # noqa: S608
+    query = f"SELECT record_id, kind, verdict, visible_at FROM verified WHERE feed = ? AND record_id {those}"
     upto = "" if version is None else f" AND seq <= {int(version)}"
     rows = bulk.raw(conn, f"{query}{upto} ORDER BY seq", (feed, some)).fetchall()
     return {(record_id, kind): (verdict, visible_at) for record_id, kind, verdict, visible_at in rows}

@@ -125,7 +125,7 @@ def _count(conn: sa.Connection, feed: str, ids: Sequence[str], *, sign: int) -> 
     if not ids:
         return
     those, some = bulk.among(conn, ids)
-    query = f"SELECT created_at, {', '.join(_COUNTED)} FROM queue WHERE feed = ? AND state || '' = 'open'"  # noqa: S608
+    query = f"SELECT created_at, {', '.join(_COUNTED)} FROM queue WHERE feed = ? AND state || '' = 'open'"
     found: dict[tuple[str, str], list[int]] = {}
     for since, *values in bulk.raw(conn, f"{query} AND record_id {those}", (feed, some)):
         for facet, value in (("all", ""), *zip(_COUNTED, values, strict=True)):
@@ -152,14 +152,14 @@ def close_entries(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, 
     _count(conn, feed, ids, sign=-1)
     those, some = bulk.among(conn, ids)
     free = "claimed_by = NULL, token = NULL, lease_until = NULL"
-    change = f"UPDATE queue SET state = ?, decided_seq = ?, changed_seq = ?, {free} WHERE feed = ? AND state != 'done'"  # noqa: S608
+    change = f"UPDATE queue SET state = ?, decided_seq = ?, changed_seq = ?, {free} WHERE feed = ? AND state != 'done'"
     bulk.raw(conn, f"{change} AND record_id {those}", (state, seq, seq, feed, some))
 
 
 def reopen(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, state: str = "done") -> None:
     """Put decided (or ``expired``) entries of records back into the queue, with their first date."""
     those, some = bulk.among(conn, record_ids)
-    query = f"SELECT record_id FROM queue WHERE feed = ? AND state = ? AND record_id {those}"  # noqa: S608
+    query = f"SELECT record_id FROM queue WHERE feed = ? AND state = ? AND record_id {those}"
     ids = [name for (name,) in bulk.raw(conn, query, (feed, state, some))]
     seals.take(conn, tables.queue, feed, ids, seq=seq)
     those, some = bulk.among(conn, ids)
@@ -233,7 +233,7 @@ def open_ids(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, expir
     """Return which of the records wait in the queue; with `expired` also those that nobody read in time."""
     those, some = bulk.among(conn, record_ids)
     states = "('open', 'expired')" if expired else "('open')"
-    query = f"SELECT record_id FROM queue WHERE feed = ? AND state || '' IN {states} AND record_id {those}"  # noqa: S608
+    query = f"SELECT record_id FROM queue WHERE feed = ? AND state || '' IN {states} AND record_id {those}"
     return {name for (name,) in bulk.raw(conn, query, (feed, some))}
 
 

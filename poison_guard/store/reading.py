@@ -94,7 +94,7 @@ def find_chosen(
     with store.read() as conn:
         if record_ids:
             those, some = bulk.among(conn, [*dict.fromkeys(bounded_key(name) for name in record_ids)])
-            query = f"SELECT record_id, place, source_id FROM records WHERE feed = ? AND record_id {those}"  # noqa: S608
+            query = f"SELECT record_id, place, source_id FROM records WHERE feed = ? AND record_id {those}"
             return [tuple(row) for row in bulk.raw(conn, query, (feed, some))]
         which = [filters.get(name) for name in ("campaign_id", "source_id", "item_id", "run_id")]
         chosen = _records_query(feed, which[0], which[1], which[2], which[3], places or None).subquery().c

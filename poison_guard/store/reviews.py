@@ -413,7 +413,7 @@ def _note_verdicts(conn: sa.Connection, d: ReviewDecision, rows: Sequence[Found]
 def _with_evidence(conn: sa.Connection, feed: str, record_ids: Sequence[str], code: str) -> dict[str, str]:
     """Return which of the records have evidence of a code, and the run that gave it."""
     those, some = bulk.among(conn, record_ids)
-    query = f"SELECT record_id, run_id FROM evidence WHERE feed = ? AND code = ? AND record_id {those}"  # noqa: S608
+    query = f"SELECT record_id, run_id FROM evidence WHERE feed = ? AND code = ? AND record_id {those}"
     return dict(bulk.raw(conn, query, (feed, code, some)).fetchall())
 
 

@@ -183,14 +183,14 @@ def _find_undoable(conn: sa.Connection, feed: str, seq: int, *, part: bool = Fal
 
 
 def _moves_of(conn: sa.Connection, feed: str, seq: int) -> list[status.Move]:
-    query = f"SELECT {', '.join(status.Move._fields)} FROM moves WHERE feed = ? AND seq = ? ORDER BY record_id"  # noqa: S608
+    query = f"SELECT {', '.join(status.Move._fields)} FROM moves WHERE feed = ? AND seq = ? ORDER BY record_id"
     return [status.Move(*row) for row in bulk.raw(conn, query, (feed, seq))]
 
 
 def _moved_since(conn: sa.Connection, feed: str, record_ids: Sequence[str], seq: int) -> list[tuple[str, int]]:
     """Return ``record_id, seq`` of the moves of records after `seq`."""
     those, some = bulk.among(conn, record_ids)
-    query = f"SELECT record_id, seq FROM moves WHERE feed = ? AND seq > ? AND record_id {those}"  # noqa: S608
+    query = f"SELECT record_id, seq FROM moves WHERE feed = ? AND seq > ? AND record_id {those}"
     return bulk.raw(conn, query, (feed, seq, some)).fetchall()
 
 

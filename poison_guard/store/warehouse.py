@@ -99,7 +99,7 @@ def _bounded(conn: sa.Connection, query: str, watermark: str, after: str | None,
     column = conn.dialect.identifier_preparer.quote_identifier(watermark)
     above = f"{column} IS NOT NULL" if after is None else f"{column} > :guard_after"
     inner = query.replace("\\", "\\\\").replace(":", "\\:") if ":" in query else query
-    text = f"SELECT * FROM ({inner}\n) AS guard_rows WHERE {above} ORDER BY {column} LIMIT :guard_limit"  # noqa: S608
+    text = f"SELECT * FROM ({inner}\n) AS guard_rows WHERE {above} ORDER BY {column} LIMIT :guard_limit"
     bound = {"guard_limit": limit} if after is None else {"guard_limit": limit, "guard_after": _watermark_value(after)}
     return sa.text(text).bindparams(**bound)
 
