@@ -10,23 +10,12 @@ from typing import Any
 import pandas as pd
 
 from poison_guard.config import Kind, parse_contract
-from poison_guard.errors import DataError
 from poison_guard.frames import ADDED
-from poison_guard.ingest.nested import path_roots
-from poison_guard.onboard.columns import ColumnProfile, describe_columns
+from poison_guard.onboard.columns import ColumnProfile
 from poison_guard.onboard.fit_format import FittedFormat
-from poison_guard.onboard.guesses import case_of, guess_features, guess_kind, model_answer, order_of
+from poison_guard.onboard.guessed import Guessed, guess_columns
+from poison_guard.onboard.guesses import case_of, order_of
 from poison_guard.onboard.readings import Doubt, Readings, toml_value
-from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
-from poison_guard.onboard.votes import (
-    JudgementList,
-    complete_roles,
-    judgement_lists,
-    leaf_values,
-    looks_like_id,
-    object_leaves,
-    source_question,
-)
 from poison_guard.text import visible
 
 __all__ = ["Draft", "draft_contract", "propose_contract"]
@@ -56,7 +45,6 @@ _WANTED = {
     Kind.QUERIES: ("source_id", "observed_at"),
 }
 _WIDTH = 110
-_MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,69 +84,27 @@ def draft_contract(
     `poison_guard.config.load_contract`, which is checked here. Raises `DataError`, which names the
     data as `shown` (default: `data_path`), if `frame` has no rows, or no column for any role or feature.
     """
-    shown = shown or data_path
-    if frame.empty:
-        raise DataError(f"{shown} has no records to propose a contract from; give a file with some rows")
-    frame = frame[[name for name in frame.columns if not str(name).startswith(ADDED)]]
-    columns = [c for c in describe_columns(frame) if 0 < len(c.name) <= _MAX_NAME and c.name.isprintable()]
-    nested = [c for c in columns if c.kind in ("list", "text")]  # JSON text as it was read, where it was nested
-    used = {root for path in (*fitted.roles.values(), *fitted.features) for root in path_roots(path)} if fitted else ()
-    leaves = object_leaves(frame, [c for c in nested if c.name not in used])
-    guesses = _with_leaves(columns, leaves) if fitted is None else _of_format(fitted, columns, leaves)
-    question, lists, said = "", list[JudgementList](), None
-    if fitted is None:
-        values = frame.join(leaf_values(frame, nested)) if leaves else frame
-        outer = {leaf.name.split(".")[0] for leaf in leaves}
-        candidates = [*(c for c in columns if c.name not in outer), *leaves]
-        guesses = complete_roles(values, candidates, guesses)
-        lists = judgement_lists(frame, nested)
-        question = _lists_question(lists, guesses) or source_question(values, candidates, guesses)
-        if (said := model_answer(candidates, {g.role for g in guesses})) is not None:
-            guesses = [*(g for g in guesses if g.column.name != said.name), RoleGuess("answer", said)]
-    taken = {root for g in guesses for root in path_roots(g.column.name)}
-    free = [c for c in columns if c.name not in taken]
-    inner = [c for c in leaves if c not in [g.column for g in guesses]]
-    roles = [g.role for g in guesses]
-    features: list[ColumnProfile] = []
-    if fitted is None:
-        numbers = sum(c.kind == "number" and not c.constant for c in (*free, *inner))
-        kind = Kind.QUERIES if said is not None else guess_kind(roles, numbers)
-        features = guess_features([*free, *inner], kind, prose="text" in roles)
-        features = [c for c in features if c.kind != "text" or c.name not in frame or not looks_like_id(frame[c.name])]
-    else:
-        kind = fitted.kind
-    if not guesses and not features:
-        texts = " and ".join([c.name for c in columns if c.kind == "text" and c.words and not c.is_closed_list][:4])
-        found = f"{texts} hold text, and nothing says whether it is text, prompt or response; " if texts else ""
-        raise DataError(
-            f"no column of {shown} looks like a record, a source, a text, an answer or a number; {found}"
-            f"write [columns] of the contract by hand{_separator_hint(frame)}"
-        )
     readings = readings or Readings()
-    in_use = {root for g in guesses for root in path_roots(g.column.name)} | {c.name for c in features}
-    doubts = tuple(doubt for doubt in readings.doubts if doubt.column in in_use)
-    left_out = {doubt.column: _role_of(doubt.column, guesses) for doubt in doubts}
-    guesses = [g for g in guesses if g.column.name not in left_out]
-    features = [c for c in features if c.name not in left_out]
-    if not guesses and not features:
-        raise DataError(f"no column of {shown} can be given a role: {doubts[0]}; write the contract by hand")
-    unused = [c for c in free if c not in features and c.name not in left_out]
-    extra = _format_keys(fitted, roles, join_path) if fitted else ""
+    frame = frame[[name for name in frame.columns if not str(name).startswith(ADDED)]]
+    all_roles = guess_columns(frame, fitted, shown=shown or data_path)
+    doubts = all_roles.doubts_among(readings.doubts)
+    guessed = all_roles.without(doubts, shown=shown or data_path)
+    head = _head(name, guessed.kind, data_path, frame, pattern, known=fitted is not None)
     parts = [
-        _head(name, kind, data_path, frame, pattern, known=fitted is not None) + _evident_keys(data_keys or {}) + extra,
-        _parse_table(readings, doubts, case_of(frame, guesses), order_of(frame, guesses)),
-        _columns(guesses, features, unused, kind, fitted.features if fitted else (), left_out)
-        + "".join(f"{line}\n" for line in _wrapped("# ", question.split(" "), " ") if question)
-        + _lists_of_judgements(lists, guesses, [*free, *inner]),
-        _foot(roles, features),
+        head
+        + _evident_keys(data_keys or {})
+        + (_format_keys(fitted, [g.role for g in all_roles.roles], join_path) if fitted else ""),
+        _parse_table(readings, doubts, case_of(frame, guessed.roles), order_of(frame, guessed.roles)),
+        _columns(guessed, fitted.features if fitted else ()) + _asked(guessed) + _lists_of_judgements(guessed),
+        _foot([g.role for g in all_roles.roles], guessed.features),
     ]
     text = "\n".join(part for part in parts if part)
     parse_contract(tomllib.loads(text))
-    return Draft(text, doubts, question)
+    return Draft(text, doubts, guessed.question)
 
 
-def _role_of(column: str, guesses: Sequence[RoleGuess]) -> str:
-    return next((g.role for g in guesses if g.column.name == column), "features")
+def _asked(guessed: Guessed) -> str:
+    return "".join(f"{line}\n" for line in _wrapped("# ", guessed.question.split(" "), " ") if guessed.question)
 
 
 def _evident_keys(keys: Mapping[str, tuple[Any, str]]) -> str:
@@ -184,63 +130,18 @@ def _shown(text: str) -> str:
     return visible(text, limit=_WIDTH)
 
 
-def _with_leaves(columns: Sequence[ColumnProfile], leaves: Sequence[ColumnProfile]) -> list[RoleGuess]:
-    """Return the roles of columns, and of values inside objects; an object has a role where no value in it has."""
-    plain = {g.role: g for g in guess_roles(columns)}
-    objects = {leaf.name.split(".")[0] for leaf in leaves}
-    found = {g.role: g for g in guess_roles([*(c for c in columns if c.name not in objects), *leaves])}
-    used = {g.column.name.split(".")[0] for g in found.values()}
-    kept = {role: g for role, g in plain.items() if role not in found and g.column.name not in used}
-    return [(found | kept)[role] for role in ROLE_ORDER if role in found | kept]
-
-
-def _lists_question(lists: Sequence[JudgementList], guesses: Sequence[RoleGuess]) -> str:
-    """Return the question whether a list holds the judgements of a file that has no source beside it; else empty."""
-    if not lists or {"source_id", "author_id"} & {g.role for g in guesses}:
-        return ""
-    return f"{lists[0].path} looks like a list of judgements: if it is one, take explode and roles from the comments"
-
-
-def _lists_of_judgements(
-    lists: Sequence[JudgementList], guesses: Sequence[RoleGuess], columns: Sequence[ColumnProfile]
-) -> str:
+def _lists_of_judgements(guessed: Guessed) -> str:
     """Return what to write for lists of objects that look like judgements, as comments."""
     lines: list[str] = []
-    for each in lists:
+    for each in guessed.lists:
         keys = ", ".join(each.keys[:8])
         lines += ["", *_wrapped(f"# {each.path} holds objects with ", keys.split(", "))]
         lines.append(f"# If each is a judgement, write explode = {_quoted(each.path)} in [data], and here:")
-        of_row = [g.column.name for g in guesses if g.role == "record_id"]
-        of_row = of_row or [c.name for c in columns if c.unique and c.may_be_id and not c.words]
+        of_row = [g.column.name for g in guessed.roles if g.role == "record_id"]
+        of_row = of_row or [c.name for c in guessed.others if c.unique and c.may_be_id and not c.words]
         given = {"record_id": f"{of_row[0]} + #", "item_id": of_row[0]} if of_row else {}
         lines += [f"# {role} = {_quoted(path)}" for role, path in (given | dict(each.roles)).items()]
     return "\n".join(lines) + "\n" if lines else ""
-
-
-def _of_format(
-    fitted: FittedFormat, columns: Sequence[ColumnProfile], leaves: Sequence[ColumnProfile]
-) -> list[RoleGuess]:
-    """Return the roles of a known format, and those that other columns, or values in them, have beside them."""
-    roles = dict(fitted.roles)
-    used = {root for path in (*roles.values(), *fitted.features) for root in path_roots(path)}
-    beside = _TEXT_ROLES if fitted.explode else _BESIDE_ROLES | _TEXT_ROLES
-    wanted = beside - roles.keys() - (_TEXT_ROLES if _TEXT_ROLES & roles.keys() else set())
-    if not fitted.explode and not {"label", "rating", "answer", "chosen"} & roles.keys():
-        wanted |= {"label", "rating"}
-    objects = {leaf.name.split(".")[0] for leaf in leaves}
-    free = [c for c in columns if c.name not in used | objects]
-    others = {g.role: g for g in guess_roles([*free, *leaves]) if g.role in wanted}
-    given = {role: RoleGuess(role, _at_path(path)) for role, path in roles.items()}
-    return [(given | others)[role] for role in ROLE_ORDER if role in given | others]
-
-
-_TEXT_ROLES = {"text", "prompt", "response", "chosen", "rejected"}
-_BESIDE_ROLES = {"record_id", "source_id", "author_id", "observed_at", "source_since"}
-"""Roles that a file of a known format may have in columns of its own."""
-
-
-def _at_path(path: str) -> ColumnProfile:
-    return ColumnProfile(name=path, snake_name="", kind="text", rows=0, nulls=0, distinct=0)
 
 
 def _format_keys(fitted: FittedFormat, roles: Collection[str], join_path: str | None) -> str:
@@ -260,12 +161,6 @@ def _format_keys(fitted: FittedFormat, roles: Collection[str], join_path: str | 
         lines += ["", "[data.join]", f"path = {_quoted(join_path)}", f"key = {_quoted(key)}", f"to = {_quoted(to)}"]
         lines.append(f"name = {_quoted(name)}")
     return "\n".join(lines) + "\n"
-
-
-def _separator_hint(frame: pd.DataFrame) -> str:
-    """Return a question where the names of columns hold a separator: the file was cut at another one."""
-    sign = next((sign for sign in ";\t|" if any(sign in str(name) for name in frame)), None)
-    return f" (is it separated by {sign!r}? it was read as separated by ',')" if sign else ""
 
 
 def _head(name: str, kind: Kind, data_path: str, frame: pd.DataFrame, pattern: str | None, *, known: bool) -> str:
@@ -290,23 +185,17 @@ path = {_quoted(data_path)}
 {more}"""
 
 
-def _columns(
-    guesses: Sequence[RoleGuess],
-    features: Sequence[ColumnProfile],
-    unused: Sequence[ColumnProfile],
-    kind: Kind,
-    offered: Sequence[str],
-    left_out: Mapping[str, str],
-) -> str:
+def _columns(guessed: Guessed, offered: Sequence[str]) -> str:
     """Return ``[columns]``; `offered` features need vetted records first, so that they stand there as a comment."""
+    left_out, features, unused = guessed.left_out, guessed.features, guessed.unused
     lines = ["[columns]  # role = column"]
-    lines += [_remark(f"{g.role} = {_quoted(g.column.name)}", g.doubt) for g in guesses]
+    lines += [_remark(f"{g.role} = {_quoted(g.column.name)}", g.doubt) for g in guessed.roles]
     until = "  # left out until [parse] says how it is read"
     lines += [f"# {role} = {_quoted(column)}{until}" for column, role in left_out.items() if role != "features"]
-    roles = {g.role for g in guesses} | set(left_out.values())
+    roles = {g.role for g in guessed.roles} | set(left_out.values())
     if "author_id" in roles:
         roles.add("source_id")
-    missing = [role for role in _WANTED[kind] if role not in roles]
+    missing = [role for role in _WANTED[guessed.kind] if role not in roles]
     lines += [f'# {role} = "…"  # not found: {_ADVICE[role]}' for role in missing]
     if features:
         lines += _feature_list([_quoted(c.name) for c in features])

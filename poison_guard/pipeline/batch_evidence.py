@@ -16,6 +16,7 @@ from poison_guard.pipeline.proofs import is_proved
 from poison_guard.records import Campaign, Place, Reason, State
 
 if TYPE_CHECKING:
+    from poison_guard.signals.campaigns import BatchView
     from poison_guard.signals.sources.answer_clusters import CanonicalAnswers
 
 __all__ = ["BatchEvidence", "find_batch_evidence"]
@@ -53,8 +54,7 @@ def find_batch_evidence(
     `contested` are the records whose id came with other content before. They are held for that, and say nothing of
     sources, items or other records: nothing proves who sent them.
     """
-    from poison_guard.signals.campaigns import BatchView, find_campaigns
-    from poison_guard.signals.campaigns.finders import finders_that_compare, most_voters
+    from poison_guard.signals.campaigns.finders import most_voters
     from poison_guard.signals.campaigns.findings import merge_campaigns
     from poison_guard.signals.sources import canonicalise, established
     from poison_guard.signals.sources.batch_votes import cluster_votes, find_conflicts, judge_sources
@@ -70,27 +70,18 @@ def find_batch_evidence(
     crashes: dict[str, Reason] = {}
     nothing: CanonicalAnswers = {}
     canonical = isolated("source", crashes, nothing, lambda: cluster_votes(votes[free], accepted, contract, state))
-    campaigns: tuple[Campaign, ...] = ()
     compared, voters = _compared(scored, contract, state, prepared), most_voters(scored.loc[new, _VOTE])
+    campaigns: tuple[Campaign, ...] = ()
     if "campaign" in contract.signals:
-        newcomer = ~np.r_[old[free], established(earlier, state.ledger, earlier["received_at"]).to_numpy(bool)]
-        seen = scored[free].reset_index(drop=True)
-        trusted = None if prepared.anomaly is None else prepared.anomaly.reference_vectors()
         around = voters if voters >= _JURY else most_voters(pd.concat([scored[_VOTE], earlier[_VOTE]]))
-        texts = pd.concat([state.reference, state.calibration], ignore_index=True)
-        view = BatchView(seen, contract, earlier, newcomer, trusted, texts, around)
-        alike = replace(view, scored=canonicalise(seen, canonical), earlier=canonicalise(earlier, canonical))
-        campaigns = isolated("campaign", crashes, (), lambda: find_campaigns(view, alike if canonical else None))
-        compared |= frozenset() if "campaign" in crashes else finders_that_compare(view)
+        view = _view(scored, free, old, earlier, contract, state, prepared, around)
+        campaigns, kinds = _campaigns_in(view, canonical, crashes)
+        compared |= kinds
     if (reader := prepared.queries) is not None:
         from poison_guard.pipeline.query_evidence import find_extraction
 
-        asked = isolated(
-            "query",
-            crashes,
-            (),
-            lambda: find_extraction(scored[free].reset_index(drop=True), earlier, reader, contract),
-        )
+        seen = scored[free].reset_index(drop=True)
+        asked = isolated("query", crashes, (), lambda: find_extraction(seen, earlier, reader, contract))
         campaigns = merge_campaigns([*campaigns, *asked])
         compared |= frozenset() if "query" in {*crashes, *prepared.missing} else {"query"}
     member = among(scored["record_id"], (record for campaign in campaigns for record in campaign.record_ids))
@@ -110,6 +101,42 @@ def find_batch_evidence(
     if "source" not in crashes and (voters >= _JURY or _has_history(scored, contract, state)):
         compared |= {"source"}
     return BatchEvidence(sources, campaigns, conflicts, crashes, canonical, votes, accepted, recent, compared)
+
+
+def _view(
+    scored: pd.DataFrame,
+    free: np.ndarray,
+    old: np.ndarray,
+    earlier: pd.DataFrame,
+    contract: Contract,
+    state: State,
+    prepared: Prepared,
+    around: int,
+) -> BatchView:
+    """Return what the finders look at: the free records, those remembered, and who of them is no newcomer."""
+    from poison_guard.signals.campaigns import BatchView
+    from poison_guard.signals.sources import established
+
+    newcomer = ~np.r_[old[free], established(earlier, state.ledger, earlier["received_at"]).to_numpy(bool)]
+    trusted = None if prepared.anomaly is None else prepared.anomaly.reference_vectors()
+    texts = pd.concat([state.reference, state.calibration], ignore_index=True)
+    return BatchView(scored[free].reset_index(drop=True), contract, earlier, newcomer, trusted, texts, around)
+
+
+def _campaigns_in(
+    view: BatchView, canonical: CanonicalAnswers, crashes: dict[str, Reason]
+) -> tuple[tuple[Campaign, ...], frozenset[str]]:
+    """Return the campaigns, and which finders had something to compare; a crash is noted in `crashes`."""
+    from poison_guard.signals.campaigns import find_campaigns
+    from poison_guard.signals.campaigns.finders import finders_that_compare
+    from poison_guard.signals.sources import canonicalise
+
+    alike = None
+    if canonical:
+        scored, earlier = canonicalise(view.scored, canonical), canonicalise(view.earlier, canonical)
+        alike = replace(view, scored=scored, earlier=earlier)
+    found = isolated("campaign", crashes, (), lambda: find_campaigns(view, alike))
+    return found, frozenset() if "campaign" in crashes else finders_that_compare(view)
 
 
 _JURY = 3

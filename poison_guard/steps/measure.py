@@ -61,24 +61,8 @@ def measure(
                 f"{feed.contract.name} has no labels that a candidate could predict; judge it by its own tests"
             )
         return Measured(_replies(feed, snapshot, admitted, now))
-    with torch_threads(feed):
-        examples = load_examples(feed, snapshot, since=admitted[0] if admitted else None)
-        trusted = load_trusted_examples(feed)
-        anchor = count_labels(feed, admitted[-1]) if admitted else None
-        measurements: dict[str, Any] = _run_isolated(
-            lambda: gate_measure.measure_examples(
-                _unknown(examples, trusted), trusted.examples, anchor, feed.contract.gate
-            ),
-            ("label_neighbours", "triggers", "canary", "label_shift"),
-        )
-        measurements |= _run_isolated(
-            lambda: {"label_shift": gate_measure.label_shift(examples, trusted.examples, anchor)}, ("label_shift",)
-        )  # of the whole snapshot: a label whose other items are deferred lives on in the known ones
-    measurements |= _run_isolated(lambda: _sources(feed, examples.frame), ("source_share", "new_cohort"))
-    labels = _labels(trusted.examples), _labels(examples)
-    measurements |= _run_isolated(lambda: {"trusted_set": _trusted(feed, *labels, now)}, ("trusted_set",))
-    measurements |= _run_isolated(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
-    measurements |= _run_isolated(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
+    trusted = load_trusted_examples(feed)
+    measurements = _of_snapshot(feed, snapshot, trusted, admitted, now)
     if model is not None:
         measurements |= _run_isolated(
             lambda: _asked(feed, snapshot, trusted, model), ("candidate", "planted_triggers"), passes=(MemoryError,)
@@ -88,16 +72,44 @@ def measure(
         absent = {name: gate_measure.no_candidate() for name in ("candidate", "planted_triggers")}
         return Measured({**measurements, **absent})
     predictions = read_predictions(candidate)
-    asked = trusted.held_out().frame["example_id"].astype(str)
-    of_marks = predictions["example_id"].str.startswith("scan-") & ~predictions["example_id"].isin(asked)
-    measurements |= _run_isolated(
-        lambda: {"candidate": _candidate(feed, predictions[~of_marks].reset_index(drop=True), trusted)}, ("candidate",)
-    )
-    measurements |= _run_isolated(
-        lambda: {"planted_triggers": _predicted(feed, snapshot, predictions, of_marks.any())}, ("planted_triggers",)
-    )
+    measurements |= _of_predictions(feed, snapshot, predictions, trusted)
     lines = "\n".join(sorted(f"{name}\t{label}" for name, label in predictions.itertuples(index=False)))
     return Measured(measurements, hashlib.sha256(lines.encode()).hexdigest())
+
+
+def _of_snapshot(
+    feed: Feed, snapshot: Snapshot, trusted: TrustedExamples, admitted: list[Snapshot], now: dt.datetime
+) -> dict[str, Any]:
+    """Return what is measured of the snapshot itself, whatever is trained on it."""
+    with torch_threads(feed):
+        examples = load_examples(feed, snapshot, since=admitted[0] if admitted else None)
+        anchor = count_labels(feed, admitted[-1]) if admitted else None
+        measured = _run_isolated(
+            lambda: gate_measure.measure_examples(
+                _unknown(examples, trusted), trusted.examples, anchor, feed.contract.gate
+            ),
+            ("label_neighbours", "triggers", "canary", "label_shift"),
+        )
+        measured |= _run_isolated(
+            lambda: {"label_shift": gate_measure.label_shift(examples, trusted.examples, anchor)}, ("label_shift",)
+        )  # of the whole snapshot: a label whose other items are deferred lives on in the known ones
+    labels = _labels(trusted.examples), _labels(examples)
+    measured |= _run_isolated(lambda: _sources(feed, examples.frame), ("source_share", "new_cohort"))
+    measured |= _run_isolated(lambda: {"trusted_set": _trusted(feed, *labels, now)}, ("trusted_set",))
+    measured |= _run_isolated(lambda: _people(feed, len(examples), now), ("audits", "backlog"))
+    return measured | _run_isolated(lambda: {"observed": _observed(feed, snapshot)}, ("observed",))
+
+
+def _of_predictions(
+    feed: Feed, snapshot: Snapshot, predictions: pd.DataFrame, trusted: TrustedExamples
+) -> dict[str, Any]:
+    """Return what a candidate's predictions show: of held-out trusted examples, and of examples with marks."""
+    asked = trusted.held_out().frame["example_id"].astype(str)
+    of_marks = predictions["example_id"].str.startswith("scan-") & ~predictions["example_id"].isin(asked)
+    own = predictions[~of_marks].reset_index(drop=True)
+    return _run_isolated(lambda: {"candidate": _candidate(feed, own, trusted)}, ("candidate",)) | _run_isolated(
+        lambda: {"planted_triggers": _predicted(feed, snapshot, predictions, of_marks.any())}, ("planted_triggers",)
+    )
 
 
 def _replies(feed: Feed, snapshot: Snapshot, admitted: list[Snapshot], now: dt.datetime) -> dict[str, Any]:

@@ -341,11 +341,60 @@ def _with_database(url: str, name: str) -> str:
     return sa.make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """Open a new store, once in an SQLite file and once on Postgres."""
-    if request.param == "sqlite":
-        yield request.getfixturevalue("sqlite_store")
-        return
-    with open_store(request.getfixturevalue("postgres_settings")) as opened:
+class ReusedDatabase:
+    """A Postgres database whose rows are put back between tests: a database for each test costs a second."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        with self.connection() as conn:
+            named = conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            self.tables = [row[0] for row in named]
+
+    def connection(self):
+        import psycopg
+
+        return psycopg.connect(self.url)
+
+    def rows(self) -> dict[str, list[tuple]]:
+        """Return all rows, by table."""
+        with self.connection() as conn:
+            return {table: conn.execute(f"SELECT * FROM {table}").fetchall() for table in self.tables}
+
+    def put_back(self, rows: Mapping[str, list[tuple]]) -> None:
+        """Make the rows those, whoever is connected."""
+        others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        with self.connection() as conn:
+            conn.execute("SET session_replication_role = replica")  # tables in any order
+            conn.execute(f"SELECT pg_terminate_backend(pid) FROM ({others}) AS other")
+            conn.execute(";".join(f"DELETE FROM {table}" for table in self.tables))
+            for table, of_table in rows.items():
+                if of_table:
+                    places = ", ".join(["%s"] * len(of_table[0]))
+                    conn.cursor().executemany(f"INSERT INTO {table} VALUES ({places})", of_table)
+
+
+@pytest.fixture(scope="session")
+def reused_database(pg_url: str, migrated_database: str) -> tuple[ReusedDatabase, dict[str, list[tuple]]]:
+    """Return a database for many tests with its first rows; their tables are no test's to change."""
+    name = f"guard_{uuid.uuid4().hex}"
+    _run_sql(pg_url, f"CREATE DATABASE {name} TEMPLATE {migrated_database}")
+    database = ReusedDatabase(_with_database(pg_url, name))
+    return database, database.rows()
+
+
+@pytest.fixture
+def postgres_store(
+    tmp_path: Path, reused_database: tuple[ReusedDatabase, dict[str, list[tuple]]]
+) -> Iterator[Store]:
+    """Open a new store on Postgres."""
+    database, first = reused_database
+    database.put_back(first)
+    home = tmp_path / "pg-home"
+    with open_store(Settings(home, str(home / "lake"), database.url, home / "key")) as opened:
         yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Return a new store, once in an SQLite file and once on Postgres."""
+    return request.getfixturevalue(f"{request.param}_store")

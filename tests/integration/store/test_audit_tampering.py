@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from poison_guard.config import parse_contract
+from poison_guard.config import Settings, parse_contract
 from poison_guard.config.policies import GatePolicy
 from poison_guard.records import ObjectRef
 from poison_guard.steps.review import recall, reject, release, undo
@@ -367,6 +367,19 @@ def test_the_last_runs_alone_are_recomputed(home):
     assert audited(home, last_runs=1).key == "captcha/d1"
 
 
+@pytest.fixture(scope="module")
+def history_on_postgres(tmp_path_factory, reused_database):
+    """A whole history on Postgres: its database, how to open it, and all of its rows."""
+    database, first = reused_database
+    database.put_back(first)
+    home = tmp_path_factory.mktemp("history-on-postgres")
+    settings = Settings(home, str(home / "lake"), database.url, home / "key")
+    with open_store(settings) as store:
+        write_history(store, Made(parse_contract(TABLE)))
+        assert verify(store).ok
+    return database, settings, database.rows()
+
+
 @pytest.mark.parametrize(
     ("statement", "key"),
     [
@@ -382,11 +395,10 @@ def test_the_last_runs_alone_are_recomputed(home):
         ("INSERT INTO policies VALUES ('x', '{}', 0)", "policies"),
     ],
 )  # fmt: skip
-def test_postgres_is_audited_alike(postgres_settings, statement, key):
-    with open_store(postgres_settings) as store:
-        write_history(store, Made(parse_contract(TABLE)))
-        result = verify(store)
-        assert result.ok, result.why
+def test_postgres_is_audited_alike(history_on_postgres, statement, key):
+    database, settings, rows = history_on_postgres
+    database.put_back(rows)
+    with open_store(settings) as store:
         with store.engine.begin() as conn:
             assert conn.execute(sa.text(statement)).rowcount >= 1
         result = verify(store)

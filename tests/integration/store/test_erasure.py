@@ -236,14 +236,14 @@ def test_a_tombstone_that_is_edited_is_found(home, made):
         assert verify(store).table == "records"
 
 
-def test_an_erasure_on_postgres(postgres_settings, made):
-    with open_store(postgres_settings) as store:
-        fill(store, made)
-        done = erase(feed_of(store, made.contract), MALLORY, **WHO, now=made.now)
-        assert done.records == 5
-        result = verify(store)
-        assert result.ok, result.why
-        with store.read() as conn:
-            for table in tables.METADATA.tables.values():
-                for row in conn.execute(sa.select(table)):
-                    assert "mallory" not in repr(tuple(row)), table.name
+def test_an_erasure_on_postgres(postgres_store, made):
+    store = postgres_store
+    fill(store, made)
+    done = erase(feed_of(store, made.contract), MALLORY, **WHO, now=made.now)
+    assert done.records == 5
+    result = verify(store)
+    assert result.ok, result.why
+    with store.read() as conn:
+        for table in tables.METADATA.tables.values():
+            for row in conn.execute(sa.select(table)):
+                assert "mallory" not in repr(tuple(row)), table.name
