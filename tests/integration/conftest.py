@@ -383,9 +383,7 @@ def reused_database(pg_url: str, migrated_database: str) -> tuple[ReusedDatabase
 
 
 @pytest.fixture
-def postgres_store(
-    tmp_path: Path, reused_database: tuple[ReusedDatabase, dict[str, list[tuple]]]
-) -> Iterator[Store]:
+def postgres_store(tmp_path: Path, reused_database: tuple[ReusedDatabase, dict[str, list[tuple]]]) -> Iterator[Store]:
     """Open a new store on Postgres."""
     database, first = reused_database
     database.put_back(first)
