@@ -271,7 +271,11 @@ def _sorted_json(text: str) -> str:
     if not _LOOSE.search(text):
         return text
     try:
-        value = json.loads(text, parse_float=_whole, object_hook=_without_nulls)
+        value = json.loads(
+            text,
+            parse_float=_whole if ".0" in text else None,  # a function for each costs as much as all else
+            object_hook=_without_nulls if "null" in text else None,
+        )
         return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     except (ValueError, RecursionError, UnicodeEncodeError):  # text that only begins so
         return text
