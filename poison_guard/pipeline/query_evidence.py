@@ -16,7 +16,6 @@ from poison_guard.records import Campaign, Examples, Place, Reason, State
 from poison_guard.retrain.inputs import TextInputs
 from poison_guard.signals.campaigns.finders import read_vectors
 from poison_guard.signals.campaigns.findings import make_campaign
-from poison_guard.signals.conformal import labels_needed
 from poison_guard.signals.queries import KnownStreams, Plane, Queries, Stream, find_streams
 from poison_guard.signals.queries.streams import FEWEST_SOURCES, SIZES
 
@@ -67,7 +66,7 @@ def fit_queries(contract: Contract, state: State) -> QueryReader | Reason:
     """Return how a feed's queries are read, fitted on its trusted records, or why there is nothing to compare with."""
     trusted = pd.concat([state.reference, state.calibration], ignore_index=True)
     if len(trusted) < 2:
-        return Reason("no_trusted_set", {"needed": labels_needed(contract.policy.false_quarantine_rate)})
+        return _few_sources()
     content = content_of(contract)
     content = replace(content, columns=tuple(name for name in content.columns if name != "response"))
     like = record_content(trusted, content)
@@ -86,8 +85,10 @@ def fit_queries(contract: Contract, state: State) -> QueryReader | Reason:
 
 def too_few(reader: QueryReader) -> Reason | None:
     """Return why no stream can be judged; None where trusted streams say what people do."""
-    if reader.known is not None:
-        return None
+    return _few_sources() if reader.known is None else None
+
+
+def _few_sources() -> Reason:
     why = f"{FEWEST_SOURCES} trusted sources with {SIZES[0]} different queries each, with times, are needed; enter more"
     return Reason("signal_missing", {"signal": "query", "why": why})
 

@@ -92,7 +92,7 @@ def test_queries_that_nobody_can_order_or_name_all_wait_with_the_reason(trusted,
 def test_without_trusted_queries_all_wait(day):
     done = decided(day, make_state())
     assert set(done.decisions["place"]) == {"staged"}
-    assert "no_trusted_set" in {note.code for note in done.notes}
+    assert any("30 trusted sources" in str(note.args.get("why")) for note in done.notes)
 
 
 def test_few_trusted_sources_say_how_many_are_needed(trusted, day):
