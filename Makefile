@@ -115,9 +115,12 @@ airflow-versions: $(STAMP) ## the tests of airflow/ and the DAGs on each Airflow
 		--editable '.[airflow,gx]' pytest hypothesis; \
 	OMP_NUM_THREADS=1 "$$fresh/bin/python" -m pytest -q tests/unit/airflow $(AIRFLOW_TESTS); done
 
+THOROUGH := $(addprefix tests/integration/,$(addprefix store/test_,crash.py erasure.py settled_laws.py membership_laws.py laws.py \
+	ground_truth.py) steps/test_run_laws.py steps/test_formats.py)
 faults: $(STAMP) ## kill every verb at its writes, faults, fuzzing, growth, hours; writes benchmarks/results
 	@$(BIN)/python -m tests.faults --jobs $(JOBS) $(FAULTS)
 	@$(BIN)/python -m tests.faults.files
+	@OMP_NUM_THREADS=1 POISON_GUARD_THOROUGH=1 $(BIN)/python -m pytest -q -n $(JOBS) $(THOROUGH)
 
 # Tools of their own environment: what they need is no dependency of ours.
 TOOLS := $(VENV)-tools

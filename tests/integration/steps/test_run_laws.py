@@ -17,6 +17,7 @@ from poison_guard.steps.opening import open_feed
 from poison_guard.store import tables
 from tests.integration.steps.conftest import CONTRACT, answers, put
 from tests.integration.steps.test_run import stored
+from tests.thorough import examples
 
 PERSON = {"by": "reviewer-1", "reason": "looked at it"}
 STAGES = ("collect", "validate", "score", "decide", "commit")
@@ -128,7 +129,7 @@ class Twins:
                 return
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(3), deadline=None, suppress_health_check=list(HealthCheck))
 @given(plan=steps, seed=st.integers(0, 10_000))
 def test_direct_scheduled_and_retried_runs_store_the_same(vetted, plan, seed):
     with tempfile.TemporaryDirectory(prefix="poison-guard-laws-") as folder:

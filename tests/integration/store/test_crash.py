@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from poison_guard.store import Lake, accepted_frames, bulk, count_places, last_snapshot, open_store, verify
+from tests.thorough import some
 
 CONTROLS = pd.DataFrame({"item_id": [f"word-{i}" for i in range(3)], "answer": ["one", "two", "one"]})
 PLACES = {"a1": "accepted", "a2": "quarantined", "a3": "rejected", "a4": "staged", "old": "accepted"}
@@ -110,7 +111,7 @@ def test_killed_at_any_write_and_run_again_equals_never_killed(tmp_path, prepare
         assert count_places(store, "captcha")["recalled"] == 1
         assert last_snapshot(store, "captcha") is None  # what held the recalled record is revoked
     assert len(writes) > 15
-    for write in range(len(writes)):
+    for write in some(len(writes), 4):
         with open_store(settings_at(shutil.copytree(prepared, tmp_path / f"killed-{write}"))) as store:
             with pytest.raises(Killed), killed_at(store, write):
                 feed_twice(store, made)

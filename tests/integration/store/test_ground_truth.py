@@ -19,6 +19,7 @@ from poison_guard.store import load_sources, load_state, open_store, seen_object
 from poison_guard.store.outcomes import OutcomesAdded, add_outcomes, outcome_digest
 from poison_guard.store.reading import load_verified_answers
 from tests.integration.conftest import feed_of
+from tests.thorough import examples
 
 IDS = ("r0", "r1", "r2", "r3", "r4")
 HOUR = dt.timedelta(hours=1)
@@ -192,7 +193,7 @@ class Model:
 
 
 @given(steps=STEPS)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_ledger_is_the_sum_of_what_is_believed_whatever_happens(steps, made, settings_at):
     with tempfile.TemporaryDirectory() as folder, open_store(settings_at(Path(folder))) as store:
         made.ingest(store, "b1", own_items(made.records(*IDS)), {"r0": "quarantined", "r1": "quarantined"})

@@ -23,6 +23,7 @@ from poison_guard.store import (
 )
 from poison_guard.store.reading import frames_in
 from tests.integration.conftest import feed_of
+from tests.thorough import examples
 
 IDS = st.sampled_from([f"r{i}" for i in range(6)])
 PLACED = st.sampled_from(["accepted", "quarantined", "rejected", "staged"])
@@ -72,7 +73,7 @@ def places_of(store):
 
 
 @given(steps=STEPS)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_record_is_in_exactly_one_place_whatever_happens(steps, made, settings_at):
     from poison_guard.errors import UsageError
 

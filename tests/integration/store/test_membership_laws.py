@@ -20,6 +20,7 @@ from poison_guard.store.membership import (
 )
 from poison_guard.store.status import find_status
 from tests.integration.conftest import feed_of
+from tests.thorough import examples
 
 IDS = st.sampled_from([f"r{i}" for i in range(6)])
 PLACED = st.sampled_from(["accepted", "quarantined", "rejected", "staged"])
@@ -136,7 +137,7 @@ class History:
 
 @pytest.mark.parametrize("changed", [{}, REVISED, TELEMETRY], ids=["items", "revised items", "records"])
 @given(steps=STEPS)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(2), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_snapshot_holds_what_is_accepted_and_a_reseal_equals_a_seal_from_scratch(
     changed, steps, make_made, make_sealing, settings_at, migrated_home
 ):

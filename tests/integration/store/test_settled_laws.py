@@ -15,6 +15,7 @@ from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.steps.review import recall, reject, release, undo
 from poison_guard.store import count_places, find_records, open_store, verify
 from tests.integration.conftest import feed_of, sqlite_settings
+from tests.thorough import examples
 
 IDS = st.sampled_from([f"r{i}" for i in range(5)])
 PLACED = st.sampled_from(["accepted", "accepted", "quarantined", "rejected", "staged"])
@@ -114,6 +115,6 @@ def test_feed_data_undoes_nothing_that_was_settled(revisions, make_made, migrate
     run_state_machine_as_test(
         lambda: Feed(made, migrated_home),
         settings=settings(
-            max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples(4), stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -66,5 +66,6 @@ def _hidden(text):
 def test_a_long_place_keeps_the_name_of_the_file():
     folder = "/data/" + "very-long-name/" * 40
     said = sentence("object_continues", {"object": f"{folder}b.csv", "earlier": f"{folder}a.csv", "n_rows": 3})
-    assert "b.csv continues …" in said and "a.csv: 3 rows" in said
+    assert "b.csv continues …" in said
+    assert "a.csv: 3 rows" in said
     assert len(said) < 500
