@@ -26,6 +26,8 @@ _TURKISH, _TURKISH_ALONE = frozenset("çÇğĞıİöÖşŞüÜâÂîÎûÛ€–
 """What Turkish texts hold besides ASCII, and the letters of it that western ones lack."""
 _CAPITALS = 0.4
 """Share of letters inside of words that are capitals, from which on another encoding is preferred that has few."""
+_ENOUGH = 25
+"""Letters that are all Hebrew from which a text is: of as many Cyrillic ones some are past its alphabet's last byte."""
 _SURE = 0.9
 """Share of kana or Hangul from which a text is Japanese or Korean: of Chinese ones read so, half are."""
 _CANDIDATES = (
@@ -108,6 +110,9 @@ def likely_encoding(lines: Sequence[bytes]) -> tuple[str, ...]:
     likely = "cp1252" if _is_written_in(sample, "cp1252", _WESTERN) else ""
     if _is_written_in(sample, "cp1254", _TURKISH) and not _TURKISH_ALONE.isdisjoint(sample.decode("cp1254", "replace")):
         likely = "cp1254"
+    hebrew = [letter for letter in sample.decode("cp1255", "replace") if not letter.isascii()]
+    if len(hebrew) >= _ENOUGH and all("א" <= letter <= "ת" for letter in hebrew):
+        likely = "cp1255"
     others = tuple(name for name in names if name not in ("cp1252", likely))
     return (likely, *others) if likely else others or names
 
