@@ -28,6 +28,7 @@ from poison_guard.ingest.identity import (
     resolve_repeats,
     unreadable_id,
 )
+from poison_guard.ingest.lateness import move_times
 from poison_guard.ingest.original import (
     GIVEN,
     SHAPE,
@@ -47,7 +48,6 @@ from poison_guard.text import quoted, shown_url
 __all__ = ["MappedRows", "Objects", "assemble_batch", "map_rows"]
 
 
-_TIME_DTYPE = "datetime64[us, UTC]"
 _TIME_ROLES = ("observed_at", "source_since", "sent_at")
 _TYPED_ROLES = ("rating", "reward", "observed_at", "source_since", "sent_at", "image")
 _INFERRED_KINDS = ("number", "bool", "time", "empty")
@@ -55,8 +55,6 @@ _INFERRED_KINDS = ("number", "bool", "time", "empty")
 _ID_ROLES = ("record_id", "source_id", "author_id", "item_id", "group")
 _MANY_UNFIT = 0.05
 """Share of rows whose times fit no format of the contract from which a note says so."""
-_CLOCK_AHEAD = pd.Timedelta(hours=1)
-"""How far a sender's clock may be ahead of the time at which a record was received."""
 
 _BLOCK_ROWS = 100_000
 """Rows that are mapped at a time, so that what is needed on the way does not grow with a file."""
@@ -110,28 +108,47 @@ def map_rows(raws: Sequence[RawTable], contract: Contract, limits: Limits) -> Ma
     starts = range(0, max(1, table.num_rows), _BLOCK_ROWS)
     rows = [table.slice(start, min(_BLOCK_ROWS, table.num_rows - start)) for start in starts]
     blocks = [_map_block(some, wanted, empty_is_missing=not columnar) for some in rows]
-    issues = [
-        (start + i, code, args) for start, block in zip(starts, blocks, strict=True) for i, code, args in block.issues
-    ]
-    first = 0
-    for raw in raws:
-        issues += [(first + flag.position, flag.code, flag.args) for flag in raw.flags]
-        first += len(raw.row_numbers)
     sparse = any(raw.sparse for raw in raws)
     hashes = np.concatenate([block.hashes for block in blocks])
     columns = _joined([block.columns for block in blocks], [len(block.hashes) for block in blocks])
     changed = _joined([block.changed for block in blocks], [len(block.hashes) for block in blocks])
+    issues = _flaws(raws, starts, blocks)
+    original = _original(raws, [column for column in wanted if column.data_name in schema], changed, contract)
+    return MappedRows(columns, hashes, issues, _stored_schema(schema, contract, sparse=sparse), original, proofs)
+
+
+def _flaws(
+    raws: Sequence[RawTable], starts: Sequence[int], blocks: Sequence[_Block]
+) -> list[tuple[int, str, Mapping[str, Any]]]:
+    """Return what is wrong with cells, from mapping them, and with rows, from reading them: ``(position, code, args)``.
+
+    `starts` are the positions of the first rows of the blocks.
+    """
+    found = [(at + i, code, args) for at, block in zip(starts, blocks, strict=True) for i, code, args in block.issues]
+    first = 0
+    for raw in raws:
+        found += [(first + flag.position, flag.code, flag.args) for flag in raw.flags]
+        first += len(raw.row_numbers)
+    return found
+
+
+def _original(
+    raws: Sequence[RawTable], wanted: Sequence[RoleColumn], changed: Mapping[str, pd.Series], contract: Contract
+) -> dict[str, pd.Series]:
+    """Return ``shape`` and ``was.NAME``: what the columns do not say of the rows as they came.
+
+    `changed` are the cells, by the user's column, that mapping changed; what the reader kept goes before them.
+    """
     came: dict[str, str] = {}
     for column in wanted:
-        if column.data_name in schema:
-            came.setdefault(column.data_name, column.name)
+        came.setdefault(column.data_name, column.name)
     private = private_columns(contract) if contract.privacy.private else ()
     original = {SHAPE: with_shapes(raws, came, private)}
     original |= {WAS + name: exact for name, exact in exact_cells(raws).items() if name in came}
     for name in (name for name in came if name in changed):
         exactly = original.get(WAS + name)
         original[WAS + name] = changed[name] if exactly is None else exactly.fillna(changed[name])
-    return MappedRows(columns, hashes, issues, _stored_schema(schema, contract, sparse=sparse), original, proofs)
+    return original
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,22 +234,8 @@ def assemble_batch(
     now = np.full(len(records), received.tz_localize(None).to_datetime64())
     records["received_at"] = pd.Series(now, dtype="datetime64[us]").dt.tz_localize("UTC")
     roles = {name: column for name, column in mapped.columns.items() if name != "record_id"}
-    original, late = dict(mapped.original), list[Reason]()
-    if "observed_at" in roles:
-        sent = roles["observed_at"]
-        clamped = _clamp_times(sent, received, contract.policy.lateness_days)
-        moved = sent.notna() & (sent != clamped)
-        if moved.any():
-            written = pd.Series(sent[moved].map(pd.Timestamp.isoformat), index=sent.index, dtype="str")
-            roles["given.observed_at"] = roles.get("given.observed_at", written).fillna(written)
-            args = {
-                "column": contract.columns["observed_at"],
-                "days": contract.policy.lateness_days,
-                "rows": len(moved),
-            }
-            first = int(records["row"].iloc[int(moved.argmax())])
-            late.append(Reason("times_moved", {**args, "n": int(moved.sum()), "row": first}))
-        roles["observed_at"] = clamped
+    original = dict(mapped.original)
+    late = move_times(roles, records, received, contract)
     if mapped.proofs is not None:
         roles["proof"], unproved = judge_proofs(mapped.proofs, contract, mapped.columns, records["record_id"], received)
         mapped = replace(mapped, issues=[*mapped.issues, *unproved])
@@ -336,18 +339,6 @@ def _identified_rows(objects: Objects, mapped: MappedRows, feed: str, named: Seq
             "row": np.concatenate([np.empty(0, np.int64), *(raw.row_numbers for _, raw in objects)]),
         }
     )
-
-
-def _clamp_times(observed: pd.Series, received: pd.Timestamp, days: int) -> pd.Series:
-    """Return times held within the window before `received`; if most are older, the batch is history, not late.
-
-    A wrong clock is the exception. A file of last year's records would lose all its times: every account of it would
-    look old, and no two records would act together.
-    """
-    earliest = received - pd.Timedelta(days=days)
-    present = observed.dropna()
-    history = len(present) > 0 and bool((present < earliest).mean() > 0.5)
-    return observed.clip(None if history else earliest, received + _CLOCK_AHEAD).astype(_TIME_DTYPE)
 
 
 def _issues(mapped: MappedRows, resolved: ResolvedIds, given_ids: pd.Series) -> pd.DataFrame:
