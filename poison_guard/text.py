@@ -113,8 +113,14 @@ def holds_password(url: str, *, tokens: bool = True) -> bool:
 
 
 def visible_pieces(text: object, *, limit: int = 300, lines: bool = False) -> Iterator[tuple[bool, str]]:
-    """Yield ``(hidden, part)``: plain text, and ``U+XXXX`` for each hidden character; a cut is said in words."""
+    """Yield ``(hidden, part)``: plain text, and ``U+XXXX`` for each hidden character.
+
+    A cut is said in words, and made only where what is cut is longer than these.
+    """
     whole = str(text)
+    cut = f"… ({len(whole) - limit:,} more characters)"
+    if len(whole) - limit <= len(cut):
+        limit = len(whole)
     plain: list[str] = []
     for character in whole[:limit]:
         draws_nothing = unicodedata.category(character) in _HIDDEN or character in _DRAWN_AS_NOTHING
@@ -126,7 +132,7 @@ def visible_pieces(text: object, *, limit: int = 300, lines: bool = False) -> It
             plain.clear()
         yield True, f"U+{ord(character):04X}"
     if len(whole) > limit:
-        plain.append(f"… ({len(whole) - limit:,} more characters)")
+        plain.append(cut)
     if plain:
         yield False, "".join(plain)
 

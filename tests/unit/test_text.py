@@ -48,6 +48,10 @@ def test_long_text_is_cut_and_the_cut_is_said():
     assert visible("x" * 1300, limit=300) == "x" * 300 + "… (1,000 more characters)"
 
 
+def test_text_is_not_cut_where_saying_so_takes_more_room():
+    assert visible("x" * 106, limit=100) == "x" * 106
+
+
 def test_a_code_point_has_a_name():
     assert character_name("U+202E") == "right-to-left override"
     assert character_name("U+0007") == "control character"
