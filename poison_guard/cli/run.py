@@ -19,7 +19,7 @@ from poison_guard.cli.output import (
     print_table,
     progress,
 )
-from poison_guard.errors import UsageError
+from poison_guard.errors import GuardError, UsageError
 from poison_guard.files import check_ending, write_frame
 from poison_guard.text import p_value_text
 
@@ -101,7 +101,10 @@ def _tell(feed: str, home: Path) -> None:
     if opened.settings.metrics is not None:
         from poison_guard.web.counters import write_counters
 
-        write_counters(home)
+        try:
+            write_counters(home)
+        except GuardError as error:  # what is stored is stored, and is shown
+            print_progress(f"the run is stored, and the file of metrics is not up to date: {error}")
 
 
 FINDINGS, INCONCLUSIVE = 1, 3

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from poison_guard.errors import MissingExtraError, UsageError
+from poison_guard.errors import MissingExtraError, StoreError, UsageError
 from poison_guard.files import write_atomic
 from poison_guard.guard import Guard, Home
 
@@ -33,12 +33,18 @@ def counters(home: str | Path, feeds: Collection[str] | None = None) -> bytes:
 
 
 def write_counters(home: str | Path) -> Path | None:
-    """Write the counters into the file that the settings name, whole or not at all; None where they name none."""
+    """Write the counters into the file that the settings name, whole or not at all; None where they name none.
+
+    `MissingExtraError` without the library, `StoreError` where the file cannot be written.
+    """
     settings = Home.open(home).settings
     if settings.metrics is None:
         return None
-    write_atomic(settings.metrics, counters(home).decode())
-    settings.metrics.chmod(0o644)  # the collector is another user, and no line of it is a secret
+    try:
+        write_atomic(settings.metrics, counters(home).decode(), mode=None)
+        settings.metrics.chmod(0o644)  # the collector is another user, and no line of it is a secret
+    except OSError as error:
+        raise StoreError(f"{settings.metrics} cannot be written: {error.strerror or error}") from None
     return settings.metrics
 
 

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from poison_guard.errors import NotFoundError
+from poison_guard.errors import NotFoundError, StoreError
 from poison_guard.guard import Home
 from poison_guard.steps.status import FeedStatus, RunStatus, StatusResult
 from poison_guard.web import counters as module
@@ -53,3 +53,10 @@ def test_the_file_for_prometheus_is_written_whole_where_the_settings_name_one(tm
     (tmp_path / "settings.toml").write_text(f'metrics = "{tmp_path / "guard.prom"}"\n')
     assert write_counters(tmp_path) == tmp_path / "guard.prom"
     assert (tmp_path / "guard.prom").read_bytes() == counters(tmp_path)
+
+
+def test_a_file_for_prometheus_that_cannot_be_written_is_told_of_in_a_sentence(tmp_path):
+    (tmp_path / "in_the_way").write_text("")
+    (tmp_path / "settings.toml").write_text(f'metrics = "{tmp_path / "in_the_way" / "guard.prom"}"\n')
+    with pytest.raises(StoreError, match=r"guard\.prom cannot be written: "):
+        write_counters(tmp_path)
