@@ -96,7 +96,7 @@ def draft_contract(
         + (_format_keys(fitted, [g.role for g in all_roles.roles], join_path) if fitted else ""),
         _parse_table(readings, doubts, case_of(frame, guessed.roles), order_of(frame, guessed.roles)),
         _columns(guessed, fitted.features if fitted else ()) + _asked(guessed) + _lists_of_judgements(guessed),
-        _foot([g.role for g in all_roles.roles], guessed.features),
+        _foot(guessed.kind, [g.role for g in all_roles.roles], guessed.features),
     ]
     text = "\n".join(part for part in parts if part)
     parse_contract(tomllib.loads(text))
@@ -210,7 +210,7 @@ def _columns(guessed: Guessed, offered: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _foot(roles: Sequence[str], features: Sequence[ColumnProfile]) -> str:
+def _foot(kind: Kind, roles: Sequence[str], features: Sequence[ColumnProfile]) -> str:
     lines = []
     if "item_id" in roles and ("answer" in roles or "label" in roles):
         lines += [
@@ -227,7 +227,10 @@ def _foot(roles: Sequence[str], features: Sequence[ColumnProfile]) -> str:
             "",
         ]
     lines += ["[policy]", _remark("false_quarantine_rate = 0.01", "of honest records, held for their own content")]
-    if features:
+    if kind is Kind.QUERIES:
+        lines.append("# The query signal needs vetted records of 30 sources, 25 different queries of each:")
+        lines.append("# `poison-guard trust FILE --by YOU --reason …`; docs/queries.md has more.")
+    elif features:
         lines.append("# The anomaly signal needs vetted records: `poison-guard trust FILE --by YOU --reason …`.")
     return "\n".join(lines) + "\n"
 

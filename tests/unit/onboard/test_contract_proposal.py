@@ -136,6 +136,9 @@ def test_a_log_of_what_a_model_answered_is_a_feed_of_queries():
         prediction=["yes", "no"] * 150,
         confidence=rng.uniform(size=300),
     )
+    text = propose_contract(frame, name="asks", data_path="asks.csv")
+    assert "query signal needs vetted records of 30 sources" in text
+    assert "anomaly" not in text
     contract = proposed(frame)
     assert contract.kind == "queries"
     assert contract.columns["answer"] == "prediction"
