@@ -98,7 +98,10 @@ class KnownStreams:
         return p
 
     def _groups(self, size: int, members: int) -> np.ndarray:
-        """Return the values of windows of groups of trusted sources, drawn at random, as if all began together."""
+        """Return the values of windows of groups of trusted sources, drawn at random, as if all began together.
+
+        Only those of `PERSONAL` measures, NaN for the others: they are asked for each cohort.
+        """
         rng = np.random.default_rng(members)
         found = []
         for _ in range(_DRAWS if members <= len(self.rows) // 2 else 0):
@@ -109,7 +112,7 @@ class KnownStreams:
             if len(order) == size:
                 at, nothing = rows[order], self.queries.vectors[:0]
                 window = Window(self.queries.vectors[at], self.queries.answers[at], since[order], nothing)
-                found.append(measure(window, self.pool))
+                found.append([f(window, self.pool) if name in PERSONAL else np.nan for name, f in MEASURES.items()])
         return np.array(found).reshape(-1, len(MEASURES))
 
 
