@@ -44,13 +44,17 @@ class _StoredByHash:
     __slots__ = ()
 
     @property
-    def hash(self) -> str:
-        """SHA-256 of the canonical JSON of all thresholds, hex."""
+    def body(self) -> str:
+        """The canonical JSON of all thresholds, as it is stored."""
         thresholds = dataclasses.asdict(self)  # type: ignore[call-overload]
         if thresholds.get("encoder", "") is None:
             del thresholds["encoder"]  # policies of before there were encoders keep their hash
-        body = json.dumps(thresholds, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(body.encode()).hexdigest()
+        return json.dumps(thresholds, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of `body`, hex: whoever reads a stored policy can tell that it is whole."""
+        return hashlib.sha256(self.body.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

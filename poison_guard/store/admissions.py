@@ -5,9 +5,7 @@ Each is one event; the policies of verdicts are stored whole.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,8 +67,7 @@ def add_verdict(
         seq, at = chain.next_seq(conn), utc_or_now(now)
         require_unrevoked(conn, feed, snapshot_id)
         if policy is not None:
-            body = json.dumps(dataclasses.asdict(policy), sort_keys=True)
-            bulk.insert_missing(conn, t.policies, [{"hash": policy_hash, "body": body, "at": at}])
+            bulk.insert_missing(conn, t.policies, [{"hash": policy_hash, "body": policy.body, "at": at}])
         row = {"seq": seq, "feed": feed, "snapshot_id": snapshot_id, "at": at, "outcome": outcome}
         row |= {"verdict": to_json(verdict, bounded=False), "policy_hash": policy_hash, "candidate": candidate}
         conn.execute(sa.insert(verdicts), [row])

@@ -187,8 +187,8 @@ def last_watermark(store: Store, feed: str) -> str | None:
 
 def register_feed(conn: sa.Connection, contract: Contract, at: dt.datetime) -> None:
     """Note a feed and its policy where they are not known yet."""
-    body = json.dumps(dataclasses.asdict(contract.policy), sort_keys=True)
-    bulk.insert_missing(conn, tables.policies, [{"hash": contract.policy_hash, "body": body, "at": at}])
+    policy = {"hash": contract.policy_hash, "body": contract.policy.body, "at": at}
+    bulk.insert_missing(conn, tables.policies, [policy])
     bulk.insert_missing(conn, tables.feeds, [{"name": contract.name, "last_seq": 0, "created_at": at}])
 
 

@@ -176,3 +176,11 @@ def test_a_key_from_the_environment_has_no_mark(tmp_path, made, settings_at, mon
         assert store.mark is None
         assert verify(store).ok
     assert not list((tmp_path / "home").glob("*.head"))
+
+
+def test_a_policy_that_no_event_speaks_of_is_whole_by_its_own_hash(sqlite_store, made, make_sealing):
+    made.begin(sqlite_store, "b1")  # killed before its commit
+    assert verify(sqlite_store).ok
+    make_sealing(made.contract).seal(sqlite_store)  # of a feed without a run
+    result = verify(sqlite_store)
+    assert result.ok, result.why

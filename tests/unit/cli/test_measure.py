@@ -72,7 +72,7 @@ def test_values_are_json_where_they_are_and_text_elsewhere():
 
 
 def test_all_stands_for_every_world():
-    assert _worlds("all") == ["synthetic", "duck", "product", "rte", "speech", "tweets"]
+    assert _worlds("all") == ["synthetic", "duck", "product", "rte", "speech", "tweets", "mnist"]
     assert _worlds("duck, rte,duck") == ["duck", "rte"]
 
 
