@@ -72,8 +72,9 @@ def evaluate_command(model: str | None, feed: str, fast: bool, home: Path, as_js
         result = guard.evaluate(model, fast=fast)
     if as_json:
         print_json(result.to_dict())
-    else:
-        print_result(str(result))
+        return
+    for line in str(result).splitlines():
+        print_result(line)
 
 
 @click.command("models")

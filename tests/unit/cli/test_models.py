@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from poison_guard.errors import ClosedError
+from poison_guard.guard import Guard
+from poison_guard.steps.evaluate import EvaluationResult
 from poison_guard.steps.examples import CandidateInputs
 from poison_guard.steps.retrain import RetrainResult, metric_rows
 
@@ -109,3 +111,16 @@ def test_questions_and_records_are_not_asked_for_at_once(hand):
     result = hand.call("export", "--trusted", "holdout", "--decisions", "--out", hand.folder / "q.parquet")
     assert result.exit_code == 2
     assert "without --decisions" in result.stderr
+
+
+def test_an_evaluation_is_printed_line_by_line(hand, monkeypatch):
+    attacks = {
+        "pgd": {"epsilon": 0.1, "unit": "pixels", "confidence_lost": 0.2, "margin_left": 0.3, "right": 91, "n": 100}
+    }
+    more = {"worst": {"n": 100, "right": 90}, "noise": None, "pairs": {}, "masking": {"why": "Nothing is masked."}}
+    more |= {"attacks": attacks, "membership": {"n": 50, "auc": 0.61, "found": 0.02}}
+    monkeypatch.setattr(Guard, "evaluate", lambda *_, **__: EvaluationResult("sessions", "m-1", True, METRICS | more))
+    lines = hand.call("evaluate", "--fast").stdout.splitlines()
+    assert lines[-1] == "Nothing is masked."
+    (told,) = [line for line in lines if line.startswith("chance that a trained-on example")]
+    assert told.split()[-2:] == ["0.61", "50"]
