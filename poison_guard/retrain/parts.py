@@ -52,7 +52,7 @@ def train_parts(examples: Examples, cohorts: np.ndarray, trusted: Examples, conf
     if len(classes) < 2:
         raise DataError(f"parts in [retrain] need trusted examples of two labels, got {len(classes)}; enter more")
     settled = fill_defaults(config, trusted)
-    with limited_threads(1), torch.random.fork_rng(), torch.no_grad():
+    with limited_threads(1), torch.inference_mode(False), torch.random.fork_rng(), torch.no_grad():
         inputs = fit_inputs(trusted, settled.mutable)
         torch.manual_seed(settled.seed)
         module = Parts(settled.parts, math.prod(inputs.shape), len(classes))

@@ -8,6 +8,9 @@ import pytest
 
 from poison_guard.errors import UsageError
 from poison_guard.guard import Guard
+from poison_guard.steps import promote
+from poison_guard.steps.model_scan import trusted_model
+from poison_guard.steps.opening import open_feed
 from tests.integration.steps.test_gate import CONTRACT, put, sessions
 
 
@@ -24,6 +27,10 @@ def test_parts_are_trained_by_cohort_and_their_model_answers_like_any_other(tmp_
     assert told["parts"] == 5
     assert 0 < told["certified"]["1"] <= told["right"] <= told["n"]
     assert {"trusted examples alone", "whatever 1 of the cohorts wrote"} <= {row[0] for row in result.rows()}
+    with open_feed(file, guard.home) as feed:
+        alone = trusted_model(feed)  # what a promotion compares with
+        assert alone.config.parts == 5
+        assert promote._evaluated(feed, alone)["robust"]["n"]
     fresh = sessions(60, 7)
     said = {
         how: guard.predict(fresh, model_id=result.model_id, confidence=how).frame for how in ("full", "rounded", "none")

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from poison_guard.config.policies import RetrainConfig
 from poison_guard.errors import ConfigError, DataError
@@ -112,3 +113,11 @@ def test_parts_go_with_no_recipe_of_networks(made, more):
 def test_a_cohort_is_in_one_part_for_ever():
     assert [part_of(name, 7) for name in ("a", "b", "")] == [part_of(name, 7) for name in ("a", "b", "")]
     assert len({part_of(f"c{i}", 7) for i in range(100)}) == 7
+
+
+def test_gradients_go_through_a_model_that_was_just_trained(made):
+    trusted, crowd, cohorts, _ = made
+    model = train_parts(crowd, cohorts, trusted, CONFIG)
+    x = torch.zeros(1, len(model.module.directions), requires_grad=True)
+    model.module(x).sum().backward()
+    assert x.grad is not None
