@@ -68,9 +68,9 @@ name = "observation"        # its columns are observation.user_id, observation.i
 A row has one partner or none. Rows without one, and keys that several rows of the second file give different content,
 are counted in a note with the first key; what they lack is missing, and a record without its source or item is held.
 `init DATA --join FILE` writes this for formats that have a second file. Where rows have
-a `record_id` and `revisions = true`, a file of which some rows found no partner is read again when its second file grows:
-a row whose partner came takes the place of the one that lacked it, unless a person decided that. Other files are read
-once.
+a `record_id` and `revisions = true`, a file of which some rows found no partner is read again when its second file
+grows: a row whose partner came takes the place of the one that lacked it, unless a person decided that. Other files are
+read once.
 
 ## Known formats
 
