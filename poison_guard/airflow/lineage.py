@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["STORE", "lineage_of"]
 
 STORE = "poison_guard"
-"""Name space of what lies in a store, as the events of `steps.lineage` have it."""
+"""Namespace of what lies in a store, as the events of `steps.lineage` have it."""
 
 
 def lineage_of(

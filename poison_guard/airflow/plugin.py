@@ -87,7 +87,7 @@ class PoisonGuardPlugin(AirflowPlugin):
     """What Airflow reads from the entry point ``airflow.plugins``: the app, and the links to it."""
 
     name = "poison_guard"
-    fastapi_apps = [{"app": _LazyApp(), "url_prefix": "/poison-guard", "name": "poison_guard"}]  # noqa: RUF012
+    fastapi_apps = [{"app": _LazyApp(), "url_prefix": "/poison-guard", "name": "poison_guard"}]  # noqa: RUF012  Airflow's name
     external_views = [  # noqa: RUF012  Airflow's own names
         {
             "name": "Quarantine",

@@ -291,11 +291,18 @@ def jobs_command(
         raise UsageError("give one of --resume, --cancel and --undo")
     if cancel or undo:
         person = acting(home, by, feed=guard.contract.name)
-        told = lambda done, of: print_progress(f"{done:,} of {of:,} parts")  # noqa: E731
-        job = guard.undo_job(job_id, by=person, reason=reason, report=told) if undo else guard.cancel(job_id, by=person)
+        job = (
+            guard.undo_job(job_id, by=person, reason=reason, report=_print_parts)
+            if undo
+            else guard.cancel(job_id, by=person)
+        )
     else:
         job = guard.run_job(job_id) if resume else guard.job(job_id)
     _print_job(job, feed, as_json=as_json)
+
+
+def _print_parts(done: int, of: int) -> None:
+    print_progress(f"{done:,} of {of:,} parts")
 
 
 def _print_job(job: Job, feed: str, *, as_json: bool) -> None:
