@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+from poison_guard.config.columns import ROLES, Columns, check_columns
+from poison_guard.config.data import Data, check_data
 from poison_guard.config.outgoing import Out, Privacy, check_outgoing
 from poison_guard.config.parse import Parse
 from poison_guard.config.policies import SIGNALS, GatePolicy, Policy, RetrainConfig
 from poison_guard.config.signing import Signature, check_signature
-from poison_guard.config.tables import Rule, Text, check_keys, in_range, matching, read_toml, values_of
+from poison_guard.config.tables import Text, check_keys, matching, read_toml, values_of
 from poison_guard.errors import ConfigError
 from poison_guard.text import nearest
 
 __all__ = [
     "KNOWN_FEEDS",
-    "ROLES",
     "Contract",
-    "Data",
-    "Identity",
     "Kind",
     "Mode",
     "Policy",
@@ -33,34 +30,6 @@ __all__ = [
     "load_contract",
     "parse_contract",
 ]
-
-ROLES = (
-    "record_id",
-    "source_id",
-    "author_id",
-    "item_id",
-    "answer",
-    "label",
-    "rating",
-    "reward",
-    "observed_at",
-    "source_since",
-    "text",
-    "prompt",
-    "response",
-    "chosen",
-    "rejected",
-    "image",
-    "group",
-    "signature",
-    "nonce",
-    "sent_at",
-    "device",
-    "place",
-    "client_version",
-    "sequence",
-)
-"""Roles one column can play; `features` is the one role that lists several."""
 
 
 class Kind(StrEnum):
@@ -75,98 +44,11 @@ class Kind(StrEnum):
     QUERIES = "queries"
 
 
-class Identity(StrEnum):
-    """What makes two rows without an id one record: nothing (`row`), or equal content (`content`)."""
-
-    ROW = "row"
-    CONTENT = "content"
-
-
 class Mode(StrEnum):
     """`observe` decides and reports but holds nothing back."""
 
     ENFORCE = "enforce"
     OBSERVE = "observe"
-
-
-_Count = Annotated[int, in_range(1)]
-_NO_TEXT = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem", "utf_7"))
-
-
-def is_text_encoding(name: str) -> bool:
-    """Return whether `name` is an encoding that a text file may have."""
-    try:
-        found = codecs.lookup(name)
-        return "".encode(name) is not None and found.name.replace("-", "_") not in _NO_TEXT
-    except (LookupError, ValueError, TypeError, UnicodeError):
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """A second file whose rows belong to those of the feed, by a key."""
-
-    path: str
-    """Its files, as in `path` of the feed."""
-    key: Text
-    """Column (or path) of the feed's rows with the key."""
-    to: Text
-    """Column (or path) of the second file with the same key."""
-    name: Annotated[str, matching(r"[A-Za-z_]\w{0,47}", "a word of letters, digits and _")] = "joined"
-    """Word before the second file's columns: `joined.user_id` is its column `user_id`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Where records come from, and the bounds they are read under."""
-
-    path: str | None = None
-    """Files of records (csv, jsonl, parquet; gz of the first two): a path with wildcards, or an fsspec URL."""
-    query: str | None = None
-    """A SELECT to read records by, in place of files."""
-    watermark: str | None = None
-    """Column of `query` that only grows; rows above the highest value taken in are read."""
-    url_env: str = "POISON_GUARD_SOURCE_URL"
-    """Environment variable with the database URL of `query` (never written in TOML)."""
-    encoding: Annotated[str, Rule("a text encoding such as cp1252", is_text_encoding)] | None = None
-    """Encoding of text files; without it UTF-8 (or UTF-16 with a byte order mark)."""
-    delimiter: Annotated[str, matching(r"[^\w\s\"]|\t", "one character that parts fields, such as ;")] | None = None
-    """Character between the fields of a CSV file; without it the one of ``, ; TAB |`` that the header has most of."""
-    header: bool | None = None
-    """Whether the first row of a CSV file names its columns; where false they are ``column_1``, ``column_2`` …"""
-    format: Text | None = None
-    """Known format of the files (`poison-guard formats` lists them): `init` writes it, `export` can write it again."""
-    explode: Text | None = None
-    """List whose elements are judgements, such as ``annotations[]``: a row becomes a record for each of them. Several
-    lists that belong together, element by element, are written with commas between."""
-    join: Join | None = None
-    """A second file with more about each row, such as the traces that scores are about."""
-    revisions: bool = False
-    """Whether the same id with other content from the same source (author where there is none) is a revision; else what
-    came second is held as a conflict."""
-    identity: Identity = Identity.ROW
-    """Of rows without an id: each is one record (`row`), or all rows of equal content are one record (`content`)."""
-    names: tuple[str, ...] = ()
-    """Names of the columns of a CSV file without a header; without them ``column_1``, ``column_2`` …"""
-    rows: Text | None = None
-    """Where a JSON file holds its records: the keys that lead to the list, joined by dots (`response.items`)."""
-    max_bytes: _Count = 2_000_000_000
-    """Bytes of one file, unpacked."""
-    max_rows: _Count = 20_000_000
-    """Rows of one file."""
-    max_columns: _Count = 4_096
-    """Columns of one file."""
-    max_cell_chars: _Count = 100_000
-    """Characters of one cell."""
-    max_depth: _Count = 8
-    """Levels of nesting in one cell."""
-    max_explode: _Count = 100_000
-    """Records that `explode` may make of one row."""
-    partition_rows: _Count = 100_000
-    """Records that are scored in one piece."""
-    copy: bool = True
-    """Whether the guard keeps a copy of each record. Without, it keeps ids, hash, file and row, and reads the file
-    again where a record's content is needed: the file must stay as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +132,6 @@ class Contract:
         return all(bool(self.features) if r == "features" else r in self.columns for r in roles)
 
 
-_Columns = make_dataclass(
-    "_Columns", [*((role, Text | None, None) for role in ROLES), ("features", tuple[str, ...], ())]
-)
-
-
 @dataclass(frozen=True, slots=True)
 class _Controls:
     path: str
@@ -313,7 +190,7 @@ class _Top:
     signature: Signature | None = None
 
 
-_TABLES = {"columns": _Columns, "items": _Items, "controls": _Controls, "outcomes": _Outcomes}
+_TABLES = {"columns": Columns, "items": _Items, "controls": _Controls, "outcomes": _Outcomes}
 
 
 KNOWN_FEEDS = "known-feeds.json"
@@ -364,7 +241,8 @@ def parse_contract(table: Mapping[str, Any], *, path: Path | None = None) -> Con
     parsing = table.get("parse")
     if isinstance(parsing, dict) and isinstance(parsing.get("time_format"), str):  # one format or a list of them
         table = {**table, "parse": {**parsing, "time_format": [parsing["time_format"]]}}
-    _check_one_column_a_role(table.get("columns"), file)
+    if isinstance(table.get("columns"), dict):
+        check_columns(table["columns"], file)
     values: dict[str, Any] = {"data": Data(), **values_of(_Top, table, where="the top level", file=file)}
     tables = {
         name: values_of(shape, values.pop(name), where=f"[{name}]", file=file) if name in values else {}
@@ -383,40 +261,15 @@ def parse_contract(table: Mapping[str, Any], *, path: Path | None = None) -> Con
     return contract
 
 
-def _in_list(path: str, explode: str) -> bool:
-    """Whether a path leads through a list that `explode` names."""
-    roots = [re.split(r"[.\[*]", part.strip())[0] for part in explode.split(",")]
-    return any(root and root in path for root in roots)
-
-
-def _check_one_column_a_role(columns: Any, file: str) -> None:
-    """Raise `ConfigError` where a role names several columns."""
-    for role, named in columns.items() if isinstance(columns, dict) else ():
-        if role in ROLES and isinstance(named, list):
-            listed = ", ".join(map(str, named))
-            raise ConfigError(
-                f"{role} in [columns] of {file} names {len(named)} columns ({listed}), and a role has one: "
-                "keep one, or write them as one column in your data"
-            )
-
-
 def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> None:
     """Raise `ConfigError` where keys that are right alone are not right together."""
     data, trained = contract.data, contract.item_columns.get("features", contract.features)
     if not contract.columns and not contract.features:
         raise ConfigError(f"[columns] of {file} maps no role to a column; known roles: {', '.join(ROLES)}, features")
-    if len(contract.features) < len((table.get("columns") or {}).get("features") or ()):
-        raise ConfigError(f"features in [columns] of {file} names a column twice")
-    _check_data(contract, file)
+    check_data(data, contract.columns, file)
     if contract.parse.decimal == contract.parse.thousands:
         raise ConfigError(
             f"decimal and thousands in [parse] of {file} are both {contract.parse.decimal!r}; they differ"
-        )
-    record_id = contract.columns.get("record_id")
-    if data.explode and record_id and "#" not in record_id and not _in_list(record_id, data.explode):
-        raise ConfigError(
-            f"record_id in [columns] of {file} is {record_id!r}, the same for all records that explode makes of a row; "
-            f'write "{record_id} + #" (# is the position in the row), or a path below {data.explode}'
         )
     if len(contract.item_columns) > 1:
         named = " and ".join(contract.item_columns)
@@ -429,18 +282,3 @@ def _check_together(contract: Contract, table: Mapping[str, Any], file: str) -> 
         if signal not in contract.signals:
             able = ", ".join(contract.signals)
             raise ConfigError(f"required names `{signal}`, but the roles in [columns] of {file} feed only {able}")
-
-
-def _check_data(contract: Contract, file: str) -> None:
-    """Raise `ConfigError` where keys of ``[data]`` are not right together."""
-    data = contract.data
-    if data.path and data.query:
-        raise ConfigError(f"[data] of {file} has both path and query; keep one")
-    if data.query and not data.watermark:
-        raise ConfigError(f"query in [data] of {file} needs watermark, the name of a column that only grows")
-    if data.query and not data.copy:
-        raise ConfigError(f"copy = false in [data] of {file} needs files that can be read again; a query gives none")
-    if data.names and data.header is not False:
-        raise ConfigError(f"names in [data] of {file} are for files without a header; set header = false, too")
-    if data.identity is Identity.CONTENT and contract.has("record_id"):
-        raise ConfigError(f'identity = "content" in [data] of {file} is for records without an id; record_id is mapped')

@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 
 from poison_guard.config import Contract
-from poison_guard.config.contract import ROLES, Identity
+from poison_guard.config.columns import ROLES
+from poison_guard.config.data import Identity
 from poison_guard.frames import ADDED, FRAMES
 from poison_guard.ingest.cells import NAIVE_METADATA, join_tables
 from poison_guard.ingest.coerce import IssueLog, RoleColumn, coerce_column

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from poison_guard.config import Contract
-from poison_guard.config.contract import Data
+from poison_guard.config.data import Data
 from poison_guard.ingest.arrow_paths import reached_columns
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, join_tables
 from poison_guard.ingest.explode import TooMany, elements, exploded_columns, row_chars, within_bound

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from poison_guard.config.contract import Identity
+from poison_guard.config.data import Identity
 from poison_guard.contracts.check import schema_drift, schema_hash
 from poison_guard.contracts.gx import is_installed
 from poison_guard.errors import ConfigError, DataError, UsageError

@@ -17,7 +17,7 @@ import click
 import poison_guard
 from poison_guard import errors, guard, home, reviewing, stages
 from poison_guard.cli import cli
-from poison_guard.config import contract, settings
+from poison_guard.config import columns, contract, data, settings
 from poison_guard.frames import FRAMES, Column
 from poison_guard.review import rules
 
@@ -227,9 +227,9 @@ def contract_keys() -> str:
 
 
 TABLES: dict[str, tuple[Any, str]] = {
-    "data": (contract.Data, "Where records come from, and the bounds they are read under."),
+    "data": (data.Data, "Where records come from, and the bounds they are read under."),
     "parse": (contract.Parse, "How cells are read where they alone do not say; `init` proposes it with its evidence."),
-    "columns": (contract._Columns, "The role of each column. The roles present decide which signals run."),
+    "columns": (columns.Columns, "The role of each column. The roles present decide which signals run."),
     "items": (contract._Items, "What the items are, one row each, for training: `item_id` and one of the keys below."),
     "controls": (contract._Controls, "Items whose answer is known: `item_id`, `answer`."),
     "outcomes": (contract._Outcomes, "What turned out later about records; read with every run."),
@@ -243,7 +243,7 @@ TABLES: dict[str, tuple[Any, str]] = {
 
 def roles() -> str:
     """Return the list of roles."""
-    listed = ", ".join(f"`{role}`" for role in contract.ROLES)
+    listed = ", ".join(f"`{role}`" for role in columns.ROLES)
     return f'`role = "your column"`, each at most once: {listed}; and `features = ["a", "b"]`.\n'
 
 

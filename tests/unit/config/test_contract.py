@@ -35,7 +35,11 @@ def test_without_features_nothing_asks_for_anomaly():
         ({"columns": {"sorce_id": "x"}}, "did you mean `source_id`"),
         ({"columns": {"source_id": 3}}, "must be str"),
         ({"columns": {}}, "maps no role"),
-        ({"columns": {"features": ["a", "a"]}}, "twice"),
+        ({"columns": {"features": ["a", "a"]}}, "names a column twice: a"),
+        ({"columns": {"answer": "x", "label": "x"}}, "answer and label in .columns. .* are both x, .* cannot be both"),
+        ({"columns": {"source_id": "x", "author_id": "x"}}, "source_id and author_id .* remove the other"),
+        ({"columns": {"item_id": "x", "text": "x", "prompt": "x"}}, "text and prompt"),
+        ({"columns": {"label": "x", "features": ["y", "x"]}}, "label and features"),
         ({"kind": "answer"}, "must be one of answers, ratings, messages"),
         ({"mode": "enforcing"}, "must be one of enforce, observe"),
         ({"name": "../x"}, "name must be a word"),
@@ -80,6 +84,19 @@ def test_what_is_wrong_is_named(change, words):
         return
     with pytest.raises(ConfigError, match=words):
         parse_contract(GOOD | change)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"item_id": "x", "text": "x"},
+        {"item_id": "x", "image": "x"},
+        {"group": "x", "features": ["x"]},
+        {"group": "x", "client_version": "x"},
+    ],
+)
+def test_roles_that_one_column_can_have_together_are_taken(columns):
+    assert parse_contract({"name": "a", "kind": "messages", "columns": columns}).has(*columns)
 
 
 def test_outcomes_may_be_under_other_names():

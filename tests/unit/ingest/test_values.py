@@ -321,8 +321,8 @@ def test_keys_that_cannot_be_are_refused_with_their_rule(table, says):
 
 
 def test_two_roles_for_one_column_keep_their_own_form():
-    contract = contract_of({"source_id": "user", "text": "user", "answer": "answer"})
+    contract = contract_of({"item_id": "user", "text": "user", "answer": "answer"})
     frame = pd.DataFrame({"user": ["u1 "], "answer": ["x"]})
     row = batch_from_frame(replace(contract), frame, object_uri=None, received_at=NOW).records.iloc[0]
-    assert (row["source_id"], row["text"]) == ("u1", "u1 ")
+    assert (row["item_id"], row["text"]) == ("u1", "u1 ")
     assert np.isnan(cells_of(parse_numbers(text("u1")))[0])
