@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,12 +50,17 @@ def postgres(wanted: bool) -> Iterator[str]:
 def run_all(commands: Sequence[list[str]], jobs: int) -> None:
     """Run modules of this package as processes, `jobs` at a time."""
     running: list[subprocess.Popen[bytes]] = []
-    for command in commands:
-        if len(running) == jobs:
-            running.pop(0).wait()
-        running.append(subprocess.Popen([sys.executable, "-m", *command]))
-    for each in running:
-        each.wait()
+    try:
+        for command in commands:
+            if len(running) == jobs:
+                running[0].wait()
+                del running[0]
+            running.append(subprocess.Popen([sys.executable, "-m", *command]))
+        for each in running:
+            each.wait()
+    finally:
+        for each in running:
+            each.terminate()
 
 
 def rows_of(path: Path) -> Rows:
@@ -175,6 +181,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--tables-only", action="store_true", help="write the tables of what was done before")
     args = parser.parse_args(arguments)
     args.work.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or what it started, Postgres above all, goes on without it
     if not args.tables_only:
         process.build_shim(args.work)
         work = ["--work", str(args.work)]
