@@ -16,7 +16,7 @@ from poison_guard.ingest.cells import MAX_EXACT_INT
 __all__ = ["TRUTH_PATTERN", "ParsedCells", "are_names", "matches", "parse_numbers", "present_cells"]
 
 
-_NUMBER_PATTERN = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?$"
+_NUMBER_PATTERN = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 _NUMBER_CHARS = 40
 """Characters of the longest text that is read as a number; bounds the memory of the slow path."""
 TRUTH_PATTERN = r"^(?:true|false|True|False|TRUE|FALSE)$"
@@ -101,7 +101,7 @@ def _numbers_in_style(array: pa.Array, parse: Parse) -> ParsedCells:
     marks = {" ": _SPACES, "'": _QUOTES}.get(parse.thousands, parse.thousands)
     grouped = f"[0-9]{{1,3}}(?:[{re.escape(marks)}][0-9]{{3}})+|" if marks else ""
     decimal = re.escape(parse.decimal)
-    fits = matches(text, rf"^[+-]?(?:{grouped}[0-9]+)?(?:{decimal}[0-9]*)?(?:[eE][+-]?[0-9]{{1,4}})?$")
+    fits = matches(text, rf"^[+-]?(?:{grouped}[0-9]+)?(?:{decimal}[0-9]*)?(?:[eE][+-]?[0-9]+)?$")
     fits &= matches(text, "[0-9]")
     plain = pc.replace_substring_regex(text, f"[{re.escape(marks)}]", "") if marks else text
     plain = pc.replace_substring(plain, parse.decimal, ".")
