@@ -134,46 +134,63 @@ def _tested(votes: _Votes, cohort: np.ndarray) -> pd.DataFrame:
     cohort.
     """
     wide = _against_rest(votes, cohort)
-    n, of, rest, others = (wide[c].to_numpy(float) for c in ("n", "of", "rest", "others"))
+    rest, others = wide["rest"], wide["others"]
     wrong = min(votes.wrong, _WRONG)
-    odds = (_REST / wrong / (1 - _REST)) ** (wide["top"].to_numpy(float) - rest)
+    odds = (_REST / wrong / (1 - _REST)) ** (wide["top"] - rest)
     a, b = rest + _LEND * _ERROR / wrong, others - rest + _LEND * (1 - _ERROR / wrong)
-    tried = np.minimum(votes.wrong, of // 2)
-    for name, alike in (("p", _predicted_high(n, of, a, b)), ("named", binomial_high(n, of, a / (a + b)))):
-        wide[name] = np.minimum(1.0, tried * alike + odds / (1 + odds))
-    first = wide.sort_values(["cohort", "item", "p", "pair"], kind="stable").drop_duplicates(["cohort", "item"])
-    return first[["cohort", "item", "pair", "p", "named"]]
+    tried = np.minimum(votes.wrong, wide["of"] // 2)
+    chances = {
+        "p": _predicted_high(wide["n"], wide["of"], a, b),
+        "named": binomial_high(wide["n"], wide["of"], a / (a + b)),
+    }
+    wide |= {name: np.minimum(1.0, tried * alike + odds / (1 + odds)) for name, alike in chances.items()}
+    order = np.lexsort((wide["pair"], wide["p"], wide["about"]))
+    first = order[np.unique(wide["about"][order], return_index=True)[1]]
+    return pd.DataFrame({name: wide[name][first] for name in ("cohort", "item", "pair", "p", "named")})
 
 
-def _against_rest(votes: _Votes, cohort: np.ndarray) -> pd.DataFrame:
-    """Return ``cohort, item, pair, n, of, rest, top, others``, one row an answer of an item that a cohort may push.
+def _against_rest(votes: _Votes, cohort: np.ndarray) -> dict[str, np.ndarray]:
+    """Return ``cohort, item, about, pair, n, of, rest, top, others``, a row an answer that a cohort may push.
 
-    Votes of the cohort for the answer (0 where it cannot be pushed: given once, or what the rest says most) and in all;
-    of the rest for it, for its most given answer, and in all.
+    `about` numbers cohort and item together. Votes of the cohort for the answer (0 where it cannot be pushed: given
+    once, or what the rest says most) and in all; of the rest for it, for its most given answer, and in all.
     """
-    table = pd.DataFrame({"cohort": cohort, "item": votes.item, "pair": votes.pair, "old": ~votes.new})
-    counts = table[cohort >= 0].groupby(["cohort", "item", "pair"], sort=True)["old"].agg(n="size", n_old="sum")
-    counts = counts.reset_index()
-    counts["of"] = counts.groupby(["cohort", "item"])["n"].transform("sum")
-    counts = counts[counts["of"] >= _MIN_VOTES]
-    all_old = table.groupby(["item", "pair"])["old"].sum().rename("all_old").reset_index()
-    wide = counts[["cohort", "item", "of"]].drop_duplicates().merge(all_old, on="item")
-    wide = wide.merge(counts[["cohort", "pair", "n", "n_old"]], on=["cohort", "pair"], how="left")
-    wide = wide.fillna({"n": 0, "n_old": 0})
-    wide["rest"] = wide["all_old"] - wide["n_old"]
-    by = wide.groupby(["cohort", "item"])["rest"]
-    wide["top"], wide["others"] = by.transform("max"), by.transform("sum")
-    nothing = ((wide["rest"] >= wide["top"]) | (wide["n"] < _MIN_VOTES)).to_numpy()
-    wide.loc[nothing, "n"] = 0
-    return _scaled(wide)
+    inside, old = cohort >= 0, ~votes.new
+    n_items, n_pairs = votes.item.max(initial=0) + 1, votes.pair.max(initial=0) + 1
+    names, own = np.unique(cohort[inside], return_inverse=True)
+    about, of = np.unique(own * n_items + votes.item[inside], return_counts=True)
+    about, of = about[of >= _MIN_VOTES], of[of >= _MIN_VOTES]
+    group, pair = _pairs_of(votes, about % n_items)
+    given, at = np.unique(own * n_pairs + votes.pair[inside], return_inverse=True)
+    cell = (about // n_items)[group] * n_pairs + pair
+    of_cell = np.where(np.isin(cell, given), np.searchsorted(given, cell), len(given))
+    n = np.r_[np.bincount(at), 0.0][of_cell]
+    rest = np.bincount(votes.pair, old)[pair] - np.r_[np.bincount(at, old[inside]), 0][of_cell]
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    top, others = (how.reduceat(rest, first)[group] if len(first) else rest for how in (np.maximum, np.add))
+    n[(rest >= top) | (n < _MIN_VOTES)] = 0
+    few, less = (_MOST / np.maximum(many, _MOST) for many in (of[group], others))
+    return {
+        "cohort": names[about // n_items][group],
+        "item": (about % n_items)[group],
+        "about": about[group],
+        "pair": pair,
+        "n": np.floor(n * few),
+        "of": np.floor(of[group] * few),
+        "rest": rest * less,
+        "top": top * less,
+        "others": others * less,
+    }
 
 
-def _scaled(wide: pd.DataFrame) -> pd.DataFrame:
-    """Return the counts of `wide` as if no item had more than `_MOST` votes of the cohort, or of the rest."""
-    few = np.minimum(1.0, _MOST / np.maximum(wide["of"], 1))
-    less = np.minimum(1.0, _MOST / np.maximum(wide["others"], 1))
-    own = {name: np.floor(wide[name] * few) for name in ("n", "of")}
-    return wide.assign(**own, **{name: wide[name] * less for name in ("rest", "top", "others")})
+def _pairs_of(votes: _Votes, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``(pairs,)`` position in `items` and code of each (item, answer) pair of them, sorted by item."""
+    item_of = np.zeros(votes.pair.max(initial=-1) + 1, np.int64)
+    item_of[votes.pair] = votes.item
+    begin, end = np.searchsorted(item_of, items), np.searchsorted(item_of, items, side="right")
+    many = end - begin
+    group = np.repeat(np.arange(len(items)), many)
+    return group, np.arange(len(group)) + np.repeat(begin - (np.cumsum(many) - many), many)
 
 
 def _predicted_high(n: np.ndarray, of: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
