@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -126,6 +126,11 @@ class Contract:
     def documents(self) -> bool:
         """Whether records are texts by themselves, such as documents for retrieval: no prompt, no reply, no vote."""
         return self.has("text") and not self.vote and not any(map(self.has, ("prompt", "response", "chosen")))
+
+    def without(self, roles: Collection[str]) -> Contract:
+        """Return what the contract would be if no column were mapped to `roles`."""
+        columns = {role: column for role, column in self.columns.items() if role not in roles}
+        return replace(self, columns=columns, features=() if "features" in roles else self.features)
 
     def has(self, *roles: str) -> bool:
         """Whether every role is mapped to a column (``features``: at least one)."""

@@ -130,27 +130,51 @@ def kinds_of(contract: Contract) -> tuple[str, ...]:
     return tuple(name for name in KINDS if (name in _OF_QUERIES) is contract.queries and others.get(name, True))
 
 
-def possible_kinds(compared: Collection[str]) -> tuple[str, ...]:
-    """Return the kinds that could show, given the signals and finders that had something to compare."""
-    return tuple(name for name, kind in KINDS.items() if kind.by & set(compared))
+def possible_kinds(contract: Contract, compared: Collection[str], empty: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the kinds that could show, given the signals and finders that had something to compare.
+
+    A kind cannot show that needs one of the roles `empty`, whose columns have no value in any record.
+    """
+    able = [name for name, kind in KINDS.items() if kind.by & set(compared)]
+    return tuple(name for name in able if not _emptied(name, contract, empty))
 
 
-def is_judged(compared: Collection[str]) -> bool:
-    """Return whether anything judged what records say. Counting copies does not, nor looking for hidden text.
+def is_judged(possible: Collection[str]) -> bool:
+    """Return whether a kind could show by what records say; copies and hidden text alone show nothing of that.
 
-    >>> is_judged({"copies"}), is_judged({"copies", "anomaly"})
+    >>> is_judged({"copies"}), is_judged({"copies", "strangers"})
     (False, True)
     """
-    return bool(set(possible_kinds(compared)) - _NO_SUBSTANCE)
+    return bool(set(possible) - _NO_SUBSTANCE)
 
 
-def remedy(kind: str, contract: Contract) -> str:
-    """Return what would let a kind be seen: the roles that no column is mapped to, else what the records need."""
-    missing = _unmapped(kind, contract)
-    if not missing:
-        return _TRUSTED if kind == "label flips" and "label" in contract.signals else KINDS[kind].data
-    *most, last = [_ROLE_NAMES.get(role, role) for role in missing]
-    return f"a column for {last}" if not most else f"columns for {', '.join(most)} and {last}"
+def remedy(kind: str, contract: Contract, empty: Collection[str] = ()) -> str:
+    """Return what would let a kind be seen: roles without a column, else without a value, else more of the records."""
+    if missing := _unmapped(kind, contract):
+        *most, last = [_ROLE_NAMES.get(role, role) for role in missing]
+        return f"a column for {last}" if not most else f"columns for {', '.join(most)} and {last}"
+    if emptied := _emptied(kind, contract, empty):
+        return f"values in {' and '.join(emptied)}"
+    return _TRUSTED if kind == "label flips" and "label" in contract.signals else KINDS[kind].data
+
+
+def _emptied(kind: str, contract: Contract, empty: Collection[str]) -> list[str]:
+    """Return the columns without a value, of the roles `empty`, that a kind needs."""
+    if not empty:
+        return []
+    lost = set(_unmapped(kind, contract.without(empty))) - set(_unmapped(kind, contract))
+    roles = [role for need in KINDS[kind].roles if need in lost for role in _FILLED_BY.get(need, (need,))]
+    return [contract.columns.get(role, role) for role in roles if role in empty]
+
+
+_FILLED_BY = {
+    "answer": ("answer", "label", "rating"),
+    "text": ("text", "prompt", "response", "chosen", "rejected"),
+    "age": ("observed_at", "source_since"),
+    "source_id": ("source_id", "author_id"),
+    "query": ("features", "text", "prompt", "response", "image"),
+}
+"""What a kind needs, to the roles of which one gives it."""
 
 
 _ROLE_NAMES = {
@@ -265,14 +289,20 @@ class Coverage:
 
     @classmethod
     def of(
-        cls, contract: Contract, compared: Collection[str], measured: Measured | None = None, *, outdated: bool = False
+        cls,
+        contract: Contract,
+        compared: Collection[str],
+        measured: Measured | None = None,
+        *,
+        outdated: bool = False,
+        empty: Collection[str] = (),
     ) -> Coverage:
-        """Return the statement of a batch whose signals compared `compared`."""
-        possible = possible_kinds(compared)
+        """Return the statement of a batch whose signals compared `compared`, and of which the roles `empty` are."""
+        possible = possible_kinds(contract, compared, empty)
         lacks = {kind: _unmapped(kind, contract) for kind in kinds_of(contract) if kind not in possible}
         nearest = sorted(lacks, key=lambda kind: 2 * len(lacks[kind]) - len(KINDS[kind].roles))
-        remedies = {kind: remedy(kind, contract) for kind in nearest}
-        return cls(contract.name, is_judged(compared), possible, remedies, measured, outdated)
+        remedies = {kind: remedy(kind, contract, empty) for kind in nearest}
+        return cls(contract.name, is_judged(possible), possible, remedies, measured, outdated)
 
     def sentences(self) -> list[str]:
         """Return the statement, a sentence each: what is seen and from what size, what is not and what would help."""

@@ -199,6 +199,10 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "expectation": lambda a: f"{a.columns('column')} is '{a.value}'; expected {a.expected}",
     "schema_drift": _drift,
     "batch_contract": lambda a: f"the batch breaks {a.expectation} on {a.columns('column')}: {a.observed}",
+    "role_empty": lambda a: (
+        f"{a.columns('columns')}, which [columns] maps to {a.role}, has no usable value in any of "
+        f"{a.count('n', 'record')}: what needs it judges nothing"
+    ),
     "suite_outdated": lambda a: (
         f"the expectations about {a.columns('columns')} were made for another role of it and were left out; "
         f"`poison-guard init --refresh {_shown(a.values['contract'], 4096)}` makes them for the contract as it stands"

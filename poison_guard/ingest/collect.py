@@ -195,12 +195,16 @@ def _read(
     reason = _missing_column(raw, contract)
     if reason and single:
         raise DataError(f"{shown_url(ref.uri)} cannot be used: {reason}")
-    return unreadable_object(ref.digest, reason) if reason else _with_path_notes(raw, contract)
+    return unreadable_object(ref.digest, reason) if reason else _with_path_notes(raw, contract, single=single)
 
 
-def _with_path_notes(raw: RawTable, contract: Contract) -> RawTable:
-    """Return `raw` with a note for each path that finds nothing in any of its rows."""
-    found = [f"{name}, which [columns] maps to {role}, matches nothing in it" for role, name in _vain(raw, contract)]
+def _with_path_notes(raw: RawTable, contract: Contract, *, single: bool) -> RawTable:
+    """Return `raw` with a note for each path that finds nothing in any of its rows.
+
+    Of a `single` object nothing is said here: it is the batch, of which validation names each role without a value.
+    """
+    vain = [] if single else _vain(raw, contract)
+    found = [f"{name}, which [columns] maps to {role}, matches nothing in it" for role, name in vain]
     absent = [(role, name) for role, name in contract.columns.items() if name not in raw.table.column_names]
     found += [
         f"{name}, which [columns] maps to {role}, is no column of it, and no path: {fault}"

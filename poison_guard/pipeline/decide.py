@@ -12,7 +12,7 @@ import pandas as pd
 
 from poison_guard.config import Contract, Mode, Policy
 from poison_guard.decide.adopt import Adoption, adopt
-from poison_guard.decide.coverage import Coverage, is_judged
+from poison_guard.decide.coverage import Coverage
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
 from poison_guard.frames import FRAMES, among, empty_frame
 from poison_guard.pipeline.batch_evidence import BatchEvidence
@@ -59,7 +59,11 @@ def decide_batch(
     newcomers = empty_frame("newcomers") if newcomers is None else newcomers
     over = newcomers.loc[newcomers["first_id"].notna(), "record_id"]
     contested = among(scored["record_id"], [*over, *refuted(validation.failures)])
-    missing = _missing(scored, contract, prepared, batch_evidence)
+    stated = Coverage.of(contract, batch_evidence.compared, empty=validation.empty)
+    missing = _missing(scored, contract, prepared, batch_evidence, validation.empty)
+    if len(scored) and not stated.judged:
+        why = Reason("unjudged", {"remedy": stated.nearest_remedy()})
+        missing["unjudged"] = (np.ones(len(scored), bool), why)
     decisions, risks, evidence = weigh(scored, validation.failures, batch_evidence, contract, state)
     table = evidence_table(scored["record_id"].to_numpy(object), evidence)
     decisions = _stage(decisions, missing, validation.batch)
@@ -67,7 +71,12 @@ def decide_batch(
     all_decisions = pd.concat([decisions, flawed], ignore_index=True)
     measurements = _measure(all_decisions, risks, prepared)
     if len(scored):
-        measurements["coverage"] = {"compared": sorted(batch_evidence.compared), "trusted": state.trusted_hash}
+        measurements["coverage"] = {
+            "compared": sorted(batch_evidence.compared),
+            "empty": sorted(validation.empty),
+            "judged": stated.judged,
+            "trusted": state.trusted_hash,
+        }
     if contract.mode is Mode.OBSERVE:  # each record goes where it would have gone without a guard
         passed = decisions.assign(place=Place.ACCEPTED.value)
         all_decisions = pd.concat([passed, flawed], ignore_index=True)
@@ -121,11 +130,19 @@ def _near_controls(batch_evidence: BatchEvidence, state: State) -> pd.DataFrame:
 
 
 def _missing(
-    scored: pd.DataFrame, contract: Contract, prepared: Prepared, batch_evidence: BatchEvidence
+    scored: pd.DataFrame,
+    contract: Contract,
+    prepared: Prepared,
+    batch_evidence: BatchEvidence,
+    empty: frozenset[str],
 ) -> dict[str, tuple[np.ndarray, Reason]]:
-    """Return, per required signal that could not judge, the rows it failed for and why."""
+    """Return, per required signal that could not judge, the rows it failed for and why.
+
+    `empty` are the roles that no record has a value for: a signal that needs them had nothing to compare.
+    """
     everywhere = np.ones(len(scored), bool)
     missing: dict[str, tuple[np.ndarray, Reason]] = {}
+    able, chosen = contract.without(empty).signals, contract.policy.required is not None
     for signal in contract.required:
         crash = scored.get(f"crash.{signal}")
         why = prepared.missing.get(signal) or batch_evidence.crashes.get(signal)
@@ -134,11 +151,8 @@ def _missing(
         elif crash is not None and crash.notna().any():
             first = str(crash[crash.notna()].iloc[0])
             missing[signal] = (crash.notna().to_numpy(), Reason("signal_missing", {"signal": signal, "why": first}))
-        elif contract.policy.required is not None and not _had_company(signal, batch_evidence.compared):
+        elif signal not in able or (chosen and not _had_company(signal, batch_evidence.compared)):
             missing[signal] = (everywhere, Reason("nothing_to_compare", {"signal": signal}))
-    if len(scored) and not is_judged(batch_evidence.compared):
-        nearest = Coverage.of(contract, batch_evidence.compared).nearest_remedy()
-        missing["unjudged"] = (everywhere, Reason("unjudged", {"remedy": nearest}))
     return missing
 
 

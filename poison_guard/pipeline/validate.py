@@ -23,7 +23,15 @@ class Validation:
     failures: pd.DataFrame
     batch: tuple[Reason, ...] = ()
     warnings: tuple[Reason, ...] = ()
-    """Expectations of lower severity that the batch broke: told, never held for."""
+    """Expectations of lower severity that the batch broke, and roles without a value: told, never held for."""
+
+    @property
+    def empty(self) -> frozenset[str]:
+        """Roles whose column has no value in any record: what needs them judges nothing."""
+        return frozenset(str(note.args["role"]) for note in self.warnings if note.code == _EMPTY)
+
+
+_EMPTY = "role_empty"
 
 
 def validate_records(
@@ -42,7 +50,7 @@ def validate_records(
     expectations meant all of it; so does a suite that cannot be checked because Great Expectations is not installed.
     """
     batch: list[Reason] = []
-    warnings: tuple[Reason, ...] = ()
+    warnings = _empty_roles(contract, records)
     drift = schema_drift(accepted_schema, schema) if accepted_schema and schema else None
     if drift is not None:
         batch.append(drift)
@@ -53,13 +61,29 @@ def validate_records(
             report = check_batch(view, suite)
         except MissingExtraError as error:
             unchecked = Reason("signal_missing", {"signal": "validation", "why": str(error)})
-            return Validation(found[0].reset_index(drop=True), (*batch, unchecked))
+            return Validation(found[0].reset_index(drop=True), (*batch, unchecked), warnings)
         batch.extend(report.failed)
         rows = failing_rows(view, suite, report=report)
-        warnings = (*report.warnings, *_outdated(suite, contract))
+        warnings += (*report.warnings, *_outdated(suite, contract))
         ids = records["record_id"].to_numpy(object)[rows["position"].to_numpy(int)]
         found.append(pd.DataFrame({"record_id": ids, "code": rows["code"].to_numpy(), "args": rows["args"].to_numpy()}))
     return Validation(pd.concat([f for f in found if len(f)] or found[:1], ignore_index=True), tuple(batch), warnings)
+
+
+def _empty_roles(contract: Contract, records: pd.DataFrame) -> tuple[Reason, ...]:
+    """Return a note for each role that no record has a value for."""
+    columns = {role: [(column, role)] for role, column in contract.columns.items()}
+    columns |= {"features": [(name, f"feature.{name}") for name in contract.features]} if contract.features else {}
+    lacking = {
+        role: [column for column, name in pairs if name in records and records[name].isna().all()]
+        for role, pairs in columns.items()
+        if len(records)
+    }
+    return tuple(
+        Reason(_EMPTY, {"role": role, "columns": names, "n": len(records)})
+        for role, names in lacking.items()
+        if len(names) == len(columns[role])
+    )
 
 
 def _outdated(suite: Suite, contract: Contract) -> tuple[Reason, ...]:

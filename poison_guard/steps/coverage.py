@@ -15,7 +15,6 @@ from poison_guard.decide.coverage import (
     Coverage,
     Measured,
     coverage_key,
-    is_judged,
     possible_kinds,
 )
 from poison_guard.errors import UsageError
@@ -93,7 +92,7 @@ def coverage(feed: Feed, source: Source, now: dt.datetime, *, seed: int = 0) -> 
     records, controls = _own_records(feed, source, now)
     with torch_threads(feed) as device:
         trial = make_trial(feed, records, controls, device=device)
-        kinds = {name: measure_kind(trial, name, seed) for name in possible_kinds(trial.compared)}
+        kinds = {name: measure_kind(trial, name, seed) for name in possible_kinds(feed.contract, trial.compared)}
     measured = Measured(
         coverage_key(feed.contract, trial.state.trusted_hash),
         now.isoformat(timespec="seconds"),
@@ -152,13 +151,14 @@ def coverage_of(contract: Contract, home: Path, measurements: Mapping[str, Any])
         return None
     measured = _cached(home, contract.name)
     outdated = measured is not None and measured.key != coverage_key(contract, facts["trusted"])
-    return Coverage.of(contract, facts["compared"], None if outdated else measured, outdated=outdated)
+    kept = None if outdated else measured
+    return Coverage.of(contract, facts["compared"], kept, outdated=outdated, empty=facts.get("empty", ()))
 
 
 def is_unjudged(measurements: Mapping[str, Any]) -> bool:
     """Return whether nothing could judge the records of a run, by its measurements."""
     facts = measurements.get("coverage")
-    return facts is not None and not is_judged(facts["compared"])
+    return facts is not None and facts.get("judged") is False
 
 
 def why_unjudged(feed: Feed) -> str | None:

@@ -12,6 +12,7 @@ from poison_guard.config import Contract
 from poison_guard.errors import SignalError
 from poison_guard.records import Campaign, Place
 from poison_guard.signals.campaigns.findings import merge_campaigns
+from poison_guard.signals.campaigns.minhash import EMPTY
 from poison_guard.signals.campaigns.plausibility import NEEDED, implausible
 from poison_guard.signals.campaigns.text import MIN_SPEAKERS
 
@@ -245,7 +246,8 @@ def _rates(view: BatchView) -> bool:
 
 
 def _has_texts(view: BatchView) -> bool:
-    return read_sketches(view.scored) is not None
+    sketches = read_sketches(view.scored)
+    return sketches is not None and bool((sketches != EMPTY).any())
 
 
 _COMPANY = 4

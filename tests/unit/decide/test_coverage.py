@@ -29,15 +29,16 @@ def feed(*roles, **table):
 
 @given(st.sets(st.sampled_from(COMPARISONS)), st.sampled_from(COMPARISONS))
 def test_one_more_comparison_never_makes_a_judged_batch_unjudged(compared, more):
-    assert is_judged(compared | {more}) >= is_judged(compared)
+    contract = feed("text", "source_id", "features")
+    assert is_judged(possible_kinds(contract, compared | {more})) >= is_judged(possible_kinds(contract, compared))
 
 
 @given(st.sets(st.sampled_from(COMPARISONS)))
 def test_every_kind_is_either_possible_or_has_a_remedy(compared):
     stated = Coverage.of(feed("text"), compared)
-    assert set(stated.possible) | set(stated.remedies) == {*kinds_of(feed("text")), *possible_kinds(compared)}
+    assert set(stated.possible) | set(stated.remedies) == {*kinds_of(feed("text")), *stated.possible}
     assert not set(stated.possible) & set(stated.remedies)
-    assert stated.possible == possible_kinds(compared)
+    assert stated.possible == possible_kinds(feed("text"), compared)
 
 
 @pytest.mark.parametrize("compared", [(), ("copies",), ("near_duplicate_text",)])
@@ -54,6 +55,25 @@ def test_a_remedy_names_the_columns_that_are_missing_and_else_what_the_data_lack
     votes = Coverage.of(feed("source_id", "item_id", "rating"), ())
     assert votes.remedies["label flips"] == "items that three sources or more answer, or controls"
     assert Coverage.of(feed("features"), ()).remedies["strangers"].startswith("a trusted set")
+
+
+def test_a_role_without_a_value_cannot_show_what_needs_it_and_its_column_is_named():
+    contract = parse_contract(
+        {
+            "name": "quiz",
+            "kind": "answers",
+            "columns": {"source_id": "u", "item_id": "i", "answer": "said", "text": "t"},
+        }
+    )
+    compared = {"source", "rare_claims"}
+    whole, lacking = (Coverage.of(contract, compared, empty=empty) for empty in ((), ("answer", "text")))
+    assert whole.judged
+    assert not lacking.judged
+    assert not lacking.possible
+    assert lacking.remedies["label flips"] == "values in said"
+    assert lacking.nearest_remedy() == "with values in said, agreed answers could be seen"
+    assert Coverage.of(contract, compared, empty=("text",)).remedies["rare claims"] == "values in t"
+    assert Coverage.of(contract, compared, empty=("text",)).judged
 
 
 MEASURED = Measured(

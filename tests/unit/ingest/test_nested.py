@@ -140,10 +140,15 @@ def test_a_path_that_matches_nothing_is_refused_by_name(tmp_path: Path) -> None:
         read(tmp_path, [{"id": 1, "votes": [vote("u")]}], {"source_id": "votes[].who"})
 
 
-def test_one_path_of_several_that_matches_nothing_is_a_note(tmp_path: Path) -> None:
-    batch = read(tmp_path, [{"id": 1, "votes": [vote("u")]}], {**ROLES, "answer": "votes[].what"}, explode="votes[]")
+def test_one_path_of_several_that_matches_nothing_in_a_file_of_several_is_a_note(tmp_path: Path) -> None:
+    for name, what in (("a", {"what": "x"}), ("b", {})):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"id": name, "votes": [vote("u", **what)]}))
+    contract = contract_of({**ROLES, "answer": "votes[].what"}, explode="votes[]")
 
-    assert batch.notes[0].args["said"] == "votes[].what, which [columns] maps to answer, matches nothing in it"
+    [note] = collect_frames(contract, [str(tmp_path / "*.jsonl")], home=tmp_path, received_at=NOW).notes
+
+    assert note.args["said"] == "votes[].what, which [columns] maps to answer, matches nothing in it"
+    assert note.args["object"].endswith("b.jsonl")
 
 
 def test_rows_of_other_types_are_held_one_by_one(tmp_path: Path) -> None:

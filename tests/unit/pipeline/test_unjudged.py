@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.config import Policy, parse_contract
-from poison_guard.decide.coverage import is_judged
 from tests.unit.pipeline.conftest import decide, make_batch, make_state, sessions
 
 ROLES = ("source_id", "item_id", "answer", "observed_at", "source_since")
@@ -48,6 +47,29 @@ def test_an_observing_feed_accepts_what_nothing_judged_and_says_so():
     assert where == {"accepted"}
     assert "unjudged" in {note.code for note in decided.notes}
     assert set(decided.decisions["action"]) == {"quarantine"}
+
+
+@pytest.mark.parametrize("mode", ["observe", "enforce"])
+def test_a_role_that_no_record_has_a_value_for_is_named_and_nothing_is_said_to_be_judged_by_it(mode):
+    claims = ("source_id", "text", "prompt")
+    frame = records("source_id", "text", n=400).assign(prompt="say what you saw")
+    assert places(feed(*claims, mode=mode), frame)[1].measurements["coverage"]["judged"]
+    where, decided = places(feed(*claims, mode=mode), frame.assign(text=None, prompt=None))
+    assert where == {"accepted" if mode == "observe" else "staged"}
+    named = [note.args["columns"] for note in decided.notes if note.code == "role_empty"]
+    assert named == [["text"], ["prompt"]]
+    facts = decided.measurements["coverage"]
+    assert (facts["empty"], facts["judged"]) == (["prompt", "text"], False)
+
+
+def test_a_signal_without_a_value_to_compare_did_not_run_though_others_did():
+    features = {"columns": {"record_id": "id", **{r: r for r in ROLES}, "features": ["dwell", "speed"]}}
+    frame = sessions(400, np.random.default_rng(5))
+    assert places(feed(**features), frame, make_state(frame, frame))[0] >= {"accepted"}
+    empty = frame.assign(**{"feature.dwell": np.nan, "feature.speed": np.nan})
+    where, decided = places(feed(**features), empty, make_state(frame, frame))
+    assert "accepted" not in where
+    assert {"nothing_to_compare", "role_empty"} <= {note.code for note in decided.notes}
 
 
 def test_one_answer_an_item_counts_as_not_having_run():
@@ -121,6 +143,6 @@ def test_nothing_is_accepted_by_a_feed_that_enforces_where_nothing_was_compared(
     drawn = {"source_id": rng.integers(0, sources, 150), "item_id": rng.integers(0, items, 150)}
     frame = records(*roles, n=150).assign(**{k: [f"{k[0]}{x}" for x in v] for k, v in drawn.items() if k in roles})
     where, decided = places(feed(*roles), frame)
-    judged = is_judged(decided.measurements["coverage"]["compared"])
+    judged = decided.measurements["coverage"]["judged"]
     assert ("accepted" in where) <= judged
     assert judged or "unjudged" in {note.code for note in decided.notes}
