@@ -159,12 +159,12 @@ def remedy(kind: str, contract: Contract, empty: Collection[str] = ()) -> str:
 
 
 def _emptied(kind: str, contract: Contract, empty: Collection[str]) -> list[str]:
-    """Return the columns without a value, of the roles `empty`, that a kind needs."""
+    """Return the columns without a value, of the roles `empty`, that a kind needs; one text for each need."""
     if not empty:
         return []
     lost = set(_unmapped(kind, contract.without(empty))) - set(_unmapped(kind, contract))
-    roles = [role for need in KINDS[kind].roles if need in lost for role in _FILLED_BY.get(need, (need,))]
-    return [contract.columns.get(role, role) for role in roles if role in empty]
+    needs = [_FILLED_BY.get(need, (need,)) for need in KINDS[kind].roles if need in lost]
+    return [" or ".join(contract.columns.get(role, role) for role in roles if role in empty) for roles in needs]
 
 
 _FILLED_BY = {

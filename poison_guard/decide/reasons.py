@@ -151,6 +151,10 @@ def _bad_time(a: _Args) -> str:
     return f"{a.columns('column')} '{a.value}' is not a usable time{fits}"
 
 
+def _meant(near: object) -> str:
+    return f"; did you mean `{_shown(near)}`?" if near else ""
+
+
 def _signatures(a: _Args) -> str:
     names = [_shown(name) for name in a.values["names"]]
     under = f", most under {', '.join(names)}, who need not have sent them" if names else ""
@@ -201,7 +205,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "batch_contract": lambda a: f"the batch breaks {a.expectation} on {a.columns('column')}: {a.observed}",
     "role_empty": lambda a: (
         f"{a.columns('columns')}, which [columns] maps to {a.role}, has no usable value in any of "
-        f"{a.count('n', 'record')}: what needs it judges nothing"
+        f"{a.count('n', 'record')}: what needs it judges nothing" + _meant(a.values.get("near"))
     ),
     "suite_outdated": lambda a: (
         f"the expectations about {a.columns('columns')} were made for another role of it and were left out; "

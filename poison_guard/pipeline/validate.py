@@ -12,6 +12,7 @@ from poison_guard.contracts.check import check_batch, failing_rows, raw_view, sc
 from poison_guard.contracts.suite import Suite
 from poison_guard.errors import MissingExtraError
 from poison_guard.records import Reason
+from poison_guard.text import nearest
 
 __all__ = ["Validation", "validate_records"]
 
@@ -74,13 +75,14 @@ def _empty_roles(contract: Contract, records: pd.DataFrame) -> tuple[Reason, ...
     """Return a note for each role that no record has a value for."""
     columns = {role: [(column, role)] for role, column in contract.columns.items()}
     columns |= {"features": [(name, f"feature.{name}") for name in contract.features]} if contract.features else {}
+    others = [name.removeprefix("extra.") for name in records if name.startswith("extra.")]
     lacking = {
         role: [column for column, name in pairs if name in records and records[name].isna().all()]
         for role, pairs in columns.items()
         if len(records)
     }
     return tuple(
-        Reason(_EMPTY, {"role": role, "columns": names, "n": len(records)})
+        Reason(_EMPTY, {"role": role, "columns": names, "n": len(records), "near": nearest(names[0], others)})
         for role, names in lacking.items()
         if len(names) == len(columns[role])
     )

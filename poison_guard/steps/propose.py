@@ -47,7 +47,7 @@ from poison_guard.pipeline.labels import LABEL_ROLES, choose_spellings, declared
 from poison_guard.records import Batch
 from poison_guard.results import Result
 from poison_guard.steps.opening import find_suite
-from poison_guard.text import shown_url
+from poison_guard.text import quoted, shown_url
 
 __all__ = ["ProposalResult", "propose", "refresh"]
 
@@ -282,16 +282,28 @@ def _failing(contract: Contract, suite: Suite, batch: Batch) -> tuple[int, tuple
     kinds = [f"{code} {args.get('column', '')}" for code, args in zip(faults["code"], faults["args"], strict=True)]
     told = []
     for _, part in sorted(faults.groupby(kinds, sort=True), key=lambda pair: -len(pair[1]))[:_KINDS]:
-        rows = [f"{int(row):,}" for row in part["row"].dropna().sort_values().unique()[:_ROWS]]
-        more = ", …" if len(part) > len(rows) else ""
-        first = sentence(str(part["code"].iloc[0]), part["args"].iloc[0])
-        told.append(f"  {len(part):,} fail: {first} (row {', '.join(rows)}{more})")
+        told.append(f"  {len(part):,} fail: {_first_faults(part)}")
     nobody = contract.columns.get("source_id")
     if nobody is not None and f"missing_id {nobody}" in set(kinds):
         told.append('  anonymous = "anonymous" in [parse] takes in rows without a source, as of one source together')
     whole = tuple(f"  the whole file: {sentence(reason.code, reason.args)}" for reason in validation.batch)
     n = int(validation.failures["record_id"].nunique()) + len(batch.unreadable)
     return n, (*whole, *told)
+
+
+def _first_faults(faults: pd.DataFrame) -> str:
+    """Return the sentence of the first of the faults of one kind, and the first rows, each value with its own."""
+    first = faults.dropna(subset="row").drop_duplicates("row").sort_values("row").head(_ROWS)
+    first = first if len(first) else faults.head(1)
+    args = list(first["args"])
+    rows: dict[str, list[str]] = {}
+    for row, of in zip(first["row"], args, strict=True):
+        rows.setdefault(str(of.get("value", "")), []).append("?" if pd.isna(row) else f"{int(row):,}")
+    places = [f"row {', '.join(some)}" for some in rows.values()]
+    others = [f"{quoted(value)} in {place}" for value, place in zip(rows, places, strict=True)][1:]
+    more = ", …" if len(faults) > len(first) else ""
+    said = sentence(str(first["code"].iloc[0]), args[0])
+    return f"{said} ({'; '.join([places[0], *others])}{more})"
 
 
 _DATES = re.compile(

@@ -181,6 +181,15 @@ def test_init_says_which_rows_of_the_file_do_not_pass_and_why(hand: Hand) -> Non
     assert 'anonymous = "anonymous" in [parse] takes in rows without a source' in result.stdout
 
 
+def test_init_shows_each_odd_value_with_its_own_rows(hand: Hand) -> None:
+    frame = crowd(200, 0, "a").astype({"answered_at": "str"})
+    frame.loc[[3, 7, 11], "answered_at"] = ["tomorrow", "n.d.", "tomorrow"]
+    frame.to_csv(hand.folder / "crowd.csv", index=False)
+    result = hand("init", "crowd.csv", "--dry-run")
+    said = "3 fail: answered_at 'tomorrow' is not a usable time (row 5, 13; 'n.d.' in row 9)"
+    assert said in result.stdout
+
+
 def test_rows_of_nobody_are_of_one_source_where_the_contract_says_so_and_held_where_not(hand: Hand) -> None:
     frame = crowd(200, 0, "a").drop(columns="dwell_ms")
     frame.loc[::4, "user_id"] = ["", "NULL"] * 25

@@ -74,6 +74,9 @@ def test_a_role_without_a_value_cannot_show_what_needs_it_and_its_column_is_name
     assert lacking.nearest_remedy() == "with values in said, agreed answers could be seen"
     assert Coverage.of(contract, compared, empty=("text",)).remedies["rare claims"] == "values in t"
     assert Coverage.of(contract, compared, empty=("text",)).judged
+    timed = feed("source_id", "text", "observed_at", "source_since")
+    copies = Coverage.of(timed, (), empty=("text", "observed_at", "source_since")).remedies["copies"]
+    assert copies == "values in text and observed_at or source_since"
 
 
 MEASURED = Measured(
