@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from poison_guard.results import Result
 from poison_guard.store import chain, seals, tables
 from poison_guard.store.chain import head
+from poison_guard.store.columns import EPOCH, MICROSECOND
 from poison_guard.store.engine import Store
 from poison_guard.store.mark import mark_fault
 from poison_guard.store.seals import SEALED, SealedTable, Sum, raw_rows
@@ -190,7 +191,7 @@ def _event_fault(key: bytes, event: dict[str, Any], prev: str, number: int) -> s
     if not isinstance(event["at"], int) or not isinstance(event["hash"], str):
         return changed
     try:
-        at = tables.EPOCH + event["at"] * tables.MICROSECOND
+        at = EPOCH + event["at"] * MICROSECOND
         expected = chain.event_hash(key, {**event, "at": at})
     except (TypeError, ValueError, OverflowError):
         return changed

@@ -180,7 +180,7 @@ def fetch_frame(conn: sa.Connection, query: Query) -> pd.DataFrame:
 
 
 def _typed_series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series:
-    from poison_guard.store.tables import UtcTime
+    from poison_guard.store.columns import UtcTime
 
     match kind:
         case UtcTime():

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from poison_guard.errors import StoreError, TamperError
 from poison_guard.store import bulk, seals, tables
+from poison_guard.store.columns import EPOCH, MICROSECOND
 
 __all__ = [
     "NAMED",
@@ -85,7 +86,7 @@ def append(
     event = {"seq": seq, "at": at, "kind": kind, "feed": feed, "run_id": run_id, "actor": actor, "prev": prev}
     event["body"] = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     event["hash"] = event_hash(key, event)
-    kept = {**event, "at": (at - tables.EPOCH) // tables.MICROSECOND}
+    kept = {**event, "at": (at - EPOCH) // MICROSECOND}
     bulk.insert_rows(conn, tables.events, [*kept], [tuple(kept.values())])
     top = (seq, event["hash"], head_mac(key, seq, event["hash"]))
     bulk.raw(conn, "UPDATE chain SET seq = ?, hash = ?, mac = ? WHERE id = 1", top)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from poison_guard.records import Place
 from poison_guard.store import bulk, tables
 from poison_guard.store.bulk import bounded_keys
+from poison_guard.store.columns import EPOCH, MICROSECOND, UtcTime
 
 __all__ = [
     "CONTROL",
@@ -55,7 +56,7 @@ def ledger_sums(
     c = tables.ledger.c
     totals = [sa.func.sum(c[name]).label(name) for name in tables.LEDGER_COUNTS]
     query = (
-        sa.select(c.source_id, *totals, sa.func.min(c.first_seen, type_=tables.UtcTime).label("first_seen"))
+        sa.select(c.source_id, *totals, sa.func.min(c.first_seen, type_=UtcTime).label("first_seen"))
         .where(c.namespace == namespace)
         .group_by(c.source_id)
     )
@@ -120,7 +121,7 @@ def note_verdicts(
         [(*one, feed, namespace, kind, seq) for one in news],
     )
     if kind != CONTROL:
-        first_seen = (at - tables.EPOCH) // tables.MICROSECOND
+        first_seen = (at - EPOCH) // MICROSECOND
         names = ("source_id", "outcomes_right", "outcomes_wrong", "namespace", "feed", "seq", "first_seen")
         deltas = _ledger_deltas_of(words, news, kind)
         rows = [(*delta, namespace, feed, seq, first_seen) for delta in deltas]

@@ -8,6 +8,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.store import bulk, tables
+from poison_guard.store.columns import UtcTime
 from poison_guard.store.engine import Store
 
 __all__ = ["item_votes", "label_of", "members", "places_of", "sources_of", "timeline"]
@@ -61,7 +62,7 @@ def timeline(store: Store, feed: str, **which: Any) -> pd.DataFrame:
     """Return ``hour, records`` by the time they were observed (else received), oldest first, the last 500 hours."""
     r = tables.records.c
     at = sa.func.coalesce(r.observed_at, r.received_at, type_=sa.BigInteger)
-    hour = sa.type_coerce(at - at % _HOUR, tables.UtcTime).label("hour")
+    hour = sa.type_coerce(at - at % _HOUR, UtcTime).label("hour")
     query = sa.select(hour, sa.func.count().label("records")).where(r.feed == feed, *_which(**{**_NONE, **which}))
     with store.read() as conn:
         rows = bulk.fetch_frame(conn, query.group_by(hour).order_by(sa.desc("hour")).limit(_MOST))
@@ -71,7 +72,7 @@ def timeline(store: Store, feed: str, **which: Any) -> pd.DataFrame:
 def sources_of(store: Store, feed: str, **which: Any) -> pd.DataFrame:
     """Return ``source_id, records, since``: when the account began, else when it first sent; the youngest first."""
     r = tables.records.c
-    since = sa.func.min(sa.func.coalesce(r.source_since, r.received_at), type_=tables.UtcTime).label("since")
+    since = sa.func.min(sa.func.coalesce(r.source_since, r.received_at), type_=UtcTime).label("since")
     query = sa.select(r.source_id, sa.func.count().label("records"), since)
     query = query.where(r.feed == feed, r.source_id.is_not(None), *_which(**{**_NONE, **which})).group_by(r.source_id)
     with store.read() as conn:

@@ -14,6 +14,7 @@ from poison_guard.config import Contract
 from poison_guard.records import ObjectRef
 from poison_guard.store import bulk, chain, ground_truth, tables
 from poison_guard.store.bulk import bounded_keys
+from poison_guard.store.columns import UtcTime
 from poison_guard.store.engine import Store
 from poison_guard.store.runs import register_feed
 
@@ -101,7 +102,7 @@ def _with_records(conn: sa.Connection, feed: str, outcomes: pd.DataFrame) -> pd.
 def _visible_before(conn: sa.Connection, feed: str, items: pd.Series) -> pd.DataFrame:
     """Return ``item_id, visible_at`` of the outcomes stored for records of some items."""
     v, r = tables.verified.c, tables.records.c
-    first = sa.func.min(v.visible_at, type_=tables.UtcTime).label("visible_at")
+    first = sa.func.min(v.visible_at, type_=UtcTime).label("visible_at")
     query = (
         sa.select(r.item_id, first)
         .join_from(tables.records, tables.verified, sa.and_(v.feed == r.feed, v.record_id == r.record_id))

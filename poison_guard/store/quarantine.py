@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from poison_guard.records import ID_CONFLICT, Campaign, Place
 from poison_guard.store import bulk, seals, tables
+from poison_guard.store.columns import UtcTime
 
 __all__ = [
     "EXPIRED",
@@ -250,7 +251,7 @@ def count_open(conn: sa.Connection, feed: str, *, since: dt.datetime) -> dict[st
     open_ = sa.select(n.n).where(n.feed == feed, n.facet == "all")
     late = sa.select(sa.func.count()).where(c.feed == feed, c.state == OPEN, c.created_at < since)
     closed = sa.select(sa.func.count()).where(c.feed == feed, c.state == EXPIRED)
-    oldest = sa.select(sa.func.min(c.created_at, type_=tables.UtcTime)).where(
+    oldest = sa.select(sa.func.min(c.created_at, type_=UtcTime)).where(
         c.feed == feed, c.state == OPEN, c.created_at >= since
     )
     everything, overdue = conn.execute(open_).scalar() or 0, conn.execute(late).scalar() or 0

@@ -17,6 +17,7 @@ from poison_guard.errors import BusyError, NotFoundError, StaleDecisionError, Us
 from poison_guard.records import ID_CONFLICT, Place, via_of
 from poison_guard.store import bulk, chain, checks, ground_truth, jobs, quarantine, snapshots, status, tables
 from poison_guard.store.bulk import bounded_key, from_json, to_json
+from poison_guard.store.columns import EPOCH, MICROSECOND
 from poison_guard.store.engine import Store
 
 __all__ = [
@@ -231,7 +232,7 @@ def _is_as_frozen(d: ReviewDecision, part: JobPart, row: Found) -> bool:
 
 
 def _leased(d: ReviewDecision, row: Found) -> bool:
-    at = (d.at - tables.EPOCH) // tables.MICROSECOND
+    at = (d.at - EPOCH) // MICROSECOND
     return row.state == "open" and row.lease_until is not None and row.lease_until >= at
 
 
@@ -453,7 +454,7 @@ def append_review(
         "via": via_of(by),
     }
     names = ("seq", "feed", "verb", "actor", "reason", "at", "n", "selector", "undoes", "via", "job")
-    when = (at - tables.EPOCH) // tables.MICROSECOND
+    when = (at - EPOCH) // MICROSECOND
     row = (chain.next_seq(conn), feed, verb, str(by), reason, when, n, to_json(selector), undoes, via_of(by), job)
     bulk.insert_rows(conn, tables.reviews, names, [row])
     return chain.append(conn, key, kind=f"review.{verb}", at=at, body=body, feed=feed, actor=str(by))

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from poison_guard.store import bulk, tables
 from poison_guard.store.bulk import bounded_key
+from poison_guard.store.columns import UtcTime
 from poison_guard.store.engine import Store
 from poison_guard.store.quarantine import EXPIRED, OPEN
 
@@ -82,7 +83,7 @@ def _state(
     if state == "expired":
         return [sa.or_(q.state == EXPIRED, sa.and_(q.state == OPEN, q.created_at < since))]
     found: list[sa.ColumnElement[bool]] = [q.state == OPEN]
-    oldest = sa.select(sa.func.min(q.created_at, type_=tables.UtcTime)).where(q.feed == feed, q.state == OPEN)
+    oldest = sa.select(sa.func.min(q.created_at, type_=UtcTime)).where(q.feed == feed, q.state == OPEN)
     first = conn.execute(oldest).scalar()
     if first is not None and first < since:  # nobody swept them yet
         found.append(q.created_at >= since)
@@ -190,7 +191,7 @@ def group_page(
             query = query.order_by(n.n.desc(), n.value)
             total = conn.execute(sa.select(sa.func.count()).where(*of_facet)).scalar_one()
         else:
-            first = sa.func.min(q.created_at, type_=tables.UtcTime).label("since")
+            first = sa.func.min(q.created_at, type_=UtcTime).label("since")
             query = sa.select(q[facet].label("value"), sa.func.count().label("records"), first)
             query = query.where(*where, q[facet].is_not(None)).group_by(q[facet])
             total = conn.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
