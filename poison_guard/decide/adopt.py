@@ -141,7 +141,7 @@ def _checks(ballots: Ballots, sure: Certainty, audits: pd.DataFrame | None) -> C
     at, votes = np.flatnonzero(sure.checked), ballots.votes
     chance = sure.probability[sure.best[at]]
     right = sure.candidates.answer[sure.best[at]] == ballots.control[at]
-    names = votes.items[at]
+    names, agreed = votes.items[at], sure.agreed[sure.best[at]]
     n_audits = 0
     if audits is not None and len(audits):
         told = audits[audits["verdict"] != 0].drop_duplicates("item_id", keep="last")
@@ -156,8 +156,8 @@ def _checks(ballots: Ballots, sure: Certainty, audits: pd.DataFrame | None) -> C
         item, yes, said, code = item[useful], yes[useful], said[useful], code[useful]
         n_audits = len(item)
         chance, right = np.r_[chance, sure.probability[sure.best[item]]], np.r_[right, yes & (said == code)]
-        names = names.append(votes.items[item])
-    return Checks(chance, right, names, sure.basis, n_audits)
+        names, agreed = names.append(votes.items[item]), np.r_[agreed, sure.agreed[sure.best[item]]]
+    return Checks(chance, right, names, sure.basis, agreed, n_audits)
 
 
 def _hidden_members(ballots: Ballots, sure: Certainty, chance: np.ndarray, taken: np.ndarray) -> pd.DataFrame:

@@ -30,6 +30,8 @@ class Checks:
     items: pd.Index
     basis: str
     """Whose answers to controls counted: ``established``, ``all``, ``none``."""
+    agreed: np.ndarray
+    """The chance as answers alone say it, before the checks taught how far they can be believed."""
     audits: int
     """How many of them people judged; the others are controls."""
 
@@ -44,10 +46,10 @@ class Checks:
 
         Most certain first.
         """
-        sure = self.chance >= _SURE
+        sure = self.agreed >= _SURE
         odd = np.flatnonzero(sure & ~self.right)
         expected = limit * sure.sum()
-        found = odd[np.argsort(-self.chance[odd], kind="stable")]
+        found = odd[np.argsort(-self.agreed[odd], kind="stable")]
         return self.items[found].to_numpy(object) if len(odd) > expected + 2 * np.sqrt(expected + 1) else np.array([])
 
 

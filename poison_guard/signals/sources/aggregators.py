@@ -10,6 +10,7 @@ import numpy as np
 from poison_guard.signals.votes import Votes
 
 __all__ = [
+    "MOST_LOG_ODDS",
     "OPEN_ANSWERS",
     "ROUNDS",
     "TOLERANCE",
@@ -25,6 +26,7 @@ __all__ = [
     "log_odds_gain",
     "majority",
     "one_coin",
+    "smoothed_cells",
     "update_reliability",
 ]
 
@@ -35,7 +37,8 @@ ROUNDS = 50
 """EM stops after as many rounds ..."""
 TOLERANCE = 1e-4
 """... or when the mean probability moves less than this."""
-_MOST_LOG_ODDS = float(np.log(0.999 / 0.001))  # log odds: no source is believed more than this
+MOST_LOG_ODDS = float(np.log(0.999 / 0.001))
+"""No source is believed more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def log_odds_gain(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
     """
     from scipy.special import digamma
 
-    return np.clip(digamma(a) - digamma(b), -np.log(k - 1), _MOST_LOG_ODDS) + np.log(k - 1)
+    return np.clip(digamma(a) - digamma(b), -np.log(k - 1), MOST_LOG_ODDS) + np.log(k - 1)
 
 
 def update_reliability(votes: Votes, right: np.ndarray, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
@@ -270,19 +273,25 @@ def cell_table(votes: Votes, k: int) -> Any:
 def _logs(counts: np.ndarray, prior: Prior, trust: np.ndarray) -> np.ndarray:
     """Return ``(sources, answer, truth)`` log likelihoods, from the expected counts of the same shape."""
     k = counts.shape[1]
-    eye = np.eye(k)
-    pooled = counts.sum(0) + _POOLED_PRIOR * eye + 1
-    pooled /= pooled.sum(0, keepdims=True)
-    right = prior.a / (prior.a + prior.b)
-    earned = np.maximum(prior.a + prior.b - 5, 0) / k  # what the ledger adds to the cold prior, a class
-    told = right[:, None, None] * eye + ((1 - right) / max(k - 1, 1))[:, None, None] * (1 - eye)
-    full = counts + _CELL_PRIOR * k * pooled + earned[:, None, None] * told
+    full = smoothed_cells(counts, prior)
     full = np.log(full / full.sum(1, keepdims=True))
     if not (trust == 1).all():
         coin = _coin(counts, prior, k)
         full = trust[:, None, None] * full + (1 - trust)[:, None, None] * coin
     own = np.einsum("saa->sa", full)
     return np.minimum(full, own[:, :, None])
+
+
+def smoothed_cells(counts: np.ndarray, prior: Prior) -> np.ndarray:
+    """Return the expected `counts` ``(sources, answer, truth)`` with what is believed of a source beforehand."""
+    k = counts.shape[1]
+    eye = np.eye(k)
+    pooled = counts.sum(0) + _POOLED_PRIOR * eye + 1
+    pooled /= pooled.sum(0, keepdims=True)
+    right = prior.a / (prior.a + prior.b)
+    earned = np.maximum(prior.a + prior.b - 5, 0) / k  # what the ledger adds to the cold prior, a class
+    told = right[:, None, None] * eye + ((1 - right) / max(k - 1, 1))[:, None, None] * (1 - eye)
+    return counts + _CELL_PRIOR * k * pooled + earned[:, None, None] * told
 
 
 def _coin(counts: np.ndarray, prior: Prior, k: int) -> np.ndarray:

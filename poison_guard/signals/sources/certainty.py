@@ -22,6 +22,7 @@ from poison_guard.signals.sources.aggregators import (
 from poison_guard.signals.sources.ballots import Ballots
 from poison_guard.signals.sources.consensus import COLD_PRIOR, fit_consensus
 from poison_guard.signals.sources.consensus_output import best_candidates, temper
+from poison_guard.signals.sources.held_out import coin_held_out, confusion_held_out
 from poison_guard.signals.votes import Votes
 
 __all__ = ["MIN_CONTROLS", "Certainty", "certain"]
@@ -29,10 +30,13 @@ __all__ = ["MIN_CONTROLS", "Certainty", "certain"]
 MIN_CONTROLS = 20
 """Controls answered by established sources, from which only these sources' answers to controls count."""
 _STRENGTH = (3.0, 20.0)  # range of a + b of the crowd's accuracies
+_FEW_SOURCES = 10.0  # sources' worth of belief that accuracies differ as those of strangers do
 _GRID = np.array([0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.45, 0.7, 1.0])  # correlations tried
 _LEAST_MEAN = 0.003  # mean of the prior of the correlation where answers agree as independent ones do
 _UNSEEN_PER_SEEN = 4.0  # what controls of real crowds show, over what the agreement alone does
 _TAIL = 1e-3  # weight that every correlation keeps, so that controls can teach it
+_DRAWN_CROWDS = 8  # that sources who err independently are drawn as: one alone varies as much as the crowd seen
+_ENOUGH_ITEMS = 20_000  # items with several answers that show how answers agree; of more, some are drawn
 _FEW_ITEMS = 50.0  # items' worth of doubt about how answers agree, at ...
 _USUAL_CORRELATION = 0.03  # ... what real crowds show
 _LEAST_LOG_LIKELIHOOD = -5.0  # of one control: no single one decides
@@ -45,6 +49,8 @@ class Certainty:
     candidates: Candidates
     probability: np.ndarray
     """``(c,)`` calibrated chance that the answer is true; of a control's as if it were not known."""
+    agreed: np.ndarray
+    """``(c,)`` the same as answers alone say it, before controls taught how far sources err alike."""
     best: np.ndarray
     """``(items,)`` candidate believed."""
     gain: np.ndarray
@@ -68,22 +74,38 @@ def certain(ballots: Ballots, model: str, earned: tuple[np.ndarray, np.ndarray],
     votes, basis, checked = _weighed(ballots)
     unknown = np.full(len(votes.items), -1)
     prior = _crowd_prior(votes, unknown, earned)
-    name, candidates, blind = fit_consensus(votes, unknown, model, prior)
-    fit = blind
-    if checked.any():
-        fit = fit_consensus(votes, ballots.control, name, prior)[2]
-    raw = fit.q if fit.raw is None else np.where(ballots.control[candidates.item] >= 0, blind.q, fit.raw)
+    candidates, fit = _likeliest_fit(votes, ballots.control, model, prior)
+    raw = fit.q if fit.raw is None else fit.raw
     shown = replace(fit, raw=raw, unvoted=None)
     excess = np.maximum(np.bincount(votes.item, votes.weight, minlength=len(votes.items)) - 1, 0)
-    r = 0.0
+    r, agreed = 0.0, raw
     if fit.raw is not None:
-        r = _correlation(votes, candidates, shown, ballots.control, checked, excess, seed)
+        usual = _LEAST_MEAN + _UNSEEN_PER_SEEN * _seen_correlation(votes, candidates, shown, seed)
+        r = _correlation(votes, candidates, shown, ballots.control, checked, excess, usual)
         raw = temper(votes, candidates, shown, 1 / (1 + excess * r))[0]
+        agreed = temper(votes, candidates, shown, 1 / (1 + excess * usual))[0] if checked.any() else raw
     counts = np.bincount(candidates.of_vote, votes.weight, minlength=len(candidates.item))
     best = best_candidates(candidates, raw, counts)[0] if fit.choice is None else fit.choice
     gain = log_odds_gain(fit.a, fit.b, _ways(votes))
     doubtful = np.zeros(len(best), bool) if fit.disputed is None else fit.disputed
-    return Certainty(candidates, raw, best, gain, checked, basis, r, doubtful)
+    return Certainty(candidates, raw, agreed, best, gain, checked, basis, r, doubtful)
+
+
+def _likeliest_fit(votes: Votes, control: np.ndarray, model: str, prior: Prior) -> tuple[Candidates, Fit]:
+    """Return the fit with its `raw` probabilities by the other items alone; of two models the likelier one's.
+
+    Confusion matrices that `model` allows are used where they predict the answers to items left out better than one
+    accuracy a source does. A model without likelihood (free text) is returned as it is.
+    """
+    name, candidates, fit = fit_consensus(votes, control, model, prior)
+    if fit.raw is None or not len(fit.q):
+        return candidates, fit
+    full = None if name == "one_coin" else confusion_held_out(votes, candidates, fit, prior)
+    coin = fit if full is None else fit_consensus(votes, control, "one_coin", prior)[2]
+    plain = coin_held_out(votes, candidates, coin)
+    if full is not None and full.log_likelihood > plain.log_likelihood:
+        return candidates, replace(fit, raw=full.q)
+    return candidates, replace(coin, raw=plain.q)
 
 
 def _weighed(ballots: Ballots) -> tuple[Votes, str, np.ndarray]:
@@ -124,6 +146,8 @@ def _moments(right: np.ndarray, n: np.ndarray, chance: float) -> tuple[float, fl
     total = weight.sum() + 1e-9
     mean = float((weight @ rate) / total)
     between = float((weight @ (rate - mean) ** 2 - weight @ (mean * (1 - mean) / n[some])) / total)
+    strange = mean * (1 - mean) / (sum(COLD_PRIOR) + 1)
+    between = (between * some.sum() + _FEW_SOURCES * strange) / (some.sum() + _FEW_SOURCES)
     answers = n.sum()
     mean = (mean * answers + 10 * COLD_PRIOR[0]) / (answers + 10 * sum(COLD_PRIOR))
     return float(np.clip(mean, chance, 0.98)), float(np.clip(mean * (1 - mean) / max(between, 1e-6) - 1, *_STRENGTH))
@@ -136,11 +160,10 @@ def _correlation(
     control: np.ndarray,
     checked: np.ndarray,
     excess: np.ndarray,
-    seed: int,
+    usual: float,
 ) -> float:
-    """Return the mean of the correlation, by how answers agree (its prior) and by the controls (its likelihood)."""
-    mean = _LEAST_MEAN + _UNSEEN_PER_SEEN * _seen_correlation(votes, candidates, fit, seed)
-    log_weight = np.log((np.exp(-_GRID / mean) / mean + _TAIL) * np.gradient(_GRID))
+    """Return the mean of the correlation, by how answers agree (`usual`, of its prior) and by controls' likelihood."""
+    log_weight = np.log((np.exp(-_GRID / usual) / usual + _TAIL) * np.gradient(_GRID))
     if checked.any():
         some = checked[candidates.item]
         of = (np.cumsum(checked) - 1)[candidates.item[some]]
@@ -161,27 +184,34 @@ def _correlation(
 def _seen_correlation(votes: Votes, candidates: Candidates, fit: Fit, seed: int) -> float:
     """Return by how much agreement within items varies more than if sources erred independently, as a correlation.
 
-    Compared with one crowd drawn with the same sources on the same items. Errors that all make alike do not show.
+    Compared with crowds drawn with the same sources on the same items. Errors that all make alike do not show.
     """
     k, items = _ways(votes), len(votes.items)
-    counted = votes.weight > 0
-    item, accuracy = votes.item[counted], (fit.a / (fit.a + fit.b))[votes.source[counted]]
-    size = np.bincount(item, minlength=items)
-    several = size > 1
+    several = np.bincount(votes.item, votes.weight > 0, minlength=items) > 1
     if several.sum() < 2:
         return _USUAL_CORRELATION
     rng = np.random.default_rng(seed)
-    said = np.where(rng.random(len(item)) < accuracy, 0, rng.integers(1, k, len(item)))  # 0 stands for the truth
-    drawn = _pair_agreement(item * k + said, np.arange(items * k) // k, size, several)
-    seen = _pair_agreement(candidates.of_vote[counted], candidates.item, size, several)
-    excess = float(size[several].mean() - 1)
-    found = max(0.0, (float(seen.var()) / max(float(drawn.var()), 1e-9) - 1) / excess)
-    n = float(several.sum())
+    if several.sum() > _ENOUGH_ITEMS:
+        shown = rng.permutation(np.flatnonzero(several))[:_ENOUGH_ITEMS]
+        several = np.isin(np.arange(items), shown)
+    counted = (votes.weight > 0) & several[votes.item]
+    item = (np.cumsum(several) - 1)[votes.item[counted]]
+    accuracy = (fit.a / (fit.a + fit.b))[votes.source[counted]]
+    size = np.bincount(item)
+    drawn = []
+    for _ in range(_DRAWN_CROWDS):
+        said = np.where(rng.random(len(item)) < accuracy, 0, rng.integers(1, k, len(item)))  # 0 stands for the truth
+        drawn.append(_pair_agreement(item * k + said, np.arange(len(size) * k) // k, size).var())
+    shown = several[candidates.item]
+    of = (np.cumsum(shown) - 1)[candidates.of_vote[counted]]
+    seen = _pair_agreement(of, (np.cumsum(several) - 1)[candidates.item[shown]], size)
+    excess = float(size.mean() - 1)
+    found = max(0.0, (float(seen.var()) / max(float(np.mean(drawn)), 1e-9) - 1) / excess)
+    n = float(len(size))
     return (n * found + _FEW_ITEMS * _USUAL_CORRELATION) / (n + _FEW_ITEMS)
 
 
-def _pair_agreement(key: np.ndarray, item: np.ndarray, size: np.ndarray, several: np.ndarray) -> np.ndarray:
-    """Return the share of agreeing pairs of each item with `several` votes; `key` names a vote's (item, answer)."""
+def _pair_agreement(key: np.ndarray, item: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the share of agreeing pairs of each item, all of several votes; `key` names a vote's (item, answer)."""
     n = np.bincount(key, minlength=len(item))
-    pairs = np.bincount(item, n * (n - 1), minlength=len(size))[several]
-    return pairs / (size * (size - 1))[several]
+    return np.bincount(item, n * (n - 1), minlength=len(size)) / (size * (size - 1))
