@@ -111,7 +111,7 @@ def _kind(name: str) -> str:
 
 def _trial(on: str, kind: str, records: int, seed: int, data: Path | None) -> Trial:
     rows = honest_feed(on, kind, records, np.random.default_rng([seed, records]), data)
-    roles = ("record_id", "source_id", "observed_at", "source_since", *FEEDS[kind][1])
+    roles = ("record_id", "source_id", "item_id", "observed_at", "source_since", *FEEDS[kind][1])
     columns = "\n".join(f'{role} = "{role}"' for role in roles if role in rows)
     with TemporaryDirectory(prefix="poison-guard-drill-") as home:
         contract = Path(home) / "drill.toml"
@@ -164,12 +164,12 @@ def _held(trial: Trial, name: str, count: int, accounts: int, age: str, seed: in
 
 
 def _in_histories(rows: pd.DataFrame, more: pd.DataFrame, accounts: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Return `more` as sent by real accounts of `rows`, with records of their own, at real times."""
+    """Return `more` as sent by real accounts of `rows`, with records of their own, at real times and on new items."""
     active = rows["source_id"].value_counts()
     who = rng.choice(active[active >= _HISTORY].index.to_numpy(), accounts, replace=False)
-    return more.assign(
-        record_id=[f"bad{i:06d}" for i in range(len(more))], source_id=who[np.arange(len(more)) % accounts]
-    )
+    ids = [f"bad{i:06d}" for i in range(len(more))]
+    items = {"item_id": ids} if "item_id" in more else {}
+    return more.assign(record_id=ids, source_id=who[np.arange(len(more)) % accounts], **items)
 
 
 COLUMNS = (

@@ -115,7 +115,8 @@ def read_history(data: Path, kind: str) -> pd.DataFrame:
         said = notes.set_index("noteId")["summary"].astype("str")
         rows = _notes(data, "ratings")
         rows = rows[rows["noteId"].isin(said.index)]
-        columns = {"response": rows["noteId"].map(said), "rating": (rows["helpful"] > rows["notHelpful"]).astype(int)}
+        rating = (rows["helpful"] > rows["notHelpful"]).astype(int)
+        columns = {"item_id": rows["noteId"], "response": rows["noteId"].map(said), "rating": rating}
     facts = {
         "record_id": [f"r{i:06d}" for i in range(len(rows))],
         "source_id": rows["participantId"],

@@ -103,7 +103,20 @@ def _text(view: BatchView, alpha: float) -> list[Campaign]:
     records = view.remembered("sketch")
     sketches_before = read_sketches(records) if len(records) else None
     earlier = None if sketches_before is None else (records, sketches_before)
-    return near_duplicate_text(view.scored, sketches, alpha=alpha, seed=view.contract.policy.seed, earlier=earlier)
+    seed, rated = view.contract.policy.seed, _rated(view.contract)
+    return near_duplicate_text(view.scored, sketches, alpha=alpha, seed=seed, earlier=earlier, rated=rated)
+
+
+_MOSTLY = 0.5
+"""Share of the records that have the text of an item with several raters, from which a `text` is what they rate: less
+may be reviews, which raters write, and a campaign of equal ones about a few items."""
+
+
+def _rated(contract: Contract) -> float | None:
+    """Return what `near_duplicate_text` is told of a feed's texts: None where speakers wrote them."""
+    if not contract.vote or contract.has("author_id"):
+        return None
+    return _MOSTLY if contract.has("text") else 0.0
 
 
 def _copies(view: BatchView, alpha: float) -> list[Campaign]:

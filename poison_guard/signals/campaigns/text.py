@@ -34,6 +34,7 @@ _SAMPLE = 2000  # messages that stand for everybody else
 _MIN_FEATURES = 9.0  # about two words: shorter messages are alike by nature
 _FEW_FEATURES = 6.0  # shorter copies of a text that is long enough may still fit it
 _MOST = 512  # groups that grow: bounds time
+_ONE_TEXT = 0.9  # share of the records of items with several raters that have their item's text, if texts are items'
 _SLOTS = 1 << 16
 _BLOCK = 1 << 12
 
@@ -178,7 +179,7 @@ _SUSPECT = 0.05  # chance from which a group is looked at closely: a burst count
 
 @dataclass(frozen=True, slots=True)
 class _Messages:
-    """Distinct messages (item and speaker), one row each, and the rows of the frame that carry them."""
+    """Distinct messages (`_messages` says which), one row each, and the rows of the frame that carry them."""
 
     first: np.ndarray
     """``(m,)`` row of the frame that stands for the message."""
@@ -211,6 +212,7 @@ def near_duplicate_text(
     alpha: float,
     seed: int = 0,
     earlier: tuple[pd.DataFrame, np.ndarray] | None = None,
+    rated: float | None = None,
 ) -> list[Campaign]:
     """Return the campaigns among the messages of a campaign frame whose `sketches` are ``(n, 128)``.
 
@@ -225,11 +227,15 @@ def near_duplicate_text(
     a burst alone decides. A group that looks like a campaign takes in whatever fits its text before it is judged.
     `seed` chooses the bands.
 
+    `rated` is for records that judge items. Who rates a text did not write it: where texts are their items'
+    (`_texts_are_of_items`, which takes `rated`), all records of an item with one text are one message. None: the
+    speakers wrote the texts.
+
     References: Broder (1997); Cao et al. (2014), "Uncovering Large Groups of Active Malicious Accounts" (SynchroTrap).
     """
     n_own = len(frame)
     frame, sketches = _with_earlier(frame, sketches, earlier)
-    messages = _messages(frame, sketches, n_own)
+    messages = _messages(frame, sketches, n_own, rated)
     distinct = sketches[messages.first]
     group = group_similar(distinct, seed)
     wanted = _large(group, messages.speaker)
@@ -266,14 +272,34 @@ def _with_earlier(
     return pd.concat([frame, known], ignore_index=True), np.concatenate([sketches, earlier[1][fresh]])
 
 
-def _messages(frame: pd.DataFrame, sketches: np.ndarray, n_own: int) -> _Messages:
+def _texts_are_of_items(item: np.ndarray, speaker: np.ndarray, text: np.ndarray, rated: float) -> bool:
+    """Return whether a text is its item's, said of records ``(n,)`` by the codes of their item, speaker and text.
+
+    It is where nearly all records of items with several speakers have their item's commonest text, and where these are
+    at least the share `rated` of all: few items with one text may be those that a campaign is about.
+    """
+    pairs = np.unique(np.stack([item, speaker]), axis=1)[0]
+    several = (np.bincount(pairs, minlength=item.max(initial=-1) + 1) > 1)[item]
+    said, times = np.unique(np.stack([item[several], text[several]]), axis=1, return_counts=True)
+    commonest = np.zeros(item.max(initial=-1) + 1, np.int64)
+    np.maximum.at(commonest, said[0], times)
+    return bool(several.any()) and commonest.sum() >= max(_ONE_TEXT * several.sum(), rated * len(item))
+
+
+def _messages(frame: pd.DataFrame, sketches: np.ndarray, n_own: int, rated: float | None) -> _Messages:
+    """Return one message for each item and speaker, or for each item and text where texts are their items'."""
     who = "speaker" if "speaker" in frame.columns else "source_id"
     speaker = pd.factorize(frame[who])[0]
     usable = (sketches != EMPTY).any(1) & (speaker >= 0)
     about = frame["item_id"] if "item_id" in frame.columns else pd.Series(np.nan, index=frame.index)
     item = pd.factorize(about.astype("str").where(about.notna()))[0]
+    known = usable & (item >= 0)
     item = np.where(item >= 0, item, item.max(initial=0) + 1 + np.arange(len(frame)))
-    key = item.astype(np.int64) * (speaker.max(initial=0) + 1) + speaker
+    teller = speaker
+    if rated is not None:
+        text = pd.factorize(row_keys(sketches))[0]
+        teller = text if _texts_are_of_items(item[known], speaker[known], text[known], rated) else speaker
+    key = item.astype(np.int64) * (teller.max(initial=0) + 1) + teller
     rank = pd.Series(frame["record_id"].astype("str").to_numpy()).rank(method="first").to_numpy()
     order = np.lexsort((rank, key))
     order = order[usable[order]]

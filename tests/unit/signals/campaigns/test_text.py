@@ -111,6 +111,44 @@ def test_case_spacing_and_invisible_characters_do_not_hide_a_copy():
     assert taken[400:].all()
 
 
+def held_items(frame, share):
+    """Return the texts held of `frame`, of which two in three have 30 raters within minutes, and the others one."""
+    raters = np.where(np.arange(len(frame)) % 3 == 0, 1, 30)
+    votes = frame.loc[frame.index.repeat(raters)].reset_index(drop=True)
+    at = votes["observed_at"] + pd.to_timedelta(votes.groupby("record_id").cumcount() * 5, unit="s")
+    votes = votes.assign(item_id=votes["record_id"], observed_at=at, source_since=pd.NaT)
+    votes["record_id"] = [f"v{k}" for k in range(len(votes))]
+    votes["speaker"] = [f"rater{k}" for k in np.random.default_rng(5).integers(0, 90, len(votes))]
+    found = near_duplicate_text(votes, sketch_text(votes["text"]), alpha=ALPHA, rated=share)
+    records = {record for campaign in found for record in campaign.record_ids}
+    return set(votes.loc[votes["record_id"].isin(records), "item_id"])
+
+
+def test_many_raters_of_one_text_did_not_write_it_and_copies_of_it_are_counted_by_item():
+    rng = np.random.default_rng(4)
+    honest = board(sentences(120, rng), rng)
+    assert len(held_items(honest, None)) > 60  # taken for people who copy what they rate
+    assert not held_items(honest, 0.0)
+    assert not held_items(honest, 0.5)
+    pasted = board([" ".join(WORDS[:14])] * 30, rng, seconds=1e6 + rng.uniform(0, 600, 30), prefix="c")
+    assert held_items(pd.concat([honest, pasted], ignore_index=True), 0.5) == set(pasted["record_id"])
+
+
+def test_a_campaign_of_reviews_of_one_thing_is_no_rated_text():
+    rng = np.random.default_rng(6)
+    honest = board(sentences(300, rng), rng).assign(item_id=[f"i{k}" for k in range(300)])
+    at, age = 1e6 + rng.uniform(0, 600, 40), rng.uniform(0, 20, 40)
+    spam = board([" ".join(WORDS[:14])] * 40, rng, age=age, seconds=at, prefix="c").assign(item_id="i0")
+    frame = pd.concat([honest, spam], ignore_index=True)
+    sketches = sketch_text(frame["text"])
+    (found,) = near_duplicate_text(frame, sketches, alpha=ALPHA, rated=0.5)
+    assert len(found.record_ids) == 40
+    comments = frame.assign(item_id=[f"i{k % 20}" for k in range(len(frame))])  # one thing, many texts
+    for share in (0.0, 0.5):
+        (found,) = near_duplicate_text(comments, sketches, alpha=ALPHA, rated=share)
+        assert len(found.record_ids) == 40
+
+
 def test_a_joke_that_aged_accounts_copy_for_hours_passes():
     for seed in range(10):
         rng = np.random.default_rng(seed)
