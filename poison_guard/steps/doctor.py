@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -278,8 +279,9 @@ def _expectations() -> Check:
     return Check("expectations", OK, f"Great Expectations {metadata.version('great-expectations')}")
 
 
+@cache
 def _airflow() -> Check:
-    """Import Airflow in a child with a home of its own: importing it writes files."""
+    """Import Airflow in a child with a home of its own: importing it writes files. Once a process: it takes seconds."""
     if find_spec("airflow") is None:
         return Check("airflow", OK, str(MissingExtraError.of("Airflow", "airflow")))
     with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
+from pandas.api.extensions import ExtensionArray
 
 from poison_guard.errors import UsageError
 from poison_guard.text import to_jsonable
@@ -36,6 +38,8 @@ __all__ = [
 
 MAX_KEY = 256
 """Characters; database indexes take no longer keys."""
+_TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+_UTC = pd.DatetimeTZDtype("us", "UTC")
 
 
 def bounded_key(name: str) -> str:
@@ -173,26 +177,28 @@ def fetch_frame(conn: sa.Connection, query: Query) -> pd.DataFrame:
     result = conn.execute(query)
     rows = result.cursor.fetchall()  # as the database gives them: thousands of rows of SQLAlchemy's own cost twice that
     result.close()
-    kinds = [column.type for column in query.selected_columns]
-    names = [column.name for column in query.selected_columns]
-    cells: Iterator[tuple[Any, ...]] = zip(*rows, strict=True) if rows else iter([()] * len(names))
-    return pd.DataFrame({n: _typed_series(c, k) for n, c, k in zip(names, cells, kinds, strict=True)}, columns=names)
+    cells: Iterator[tuple[Any, ...]] = zip(*rows, strict=True) if rows else itertools.repeat(())
+    columns = {
+        column.name: _array_of(each, column.type) for column, each in zip(query.selected_columns, cells, strict=False)
+    }
+    return pd.DataFrame(columns, copy=False)
 
 
-def _typed_series(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series:
+def _array_of(cells: Sequence[Any], kind: sa.types.TypeEngine[Any]) -> np.ndarray | ExtensionArray:
+    """Return a column as pandas keeps it, without a `Series` of it: most frames are of few rows."""
     from poison_guard.store.columns import UtcTime
 
     match kind:
         case UtcTime():
-            return pd.Series(pa.array(cells, pa.int64()).cast(pa.timestamp("us")).to_pandas()).dt.tz_localize("UTC")
+            return _UTC.__from_arrow__(pa.array(cells, pa.timestamp("us", tz="UTC")))
         case sa.Boolean():
-            return pd.Series(list(cells), dtype=bool)
+            return np.array(cells, dtype=bool)
         case sa.Float():
-            return pd.Series(list(cells), dtype="float64")
+            return np.array(cells, dtype="float64")
         case sa.Integer():
-            return pd.Series(list(cells), dtype="Int64" if None in cells else "int64")
+            return pd.array(cells, dtype="Int64") if None in cells else np.array(cells, dtype="int64")
         case _:
-            return pd.Series(pa.array(cells, pa.large_string()).to_pandas(), dtype="str")
+            return _TEXT.__from_arrow__(pa.array(cells, pa.large_string()))
 
 
 def bindable(column: pd.Series) -> list[Any]:
