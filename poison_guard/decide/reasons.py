@@ -184,7 +184,7 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "signatures_fail": lambda a: f"one of {a.count('n_records', 'record')} of one run that the same check holds",
     "signatures": _signatures,
     "many_labels": lambda a: (
-        f"{a.column} has {a.n} different labels after folding, too many for a list of labels: "
+        f"{a.column} has {int(str(a.values['n'])):,} different labels after folding, too many for a list of labels: "
         'where they are free text, write case = "keep" in [parse]'
     ),
     "placeholders": lambda a: (

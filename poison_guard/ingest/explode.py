@@ -11,17 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from poison_guard.ingest.nested_values import listed, opened
+from poison_guard.config.parse import NULL_WORDS
+from poison_guard.ingest.nested_values import is_empty, listed, opened, plain
 from poison_guard.ingest.paths import Deep, Each, Expression, Key, Row, Star, Step
+from poison_guard.text import quoted
 
-__all__ = ["TooMany", "elements", "exploded_columns", "row_chars", "within_bound"]
+__all__ = ["Unfit", "elements", "exploded_columns", "row_chars", "within_bound"]
 
 _ROW_CHARS = 64_000_000
 """Characters that the records of one row may have together."""
 
 
-class TooMany(Exception):  # noqa: N818  a finding about one row
-    """The records that a row would become are too many; the message says which bound they break."""
+class Unfit(Exception):  # noqa: N818  a finding about one row
+    """A row cannot be exploded: it would become too many records, or has something else where a list should be."""
 
 
 def elements(paths: Mapping[str, Expression], row: Row, most: int) -> dict[str, list[Any]]:
@@ -38,11 +40,11 @@ def elements(paths: Mapping[str, Expression], row: Row, most: int) -> dict[str, 
             parts = {start[0]: list(itertools.islice(_narrowed(row.cell(start[0]), start[1]), most + 1))}
         counts[text] = len(next(iter(parts.values()), ()))
         if counts[text] > most:
-            raise TooMany(f"{text} holds more than max_explode = {most:,} elements in it")
+            raise Unfit(f"{text} holds more than max_explode = {most:,} elements in it")
         found |= parts
     if len(set(counts.values())) > 1:
         said = " and ".join(f"{n:,} in {text}" for text, n in counts.items())
-        raise TooMany(f"its lists are not equally long: {said}")
+        raise Unfit(f"its lists are not equally long: {said}")
     return found
 
 
@@ -75,7 +77,7 @@ def _narrowed(value: Any, steps: Sequence[Step]) -> Iterator[Any]:
             if name in inside:
                 yield from ({**inside, name: part} for part in _narrowed(inside[name], rest))
         case Each():
-            yield from ([part] for element in listed(value) for part in _narrowed(element, rest))
+            yield from ([part] for element in _list(value) for part in _narrowed(element, rest))
         case Star(pattern):
             for key, element in _object(value).items():
                 if fnmatchcase(str(key), pattern):
@@ -84,6 +86,14 @@ def _narrowed(value: Any, steps: Sequence[Step]) -> Iterator[Any]:
             yield from _tree(opened(value), name)
         case _:
             return
+
+
+def _list(value: Any) -> list[Any]:
+    found, inside = listed(value), opened(value)
+    no_rows = isinstance(inside, dict) and all(column == [] for column in inside.values())  # as Hugging Face writes it
+    if not (found or no_rows or is_empty(inside) or str(inside).strip().casefold() in NULL_WORDS):
+        raise Unfit(f"there is {quoted(plain(value))} in it where [data] explode says that a list is")
+    return found
 
 
 def _tree(root: Any, name: str) -> Iterator[dict[str, Any]]:
@@ -102,7 +112,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def within_bound(parts: Mapping[str, list[Any]], row_chars: int, explode: str) -> int:
-    """Return about how many characters the records of a row have; raise `TooMany` past the bound."""
+    """Return about how many characters the records of a row have; raise `Unfit` past the bound."""
     n = len(next(iter(parts.values()), ()))
     size = n * row_chars
     for element in itertools.chain.from_iterable(parts.values()):
@@ -110,7 +120,7 @@ def within_bound(parts: Mapping[str, list[Any]], row_chars: int, explode: str) -
             break
         size += _size(element)
     if size > _ROW_CHARS:
-        raise TooMany(f"the {n:,} records that {explode} makes of it have more than {_ROW_CHARS:,} characters")
+        raise Unfit(f"the {n:,} records that {explode} makes of it have more than {_ROW_CHARS:,} characters")
     return size
 
 

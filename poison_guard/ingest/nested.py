@@ -18,7 +18,7 @@ from poison_guard.config import Contract
 from poison_guard.config.data import Data
 from poison_guard.ingest.arrow_paths import reached_columns
 from poison_guard.ingest.cells import LIST_METADATA, array_from_values, join_tables
-from poison_guard.ingest.explode import TooMany, elements, exploded_columns, row_chars, within_bound
+from poison_guard.ingest.explode import Unfit, elements, exploded_columns, row_chars, within_bound
 from poison_guard.ingest.join import Joined, key_texts
 from poison_guard.ingest.nested_values import opened
 from poison_guard.ingest.paths import (
@@ -289,7 +289,7 @@ class Reshaper:
             try:
                 parts = elements(paths, row, self.limits.max_explode)
                 size = within_bound(parts, int(fixed[i]), self.shape.explode)
-            except TooMany as refusal:
+            except Unfit as refusal:
                 out.bad.append((i, str(refusal)))
                 continue
             if piece.chars + size > _PIECE_CHARS and piece.origin:

@@ -47,7 +47,7 @@ the row's own columns, which are kept.
 `explode = "annotations[]"` in `[data]` makes a record of each element. A record is its row with this one element
 where the list was, so nothing is lost, and paths read a record as they read a row. `export` puts the records of a row
 together again. Rows whose list is empty make no
-record; a note counts them. Lists that belong together are written with commas (`"completions[], labels[]"`) and must
+record; a note counts them. A row that has a text, a number or one object there is held, with what it has. Lists that belong together are written with commas (`"completions[], labels[]"`) and must
 be equally long. `prompt.replies[**]` takes the object at `prompt`, those in its list `replies`, and those in theirs.
 A star at the top takes columns: `explode = "annotator_*"`.
 

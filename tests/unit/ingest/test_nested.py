@@ -154,14 +154,19 @@ def test_one_path_of_several_that_matches_nothing_in_a_file_of_several_is_a_note
 def test_rows_of_other_types_are_held_one_by_one(tmp_path: Path) -> None:
     rows = [
         {"id": 1, "votes": [vote("u")]}, {"id": 2, "votes": "none yet"}, {"id": 3, "votes": {"by": "u"}},
-        {"id": 4, "votes": [5, vote("v")]},
+        {"id": 4, "votes": [5, vote("v")]}, {"id": 5, "votes": "N/A"}, {"id": 6, "votes": []}, {"id": 7},
     ]  # fmt: skip
 
     batch = read(tmp_path, rows, ROLES, explode="votes[]")
 
     assert batch.records["record_id"].tolist() == ["1:1", "4:1", "4:2"]
     assert batch.issues[["record_id", "code"]].to_numpy().tolist() == [["4:1", "missing_id"]]
-    assert batch.notes[0].args["said"].startswith("2 of its rows hold nothing in votes[]")
+    assert batch.notes[0].args["said"].startswith("3 of its rows hold nothing in votes[]")
+    assert batch.unreadable["row"].tolist() == [2, 3]
+    assert [args["why"] for args in batch.unreadable["args"]] == [
+        "there is 'none yet' in it where [data] explode says that a list is",
+        """there is '{"by": "u"}' in it where [data] explode says that a list is""",
+    ]
 
 
 def test_a_record_id_that_all_records_of_a_row_share_is_an_error_of_the_contract() -> None:
@@ -289,7 +294,7 @@ _ANY = st.recursive(
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.dictionaries(st.sampled_from(["id", "votes", "note"]), _ANY), min_size=1, max_size=6))
-def test_whatever_rows_hold_each_is_a_record_for_each_element_or_counted(
+def test_whatever_rows_hold_each_is_a_record_for_each_element_or_held_or_counted(
     tmp_path: Path, rows: list[dict[str, Any]]
 ) -> None:
     elements = [[e for e in listed(row.get("votes")) if e is not None] for row in rows]
@@ -301,5 +306,8 @@ def test_whatever_rows_hold_each_is_a_record_for_each_element_or_counted(
 
     assert len(batch.records) + batch.duplicates == sum(map(len, elements)) + 1
     assert batch.objects[0].rows == len(batch.records) + batch.duplicates + len(batch.unreadable)
-    empty = sum(not found for found in elements)
-    assert not empty or any(note.args["said"].startswith(f"{empty} of its rows hold nothing") for note in batch.notes)
+    held = batch.objects[0].rows - sum(map(len, elements)) - 1
+    noted = [
+        int(note.args["said"].split()[0]) for note in batch.notes if "of its rows hold nothing" in note.args["said"]
+    ]
+    assert held + sum(noted) == sum(not found for found in elements)
