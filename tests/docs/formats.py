@@ -46,10 +46,10 @@ the row's own columns, which are kept.
 
 `explode = "annotations[]"` in `[data]` makes a record of each element. A record is its row with this one element
 where the list was, so nothing is lost, and paths read a record as they read a row. `export` puts the records of a row
-together again. Rows whose list is empty make no
-record; a note counts them. A row that has a text, a number or one object there is held, with what it has. Lists that belong together are written with commas (`"completions[], labels[]"`) and must
-be equally long. `prompt.replies[**]` takes the object at `prompt`, those in its list `replies`, and those in theirs.
-A star at the top takes columns: `explode = "annotator_*"`.
+together again. Rows whose list is empty make no record; a note counts them. A row that has a text, a number or one
+object there is held, with what it has. Lists that belong together are written with commas (`"completions[], labels[]"`)
+and must be equally long. `prompt.replies[**]` takes the object at `prompt`, those in its list `replies`, and those in
+theirs. A star at the top takes columns: `explode = "annotator_*"`.
 
 An id of the row is shared by its records: write `record_id = "id + #"`, or a path below the list. A row may become
 `max_explode` records of 64 million characters together; one that would become more is held by itself, and the others
