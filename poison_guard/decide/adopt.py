@@ -22,6 +22,7 @@ __all__ = ["Adoption", "adopt"]
 
 _LEAST_CHANCE = 0.8  # that every adopted label needs, however certain the others are
 _SEVERAL = 20  # votes, of which one source gave half: worth a note
+_TIE = 2  # votes on the other side: one alone is a slip
 _COLUMNS = ["item_id", "label", "probability", "adopted", "why"]
 
 
@@ -78,7 +79,8 @@ def adopt(
     ballots = cast_ballots(accepted, held, controls, around)
     sure = certain(ballots, model, _earned(ballots, ledger), policy.seed)
     known = ballots.control >= 0
-    alone = np.where(sure.doubtful, 0.0, sure.probability[sure.best]) if len(known) else np.zeros(0)
+    disputed = sure.doubtful | _tied(ballots, sure)
+    alone = np.where(disputed, 0.0, sure.probability[sure.best]) if len(known) else np.zeros(0)
     rules, short = lowered_chances(ballots, sure, alone, set(conflicts["item_id"]), recent)
     left = np.minimum.reduce([alone, *rules.values()])
     chance = np.where(np.any([np.zeros(len(known), bool), *short.values()], axis=0), 0.0, left)
@@ -92,7 +94,7 @@ def adopt(
     least = float(chance[taken].min()) if taken.any() else 1 - policy.max_adopted_error
     codes = [(~taken & (alone >= least) & ((low < least) | short[name]), name) for name, low in rules.items()]
     why = np.select(
-        [known, taken, support < policy.min_answers, sure.doubtful, *(where for where, _ in codes)],
+        [known, taken, support < policy.min_answers, disputed, *(where for where, _ in codes)],
         ["control", "adopted", "too_few", "disputed", *(name for _, name in codes)],
         default="uncertain",
     )
@@ -134,6 +136,22 @@ def _support(ballots: Ballots, sure: Certainty) -> np.ndarray:
     """Return ``(items,)`` how many accepted votes an item's label has."""
     n = np.bincount(sure.candidates.of_vote, ~ballots.held, minlength=len(sure.probability))
     return n[sure.best] if len(n) else np.zeros(0)
+
+
+def _tied(ballots: Ballots, sure: Certainty) -> np.ndarray:
+    """Return ``(items,)`` where another answer has as many votes as the label, two at least.
+
+    Who is believed does not settle it: where the same few contradict each other on many items, a model believes one
+    side for no reason.
+    """
+    candidates = sure.candidates
+    if not len(candidates.item):
+        return np.zeros(0, bool)
+    n = np.bincount(candidates.of_vote, ~ballots.held, minlength=len(candidates.item))
+    others = n.copy()
+    others[sure.best] = 0
+    most = np.maximum.reduceat(others, candidates.start)
+    return (most >= _TIE) & (most >= n[sure.best])
 
 
 def _checks(ballots: Ballots, sure: Certainty, audits: pd.DataFrame | None) -> Checks:

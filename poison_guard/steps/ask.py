@@ -30,7 +30,7 @@ _MOST_ITEMS = 50_000
 _WHY = {
     "too_few": "has fewer answers than min_answers",
     "uncertain": "is not certain enough yet",
-    "disputed": "has answers that differ too much",
+    "disputed": "has answers that differ too much, or as many for another label",
     "conflict": "newcomers agree on another answer than established sources",
     "contested": "held answers are against it, or for it",
     "unproven": "newcomers alone gave it",

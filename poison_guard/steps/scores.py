@@ -21,6 +21,7 @@ from poison_guard.text import to_jsonable
 __all__ = ["ScoresResult", "scores"]
 
 _MOST = 5_000_000
+_SHOWN = 50  # items of a table on a screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,16 @@ class ScoresResult(TableResult):
         return {**head, "items": to_jsonable(self.items.to_dict("records"))}
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return one row an item."""
-        shown = self.items.round({"score": 3, "low": 3, "rated": 3})
+        """Return one row an item, the first fifty."""
+        shown = self.items.head(_SHOWN).round({"score": 3, "low": 3, "rated": 3})
         return ("item", ">score", ">at least", ">plain mean", ">raters"), list(shown.itertuples(index=False, name=None))
 
     @property
     def message(self) -> str:
         """What was scored, in a sentence."""
         where = f"; written to {self.out}" if self.out else ""
+        if len(self.items) > _SHOWN and not self.out:
+            where = f"; the first {_SHOWN} are shown, --out writes all"
         return (
             f"{len(self.items):,} items by {self.ratings:,} accepted ratings from {self.low:g} to {self.high:g}; "
             f"decide by `at least`: few raters leave a wide margin{where}"

@@ -16,6 +16,7 @@ __all__ = [
     "TOLERANCE",
     "Candidates",
     "Fit",
+    "Posterior",
     "Prior",
     "SettledCounts",
     "blend",
@@ -26,6 +27,8 @@ __all__ = [
     "log_odds_gain",
     "majority",
     "one_coin",
+    "posterior_in",
+    "posterior_of",
     "smoothed_cells",
     "update_reliability",
 ]
@@ -77,6 +80,22 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True)
+class Posterior:
+    """Logarithms of probabilities, which many answers make too small for numbers: of each candidate ``(c,)``, and of
+
+    all answers together that nobody gave to an item, `rest` ``(items,)``, -inf where there are none.
+    """
+
+    log_q: np.ndarray
+    rest: np.ndarray
+
+    @property
+    def q(self) -> np.ndarray:
+        """``(c,)`` probabilities."""
+        return np.exp(self.log_q)
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """Posterior probability of each candidate ``(c,)`` and Beta(a, b) of each source ``(sources,)``."""
 
@@ -85,8 +104,8 @@ class Fit:
     b: np.ndarray
     unvoted: tuple[np.ndarray, np.ndarray] | None = None
     """Most probable answer that nobody gave to an item and its probability, ``(items,)`` each, where a model has it."""
-    raw: np.ndarray | None = None
-    """``(c,)`` posterior as if there were no controls, where the model takes answers as independent."""
+    raw: Posterior | None = None
+    """Posterior as if there were no controls, where the model takes answers as independent."""
     choice: np.ndarray | None = None
     """``(items,)`` candidate chosen, where that is not the most probable one."""
     disputed: np.ndarray | None = None
@@ -129,16 +148,33 @@ def one_coin(votes: Votes, candidates: Candidates, control_code: np.ndarray, pri
     table = _table(votes, candidates)
     n, (a0, b0) = table.T @ np.ones(len(q)), _prior_counts(prior)
     unseen = np.maximum(k - np.diff(np.r_[candidates.start, len(candidates.item)]), len(votes.answers) > OPEN_ANSWERS)
-    raw = q
+    score = np.zeros(len(q))
     for _ in range(ROUNDS):
         right = table.T @ q
         gain = log_odds_gain(a0 + right, b0 + np.maximum(n - right, 0), k)
-        raw = _normalise(table @ gain, candidates, unseen)
-        after = _clamp(raw, candidates, control_code)
+        score = table @ gain
+        after = _clamp(_normalise(score, candidates, unseen), candidates, control_code)
         moved, q = np.abs(after - q).mean() if len(q) else 0.0, after
         if moved < TOLERANCE:
             break
+    raw = posterior_of(score, candidates, unseen)
     return Fit(q, *update_reliability(votes, q[candidates.of_vote], prior), raw=raw)
+
+
+def posterior_of(score: np.ndarray, candidates: Candidates, unseen: np.ndarray) -> Posterior:
+    """Return the posterior of candidates from log scores ``(c,)``; each of the `unseen` ``(items,)`` answers scores 0.
+
+    >>> one = Candidates(np.zeros(1, int), np.zeros(1, int), np.zeros(1, int), np.zeros(1, int))
+    >>> posterior_of(np.array([2000.0]), one, np.array([1])).rest.tolist()
+    [-2000.0]
+    """
+    if not len(score):
+        return Posterior(score, np.zeros(0))
+    top = np.maximum(np.maximum.reduceat(score, candidates.start), 0.0)
+    mass = np.exp(score - top[candidates.item])
+    total = top + np.log(np.add.reduceat(mass, candidates.start) + unseen * np.exp(-top))
+    with np.errstate(divide="ignore"):
+        return Posterior(score - total[candidates.item], np.log(unseen) - total)
 
 
 def log_odds_gain(a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
@@ -238,7 +274,7 @@ def _fit(votes: Votes, candidates: Candidates, control_code: np.ndarray, prior: 
         0 if settled is None or cells0 is None else settled.n
     )
     share_known = float((trust * answered).sum() / max(answered.sum(), 1e-12))
-    raw = q
+    score = np.zeros(q.shape)
     for _ in range(ROUNDS):
         counts = (table.T @ q).reshape(len(votes.sources), k, k)
         logs = _logs(counts if cells0 is None else counts + cells0, prior, trust)
@@ -257,8 +293,20 @@ def _fit(votes: Votes, candidates: Candidates, control_code: np.ndarray, prior: 
         a,
         b,
         unvoted=_unvoted(q, candidates),
-        raw=raw[candidates.item, candidates.answer],
+        raw=posterior_in(score, candidates),
     )
+
+
+def posterior_in(score: np.ndarray, candidates: Candidates) -> Posterior:
+    """Return the posterior from the log scores ``(items, k)`` of all answers."""
+    top = score.max(1, keepdims=True)
+    total = (top + np.log(np.exp(score - top).sum(1, keepdims=True)))[:, 0]
+    left = score.copy()
+    left[candidates.item, candidates.answer] = -np.inf
+    most = np.maximum(left.max(1), -1e308)
+    with np.errstate(divide="ignore"):
+        rest = most + np.log(np.exp(left - most[:, None]).sum(1)) - total
+    return Posterior(score[candidates.item, candidates.answer] - total[candidates.item], rest)
 
 
 def cell_table(votes: Votes, k: int) -> Any:

@@ -26,6 +26,9 @@ _RIDGE = (1.0, 0.3)  # ratings' worth of pull of an intercept, and of a factor, 
 _HISTORY = 5.0  # ratings of other items at which a rater weighs half
 _SLACK = 1.0  # weight by which one side of the viewpoint may exceed the other on an item: one independent rater
 _ROUNDS, _TOLERANCE = 200, 1e-6
+_LEAST_FREE = 0.1  # of a rating's residual that its own item is taken to have left, at least
+_CAP_ROUNDS = 50
+_MOST_OF_ALL = 0.05  # of the weight of all ratings that one source has in what is usual: it moves that by no more
 _LOW_Z = 1.645  # one-sided 95 %
 _COMPANIONS = 2048  # sources that each source is compared with: bounds time
 _BLOCK = 1 << 23  # cells of the sources' similarity held at a time
@@ -61,8 +64,8 @@ def bridge(ratings: pd.DataFrame, *, seed: int = 0) -> Bridged:
     several ratings of one item by one source count as one, their mean. A source weighs ``n / (n + 5)``, n its ratings
     of other items, over one plus its likeness to all other sources (squared cosines of their ratings above or below
     one half). In the score, the sources on one side of the viewpoint weigh together at most one more than those on
-    the other. The order of rows does not matter; `seed` starts the factors and samples whom each source is compared
-    with beyond 2,048 sources.
+    the other. In the usual rating and the noise a source counts for a twentieth at most. The order of rows does not
+    matter; `seed` starts the factors and samples whom each source is compared with beyond 2,048 sources.
 
     Raises `UsageError` for a missing column and `DataError` for a rating outside [0, 1].
 
@@ -154,7 +157,7 @@ def _fit(ratings: _Ratings, weight: np.ndarray, seed: int) -> tuple[float, np.nd
         torch.ones(len(ratings.value), dtype=torch.float64),
     )
     items, sources = int(ratings.item.max()) + 1, int(ratings.source.max()) + 1
-    mu = float((w * y).sum() / w.sum())
+    mu = float(_capped_mean(y, w, source))
     start = torch.Generator().manual_seed(seed)
     factor = 0.3 * torch.randn(sources, generator=start, dtype=torch.float64)
     kind = torch.zeros(sources, dtype=torch.float64)
@@ -183,8 +186,21 @@ def _score(
     at, x, y, w = (torch.from_numpy(a) for a in (ratings.item, factor[ratings.source], left, capped))
     liked, lean, inverse = _ridge(at, items, x, y, w)
     wrong = y - liked[at] - lean[at] * x
-    noise = (w * wrong**2).sum() / w.sum().clamp_min(1e-12)
+    free = (1 - w * inverse[at]).clamp_min(_LEAST_FREE)
+    noise = _capped_mean(wrong**2 / free, w, torch.from_numpy(ratings.source))
     return liked.numpy(), torch.sqrt(noise * inverse).numpy()
+
+
+def _capped_mean(values: torch.Tensor, weight: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """Return the weighted mean of values ``(n,)``, a source counting for a twentieth of the weight at most."""
+    import torch
+
+    total = torch.bincount(source, weight)
+    part, most = max(_MOST_OF_ALL, 1 / len(total)), total.max()
+    for _ in range(_CAP_ROUNDS):
+        most = part * total.clamp_max(most).sum()
+    share = weight * (most / total.clamp_min(1e-12)).clamp_max(1)[source]
+    return (share * values).sum() / share.sum().clamp_min(1e-12)
 
 
 def _ridge(

@@ -16,6 +16,7 @@ from poison_guard.signals.sources.aggregators import (
     OPEN_ANSWERS,
     Candidates,
     Fit,
+    Posterior,
     Prior,
     log_odds_gain,
 )
@@ -75,10 +76,10 @@ def certain(ballots: Ballots, model: str, earned: tuple[np.ndarray, np.ndarray],
     unknown = np.full(len(votes.items), -1)
     prior = _crowd_prior(votes, unknown, earned)
     candidates, fit = _likeliest_fit(votes, ballots.control, model, prior)
-    raw = fit.q if fit.raw is None else fit.raw
-    shown = replace(fit, raw=raw, unvoted=None)
+    shown = replace(fit, unvoted=None)
     excess = np.maximum(np.bincount(votes.item, votes.weight, minlength=len(votes.items)) - 1, 0)
-    r, agreed = 0.0, raw
+    r, raw = 0.0, fit.q
+    agreed = raw
     if fit.raw is not None:
         usual = _LEAST_MEAN + _UNSEEN_PER_SEEN * _seen_correlation(votes, candidates, shown, seed)
         r = _correlation(votes, candidates, shown, ballots.control, checked, excess, usual)
@@ -104,8 +105,8 @@ def _likeliest_fit(votes: Votes, control: np.ndarray, model: str, prior: Prior) 
     coin = fit if full is None else fit_consensus(votes, control, "one_coin", prior)[2]
     plain = coin_held_out(votes, candidates, coin)
     if full is not None and full.log_likelihood > plain.log_likelihood:
-        return candidates, replace(fit, raw=full.q)
-    return candidates, replace(coin, raw=plain.q)
+        return candidates, replace(fit, raw=full.posterior)
+    return candidates, replace(coin, raw=plain.posterior)
 
 
 def _weighed(ballots: Ballots) -> tuple[Votes, str, np.ndarray]:
@@ -169,7 +170,7 @@ def _correlation(
         of = (np.cumsum(checked) - 1)[candidates.item[some]]
         m = int(checked.sum())
         few = Candidates(of, candidates.answer[some], candidates.of_vote[:0], np.searchsorted(of, np.arange(m)))
-        small = replace(fit, raw=None if fit.raw is None else fit.raw[some])
+        small = fit if fit.raw is None else replace(fit, raw=Posterior(fit.raw.log_q[some], fit.raw.rest[checked]))
         right = control[checked][of] == few.answer
         for at, r in enumerate(_GRID):
             q = temper(votes, few, small, 1 / (1 + excess[checked] * r))[0]

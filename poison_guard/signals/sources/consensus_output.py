@@ -52,16 +52,20 @@ def calibrate_probabilities(
 
 def temper(votes: Votes, candidates: Candidates, fit: Fit, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the candidates' probabilities raised to ``power`` (items,), and that of the best unvoted answer."""
-    raw = np.zeros(0) if fit.raw is None else fit.raw
+    if fit.raw is None:
+        return fit.q, np.zeros(len(votes.items))
     size = np.diff(np.r_[candidates.start, len(candidates.item)])
     k = max(len(votes.answers), 2)
     others = np.maximum(k - size if k <= OPEN_ANSWERS else OPEN_ANSWERS - size, 0)
-    rest = np.clip(1 - np.bincount(candidates.item, raw, minlength=len(size)), 1e-12, 1)
-    top = np.zeros(len(size)) if fit.unvoted is None else np.minimum(fit.unvoted[1], rest)
-    split = np.maximum(others - (top > 0), 0)
-    mass = np.maximum(raw, 1e-300) ** power[candidates.item]
-    best = np.where(top > 0, np.maximum(top, 1e-300) ** power, 0.0)
-    tail = split * (np.maximum(rest - top, 1e-12) / np.maximum(split, 1)) ** power
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rest = fit.raw.rest
+        top = np.full(len(size), -np.inf) if fit.unvoted is None else np.minimum(np.log(fit.unvoted[1]), rest)
+        split = np.maximum(others - np.isfinite(top), 0)
+        left = np.where(np.isfinite(rest) & (split > 0), rest + np.log1p(-np.exp(top - rest)) - np.log(split), -np.inf)
+        scaled = power[candidates.item] * fit.raw.log_q
+        best, tail = np.where(top > -np.inf, power * top, -np.inf), np.where(left > -np.inf, power * left, -np.inf)
+    most = np.maximum.reduce([np.maximum.reduceat(scaled, candidates.start), best, tail])
+    mass, best, tail = np.exp(scaled - most[candidates.item]), np.exp(best - most), split * np.exp(tail - most)
     total = np.bincount(candidates.item, mass, minlength=len(size)) + best + tail
     return mass / total[candidates.item], best / total
 

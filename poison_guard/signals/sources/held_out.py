@@ -16,9 +16,12 @@ from poison_guard.signals.sources.aggregators import (
     OPEN_ANSWERS,
     Candidates,
     Fit,
+    Posterior,
     Prior,
     cell_table,
     confusion_weight,
+    posterior_in,
+    posterior_of,
     smoothed_cells,
 )
 from poison_guard.signals.votes import Votes
@@ -30,9 +33,9 @@ _LEAST_COUNT = 1e-3  # that a source keeps of its prior when an answer is taken 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """``q`` ``(c,)`` probability of each candidate by the other items; the mean `log_likelihood` of an item's votes."""
+    """The `posterior` by the other items; the mean `log_likelihood` of an item's votes."""
 
-    q: np.ndarray
+    posterior: Posterior
     log_likelihood: float
 
 
@@ -46,14 +49,12 @@ def coin_held_out(votes: Votes, candidates: Candidates, fit: Fit) -> HeldOut:
     gain = _coin_gain(votes, fit.q[candidates.of_vote], fit.a, fit.b, k)
     score = np.bincount(candidates.of_vote, votes.weight * gain, minlength=len(candidates.item))
     unseen = np.maximum(k - np.diff(np.r_[candidates.start, len(score)]), len(votes.answers) > OPEN_ANSWERS)
+    told = posterior_of(score, candidates, unseen)
     if not len(score):
-        return HeldOut(score, 0.0)
-    top = np.maximum(np.maximum.reduceat(score, candidates.start), 0.0)
-    mass = np.exp(score - top[candidates.item])
-    total = np.add.reduceat(mass, candidates.start) + unseen * np.exp(-top)
+        return HeldOut(told, 0.0)
+    total = (score - told.log_q)[candidates.start] - np.log(k)
     missed = votes.weight @ np.log(np.exp(gain) + k - 1)
-    told = float((np.log(total) + top - np.log(k)).sum() - missed)
-    return HeldOut(mass / total[candidates.item], told / len(top))
+    return HeldOut(told, float(total.sum() - missed) / len(total))
 
 
 def _coin_gain(votes: Votes, right: np.ndarray, a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
@@ -86,10 +87,9 @@ def confusion_held_out(votes: Votes, candidates: Candidates, fit: Fit, prior: Pr
     score = np.stack([np.bincount(votes.item, votes.weight * told[:, t], minlength=items) for t in range(k)], axis=1)
     share = (q.sum(0) + 1) ** float(votes.share @ trust[votes.source] / max(votes.share.sum(), 1e-12))
     score += np.log(share / share.sum())
-    top = score.max(1, keepdims=True)
-    mass = np.exp(score - top)
-    total = mass.sum(1, keepdims=True)
-    return HeldOut((mass / total)[candidates.item, candidates.answer], float((np.log(total) + top).mean()))
+    posterior = posterior_in(score, candidates)
+    total = (score[candidates.item, candidates.answer] - posterior.log_q)[candidates.start]
+    return HeldOut(posterior, float(total.mean()))
 
 
 def _all_answers(candidates: Candidates, fit: Fit, items: int, k: int) -> np.ndarray:

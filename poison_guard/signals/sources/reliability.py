@@ -152,7 +152,7 @@ def _jury(votes: Votes, established: pd.Series | None) -> tuple[np.ndarray, bool
 def _agreement(votes: Votes, control_code: np.ndarray, jury: np.ndarray) -> tuple[_Counts, np.ndarray]:
     """Return agreement with the undisputed answers of the others, and which votes ``(n,)`` are against them.
 
-    One's own vote is left out; controls do not count.
+    One's own vote is left out; controls do not count, nor items where two answers have as many votes.
     """
     width = max(len(votes.answers), 1)
     keys, of = np.unique(votes.item * width + votes.answer, return_inverse=True)
@@ -165,7 +165,9 @@ def _agreement(votes: Votes, control_code: np.ndarray, jury: np.ndarray) -> tupl
     own = jury * votes.share
     others = total[votes.item] - own
     backing = counts[top[votes.item]] - own * agrees
-    firm = (control_code[votes.item] < 0) & (backing >= _JURY) & (backing >= 2 / 3 * others - 1e-9)
+    tied = np.bincount(item, counts >= counts[top][item] - 1e-9, minlength=len(top)) > 1
+    firm = (control_code[votes.item] < 0) & ~tied[votes.item]
+    firm &= (backing >= _JURY) & (backing >= 2 / 3 * others - 1e-9)
     sources = len(votes.sources)
     right = np.bincount(votes.source, firm * agrees * votes.share, minlength=sources)
     against = firm & ~agrees

@@ -13,6 +13,7 @@ from poison_guard.decide.reasons import sentence
 
 NO_CONFLICT = pd.DataFrame({"item_id": []})
 NO_CONTROLS = pd.DataFrame({"item_id": [], "answer": []})
+BOUND = Policy(label_promise="bound")
 COLUMNS = ["item_id", "source_id", "vote", "established"]
 
 
@@ -220,6 +221,38 @@ def test_one_answer_an_item_ties_and_one_source_of_half_of_all_answers_are_no_fa
     both = pd.concat([single, busy], ignore_index=True)
     said = next(n for n in told(both, controls).notes if n.code == "one_source")
     assert sentence(said.code, said.args).startswith("source busy gave 50% of the answers")
+
+
+def test_an_item_with_ten_thousand_answers_is_no_surer_than_its_answers():
+    votes, _, controls = crowd()
+    r = np.random.default_rng(0)
+    for share, adopted in ((0.3, False), (0.9, True)):
+        said = np.where(r.random(10_000) < share, 0, r.integers(1, 4, 10_000)).astype(str)
+        names = [f"b{k}" for k in range(10_000)]
+        big = pd.DataFrame({"item_id": "big", "source_id": names, "vote": said, "established": True})
+        out = told(pd.concat([votes, big], ignore_index=True), controls).items.set_index("item_id")
+        assert out.loc["big", "adopted"] == adopted
+        assert out["adopted"].sum() > 300
+
+
+def test_a_few_who_contradict_each_other_on_many_items_settle_none_of_them():
+    votes, _, controls = crowd()
+    sides = [(f"t{i}", f"u{k}", str(k % 2), True) for i in range(50) for k in range(4)]
+    both = pd.concat([votes, pd.DataFrame(sides, columns=COLUMNS)], ignore_index=True)
+    out = told(both, controls).items.set_index("item_id").loc[[f"t{i}" for i in range(50)]]
+    assert not out["adopted"].any()
+    assert set(out["why"]) == {"disputed"}
+
+
+def test_ten_controls_certify_little_and_the_note_says_how_little():
+    votes, facts, _ = crowd()
+    ten = facts[:10]
+    out = told(votes, pd.DataFrame({"item_id": ten.index, "answer": ten.to_numpy()}))
+    said = next(n for n in out.notes if n.code == "adoption_promise")
+    assert out.facts["bound"] > 0.2
+    assert "at most" in sentence(said.code, said.args)
+    strict = told(votes, pd.DataFrame({"item_id": ten.index, "answer": ten.to_numpy()}), policy=BOUND)
+    assert strict.items["adopted"].sum() == 10
 
 
 def test_an_item_with_held_votes_only_is_listed_and_deferred():

@@ -115,3 +115,13 @@ def test_a_rating_outside_the_range_is_an_error_that_names_it(bad):
 def test_a_missing_column_is_named():
     with pytest.raises(UsageError, match="source_id"):
         bridge(pd.DataFrame({"item_id": ["a"], "rating": [1]}))
+
+
+def test_one_rater_of_half_of_all_ratings_moves_the_others_little():
+    ratings = crowd(2)
+    alone = pd.DataFrame({"item_id": [f"n{k}" for k in range(len(ratings))], "source_id": "busy", "rating": 1.0})
+    before, after = bridge(ratings).items.set_index("item_id"), bridge(pd.concat([ratings, alone])).items
+    after = after.set_index("item_id")
+    assert (after.loc[before.index, "score"] - before["score"]).abs().max() < 0.05
+    assert after.loc[alone["item_id"], "low"].max() < before["low"].max()
+    assert after.loc[alone["item_id"], "low"].max() < 0.3

@@ -41,9 +41,9 @@ def test_who_answers_little_no_longer_confirms_itself():
     _, candidates, fit = fit_consensus(votes, unknown(votes), "one_coin", prior(votes))
     true = candidates.answer == truth[candidates.item]
     told = coin_held_out(votes, candidates, fit)
-    sure = fit.raw >= 0.5
-    assert surplus(fit.raw[sure], true[sure]) > 3
-    assert abs(surplus(told.q[sure], true[sure])) < 3
+    sure = fit.raw.q >= 0.5
+    assert surplus(fit.raw.q[sure], true[sure]) > 3
+    assert abs(surplus(told.posterior.q[sure], true[sure])) < 3
 
 
 def test_a_control_says_nothing_of_itself():
@@ -51,7 +51,7 @@ def test_a_control_says_nothing_of_itself():
     for known in (-1, 0, 1):
         _, candidates, fit = fit_consensus(votes, np.array([known]), "one_coin", prior(votes, 4.0, 1.0))
         told = coin_held_out(votes, candidates, fit)
-        assert told.q == pytest.approx([16 / 20, 4 / 20])  # odds of 4 to 1 a vote, two of three agree
+        assert told.posterior.q == pytest.approx([16 / 20, 4 / 20])  # odds of 4 to 1 a vote, two of three agree
 
 
 def test_confusion_matrices_are_the_likelier_model_where_people_confuse_the_same_classes():
@@ -62,15 +62,18 @@ def test_confusion_matrices_are_the_likelier_model_where_people_confuse_the_same
         coin, cells = coin_held_out(votes, candidates, plain), confusion_held_out(votes, candidates, full, prior(votes))
         assert (cells.log_likelihood > coin.log_likelihood) == confuse
         best = cells if confuse else coin
-        sure = best.q >= 0.5
-        assert abs(surplus(best.q[sure], (candidates.answer == truth[candidates.item])[sure])) < 3
+        sure = best.posterior.q >= 0.5
+        assert abs(surplus(best.posterior.q[sure], (candidates.answer == truth[candidates.item])[sure])) < 3
 
 
 def test_likelihoods_are_those_of_the_answers():
     votes = encode(pd.DataFrame({"item_id": ["i", "j"], "source_id": ["a", "b"], "vote": ["0", "1"]}))
     _, candidates, fit = fit_consensus(votes, unknown(votes), "one_coin", prior(votes))
     assert coin_held_out(votes, candidates, fit).log_likelihood == pytest.approx(np.log(0.5))
-    assert coin_held_out(encode(pd.DataFrame({"item_id": [], "source_id": [], "vote": []})), *_nothing()).q.size == 0
+    assert (
+        coin_held_out(encode(pd.DataFrame({"item_id": [], "source_id": [], "vote": []})), *_nothing()).posterior.q.size
+        == 0
+    )
 
 
 def _nothing():

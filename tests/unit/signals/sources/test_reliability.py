@@ -169,3 +169,11 @@ def test_the_same_disagreement_holds_where_established_sources_back_it():
     alone = score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA)
     assert backed.set_index("source_id").loc["s", "p"] <= ALPHA
     assert alone.set_index("source_id").loc["s", "p"] == pytest.approx(10 * ALPHA)
+
+
+def test_where_votes_are_tied_nobody_disagrees_whatever_the_answers_are_called():
+    rows = [(f"i{i}", f"s{k}", str(k % 2)) for i in range(50) for k in range(4)]
+    votes = pd.DataFrame(rows, columns=["item_id", "source_id", "vote"])
+    table = score_sources(votes, ledger=EMPTY, controls=None, alpha=ALPHA, established=pd.Series(True, votes.index))
+    assert (table["disagreed"] == 0).all()
+    assert (table["p"] == 1).all()
