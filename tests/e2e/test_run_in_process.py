@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.conftest import sessions
 
 pytestmark = [pytest.mark.airflow, pytest.mark.filterwarnings("ignore")]
 
@@ -17,9 +20,15 @@ def run(feeds: Path, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_it_runs_each_dag_with_one_line_on_stderr_and_says_where_to_look_next(feed: Path):
-    home = feed.parents[1] / "home"
-    done = run(feed.parent, home)
+@pytest.fixture(scope="module")
+def place(trusted_sessions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `feeds` and `home`; making Airflow's database in it takes longer than all else here."""
+    return shutil.copytree(trusted_sessions, tmp_path_factory.mktemp("run") / "place")
+
+
+def test_it_runs_each_dag_with_one_line_on_stderr_and_says_where_to_look_next(place: Path):
+    home = place / "home"
+    done = run(place / "feeds", home)
     assert done.returncode == 0, done.stderr
     guarded, trained = done.stderr.splitlines()
     assert guarded.split()[0] == "guard_sessions"
@@ -30,11 +39,12 @@ def test_it_runs_each_dag_with_one_line_on_stderr_and_says_where_to_look_next(fe
     assert (home / "airflow" / "airflow.db").exists()
 
 
-def test_a_task_that_fails_is_named_with_its_sentence(feed: Path):
-    home = feed.parents[1] / "home"
+def test_a_task_that_fails_is_named_with_its_sentence(place: Path):
+    home = place / "home"
+    sessions(20, seed=3, prefix="n").to_csv(home / "inbox" / "day-2.csv", index=False)
     (home / "expectations").mkdir()
     (home / "expectations" / "sessions.json").write_text("{")
-    done = run(feed.parent, home)
+    done = run(place / "feeds", home)
     assert done.returncode == 4
     first, _, last = done.stderr.splitlines()
     assert first.split()[:2] == ["guard_sessions", "failed"]

@@ -17,7 +17,7 @@ from tests.faults.kills import make_twin, points_of, try_kill
 from tests.faults.lab import Lab
 from tests.faults.scenarios import SCENARIOS
 
-PLAN = {"run, first": (2, 0), "seal": (2, 2), "recall": (3, 0)}
+PLAN = {"run, first": (1, 0), "seal": (2, 1), "recall": (2, 0)}
 """Kills and full disks of a verb: the dear one, one whose files are read by others, and one that takes back."""
 
 

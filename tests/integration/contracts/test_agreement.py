@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from poison_guard.contracts.expectation import Expectation
 from poison_guard.contracts.gx import run_expectations
 from poison_guard.contracts.masks import MASKS, failing_mask, make_comparable
+from tests.thorough import examples
 
 VALUES = "expect_column_values_to_"
 LENGTHS = "expect_column_value_lengths_to_"
@@ -95,7 +96,7 @@ def answers_of_great_expectations(frame, expectations):
         yield outcome.success, sorted(row["position"] for row in outcome.result.get("unexpected_index_list") or ())
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(4), deadline=None)
 @given(frame=frames(), low=st.integers(-3, 0), high=st.integers(0, 3), mostly=st.sampled_from([0.3, 0.5, 1]))
 def test_masks_and_great_expectations_agree_on_every_row_and_the_verdict_on_their_share(frame, low, high, mostly):
     compared = [make_comparable(frame, e) for e in rules(low, high, mostly)]

@@ -169,7 +169,7 @@ rows_of_a_file = st.lists(
 )
 
 
-@settings(max_examples=examples(3), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(2), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows_of_a_file)
 @example([{"id": "1", "user": 1, "word": "w1", "said": 4, "dwell": 1e16, "speed": 2, "zip": "1e16", "flag": False}])
 def test_any_rows_are_decided_the_same_in_csv_jsonl_and_parquet(guard, tmp_path, rows):

@@ -39,6 +39,7 @@ def guard(home) -> Guard:
     return Guard.open("sessions", home=home.home)
 
 
+@pytest.fixture(scope="module")
 def results(home: Home, guard: Guard) -> list[Result]:
     """Return what each verb of this file gives; nothing is changed by any of them."""
     data = home.home / "inbox" / "day1.csv"
@@ -55,8 +56,8 @@ def results(home: Home, guard: Guard) -> list[Result]:
     ]
 
 
-def test_every_result_is_json_readable_text_and_escaped_html(home, guard):
-    for result in results(home, guard):
+def test_every_result_is_json_readable_text_and_escaped_html(results):
+    for result in results:
         document = result.to_dict()
         assert json.loads(json.dumps(document, allow_nan=False)) == document
         assert str(result).strip()
@@ -64,8 +65,8 @@ def test_every_result_is_json_readable_text_and_escaped_html(home, guard):
         assert isinstance(result._repr_html_(), str)
 
 
-def test_results_cannot_be_changed(home, guard):
-    for result in results(home, guard):
+def test_results_cannot_be_changed(results):
+    for result in results:
         name = next(iter(type(result).__dataclass_fields__))
         with pytest.raises(AttributeError):
             setattr(result, name, None)

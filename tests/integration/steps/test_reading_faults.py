@@ -107,13 +107,21 @@ def test_a_file_that_could_not_be_read_is_read_at_once_when_a_person_names_it(gu
     assert stored(guard) == A | B | {"b.csv"}
 
 
-RUN = ("-m", "poison_guard")
 WITHOUT_RIGHTS = """
 import ctypes, os, sys
 if os.geteuid() == 0:  # root writes everywhere, unless it gives up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
     for right in (1, 2):
         assert ctypes.CDLL(None).prctl(24, right, 0, 0, 0) == 0, "rights cannot be given up here"
-os.execv(sys.argv[1], sys.argv[1:])
+os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])  # from here on they are given up
+"""
+COMMANDS = """
+import sys
+from poison_guard.cli import cli
+for line in sys.argv[1:]:
+    try:
+        cli.main(line.split("|"))
+    except SystemExit as end:
+        print(f"{line.split('|')[0]} ended with {end.code or 0}", flush=True)
 """
 READS = ("status", "audit verify", "review list --feed quiz.toml", "scan --feed quiz.toml inbox/quiz/a.csv")
 
@@ -137,19 +145,21 @@ def test_a_home_that_may_only_be_read_is_read(left_by_a_kill):
         for path in (place, *place.rglob("*")):
             path.chmod(0o500 if path.is_dir() else 0o400)
         before = sorted(path.name for path in place.rglob("*"))
-        for command in READS:
-            args = [part if not part.endswith((".toml", ".csv")) else str(place / part) for part in command.split()]
-            done = subprocess.run(
-                [sys.executable, "-c", WITHOUT_RIGHTS, sys.executable, *RUN, *args, "--home", str(place / "home")],
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd="/",
-                env={"PYTHONPATH": str(Path(poison_guard.__file__).parents[1]), "PATH": os.defpath, "HOME": "/nowhere"},
-            )
-            assert done.returncode in (0, 1), (command, done.stderr)
-            assert "Traceback" not in done.stderr
-            assert done.stdout
+        home = str(place / "home")
+        lines = [
+            [str(place / part) if part.endswith((".toml", ".csv")) else part for part in line.split()] for line in READS
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_RIGHTS, COMMANDS, *("|".join([*line, "--home", home]) for line in lines)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env={"PYTHONPATH": str(Path(poison_guard.__file__).parents[1]), "PATH": os.defpath, "HOME": "/nowhere"},
+        )
+        ends = [line.rsplit(" ended with ", 1) for line in done.stdout.splitlines() if " ended with " in line]
+        assert [(name, code in "01") for name, code in ends] == [(line[0], True) for line in lines], done.stderr
+        assert "Traceback" not in done.stderr
         assert sorted(path.name for path in place.rglob("*")) == before
     finally:
         shutil.rmtree(place)

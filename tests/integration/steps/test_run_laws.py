@@ -129,7 +129,7 @@ class Twins:
                 return
 
 
-@settings(max_examples=examples(3), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(2), deadline=None, suppress_health_check=list(HealthCheck))
 @given(plan=steps, seed=st.integers(0, 10_000))
 def test_direct_scheduled_and_retried_runs_store_the_same(vetted, plan, seed):
     with tempfile.TemporaryDirectory(prefix="poison-guard-laws-") as folder:

@@ -111,7 +111,7 @@ def test_killed_at_any_write_and_run_again_equals_never_killed(tmp_path, prepare
         assert count_places(store, "captcha")["recalled"] == 1
         assert last_snapshot(store, "captcha") is None  # what held the recalled record is revoked
     assert len(writes) > 15
-    for write in some(len(writes), 4):
+    for write in some(len(writes), 7):
         with open_store(settings_at(shutil.copytree(prepared, tmp_path / f"killed-{write}"))) as store:
             with pytest.raises(Killed), killed_at(store, write):
                 feed_twice(store, made)

@@ -177,7 +177,7 @@ def test_killed_anywhere_and_run_again_an_erasure_ends(filled, made, tmp_path):
             erase(feed_of(store, made.contract), MALLORY, **WHO, now=made.now)
         expected, files = places(store), len(store.lake.list())
     assert len(writes) > 30
-    for write in some(len(writes), 8):
+    for write in some(len(writes), 16):
         home = shutil.copytree(filled, tmp_path / f"killed-{write}")
         with open_store(sqlite_settings(home)) as store:
             feed = feed_of(store, made.contract)

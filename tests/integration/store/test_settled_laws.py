@@ -115,6 +115,6 @@ def test_feed_data_undoes_nothing_that_was_settled(revisions, make_made, migrate
     run_state_machine_as_test(
         lambda: Feed(made, migrated_home),
         settings=settings(
-            max_examples=examples(4), stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples(2), stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

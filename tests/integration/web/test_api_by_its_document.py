@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from poison_guard.web.people import OneName
 from tests.integration.web.conftest import csrf_of, pages_of
+from tests.thorough import examples
 
 _TEXTS = st.sampled_from(
     ["", "r1", "notes", "\x00", "\ud7ff", "%", "1e309", "' OR 1=1 --", "../x", "9" * 40, "release"]
@@ -79,7 +80,7 @@ def test_no_request_that_the_document_allows_ends_in_an_internal_error(home, sto
     if not stored:
         (home / "store.db").rename(home / "away.db")
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
+    @settings(max_examples=examples(20), deadline=None, suppress_health_check=[*HealthCheck])
     @given(requests(document))
     def ask(request: dict[str, Any]) -> None:
         answer = client.request(**request, headers=headers)

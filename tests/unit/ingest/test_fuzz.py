@@ -14,6 +14,7 @@ from poison_guard.config import Contract
 from poison_guard.errors import GuardError
 from poison_guard.ingest.collect import collect_frames
 from poison_guard.ingest.raw_table import Unreadable
+from tests.thorough import examples
 from tests.unit.ingest.conftest import NOW, accounted, contract_of, read_bytes
 
 CONTRACT = contract_of(
@@ -26,7 +27,7 @@ _buffer = io.BytesIO()
 pd.read_csv(io.BytesIO(CSV)).to_parquet(_buffer)
 PARQUET = _buffer.getvalue()
 
-fuzz = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @st.composite

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from poison_guard.ingest.collect import batch_from_frame
 from poison_guard.ingest.read import read_raw
 from poison_guard.pipeline.newcomers import name_newcomers
+from tests.thorough import examples
 from tests.unit.ingest.conftest import NOW, contract_of
 
 THUMBS = contract_of({"source_id": "user", "rating": "thumb", "text": "note"}, kind="messages")
@@ -26,7 +27,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(rows, st.randoms())
 def test_the_set_of_ids_does_not_depend_on_row_order(data, random):
     frame = pd.DataFrame(data, columns=["user", "thumb", "note"])
@@ -38,7 +39,7 @@ def test_the_set_of_ids_does_not_depend_on_row_order(data, random):
     assert one.objects[0].uri == other.objects[0].uri
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(rows)
 def test_identical_rows_of_one_object_are_two_records(data):
     records = batch(pd.DataFrame(data, columns=["user", "thumb", "note"])).records

@@ -19,6 +19,7 @@ from poison_guard.config.contract import parse_contract
 from poison_guard.ingest.collect import batch_from_frame, collect_frames
 from poison_guard.ingest.original import original_rows
 from poison_guard.records import Batch
+from tests.thorough import examples
 
 _NOW = dt.datetime(2026, 11, 3, 12, tzinfo=dt.UTC)
 
@@ -49,7 +50,7 @@ _VALUES = st.recursive(
 _OBJECTS = st.lists(st.dictionaries(_NAMES, _VALUES, max_size=5), min_size=1, max_size=6)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(objects=_OBJECTS, roles=st.permutations(["text", "label", "rating", "source_id", "observed_at"]))
 def test_every_json_row_comes_back_with_its_types_and_the_order_of_its_keys(tmp_path, objects, roles):
     path = tmp_path / "a.jsonl"
@@ -66,7 +67,7 @@ _CELLS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.lists(_CELLS, min_size=6, max_size=6).filter(lambda r: any(r)), min_size=1, max_size=8),
     delimiter=st.sampled_from([",", ";", "\t", "|"]),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pandas as pd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poison_guard.pipeline.item_content import item_content
+from tests.thorough import examples
 
 
 def shown(*rows: tuple[str, str, str | None, bool]) -> dict[str, str]:
@@ -50,6 +51,7 @@ def test_items_without_content_columns_are_one_row_each() -> None:
     assert item_content(rows, ())["item_id"].tolist() == ["i", "j"]
 
 
+@settings(max_examples=examples(20))
 @given(st.lists(st.tuples(st.sampled_from("ij"), st.sampled_from("abc"), st.sampled_from(["x", "x ", "y"]))))
 def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, str, str]]) -> None:
     frame = pd.DataFrame(rows, columns=["item_id", "source_id", "text"]).assign(seq=0)

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from poison_guard.config import Contract
-from poison_guard.config import Data, Kind
+from poison_guard.config import Contract, Data, Kind
 from poison_guard.signals.campaigns.hidden_text import hidden_cells
 from poison_guard.steps.own_attacks import attack_of, attack_sizes, own_attacks
 

@@ -14,6 +14,7 @@ from poison_guard.signals.anomaly import DETECTORS, Detector
 from poison_guard.signals.anomaly.base import Explains
 from poison_guard.signals.anomaly.ensemble import Ensemble
 from poison_guard.signals.anomaly.saved import load, save
+from tests.thorough import examples
 
 KINDS = {**DETECTORS, Ensemble.name: Ensemble}
 ALL = [pytest.param(kind, id=name) for name, kind in KINDS.items()]
@@ -224,7 +225,7 @@ def test_copies_of_one_point_do_not_break_the_fit(kind):
 
 
 @each
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=hnp.arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.floats(width=64)),
 )
