@@ -184,7 +184,7 @@ def _decide(
 ) -> ReviewResult:
     """Choose and decide; where nothing can be decided since the same was decided before, return what that did."""
     try:
-        chosen = select(feed, verb, selector)
+        chosen = _by_id(verb, selector) if selector.ids and not dry_run else select(feed, verb, selector)
         result = decide_selection(feed, chosen, dry_run=dry_run, now=now, **person)
     except (BusyError, NotFoundError):
         done = None if dry_run else _done_before(feed, verb, selector, **person)
@@ -199,12 +199,16 @@ def _done_before(
     feed: Feed, verb: str, selector: Selector, *, by: str, reason: str, right: bool = True, **_: Any
 ) -> ReviewResult | None:
     """Return what the same decision did, where it was made before and holds."""
-    ids = tuple(bounded_key(name) for name in dict.fromkeys(selector.ids))
-    chosen = Selection(verb, ids, selector.noted(), {}, 0)
+    chosen = _by_id(verb, selector)
     done = find_applied(
         feed.store, _decision(feed, chosen, *check_person(by, reason), right=right, at=utc_or_now(None))
     )
     return None if done is None else _result(feed, chosen, done, again=True)
+
+
+def _by_id(verb: str, selector: Selector) -> Selection:
+    """Return the records that are named, not looked up yet."""
+    return Selection(verb, tuple(sorted({bounded_key(name) for name in selector.ids})), selector.noted(), {}, 0)
 
 
 def _decided_otherwise(feed: Feed, verb: str, selector: Selector) -> int:
@@ -261,8 +265,11 @@ def decide_selection(
         if chosen.verb == "recall":
             show_in_queue(feed)
     result = _result(feed, chosen, done)
+    if done is not None:
+        drain(feed.store, feed.settings, now)
+        return replace(result, revocation=effects_of_revoking(feed.store, feed.contract.name, done.revoked))
     leave = () if VERBS[chosen.verb].destination is Place.ACCEPTED else result.record_ids
-    return replace(result, revocation=_revocation(feed, result.seq, leave, now))
+    return replace(result, revocation=_revocation(feed, None, leave, now))
 
 
 def _decision(

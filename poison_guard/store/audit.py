@@ -25,7 +25,8 @@ from poison_guard.store.chain import head
 from poison_guard.store.columns import EPOCH, MICROSECOND
 from poison_guard.store.engine import Store
 from poison_guard.store.mark import mark_fault
-from poison_guard.store.seals import SEALED, SealedTable, Sum, raw_rows
+from poison_guard.store.seals import SEALED, SealedTable, raw_rows
+from poison_guard.store.writing import Sum
 from poison_guard.text import visible
 
 __all__ = ["Anchor", "AuditResult", "Fault", "head", "verify"]

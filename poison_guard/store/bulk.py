@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from poison_guard.errors import UsageError
 from poison_guard.text import to_jsonable
 
 __all__ = [
+    "FEW",
     "MAX_KEY",
     "Query",
     "among",
@@ -30,9 +32,12 @@ __all__ = [
     "insert_missing",
     "insert_rows",
     "is_one_of",
+    "quoted",
     "raw",
+    "raw_each",
     "select_many",
     "to_json",
+    "together",
 ]
 
 
@@ -83,7 +88,7 @@ Query = sa.Select[*tuple[Any, ...]]
 """A SELECT of any columns."""
 
 _CHUNK = 50_000
-_FEW = 100
+FEW = 100
 """Rows up to which INSERT is no slower than COPY."""
 
 
@@ -101,16 +106,19 @@ def insert_rows(conn: sa.Connection, table: sa.Table, names: Sequence[str], rows
     """Insert rows of the columns `names`, as the driver takes them: times are whole microseconds, see `bindable`."""
     if not rows:
         return
-    quote = conn.dialect.identifier_preparer.quote
-    columns = ", ".join(quote(name) for name in names)
-    if conn.dialect.name == "postgresql" and len(rows) > _FEW:
-        with conn.connection.cursor().copy(f"COPY {quote(table.name)} ({columns}) FROM STDIN") as copy:
+    into = f"{table.name} ({quoted(names)})"
+    if conn.dialect.name == "postgresql" and len(rows) > FEW:
+        with conn.connection.cursor().copy(f"COPY {into} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
         return
     marks = ", ".join("?" * len(names))
-    statement = f"INSERT INTO {quote(table.name)} ({columns}) VALUES ({marks})"
-    raw_many(conn, statement, rows)
+    raw_many(conn, f"INSERT INTO {into} VALUES ({marks})", rows)
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return names of our columns as SQL: one of them is a word of its own."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def raw(conn: sa.Connection, statement: str, values: Sequence[Any] = ()) -> Any:
@@ -125,7 +133,27 @@ def raw(conn: sa.Connection, statement: str, values: Sequence[Any] = ()) -> Any:
 
 def raw_many(conn: sa.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Run our own SQL once for each row of values."""
+    if len(rows) == 1:
+        raw(conn, statement, rows[0])
+        return
     conn.connection.cursor().executemany(_as_driver(conn, statement), rows)
+
+
+def raw_each(conn: sa.Connection, queries: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+    """Return the rows of several queries of our own (SQL and its values), asked together."""
+    with together(conn):
+        cursors = [raw(conn, query, values) for query, values in queries]
+        return [cursor.fetchall() for cursor in cursors]
+
+
+def together(conn: sa.Connection) -> AbstractContextManager[object]:
+    """Let a Postgres server do what `raw` asks without an answer to each; it is waited for where rows are fetched.
+
+    For our own SQL of few rows alone: SQLAlchemy and COPY need each answer at once. Errors come at the end at the
+    latest.
+    """
+    driver: Any = conn.connection.driver_connection
+    return driver.pipeline() if conn.dialect.name == "postgresql" else nullcontext()
 
 
 def _as_driver(conn: sa.Connection, statement: str) -> str:

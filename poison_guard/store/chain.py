@@ -17,9 +17,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from poison_guard.errors import StoreError, TamperError
+from poison_guard.errors import TamperError
 from poison_guard.store import bulk, seals, tables
 from poison_guard.store.columns import EPOCH, MICROSECOND
+from poison_guard.store.writing import head_of
 
 __all__ = [
     "NAMED",
@@ -47,11 +48,7 @@ def next_seq(conn: sa.Connection) -> int:
 
     All writers go through here, so sequence numbers are given in the order in which transactions are committed.
     """
-    head_now = "SELECT seq FROM chain WHERE id = 1"  # SQLite's writers hold a lock from the start
-    row = bulk.raw(conn, f"{head_now} FOR UPDATE" if conn.dialect.name == "postgresql" else head_now).fetchone()
-    if row is None:
-        raise StoreError("the store has lost the head of its audit chain; restore it from a backup")
-    return int(row[0]) + 1
+    return head_of(conn).seq + 1
 
 
 NamedRows = Sequence[tuple[sa.Table, Sequence[str | int]]]
@@ -75,21 +72,22 @@ def append(
     It seals all rows that were written under that number (`next_seq`), so it comes last in its transaction; `rows` are
     those of `NAMED` tables, whose hashes it holds one by one, as they are now.
     """
-    seq = next_seq(conn)
-    (prev,) = bulk.raw(conn, "SELECT hash FROM chain WHERE id = 1").fetchone()
+    top, seq = head_of(conn), next_seq(conn)
     whole = dict(body)
     if rows:
         whole["rows"] = {table.name: dict(_hashes_of_named(conn, key, table, ids)) for table, ids in rows}
     sealed = seals.seal_rows(conn, key, seq)
     if sealed is not None:
         whole["seals"] = sealed
-    event = {"seq": seq, "at": at, "kind": kind, "feed": feed, "run_id": run_id, "actor": actor, "prev": prev}
+    event = {"seq": seq, "at": at, "kind": kind, "feed": feed, "run_id": run_id, "actor": actor}
+    event["prev"] = top.hash
     event["body"] = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     event["hash"] = event_hash(key, event)
     kept = {**event, "at": (at - EPOCH) // MICROSECOND}
     bulk.insert_rows(conn, tables.events, [*kept], [tuple(kept.values())])
-    top = (seq, event["hash"], head_mac(key, seq, event["hash"]))
-    bulk.raw(conn, "UPDATE chain SET seq = ?, hash = ?, mac = ? WHERE id = 1", top)
+    top.seq, top.hash = seq, event["hash"]
+    head = (seq, top.hash, head_mac(key, seq, top.hash))
+    bulk.raw(conn, "UPDATE chain SET seq = ?, hash = ?, mac = ? WHERE id = 1", head)
     return seq
 
 

@@ -28,10 +28,11 @@ from poison_guard.errors import (
 )
 from poison_guard.files import private_folder
 from poison_guard.store import tables
-from poison_guard.store.chain import head_mac, last_event
+from poison_guard.store.chain import Head, head_mac, last_event
 from poison_guard.store.key import read_key
 from poison_guard.store.lake import Lake
 from poison_guard.store.mark import mark_fault, mark_file, raise_mark, refuse_lost_store
+from poison_guard.store.writing import Writing
 from poison_guard.text import shown_url, without_secrets
 
 if TYPE_CHECKING:
@@ -85,14 +86,14 @@ class Store:
         raised after the commit.
         """
         with _driver_errors(self), self.engine.connect() as conn:
-            writer = conn.execution_options(guard_writes=True, guard_key=self.key)
+            writing = Writing(self.key)
+            writer = conn.execution_options(guard_writes=True, guard_writing=writing)
             with writer.begin():
                 if self.mark is not None and (fault := mark_fault(self.mark, writer)):
                     raise TamperError(fault)
                 yield writer
-                last = last_event(writer) if self.mark is not None else None
-        if last is not None:
-            raise_mark(self.mark, last)
+        if writing.head is not None:
+            raise_mark(self.mark, Head(writing.head.seq, writing.head.hash))
 
     def renew_mark(self) -> None:
         """Raise the mark to the last event, where a process was killed between a commit and that; or refuse as `write`.

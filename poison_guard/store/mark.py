@@ -1,6 +1,7 @@
 """The high-water mark: number and hash of the last event, kept beside the key, so that an older database is noticed.
 
-It is written after each commit, so a process killed in between leaves a database that is ahead of it, which is fine.
+It is written after each commit, so a process killed in between leaves a database that is ahead of it, which is fine. So
+is a power cut that loses its last versions: the first is on disk before it is seen, for later ones nobody waits.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ __all__ = ["mark_fault", "mark_file", "raise_mark", "read_mark", "refuse_lost_st
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 4096
+_BYTES = 128
+"""Of the file: number and hash have room, and a sector of any disk holds it."""
 
 
 def mark_file(settings: Settings) -> Path | None:
@@ -45,12 +48,17 @@ def mark_file(settings: Settings) -> Path | None:
 def read_mark(path: Path) -> Head | None:
     """Return the mark; None before the first. Raises `ValueError` for a file that is none."""
     try:
-        with path.open("rb") as file:
-            body = file.read(_MAX_BYTES)
+        with _locked(path.parent, shared=True):
+            return _read(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ValueError(error.strerror) from None
+
+
+def _read(path: Path) -> Head | None:
+    with path.open("rb") as file:
+        body = file.read(_MAX_BYTES)
     try:
         found = json.loads(body)
     except RecursionError:
@@ -103,25 +111,40 @@ def raise_mark(path: Path | None, head: Head) -> None:
     if path is None or head.seq == 0:
         return
     try:
-        with _one_at_a_time(path.parent):
-            with suppress(ValueError):
-                before = read_mark(path)
+        with _locked(path.parent):
+            with suppress(ValueError, FileNotFoundError):
+                before = _read(path)
                 if before is not None and before.seq >= head.seq:
                     return
-            write_atomic(path, json.dumps({"seq": head.seq, "hash": head.hash}) + "\n")
+            _write(path, head)
     except OSError as error:
         _log.warning("the high-water mark %s was not written: %s", path, error.strerror)
 
 
+def _write(path: Path, head: Head) -> None:
+    """Write the mark, over the one before: a new file in its place would wait for the disk, as the first one does."""
+    body = f"{json.dumps({'seq': head.seq, 'hash': head.hash}):{_BYTES - 1}}\n".encode()
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except FileNotFoundError:
+        write_atomic(path, body)
+        return
+    try:
+        os.pwrite(descriptor, body, 0)
+        os.ftruncate(descriptor, _BYTES)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, so that of two processes none puts a higher mark back."""
+def _locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold a lock on a folder: none reads half a mark, and of two processes none puts a higher mark back."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(ImportError, OSError):  # a file system without locks: a mark too low is noticed late, not wrongly
             import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -13,8 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from poison_guard.store import chain
+from poison_guard.store import bulk, chain
 from poison_guard.store.bulk import from_json, to_json
+from poison_guard.store.columns import EPOCH, MICROSECOND
 from poison_guard.store.engine import Store
 from poison_guard.store.tables import outbox
 
@@ -98,18 +99,21 @@ def drain(store: Store, handlers: Mapping[str, Handler], now: dt.datetime, *, at
     """Do the tasks that are due at `now` and have a handler, oldest first; those of the kinds `at_once` whenever due.
 
     No two drainers do one task at a time: each is claimed first, by putting its next try off. That grows from a minute
-    to six hours, and is also how long a task rests whose handler failed or whose drainer died. A task that is done
+    to six hours, and is also how long a task rests whose handler failed or whose drainer died. Where one failed, others
+    of its kind wait for the next drainer: who drains is held up by a place that is down once. A task that is done
     settles the same ones added before it. What is done `at_once` may be done by two at a time.
     """
-    done, failed = 0, list[str]()
+    done, failed, down = 0, list[str](), set[str]()
     for task in pending(store):
-        rests = task.due > now and task.kind not in at_once
+        rests = task.kind in down or (task.due > now and task.kind not in at_once)
         if task.kind not in handlers or rests or not _claim(store, task, now):
             continue
         try:
             handlers[task.kind](task.payload)
         except Exception as error:  # noqa: BLE001  whatever fails is tried again, and what was committed stays
             failed.append(f"{task.kind}: {error}")
+            if task.kind not in at_once:
+                down.add(task.kind)
             continue
         c = outbox.c
         same = (c.kind == task.kind, c.payload == to_json(task.payload, bounded=False), c.seq <= task.seq)
@@ -121,10 +125,10 @@ def drain(store: Store, handlers: Mapping[str, Handler], now: dt.datetime, *, at
 
 def pending(store: Store) -> list[Task]:
     """Return the tasks that are not done, oldest first."""
-    c = outbox.c
-    query = sa.select(c.seq, c.kind, c.payload, c.due, c.tries).where(c.done.is_(False)).order_by(c.seq)
+    query = "SELECT seq, kind, payload, due, tries FROM outbox WHERE NOT done ORDER BY seq"
     with store.read() as conn:
-        return [Task(seq, kind, from_json(body), due, tries) for seq, kind, body, due, tries in conn.execute(query)]
+        rows = bulk.raw(conn, query).fetchall()
+    return [Task(seq, kind, from_json(body), EPOCH + due * MICROSECOND, tries) for seq, kind, body, due, tries in rows]
 
 
 def _claim(store: Store, task: Task, now: dt.datetime) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -60,17 +61,9 @@ def one_of_each_group(rows: pd.DataFrame, campaigns: Iterable[Campaign]) -> pd.D
     return rows.loc[~grouped | rows.index.isin(first), ["record_id", "kind", "risk"]]
 
 
-def open_next_of_groups(
-    conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, at: dt.datetime
-) -> None:
-    """Open an entry for each group of conflicts that these records left, where others wait in it and none is asked."""
+def open_next_of_groups(conn: sa.Connection, feed: str, left: Sequence[str], *, seq: int, at: dt.datetime) -> None:
+    """Open an entry for each of the groups of conflicts (by campaign) where others wait and none is asked about."""
     r = tables.records.c
-    those, some = bulk.among(conn, record_ids)
-    query = "SELECT DISTINCT r.campaign_id FROM records r JOIN campaigns g ON g.feed = r.feed"
-    query += f" AND g.campaign_id = r.campaign_id AND g.kind = ? WHERE r.feed = ? AND r.record_id {those}"
-    left = [name for (name,) in bulk.raw(conn, query, (ID_CONFLICT, feed, some))]
-    if not left:
-        return
     held = (Place.QUARANTINED.value, Place.RECALLED.value)
     waiting = sa.select(r.record_id, r.campaign_id, r.place, r.risk).where(r.feed == feed, r.place.in_(held))
     members = bulk.select_many(conn, waiting, r.campaign_id, left)
@@ -116,45 +109,49 @@ def _facets(conn: sa.Connection, feed: str, ids: Sequence[str]) -> pd.DataFrame:
     return rows.assign(day=rows["received_at"].dt.strftime("%Y-%m-%d")).drop(columns="received_at")
 
 
-# `state || ''` below: not by an index over all open entries, when some are asked about by id
-
 _COUNTED = ("kind", *tables.QUEUE_FACETS)
 
 
 def _count(conn: sa.Connection, feed: str, ids: Sequence[str], *, sign: int) -> None:
     """Add the open entries among `ids` to the counts of the queue, or take them away."""
-    if not ids:
-        return
+    names = ("created_at", "state", *_COUNTED)
     those, some = bulk.among(conn, ids)
-    query = f"SELECT created_at, {', '.join(_COUNTED)} FROM queue WHERE feed = ? AND state || '' = 'open'"
+    query = f"SELECT {', '.join(names)} FROM queue WHERE feed = ? AND record_id {those}"
+    rows = bulk.raw(conn, query, (feed, some)) if ids else ()
+    _count_rows(conn, feed, [dict(zip(names, row, strict=True)) for row in rows], sign=sign)
+
+
+def _count_rows(conn: sa.Connection, feed: str, rows: Iterable[Mapping[str, Any]], *, sign: int) -> None:
+    """Add those of the entries that are open to the counts of the queue, or take them away."""
     found: dict[tuple[str, str], list[int]] = {}
-    for since, *values in bulk.raw(conn, f"{query} AND record_id {those}", (feed, some)):
-        for facet, value in (("all", ""), *zip(_COUNTED, values, strict=True)):
-            if value is not None:
-                count = found.setdefault((facet, value), [0, since])
-                count[0], count[1] = count[0] + 1, min(count[1], since)
-    if sign < 0:
-        less = [(n, feed, *group) for group, (n, _) in found.items()]
-        bulk.raw_many(conn, "UPDATE queue_counts SET n = n - ? WHERE feed = ? AND facet = ? AND value = ?", less)
-        none = "DELETE FROM queue_counts WHERE feed = ? AND facet = ? AND value = ? AND n <= 0"
-        bulk.raw_many(conn, none, [tuple(group) for _, *group in less])
-        return
-    more = [(feed, *group, n, since) for group, (n, since) in found.items()]
+    for row in rows:
+        if row["state"] == "open":
+            for facet, value in (("all", ""), *((name, row[name]) for name in _COUNTED)):
+                if value is not None:
+                    count = found.setdefault((facet, value), [0, row["created_at"]])
+                    count[0], count[1] = count[0] + sign, min(count[1], row["created_at"])
     into = "INSERT INTO queue_counts (feed, facet, value, n, since) VALUES (?, ?, ?, ?, ?)"
-    bulk.raw_many(conn, f"{into} ON CONFLICT (feed, facet, value) DO UPDATE SET n = queue_counts.n + excluded.n", more)
+    change = "ON CONFLICT (feed, facet, value) DO UPDATE SET n = queue_counts.n + excluded.n"
+    bulk.raw_many(conn, f"{into} {change}", [(feed, *group, n, since) for group, (n, since) in found.items()])
+    if sign < 0:
+        none = "DELETE FROM queue_counts WHERE feed = ? AND facet = ? AND value = ? AND n <= 0"
+        bulk.raw_many(conn, none, [(feed, *group) for group in found])
 
 
 def close_entries(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, state: str = "done") -> None:
     """Mark the open entries of records as decided (or ``expired``) by event `seq`."""
-    ids = sorted(open_ids(conn, feed, record_ids, expired=True))
-    if not ids:
+    rows = seals.take(conn, tables.queue, feed, record_ids, seq=seq, where=f"AND {_WAITS}")
+    if not rows:
         return
-    seals.take(conn, tables.queue, feed, ids, seq=seq)
-    _count(conn, feed, ids, sign=-1)
-    those, some = bulk.among(conn, ids)
+    _count_rows(conn, feed, rows, sign=-1)
+    those, some = bulk.among(conn, [row["record_id"] for row in rows])
     free = "claimed_by = NULL, token = NULL, lease_until = NULL"
-    change = f"UPDATE queue SET state = ?, decided_seq = ?, changed_seq = ?, {free} WHERE feed = ? AND state != 'done'"
+    change = f"UPDATE queue SET state = ?, decided_seq = ?, changed_seq = ?, {free} WHERE feed = ? AND {_WAITS}"
     bulk.raw(conn, f"{change} AND record_id {those}", (state, seq, seq, feed, some))
+
+
+_WAITS = "state || '' IN ('open', 'expired')"
+"""`|| ''`: not by an index over all open entries, when some are asked about by id."""
 
 
 def reopen(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, state: str = "done") -> None:

@@ -7,7 +7,8 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -107,6 +108,8 @@ class Applied:
     """How many sources sent them."""
     left: int = 0
     """Records of a group that were decided meanwhile, and left as they are."""
+    revoked: tuple[str, ...] = ()
+    """Snapshots that were revoked with it."""
 
 
 class Found(NamedTuple):
@@ -128,6 +131,7 @@ class Found(NamedTuple):
     claimed_by: str | None
     token: str | None
     lease_until: int | None
+    campaign_kind: str | None
 
     @property
     def waits(self) -> bool:
@@ -142,14 +146,17 @@ class Found(NamedTuple):
 
 
 _OF_QUEUE = ("state", "claimed_by", "token", "lease_until")
-_FOUND = ", ".join(f"{'q' if name in _OF_QUEUE else 'r'}.{name}" for name in Found._fields)
-_JOINED = "FROM records r LEFT JOIN queue q ON q.feed = r.feed AND q.record_id = r.record_id WHERE r.feed = ?"
+_FOUND = ", ".join(f"{'q' if name in _OF_QUEUE else 'r'}.{name}" for name in Found._fields[:-1])
+_JOINED = (
+    "FROM records r LEFT JOIN queue q ON q.feed = r.feed AND q.record_id = r.record_id "
+    "LEFT JOIN campaigns g ON g.feed = r.feed AND g.campaign_id = r.campaign_id WHERE r.feed = ?"
+)
 
 
 def find_now(conn: sa.Connection, feed: str, record_ids: Sequence[str]) -> list[Found]:
     """Return the records of some ids as they are now, in the order of their ids."""
     those, some = bulk.among(conn, record_ids)
-    query = f"SELECT {_FOUND} {_JOINED} AND r.record_id {those}"
+    query = f"SELECT {_FOUND}, g.kind {_JOINED} AND r.record_id {those}"
     return sorted(Found(*row) for row in bulk.raw(conn, query, (feed, some)))
 
 
@@ -178,31 +185,43 @@ def apply_decision(store: Store, decision: ReviewDecision) -> Applied:
             _check_movable(rows, d, n=len(set(d.record_ids)) - left)
             _check_colleagues(conn, d, rows)
             _check_leases(d, rows)
-        _move(conn, store.key, d, rows, seq=seq)
+        revoked = _move(conn, store.key, d, rows, seq=seq)
         if d.second:
             checks.ask_second(conn, d.feed, sorted(d.second), verb=d.verb, by=d.by)
-    return _applied(seq, [(row.record_id, row.place, row.source_id) for row in rows], left)
+    done = _applied(seq, [(row.record_id, row.place, row.source_id) for row in rows], left)
+    return replace(done, revoked=tuple(revoked))
 
 
-def _move(conn: sa.Connection, key: bytes, d: ReviewDecision, rows: Sequence[Found], *, seq: int) -> None:
-    """Move the records, and write all that follows from it, as event `seq`."""
+def _move(conn: sa.Connection, key: bytes, d: ReviewDecision, rows: Sequence[Found], *, seq: int) -> list[str]:
+    """Move the records, and write all that follows from it, as event `seq`; return the snapshots that were revoked."""
     moves = [
         status.Move(r.record_id, r.place, r.content_hash, r.file_id, r.verdict, d.place.value,
                     r.verdict if d.verdict is None else d.verdict)
         for r in rows
     ]  # fmt: skip
     ids = [row.record_id for row in rows]
-    status.move_records(conn, d.feed, moves, seq=seq)
-    _note_verdicts(conn, d, rows, seq=seq)
-    _update_queue(conn, d, rows, seq=seq)
-    if d.verb == "release":
-        _accept_schema(conn, d.feed, ids, seq=seq)
     selector, job_id = dict(d.selector), None
     if d.part is not None:
         digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()
         selector, job_id = {**selector, "first": d.part.first, "digest": digest}, d.part.job_id
-    append_review(conn, key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=selector, job=job_id)
-    revoke_stale_snapshots(conn, key, d.feed, moves, f"{d.verb}: {d.reason}", d.by, d.at)
+    with bulk.together(conn) if _opens_none(d, rows) else nullcontext():
+        status.move_records(conn, d.feed, moves, seq=seq)
+        _note_verdicts(conn, d, rows, seq=seq)
+        _update_queue(conn, d, rows, seq=seq)
+        if d.verb == "release":
+            _accept_schema(conn, d.feed, ids, seq=seq)
+        append_review(conn, key, d.feed, d.verb, d.by, d.reason, d.at, n=len(rows), selector=selector, job=job_id)
+    return revoke_stale_snapshots(conn, key, d.feed, moves, f"{d.verb}: {d.reason}", d.by, d.at)
+
+
+_TOGETHER = 10
+"""Records up to which all rows of a decision are few: each may be of another event, and seals are of events."""
+
+
+def _opens_none(d: ReviewDecision, rows: Sequence[Found]) -> bool:
+    """Return whether a decision is of a few records and opens no other entry: then it is our own SQL alone."""
+    grouped = any(row.campaign_kind == ID_CONFLICT for row in rows)
+    return len(rows) <= _TOGETHER and d.place.value not in WAITING and not grouped
 
 
 def _check_as_shown(conn: sa.Connection, d: ReviewDecision, rows: Sequence[Found]) -> None:
@@ -426,9 +445,9 @@ def _update_queue(conn: sa.Connection, d: ReviewDecision, rows: Sequence[Found],
         quarantine.open_entries(conn, d.feed, recalled, seq=seq, at=d.at)
         return
     quarantine.close_entries(conn, d.feed, [row.record_id for row in rows if row.waits], seq=seq)
-    grouped = [row.record_id for row in rows if row.campaign_id is not None]
-    if grouped:
-        quarantine.open_next_of_groups(conn, d.feed, grouped, seq=seq, at=d.at)
+    left = {row.campaign_id for row in rows if row.campaign_id is not None and row.campaign_kind == ID_CONFLICT}
+    if left:
+        quarantine.open_next_of_groups(conn, d.feed, sorted(left), seq=seq, at=d.at)
 
 
 def append_review(
@@ -462,10 +481,10 @@ def append_review(
 
 def revoke_stale_snapshots(
     conn: sa.Connection, key: bytes, feed: str, moves: Sequence[status.Move], why: str, by: str, at: dt.datetime
-) -> None:
+) -> list[str]:
     """Take back the snapshots that hold records which are not accepted any more; the event follows the decision's."""
-    if lost := leaving(moves):
-        snapshots.revoke_holding(conn, key, feed, lost, by=by, why=why, at=at)
+    lost = leaving(moves)
+    return snapshots.revoke_holding(conn, key, feed, lost, by=by, why=why, at=at) if lost else []
 
 
 def leaving(moves: Iterable[status.Move]) -> list[str]:
@@ -480,5 +499,5 @@ def _accept_schema(conn: sa.Connection, feed: str, record_ids: Sequence[str], *,
     if not held:
         return
     run_id = max(held.values())
-    body = conn.execute(sa.select(tables.runs.c.schema).where(tables.runs.c.run_id == run_id)).scalar_one()
-    conn.execute(sa.insert(tables.schemas), [{"feed": feed, "seq": seq, "run_id": run_id, "body": body}])
+    (body,) = bulk.raw(conn, "SELECT schema FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    bulk.insert_rows(conn, tables.schemas, ("feed", "seq", "run_id", "body"), [(feed, seq, run_id, body)])

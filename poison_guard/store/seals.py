@@ -17,18 +17,18 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from poison_guard.store import bulk, tables
 from poison_guard.store.tables import seals
+from poison_guard.store.writing import Seal, Sum, head_of, writing_of
 
 __all__ = [
     "SEALED",
     "SealedTable",
-    "Sum",
     "digest_of",
     "hashes_of",
     "raw_rows",
@@ -39,13 +39,12 @@ __all__ = [
     "take",
 ]
 
-_MODULUS = 1 << 128
 _HASH_BYTES = 16
 TAG_BYTES = 8
 _CHUNK = 20_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SealedTable:
     """How the rows of a table are sealed."""
 
@@ -62,10 +61,15 @@ class SealedTable:
         """Name of the table."""
         return self.table.name
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns that are hashed, in their order."""
         return tuple(column.name for column in self.table.columns if column.name not in self.omit)
+
+    @cached_property
+    def select(self) -> str:
+        """SQL: the event of each row, then its hashed columns."""
+        return f"SELECT {self.group}, {bulk.quoted(self.columns)} FROM {self.name}"
 
 
 SEALED = {
@@ -97,20 +101,6 @@ SEALED = {
 """The tables whose rows are sealed in groups, in the order in which they are compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """What the rows of a group add up to."""
-
-    n: int = 0
-    total: int = 0
-
-    def __add__(self, other: Sum) -> Sum:
-        return Sum(self.n + other.n, (self.total + other.total) % _MODULUS)
-
-    def __sub__(self, other: Sum) -> Sum:
-        return Sum(self.n - other.n, (self.total - other.total) % _MODULUS)
-
-
 def raw_rows(
     conn: sa.Connection, sealed: SealedTable, where: str = "", values: Sequence[Any] = (), *, few: bool = False
 ) -> Iterator[list[tuple[Any, ...]]]:
@@ -118,10 +108,7 @@ def raw_rows(
 
     `where` is SQL with ``?`` for the `values`; `few`: they are at most a chunk.
     """
-    quote = conn.dialect.identifier_preparer.quote
-    names = ", ".join(quote(name) for name in sealed.columns)
-    query = f"SELECT {sealed.group}, {names} FROM {quote(sealed.name)}"
-    query += f" WHERE {where}" if where else ""
+    query = f"{sealed.select} WHERE {where}" if where else sealed.select
     if conn.dialect.name == "postgresql":
         name = f"guard_{sealed.name}"
         cursor = conn.connection.cursor() if few else conn.connection.cursor(name)  # on the server: rows come in chunks
@@ -154,26 +141,38 @@ def row_hash(key: bytes, table: str, row: Iterable[Any]) -> str:
 
 def add_up(hashes: Sequence[bytes]) -> Sum:
     """Return how many hashes there are, and their sum."""
-    halves = np.frombuffer(b"".join(hashes), dtype="<u4").reshape(-1, 4).sum(axis=0, dtype="u8")
-    return Sum(len(hashes), sum(int(half) << (32 * i) for i, half in enumerate(halves)) % _MODULUS)
+    return Sum() + Sum(len(hashes), sum(int.from_bytes(each, "little") for each in hashes))
 
 
 def seal_rows(conn: sa.Connection, key: bytes, seq: int) -> str | None:
     """Seal all rows that event `seq` wrote and return the hash over its seals; None when it wrote none."""
     counts = bulk.raw(conn, _COUNTS, (seq,) * len(SEALED)).fetchone()
-    for sealed, n in zip(SEALED.values(), counts, strict=True):
-        hashes: list[bytes] = []
-        salt = _new_salt(conn, sealed.name, seq, seq) if n else ""
-        for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (seq,), few=n <= _CHUNK) if n else ():
-            hashes += hashes_of(key, sealed.name, salt, (tuple(row[1:]) for row in rows))
-        if hashes:
-            _insert(conn, seq, sealed.name, seq, add_up(hashes), salt, hashes)
-    written = bulk.raw(conn, "SELECT tbl, grp, n, total FROM seals WHERE seq = ?", (seq,)).fetchall()
-    return digest_of(key, seq, written) if written else None
+    written = [(sealed, n) for sealed, n in zip(SEALED.values(), counts, strict=True) if n]
+    few = [sealed for sealed, n in written if n <= _CHUNK]
+    read = bulk.raw_each(conn, [(f"{sealed.select} WHERE {sealed.group} = ?", (seq,)) for sealed in few])
+    rows_of = {sealed.name: [rows] for sealed, rows in zip(few, read, strict=True)}
+    new = writing_of(conn).seals
+    for sealed, _ in written:
+        new[sealed.name, seq] = _seal_now(conn, key, sealed, seq, seq=seq, read=rows_of.get(sealed.name))
+    rows = [
+        (seq, table, group, seal.sum.n, f"{seal.sum.total:032x}", seal.salt, seal.tags)
+        for (table, group), seal in new.items()
+    ]
+    new.clear()
+    bulk.insert_rows(conn, seals, ("seq", "tbl", "grp", "n", "total", "salt", "tags"), rows)
+    return digest_of(key, seq, (row[1:5] for row in rows)) if rows else None
 
 
 _COUNTS = f"SELECT {', '.join(f'(SELECT count(*) FROM {s.name} WHERE {s.group} = ?)' for s in SEALED.values())}"
 """How many rows of each table an event wrote, in one statement: most tables have none."""
+
+
+def _seal_now(conn: sa.Connection, key: bytes, sealed: SealedTable, group: int, *, seq: int, read: Any = None) -> Seal:
+    """Return the seal of the rows of a group as they are now (`read`: chunks of them), with a salt of its own."""
+    salt, hashes = _new_salt(conn, sealed.name, group, seq), list[bytes]()
+    for rows in read or raw_rows(conn, sealed, f"{sealed.group} = ?", (group,)):
+        hashes += hashes_of(key, sealed.name, salt, (tuple(row[1:]) for row in rows))
+    return Seal(salt, add_up(hashes), b"".join(each[:TAG_BYTES] for each in hashes))
 
 
 def digest_of(key: bytes, seq: int, rows: Iterable[tuple[Any, ...]]) -> str:
@@ -182,23 +181,30 @@ def digest_of(key: bytes, seq: int, rows: Iterable[tuple[Any, ...]]) -> str:
     return hmac.digest(key, f"seals\0{seq}\0{lines}".encode(), "sha256").hex()
 
 
-def take(conn: sa.Connection, table: sa.Table, feed: str, record_ids: Sequence[str], *, seq: int) -> None:
+def take(
+    conn: sa.Connection, table: sa.Table, feed: str, record_ids: Sequence[str], *, seq: int, where: str = ""
+) -> list[dict[str, Any]]:
     """Let rows of some records leave the events that wrote them, before event `seq` changes or removes them.
 
-    Rows that `seq` wrote itself are its own already. The connection must be one that writes: it knows the key.
+    Rows that `seq` wrote itself are its own already. `where`: SQL for those of the rows that will change. Returns the
+    rows as they are: their hashed columns, as the driver reads them.
     """
-    sealed, key = SEALED[table.name], conn.get_execution_options()["guard_key"]
+    sealed, found = SEALED[table.name], list[dict[str, Any]]()
     taken: dict[int, list[tuple[Any, ...]]] = {}
     for start in range(0, len(record_ids), _CHUNK):
         those, some = bulk.among(conn, record_ids[start : start + _CHUNK])
-        for rows in raw_rows(conn, sealed, f"feed = ? AND record_id {those}", (feed, some), few=True):
+        for rows in raw_rows(conn, sealed, f"feed = ? AND record_id {those} {where}", (feed, some), few=True):
             for group, *row in rows:
+                found.append(dict(zip(sealed.columns, row, strict=True)))
                 if group != seq:
                     taken.setdefault(group, []).append(tuple(row))
+    writing = writing_of(conn)
     for group, rows in taken.items():
-        salt, before = _last_seal(conn, sealed.name, group)
-        left = before - add_up(hashes_of(key, sealed.name, salt, rows))
-        _replace(conn, seq, sealed.name, group, left, salt or None, None)
+        before = _last_seal(conn, sealed.name, group)
+        left = before.sum - add_up(hashes_of(writing.key, sealed.name, before.salt or "", rows))
+        number = group if isinstance(group, int) else -1  # a row of no event: the sum under -1 can never be met
+        writing.seals[sealed.name, number] = Seal(before.salt or None, left)
+    return found
 
 
 def reseal_group(conn: sa.Connection, key: bytes, table: str, group: int, *, seq: int) -> None:
@@ -206,59 +212,38 @@ def reseal_group(conn: sa.Connection, key: bytes, table: str, group: int, *, seq
 
     Without its salt, a seal does not show any more what its rows were, not even to who has the key and guesses them.
     """
-    sealed, c = SEALED[table], seals.c
-    salt, hashes = _new_salt(conn, table, group, seq), list[bytes]()
-    for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (group,)):
-        hashes += hashes_of(key, table, salt, (tuple(row[1:]) for row in rows))
+    seal, c = _seal_now(conn, key, SEALED[table], group, seq=seq), seals.c
     conn.execute(sa.update(seals).where(c.tbl == table, c.grp == group).values(salt=None, tags=None))
-    _replace(conn, seq, table, group, add_up(hashes) if hashes else Sum(), salt, hashes)
+    writing_of(conn).seals[table, group] = seal
 
 
 def group_is_whole(conn: sa.Connection, key: bytes, table: str, group: int) -> bool:
     """Whether the rows of a group are those that were sealed."""
     sealed = SEALED[table]
-    salt, expected = _last_seal(conn, table, group)
+    expected = _last_seal(conn, table, group)
     actual = Sum()
     for rows in raw_rows(conn, sealed, f"{sealed.group} = ?", (group,)):
-        actual += add_up(hashes_of(key, table, salt, (tuple(row[1:]) for row in rows)))
-    return actual == expected
+        actual += add_up(hashes_of(key, table, expected.salt or "", (tuple(row[1:]) for row in rows)))
+    return actual == expected.sum
 
 
 def rotate_secret(conn: sa.Connection, secret: str) -> None:
     """Replace what new salts are made of, so that destroyed ones cannot be made again."""
+    head_of(conn).secret = secret
     conn.execute(sa.update(tables.chain).where(tables.chain.c.id == 1).values(secret=secret))
 
 
 def _new_salt(conn: sa.Connection, table: str, group: int, seq: int) -> str:
     """Return the salt of a new seal: the same again where a transaction is repeated."""
-    (secret,) = bulk.raw(conn, "SELECT secret FROM chain WHERE id = 1").fetchone()
     text = f"salt\0{table}\0{group}\0{seq}"
-    return hashlib.blake2b(text.encode(), key=bytes.fromhex(secret), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode(), key=bytes.fromhex(head_of(conn).secret), digest_size=16).hexdigest()
 
 
-def _last_seal(conn: sa.Connection, table: str, group: int) -> tuple[str, Sum]:
-    """Return the salt of a group and what its rows add up to; nothing for a group that was never sealed."""
+def _last_seal(conn: sa.Connection, table: str, group: int) -> Seal:
+    """Return the seal of a group that holds now; an empty one for a group that was never sealed."""
+    new = writing_of(conn).seals.get((table, group))
+    if new is not None or not isinstance(group, int):
+        return new or Seal()
     query = "SELECT salt, n, total FROM seals WHERE tbl = ? AND grp = ? ORDER BY seq DESC LIMIT 1"
-    row = bulk.raw(conn, query, (table, group)).fetchone() if isinstance(group, int) else None
-    return ("", Sum()) if row is None else (row[0] or "", Sum(row[1], int(row[2], 16)))
-
-
-def _insert(
-    conn: sa.Connection,
-    seq: int,
-    table: str,
-    group: int | None,
-    value: Sum,
-    salt: str | None,
-    hashes: Sequence[bytes] | None,
-) -> None:
-    tags = None if hashes is None else b"".join(each[:TAG_BYTES] for each in hashes)
-    number = group if isinstance(group, int) else -1  # a row of no event: the sum under -1 can never be met
-    row = (seq, table, number, value.n, f"{value.total:032x}", salt, tags)
-    bulk.insert_rows(conn, seals, ("seq", "tbl", "grp", "n", "total", "salt", "tags"), [row])
-
-
-def _replace(conn: sa.Connection, seq: int, table: str, group: int | None, *what: Any) -> None:
-    number = group if isinstance(group, int) else -1
-    bulk.raw(conn, "DELETE FROM seals WHERE seq = ? AND tbl = ? AND grp = ?", (seq, table, number))
-    _insert(conn, seq, table, group, *what)
+    row = bulk.raw(conn, query, (table, group)).fetchone()
+    return Seal() if row is None else Seal(row[0], Sum(row[1], int(row[2], 16)))

@@ -149,11 +149,9 @@ def move_records(conn: sa.Connection, feed: str, moves: Sequence[Move], *, seq: 
     changed = 0
     for (before, old, place, verdict), some in alike.items():
         those, bound = bulk.among(conn, some)
-        update = "UPDATE records SET place = ?, verdict = ?, changed_seq = ?"
-        where = (
-            f"WHERE feed = ? AND place || '' = ? AND verdict = ? AND record_id {those}"  # not by the index of places
-        )
-        changed += bulk.raw(conn, f"{update} {where}", (place, verdict, seq, feed, before, old, bound)).rowcount
+        where = f"feed = ? AND place || '' = ? AND verdict = ? AND record_id {those}"  # not by the index of places
+        update = f"UPDATE records SET place = ?, verdict = ?, changed_seq = ? WHERE {where} RETURNING 1"
+        changed += len(bulk.raw(conn, update, (place, verdict, seq, feed, before, old, bound)).fetchall())
     if changed != len(moves):
         raise BusyError(
             f"{len(moves) - changed} of {len(moves)} records were decided by someone else meanwhile; list them again"

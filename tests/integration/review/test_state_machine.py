@@ -45,6 +45,7 @@ class Reviewing(RuleBasedStateMachine):
         self.shown: dict[str, int] = {}
         self.undoable: list[tuple[int, dict[str, str], set[str]]] = []
         self.jobs: list[str] = []
+        self.held: dict[str, str] = {}
         self.batch = 0
 
     def teardown(self) -> None:
@@ -74,12 +75,14 @@ class Reviewing(RuleBasedStateMachine):
             self.undoable.append((int(done.seq or 0), {which: self.said[which]}, set(self.by_person)))
             self.said[which] = PLACE[what]
             self.by_person.add(which)
+            self.held.pop(which, None)
 
     @rule(who=name, which=one)
     def hold(self, who: str, which: str) -> None:
-        """Claim a record, for ten minutes that never end here."""
+        """Claim a record: no time passes here, so that the claim holds until it is decided."""
         if which != "r0":
-            claim(self.feed, by=who, record_ids=[which], lease_seconds=0.001, now=self.made.now)
+            mine = claim(self.feed, by=who, record_ids=[which], lease_seconds=0.001, now=self.made.now)
+            self.held |= dict.fromkeys(mine.record_ids, who)
 
     @precondition(lambda self: self.undoable)
     @rule(who=name)
@@ -95,14 +98,16 @@ class Reviewing(RuleBasedStateMachine):
 
     @rule(what=verb, who=name)
     def as_one(self, what: str, who: str) -> None:
-        """Decide all that waits as one, then perhaps take it back."""
+        """Decide all that waits as one, without what colleagues hold; then perhaps take it back."""
         try:
             frozen = bulk_preview(self.feed, QueueFilter(), now=self.made.now)
         except UsageError:
             return
         waits = set(list_queue(self.feed, now=self.made.now).entries["record_id"])
+        waits = {one for one in waits if self.held.get(one, who) == who}
         bulk(self.feed, frozen.job_id, what, by=who, reason="all alike", now=self.made.now)
         run_job(self.feed, frozen.job_id, now=self.made.now)
+        self.held = {one: by for one, by in self.held.items() if one not in waits}
         if len(self.jobs) % 2:
             undo_job(self.feed, frozen.job_id, by=who, reason="too early", now=self.made.now)
         else:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from urllib.parse import quote
 
 import pytest
 
@@ -182,6 +183,19 @@ def test_any_part_may_be_missing(part):
     facts = make_facts()
     del facts[part]
     assert _Page(render_report(ReportResult(**facts))).open == []
+
+
+def test_records_sources_and_campaigns_lead_to_their_pages_where_these_are_known():
+    facts = make_facts()
+    html = render_report(ReportResult(**facts), lambda part, name: f"https://guard.example/{part}?id={quote(name)}")
+    for part, names in (
+        ("record", [facts["reasons"][0]["examples"][0]["record_id"]]),
+        ("campaign", [campaign["campaign_id"] for campaign in facts["campaigns"]]),
+        ("source", facts["campaigns"][0]["source_ids"][:3]),
+    ):
+        assert all(f'<a href="https://guard.example/{part}?id={quote(name)}">' in html for name in names)
+    assert _Page(html).open == []
+    assert "guard.example" not in render_report(ReportResult(**facts))
 
 
 def test_the_same_facts_give_the_same_page():
