@@ -15,6 +15,7 @@ from poison_guard.ingest.cells import BLOCK_CELLS, BLOCK_CHARS, BLOCK_ROWS
 from poison_guard.ingest.lines import Lines, LineTooLong, RecordTooLong, open_lines
 from poison_guard.ingest.raw_table import NAME_CHARS, BadRows, Limits, Unreadable
 from poison_guard.ingest.shapes import column_shape
+from poison_guard.text import quoted
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -29,6 +30,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 _BREAK = re.compile(r"\s*[\r\n]+\s*")
 _PREAMBLE_LINES, _HEADER_LINES = 1_000, 20
 _TITLE = "; is it the header? Lines above it must begin with #"
+_NAMELESS = 2  # columns of which one may be named alone: a separator at the end of each line makes one without a name
 _NOT_UTF8 = "it holds bytes that are not UTF-8; `init` finds the encoding to name in [data]"
 
 
@@ -135,8 +137,14 @@ def delimiter_of(line: str) -> str:
 def _checked_names(header: Sequence[str], limits: Limits) -> list[str]:
     """Return the names of the columns; a line break in a name is a blank."""
     names = [_BREAK.sub(" ", name.strip()) or f"column_{i}" for i, name in enumerate(header, 1)]
-    if not any(name.strip() for name in header):
+    given = [name for name, written in zip(names, header, strict=True) if written.strip()]
+    if not given:
         raise Unreadable("its first line names no columns")
+    if len(given) == 1 and len(names) > _NAMELESS:
+        raise Unreadable(
+            f"its first line names 1 of its {len(names):,} columns, {quoted(given[0])}; is that a title? "
+            "Remove the lines above the header, or begin them with #"
+        )
     if len(names) > limits.max_columns:
         raise Unreadable(f"it has {len(names):,} columns, more than max_columns = {limits.max_columns:,}")
     if len(set(names)) < len(names):

@@ -20,6 +20,8 @@ from poison_guard.text import visible
 __all__ = ["ColumnProfile", "blank_as_missing", "describe_columns", "epoch_unit", "header_doubt", "snake_case"]
 
 
+_NUMBERED = 20
+"""Rows from which on numbers of which none is twice and none left out do not come about by chance."""
 _EPOCHS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _EPOCH_RANGE = (946_684_800.0, 4_102_444_800.0)
 """Seconds from 2000-01-01 to 2100-01-01."""
@@ -57,6 +59,12 @@ class ColumnProfile:
     def constant(self) -> bool:
         """Whether all rows have the same value."""
         return self.distinct <= 1
+
+    @property
+    def counts_up(self) -> bool:
+        """Whether the values number the rows: whole numbers, none of them twice and none left out."""
+        every = self.high - self.low + 1 == self.distinct == self.rows - self.nulls
+        return self.integers and every and self.distinct >= _NUMBERED
 
     @property
     def may_be_id(self) -> bool:

@@ -66,9 +66,9 @@ def model_answer(columns: Sequence[ColumnProfile], roles: Collection[str]) -> Co
 def guess_features(columns: Sequence[ColumnProfile], kind: Kind, *, prose: bool) -> list[ColumnProfile]:
     """Return the columns without a role that describe how a record was made.
 
-    Telemetry, queries and tabular examples: all numbers, and categories with at most 50 values; how sure a model was is
-    no part of a query. Other feeds: numbers whose names
-    are about behaviour (durations, speeds, counts); the others may be parts of the vote itself.
+    Telemetry, queries and tabular examples: all numbers but those that number the rows, and categories with at most 50
+    values; how sure a model was is no part of a query. Other feeds: numbers whose names are about behaviour (durations,
+    speeds, counts); the others may be parts of the vote itself.
     """
     wide = kind in (Kind.TELEMETRY, Kind.QUERIES) or (kind is Kind.EXAMPLES and not prose)
     columns = [c for c in columns if kind is not Kind.QUERIES or not _SURE.fullmatch(c.snake_name)]
@@ -82,7 +82,7 @@ def _usable(c: ColumnProfile) -> bool:
     if c.constant or _INDEX.fullmatch(c.snake_name) or re.search(r"(^|_)(id|uuid|guid)$", c.snake_name):
         return False
     if c.kind == "number":
-        return c.epoch is None
+        return c.epoch is None and not c.counts_up
     return c.kind == "bool" or (c.kind == "text" and c.distinct <= _MAX_CATEGORIES and c.rows >= 5 * c.distinct)
 
 

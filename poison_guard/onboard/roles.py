@@ -40,6 +40,8 @@ _SOURCE_WORDS = (
     "source|user|worker|annotator|rater|trustor|participant|labell?er|contributor|reviewer|account|player|voter|member|"
     "customer|subject|judge"
 )
+_WHO = "who|nick(_?name)?|from_(user|name)"
+"""A person of whom the name does not say whether they wrote or judged: the source where no other column is."""
 _EVENT_WORDS = (
     "record|row|event|answer|rating|feedback|message|comment|review|log|request|response|vote|flag|interaction|"
     "annotation|judge?ment|submission|entry|report|tweet|note|example|sample|pair"
@@ -135,7 +137,7 @@ ROLE_HINTS = (
         (
             rf"({_SOURCE_WORDS}){ID_SUFFIX}|(.*_)?uid",
             rf"({_SOURCE_WORDS})(_?name|_key|_hash)?|(flagged|rated|submitted|labell?ed|created|reported)_by|flagger|reporter",
-            rf"(.*_)?({_SOURCE_WORDS}){ID_SUFFIX}s?|(.*_)?(device|client|visitor|api){ID_SUFFIX}",
+            rf"(.*_)?({_SOURCE_WORDS}){ID_SUFFIX}s?|(.*_)?(device|client|visitor|api){ID_SUFFIX}|{_WHO}",
             "session_id|session|ip|ip_address|device|client",
         ),
         _is_name,
@@ -145,6 +147,7 @@ ROLE_HINTS = (
         (
             f"author{ID_SUFFIX}|author",
             f"(.*_)?(author|sender|poster|writer|speaker)({ID_SUFFIX}|_name)?|(posted|sent|written)_by|screen_name|handle",
+            _WHO,
         ),
         _is_name,
     ),

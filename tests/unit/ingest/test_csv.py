@@ -214,6 +214,14 @@ def test_a_title_above_the_table_is_asked_for_where_it_is_read_as_the_header(tmp
     )
 
 
+def test_a_title_that_a_spreadsheet_filled_up_to_the_width_of_the_table_is_no_header(tmp_path):
+    with pytest.raises(
+        Unreadable, match=r"names 1 of its 4 columns, 'Answers 2026'; is that a title\? Remove the lines"
+    ):
+        read(tmp_path, "Answers 2026,,,\n\na,b,c,d\n1,2,3,4\n")
+    assert read(tmp_path, "a,\n1,\n").table.column_names == ["a", "column_2"]
+
+
 def test_bars_and_tabs_are_separators_in_files_of_their_endings(tmp_path):
     for name, sign in (("a.psv", "|"), ("a.tab", "\t")):
         (tmp_path / name).write_text(f"a{sign}b\n1{sign}2\n")

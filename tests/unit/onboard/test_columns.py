@@ -53,6 +53,17 @@ def test_a_closed_list_needs_five_rows_per_value():
     assert not many.is_closed_list
 
 
+def test_numbers_that_number_the_rows_are_told_from_measurements():
+    def counts_up(cells):
+        return describe_columns(pd.DataFrame({"n": cells}))[0].counts_up
+
+    assert counts_up([*range(1000, 1200), None])
+    assert counts_up([str(n) for n in range(25)][::-1])
+    assert not counts_up([*range(200), 7])
+    assert not counts_up([*range(0, 400, 2)])
+    assert not counts_up([1, 2, 3])
+
+
 def test_hashes_and_addresses_are_no_words():
     frame = pd.DataFrame(
         {"hash": [f"f{n:030x}e" for n in range(9)], "text": ["so it is"] * 9, "zh": ["这个回答很好"] * 9}

@@ -117,6 +117,15 @@ def test_the_only_column_of_times_is_found_whatever_its_name(name):
     assert "observed_at" not in proposed(frame.assign(date_of_birth=times)).columns
 
 
+def test_a_running_number_is_no_feature_and_who_said_it_is_the_author_beside_a_person_who_flagged_it():
+    frame = SAMPLES["sessions"].assign(Nr=range(len(SAMPLES["sessions"])))
+    assert "Nr" not in proposed(frame).features
+    chat = pd.DataFrame({"who": [f"u{i % 30}" for i in range(90)], "msg": [f"what {i} says of it" for i in range(90)]})
+    assert proposed(chat).columns["source_id"] == "who"
+    flagged = proposed(chat.assign(flagged_by=[f"mod{i % 3}" for i in range(90)])).columns
+    assert (flagged["source_id"], flagged["author_id"]) == ("flagged_by", "who")
+
+
 def test_a_yes_or_no_beside_the_answer_is_no_label():
     frame = pd.DataFrame({"user": ["u", "v", "w"] * 20, "task": ["t1", "t2"] * 30, "answer": ["a", "b"] * 30})
     assert "label" not in proposed(frame.assign(is_gold=[True, False] * 30)).columns
