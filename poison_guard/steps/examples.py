@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract, Settings
 from poison_guard.errors import ConfigError, DataError
-from poison_guard.gate.replies import Sides
 from poison_guard.ingest.collect import read_controls
 from poison_guard.ingest.objects import find_path
 from poison_guard.ingest.read import read_raw, read_table
@@ -38,6 +38,9 @@ from poison_guard.store import load_trusted
 from poison_guard.store.snapshots import Part, Snapshot
 from poison_guard.store.trusted import split_of
 from poison_guard.text import shown_url
+
+if TYPE_CHECKING:
+    from poison_guard.gate.replies import Sides
 
 __all__ = [
     "CandidateInputs",
@@ -113,11 +116,15 @@ def load_examples(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None)
 def load_sides(feed: Feed, snapshot: Snapshot, since: Snapshot | None = None) -> Sides:
     """Return the examples of a snapshot of a feed without labels, new where `since` lacks them."""
     frame, is_new = _rows(feed, snapshot, since)
+    from poison_guard.gate.replies import Sides
+
     return Sides.of(frame.assign(is_new=is_new))
 
 
 def load_trusted_sides(feed: Feed) -> Sides:
     """Return the trusted set of a feed without labels."""
+    from poison_guard.gate.replies import Sides
+
     return Sides.of(_trusted_rows(feed, _trainable(feed))[0])
 
 

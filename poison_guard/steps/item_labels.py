@@ -13,7 +13,6 @@ from poison_guard.decide.reasons import sentence
 from poison_guard.frames import empty_frame
 from poison_guard.ingest.collect import read_controls
 from poison_guard.pipeline.content import Content
-from poison_guard.pipeline.label_evidence import fit_label_rows
 from poison_guard.records import Reason
 from poison_guard.steps.examples import trusted_rows
 from poison_guard.steps.opening import Feed
@@ -72,6 +71,8 @@ def deny_labels(feed: Feed, frame: pd.DataFrame, content: Content, seq: int) -> 
     It is let through where its answer is known (a control), where it is a trusted item with this label, and where a
     person said of a vote for the label that it is right.
     """
+    from poison_guard.pipeline.label_evidence import fit_label_rows
+
     contract = feed.contract
     if not (contract.vote and content.kind and len(frame)):
         return _kept()
