@@ -60,10 +60,7 @@ def decide_batch(
     over = newcomers.loc[newcomers["first_id"].notna(), "record_id"]
     contested = among(scored["record_id"], [*over, *refuted(validation.failures)])
     stated = Coverage.of(contract, batch_evidence.compared, empty=validation.empty)
-    missing = _missing(scored, contract, prepared, batch_evidence, validation.empty)
-    if len(scored) and not stated.judged:
-        why = Reason("unjudged", {"remedy": stated.nearest_remedy()})
-        missing["unjudged"] = (np.ones(len(scored), bool), why)
+    missing = _missing(scored, contract, prepared, batch_evidence, validation.empty, stated)
     decisions, risks, evidence = weigh(scored, validation.failures, batch_evidence, contract, state)
     table = evidence_table(scored["record_id"].to_numpy(object), evidence)
     decisions = _stage(decisions, missing, validation.batch)
@@ -85,10 +82,10 @@ def decide_batch(
     groups += proof_groups(validation.failures, scored)
     recalls = recalled(batch_evidence.campaigns, groups, state, contract.policy)
     adoption = _items(decisions, risks, batch_evidence, contract, state, recalls, contested)
+    notes = (*prepared.notes, *validation.batch, *validation.warnings, *crashed)
     if adoption is not None:
         measurements["adoption"] = adoption.facts
-    notes = (*prepared.notes, *validation.batch, *validation.warnings, *crashed)
-    notes += () if adoption is None else adoption.notes
+        notes += adoption.notes
     return Decided(
         decisions=join_groups(all_decisions, groups),
         evidence=pd.concat([table, flaws], ignore_index=True),
@@ -99,11 +96,14 @@ def decide_batch(
         measurements=measurements,
         recalls=recalls,
         near_controls=_near_controls(batch_evidence, state),
-        memory=scored.loc[
-            ~contested, [*_REMEMBERED.columns, *(n for n in scored if n.startswith(tuple(_REMEMBERED.prefixes)))]
-        ],
+        memory=_to_remember(scored[~contested]),
         items=empty_frame("items") if adoption is None else adoption.items,
     )
+
+
+def _to_remember(scored: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of records that later batches are compared with."""
+    return scored[[*_REMEMBERED.columns, *(n for n in scored if n.startswith(tuple(_REMEMBERED.prefixes)))]]
 
 
 def weigh(
@@ -135,10 +135,12 @@ def _missing(
     prepared: Prepared,
     batch_evidence: BatchEvidence,
     empty: frozenset[str],
+    stated: Coverage,
 ) -> dict[str, tuple[np.ndarray, Reason]]:
     """Return, per required signal that could not judge, the rows it failed for and why.
 
-    `empty` are the roles that no record has a value for: a signal that needs them had nothing to compare.
+    `empty` are the roles that no record has a value for: a signal that needs them had nothing to compare. That nothing
+    judged the batch, as is `stated`, is one reason more.
     """
     everywhere = np.ones(len(scored), bool)
     missing: dict[str, tuple[np.ndarray, Reason]] = {}
@@ -153,6 +155,8 @@ def _missing(
             missing[signal] = (crash.notna().to_numpy(), Reason("signal_missing", {"signal": signal, "why": first}))
         elif signal not in able or (chosen and not _had_company(signal, batch_evidence.compared)):
             missing[signal] = (everywhere, Reason("nothing_to_compare", {"signal": signal}))
+    if len(scored) and not stated.judged:
+        missing["unjudged"] = (everywhere, Reason("unjudged", {"remedy": stated.nearest_remedy()}))
     return missing
 
 

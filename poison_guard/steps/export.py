@@ -103,50 +103,61 @@ def export(feed: Feed, out: str | Path | None, wanted: Exported) -> ExportResult
         return _write_decisions(feed, out, wanted)
     snapshot = _snapshot(feed, wanted.snapshot_id)
     digest = _admission_digest(feed.store, snapshot)
-    records, leave_out = pd.DataFrame(), _left_out(feed.contract, wanted)
     converter = Converter(feed.contract, wanted.as_) if wanted.as_ in TRAINERS else None
-    whole = not wanted.reasons and (converter is None or converter.same)
-    if snapshot is not None:
-        rows, notes = sealed_rows(feed, snapshot, leave_out=leave_out, whole=whole), list[str]()
-    else:
-        records = _payloads(feed, [Place(place) for place in wanted.places])
-        rows, notes = _own_rows(feed.contract, records, leave_out)
-        notes += _unreadable_note(feed, wanted)
-        if whole and feed.contract.data.explode:
-            keys = list(zip(records["object"], records["row"], strict=True)) if len(records) else []
-            rows = together(rows, keys, feed.contract.data.explode)
+    rows, notes = _wanted_rows(
+        feed, snapshot, wanted, whole=not wanted.reasons and (converter is None or converter.same)
+    )
     if converter is not None:
-        made = list(converter.rows(rows.rows))
-        if converter.counted.rated_bad:
-            notes.append(f"left out {converter.counted.rated_bad:,} replies that are rated bad: OpenAI takes good ones")
-        rows = Rows(made, rows.table if made == list(rows.rows) else None, ascii=rows.ascii)
-    if wanted.reasons:
-        rows = _with_reasons(feed, rows, records)
+        rows, left_out = _converted(rows, converter)
+        notes += left_out
     facts = {"feed": feed.contract.name, "rows": len(rows.rows), **_facts(snapshot, digest)}
     note = {"poison_guard": json.dumps(facts)} if snapshot is not None else None
-    kept = converter is None and not wanted.reasons  # else there are names that the input has not
-    rows = replace(
-        rows, marked=feed.contract.data.encoding is not None, header=feed.contract.data.header is not False or not kept
-    )
     safe = form == "csv" and (wanted.as_ is None or wanted.reasons)
     body, changed = (b"", 0) if out is None else file_body(rows, form, safe=safe, note=note)
     if changed:
         notes.append(
             f"{changed:,} cells that a spreadsheet would run got a leading '; `--as csv` writes them as they came"
         )
-    file = _write(feed.contract.name, out, wanted, body, facts, of_snapshot=snapshot is not None)
-    frame = rows.table.to_pandas() if rows.table is not None else pd.DataFrame(list(rows.rows), columns=rows.names())
     return ExportResult(
         feed.contract.name,
         wanted.places,
-        frame,
-        file,
+        rows.table.to_pandas() if rows.table is not None else pd.DataFrame(list(rows.rows), columns=rows.names()),
+        _write(feed.contract.name, out, wanted, body, facts, of_snapshot=snapshot is not None),
         None if snapshot is None else snapshot.snapshot_id,
         digest,
         changed,
         tuple(notes),
         body if str(out) == "-" else None,
     )
+
+
+def _wanted_rows(feed: Feed, snapshot: Snapshot | None, wanted: Exported, *, whole: bool) -> tuple[Rows, list[str]]:
+    """Return the rows of a snapshot or of places, with reasons where they are wanted, and notes on what is not whole.
+
+    `whole`: those that were exploded are together again.
+    """
+    data, leave_out = feed.contract.data, _left_out(feed.contract, wanted)
+    if snapshot is not None:
+        rows, notes = sealed_rows(feed, snapshot, leave_out=leave_out, whole=whole), list[str]()
+    else:
+        records = _payloads(feed, [Place(place) for place in wanted.places])
+        rows, notes = _own_rows(feed.contract, records, leave_out)
+        notes += _unreadable_note(feed, wanted)
+        if whole and data.explode:
+            keys = list(zip(records["object"], records["row"], strict=True)) if len(records) else []
+            rows = together(rows, keys, data.explode)
+        rows = _with_reasons(feed, rows, records) if wanted.reasons else rows
+    renamed = wanted.as_ in TRAINERS or wanted.reasons  # then there are names that the input has not
+    return replace(rows, marked=data.encoding is not None, header=data.header is not False or renamed), notes
+
+
+def _converted(rows: Rows, converter: Converter) -> tuple[Rows, list[str]]:
+    """Return the rows as a trainer reads them, and a note on those that it cannot take."""
+    made = list(converter.rows(rows.rows))
+    left_out = f"left out {converter.counted.rated_bad:,} replies that are rated bad: OpenAI takes good ones"
+    notes = [left_out] if converter.counted.rated_bad else []
+    table = rows.table if made == list(rows.rows) else None
+    return replace(rows, rows=made, table=table, delimiter=","), notes
 
 
 def _format_of(out: str | Path | None, wanted: Exported) -> str:
