@@ -47,6 +47,8 @@ NAIVE_METADATA = {b"kind": b"naive"}
 """Field metadata of a column of timestamps (or days) that name no zone."""
 MAX_EXACT_INT = 2**53 - 1
 """Largest whole number to which no other rounds in float64."""
+_EXACT_DIGITS = 15
+"""Decimal digits that float64 tells apart; longer decimals are read as their text."""
 NESTED_PATTERN = r"^\s*[\[{]"
 """What the text of a list or an object begins with."""
 _LOOSE = re.compile(r"\{|[\[,:]\s|\s[\],]|\.0[,\]]|\d[eE]")
@@ -65,6 +67,7 @@ def simple_type(kind: pa.DataType) -> pa.DataType:
         (types.is_uint64, pa.large_string()),
         (types.is_integer, pa.int64()),
         (types.is_floating, pa.float64()),
+        (lambda kind: types.is_decimal(kind) and kind.precision <= _EXACT_DIGITS, pa.float64()),
         (types.is_timestamp, TIME_TYPE),
         (types.is_date, TIME_TYPE),
         (_is_bytes, pa.large_binary()),

@@ -33,6 +33,7 @@ def test_types_are_brought_to_few(tmp_path):
         single=pa.array([0.5, 1.0], pa.float32()),
         word=pa.array(["x", "y"]).dictionary_encode(),
         price=pa.array([decimal.Decimal("4.00"), decimal.Decimal("4.50")]),
+        amount=pa.array([decimal.Decimal("1234567890123456.50"), None]),
         day=pa.array([day, None]),
         wide=pa.array([2**64 - 1, 1], pa.uint64()),
         pair=pa.array([[1, 2], None]),
@@ -40,10 +41,11 @@ def test_types_are_brought_to_few(tmp_path):
     )
     table = read(path).table
     assert [str(f.type) for f in table.schema] == [
-        *("int64", "double", "large_string", "large_string", "timestamp[us, tz=UTC]"),
+        *("int64", "double", "large_string", "double", "large_string", "timestamp[us, tz=UTC]"),
         *("large_string", "large_string", "large_binary"),
     ]
-    assert table["price"].to_pylist() == ["4", "4.5"]
+    assert table["price"].to_pylist() == [4.0, 4.5]
+    assert table["amount"].to_pylist() == ["1234567890123456.5", None]  # more digits than a float has
     assert table["wide"].to_pylist() == [str(2**64 - 1), "1"]
     assert table["pair"].to_pylist() == ["[1,2]", None]
     assert table["day"][0].as_py() == dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
