@@ -39,13 +39,14 @@ if TYPE_CHECKING:
     from poison_guard.steps.scores import ScoresResult
     from poison_guard.steps.seal import SealResult
     from poison_guard.steps.sources import BlockResult, Sources
+    from poison_guard.steps.status import StatusResult
     from poison_guard.steps.trust import Suspects, TrustedVerdict, TrustResult
     from poison_guard.steps.tune import TuneResult
 
 __all__ = ["Guard", "Home", "formats", "propose", "verify"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Guard(Stages, Reviewing):
     """The guard of one feed: every verb once. Each opens the store, names its step, and closes the store.
 
@@ -67,6 +68,9 @@ class Guard(Stages, Reviewing):
         """
         return cls(load_contract(find_contract(feed, home)), open_settings(home))
 
+    def __repr__(self) -> str:
+        return f"Guard({str(self.contract_path)!r}, home={str(self.home)!r})"
+
     @property
     def home(self) -> Path:
         """The folder of store, lake and key."""
@@ -76,6 +80,10 @@ class Guard(Stages, Reviewing):
     def contract_path(self) -> Path:
         """The contract's file."""
         return Path(str(self.contract.path))
+
+    def status(self) -> StatusResult:
+        """Return phase, places, queue, snapshot and champion of the feed."""
+        return Home(self.settings).status(self.contract_path)
 
     # -- records ----------------------------------------------------------------------------------------------------
 

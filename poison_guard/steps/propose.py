@@ -124,7 +124,7 @@ def propose(
     contract_file, suite_file = out / "feeds" / f"{feed}.toml", out / "expectations" / f"{feed}.json"
     existing = next((file for file in (contract_file, suite_file) if file.exists()), None)
     if existing is not None and not force and not dry_run:
-        raise UsageError(f"{existing} exists already; give another --name or --out, or --force to replace it")
+        raise UsageError(f"{existing} exists already; give another name (--name), or replace it by force (--force)")
     table, data_keys = _cells_of(data)
     table = join_day_and_clock(table)
     readings = find_readings(table)
