@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -57,16 +58,21 @@ def resolve_paths(
     `DataError` if a path does not exist, is a folder, or is empty, and `ReadError` if it cannot be reached.
     """
     refs: dict[str, ObjectRef] = {}
+    resolved = functools.cache(Path.resolve)  # thousands of files that were taken in before may lie in one folder
     for path in paths:
-        place = path
+        place, several = path, is_pattern(path)
         try:
             for name, size in _matching_files(path, by_hand=by_hand):
                 place = uri = name
-                if is_pattern(path) and "://" not in uri and not _is_followed(uri, path, roots):
-                    digest: str | None = _text_digest(_link_refusal(uri))
+                linked = "://" not in name and (file := Path(name)).is_symlink()
+                if several and linked and not _is_followed(name, path, roots):
+                    digest: str | None = _text_digest(_link_refusal(name))
                 else:
-                    uri = name if "://" in name else os.path.realpath(name)
-                    digest = _digest(uri, size, limits, from_pattern=is_pattern(path))
+                    if linked:
+                        uri = os.path.realpath(name)
+                    elif "://" not in name:
+                        uri = str(resolved(file.parent) / file.name)
+                    digest = _digest(uri, size, limits, from_pattern=several)
                 if digest:
                     refs[uri] = ObjectRef(uri, digest, size)
         except GuardError:
@@ -85,9 +91,7 @@ def refused_link(ref: ObjectRef) -> str | None:
 
 
 def _is_followed(uri: str, pattern: str, roots: Sequence[Path]) -> bool:
-    """Return whether a file is no link, or is a link to a file in the pattern's folder or in one of `roots`."""
-    if not Path(uri).is_symlink():
-        return True
+    """Return whether a link leads to a file in the pattern's folder or in one of `roots`."""
     before = pattern[: min(pattern.find(c) for c in _WILDCARDS if c in pattern)]
     folder = Path(before).expanduser().absolute()
     own = folder if before.endswith("/") else folder.parent
@@ -186,7 +190,7 @@ def _digest(uri: str, size: int, limits: Limits, *, from_pattern: bool) -> str |
     state = hashlib.sha256()
     left = limits.max_bytes if size <= limits.max_bytes else _CHUNK_BYTES
     try:
-        with fsspec.open(uri, "rb") as file:
+        with fsspec.open(uri, "rb") if "://" in uri else Path(uri).open("rb") as file:
             while left > 0 and (chunk := file.read(min(_CHUNK_BYTES, left))):
                 state.update(chunk)
                 left -= len(chunk)

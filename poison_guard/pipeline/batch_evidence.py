@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.config import Contract
-from poison_guard.frames import among, empty_frame
+from poison_guard.frames import among, empty_frame, look_up
 from poison_guard.pipeline.prepare import Prepared, isolated
 from poison_guard.pipeline.proofs import is_proved
 from poison_guard.records import Campaign, Place, Reason, State
@@ -187,6 +187,6 @@ def _accepted_before(scored: pd.DataFrame, state: State) -> pd.DataFrame:
     before = state.answers[~among(state.answers["record_id"], scored["record_id"])].reset_index(drop=True)
     before = before.reindex(columns=[c for c in _ACCEPTED if c in before or c == "source_since"])
     known = pd.concat([state.memory[["source_id", "source_since"]], scored[["source_id", "source_since"]]])
-    since = known.dropna().groupby("source_id")["source_since"].max().reindex(before["source_id"])
-    remembered = pd.to_datetime(since.set_axis(before.index), utc=True)
+    since = known.dropna().groupby("source_id")["source_since"].max()
+    remembered = pd.to_datetime(look_up(before["source_id"], since), utc=True)
     return before.assign(source_since=pd.to_datetime(before["source_since"], utc=True).fillna(remembered))

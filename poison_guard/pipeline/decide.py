@@ -14,7 +14,7 @@ from poison_guard.config import Contract, Mode, Policy
 from poison_guard.decide.adopt import Adoption, adopt
 from poison_guard.decide.coverage import Coverage
 from poison_guard.decide.decisions import HOLD, decide_records, evidence_table, risk_of_p
-from poison_guard.frames import FRAMES, among, empty_frame
+from poison_guard.frames import FRAMES, among, empty_frame, look_up
 from poison_guard.pipeline.batch_evidence import BatchEvidence
 from poison_guard.pipeline.newcomers import conflict_groups, join_groups
 from poison_guard.pipeline.prepare import Prepared
@@ -286,9 +286,9 @@ def _items(
     votes = batch_evidence.votes[["item_id", "source_id", "vote", "established"]].assign(
         campaign_id=decisions["campaign_id"].to_numpy(object)
     )
-    late = batch_evidence.accepted["record_id"].isin(recalls["record_id"]).to_numpy()
+    late = among(batch_evidence.accepted["record_id"], recalls["record_id"])
     before = batch_evidence.accepted[["item_id", "source_id", "vote", "established"]].assign(
-        campaign_id=batch_evidence.accepted["record_id"].map(recalls.set_index("record_id")["campaign_id"])
+        campaign_id=look_up(batch_evidence.accepted["record_id"], recalls.set_index("record_id")["campaign_id"])
     )
     accepted = pd.concat([votes[passed], before[~late]], ignore_index=True)
     held = pd.concat([votes[together], before[late]], ignore_index=True)

@@ -19,7 +19,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
-from poison_guard.frames import among, empty_frame
+from poison_guard.frames import among, empty_frame, look_up
 from poison_guard.records import Place
 from poison_guard.store import bulk, status, tables, trusted
 from poison_guard.store.engine import Store
@@ -131,7 +131,7 @@ def load_memory(
         places = status.status_as_of(conn, contract.name, now, version)
     places = pd.concat([places, accepted[["record_id", "verdict"]].assign(place=Place.ACCEPTED.value)])
     where = places.loc[places["verdict"] <= 0].set_index("record_id")["place"]
-    memory = memory.assign(place=memory["record_id"].map(where).astype("str"))
+    memory = memory.assign(place=look_up(memory["record_id"], where).astype("str"))
     return memory[memory["place"].isin(_REMEMBERED_PLACES)].sort_values("record_id", ignore_index=True)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from poison_guard.errors import StoreError
 from poison_guard.files import write_frame
-from poison_guard.frames import BORDERS, FRAMES, among, check_frame, columns_marked, empty_frame, typed_frame
+from poison_guard.frames import BORDERS, FRAMES, among, check_frame, columns_marked, empty_frame, look_up, typed_frame
 from poison_guard.results import html_table
 
 
@@ -83,3 +83,13 @@ def test_a_source_has_no_name_that_an_erasure_would_not_look_for():
     for frame in FRAMES.values():
         for key, column in frame.columns.items():
             assert key not in ("source_id", "author_id", "speaker") or {"id", "private"} <= column.marks
+
+
+def test_what_a_table_says_is_looked_up_by_name_and_missing_where_it_says_nothing():
+    names = pd.Series(["b", None, "x", "a", "b"], index=[5, 4, 3, 2, 1], dtype="str")
+    table = pd.Series(["first", "second"], index=pd.Index(["a", "b"], dtype="str"), dtype="str")
+    found = look_up(names, table)
+    assert found.index.tolist() == [5, 4, 3, 2, 1]
+    assert found.fillna("-").tolist() == ["second", "-", "-", "first", "second"]
+    assert look_up(names, table[:0]).isna().all()
+    assert look_up(names.astype(object), table).fillna("-").tolist() == found.fillna("-").tolist()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from poison_guard.frames import among
 from poison_guard.signals.votes import COLUMNS, Votes, control_codes, encode, known_answers
 
 __all__ = ["Ballots", "cast_ballots"]
@@ -45,9 +46,9 @@ def cast_ballots(
     columns = [*COLUMNS, "established"]
     parts = [accepted[columns], held[columns]] if len(held) else [accepted[columns]]
     asked = pd.concat([part["item_id"] for part in parts]).unique()
-    if around is not None and len(around := around[~around["item_id"].isin(asked)]):
+    if around is not None and len(around := around[~among(around["item_id"], asked)]):
         old = set(accepted.loc[accepted["established"].astype(bool), "source_id"])
-        parts.append(around[[*COLUMNS]].assign(established=around["source_id"].isin(old)))
+        parts.append(around[[*COLUMNS]].assign(established=among(around["source_id"], old)))
     both = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
     counts = np.ones(len(both), bool)
     counts[len(accepted) : len(accepted) + len(held)] = False

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from poison_guard.config import Contract
+from poison_guard.frames import among
 from poison_guard.records import Campaign, State
 from poison_guard.signals.sources.answer_clusters import CanonicalAnswers, cluster_answers
 from poison_guard.signals.sources.cohorts import cohort_conflict
@@ -71,7 +72,7 @@ def find_conflicts(
 ) -> pd.DataFrame:
     """Return the items where newcomers contradict established sources, a campaign's newcomers left out."""
     members = {record for campaign in campaigns for record in campaign.earlier_ids}
-    before = accepted[accepted["established"] | ~accepted["record_id"].isin(members)]
+    before = accepted[accepted["established"] | ~among(accepted["record_id"], members)]
     if not contract.has("source_since"):  # nobody's age is known: what was accepted has a history of its own
         before = before.assign(established=True)
     both = _complete(votes, before)

@@ -7,6 +7,7 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 
+from poison_guard.frames import positions
 from poison_guard.signals.votes import as_text
 
 __all__ = ["MIN_AGE", "MIN_VERIFIED", "cohort_conflict", "established"]
@@ -32,13 +33,14 @@ def established(
     can be recognised and answered in an hour. Never: sources that reviewers blocked, and those whose verified answers
     were wrong more often than right. Index as in `votes`.
     """
-    right, wrong, blocked = (votes["source_id"].map(x).fillna(0).to_numpy(float) for x in _verified(ledger))
+    of, sources = pd.factorize(votes["source_id"])  # -1: no source, which is the last of each array below
+    right, wrong, blocked = (np.r_[x.reindex(sources).fillna(0).to_numpy(float), 0.0][of] for x in _verified(ledger))
     at = _made(votes, received_at)
-    first = at.groupby(votes["source_id"].to_numpy()).min()
+    first = at.groupby(of).min()
     if earlier is not None and len(earlier):
-        before = _made(earlier, earlier["received_at"]).groupby(earlier["source_id"].to_numpy()).min()
+        before = _made(earlier, earlier["received_at"]).groupby(positions(earlier["source_id"], sources)).min()
         first = pd.concat([first, before]).groupby(level=0).min()
-    began = first.reindex(votes["source_id"]).set_axis(votes.index)
+    began = first.drop(-1, errors="ignore").reindex(of).set_axis(votes.index)
     verified = (right + wrong >= MIN_VERIFIED) & ~_young(votes, at)
     trusty = (_aged(votes, began) | verified) & (right >= wrong) & (blocked == 0)
     return pd.Series(trusty, index=votes.index, name="established")
