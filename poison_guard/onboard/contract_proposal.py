@@ -12,10 +12,10 @@ import pandas as pd
 from poison_guard.config import Kind, parse_contract
 from poison_guard.frames import ADDED
 from poison_guard.onboard.columns import ColumnProfile
+from poison_guard.onboard.doubts import Doubt, Readings, toml_value
 from poison_guard.onboard.fit_format import FittedFormat
 from poison_guard.onboard.guessed import Guessed, guess_columns
 from poison_guard.onboard.guesses import case_of, order_of
-from poison_guard.onboard.readings import Doubt, Readings, toml_value
 from poison_guard.text import visible
 
 __all__ = ["Draft", "draft_contract", "propose_contract"]

@@ -11,10 +11,11 @@ from poison_guard.config import Kind
 from poison_guard.errors import DataError
 from poison_guard.ingest.nested import path_roots
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
+from poison_guard.onboard.doubts import Doubt
 from poison_guard.onboard.fit_format import FittedFormat
 from poison_guard.onboard.guesses import guess_features, guess_kind, model_answer
-from poison_guard.onboard.readings import Doubt
-from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
+from poison_guard.onboard.role_names import ROLE_ORDER
+from poison_guard.onboard.roles import RoleGuess, guess_roles
 from poison_guard.onboard.votes import (
     JudgementList,
     complete_roles,

@@ -3,232 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from poison_guard.onboard.columns import ColumnProfile, snake_case
+from poison_guard.onboard.role_names import ID_SUFFIX, ITEM_WORDS, ROLE_HINTS, ROLE_ORDER, is_grade, is_prose
 
-__all__ = [
-    "ID_SUFFIX",
-    "ITEM_WORDS",
-    "ROLE_HINTS",
-    "ROLE_ORDER",
-    "RoleGuess",
-    "RoleHint",
-    "guess_roles",
-    "is_prose",
-    "repeats",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class RoleHint:
-    """Patterns of whole names in snake case, strongest first, and whether a column's values allow the role."""
-
-    role: str
-    names: tuple[str, ...]
-    allows: Callable[[ColumnProfile], bool]
-
-
-ID_SUFFIX = "(_?id|_?uuid|_key|_hash|_code)"
-ITEM_WORDS = (
-    "item|task|question|unit|hit|word|image|img|audio|clip|document|doc|post|tweet|note|pair|prompt|object|product|page|"
-    "challenge|captcha|passage|conversation|thread|video|query|completion|message|comment|movie|film|book|song|business|"
-    "restaurant|app|seller|hotel|course|recipe"
-)
-_SOURCE_WORDS = (
-    "source|user|worker|annotator|rater|trustor|participant|labell?er|contributor|reviewer|account|player|voter|member|"
-    "customer|subject|judge"
-)
-_WHO = "who|nick(_?name)?|from_(user|name)"
-"""A person of whom the name does not say whether they wrote or judged: the source where no other column is."""
-_EVENT_WORDS = (
-    "record|row|event|answer|rating|feedback|message|comment|review|log|request|response|vote|flag|interaction|"
-    "annotation|judge?ment|submission|entry|report|tweet|note|example|sample|pair"
-)
-_RATED = (
-    rf"(rated|ratee|trustee|target|item|product|movie|film|book|business|seller)({ID_SUFFIX}|_(user|name|account))?"
-)
-"""What a rating is of, where no id is named so: also a source, where sources rate each other."""
-_REPLY = "(_(response|completion|output|answer|text))?"
-_SINCE = "created|since|registered|joined|signup|registration"
-_UNIT = "(_(ms|millis|utc|s))?"
-
-ROLE_ORDER = (
-    "record_id", "source_id", "author_id", "item_id", "answer", "label", "rating", "prompt", "response", "chosen",
-    "rejected", "text", "image", "group", "observed_at", "source_since",
-)  # fmt: skip
-"""Order in which a contract lists the roles."""
-
-
-def is_prose(c: ColumnProfile) -> bool:
-    """Return whether the cells are written text, not a choice from a short list."""
-    return c.kind == "list" or (c.kind == "text" and not c.is_closed_list)
-
-
-def repeats(c: ColumnProfile) -> bool:
-    """Return whether the values can be names that several rows share."""
-    return c.may_be_id and not c.unique
-
-
-def _is_text(c: ColumnProfile) -> bool:
-    return c.kind in ("text", "list")
-
-
-def _is_name(c: ColumnProfile) -> bool:
-    return c.may_be_id or c.kind == "text"
-
-
-def _is_choice(c: ColumnProfile) -> bool:
-    return c.kind in ("text", "number", "bool") and not c.constant and not (c.kind == "number" and c.distinct > 100)
-
-
-def _is_answer(c: ColumnProfile) -> bool:
-    return c.kind in ("text", "number", "bool") and not c.constant
-
-
-def _is_grade(c: ColumnProfile) -> bool:
-    return c.kind == "number" and 2 <= c.distinct <= 101
-
-
-def _is_time(c: ColumnProfile) -> bool:
-    return c.kind == "time" or (c.kind == "number" and c.epoch is not None)
-
-
-def _is_picture(c: ColumnProfile) -> bool:
-    return c.kind in ("text", "binary") and not c.is_closed_list
-
-
-def _is_group(c: ColumnProfile) -> bool:
-    return c.is_closed_list and c.kind in ("text", "number") and not c.constant
-
-
-def _is_unique(c: ColumnProfile) -> bool:
-    """Return whether at least 99 % of the values differ: some rows may have been delivered twice."""
-    return c.may_be_id and c.rows > 0 and c.nulls == 0 and c.distinct >= 0.99 * c.rows
-
-
-ROLE_HINTS = (
-    RoleHint(
-        "record_id",
-        ("record_id|uuid|guid|id|_id|row_id", rf"(.*_)?({_EVENT_WORDS}){ID_SUFFIX}", rf".*{ID_SUFFIX}"),
-        _is_unique,
-    ),
-    RoleHint(
-        "chosen",
-        (
-            "chosen",
-            f"(chosen|preferred|accepted|better|winning){_REPLY}",
-            "(response|completion|answer)_(chosen|preferred)|winner",
-        ),
-        is_prose,
-    ),
-    RoleHint(
-        "rejected",
-        (
-            "rejected",
-            f"(rejected|dispreferred|worse|losing){_REPLY}",
-            "(response|completion|answer)_(rejected|dispreferred)|loser",
-        ),
-        is_prose,
-    ),
-    RoleHint(
-        "source_id",
-        (
-            rf"({_SOURCE_WORDS}){ID_SUFFIX}|(.*_)?uid",
-            rf"({_SOURCE_WORDS})(_?name|_key|_hash)?|(flagged|rated|submitted|labell?ed|created|reported)_by|flagger|reporter",
-            rf"(.*_)?({_SOURCE_WORDS}){ID_SUFFIX}s?|(.*_)?(device|client|visitor|api){ID_SUFFIX}|{_WHO}",
-            "session_id|session|ip|ip_address|device|client",
-        ),
-        _is_name,
-    ),
-    RoleHint(
-        "author_id",
-        (
-            f"author{ID_SUFFIX}|author",
-            f"(.*_)?(author|sender|poster|writer|speaker)({ID_SUFFIX}|_name)?|(posted|sent|written)_by|screen_name|handle",
-            _WHO,
-        ),
-        _is_name,
-    ),
-    RoleHint(
-        "item_id",
-        (f"item{ID_SUFFIX}?", f"({ITEM_WORDS}){ID_SUFFIX}", "task|unit|hit|question_no|orig_id|asin|isbn", _RATED),
-        lambda c: c.may_be_id,
-    ),
-    RoleHint(
-        "source_since",
-        (
-            f"source_since|(account|user|author|worker|member|profile|source)_({_SINCE})(_(at|on|date|time|ms|millis))*",
-            "member_since|joined(_at|_on)?|sign(ed_)?up(_at|_date|_time)|regist(ered|ration)(_at|_on|_date)",
-        ),
-        _is_time,
-    ),
-    RoleHint(
-        "observed_at",
-        (
-            f"observed_at|(.*_)?(answered|submitted|rated|labell?ed|flagged|clicked|logged)_(at|on|time){_UNIT}",
-            f"(event_)?(timestamp|ts|tstamp|datetime){_UNIT}|(event_)?time(_utc)?|created(_at|_on|_time)?{_UNIT}",
-            f"date|(.*_)?(at|date|time|timestamp|datetime){_UNIT}|when|day|(first_|last_)?(seen|submitted|answered|updated)",
-        ),
-        _is_time,
-    ),
-    RoleHint(
-        "prompt", ("prompt", "instruction|question|user_(message|input|prompt)|human|input|query|request"), _is_text
-    ),
-    RoleHint(
-        "response",
-        (
-            "response|completion",
-            "output|reply|assistant|generation|generated(_text)?|(model|assistant|bot|ai)_(output|response|message|reply|answer)",
-        ),
-        is_prose,
-    ),
-    RoleHint(
-        "answer",
-        (
-            "answer|judge?ment|annotation|transcript(ion)?|choice|vote|(given|user|worker)_(answer|response)",
-            "selected(_option)?|selection|typed|solution|response|guess|winner|preference",
-        ),
-        _is_answer,
-    ),
-    RoleHint(
-        "label",
-        (
-            "label",
-            "class|category|classification|target|ground_truth|gold(_label)?|y|verdict",
-            r"is_\w+|spam|toxic|flag|flagged|(.*_)?thumbs?(_up)?|feedback|income|challenge|(.*_)?(result|outcome|label)",
-        ),
-        _is_choice,
-    ),
-    RoleHint(
-        "rating",
-        (
-            "rating|thumbs?|score|stars?",
-            "thumbs?_(up|value|score)|rating_value|(user_|human_)?(rating|score|feedback)|grade|reward|liked?|upvoted?|"
-            "helpful(ness)?|satisfaction|quality",
-        ),
-        _is_grade,
-    ),
-    RoleHint(
-        "text",
-        (
-            "text|messages",
-            "message|content|body|comment|tweet|sms|review|post|conversations?|dialog(ue)?|turns|chat",
-            "summary|utterance|caption|statement|sentence|document|description|note|title",
-        ),
-        is_prose,
-    ),
-    RoleHint(
-        "image", ("image|image_(path|url|file|bytes)|img(_path)?|picture|photo", "file_?(name|path)"), _is_picture
-    ),
-    RoleHint(
-        "group",
-        ("group|cohort|model_(version|name|id)|model|lang|language|locale", "variant|arm|experiment"),
-        _is_group,
-    ),
-)
-"""All roles with their names; where two roles claim a column with equal strength the first one here has it."""
+__all__ = ["RoleGuess", "guess_roles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,23 +23,36 @@ class RoleGuess:
 
 def guess_roles(columns: Sequence[ColumnProfile]) -> list[RoleGuess]:
     """Return the roles of `columns`, in the order of a contract; a column has at most one."""
-    columns_by_role = _turns(columns) or _by_name(columns)
-    _answer_or_response(columns_by_role)
-    _unique_item_is_record(columns_by_role)
-    _numeric_label_is_rating(columns_by_role)
-    _label_beside_answer(columns_by_role)
-    free = [c for c in columns if c not in columns_by_role.values()]
-    doubts: dict[str, str] = {}
-    _guess_source(columns_by_role, free, doubts)
-    _guess_item(columns_by_role, free, doubts)
-    _guess_two_ids(columns_by_role, free, doubts)
-    _guess_text(columns_by_role, free, doubts)
-    _guess_time(columns_by_role, free, doubts)
-    return [
-        RoleGuess(r, columns_by_role[r], doubts.get(r) or _doubt(r, columns_by_role[r]))
-        for r in ROLE_ORDER
-        if r in columns_by_role
-    ]
+    roles = _Roles(columns, _turns(columns) or _by_name(columns))
+    for guess in (_by_company, _guess_source, _guess_item, _guess_two_ids, _guess_text, _guess_time):
+        guess(roles)
+    given = [(role, roles.given[role]) for role in ROLE_ORDER if role in roles.given]
+    return [RoleGuess(role, c, roles.doubts.get(role) or _doubt(role, c)) for role, c in given]
+
+
+@dataclass(slots=True)
+class _Roles:
+    """The roles that were given so far, and the doubts about them."""
+
+    columns: Sequence[ColumnProfile]
+    given: dict[str, ColumnProfile]
+    doubts: dict[str, str] = field(default_factory=dict)
+
+    def has(self, *roles: str) -> bool:
+        """Return whether any of the roles is given."""
+        return not self.given.keys().isdisjoint(roles)
+
+    def free(self) -> list[ColumnProfile]:
+        """Return the columns without a role."""
+        return [c for c in self.columns if c not in self.given.values()]
+
+    def give(self, role: str, column: ColumnProfile, doubt: str) -> None:
+        """Give a role to a column; `doubt` says what the data cannot prove."""
+        self.given[role], self.doubts[role] = column, doubt
+
+    def rename(self, role: str, now: str) -> None:
+        """Give another role to the column of one."""
+        self.given[now] = self.given.pop(role)
 
 
 _TURNS = (("q", "a"), ("user", "assistant"), ("human", "assistant"), ("human", "gpt"))
@@ -300,118 +94,93 @@ def _by_name(columns: Sequence[ColumnProfile]) -> dict[str, ColumnProfile]:
     return columns_by_role
 
 
-def _answer_or_response(columns_by_role: dict[str, ColumnProfile]) -> None:
-    """Prose that answers a prompt is a response; a source's response about an item, without a prompt, is an answer."""
-    roles = columns_by_role.keys()
-    if roles >= {"prompt", "answer"} and "response" not in roles and is_prose(columns_by_role["answer"]):
-        columns_by_role["response"] = columns_by_role.pop("answer")
-    if roles >= {"response", "item_id", "source_id"} and not roles & {"answer", "prompt"}:
-        columns_by_role["answer"] = columns_by_role.pop("response")
-
-
-def _unique_item_is_record(columns_by_role: dict[str, ColumnProfile]) -> None:
-    """An item id that never repeats is a record id, unless there are answers about the items."""
-    item = columns_by_role.get("item_id")
-    if item is not None and item.unique and "record_id" not in columns_by_role and "answer" not in columns_by_role:
-        columns_by_role["record_id"] = columns_by_role.pop("item_id")
-
-
-def _numeric_label_is_rating(columns_by_role: dict[str, ColumnProfile]) -> None:
-    """Thumbs that are numbers are a rating; thumbs that are text stay a label."""
-    if "rating" not in columns_by_role and "label" in columns_by_role:
-        label = columns_by_role["label"]
-        if label.kind == "number" and re.fullmatch(r"(thumbs?(_up)?|feedback)", label.snake_name):
-            columns_by_role["rating"] = columns_by_role.pop("label")
-
-
-def _guess_source(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
-    if "source_id" in columns_by_role or "author_id" in columns_by_role:
+def _by_company(roles: _Roles) -> None:
+    """Change what a name alone says where the other roles say otherwise."""
+    given = roles.given
+    if given.keys() >= {"prompt", "answer"} and not roles.has("response") and is_prose(given["answer"]):
+        roles.rename("answer", "response")  # prose that answers a prompt
+    if given.keys() >= {"response", "item_id", "source_id"} and not roles.has("answer", "prompt"):
+        roles.rename("response", "answer")  # what a source says about an item
+    if roles.has("item_id") and given["item_id"].unique and not roles.has("record_id", "answer"):
+        roles.rename("item_id", "record_id")  # it never repeats, and nothing is said about it
+    label = given.get("label")
+    if label is None:
         return
-    for c in free:
-        if (
-            c.snake_name.endswith("_id")
-            and repeats(c)
-            and not c.constant
-            and not re.fullmatch(rf"({ITEM_WORDS}){ID_SUFFIX}", c.snake_name)
-        ):
-            columns_by_role["source_id"] = c
-            doubts["source_id"] = "guess: the id that repeats; is it who sent the record?"
-            free.remove(c)
-            return
+    if not roles.has("rating") and label.kind == "number" and re.fullmatch(_THUMBS, label.snake_name):
+        roles.rename("label", "rating")  # thumbs that are text stay a label
+    elif roles.has("answer") and label.snake_name.startswith("is_"):
+        del given["label"]  # gold, flagged, edited: about the row, not what somebody said of the item
 
 
-def _guess_item(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+_THUMBS = r"thumbs?(_up)?|feedback"
+
+
+def _repeats(c: ColumnProfile) -> bool:
+    """Return whether the values can be names that several rows share."""
+    return c.may_be_id and not c.unique and not c.constant
+
+
+def _guess_source(roles: _Roles) -> None:
+    """If nobody is named, the first other id that repeats is the source."""
+    items = rf"({ITEM_WORDS}){ID_SUFFIX}"
+    ids = [c for c in roles.free() if c.snake_name.endswith("_id") and not re.fullmatch(items, c.snake_name)]
+    found = next((c for c in ids if _repeats(c)), None)
+    if found is not None and not roles.has("source_id", "author_id"):
+        roles.give("source_id", found, "guess: the id that repeats; is it who sent the record?")
+
+
+def _guess_item(roles: _Roles) -> None:
     """If sources vote and no item is named, the first other id that repeats is the item."""
-    if (
-        "item_id" in columns_by_role
-        or "source_id" not in columns_by_role
-        or not {"answer", "label", "rating"} & columns_by_role.keys()
-    ):
+    if roles.has("item_id") or not roles.has("source_id") or not roles.has("answer", "label", "rating"):
         return
-    for c in free:
-        if re.search(rf"{ID_SUFFIX}$", c.snake_name) and repeats(c) and not c.constant:
-            columns_by_role["item_id"] = c
-            doubts["item_id"] = "guess: the id that repeats; is it what the record is about?"
-            free.remove(c)
-            return
+    ids = (c for c in roles.free() if re.search(rf"{ID_SUFFIX}$", c.snake_name) and _repeats(c))
+    if (found := next(ids, None)) is not None:
+        roles.give("item_id", found, "guess: the id that repeats; is it what the record is about?")
 
 
-def _guess_two_ids(
-    columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]
-) -> None:
+def _guess_two_ids(roles: _Roles) -> None:
     """Two columns of names that repeat and one short scale of numbers are ratings, whatever their names."""
-    if {"answer", "label", "text", "prompt", "response"} & columns_by_role.keys():
+    if roles.has("answer", "label", "text", "prompt", "response"):
         return
-    ids = [c for c in free if repeats(c) and not c.constant and not (c.kind == "number" and c.distinct <= _SHORT_SCALE)]
-    if "rating" not in columns_by_role:
-        graded = [c for c in free if _is_grade(c) and c not in ids]
-        named = [role for role in ("source_id", "item_id") if role in columns_by_role]
-        if (
-            len(graded) != 1
-            or len(ids) + len(named) != 2
-            or len(columns_by_role.keys() - {"record_id", "observed_at"}) > 1
-        ):
+    ids = [c for c in roles.free() if _repeats(c) and not (c.kind == "number" and c.distinct <= _SHORT_SCALE)]
+    if not roles.has("rating"):
+        graded = [c for c in roles.free() if is_grade(c) and c not in ids]
+        named = [role for role in ("source_id", "item_id") if roles.has(role)]
+        others = roles.given.keys() - {"record_id", "observed_at"}
+        if len(graded) != 1 or len(ids) + len(named) != 2 or len(others) > 1:
             return
-        columns_by_role["rating"], doubts["rating"] = graded[0], "guess: the only short scale of numbers"
-        free.remove(graded[0])
+        roles.give("rating", graded[0], "guess: the only short scale of numbers")
     for role, asks in (("source_id", "who sent the record"), ("item_id", "what the record is about")):
-        if role not in columns_by_role and ids and not (role == "source_id" and "author_id" in columns_by_role):
-            columns_by_role[role] = ids.pop(0)
-            doubts[role] = f"guess: an id that repeats beside a rating; is it {asks}?"
-            free.remove(columns_by_role[role])
+        if ids and not roles.has(role, *(["author_id"] if role == "source_id" else [])):
+            roles.give(role, ids.pop(0), f"guess: an id that repeats beside a rating; is it {asks}?")
 
 
 _SHORT_SCALE = 101
 """Different numbers up to which a column may be a scale."""
 
 
-def _guess_text(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+def _guess_text(roles: _Roles) -> None:
     """If there is only one column of long prose, it is the text, whatever its name."""
-    if {"text", "prompt", "response", "chosen", "answer"} & columns_by_role.keys():
+    if roles.has("text", "prompt", "response", "chosen", "answer"):
         return
-    prose = [c for c in free if is_prose(c) and c.chars >= 25 and c.words and c.distinct >= 0.5 * (c.rows - c.nulls)]
+    long = [c for c in roles.free() if is_prose(c) and c.chars >= _LONG and c.words]
+    prose = [c for c in long if c.distinct >= 0.5 * (c.rows - c.nulls)]
     prose = [c for c in prose if c.kind == "text"] or prose
     if len(prose) == 1:
-        columns_by_role["text"] = prose[0]
-        doubts["text"] = "guess: the only column of long text"
-        free.remove(prose[0])
+        roles.give("text", prose[0], "guess: the only column of long text")
 
 
-def _label_beside_answer(columns_by_role: dict[str, ColumnProfile]) -> None:
-    """A yes or no beside the answer is about the row (gold, flagged, edited), not what somebody said of the item."""
-    label = columns_by_role.get("label")
-    if label is not None and "answer" in columns_by_role and label.snake_name.startswith("is_"):
-        del columns_by_role["label"]
+_LONG = 25
+"""Mean number of characters from which text is long: names and labels are shorter."""
 
 
-def _guess_time(columns_by_role: dict[str, ColumnProfile], free: list[ColumnProfile], doubts: dict[str, str]) -> None:
+def _guess_time(roles: _Roles) -> None:
     """If only one column holds times, it is when the record was made, whatever its name."""
+    free = roles.free()
     times = [c for c in free if c.kind == "time" and not re.search(_NO_MOMENT, c.snake_name)]
     times = times or [c for c in free if c.epoch and 0 < c.high - c.low < _YEARS * 10 ** _EPOCH_DIGITS[c.epoch]]
-    if "observed_at" not in columns_by_role and len(times) == 1:
-        columns_by_role["observed_at"] = times[0]
-        doubts["observed_at"] = "guess: the only column of times; is it when the record was made?"
-        free.remove(times[0])
+    if not roles.has("observed_at") and len(times) == 1:
+        roles.give("observed_at", times[0], "guess: the only column of times; is it when the record was made?")
 
 
 _YEARS = 3e8

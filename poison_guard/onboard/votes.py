@@ -19,7 +19,8 @@ from poison_guard.ingest.collect import series_to_array
 from poison_guard.ingest.nested_values import opened
 from poison_guard.ingest.values import canonical_ids
 from poison_guard.onboard.columns import ColumnProfile, describe_columns
-from poison_guard.onboard.roles import ROLE_ORDER, RoleGuess, guess_roles
+from poison_guard.onboard.role_names import ROLE_ORDER
+from poison_guard.onboard.roles import RoleGuess, guess_roles
 
 __all__ = [
     "JudgementList",

@@ -40,8 +40,8 @@ from poison_guard.onboard import (
     suite_for,
 )
 from poison_guard.onboard.columns import header_doubt
+from poison_guard.onboard.doubts import Doubt
 from poison_guard.onboard.fit_format import FittedFormat
-from poison_guard.onboard.readings import Doubt
 from poison_guard.pipeline import validate_records
 from poison_guard.pipeline.labels import LABEL_ROLES, choose_spellings, declared_labels, fold_labels
 from poison_guard.records import Batch
