@@ -61,7 +61,8 @@ def run_demo(feed: str, seed: int) -> dict[str, Any]:
 
 def run_drill(number: int, on: str, place: int, twin: bool, seed: int, data: Path | None) -> dict[str, Any]:
     """Return what the store holds after a cell of a drill (or of its twin) was run."""
-    from poison_guard.drills.registry import DRILLS, cells
+    from poison_guard.drills.drill import cells
+    from poison_guard.drills.registry import DRILLS
     from poison_guard.drills.report import _base
     from poison_guard.drills.trial import run_trial
 
@@ -75,7 +76,8 @@ def run_drill(number: int, on: str, place: int, twin: bool, seed: int, data: Pat
 
 def cases(demo_seeds: int, data: Path | None) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
     """Yield a name, a function and its arguments for each case."""
-    from poison_guard.drills.registry import DRILLS, cells
+    from poison_guard.drills.drill import cells
+    from poison_guard.drills.registry import DRILLS
 
     for seed in range(demo_seeds):
         for feed in ("captcha", "chat", "telemetry"):

@@ -17,7 +17,7 @@ from poison_guard.errors import InconclusiveError, UsageError
 from poison_guard.files import write_text
 
 if TYPE_CHECKING:
-    from poison_guard.drills.registry import Drill
+    from poison_guard.drills.drill import Drill
     from poison_guard.drills.report import DrillSummary
     from poison_guard.guard import Line, TuneResult
 
@@ -206,7 +206,8 @@ def drill_command(
     alone tells how few records of the attacks on language models' feedback are found, by accounts and age (--on
     synthetic, replies, notes; --param attack, records, accounts, age); --out writes its picture beside, as SVG.
     """
-    from poison_guard.drills.registry import cells, find_drills
+    from poison_guard.drills.drill import cells
+    from poison_guard.drills.registry import find_drills
     from poison_guard.drills.report import markdown, summarise, sweep
 
     given = _given(params)

@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from poison_guard.drills.registry import DRILLS, Cell, kind_of
+from poison_guard.drills.drill import Cell, kind_of
+from poison_guard.drills.registry import DRILLS
 from poison_guard.drills.trial import Trial, run_trial
 from poison_guard.drills.whole_line import run_line
 from poison_guard.drills.world import World

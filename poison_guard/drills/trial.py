@@ -200,6 +200,8 @@ def _signature(given: Mapping[str, Any], home: Path) -> list[str]:
 
 
 def _kind(world: World) -> str:
+    if "kind" in world.params:
+        return str(world.params["kind"])
     if "image" in world.columns:
         return "examples"
     by_role = {"answer": "answers", "chosen": "preferences", "rating": "preferences", "text": "messages"}
@@ -321,5 +323,5 @@ def short_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in params.items()
-        if key != "signature" and (not isinstance(value, list) or len(value) <= 10)
+        if key not in ("signature", "kind") and (not isinstance(value, list) or len(value) <= 10)
     }

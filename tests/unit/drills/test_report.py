@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poison_guard.drills.registry import Cell
+from poison_guard.drills.drill import Cell
 from poison_guard.drills.report import COLUMNS, DrillSummary, Measured, as_rows, markdown, summarise, with_words
 from poison_guard.drills.trial import Trial
 

@@ -11,7 +11,7 @@ import pytest
 
 from poison_guard.drills import whole_line
 from poison_guard.drills.attacks import pictures
-from poison_guard.drills.registry import Cell
+from poison_guard.drills.drill import Cell
 from poison_guard.drills.report import COLUMNS, Measured, as_rows, summarise
 from poison_guard.drills.trial import Trial
 from poison_guard.drills.worlds.pictures import own_digits
