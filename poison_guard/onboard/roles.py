@@ -122,11 +122,15 @@ def _repeats(c: ColumnProfile) -> bool:
 
 def _guess_source(roles: _Roles) -> None:
     """If nobody is named, the first other id that repeats is the source."""
-    items = rf"({ITEM_WORDS}){ID_SUFFIX}"
-    ids = [c for c in roles.free() if c.snake_name.endswith("_id") and not re.fullmatch(items, c.snake_name)]
+    things = rf"(.*_)?({ITEM_WORDS}|{_REFERENCES}){ID_SUFFIX}"
+    ids = [c for c in roles.free() if c.snake_name.endswith("_id") and not re.fullmatch(things, c.snake_name)]
     found = next((c for c in ids if _repeats(c)), None)
     if found is not None and not roles.has("source_id", "author_id"):
         roles.give("source_id", found, "guess: the id that repeats; is it who sent the record?")
+
+
+_REFERENCES = "parent|root|reply(_to)?|in_reply_to|trace|span|run|batch|job|file"
+"""What an id names that is no person: another record, or what made many of them."""
 
 
 def _guess_item(roles: _Roles) -> None:

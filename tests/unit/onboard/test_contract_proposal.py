@@ -126,6 +126,15 @@ def test_a_running_number_is_no_feature_and_who_said_it_is_the_author_beside_a_p
     assert (flagged["source_id"], flagged["author_id"]) == ("flagged_by", "who")
 
 
+def test_an_id_of_another_record_or_of_a_job_is_nobody_who_sent_it():
+    ids = [f"x{i % 9}" for i in range(90)]
+    frame = pd.DataFrame(
+        {"text": [f"what {i} says of it" for i in range(90)], "parent_message_id": ids, "batch_id": ids}
+    )
+    assert "source_id" not in proposed(frame).columns
+    assert proposed(frame.assign(owner_id=ids)).columns["source_id"] == "owner_id"
+
+
 def test_a_yes_or_no_beside_the_answer_is_no_label():
     frame = pd.DataFrame({"user": ["u", "v", "w"] * 20, "task": ["t1", "t2"] * 30, "answer": ["a", "b"] * 30})
     assert "label" not in proposed(frame.assign(is_gold=[True, False] * 30)).columns
