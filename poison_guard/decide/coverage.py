@@ -31,7 +31,7 @@ __all__ = [
 _FORMAT = 2
 """Raise it when attacks or what counts as held change: then measurements of before are not shown again."""
 _VOTE = ("item_id", "source_id", "answer")
-_VOTERS = frozenset({"source", "agreement", "co_rating", "cohort_traits", "lockstep"})
+_VOTERS = frozenset({"source", "agreement", "camps", "co_rating", "cohort_traits", "lockstep"})
 
 
 @dataclass(frozen=True, slots=True)

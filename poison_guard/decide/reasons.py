@@ -16,6 +16,8 @@ _MAX_PLACE = 4_096
 """Longest path of Linux, in characters."""
 _SHOWN_PLACE = 160
 
+_CAMP_TRAITS = {"new": "are new", "aimed": "answer little else"}
+
 
 def sentence(code: str, args: Mapping[str, Any]) -> str:
     """Return the sentence of a reason; an unknown code or a missing argument is shown as it is, never raised.
@@ -238,6 +240,11 @@ SENTENCES: Mapping[str, Callable[[_Args], str]] = {
     "even_timing": lambda a: f"the pauses of source {a.source} are more even than those of any trusted source",
     "agreement": lambda a: (
         f"one of {a.count('n_sources', 'source')} that nearly always agree on {a.count('n_items', 'disputed item')}"
+    ),
+    "camps": lambda a: (
+        f"one of {a.count('n_sources', 'source')} that take one side of {a.count('n_items', 'disputed item')}; "
+        f"{float(a.values['share']):.0%} of them {_CAMP_TRAITS[str(a.values['trait'])]}, "
+        f"of other sources {float(a.values['usual']):.0%}"
     ),
     "cohort_traits": lambda a: (
         f"one of {a.count('n_sources', 'source')} of similar age that push an answer on {a.count('n_items', 'item')} "

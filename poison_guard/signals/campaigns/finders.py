@@ -173,6 +173,12 @@ def _cohort_traits(view: BatchView, alpha: float) -> list[Campaign]:
     return cohort_traits(view.timed, alpha=alpha, newcomer=view.new_votes, earlier=view.earlier_votes)
 
 
+def _camps(view: BatchView, alpha: float) -> list[Campaign]:
+    from poison_guard.signals.campaigns.camps import camps
+
+    return camps(view.timed, alpha=alpha, newcomer=view.new_votes, earlier=view.earlier_votes)
+
+
 def _rare_claims(view: BatchView, alpha: float) -> list[Campaign]:
     from poison_guard.signals.campaigns.claims import rare_claims
 
@@ -318,6 +324,12 @@ FINDERS: Mapping[str, Finder] = {
     "agreement": Finder(
         lambda view: bool(view.contract.vote) and not _rates(view),
         _agreement,
+        lambda view: view.voters >= _COMPANY,
+        votes=True,
+    ),
+    "camps": Finder(
+        lambda view: bool(view.contract.vote) and not _rates(view),
+        _camps,
         lambda view: view.voters >= _COMPANY,
         votes=True,
     ),
