@@ -7,7 +7,7 @@ Its log is taken for normal, so that a p-value is a tail of Student's t, and 1 f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -24,6 +24,7 @@ FEWEST_SOURCES = 30
 _LOOKS = 64  # windows of a stream that are looked at, evenly spaced
 _DRAWS = 64  # groups of trusted sources that groups are compared with
 _FEWEST_MEMBERS = 3  # sources of a cohort
+_USUAL = 0.05  # chance of what a source shows by itself, over its windows and measures, above which it is like people
 _NARROWEST = 0.1  # of a measure's spread over people: logs, so 10 %
 _OF_STEPS = 0.3  # the same of steps: one narrow interest makes a stream's own queries up to 1.5 times as dense
 
@@ -151,20 +152,40 @@ def find_streams(queries: Queries, known: KnownStreams, *, alpha: float) -> list
     """Return the sources, and cohorts of three sources or more, that an honest one looks like at most at `alpha`.
 
     Looked at are windows that have a query of the batch; all windows and measures of a stream count as tests
-    (Bonferroni), and of cohorts those of all.
+    (Bonferroni), and of cohorts those of all. Sources that are found by themselves are in no cohort. Of a cohort, those
+    that look like people by themselves are let go, where the others are fewer than three or still found without them.
     """
-    found: list[Stream | None] = []
-    for codes, of_cohort in ((queries.source, False), (queries.cohort, True)):
-        looks: dict[int, _Look] = {}
-        for code, rows in queries.streams(codes):
-            members = len(np.unique(queries.source[rows])) if of_cohort else 1
-            if not of_cohort or members >= _FEWEST_MEMBERS:
-                looks[code] = _look(queries, known, rows, members)
-        every = sum(map(len, looks.values()))
-        for code, look in looks.items():
-            tests = (every if of_cohort else len(look)) * len(MEASURES)
-            found.append(_found(queries, codes == code, look, tests, alpha))
-    return [stream for stream in found if stream is not None]
+    looks = {code: _look(queries, known, rows, 1) for code, rows in queries.streams(queries.source)}
+    alone = {code: _found(queries, queries.source == code, look, len(look), alpha) for code, look in looks.items()}
+    caught = [code for code, stream in alone.items() if stream is not None]
+    usual = [code for code, look in looks.items() if look and _least(look) * len(look) * len(MEASURES) > _USUAL]
+    cohorts = np.where(np.isin(queries.source, caught), -1, queries.cohort)
+    whole, tests = _looks_of(queries, known, cohorts)
+    rest, _ = _looks_of(queries, known, np.where(np.isin(queries.source, usual), -1, cohorts))
+    found = list(alone.values())
+    for code, look in whole.items():
+        stream = _found(queries, cohorts == code, look, tests, alpha)
+        odd = (cohorts == code) & ~np.isin(queries.source, usual)
+        if stream is not None and code in rest:
+            stream = _found(queries, odd, rest[code], tests, alpha) or stream
+        elif stream is not None and odd.any():
+            stream = replace(stream, rows=stream.rows[odd[stream.rows]])
+        found.append(stream)
+    return [stream for stream in found if stream is not None and len(stream.rows)]
+
+
+def _looks_of(queries: Queries, known: KnownStreams, cohorts: np.ndarray) -> tuple[dict[int, _Look], int]:
+    """Return the windows of each cohort that has enough sources, and how many they are in all."""
+    looks: dict[int, _Look] = {}
+    for code, rows in queries.streams(cohorts):
+        members = len(np.unique(queries.source[rows]))
+        if members >= _FEWEST_MEMBERS:
+            looks[code] = _look(queries, known, rows, members)
+    return looks, sum(map(len, looks.values()))
+
+
+def _least(look: _Look) -> float:
+    return min(float(p.min()) for _, _, p in look)
 
 
 _Look = list[tuple[int, int, np.ndarray]]
@@ -183,9 +204,9 @@ def _look(queries: Queries, known: KnownStreams, rows: np.ndarray, members: int)
     return found
 
 
-def _found(queries: Queries, mine: np.ndarray, look: _Look, tests: int, alpha: float) -> Stream | None:
-    """Return the stream of the queries `mine` ``(n,)`` bool, where one of its windows shows it."""
-    bounds = [np.minimum(1.0, p * tests) for _, _, p in look]
+def _found(queries: Queries, mine: np.ndarray, look: _Look, windows: int, alpha: float) -> Stream | None:
+    """Return the stream of the queries `mine` ``(n,)`` bool, where one of its windows shows it among all `windows`."""
+    bounds = [np.minimum(1.0, p * windows * len(MEASURES)) for _, _, p in look]
     hits = [i for i, bound in enumerate(bounds) if (bound <= alpha).any()]
     if not hits:
         return None

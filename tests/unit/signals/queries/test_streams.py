@@ -90,6 +90,17 @@ def test_a_cohort_is_one_stream_where_each_asks_too_little(known):
     assert find_streams(apart, known, alpha=0.001) == []
 
 
+@pytest.mark.parametrize("each", [10, 60])
+def test_people_who_began_in_the_week_of_those_who_copy_are_let_go(known, each):
+    rng = np.random.default_rng(6)
+    crowd = people(7)
+    parts = [(rng.uniform(-9, 9, (each, 5)), np.sort(rng.uniform(0, 99 * HOUR, each))) for _ in range(10)]
+    batch = queries([*crowd, *parts], cohort=[99] * 5 + [*range(15)] + [99] * 10)
+    found = find_streams(batch, known, alpha=0.001)
+    held = np.unique(np.concatenate([batch.source[stream.rows] for stream in found]))
+    assert held.tolist() == list(range(20, 30))
+
+
 def test_windows_without_a_query_of_the_batch_are_not_looked_at_again(known):
     rng = np.random.default_rng(8)
     old = queries([(rng.uniform(-9, 9, (100, 5)), np.arange(100) * HOUR)], own=False)
