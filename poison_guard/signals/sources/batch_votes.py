@@ -10,9 +10,9 @@ from poison_guard.config import Contract
 from poison_guard.frames import among
 from poison_guard.records import Campaign, State
 from poison_guard.signals.sources.answer_clusters import CanonicalAnswers, cluster_answers
-from poison_guard.signals.sources.cohorts import cohort_conflict
 from poison_guard.signals.sources.raters import Scale, rated_by_others, scale_of, standing
 from poison_guard.signals.sources.reliability import score_history, score_sources
+from poison_guard.signals.sources.standing import cohort_conflict
 
 __all__ = ["cluster_votes", "find_conflicts", "judge_sources"]
 
