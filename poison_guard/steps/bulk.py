@@ -23,7 +23,8 @@ from poison_guard.steps.outbox import drain
 from poison_guard.steps.queue import expiry, filtered, with_reasons
 from poison_guard.store import chain, jobs, waiting
 from poison_guard.store.reading import find_records
-from poison_guard.store.reviews import JobPart, ReviewDecision, append_review, apply_decision, job_events
+from poison_guard.store.reviews import JobPart, ReviewDecision, append_review, apply_decision
+from poison_guard.store.standing import job_events
 from poison_guard.store.undo import end_undo
 from poison_guard.store.undo import undo_job as store_undo
 
@@ -50,7 +51,7 @@ class FrozenSet(Result):
     filters: QueueFilter
     total: int
     sample: pd.DataFrame
-    """A random sample of them: ``record_id, source_id, campaign_id, place, risk, reasons, why``."""
+    """A random sample of them: ``record_id, source_id, campaign_id, place, risk, reasons, why, preview``."""
     sources: int
     """How many sources are in the sample."""
     confirm: str
@@ -128,7 +129,8 @@ def bulk_preview(feed: Feed, filters: QueueFilter, *, now: dt.datetime | None = 
     rows = find_records(feed.store, name, record_ids=drawn)
     shown = rows[["record_id", "source_id", "item_id", "answer", "campaign_id", "place", "risk"]]
     confirm = str(len(ids)) if len(ids) > CONFIRMED else ""
-    sample = with_reasons(feed, shown)
+    begin = waiting.previews_of(feed.store, name, drawn)
+    sample = with_reasons(feed, shown).assign(preview=[begin.get(one) for one in shown["record_id"]])
     return FrozenSet(job_id, name, filters, len(ids), sample, int(shown["source_id"].nunique()), confirm)
 
 

@@ -33,7 +33,7 @@ from poison_guard.store.reading import (
     list_feeds,
     records_to_vet,
 )
-from poison_guard.store.reviews import count_reviews, list_reviews
+from poison_guard.store.standing import count_reviews, list_reviews
 
 __all__ = [
     "Campaigns",

@@ -20,7 +20,7 @@ from poison_guard.steps.opening import Feed
 from poison_guard.store import quarantine, waiting
 from poison_guard.store.facts import evidence_of, find_campaigns
 from poison_guard.store.reading import count_place
-from poison_guard.store.reviews import count_decided_since
+from poison_guard.store.standing import count_decided_since
 
 __all__ = ["Queue", "expiry", "filtered", "list_queue", "short_reasons", "with_reasons"]
 

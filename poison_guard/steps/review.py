@@ -26,10 +26,10 @@ from poison_guard.store.reviews import (
     Applied,
     ReviewDecision,
     apply_decision,
-    count_decided_otherwise,
     find_applied,
 )
 from poison_guard.store.snapshots import snapshots_holding
+from poison_guard.store.standing import count_decided_otherwise
 from poison_guard.store.trusted import check_may_be_trusted
 from poison_guard.store.undo import Undone, find_undone, preview_undo
 from poison_guard.store.undo import undo as store_undo

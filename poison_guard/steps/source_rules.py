@@ -108,7 +108,7 @@ def add_rule(
     if until is not None and until <= at:
         raise UsageError(f"a rule must expire later than now, got {until.isoformat()}")
     if verb == "allow" and (until is None or until > at + dt.timedelta(days=366)):
-        raise UsageError("a rule that allows a source must expire within a year: give `expires`")
+        raise UsageError("a rule that allows a source must expire within a year: say when, by `expires`")
     store, called = feed.store, feed.contract.name
     sent = store_rules.count_source(store, called, source_id, since=at - _SEEN)
     waits = len(store_rules.allowed_entries(store, called, source_id)) if verb == "allow" else 0

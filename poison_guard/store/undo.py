@@ -14,7 +14,8 @@ from poison_guard.errors import NotFoundError, UsageError
 from poison_guard.store import bulk, chain, ground_truth, jobs, quarantine, state, status, tables
 from poison_guard.store.bulk import from_json, to_json
 from poison_guard.store.engine import Store
-from poison_guard.store.reviews import WAITING, append_review, find_now, leaving, revoke_stale_snapshots
+from poison_guard.store.reviews import append_review, leaving, revoke_stale_snapshots
+from poison_guard.store.standing import WAITING, find_now
 
 __all__ = ["Undone", "end_undo", "find_undone", "preview_undo", "undo", "undo_job"]
 

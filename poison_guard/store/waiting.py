@@ -31,6 +31,7 @@ __all__ = [
     "held_campaigns",
     "ids_of",
     "missing_previews",
+    "previews_of",
 ]
 
 COUNTED = 10_000
@@ -207,6 +208,14 @@ def _riskiest(conn: sa.Connection, where: Sequence[sa.ColumnElement[bool]], face
     query = sa.select(q.risk, q.record_id, q.preview).where(*where, q[facet] == value)
     row = conn.execute(query.order_by(q.risk.desc(), q.record_id).limit(1)).first()
     return (None, None, None) if row is None else tuple(row)
+
+
+def previews_of(store: Store, feed: str, record_ids: Sequence[str]) -> dict[str, str | None]:
+    """Return the beginnings of the payloads of some entries, as the queue may show them."""
+    with store.read() as conn:
+        those, some = bulk.among(conn, record_ids)
+        query = f"SELECT record_id, preview FROM queue WHERE feed = ? AND record_id {those}"
+        return dict(bulk.raw(conn, query, (feed, some)).fetchall())
 
 
 def missing_previews(store: Store, feed: str, *, limit: int = 20_000) -> list[str]:

@@ -15,9 +15,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from poison_guard.errors import DataError, UsageError
 from poison_guard.guard import Guard
 from poison_guard.web.desk import Admin, Reviewer, Routes, Viewer, Visit
-from poison_guard.web.pages import CHECKS, is_abusive, rows_of, show_imported, show_record
+from poison_guard.web.lists import show_imported
+from poison_guard.web.pages import CHECKS, is_abusive, show_record
 from poison_guard.web.payload import PRIVATE
-from poison_guard.web.views import filters_in
+from poison_guard.web.views import filters_in, with_preview
 
 __all__ = ["picked", "routes"]
 
@@ -129,7 +130,7 @@ def end_of(days: str) -> dt.datetime | None:
 def bulk_preview(visit: Reviewer, query: _Text = "") -> HTMLResponse:
     """Freeze what the filter finds, and show its number and a sample."""
     frozen = visit.guard.bulk_preview(visit.filters_of(filters_in(query)))
-    sample = [{**row, "abusive": is_abusive(row["reasons"])} for row in rows_of(frozen.sample)]
+    sample = [{**row, "abusive": is_abusive(row["reasons"])} for row in with_preview(frozen.sample)]
     back = visit.here("queue") + (f"?{query}" if query else "")
     return visit.page("bulk.html.j2", {"tab": "queue", "b": frozen, "sample": sample, "back": back})
 

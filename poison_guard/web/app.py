@@ -6,7 +6,7 @@ import logging
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from poison_guard.config import open_settings
 from poison_guard.errors import BusyError, ClosedError, ConfigError, GuardError, NotFoundError, StoreError, UsageError
 from poison_guard.text import visible
-from poison_guard.web import acts, api, metrics, pages, signin
+from poison_guard.web import acts, api, lists, metrics, pages, signin
 from poison_guard.web.desk import Desk, role_of
 from poison_guard.web.escaping import pages_environment
 from poison_guard.web.people import Way
@@ -36,7 +36,7 @@ def create_app(home: str | Path, way: Way) -> FastAPI:
     app = FastAPI(title="poison_guard", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     settings = open_settings(home)
     app.state.desk = Desk(settings.home, way, page_secret(settings.key_file))
-    for router in (pages.routes, acts.routes, api.routes, metrics.routes):
+    for router in (pages.routes, lists.routes, acts.routes, api.routes, metrics.routes):
         app.include_router(router)
     app.include_router(signin.routes if way.login else signin.health)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
@@ -106,7 +106,16 @@ def answer_error(request: Request, status: int, message: str) -> Response:
     values: dict[str, Any] = {"status": status, "title": _TITLES.get(status, HTTPStatus(status).phrase)}
     page = pages_environment().get_template("error.html.j2")
     wrote = request.method not in ("GET", "HEAD")
-    return HTMLResponse(page.render(**values, message=text, root=root, wrote=wrote), status)
+    back = _page_before(request) if wrote else ""
+    return HTMLResponse(page.render(**values, message=text, root=root, wrote=wrote, back=back), status)
+
+
+def _page_before(request: Request) -> str:
+    """Return the address of the page of this app that a form was sent from; empty where the browser does not say."""
+    said = urlsplit(request.headers.get("referer", ""))
+    if said.netloc != request.headers.get("host") or said.path.startswith("//"):
+        return ""
+    return said.path + (f"?{said.query}" if said.query else "")
 
 
 _TITLES = {

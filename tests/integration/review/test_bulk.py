@@ -13,7 +13,7 @@ from poison_guard.steps.claims import claim
 from poison_guard.steps.queue import list_queue
 from poison_guard.steps.review import reject, release
 from poison_guard.store import find_records, load_sources, verify
-from poison_guard.store.reviews import list_reviews
+from poison_guard.store.standing import list_reviews
 from tests.integration.conftest import feed_of
 
 IDS = tuple(f"q{k:03d}" for k in range(30))

@@ -34,7 +34,7 @@ from poison_guard.store import (
     load_state,
     verify,
 )
-from poison_guard.store.reviews import list_reviews
+from poison_guard.store.standing import list_reviews
 from tests.integration.conftest import feed_of
 
 HELD = ("q1", "q2", "q3")

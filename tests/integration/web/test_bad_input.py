@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 import shutil
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 
 import pandas as pd
@@ -93,8 +96,13 @@ def fail(*_args):
 def test_of_two_tabs_the_second_says_what_the_first_did(rob, home):
     pick = pick_of(rob)
     assert decide(rob, "release", pick).status_code == 303
-    answer = decide(rob, "reject", pick)
+    answer = rob.post(
+        _DECIDE,
+        data={**rob.form, "verb": "reject", "pick": pick, "back": _QUEUE},
+        headers={"referer": f"http://testserver{_QUEUE}"},
+    )
     assert answer.status_code == 409
+    assert f'href="{_QUEUE}">Look at the page as it is now' in answer.text
     assert "rob" in answer.text
     assert "released it" in answer.text
     assert (place_of(home, pick), decisions(home)) == ("accepted", ["release"])
@@ -110,6 +118,28 @@ def test_a_claim_that_expired_is_a_colleagues_to_take_and_then_refused(rob, home
         release(feed, by="eve", reason="mine", record_ids=list(stale.record_ids), token=stale.token)
     assert decide(signed_in(home, "eve"), "release", pick).status_code == 409
     assert (place_of(home, pick), decisions(home)) == ("rejected", ["reject"])
+
+
+KILLED = """
+import os, signal
+from poison_guard import Guard
+Guard.open("notes", home={home!r}).claim(by="eve", record_ids=[{record!r}], lease_seconds=3600)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_records_of_a_killed_reviewer_are_back_after_the_lease(rob, home):
+    pick = pick_of(rob)
+    record = pick.partition(":")[2]
+    child = subprocess.run([sys.executable, "-c", KILLED.format(home=str(home), record=record)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    answer = decide(rob, "release", pick)
+    assert (answer.status_code, "eve" in answer.text) == (409, True)
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=2)
+    with notes_of(home) as feed:
+        mine = claim(feed, by="rob", record_ids=[record], now=later)
+        release(feed, by="rob", reason="fine", record_ids=[record], token=mine.token, now=later)
+    assert (place_of(home, pick), decisions(home)) == ("accepted", ["release"])
 
 
 @pytest.mark.parametrize("skew", [-400 * _DAY, 400 * _DAY], ids=["a year behind", "a year ahead"])
