@@ -73,9 +73,9 @@ def camps(
     of it on one side of 95 % (else both may be schools of honest people); and where more of the core are new than of
     the sources of no core, or give more of their votes to disputes than one in twenty of these does (beta-binomial at
     `alpha`, corrected for both). `newcomer` is a bool a row of `frame` and then of `earlier`, the same columns of
-    former batches. Its records are the core's votes on its side, and those of companions: who give what two of the
-    core give in four of five disputes of theirs. A camp that is like all others in both may be an honest one, and is
-    never found.
+    former batches. Its records are the core's votes on its side, where all others say something else, and those of
+    companions: who give what two of the core give on four of five such items of theirs. A camp that is like all others
+    in both may be an honest one, and is never found.
 
     References: Newman (2006), "Modularity and Community Structure in Networks" (two groups by the leading eigenvector);
     Skellam (1948), "A Probability Distribution Derived from the Binomial Distribution".
@@ -101,7 +101,7 @@ def camps(
         if p > alpha or not _by_more_than_chance(sides, core, len(votes.sources)):
             continue
         own = core.members[sides.source] & (sides.side * sign * _facing(sides, lean) > 0)
-        rows = votes.first_rows()[_with_companions(votes, sides.vote[own])]
+        rows = votes.first_rows()[_pushes(votes, sides.vote[own], core.members)]
         if (rows < len(frame)).any():
             has, rest = traits[trait]
             found.append(_campaign(both, len(frame), rows, p, trait, has[core.members].mean(), has[rest].mean()))
@@ -201,15 +201,23 @@ def _by_more_than_chance(sides: _Sides, core: _Core, sources: int) -> bool:
     return True
 
 
-def _with_companions(votes: Votes, own: np.ndarray) -> np.ndarray:
-    """Return the votes ``(m,)`` of the core and of those who, on what two of it push, hardly ever say anything else."""
-    pair = votes.pair
-    pushed = np.bincount(pair[own], minlength=int(pair.max()) + 1)[pair] >= _ALIKE
+def _pushes(votes: Votes, own: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Return the votes ``(m,)`` that the core pushes: of its `own` those against the rest, and its companions'.
+
+    Companions hardly ever say anything else where two of the core push. What the rest say too is camouflage.
+    """
+    pair, by_core = votes.pair, np.zeros(len(votes.item), bool)
+    by_core[own] = True
+    rest = np.bincount(pair, ~members[votes.source])
+    top = np.zeros(len(votes.items))
+    np.maximum.at(top, votes.item, rest[pair])
+    against = rest[pair] < top[votes.item]
+    pushed = against & (np.bincount(pair, by_core)[pair] >= _ALIKE)
     item = np.zeros(len(votes.items), bool)
     item[votes.item[pushed]] = True
     asked, n = (np.bincount(votes.source, some, len(votes.sources)) for some in (item[votes.item], pushed))
     companion = (n >= _ALIKE) & (n >= _PUSHES * asked)
-    return np.union1d(own, np.flatnonzero(pushed & companion[votes.source]))
+    return np.flatnonzero((by_core & against) | (pushed & companion[votes.source]))
 
 
 def _campaign(

@@ -31,7 +31,7 @@ def table(rows, new):
 def test_a_slow_group_is_found_though_half_or_all_of_it_has_a_history(crowd, aged, camouflage):
     world = crowd(5, share=0.6, attackers=200, window=None, aged=aged, camouflage=camouflage)
     told = held(world, found(world))
-    assert told[world.rows("pushed")].mean() >= 0.9
+    assert told[world.rows("pushed")].mean() >= 0.85
     assert told[world.rows("honest")].mean() <= 0.002
 
 
