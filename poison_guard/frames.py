@@ -3,7 +3,7 @@
 A frame is made empty from here, checked at the borders of the stages where ``POISON_GUARD_CHECK_FRAMES`` is set (the
 tests set it), and listed in ``docs/reference.md`` from here.
 
-Marks say what a column is: ``id`` names something, ``private`` may show a person (`store/erasure.py` looks for an
+Marks say what a column is: ``id`` names something, ``private`` may show a person (`store/erasure_plan.py` looks for an
 erased source in all columns that have both), ``from_feed`` is text that a sender wrote and that is escaped wherever it
 is shown.
 """

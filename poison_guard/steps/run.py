@@ -55,37 +55,12 @@ from poison_guard.steps.located import batch_places
 from poison_guard.steps.nonces import replayed, signed_nonces
 from poison_guard.steps.opening import Feed, again_if_stale, torch_threads
 from poison_guard.steps.outbox import drain
-from poison_guard.steps.results import (
-    ScanResult,
-    note_sentence,
-    nothing_new,
-    result_of,
-    stored_result,
-    with_audits,
-)
-from poison_guard.store import (
-    Run,
-    begin_run,
-    commit_run,
-    load_known,
-    load_run,
-    load_sums,
-    repin,
-)
+from poison_guard.steps.results import ScanResult, note_sentence, nothing_new, result_of, stored_result, with_audits
+from poison_guard.store import Run, begin_run, commit_run, load_known, load_run, load_sums, repin
 from poison_guard.store.bulk import bounded_keys
 from poison_guard.store.rows import unreadable_hashes
 
-__all__ = [
-    "collect",
-    "commit",
-    "decide",
-    "finish",
-    "ingest",
-    "reduce",
-    "scan",
-    "score",
-    "validate",
-]
+__all__ = ["collect", "commit", "decide", "finish", "ingest", "reduce", "scan", "score", "validate"]
 
 
 def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -25,9 +25,9 @@ from poison_guard.store.chain import head
 from poison_guard.store.columns import EPOCH, MICROSECOND
 from poison_guard.store.engine import Store
 from poison_guard.store.mark import mark_fault
+from poison_guard.store.raw_cells import decoded_rows, each_row, key_of, sealed_rows, shown
 from poison_guard.store.seals import SEALED, SealedTable, raw_rows
 from poison_guard.store.writing import Sum
-from poison_guard.text import visible
 
 __all__ = ["Anchor", "AuditResult", "Fault", "head", "verify"]
 
@@ -152,19 +152,17 @@ def _chain_fault(
 ) -> Fault | None:
     """Return the first event that does not follow the one before it; note what later checks need of the others."""
     commits: list[int] = []
-    for rows in _read(conn, tables.events, order="seq"):
-        for row in rows:
-            event = dict(zip((column.name for column in tables.events.columns), row, strict=True))
-            number = reading.events + 1
-            why = _event_fault(reading.key, event, reading.top, number)
-            if why:
-                return Fault(number, why, "events", str(number))
-            reading.events, reading.top = number, event["hash"]
-            _note_event(reading, event)
-            if number in anchored:
-                anchored[number] = event["hash"]
-            if event["kind"] == "run.committed":
-                commits.append(number)
+    for event in each_row(conn, tables.events, order="seq"):
+        number = reading.events + 1
+        why = _event_fault(reading.key, event, reading.top, number)
+        if why:
+            return Fault(number, why, "events", str(number))
+        reading.events, reading.top = number, event["hash"]
+        _note_event(reading, event)
+        if number in anchored:
+            anchored[number] = event["hash"]
+        if event["kind"] == "run.committed":
+            commits.append(number)
     if last_runs is not None:
         reading.since = commits[-last_runs] if 0 < last_runs <= len(commits) else 0 if last_runs else reading.events + 1
     if not _head_fits(conn, reading):
@@ -200,13 +198,13 @@ def _event_fault(key: bytes, event: dict[str, Any], prev: str, number: int) -> s
 
 
 def _head_fits(conn: sa.Connection, reading: _Reading) -> bool:
-    rows = [row for rows in _read(conn, tables.chain) for row in rows]
+    rows = [*each_row(conn, tables.chain)]
     if len(rows) != 1:
         return False
-    _, seq, top, mac, secret = rows[0]
-    if seq != reading.events or top != reading.top or not re.fullmatch("[0-9a-f]{64}", str(secret)):
+    seq, top = rows[0]["seq"], rows[0]["hash"]
+    if seq != reading.events or top != reading.top or not re.fullmatch("[0-9a-f]{64}", str(rows[0]["secret"])):
         return False
-    return seq == 0 or chain.head_mac(reading.key, seq, top) == mac
+    return seq == 0 or chain.head_mac(reading.key, seq, top) == rows[0]["mac"]
 
 
 def _anchor_fault(
@@ -234,13 +232,14 @@ _Expected = dict[tuple[str, int], tuple[Sum, int, str]]
 def _read_seals(conn: sa.Connection, reading: _Reading) -> tuple[_Expected, Fault | None]:
     """Return what the rows of each group must add up to; a fault where the seals of an event are not its own."""
     expected, waiting = _Expected(), dict(reading.sealed)
-    for seq, rows in groupby(_each_seal(conn), key=lambda row: row[0]):
-        lines = [row[1:] for row in rows]
+    every = each_row(conn, tables.seals, order="seq", omit=("tags",))
+    for seq, rows in groupby(every, key=lambda row: row["seq"]):
+        lines = [tuple(row[name] for name in ("tbl", "grp", "n", "total", "salt")) for row in rows]
         digest = waiting.pop(seq, None) if isinstance(seq, int) else None
         if digest is None or seals.digest_of(reading.key, seq, (line[:4] for line in lines)) != digest:
             event = seq if isinstance(seq, int) and 0 < seq <= reading.events else reading.events + 1
-            why = f"the seals of event {_shown(seq)} were changed afterwards"
-            return expected, Fault(event, why, "seals", _shown(seq))
+            why = f"the seals of event {shown(seq)} were changed afterwards"
+            return expected, Fault(event, why, "seals", shown(seq))
         for table, group, n, total, salt in lines:
             known = expected.get((table, group))
             kept = salt if salt is not None or known is None else known[2]
@@ -251,18 +250,13 @@ def _read_seals(conn: sa.Connection, reading: _Reading) -> tuple[_Expected, Faul
     return expected, None
 
 
-def _each_seal(conn: sa.Connection) -> Iterator[tuple[Any, ...]]:
-    for rows in _read(conn, tables.seals, order="seq", omit=("tags",)):
-        yield from rows
-
-
 def _changed_rows(conn: sa.Connection, reading: _Reading, sealed: SealedTable, expected: _Expected) -> Iterator[Fault]:
     """Yield the first group of a table that is not as it was sealed, with the first row that can be named."""
     name = sealed.name
     wanted = {group: value for (table, group), value in expected.items() if table == name and group >= reading.since}
     actual: dict[int, Sum] = {}
     foreign: Fault | None = None
-    for rows in _sealed_rows(conn, sealed, reading.since):
+    for rows in sealed_rows(conn, sealed, reading.since):
         by_group = dict[int, list[tuple[Any, ...]]]()
         for group, *row in rows:
             if isinstance(group, int) and group in wanted:
@@ -287,9 +281,9 @@ def _is_open(sealed: SealedTable, row: Sequence[Any]) -> bool:
 
 
 def _foreign_fault(reading: _Reading, sealed: SealedTable, group: Any, row: Sequence[Any]) -> Fault:
-    key = _key_of(sealed, row)
+    key = key_of(sealed, row)
     event = group if isinstance(group, int) and 0 < group <= reading.events else reading.events + 1
-    why = f"the row {key} of {sealed.name} stands under event {_shown(group)}, which wrote no such row"
+    why = f"the row {key} of {sealed.name} stands under event {shown(group)}, which wrote no such row"
     return Fault(event, why, sealed.name, key)
 
 
@@ -299,12 +293,12 @@ def _group_fault(
     """Return which rows of a group differ, by the beginnings of their hashes as they were sealed."""
     name, (expected, _, salt) = sealed.name, value
     tags = _tags(conn, name, group)
-    for rows in _decoded_rows(conn, lambda: raw_rows(conn, sealed, f"{sealed.group} = ?", (group,))):
+    for rows in decoded_rows(conn, lambda: raw_rows(conn, sealed, f"{sealed.group} = ?", (group,))):
         hashes = seals.hashes_of(reading.key, name, salt, (tuple(row[1:]) for row in rows))
         heads = np.frombuffer(b"".join(each[: seals.TAG_BYTES] for each in hashes), dtype="<u8")
         odd = np.flatnonzero(~np.isin(heads, tags))
         if len(odd):
-            key = _key_of(sealed, rows[odd[0]][1:])
+            key = key_of(sealed, rows[odd[0]][1:])
             why = f"the row {key} of {name} is not as event {group} left it"
             return Fault(group, why, name, key)
     change = actual.n - expected.n
@@ -327,7 +321,7 @@ def _missing_record(conn: sa.Connection, group: int) -> str:
         there = sa.exists().where(r.feed == c.feed, r.record_id == c.record_id)
         row = conn.execute(sa.select(c.feed, c.record_id).where(c.seq == group, ~there).limit(1)).first()
         if row is not None:
-            return f"{_shown(row.feed)}/{_shown(row.record_id)}"
+            return f"{shown(row.feed)}/{shown(row.record_id)}"
     return ""
 
 
@@ -344,20 +338,20 @@ def _changed_named_rows(conn: sa.Connection, reading: _Reading) -> Iterator[Faul
     named = {key: value for key, value in reading.named.items() if value[0] >= reading.since}
     for name, table in chain.NAMED.items():
         columns = [column.name for column in table.columns]
-        for rows in _decoded_rows(conn, lambda table=table: chain.raw_named_rows(conn, table)):
+        for rows in decoded_rows(conn, lambda table=table: chain.raw_named_rows(conn, table)):
             for first, *row in rows:
                 reading.rows += 1
                 seq, digest = named.pop((name, str(first)), (None, ""))
                 if seq is not None and seals.row_hash(reading.key, name, row) != digest:
-                    why = f"the row {_shown(first)} of {name} is not as event {seq} left it"
-                    yield Fault(seq, why, name, _shown(first))
+                    why = f"the row {shown(first)} of {name} is not as event {seq} left it"
+                    yield Fault(seq, why, name, shown(first))
                 elif (
                     seq is None and (name, str(first)) not in reading.named and not _may_be_unnamed(name, columns, row)
                 ):
-                    why = f"no event speaks of the row {_shown(first)} of {name}"
-                    yield Fault(reading.events + 1, why, name, _shown(first))
+                    why = f"no event speaks of the row {shown(first)} of {name}"
+                    yield Fault(reading.events + 1, why, name, shown(first))
     for (name, row_id), (seq, _) in named.items():
-        yield Fault(seq, f"the row {_shown(row_id)} of {name} that event {seq} wrote is gone", name, _shown(row_id))
+        yield Fault(seq, f"the row {shown(row_id)} of {name} that event {seq} wrote is gone", name, shown(row_id))
 
 
 def _may_be_unnamed(table: str, columns: Sequence[str], row: Sequence[Any]) -> bool:
@@ -376,78 +370,31 @@ def _may_be_unnamed(table: str, columns: Sequence[str], row: Sequence[Any]) -> b
 
 def _changed_links(conn: sa.Connection, reading: _Reading) -> Iterator[Fault]:
     """Yield what follows from other rows and does not: the last run of a feed, and which review undid which."""
-    found = {name: last for rows in _read(conn, tables.feeds) for name, last, *_ in rows}
+    found = {row["name"]: row["last_seq"] for row in each_row(conn, tables.feeds)}
     for feed, seq in reading.commits.items():
         if found.get(feed) != seq:
-            yield Fault(seq, f"the row {_shown(feed)} of feeds does not tell its last run", "feeds", _shown(feed))
+            yield Fault(seq, f"the row {shown(feed)} of feeds does not tell its last run", "feeds", shown(feed))
     undone: dict[Any, Any] = {}
     marked: dict[Any, Any] = {}
-    columns = [column.name for column in tables.reviews.columns]
-    seq_at, undoes_at, by_at = (columns.index(name) for name in ("seq", "undoes", "undone_by"))
-    for rows in _read(conn, tables.reviews):
-        for row in rows:
-            if row[undoes_at] is not None:
-                undone[row[undoes_at]] = row[seq_at]
-            if row[by_at] is not None:
-                marked[row[seq_at]] = row[by_at]
+    for row in each_row(conn, tables.reviews):
+        if row["undoes"] is not None:
+            undone[row["undoes"]] = row["seq"]
+        if row["undone_by"] is not None:
+            marked[row["seq"]] = row["undone_by"]
     for seq in sorted({*undone, *marked}, key=str):
         if undone.get(seq) != marked.get(seq):
             event = seq if isinstance(seq, int) else reading.events + 1
-            yield Fault(event, f"the row {_shown(seq)} of reviews does not tell what undid it", "reviews", _shown(seq))
+            yield Fault(event, f"the row {shown(seq)} of reviews does not tell what undid it", "reviews", shown(seq))
 
 
 def _changed_files(store: Store, conn: sa.Connection, reading: _Reading) -> Iterator[Fault]:
     """Yield the lake files that are gone, or hold other bytes than were written."""
-    columns = [column.name for column in tables.manifests.columns]
-    path_at, digest_at, seq_at = (columns.index(name) for name in ("path", "sha256", "seq"))
-    for rows in _read(conn, tables.manifests, order="seq"):
-        for row in rows:
-            path, digest, seq = row[path_at], row[digest_at], row[seq_at]
-            if seq < reading.since:
-                continue
-            reading.files += 1
-            found = store.lake.sha256(path)
-            if found != digest:
-                what = "is missing from the lake" if found is None else "in the lake is not the file that was written"
-                yield Fault(seq, f"{_shown(path)}, written by event {seq}, {what}", "lake", _shown(path))
-
-
-def _sealed_rows(conn: sa.Connection, sealed: SealedTable, since: int) -> Iterable[list[tuple[Any, ...]]]:
-    where = f"({sealed.group} >= ? OR {sealed.group} IS NULL)" if since else ""
-    return _decoded_rows(conn, lambda: raw_rows(conn, sealed, where, (since,) if since else ()))
-
-
-def _read(
-    conn: sa.Connection, table: sa.Table, *, order: str = "", omit: tuple[str, ...] = ()
-) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the rows of a table in chunks, as the driver reads them, every column."""
-    whole = SealedTable(table, group="1", omit=omit)
-    where = f"1 = 1 ORDER BY {order}" if order else ""
-    for rows in _decoded_rows(conn, lambda: raw_rows(conn, whole, where)):
-        yield [row[1:] for row in rows]
-
-
-def _decoded_rows(conn: sa.Connection, read: Any) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the rows that `read` reads; text that is no UTF-8 is decoded all the same, and shows as changed."""
-    if conn.dialect.name != "sqlite":
-        yield from read()
-        return
-    raw: Any = conn.connection.dbapi_connection
-    before, raw.text_factory = raw.text_factory, _decode
-    try:
-        yield from read()
-    finally:
-        raw.text_factory = before
-
-
-def _decode(cell: bytes) -> str:
-    return cell.decode("utf-8", "surrogateescape")
-
-
-def _key_of(sealed: SealedTable, row: Sequence[Any]) -> str:
-    values = dict(zip(sealed.columns, row, strict=True))
-    return "/".join(_shown(values[name]) for name in sealed.key)
-
-
-def _shown(value: Any) -> str:
-    return visible(str(value), limit=100)
+    for row in each_row(conn, tables.manifests, order="seq"):
+        path, seq = row["path"], row["seq"]
+        if seq < reading.since:
+            continue
+        reading.files += 1
+        found = store.lake.sha256(path)
+        if found != row["sha256"]:
+            what = "is missing from the lake" if found is None else "in the lake is not the file that was written"
+            yield Fault(seq, f"{shown(path)}, written by event {seq}, {what}", "lake", shown(path))

@@ -56,45 +56,46 @@ def commit_run(
     signed records. `cost` is asked when all else is written. `StaleStateError` when another run of the feed was
     committed, or a reviewer moved one of these records, after this run looked.
     """
-    feed = contract.name
     with store.read() as conn:
         current, seen = load_run_in(conn, run.run_id), chain.head(conn)
         if current.status == "committed":
             return current.counts
         rows = record_rows(contract, records, unreadable, decided.decisions, run.received_at)
-        before = _known_records(conn, feed, rows)
+        before = _known_records(conn, contract.name, rows)
     classes = classify_rows(rows, before, revisions=contract.data.revisions)
     plan = plan_commit(store, run, contract, classes, records, unreadable, decided, repeats)
     seen_rows = records[records["record_id"].isin(set(before["record_id"]))]
-    mended = mended_rows(store, feed, objects, seen_rows, unreadable)
+    mended = mended_rows(store, contract.name, objects, seen_rows, unreadable)
     with store.write() as conn:
         seq, at = chain.next_seq(conn), utc_or_now(now)
         current = load_run_in(conn, run.run_id)
         if current.status == "committed":
             return current.counts
-        moved = seq != seen + 1 and not _known_records(conn, feed, rows).equals(before)  # no event, no change
+        moved = seq != seen + 1 and not _known_records(conn, contract.name, rows).equals(before)  # no event, no change
         if why := _why_stale(conn, run, current, plan, moved=moved):
             raise StaleStateError(f"{why}; score the batch again and retry")
-        if current.policy_hash != contract.policy_hash:  # edited since the run began: these records were decided by it
-            register_feed(conn, contract, at)
-            run = dataclasses.replace(run, policy_hash=contract.policy_hash)
-        _write_records(conn, feed, run.run_id, plan, seq=seq)
-        _write_findings(conn, feed, run.run_id, plan, decided, seq=seq)
-        quarantine.open_entries(conn, feed, plan.queue, seq=seq, at=at)
-        quarantine.close_entries(conn, feed, mended, seq=seq, state="expired")
+        run = _under_policy(conn, run, current, contract, at)
+        _write_batch(conn, run, contract, plan, decided, seq=seq, at=at)
+        quarantine.close_entries(conn, run.feed, mended, seq=seq, state="expired")
         _write_ledger(conn, contract, plan, decided, controls, seq=seq, at=at)
         _write_intake(conn, run, decided, objects, seq=seq)
         if nonces is not None and len(nonces):
             add_nonces(conn, contract, nonces, seq=seq, at=at)
-        recalls = decided.recalls
-        if len(recalls):
-            recalls = _recall_late(conn, contract, run, decided, seq=seq, at=at)
+        recalls = _recall_late(conn, contract, run, decided, seq=seq, at=at)
         counts = _write_marker(store, conn, run, plan, decided, recalls, cost=cost, at=at)
         if len(recalls):
-            _revoke_snapshots(store, conn, feed, recalls, at=at)
+            _revoke_snapshots(store, conn, run.feed, recalls, at=at)
         if staging is not None:
             outbox.add(conn, outbox.REMOVAL, {"paths": [staging]}, at)
     return counts
+
+
+def _under_policy(conn: sa.Connection, run: Run, current: Run, contract: Contract, at: dt.datetime) -> Run:
+    """Return the run with the policy that its records were decided by, where the contract was edited since it began."""
+    if current.policy_hash == contract.policy_hash:
+        return run
+    register_feed(conn, contract, at)
+    return dataclasses.replace(run, policy_hash=contract.policy_hash)
 
 
 def _why_stale(conn: sa.Connection, run: Run, current: Run, plan: CommitPlan, *, moved: bool) -> str:
@@ -110,6 +111,15 @@ def _why_stale(conn: sa.Connection, run: Run, current: Run, plan: CommitPlan, *,
 def _known_records(conn: sa.Connection, feed: str, rows: pd.DataFrame) -> pd.DataFrame:
     known = status.find_status(conn, feed, rows["record_id"])
     return known[["record_id", "content_hash", "place"]].sort_values("record_id", ignore_index=True)
+
+
+def _write_batch(
+    conn: sa.Connection, run: Run, contract: Contract, plan: CommitPlan, decided: Decided, *, seq: int, at: dt.datetime
+) -> None:
+    """Write the records, what was found out about them, and the entries that people are to look at."""
+    _write_records(conn, run.feed, run.run_id, plan, seq=seq)
+    _write_findings(conn, run.feed, run.run_id, plan, decided, seq=seq)
+    quarantine.open_entries(conn, run.feed, plan.queue, seq=seq, at=at)
 
 
 def _write_records(conn: sa.Connection, feed: str, run_id: str, plan: CommitPlan, *, seq: int) -> None:
@@ -219,6 +229,8 @@ def _recall_late(
     conn: sa.Connection, contract: Contract, run: Run, decided: Decided, *, seq: int, at: dt.datetime
 ) -> pd.DataFrame:
     """Take back what was accepted before of campaigns that show now; a feed that is only observed holds nothing."""
+    if decided.recalls.empty:
+        return decided.recalls
     if contract.mode is Mode.OBSERVE:
         status.mark_late(conn, contract.name, run.run_id, decided, seq=seq)
         return decided.recalls.iloc[:0]

@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,17 +21,16 @@ import sqlalchemy as sa
 from poison_guard.canonical_json import utc_or_now
 from poison_guard.config import Contract
 from poison_guard.errors import StaleStateError, TamperError
-from poison_guard.frames import columns_marked
 from poison_guard.records import Action, Place
 from poison_guard.store import bulk, chain, outbox, quarantine, seals, snapshots
 from poison_guard.store import tables as t
-from poison_guard.store.bulk import bounded_key, bounded_keys, to_json
+from poison_guard.store.bulk import bounded_key, to_json
 from poison_guard.store.engine import Store
+from poison_guard.store.erasure_plan import ErasurePlan, is_erased, ledger_of, plan_of
 from poison_guard.store.lake import LakeFile
 
 __all__ = ["Erased", "erase_source", "plan_erasure", "remove_unlisted"]
 
-_NAME_COLUMNS = columns_marked("id", "private")
 _PLACE_AFTER = {Place.ACCEPTED.value: Place.RECALLED.value, Place.STAGED.value: Place.REJECTED.value,
                 Place.QUARANTINED.value: Place.REJECTED.value}  # fmt: skip
 _BY_RECORD = (t.moves, t.evidence, t.queue, t.verified, t.trusted)
@@ -51,37 +50,10 @@ class Erased:
     """Those that held the records, and are revoked."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    source: str
-    records: pd.DataFrame
-    """``record_id, place, seq, file_id, verdict, item_id, changed_seq`` of what the source sent or wrote."""
-    trusted: frozenset[str]
-    ledger: int
-    """Rows of the ledger that name the source."""
-    items: frozenset[str]
-    """Items that these records were about."""
-    own_items: frozenset[str]
-    """Those that no other record is about."""
-    held: tuple[str, ...]
-    files: pd.DataFrame
-    """Manifest rows of the files that hold erased rows."""
-    parts: frozenset[str] = field(default_factory=frozenset)
-    """Paths among them that are parts of revoked snapshots."""
-
-    @property
-    def ids(self) -> frozenset[str]:
-        return frozenset(self.records["record_id"]) | self.trusted
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.ids or self.ledger)
-
-
 def plan_erasure(store: Store, contract: Contract, source_id: str) -> Erased:
     """Return what `erase_source` would do."""
     with store.read() as conn:
-        plan = _plan(store, conn, contract, bounded_key(source_id))
+        plan = plan_of(store, conn, contract, bounded_key(source_id))
     return Erased(None, len(plan.records), len(plan.trusted), len(plan.files), plan.held)
 
 
@@ -95,7 +67,7 @@ def erase_source(
     """
     with store.read() as conn:
         before = chain.head(conn)
-        plan = _plan(store, conn, contract, bounded_key(source_id))
+        plan = plan_of(store, conn, contract, bounded_key(source_id))
     if plan.is_empty:
         return Erased(None, 0, 0, 0, ())
     fresh = {row.file_id: _rewritten(store, plan, row.path, row.lane) for row in plan.files.itertuples()}
@@ -120,113 +92,14 @@ def remove_unlisted(store: Store, paths: Iterable[str]) -> None:
             store.lake.remove(path)
 
 
-# -- what to erase ---------------------------------------------------------------------------------------------------
-
-
-def _plan(store: Store, conn: sa.Connection, contract: Contract, source: str) -> _Plan:
-    feed, r = contract.name, t.records.c
-    shown = (r.record_id, r.place, r.seq, r.file_id, r.verdict, r.item_id, r.changed_seq)
-    query = sa.select(*shown).where(r.feed == feed, sa.or_(r.source_id == source, r.author_id == source))
-    records = bulk.fetch_frame(conn, query).sort_values("record_id", ignore_index=True)
-    ids = set(records["record_id"])
-    items = frozenset(records["item_id"].dropna())
-    about = bulk.select_many(conn, sa.select(r.record_id, r.item_id).where(r.feed == feed), r.item_id, items)
-    own = items - set(about.loc[~about["record_id"].isin(ids), "item_id"])
-    n = sa.select(sa.func.count()).where(*_ledger_of(contract, source))
-    trusted = _trusted_ids(store, conn, feed, source, ids)
-    held = tuple(snapshots.find_snapshots_holding(conn, feed, sorted(ids)))
-    plan = _Plan(
-        source, records, frozenset(trusted), int(conn.execute(n).scalar_one()), items, frozenset(own), held,
-        pd.DataFrame(),
-    )  # fmt: skip
-    if plan.is_empty:
-        return plan
-    parts = _dead_parts(conn, feed, held)
-    files = _files_holding(store, conn, feed, plan, parts)
-    return _Plan(
-        source, records, plan.trusted, plan.ledger, items, plan.own_items, held, files, parts & set(files["path"])
-    )
-
-
-def _ledger_of(contract: Contract, source: str) -> tuple[sa.ColumnElement[bool], ...]:
-    c = t.ledger.c
-    return c.namespace == contract.namespace, c.feed == contract.name, c.source_id == source
-
-
-def _trusted_ids(store: Store, conn: sa.Connection, feed: str, source: str, ids: Collection[str]) -> set[str]:
-    """Return the trusted records that the source sent, whether the feed has them or they came from a file."""
-    c, m = t.trusted.c, t.manifests.c
-    known = bulk.fetch_frame(conn, sa.select(c.record_id, c.file_id).where(c.feed == feed))
-    found = set(known.loc[known["record_id"].isin(set(ids)), "record_id"])
-    lane = sa.select(m.path, m.sha256).where(m.feed == feed, m.lane == "trusted")
-    for path, digest in conn.execute(lane).all():
-        frame = store.lake.read_frame(path, sha256=digest)
-        found |= set(frame.loc[_names(frame, source), "record_id"]) & set(known["record_id"])
-    return found
-
-
-def _dead_parts(conn: sa.Connection, feed: str, held: Collection[str]) -> frozenset[str]:
-    """Return the paths of parts that no snapshot has which holds after `held` are revoked."""
-    p, s = t.snapshot_parts.c, t.snapshots.c
-    parts = bulk.fetch_frame(conn, sa.select(p.bucket, p.seq, p.path).where(p.feed == feed)).sort_values("seq")
-    if parts.empty:
-        return frozenset()
-    query = sa.select(s.snapshot_id, s.sealed_seq).where(s.feed == feed, s.revoked_seq.is_(None))
-    live = bulk.fetch_frame(conn, query)
-    sealed = np.sort(live.loc[~live["snapshot_id"].isin(list(held)), "sealed_seq"].to_numpy())
-    until = parts.groupby("bucket")["seq"].shift(-1, fill_value=np.iinfo(np.int64).max)
-    used = np.searchsorted(sealed, until.to_numpy()) > np.searchsorted(sealed, parts["seq"].to_numpy())
-    return frozenset(parts["path"]) - {""} - set(parts.loc[used, "path"])
-
-
-def _files_holding(store: Store, conn: sa.Connection, feed: str, plan: _Plan, parts: Collection[str]) -> pd.DataFrame:
-    """Return the manifest rows of the files that hold a row to erase, by their number."""
-    m, v = t.manifests.c, t.moves.c
-    shown = (m.file_id, m.lane, m.path, m.sha256, m.seq)
-    moved = bulk.select_many(conn, sa.select(v.from_file).where(v.feed == feed), v.record_id, plan.records["record_id"])
-    numbers = {int(n) for n in (*plan.records["file_id"], *moved["from_file"])}
-    every = bulk.fetch_frame(conn, sa.select(*shown).where(m.feed == feed).order_by(m.file_id))
-    wanted = every["file_id"].isin(numbers) | every["lane"].isin(["memory", "sources", "trusted"])
-    wanted |= every["path"].isin(set(parts))
-    hits = [
-        bool(_mask(store.lake.read_frame(row.path, sha256=row.sha256), plan, row.lane).any())
-        for row in every[wanted].itertuples()
-    ]
-    return every[wanted][np.array(hits, dtype=bool)].reset_index(drop=True)
-
-
-def _mask(frame: pd.DataFrame, plan: _Plan, lane: str) -> pd.Series:
-    """Return which rows of a file are to be erased."""
-    found = _names(frame, plan.source)
-    if "record_id" in frame:
-        found |= frame["record_id"].isin(plan.ids)
-    if lane == "snapshot":
-        for name in ("guard.example_id", "example_id"):
-            if name in frame:
-                found |= frame[name].isin(plan.ids | plan.items)
-    return found
-
-
-def _names(frame: pd.DataFrame, source: str) -> pd.Series:
-    """Return which rows name the source."""
-    found = pd.Series(False, index=frame.index)
-    for column in _NAME_COLUMNS:
-        if column in frame:
-            found |= (bounded_keys(frame[column].astype("str")) == source).fillna(False).astype(bool)
-    return found
-
-
-def _rewritten(store: Store, plan: _Plan, path: str, lane: str) -> LakeFile | None:
+def _rewritten(store: Store, plan: ErasurePlan, path: str, lane: str) -> LakeFile | None:
     """Write a file without the rows to erase, under a new name; None where nothing is left of it."""
-    mask = _mask(store.lake.read_frame(path), plan, lane).to_numpy()
+    mask = is_erased(store.lake.read_frame(path), plan, lane).to_numpy()
     return None if mask.all() else store.lake.add_filtered(path, ~mask)
 
 
-# -- the transaction -------------------------------------------------------------------------------------------------
-
-
 def _erase(
-    store: Store, conn: sa.Connection, contract: Contract, plan: _Plan, fresh: Mapping[int, LakeFile | None],
+    store: Store, conn: sa.Connection, contract: Contract, plan: ErasurePlan, fresh: Mapping[int, LakeFile | None],
     *, by: str, reason: str, at: dt.datetime, seq: int,
 ) -> None:  # fmt: skip
     feed, key = contract.name, store.key
@@ -261,7 +134,7 @@ def _erase(
     outbox.add(conn, outbox.REMOVAL, {"paths": plan.files["path"].tolist()}, at)
 
 
-def _groups(conn: sa.Connection, contract: Contract, plan: _Plan) -> dict[str, list[int]]:
+def _groups(conn: sa.Connection, contract: Contract, plan: ErasurePlan) -> dict[str, list[int]]:
     """Return, of each sealed table, the groups that the erasure changes."""
     feed, ids = contract.name, sorted(plan.ids)
     found: dict[str, set[int]] = {"records": set(plan.records["changed_seq"].astype(int))}
@@ -270,7 +143,7 @@ def _groups(conn: sa.Connection, contract: Contract, plan: _Plan) -> dict[str, l
         group = c.changed_seq if "changed_seq" in c else c.seq
         found[table.name] = {int(n) for n in _distinct(conn, sa.select(group).where(c.feed == feed), c.record_id, ids)}
     n, v, i, p = t.ledger.c, t.verified.c, t.items.c, t.snapshot_parts.c
-    found["ledger"] = set(conn.execute(sa.select(n.seq).where(*_ledger_of(contract, plan.source))).scalars())
+    found["ledger"] = set(conn.execute(sa.select(n.seq).where(*ledger_of(contract, plan.source))).scalars())
     named = sa.select(v.seq).where(v.feed == feed, v.source_id == plan.source)
     found["verified"] |= set(conn.execute(named).scalars())
     found["items"] = {
@@ -295,7 +168,7 @@ def _distinct(conn: sa.Connection, query: bulk.Query, column: Any, values: Colle
     return set(frame.iloc[:, 0])
 
 
-def _campaigns(conn: sa.Connection, feed: str, plan: _Plan) -> pd.DataFrame:
+def _campaigns(conn: sa.Connection, feed: str, plan: ErasurePlan) -> pd.DataFrame:
     r, c = t.records.c, t.campaigns.c
     query = sa.select(r.campaign_id).where(r.feed == feed, r.campaign_id.is_not(None))
     named = _distinct(conn, query, r.record_id, plan.records["record_id"].tolist())
@@ -303,7 +176,7 @@ def _campaigns(conn: sa.Connection, feed: str, plan: _Plan) -> pd.DataFrame:
 
 
 def _erase_records(
-    conn: sa.Connection, feed: str, plan: _Plan, names: Mapping[str, str], tomb: str, *, seq: int
+    conn: sa.Connection, feed: str, plan: ErasurePlan, names: Mapping[str, str], tomb: str, *, seq: int
 ) -> None:
     """Leave of each record a tombstone: when it came, where it is, and what was decided; no name and no content."""
     campaigns = _campaigns(conn, feed, plan)["campaign_id"].tolist()
@@ -342,7 +215,9 @@ def _erase_records(
     bulk.insert_frame(conn, t.moves, moves)
 
 
-def _erase_named(conn: sa.Connection, contract: Contract, plan: _Plan, names: Mapping[str, str], tomb: str) -> None:
+def _erase_named(
+    conn: sa.Connection, contract: Contract, plan: ErasurePlan, names: Mapping[str, str], tomb: str
+) -> None:
     """Rename the records in the tables that speak of them, and the source; what says something of contents goes."""
     feed = contract.name
     for start in range(0, len(names), 20_000):
@@ -360,7 +235,7 @@ def _erase_named(conn: sa.Connection, contract: Contract, plan: _Plan, names: Ma
             conn.execute(renamed.values(record_id=sa.bindparam("name"), **values), which)
     c = t.verified.c
     conn.execute(sa.update(t.verified).where(c.feed == feed, c.source_id == plan.source).values(source_id=tomb))
-    conn.execute(sa.update(t.ledger).where(*_ledger_of(contract, plan.source)).values(source_id=tomb))
+    conn.execute(sa.update(t.ledger).where(*ledger_of(contract, plan.source)).values(source_id=tomb))
 
 
 def _erase_desk(conn: sa.Connection, feed: str, source: str, ids: Sequence[str], tomb: str) -> None:
@@ -379,7 +254,7 @@ def _erase_desk(conn: sa.Connection, feed: str, source: str, ids: Sequence[str],
     conn.execute(sa.update(t.source_rules).where(r.feed == feed, r.source_id == source).values(source_id=tomb))
 
 
-def _erase_items(conn: sa.Connection, feed: str, plan: _Plan) -> None:
+def _erase_items(conn: sa.Connection, feed: str, plan: ErasurePlan) -> None:
     """Take back the labels of items that only erased records were about."""
     c = t.items.c
     values = {"label": None, "probability": 0.0, "adopted": False}
@@ -423,7 +298,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     return names.get(value, value) if isinstance(value, str) else value
 
 
-def _replace_files(conn: sa.Connection, feed: str, plan: _Plan, fresh: Mapping[int, LakeFile | None]) -> None:
+def _replace_files(conn: sa.Connection, feed: str, plan: ErasurePlan, fresh: Mapping[int, LakeFile | None]) -> None:
     """Let manifests and parts name the new files; a file of which nothing is left is named no more."""
     m, p = t.manifests.c, t.snapshot_parts.c
     paths = [file.path for file in fresh.values() if file is not None]

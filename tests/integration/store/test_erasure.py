@@ -107,7 +107,7 @@ def test_nothing_of_the_source_is_left_in_store_and_lake_and_the_audit_accepts_i
 def test_an_erasure_is_planned_again_where_somebody_writes_meanwhile_and_five_times_at_most(
     home, made, monkeypatch, writers
 ):
-    plan, left = erasure._plan, list(range(writers))
+    plan, left = erasure.plan_of, list(range(writers))
 
     def plan_and_be_overtaken(store, conn, contract, source):
         planned = plan(store, conn, contract, source)
@@ -115,7 +115,7 @@ def test_an_erasure_is_planned_again_where_somebody_writes_meanwhile_and_five_ti
             made.ingest(store, f"meanwhile-{left[0]}", made.records(f"new-{left.pop(0)}"))
         return planned
 
-    monkeypatch.setattr(erasure, "_plan", plan_and_be_overtaken)
+    monkeypatch.setattr(erasure, "plan_of", plan_and_be_overtaken)
     with open_store(sqlite_settings(home)) as store:
         feed = feed_of(store, made.contract)
         if writers < 5:
