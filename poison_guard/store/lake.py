@@ -226,7 +226,8 @@ class Lake:
             return None
         except OSError as error:
             raise self._trouble(_OWNER_FILE, "read", error) from None
-        return str(body, "utf-8", "replace").strip() or None  # empty: a command was killed while it wrote it
+        line = str(body, "utf-8", "replace")
+        return line.strip() if line.endswith("\n") else None  # a command was killed while it wrote it
 
     def claim(self, owner: str) -> None:
         """Write down the id of the store that the lake belongs to."""

@@ -142,10 +142,11 @@ def test_two_homes_that_come_to_share_a_lake_are_refused(copied, monkeypatch):
     assert files_of(copied.folder / "second") == before
 
 
-def test_a_lake_whose_claim_was_torn_by_a_kill_is_claimed_again(copied):
+@pytest.mark.parametrize("written", [0, 16, 32])
+def test_a_lake_whose_claim_was_torn_by_a_kill_is_claimed_again(copied, written):
     owner = copied.folder / "home" / "lake" / "STORE"
     name = owner.read_text()
-    owner.write_text("")
+    owner.write_text(name[:written])
     assert copied("seal", "--feed", copied.feed).exit_code == 0
     assert owner.read_text() == name
 
