@@ -23,6 +23,7 @@ from poison_guard.onboard.votes import (
     leaf_values,
     looks_like_id,
     object_leaves,
+    people_question,
     source_question,
 )
 
@@ -106,7 +107,8 @@ def _of_any(frame: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Guessed:
     candidates = [*(c for c in columns if c.name not in outer), *leaves]
     roles = complete_roles(values, candidates, _with_leaves(columns, leaves))
     lists = judgement_lists(frame, nested)
-    question = _lists_question(lists, roles) or source_question(values, candidates, roles)
+    questions = people_question(values, candidates, roles), source_question(values, candidates, roles)
+    question = _lists_question(lists, roles) or next(filter(None, questions), "")
     if (said := model_answer(candidates, {g.role for g in roles})) is not None:
         roles = [*(g for g in roles if g.column.name != said.name), RoleGuess("answer", said)]
     free, inner = _without_role(columns, leaves, roles)

@@ -29,6 +29,7 @@ __all__ = [
     "leaf_values",
     "looks_like_id",
     "object_leaves",
+    "people_question",
     "source_question",
 ]
 
@@ -82,6 +83,37 @@ def source_question(frame: pd.DataFrame, columns: Sequence[ColumnProfile], guess
         return ""
     named = " or ".join(f"{c.name} ({c.distinct:,} values in {c.rows - c.nulls:,} rows)" for c in ids[:4])
     return f"who sent the records is not clear: source_id in [columns] could be {named}"
+
+
+def people_question(frame: pd.DataFrame, columns: Sequence[ColumnProfile], guesses: Sequence[RoleGuess]) -> str:
+    """Return the question whether columns are people who each judged the row; empty where they do not look like that.
+
+    They do where three columns or more hold the same few words, which agree within a row beyond chance, and nothing
+    else in the file says who judged.
+    """
+    taken = {g.column.name for g in guesses}
+    if {"source_id", "author_id", *_JUDGEMENTS} & {g.role for g in guesses}:
+        return ""
+    free = [c for c in columns if c.name in frame and c.name not in taken]
+    closed = [c.name for c in free if c.kind == "text" and c.is_closed_list and not c.constant]
+    words = {name: frozenset(_plain(frame[name].head(_ROWS)).dropna()) for name in closed}
+    alike = [[name for name in closed if 2 * len(words[name] & own) > len(words[name] | own)] for own in words.values()]
+    people: list[str] = max(alike, key=len, default=[])
+    if len(people) < _PEOPLE:
+        return ""
+    said = _plain(pd.concat([frame[name].head(_ROWS) for name in people], ignore_index=True))
+    rows = np.tile(np.arange(min(len(frame), _ROWS)), len(people))
+    if not _AGREEMENT <= _agreement(pd.factorize(said)[0], rows) < _PROPERTY:
+        return ""
+    named = ", ".join(people[:4]) + (", …" if len(people) > 4 else "")
+    return (
+        f"{named} hold the same {len(words[people[0]]):,} values and agree within a row: if each is what one person "
+        "said, name these columns annotator_1, annotator_2 …, that of what they judged item_id, and run init again"
+    )
+
+
+_PEOPLE = 3
+"""Columns from which on the same values in all of them are no chance."""
 
 
 def looks_like_id(cells: pd.Series) -> bool:

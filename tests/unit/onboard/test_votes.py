@@ -63,6 +63,20 @@ def test_a_missing_item_is_found_beside_a_named_source_and_vote_and_spellings_of
     assert dict(contract.columns) == {"source_id": "customer", "item_id": "product", "rating": "stars"}
 
 
+def test_columns_of_people_who_judged_the_row_are_asked_about_and_answers_to_several_questions_are_not():
+    rng = np.random.default_rng(3)
+    truth = rng.choice(["cat", "dog", "bird"], 150)
+    judged = {name: np.where(rng.random(150) < 0.15, "dog", truth) for name in ("Anna", "Bob", "Cem")}
+    frame = pd.DataFrame({"Picture": [f"p{i}.png" for i in range(150)], **judged})
+    question = draft_contract(frame, name="wide", data_path="wide.csv").question
+    assert question.startswith(
+        "Anna, Bob, Cem hold the same 3 values and agree within a row: if each is what one person"
+    )
+    asked = {name: rng.choice(["yes", "no"], 150) for name in ("tea", "coffee", "milk")}
+    frame = pd.DataFrame({"n": rng.normal(size=150), **asked})
+    assert not draft_contract(frame, name="wide", data_path="wide.csv").question
+
+
 def test_properties_of_items_and_sources_are_no_votes():
     who, what, _ = _votes()
     country = np.array(["DE", "AT", "CH"])[who % 3]
