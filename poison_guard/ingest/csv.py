@@ -46,15 +46,37 @@ def read_csv(path: Path, limits: Limits, out: Blocks) -> None:
         reader, header = _read_header(lines, limits)
         schema = pa.schema([(name, pa.large_string()) for name in header])
         out.shapes.append(column_shape("csv", schema, reader.dialect.delimiter))
+        last: tuple[int, list[str]] | None = None
         for numbers, rows in _row_blocks(reader, lines, len(header), out.bad):
+            last = numbers[-1], rows[-1]
             try:
                 arrays = [pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)]
             except UnicodeEncodeError:
                 arrays = _without_bad_bytes(numbers, rows, out.bad)
             out.add(arrays, schema, numbers)
+        if last is not None and _holds_totals(last[1]):
+            out.notes.append(
+                f"its last row, {last[0]:,}, looks like totals and is read as a record; remove it if it is"
+            )
         if not out.rows:
             nothing = pa.nulls(0)
             out.add([nothing] * len(header), pa.schema([(name, nothing.type) for name in header]), [])
+
+
+_TOTALS = frozenset(
+    (
+        "total", "totals", "grand total", "sum", "toplam", "genel toplam", "summe", "gesamt", "gesamtergebnis",
+        "totale", "total general", "somme", "итого", "всего", "合计", "总计", "合計", "総計",
+    )
+)  # fmt: skip
+"""What spreadsheets write before totals, in small letters."""
+
+
+def _holds_totals(row: Sequence[str]) -> bool:
+    """Return whether one cell of a row says that the others, all of them numbers, are totals."""
+    filled = [cell.strip() for cell in row if cell.strip()]
+    words = [cell for cell in filled if not re.fullmatch(r"[-+0-9.,'%\s]+", cell)]
+    return len(filled) > 1 and len(words) == 1 and words[0].rstrip(":").casefold() in _TOTALS
 
 
 def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:

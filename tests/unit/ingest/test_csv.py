@@ -222,6 +222,15 @@ def test_a_title_that_a_spreadsheet_filled_up_to_the_width_of_the_table_is_no_he
     assert read(tmp_path, "a,\n1,\n").table.column_names == ["a", "column_2"]
 
 
+def test_a_last_row_of_totals_is_a_record_that_a_note_names(tmp_path):
+    table = "user;item;score\nu1;i1;3\nu2;i2;4\n"
+    raw = read(tmp_path, table + ";Toplam:;1.007,5\n")
+    assert raw.notes == ("its last row, 4, looks like totals and is read as a record; remove it if it is",)
+    assert raw.table.num_rows == 3
+    for other in ("", "total;i3;5\n", "u3;total;good\n"):
+        assert not read(tmp_path, table + other).notes
+
+
 def test_bars_and_tabs_are_separators_in_files_of_their_endings(tmp_path):
     for name, sign in (("a.psv", "|"), ("a.tab", "\t")):
         (tmp_path / name).write_text(f"a{sign}b\n1{sign}2\n")
