@@ -67,5 +67,10 @@ def _count(value: Any) -> str:
     return "–" if value is None else f"{value:,}"
 
 
-def _figure(value: Any) -> str:
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+def _figure(value: Any, digits: int = 3) -> str:
+    """Return a number as people read it: whole ones and thousands in full, others to some digits."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.{digits}g}"
