@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from coordination import SimulatedFeed, contract_of, records_of
+from crowd_models import bwa, ebcc
 
 from poison_guard.config import Policy
 from poison_guard.decide.adopt import Adoption, adopt
@@ -230,6 +231,10 @@ def _peers(crowd: Crowd, votes: pd.DataFrame) -> Any:
     facts = _facts(crowd, np.random.default_rng(0)).assign(control=False)
     yield "one-coin EM", ranked_by(votes[["item_id", "source_id", "vote"]], "one_coin", facts)
     yield "majority", ranked_by(votes[["item_id", "source_id", "vote"]], "majority", facts)
+    coded = encode(votes)
+    for name, q in (("EBCC", ebcc(coded)), ("BWA", bwa(coded))):
+        labels = coded.answers[q.argmax(1)]
+        yield name, _with_truth(pd.DataFrame({"item_id": coded.items, "label": labels, "chance": q.max(1)}), facts)
     try:
         from crowdkit.aggregation import MACE, DawidSkene
     except ImportError:
@@ -237,7 +242,7 @@ def _peers(crowd: Crowd, votes: pd.DataFrame) -> Any:
     frame = votes.rename(columns={"item_id": "task", "source_id": "worker", "vote": "label"})
     for name, model in (("Dawid–Skene", DawidSkene(100)), ("MACE", MACE(n_iter=10, random_state=0))):
         chances = model.fit_predict_proba(frame[["task", "worker", "label"]])
-        told = pd.DataFrame({"item_id": chances.index, "label": chances.idxmax(1), "chance": chances.max(1)})
+        told = pd.DataFrame({"item_id": chances.index, "label": chances.idxmax(axis=1), "chance": chances.max(axis=1)})
         yield name, _with_truth(told.reset_index(drop=True), facts)
 
 
