@@ -203,7 +203,7 @@ def _with_path_notes(raw: RawTable, contract: Contract, *, single: bool) -> RawT
 
     Of a `single` object nothing is said here: it is the batch, of which validation names each role without a value.
     """
-    vain = [] if single else _vain(raw, contract)
+    vain = _vain(raw, contract) if not single else []
     found = [f"{name}, which [columns] maps to {role}, matches nothing in it" for role, name in vain]
     absent = [(role, name) for role, name in contract.columns.items() if name not in raw.table.column_names]
     found += [
