@@ -48,10 +48,12 @@ _TOGETHER = frozenset(
         ("item_id", "text"), ("item_id", "prompt"), ("item_id", "response"), ("item_id", "image"),
         ("record_id", "nonce"), ("observed_at", "sent_at"),
         ("group", "device"), ("group", "place"), ("group", "client_version"), ("group", "features"),
+        ("rating", "features"), ("reward", "features"), ("sequence", "features"),
     )
 )  # fmt: skip
 """Roles that one column may have: an item without an id is its text or picture, a record's id is used once as a
-nonce is, a record may be sent when it is made, and records may be calibrated apart by what they came from."""
+nonce is, a record may be sent when it is made, records may be calibrated apart by what they came from, and a number may
+be strange as a feature whatever else it says."""
 
 
 def check_columns(columns: Mapping[str, Any], file: str) -> None:

@@ -93,6 +93,7 @@ def test_what_is_wrong_is_named(change, words):
         {"item_id": "x", "image": "x"},
         {"group": "x", "features": ["x"]},
         {"group": "x", "client_version": "x"},
+        {"rating": "x", "features": ["x"]},
     ],
 )
 def test_roles_that_one_column_can_have_together_are_taken(columns):
