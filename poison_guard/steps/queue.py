@@ -146,13 +146,11 @@ def expiry(feed: Feed, now: dt.datetime | None) -> dt.datetime:
 def with_reasons(feed: Feed, entries: pd.DataFrame) -> pd.DataFrame:
     """Add ``reasons``, most suspicious first, and ``why``: the first two as sentences."""
     evidence = evidence_of(feed.store, feed.contract.name, entries["record_id"].tolist())
-    evidence = evidence.assign(
-        sentence=[sentence(c, a) for c, a in zip(evidence["code"], evidence["args"], strict=True)]
-    )
-    by_record = {
-        name: part[["code", "args", "p", "signal", "sentence"]].to_dict("records")
-        for name, part in evidence.groupby("record_id")
-    }
+    names = ("code", "args", "p", "signal")
+    by_record: dict[str, list[dict[str, Any]]] = {}
+    for record_id, *values in zip(evidence["record_id"], *(evidence[name] for name in names), strict=True):
+        reason = dict(zip(names, values, strict=True))
+        by_record.setdefault(record_id, []).append(reason | {"sentence": sentence(reason["code"], reason["args"])})
     reasons = [by_record.get(name, []) for name in entries["record_id"]]
     return entries.assign(
         reasons=pd.Series(reasons, index=entries.index, dtype=object),
