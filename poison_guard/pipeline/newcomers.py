@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from poison_guard.frames import empty_frame
+from poison_guard.frames import empty_frame, look_up
 from poison_guard.ingest.identity import newcomer_names
 from poison_guard.records import ID_CONFLICT, Action, Batch, Campaign, Place, Reason, State
 
@@ -138,7 +138,7 @@ def rename(frame: pd.DataFrame, newcomers: pd.DataFrame) -> pd.DataFrame:
     if newcomers.empty:
         return frame
     names = newcomers.set_index("given_id")["record_id"]
-    named = frame["record_id"].map(names).fillna(frame["record_id"]).astype("str")
+    named = look_up(frame["record_id"], names).fillna(frame["record_id"]).astype("str")
     moved = named != frame["record_id"]
     if "shape" in frame and moved.any():  # what was written stays beside the record
         given = frame.get("given.record_id", pd.Series(None, index=frame.index, dtype="str"))

@@ -16,8 +16,8 @@ __all__ = ["Difference", "Held", "Mask", "differences", "held_postgres", "held_s
 
 Rows = list[tuple[Any, ...]]
 _STORE_FILES = ("store.db", "store.db-wal", "store.db-shm", "store.db-journal")
-_TRIES = frozenset((("outbox", "tries"), ("outbox", "due")))
-"""What a kill may change: a task that was being done is tried once more."""
+_TRIES = frozenset((("outbox", "tries"), ("outbox", "due"), ("queue", "entry_id")))
+"""What a kill may change: a task that was being done is tried once more, and Postgres gives a number only once."""
 _FEED_FOLDERS = ("inbox", "later", "feeds", "quiz")
 
 
