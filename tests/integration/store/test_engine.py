@@ -155,3 +155,9 @@ def test_an_unreachable_store_is_named_without_its_password(tmp_path, settings_a
 def test_what_is_shown_of_a_store_holds_no_secret(sqlite_store):
     assert sqlite_store.key.hex() not in repr(sqlite_store)
     assert "lake" not in repr(sqlite_store.lake).removeprefix("Lake")
+
+
+def test_what_expired_is_counted_by_its_own_index(tmp_path, settings_at):
+    query = "EXPLAIN QUERY PLAN SELECT count(*) FROM queue WHERE feed = 'chat' AND state = 'expired'"
+    with open_store(settings_at(tmp_path / "home")) as store, store.read() as conn:
+        assert "ix_queue_expired" in str(conn.exec_driver_sql(query).fetchall())
