@@ -156,7 +156,10 @@ def score_baseline(world: World) -> dict[str, Any]:
 
 
 def _facts(world: World, decisions: pd.DataFrame) -> pd.DataFrame:
-    """Truth and action of every record: ``record_id, origin, attack, honest, source_id, action, held``."""
+    """Truth and action of every record: ``record_id, origin, attack, honest, source_id, action, held, mislabelled``.
+
+    Mislabelled: honest, and yet its own label is not the truth.
+    """
     action = decisions.drop_duplicates("record_id").set_index("record_id")["action"].astype("str")
     facts = world.truth.assign(source_id=world.role("source_id").to_numpy())
     facts["action"] = action.reindex(facts["record_id"]).to_numpy()
@@ -166,11 +169,13 @@ def _facts(world: World, decisions: pd.DataFrame) -> pd.DataFrame:
             f"{missing} of {len(facts)} records of the world `{world.name}` have no decision; score them all"
         )
     facts["held"] = facts["action"] != Action.ACCEPT
+    said = world.role("label").astype("str").to_numpy() if "label" in world.columns else facts.get("label")
+    facts["mislabelled"] = facts["honest"] & (said != facts.get("label"))
     return facts
 
 
 def _counts(facts: pd.DataFrame) -> dict[str, Any]:
-    attack, honest = facts[facts["attack"]], facts[facts["honest"]]
+    attack, honest, wrong = (facts[facts[name]] for name in ("attack", "honest", "mislabelled"))
     camouflage = facts[facts["origin"] == Origin.CAMOUFLAGE]
     return {
         "accepted": int((facts["action"] == Action.ACCEPT).sum()),
@@ -183,26 +188,33 @@ def _counts(facts: pd.DataFrame) -> dict[str, Any]:
         "honest_records": len(honest),
         "honest_held": int(honest["held"].sum()),
         "honest_held_rate": _ratio(honest["held"].sum(), len(honest)),
+        "mislabelled_records": len(wrong),
+        "mislabelled_held": int(wrong["held"].sum()),
+        "mislabelled_held_rate": _ratio(wrong["held"].sum(), len(wrong)),
+        "rightly_labelled": len(honest) - len(wrong),
     }
 
 
 def _false_holds(
     world: World, facts: pd.DataFrame, evidence: pd.DataFrame, sources: pd.DataFrame | None, policy: Policy
 ) -> dict[str, Any]:
-    """Which level holds honest records, and which honest sources lose most of theirs to source evidence."""
+    """Which level holds honest records, and which honest sources lose most of theirs to source evidence.
+
+    What an honest source labelled wrong is held as it should be, so the record level is counted without it.
+    """
     limit = {
         Level.RULE: 0.05,
         Level.RECORD: policy.false_quarantine_rate,
         Level.SOURCE: policy.source_alpha,
         Level.CAMPAIGN: policy.campaign_alpha,
     }
-    honest = facts[facts["honest"] & facts["held"]]
     out: dict[str, Any] = {}
     for level in _LEVELS:
+        own = facts[facts["honest"] & ~(facts["mislabelled"] & (level == Level.RECORD))]
         mine = evidence[(evidence["level"].astype("str") == level) & (evidence["p"] <= limit[level])]
-        count = int(honest["record_id"].isin(mine["record_id"]).sum())
+        count = int((own["held"] & own["record_id"].isin(mine["record_id"])).sum())
         out[f"honest_held_by_{level}"] = count
-        out[f"honest_held_by_{level}_rate"] = _ratio(count, int(facts["honest"].sum()))
+        out[f"honest_held_by_{level}_rate"] = _ratio(count, len(own))
         if level == Level.SOURCE:
             out |= _blocked(
                 world, facts.assign(mine=facts["held"] & facts["record_id"].isin(mine["record_id"])), sources
@@ -249,7 +261,8 @@ _ROWS = (
     ("items deferred", "deferred_items", None),
     ("attack recall", "attack_recall", "attack_records"),
     ("honest records held", "honest_held_rate", "honest_records"),
-    ("  by record-level signals", "honest_held_by_record_rate", "honest_records"),
+    ("  by record-level signals", "honest_held_by_record_rate", "rightly_labelled"),
+    ("  honest, but labelled wrong", "mislabelled_held_rate", "mislabelled_records"),
     ("  by campaign signals", "honest_held_by_campaign_rate", "honest_records"),
     ("  by their source", "honest_held_by_source_rate", "honest_records"),
     ("wrong labels adopted", "wrong_label_rate", "adopted_items"),

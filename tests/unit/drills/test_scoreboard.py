@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import pandas as pd
@@ -74,6 +75,16 @@ def test_a_held_honest_record_counts_for_the_level_whose_threshold_it_crossed(ti
     assert figures["honest_held_by_campaign"] == 0
     assert figures["honest_held_by_source"] == 1
     assert figures["honest_held_rate"] == 1
+
+
+def test_a_wrong_label_of_an_honest_source_is_no_false_alarm_of_the_record_level(tiny):
+    truth = tiny.truth.assign(label=["9", "9", "1", "4", "5", "6"])
+    labelled = dataclasses.replace(tiny, truth=truth, columns={**tiny.columns, "label": "answer"})
+    evidence = EVIDENCE.assign(level="record", p=0.001)
+    figures = score(labelled, decided(["accept"] * 3 + ["quarantine"] * 3), evidence=evidence)
+    assert (figures["mislabelled_held"], figures["mislabelled_records"]) == (1, 1)
+    assert (figures["honest_held_by_record"], figures["rightly_labelled"]) == (2, 2)
+    assert figures["honest_held"] == 3
 
 
 def test_evidence_against_an_accepted_record_holds_nobody(tiny):
