@@ -125,7 +125,7 @@ def report(results: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]
         "95 %, of the counts of all seeds. Baseline: majority vote, isolation forest in the batch, exact",
         "duplicates. An honest record held for several reasons counts in each line. At record level the calibration",
         "split of a world (1,500 captcha and 1,200 telemetry rows) adds its own spread: ± 0.6 points (95 %) a seed.",
-        "Honestly mislabelled: 1 % of the honest sessions, misjudged by the challenge; the record level leaves them out.",
+        "Honestly mislabelled: 1 % of honest sessions, misjudged by the challenge; the record level leaves them out.",
         "",
         "| feed | figure | mean | worst | interval | promise | baseline, mean |",
         "|---|---|---:|---:|---:|---|---:|",
