@@ -60,7 +60,7 @@ from poison_guard.store import Run, begin_run, commit_run, load_known, load_run,
 from poison_guard.store.bulk import bounded_keys
 from poison_guard.store.rows import unreadable_hashes
 
-__all__ = ["collect", "commit", "decide", "finish", "ingest", "reduce", "scan", "score", "validate"]
+__all__ = ["collect", "commit", "decide", "finish", "ingest", "look_after", "reduce", "scan", "score", "validate"]
 
 
 def scan(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
@@ -85,6 +85,7 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     outcomes = read_outcomes(feed, now)
     collected = collect(feed, source, now)
     if collected is None:
+        look_after(feed)
         result = nothing_new(feed.contract.name)
     else:
         run, batch, controls = collected
@@ -258,10 +259,15 @@ def commit(feed: Feed, handover: Handover, run: Run, *, engine: str) -> Mapping[
     )
     trace_run(feed, load_run(feed.store, run.run_id))
     drain(feed.store, feed.settings)
+    look_after(feed)
+    return counts
+
+
+def look_after(feed: Feed) -> None:
+    """Do what time asks of a queue, and what a killed run left of it; also where nothing new is to be stored."""
     from poison_guard.steps.source_rules import keep  # many rooms, which no scan needs
 
     keep(feed)
-    return counts
 
 
 def _newcomers(feed: Feed, handover: Handover, pin: Pin) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from poison_guard.results import Result
 from poison_guard.steps.cost import measured, spent, usage
 from poison_guard.steps.handover import Handover, HandoverLostError, LakeHandover, Pin, pin_of, put_batch
 from poison_guard.steps.opening import Feed
-from poison_guard.steps.run import collect, finish, judge, read_outcomes, score, validate
+from poison_guard.steps.run import collect, finish, judge, look_after, read_outcomes, score, validate
 from poison_guard.store import Run, find_open_run, load_run
 
 __all__ = [
@@ -80,6 +80,7 @@ def stage_collect(feed: Feed, now: dt.datetime) -> CollectStage:
     read_outcomes(feed, now)
     run, batch, controls = collect(feed, None, now) or (None, None, None)
     if run is None or batch is None or controls is None:
+        look_after(feed)
         return CollectStage(None)
     handover = LakeHandover(feed.store.lake, run.run_id)
     n = put_batch(handover, batch, controls, partition_rows=feed.contract.data.partition_rows)

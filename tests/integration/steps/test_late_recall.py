@@ -12,6 +12,7 @@ from poison_guard.steps import run
 from poison_guard.steps.handover import Handover, LakeHandover, pin_of, put_batch
 from poison_guard.steps.opening import open_feed
 from poison_guard.store import count_places
+from poison_guard.store.waiting import missing_previews
 from tests.integration.steps.conftest import CONTRACT, answers, put
 from tests.integration.steps.test_run import walk
 
@@ -63,6 +64,23 @@ def test_scheduled_steps_take_the_same_records_back(sealed):
     assert walk(sealed)["recalled"] == 2
     assert places(sealed)["recalled"] == 2
     assert (sealed.home / REVOCATIONS_FILE).is_file()
+
+
+@pytest.mark.parametrize("again", [Guard.ingest, Guard.stage_collect], ids=["direct", "scheduled"])
+def test_what_a_run_killed_after_its_commit_left_out_of_the_queue_is_shown_by_one_that_finds_nothing_new(
+    sealed, monkeypatch, again
+):
+    def die(feed):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(run, "look_after", die)
+        sealed.ingest()
+    with open_feed(sealed.contract_path, sealed.home) as feed:
+        assert sorted(missing_previews(feed.store, "quiz")) == list(FOUND.earlier_ids)
+    again(sealed)
+    with open_feed(sealed.contract_path, sealed.home) as feed:
+        assert missing_previews(feed.store, "quiz") == []
 
 
 def test_recalls_and_memory_pass_between_tasks_as_they_were(sealed):
