@@ -73,9 +73,10 @@ def test_what_a_run_killed_after_its_commit_left_out_of_the_queue_is_shown_by_on
     def die(feed):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(run, "look_after", die)
-        sealed.ingest()
+        with pytest.raises(KeyboardInterrupt):
+            sealed.ingest()
     with open_feed(sealed.contract_path, sealed.home) as feed:
         assert sorted(missing_previews(feed.store, "quiz")) == list(FOUND.earlier_ids)
     again(sealed)
