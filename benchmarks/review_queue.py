@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import functools
 import json
 import multiprocessing
 import os
@@ -188,7 +189,7 @@ def million(rows: int, home: str | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, opened(home or folder, None) as feed:
         found: dict[str, Any] = {"rows": rows, "fill_s": round(fill(feed, rows), 1)}
         found["bytes"] = sum(f.stat().st_size for f in feed.settings.home.glob("store.db*"))
-        show = lambda *a, **k: list_queue(feed, *a, now=NOW, **k)  # noqa: E731
+        show = functools.partial(list_queue, feed, now=NOW)
         views: dict[str, Callable[[int], object]] = {
             "list": lambda k: show(page=1 + k),
             "list, oldest first": lambda k: show(sort="oldest"),

@@ -46,4 +46,4 @@ def filter_options(command: _F) -> _F:
     for name, (value, text) in reversed([*_FILTERS.items()]):
         option = f"--{'code' if name == 'reason' else name.removesuffix('_id').replace('_', '-')}"
         call = click.option(option, f"filter_{name}", metavar=value, help=text)(call)  # a decision has a reason, too
-    return call  # type: ignore[return-value]
+    return call  # type: ignore[return-value]  # click gives back what it decorates

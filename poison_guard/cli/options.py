@@ -70,7 +70,7 @@ def person_options(command: _F) -> _F:
 
     reasoned = click.option("--reason", required=True, help="Why; kept in the audit chain.")(call)
     by = click.option("--by", help="Who acts; kept in the audit chain. Default: who is signed in.")
-    return by(reasoned)  # type: ignore[return-value]
+    return by(reasoned)  # type: ignore[return-value]  # click gives back what it decorates
 
 
 def out_option(help_text: str, *, dash: bool = False) -> Callable[[_F], _F]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -111,5 +112,5 @@ def _password(*, twice: bool = False) -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def _print_changed(user: object, as_json: bool) -> None:
-    print_json(user.to_dict()) if as_json else print_result(str(user))  # type: ignore[attr-defined]
+def _print_changed(user: Any, as_json: bool) -> None:
+    print_json(user.to_dict()) if as_json else print_result(str(user))

@@ -43,7 +43,7 @@ def _with_ids(command: _F) -> _F:
         listed = ids_in_file(ids_file) if ids_file is not None else ()
         return command(record_ids=(*record_ids, *listed) or None, **options)
 
-    return call  # type: ignore[return-value]
+    return call  # type: ignore[return-value]  # called with the options that click gives
 
 
 def print_decision(result: ReviewResult, *, feed: str, as_json: bool) -> None:

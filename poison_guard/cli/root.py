@@ -150,7 +150,9 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+    def main(  # type: ignore[override]  # it always exits, where click's may return
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
         """Run a command line and exit: 0 fine, 1 findings or closed, 2 usage, 3 inconclusive, 4 store or internal."""
         argv = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False

@@ -46,7 +46,7 @@ class _StoredByHash:
     @property
     def body(self) -> str:
         """The canonical JSON of all thresholds, as it is stored."""
-        thresholds = dataclasses.asdict(self)  # type: ignore[call-overload]
+        thresholds = dataclasses.asdict(self)  # type: ignore[call-overload]  # its subclasses are dataclasses
         if thresholds.get("encoder", "") is None:
             del thresholds["encoder"]  # policies of before there were encoders keep their hash
         return json.dumps(thresholds, sort_keys=True, separators=(",", ":"))

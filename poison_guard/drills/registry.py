@@ -315,6 +315,7 @@ DRILLS: Mapping[str, Drill] = _by_name(
             *({"stream": stream} for stream in ("noise", "cells", "moved", "line", "alike")),
             {"stream": "noise", "accounts": 10},
             {"stream": "moved", "accounts": 10},
+            {"stream": "line", "accounts": 10},
             {"stream": "alike", "fast": True},
         ),
         "queries:make_twin",

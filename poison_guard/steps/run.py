@@ -84,8 +84,9 @@ def ingest(feed: Feed, source: Source, now: dt.datetime) -> ScanResult:
     before = usage()
     outcomes = read_outcomes(feed, now)
     collected = collect(feed, source, now)
-    if collected is None:
+    if collected is None or collected[1] is None:  # a commit looks after the queue itself
         look_after(feed)
+    if collected is None:
         result = nothing_new(feed.contract.name)
     else:
         run, batch, controls = collected

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.findings import components, make_campaign
+from poison_guard.signals.campaigns.findings import components, make_campaign, numbers_of
 from poison_guard.signals.pvalues import SMALLEST_P, benjamini_hochberg, binomial_sum_high
 from poison_guard.signals.votes import Votes, encode
 
@@ -164,7 +164,6 @@ def _pairs(item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _campaign(both: pd.DataFrame, n_own: int, rows: np.ndarray, n_votes: int, p: float) -> Campaign:
-    members = both.iloc[rows]
     return make_campaign(
         both,
         rows,
@@ -172,10 +171,6 @@ def _campaign(both: pd.DataFrame, n_own: int, rows: np.ndarray, n_votes: int, p:
         p=max(p, SMALLEST_P),
         strength=len(rows) / n_votes,
         who="source_id",
-        args={
-            "n_records": len(rows),
-            "n_sources": members["source_id"].nunique(),
-            "n_items": members["item_id"].nunique(),
-        },
+        args=numbers_of(both.iloc[rows]),
         n_own=n_own,
     )

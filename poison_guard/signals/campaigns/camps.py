@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.records import Campaign
-from poison_guard.signals.campaigns.findings import make_campaign
+from poison_guard.signals.campaigns.findings import make_campaign, numbers_of
 from poison_guard.signals.pvalues import SMALLEST_P, beta_binomial_low
 from poison_guard.signals.votes import Votes, encode
 
@@ -223,7 +223,6 @@ def _pushes(votes: Votes, own: np.ndarray, members: np.ndarray) -> np.ndarray:
 def _campaign(
     both: pd.DataFrame, n_own: int, rows: np.ndarray, p: float, trait: str, share: float, usual: float
 ) -> Campaign:
-    members = both.iloc[rows]
     return make_campaign(
         both,
         rows,
@@ -231,13 +230,7 @@ def _campaign(
         p=max(p, SMALLEST_P),
         strength=1.0,
         who="source_id",
-        args={
-            "n_records": len(rows),
-            "n_sources": members["source_id"].nunique(),
-            "n_items": members["item_id"].nunique(),
-            "trait": trait,
-            "share": round(float(share), 3),
-            "usual": round(float(usual), 3),
-        },
+        args=numbers_of(both.iloc[rows])
+        | {"trait": trait, "share": round(float(share), 3), "usual": round(float(usual), 3)},
         n_own=n_own,
     )

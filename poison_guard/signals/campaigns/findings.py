@@ -11,7 +11,15 @@ import pandas as pd
 
 from poison_guard.records import Campaign, Reason
 
-__all__ = ["by_consistent_pushers", "campaign_id", "components", "event_times", "make_campaign", "merge_campaigns"]
+__all__ = [
+    "by_consistent_pushers",
+    "campaign_id",
+    "components",
+    "event_times",
+    "make_campaign",
+    "merge_campaigns",
+    "numbers_of",
+]
 
 
 def components(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -30,6 +38,12 @@ def components(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     nodes = size + int(b.max()) + 1
     graph = coo_matrix((np.ones(len(a), np.int8), (a, b + size)), shape=(nodes, nodes))
     return connected_components(graph, directed=False)[1][a].astype(np.int64)
+
+
+def numbers_of(members: pd.DataFrame) -> dict[str, int]:
+    """Return how many records, sources and items a group's rows (``source_id, item_id``) are of, for its reason."""
+    sources, items = (int(members[name].nunique()) for name in ("source_id", "item_id"))
+    return {"n_records": len(members), "n_sources": sources, "n_items": items}
 
 
 def campaign_id(record_ids: Iterable[str]) -> str:
