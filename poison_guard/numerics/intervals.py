@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 __all__ = [
+    "chance_of_more",
     "normal_quantile",
     "paired_drop",
     "pairs_to_decide",
@@ -44,6 +45,25 @@ def proportion_bounds(hits: int, n: int, *, low_tail: float, high_tail: float) -
     low = float(special.betaincinv(hits, n - hits + 1, low_tail)) if hits > 0 else 0.0
     high = float(special.betaincinv(hits + 1, n - hits, 1 - high_tail)) if hits < n else 1.0
     return low, high
+
+
+def chance_of_more(hits: int, n: int, hits_before: int, n_before: int) -> float:
+    """Return the chance of `hits` or more of `n` if the proportion is that of ``hits_before`` of ``n_before``.
+
+    Hits are what lies beyond a limit, perhaps one set on the rows before: the proportion beyond the
+    ``hits_before + 1``-th of them is ``Beta(hits_before + 1, n_before - hits_before)``, so the hits are beta-binomial.
+    1 where every row before was a hit: nothing is more.
+
+    References: Wilks, "Determination of sample sizes for setting tolerance limits" (1941).
+
+    >>> round(chance_of_more(20, 200, 6, 300), 4), round(chance_of_more(6, 200, 6, 300), 1)
+    (0.0001, 0.3)
+    """
+    from scipy import stats
+
+    if hits_before >= n_before:
+        return 1.0
+    return float(stats.betabinom.sf(hits - 1, n, hits_before + 1, n_before - hits_before))
 
 
 def rows_to_exclude(limit: float, *, tail: float = 0.05) -> int:

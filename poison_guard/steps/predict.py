@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from poison_guard.errors import ClosedError, DataError, NotFoundError
 from poison_guard.ingest.read import read_raw
-from poison_guard.numerics.intervals import proportion_bounds
+from poison_guard.numerics.intervals import chance_of_more
 from poison_guard.pipeline.content import content_of, to_examples, with_pixels
 from poison_guard.records import Examples
 from poison_guard.results import TableResult
@@ -19,6 +19,9 @@ from poison_guard.steps.examples import load_trusted_examples, trusted_rows
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.promote import load_trained
 from poison_guard.store.models import Model, champion, list_models
+
+if TYPE_CHECKING:
+    from poison_guard.retrain.trained_model import TrainedModel
 
 __all__ = ["InspectResult", "PredictResult", "find_model", "inspect_inputs", "predict_inputs"]
 
@@ -37,7 +40,7 @@ class PredictResult(TableResult):
     budget: float
     """Share of clean inputs that the model leaves to people."""
     alarm: bool
-    """Whether surely more are escalated than that."""
+    """Whether surely more are escalated than of trusted inputs."""
     why: str
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
@@ -88,7 +91,7 @@ def predict_inputs(feed: Feed, data: Any, model_id: str | None = None, confidenc
         }
     )
     n, handed_on, budget = len(frame), int(answers.escalated.sum()), float(trained.config.escalate)
-    alarm = proportion_bounds(handed_on, n, low_tail=_SURELY, high_tail=_SURELY)[0] > budget if budget and n else False
+    alarm = handed_on > budget * n and _surely_more(feed, trained, handed_on, n)
     if alarm:
         why = (
             f"{handed_on:,} of {n:,} inputs are left to people, and {100 * budget:g} % were planned: they are unlike "
@@ -97,6 +100,18 @@ def predict_inputs(feed: Feed, data: Any, model_id: str | None = None, confidenc
     else:
         why = f"{handed_on:,} of {n:,} inputs are left to people" if budget else "the model answers every input"
     return PredictResult(feed.contract.name, model.model_id, frame, budget, alarm, why)
+
+
+def _surely_more(feed: Feed, trained: TrainedModel, handed_on: int, n: int) -> bool:
+    """Whether as many of `n` inputs are hardly left to people by chance, seen how many held-out trusted ones are.
+
+    The share that the model leaves to people was set on few rows and is known no better than they tell it.
+    """
+    from poison_guard.retrain.trained_model import predict
+
+    clean = load_trusted_examples(feed).held_out()
+    usual = int(predict(trained, clean, threads=feed.settings.threads).escalated.sum())
+    return chance_of_more(handed_on, n, usual, len(clean)) < _SURELY
 
 
 def inspect_inputs(feed: Feed, data: Any, model_id: str | None = None) -> InspectResult:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from poison_guard.numerics.intervals import (
+    chance_of_more,
     paired_drop,
     pairs_to_decide,
     pairs_to_exclude,
@@ -30,6 +31,16 @@ def test_exact_bounds_leave_the_asked_tails(n, data):
 def test_no_rows_exclude_nothing():
     assert proportion_bounds(0, 0, low_tail=0.05, high_tail=0.05) == (0.0, 1.0)
     assert paired_drop(0, 0, 0, low_tail=0.05, high_tail=0.05) == (0.0, -1.0, 1.0)
+
+
+@pytest.mark.parametrize("rows", [150, 1000])
+def test_more_than_a_limit_set_on_few_rows_lets_through_is_seldom_said_of_the_same_world(rows):
+    rng = np.random.default_rng(0)
+    allowed = int(0.02 * (rows + 1))
+    limits = np.sort(rng.random((2000, rows)), axis=1)[:, allowed - 1]
+    chances = [chance_of_more(int(rng.binomial(5000, limit)), 5000, allowed - 1, rows) for limit in limits]
+    assert 0.005 <= np.mean(np.array(chances) < 0.01) <= 0.015
+    assert chance_of_more(400, 5000, allowed - 1, rows) < 0.05
 
 
 @given(limit=st.floats(0.001, 0.9))
