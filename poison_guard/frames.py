@@ -10,6 +10,7 @@ is shown.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -292,6 +293,11 @@ CHECKING = bool(os.environ.get("POISON_GUARD_CHECK_FRAMES"))
 
 def empty_frame(name: str) -> pd.DataFrame:
     """Return the frame `name` of `FRAMES` without a row, its optional columns left out."""
+    return _empty(name).copy()
+
+
+@functools.cache
+def _empty(name: str) -> pd.DataFrame:
     import pandas as pd
 
     columns = {key: column for key, column in FRAMES[name].columns.items() if not column.optional}
@@ -362,9 +368,12 @@ def check_frame(name: str, frame: pd.DataFrame) -> None:
     unknown = [key for key in frame if key not in spec.columns and not any(map(str(key).startswith, spec.prefixes))]
     if lacking or unknown:
         raise StoreError(f"the frame {name} lacks {lacking} and has the unknown columns {unknown}; see frames.py")
-    for key, column in spec.columns.items():
-        if key in frame and not _fits(frame[key], column.dtype):
-            raise StoreError(f"{key} of the frame {name} is {frame[key].dtype}, expected {column.dtype}; see frames.py")
+    for key, dtype in frame.dtypes.items():
+        column = spec.columns.get(key)
+        if column is None or column.dtype == "object" or dtype.kind in _KINDS[column.dtype]:
+            continue
+        if frame[key].notna().any():
+            raise StoreError(f"{key} of the frame {name} is {dtype}, expected {column.dtype}; see frames.py")
 
 
 def check_frames(value: object) -> None:
@@ -373,7 +382,3 @@ def check_frames(value: object) -> None:
         cells = getattr(value, name)
         if len(cells):
             check_frame(frame, cells)
-
-
-def _fits(cells: pd.Series, dtype: str) -> bool:
-    return dtype == "object" or cells.dtype.kind in _KINDS[dtype] or not cells.notna().any()

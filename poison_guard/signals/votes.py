@@ -74,7 +74,7 @@ def encode(frame: pd.DataFrame, *, weights: np.ndarray | None = None, known: tup
     """
     check_columns(frame)
     weight = None if weights is None else check_weights(weights, len(frame))
-    present = frame[list(COLUMNS)].notna().all(axis=1).to_numpy()
+    present = np.logical_and.reduce([frame[name].notna().to_numpy() for name in COLUMNS])
     used = frame if present.all() else frame[present]
     item, items = _codes(used["item_id"])
     source, sources = _codes(used["source_id"])

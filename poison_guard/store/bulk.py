@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from pandas.api.extensions import ExtensionArray
 
@@ -63,12 +64,13 @@ def bounded_key(name: str) -> str:
 
 def bounded_keys(names: pd.Series) -> pd.Series:
     """Return a column of names with those that cannot be kept replaced by `bounded_key`; the rest is untouched."""
-    if names.empty or names.isna().all():
-        return names
     text = names.astype("str")
-    odd = (text.str.len() > MAX_KEY) | text.str.contains("\0", regex=False)
-    odd = odd.fillna(False).astype(bool)
-    return text.where(~odd, text[odd].map(bounded_key)) if odd.any() else text
+    cells = text.array.__arrow_array__()
+    odd = pc.or_(pc.greater(pc.utf8_length(cells), MAX_KEY), pc.match_substring(cells, "\0"))
+    if not pc.any(odd, min_count=0).as_py():
+        return names if names.isna().all() else text
+    at = np.asarray(pc.fill_null(odd, False))
+    return text.where(~at, text[at].map(bounded_key))
 
 
 _BOUNDS = {"max_text": 500, "max_items": 200, "max_depth": 8}

@@ -203,11 +203,8 @@ def _write_ledger(
         return
     who, sources = {"feed": contract.name, "namespace": contract.namespace}, decided.sources
     new = plan.rows[~plan.rows["record_id"].isin(plan.revised)]
-    sent = (
-        new[new["source_id"].notna()]
-        .groupby("source_id")
-        .agg(n=("record_id", "size"), first_seen=("received_at", "min"))
-    )
+    by_source = new.groupby("source_id")["received_at"]
+    sent = pd.DataFrame({"n": by_source.size(), "first_seen": by_source.min()})
     names = [name for name in tables.LEDGER_COUNTS if name in sources.columns and name not in ("n", "blocked")]
     if names:
         counted = sources.assign(source_id=bounded_keys(sources["source_id"])).groupby("source_id")[names].sum()

@@ -55,6 +55,7 @@ def alembic_config(conn: sa.Connection) -> Config:
 
 
 _WAIT_SECONDS = 60
+_SQLITE: dict[str, Any] = {"timeout": _WAIT_SECONDS, "isolation_level": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ def _make_engine(text: str) -> sa.Engine:
         case "sqlite":
             return _sqlite_engine(url, sqlite_file(text))
         case "postgresql" | "postgres":
-            return _postgres_engine(url)
+            return _writing_engine(url)
         case other:
             raise ConfigError(f"the store must be sqlite or postgresql, got {other!r}")
 
@@ -243,16 +244,30 @@ def _sqlite_engine(url: sa.URL, file: Path | None) -> sa.Engine:
         private_folder(folder)
     except OSError as error:
         raise StoreError(f"the folder {folder} of the store cannot be made: {error.strerror}") from None
-    options: dict[str, Any] = {"timeout": _WAIT_SECONDS, "isolation_level": None}
-    if file.is_file() and not (os.access(folder, os.W_OK) and os.access(file, os.W_OK)):
-        uri = _read_only_uri(file)
-        read = functools.partial(sqlite3.connect, uri, uri=True, check_same_thread=False, **options)
-        engine = sa.create_engine(url, creator=read)
-    else:
-        engine = sa.create_engine(url, connect_args=options)
-        sa.event.listen(engine, "connect", _set_pragmas)
+    if not file.is_file() or (os.access(folder, os.W_OK) and os.access(file, os.W_OK)):
+        return _writing_engine(url)
+    uri = _read_only_uri(file)
+    engine = sa.create_engine(
+        url, creator=functools.partial(sqlite3.connect, uri, uri=True, check_same_thread=False, **_SQLITE)
+    )
     sa.event.listen(engine, "begin", _begin_transaction)
     return engine
+
+
+@functools.lru_cache(maxsize=16)
+def _writing_engine(url: sa.URL) -> sa.Engine:
+    """Return the engine of a URL, one for the process: it has compiled what it was asked before, and no page again."""
+    if url.get_backend_name() == "sqlite":
+        engine = sa.create_engine(url, connect_args=_SQLITE)
+        sa.event.listen(engine, "connect", _set_pragmas)
+        sa.event.listen(engine, "begin", _begin_transaction)
+        return engine
+    try:
+        return sa.create_engine(
+            url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10}, pool_pre_ping=True
+        )
+    except ImportError:
+        raise MissingExtraError.of("psycopg, which a Postgres store needs,", "postgres") from None
 
 
 def _read_only_uri(file: Path) -> str:
@@ -287,15 +302,6 @@ def _begin_transaction(conn: sa.Connection) -> None:
     """Take SQLite's write lock at the start of a writing transaction, so that it never fails half-way for a reader."""
     writes = conn.get_execution_options().get("guard_writes", False)
     conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _postgres_engine(url: sa.URL) -> sa.Engine:
-    try:
-        return sa.create_engine(
-            url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10}, pool_pre_ping=True
-        )
-    except ImportError:
-        raise MissingExtraError.of("psycopg, which a Postgres store needs,", "postgres") from None
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from poison_guard.config import Contract
@@ -107,23 +109,20 @@ def load_memory(
     accepted as of `version`, which the store is not asked about again. Sorted by ``record_id``.
     """
     space = _vector_space(contract, trusted_hash)
-    parts: list[pd.DataFrame] = []
+    parts: list[pa.Table] = []
     left = contract.policy.memory_rows
     since = _since(contract, received_at)
     for file in _memory_files(store, contract, version, since):
         if left <= 0:
             break
-        part = _read(store, file)
-        recent = part["batch_at"] >= since
-        part = part[recent & (part["version"] == MEMORY_FORMAT)]  # other sketches may mean something else
-        if part.empty:
-            continue
-        part = _comparable(part.head(left), space)
+        part = _comparable(_recent(store.lake.read_table(file.path, sha256=file.sha256), since).slice(0, left), space)
         left -= len(part)
-        parts.append(part)
+        if len(part):
+            parts.append(part)
     if not parts:
         return empty_frame("memory")
-    memory = pd.concat(parts, ignore_index=True).drop_duplicates("record_id", ignore_index=True)
+    memory = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+    memory = memory.drop_duplicates("record_id", ignore_index=True)
     memory = memory[~among(memory["record_id"], without)]
     others = memory.loc[~among(memory["record_id"], accepted["record_id"]), "record_id"]
     with store.read() as conn:
@@ -193,11 +192,23 @@ def _read(store: Store, file: _File) -> pd.DataFrame:
     return part if "batch_at" in part else part.assign(batch_at=file.at)
 
 
-def _comparable(part: pd.DataFrame, space: str) -> pd.DataFrame:
+def _recent(table: pa.Table, since: pd.Timestamp) -> pa.Table:
+    """Return a file's rows of batches since then whose sketches mean what today's do."""
+    keep = pc.equal(table["version"], MEMORY_FORMAT)
+    if "batch_at" in table.column_names:  # one that holds the rows of several batches
+        keep = pc.and_(keep, pc.greater_equal(table["batch_at"], pa.scalar(since, table.schema.field("batch_at").type)))
+    return table.filter(keep)
+
+
+def _comparable(table: pa.Table, space: str) -> pa.Table:
     """Return a file's rows without vectors that were scaled by something else."""
-    vectors = [name for name in part.columns if name.startswith(_VECTOR_PREFIX)]
-    same = (part["space"] == space).to_numpy() & bool(space)
-    part = part.drop(columns=["space", "version", "batch_at"] + ([] if same.any() else vectors))
-    if vectors and same.any() and not same.all():
-        part.loc[~same, vectors] = np.nan
-    return part
+    vectors = [name for name in table.column_names if name.startswith(_VECTOR_PREFIX)]
+    same = pc.equal(table["space"], space) if space else pa.array(np.zeros(len(table), bool))
+    dropped = {"space", "version", "batch_at"}
+    if not pc.any(same).as_py():
+        dropped.update(vectors)
+    elif not pc.all(same).as_py():
+        for name in vectors:
+            kept = pc.if_else(same, table[name], None)
+            table = table.set_column(table.column_names.index(name), name, kept)
+    return table.drop_columns([name for name in table.column_names if name in dropped])

@@ -271,8 +271,8 @@ def _changes(
     fresh = pd.DataFrame(
         {"source_id": coded.source[on_control], "item": coded.item[on_control], "right": right[on_control]}
     )
-    if "observed_at" in votes.columns:
-        used = coded.rows >= 0
+    if "observed_at" in votes.columns and len(on_control):
+        used = (coded.rows >= 0) & (truth >= 0)[coded.rows]
         first = votes["observed_at"][used].groupby(coded.rows[used]).min()
         fresh = fresh.assign(at=first.reindex(on_control).to_numpy()).sort_values("at", kind="stable")
     fresh = fresh.drop_duplicates(["source_id", "item"])  # several answers to one control are one wrong answer
