@@ -307,7 +307,7 @@ class _Job:
             if before is None:
                 draw_tight_weights(module)
         module.to(self.data.device).requires_grad_(True)
-        optimiser = torch.optim.Adam(module.parameters(), config.learning_rate or 0.0)
+        optimiser = torch.optim.Adam(module.parameters(), config.learning_rate or 0.0, fused=True)
         return TrainingState(module, optimiser), before is not None
 
     def _warm_member(self, i: int, module: nn.Module) -> nn.Module | None:

@@ -13,8 +13,8 @@ from poison_guard.errors import ConfigError
 from poison_guard.records import Examples, Level, Reason, SignalEvidence
 from poison_guard.signals.conformal import ALL, Calibration, attainable_p
 from poison_guard.signals.joint import Known
-from poison_guard.signals.labels.posterior import Posterior, fit_posterior
 from poison_guard.signals.labels.representation import Representation, fit_representation
+from poison_guard.signals.labels.views import Views
 
 __all__ = ["LabelModel", "encoded"]
 
@@ -36,6 +36,10 @@ class _Encoded:
                 f"the encoder must return {len(examples)} rows of finite numbers, one an example; got {found.shape}"
             )
         return found
+
+    def views(self) -> np.ndarray:
+        """Return no view: nobody knows which columns belong together."""
+        return np.empty((0, 0), bool)
 
 
 def encoded(path: str) -> Callable[[Examples], Representation]:
@@ -65,7 +69,7 @@ class LabelModel:
     """
 
     representation: Representation
-    posterior: Posterior
+    views: Views
     calibration: Calibration
     known: Known
     by_label: bool
@@ -90,15 +94,15 @@ class LabelModel:
         representation = represent(reference)
         vectors = [representation.vectors(part) for part in (reference, calibration)]
         labels = [part.frame["label"].to_numpy(object).astype(str) for part in (reference, calibration)]
-        posterior = fit_posterior(np.concatenate(vectors), np.concatenate(labels))
-        own = _strangeness(posterior.own[np.arange(len(posterior.own)), posterior.codes])
+        views = Views.fit(np.concatenate(vectors), np.concatenate(labels), representation.views())
+        own = _strangeness(views.own_chance())
         known = Known(own[: len(reference)], own[len(reference) :])
         pooled = Calibration.fit(known.calibration, np.full(len(calibration), ALL, dtype=object), rate)
         counts = np.unique(labels[1], return_counts=True)
-        apart = groups is None and len(counts[0]) == len(posterior.labels) and min(counts[1]) >= pooled.needed
+        apart = groups is None and len(counts[0]) == len(views.whole.labels) and min(counts[1]) >= pooled.needed
         names = groups if groups is not None else labels[1].astype(object) if apart else None
         fitted = pooled if names is None else Calibration.fit(known.calibration, names, rate)
-        return cls(representation, posterior, fitted, known, bool(apart))
+        return cls(representation, views, fitted, known, bool(apart))
 
     def evidence(self, examples: Examples, *, groups: np.ndarray | None = None) -> SignalEvidence:
         """Return conformal p-values ``(n,)`` of the examples' labels, with a reason for each up to 0.05.
@@ -115,13 +119,13 @@ class LabelModel:
     def _judged(
         self, examples: Examples, groups: np.ndarray | None, start: int
     ) -> tuple[np.ndarray, dict[int, Reason]]:
-        names = np.array(self.posterior.labels)
+        names = np.array(self.views.whole.labels)
         given = examples.frame["label"].to_numpy(object).astype(str)
         codes = np.minimum(np.searchsorted(names, given), len(names) - 1)
         seen = names[codes] == given
         vectors = self.representation.vectors(examples)
-        chances = self.posterior.probabilities(vectors)
-        scores = np.where(seen, _strangeness(chances[np.arange(len(given)), codes]), np.inf)
+        chances = self.views.whole.probabilities(vectors)
+        scores = np.where(seen, _strangeness(self.views.chance(vectors, codes, chances)), np.inf)
         of = groups[start : start + len(given)] if groups is not None else given.astype(object)
         if groups is None and not self.by_label:
             of = np.full(len(given), ALL, dtype=object)
@@ -132,8 +136,8 @@ class LabelModel:
 
     def _reasons(self, vectors: np.ndarray, chances: np.ndarray, given: np.ndarray, seen: np.ndarray) -> list[Reason]:
         """Return why the labels `given` are strange: what most of the nearest trusted records say, or all together."""
-        names = np.array(self.posterior.labels)
-        near = self.posterior.neighbours(vectors)
+        names = np.array(self.views.whole.labels)
+        near = self.views.whole.neighbours(vectors)
         likeliest = chances.argmax(axis=1)
         found = []
         for row, label in enumerate(given):
@@ -141,7 +145,7 @@ class LabelModel:
             said, asked = int(near[row, best]), int(near[row].sum())
             args = {"given": str(label), "expected": str(names[best]), "chance": round(float(chances[row, best]), 3)}
             if not seen[row]:
-                found.append(Reason("label_unseen", {"given": str(label), "n": len(self.posterior.codes)}))
+                found.append(Reason("label_unseen", {"given": str(label), "n": len(self.views.whole.codes)}))
             elif 2 * said > asked and names[best] != label:
                 found.append(Reason("label_denied", {**args, "said": said, "asked": asked}))
             else:

@@ -39,6 +39,13 @@ class Representation(Protocol):
         """Return ``(n, d)`` float32, finite; `DataError` for another kind or shape than it was fitted on."""
         ...
 
+    def views(self) -> np.ndarray:
+        """Return ``(parts, d)`` bool: the columns that are left where one part of an input after another is not seen.
+
+        No rows where an input has no parts.
+        """
+        ...
+
 
 def fit_representation(examples: Examples, *, topics: int = _TOPICS) -> Representation:
     """Return the representation of the kind of `examples`, fitted on them (the trusted ones), at least one.
@@ -81,11 +88,23 @@ class _Cells:
         ]
         return np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
 
+    def views(self) -> np.ndarray:
+        """Return the columns that each quarter leaves; a cell in the middle belongs to all quarters that it lies in."""
+        channels, height, width = self.shape
+        halves = [[np.arange(n) < (n + 1) // 2, np.arange(n) >= n // 2] for n in map(_cells, (height, width))]
+        left = [~np.outer(rows, columns).ravel() for rows in halves[0] for columns in halves[1]]
+        return np.array([[*np.repeat(cells, _TURNS), *np.tile(cells, channels)] for cells in left])
+
+
+def _cells(size: int) -> int:
+    """Return how many cells lie along a side of `size` pixels."""
+    return min(_CELLS, max(2, size // 2 if size < 16 else size // 4))
+
 
 @functools.cache
 def _cell_weights(size: int) -> np.ndarray:
     """Return ``(cells, size)``: how much each pixel belongs to each cell, bilinear between cell centres."""
-    cells = min(_CELLS, max(2, size // 2 if size < 16 else size // 4))
+    cells = _cells(size)
     centres = (np.arange(cells) + 0.5) * size / cells
     away = np.abs(np.arange(size) + 0.5 - centres[:, None]) / (size / cells)
     weights = np.maximum(0.0, 1.0 - away)
@@ -147,6 +166,10 @@ class _Table:
         parts = [part for at, column in enumerate(self.columns) for part in column.expand(values[:, at])]
         return np.stack(parts, axis=1).astype(np.float32)
 
+    def views(self) -> np.ndarray:
+        """Return no view."""
+        return np.empty((0, 0), bool)
+
 
 def _fit_table(values: np.ndarray) -> _Table:
     columns = []
@@ -180,6 +203,10 @@ class _Topics:
             for i in range(0, len(examples), _CHUNK)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, self.axes.shape[1]), dtype=np.float32)
+
+    def views(self) -> np.ndarray:
+        """Return no view."""
+        return np.empty((0, 0), bool)
 
 
 _NAMED = re.compile(r"https?://\S+|&#?\w+;|@\w+|\d+")

@@ -89,7 +89,7 @@ def nothing(rows):
 def test_an_encoder_by_import_path_takes_the_place_of_the_representation():
     here = f"{__name__}:columns_one_and_two"
     fitted = LabelModel.fit(blobs(300, 0), blobs(200, 1), rate=0.01, represent=encoded(here))
-    assert fitted.posterior.reference.shape == (500, 2)
+    assert fitted.views.whole.reference.shape == (500, 2)
 
 
 @pytest.mark.parametrize(("path", "words"), [("no.such:thing", "cannot be imported"), ("json:nothing", "cannot be")])
