@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from poison_guard.frames import positions
-from poison_guard.signals.votes import as_text
+from poison_guard.signals.votes import encode
 
 __all__ = ["MIN_AGE", "MIN_VERIFIED", "cohort_conflict", "established"]
 
@@ -16,6 +16,7 @@ MIN_VERIFIED = 20
 """Verified answers (controls and outcomes) that make a source established."""
 MIN_AGE = dt.timedelta(days=30)
 """Age at the time of the record that makes a source established."""
+_NEVER = np.datetime64(np.iinfo(np.int64).max, "us")
 _MIN_NEW = 2  # newcomers that must agree before they can contradict anybody
 
 
@@ -34,40 +35,30 @@ def established(
     were wrong more often than right. Index as in `votes`.
     """
     of, sources = pd.factorize(votes["source_id"])  # -1: no source, which is the last of each array below
-    right, wrong, blocked = (np.r_[x.reindex(sources).fillna(0).to_numpy(float), 0.0][of] for x in _verified(ledger))
+    right, wrong, blocked = (np.r_[count, 0.0][of] for count in _verified(ledger, sources))
     at = _made(votes, received_at)
-    first = at.groupby(of).min()
+    first = np.full(len(sources) + 1, _NEVER)
+    np.fmin.at(first, of, at)
     if earlier is not None and len(earlier):
-        before = _made(earlier, earlier["received_at"]).groupby(positions(earlier["source_id"], sources)).min()
-        first = pd.concat([first, before]).groupby(level=0).min()
-    began = first.drop(-1, errors="ignore").reindex(of).set_axis(votes.index)
-    verified = (right + wrong >= MIN_VERIFIED) & ~_young(votes, at)
-    trusty = (_aged(votes, began) | verified) & (right >= wrong) & (blocked == 0)
-    return pd.Series(trusty, index=votes.index, name="established")
+        np.fmin.at(first, positions(earlier["source_id"], sources), _made(earlier, earlier["received_at"]))
+    first[-1] = np.datetime64("NaT")
+    since = _utc(votes["source_since"]) if "source_since" in votes.columns else np.full(len(votes), first[-1])
+    age = np.timedelta64(MIN_AGE)
+    aged, young = first[of] - since >= age, at - since < age  # an unknown age is neither
+    verified = (right + wrong >= MIN_VERIFIED) & ~young
+    return pd.Series((aged | verified) & (right >= wrong) & (blocked == 0), index=votes.index, name="established")
 
 
-def _made(votes: pd.DataFrame, received_at: dt.datetime | pd.Series) -> pd.Series:
-    """Return when each record was made: received, or observed where that is earlier."""
-    at = pd.to_datetime(pd.Series(received_at, index=votes.index), utc=True).astype("datetime64[us, UTC]")
-    if "observed_at" not in votes.columns:
-        return at
-    seen = pd.to_datetime(votes["observed_at"], utc=True).astype("datetime64[us, UTC]")
-    return at.where(seen.isna() | (seen > at), seen)
+def _made(votes: pd.DataFrame, received_at: dt.datetime | pd.Series) -> np.ndarray:
+    """Return ``(n,)`` when each record was made: received, or observed where that is earlier."""
+    given = received_at if isinstance(received_at, pd.Series) else pd.Series([received_at])
+    at = np.broadcast_to(_utc(given), len(votes))
+    return np.fmin(at, _utc(votes["observed_at"])) if "observed_at" in votes.columns else at
 
 
-def _aged(votes: pd.DataFrame, at: pd.Series) -> np.ndarray:
-    """Return for each row whether its account was at least `MIN_AGE` old then; an unknown age is none."""
-    if "source_since" not in votes.columns:
-        return np.zeros(len(votes), bool)
-    return ((at - pd.to_datetime(votes["source_since"], utc=True)) >= MIN_AGE).to_numpy(bool)
-
-
-def _young(votes: pd.DataFrame, at: pd.Series) -> np.ndarray:
-    """Return for each row whether its account was younger than `MIN_AGE` then; an unknown age is not young."""
-    if "source_since" not in votes.columns:
-        return np.zeros(len(votes), bool)
-    since = pd.to_datetime(votes["source_since"], utc=True)
-    return (since.notna() & ((at - since) < MIN_AGE)).to_numpy(bool)
+def _utc(times: pd.Series) -> np.ndarray:
+    """Return times as microseconds of UTC; a missing one is NaT."""
+    return (times if times.dtype.kind == "M" else pd.to_datetime(times, utc=True)).to_numpy("datetime64[us]")
 
 
 def cohort_conflict(votes: pd.DataFrame, established: pd.Series) -> pd.DataFrame:
@@ -79,33 +70,36 @@ def cohort_conflict(votes: pd.DataFrame, established: pd.Series) -> pd.DataFrame
 
     References: Resnick & Sami (2007), "The Influence Limiter" (unproven sources may not move what proven ones say).
     """
-    table = pd.DataFrame(
+    coded = encode(votes)
+    row, old = coded.rows, np.asarray(established, bool)
+    said = np.unique(2 * row[row >= 0] + old[row >= 0])  # of one vote, rows of either kind
+    vote, old = said // 2, said % 2
+    size = max(len(coded.answers), 1)
+    answers, n = np.unique((2 * coded.item[vote] + old) * size + coded.answer[vote], return_counts=True)
+    _, start, group = np.unique(answers // size, return_index=True, return_inverse=True)
+    top = n == np.maximum.reduceat(n, start)[group] if len(n) else np.zeros(0, bool)
+    item, answer, old = answers // size // 2, answers % size, answers // size % 2 == 1
+    new_item, first = np.unique(item[top & ~old & (n >= _MIN_NEW)], return_index=True)
+    new_answer = answer[top & ~old & (n >= _MIN_NEW)][first]
+    old_item, first = np.unique(item[top & old], return_index=True)
+    old_answer = answer[top & old][first]
+    both = np.isin(new_item, old_item) & ~np.isin(new_item * size + new_answer, (item * size + answer)[top & old])
+    item, new_answer = new_item[both], new_answer[both]
+    old_answer = old_answer[np.searchsorted(old_item, item)]
+    return pd.DataFrame(
         {
-            "item_id": votes["item_id"].to_numpy(),
-            "source_id": votes["source_id"].to_numpy(),
-            "answer": as_text(votes["vote"]).to_numpy(),
-            "old": np.asarray(established, bool),
+            "item_id": coded.items[item],
+            "established_answer": coded.answers[old_answer],
+            "new_answer": coded.answers[new_answer],
         }
-    ).dropna()
-    table = table.drop_duplicates()
-    counts = table.groupby(["item_id", "old", "answer"], sort=True).size().rename("n").reset_index()
-    counts["top"] = counts.groupby(["item_id", "old"])["n"].transform("max")
-    best = counts[counts["n"] == counts["top"]]
-    new = best[~best["old"] & (best["n"] >= _MIN_NEW)].drop_duplicates("item_id")
-    old = best[best["old"]]
-    both = new.merge(old.drop_duplicates("item_id"), on="item_id", suffixes=("_new", "_old"))
-    tied = both.merge(old[["item_id", "answer"]], left_on=["item_id", "answer_new"], right_on=["item_id", "answer"])
-    both = both[~both["item_id"].isin(tied["item_id"])]
-    out = both[["item_id", "answer_old", "answer_new"]].reset_index(drop=True)
-    return out.set_axis(["item_id", "established_answer", "new_answer"], axis=1)
+    )
 
 
-def _verified(ledger: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Return verified right and wrong answers and the blocked mark, by source id."""
+def _verified(ledger: pd.DataFrame, sources: pd.Index) -> list[np.ndarray]:
+    """Return verified right and wrong answers and the blocked mark of each of `sources`, 0 of those unknown."""
     if ledger.empty:
-        empty = pd.Series(dtype=float)
-        return empty, empty, empty
-    by = ledger.set_index("source_id")
-    right = by["controls_right"].astype(float) + by["outcomes_right"].astype(float)
-    wrong = by["controls_wrong"].astype(float) + by["outcomes_wrong"].astype(float)
-    return right, wrong, by["blocked"].astype(float)
+        return [np.zeros(len(sources))] * 3
+    at = positions(pd.Series(sources), pd.Index(ledger["source_id"]))
+    right = ledger["controls_right"] + ledger["outcomes_right"]
+    wrong = ledger["controls_wrong"] + ledger["outcomes_wrong"]
+    return [np.where(at < 0, 0.0, column.to_numpy(float)[at]) for column in (right, wrong, ledger["blocked"])]
