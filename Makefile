@@ -56,7 +56,7 @@ run: $(STAMP) ## the demo: three feeds through Airflow to promoted models, then 
 	@$(BIN)/poison-guard demo --home $(GUARD_HOME)
 	@$(BIN)/python -m poison_guard.airflow.run --home $(GUARD_HOME) --feeds $(FEEDS)
 
-test: $(STAMP) ## all tests
+test: $(STAMP) ## all tests but the dearest, which make faults runs
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 check: $(STAMP) ## format, lint, types, import rules; changes nothing

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from poison_guard.airflow.run import dags_folder, point_airflow
-from tests.thorough import examples
+from tests.thorough import also, examples
 
 os.environ["POISON_GUARD_CHECK_FRAMES"] = "1"
 _MEMORY, _ROOM = Path("/dev/shm"), 4 << 30
@@ -29,6 +29,19 @@ hypothesis.settings.register_profile(
     "unhurried", max_examples=examples(40), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )  # a busy machine makes no law false
 hypothesis.settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the dear tests of a way that a cheaper one goes too to `make faults`, unless they are asked for by name."""
+    left = [item for item in items if item.get_closest_marker("thorough") and not asked_for(item.nodeid, config.args)]
+    if left and not also(1):
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
+
+
+def asked_for(nodeid: str, args: list[str]) -> bool:
+    """Whether a test was named on the command line, and not its file or folder alone."""
+    return any("::" in each and nodeid.endswith(each.partition("::")[2]) for each in args)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

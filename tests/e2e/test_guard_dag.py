@@ -112,6 +112,7 @@ def test_a_store_task_that_dies_once_is_retried_and_stores_everything_once(feed:
     assert len(contents(feed)["records"]) == 250
 
 
+@pytest.mark.thorough
 def test_a_second_file_is_taken_in_by_the_next_run_alone(feed: Path):
     guard_dag().test()
     first = len(contents(feed)["records"])

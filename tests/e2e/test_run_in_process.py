@@ -39,6 +39,7 @@ def test_it_runs_each_dag_with_one_line_on_stderr_and_says_where_to_look_next(pl
     assert (home / "airflow" / "airflow.db").exists()
 
 
+@pytest.mark.thorough
 def test_a_task_that_fails_is_named_with_its_sentence(place: Path):
     home = place / "home"
     sessions(20, seed=3, prefix="n").to_csv(home / "inbox" / "day-2.csv", index=False)

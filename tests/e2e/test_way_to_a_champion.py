@@ -67,6 +67,7 @@ def test_a_clean_batch_is_admitted_wakes_its_training_and_is_learned_from_once(l
     assert len(events_of("admitted_visits")) == before + 1
 
 
+@pytest.mark.thorough
 def test_an_admission_that_was_recalled_meanwhile_is_not_learned_from(labelled: Path):
     home = labelled.parents[1] / "home"
     run("guard_visits")

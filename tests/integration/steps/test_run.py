@@ -111,6 +111,7 @@ def test_clearing_a_finished_run_changes_nothing(trusted_guard):
     pd.testing.assert_frame_equal(stored(trusted_guard), before)
 
 
+@pytest.mark.thorough
 def test_a_run_that_another_one_overtook_is_validated_again(trusted_guard, tmp_path):
     """The run that came first brought a column more: the batch without it has drifted, whoever finishes it."""
     wide = answers(100, 7).assign(extra="x")

@@ -10,21 +10,31 @@ import stat
 import pytest
 import sqlalchemy as sa
 
+from poison_guard.config import parse_contract
 from poison_guard.errors import NotFoundError, StoreError, TamperError
 from poison_guard.steps.review import release
 from poison_guard.store import add_trusted, count_places, open_store, tables, verify
 from poison_guard.store.mark import read_mark
-from tests.integration.conftest import feed_of
+from tests.integration.conftest import TABLE, Made, feed_of, sqlite_settings
+
+
+@pytest.fixture(scope="module")
+def history(migrated_home, tmp_path_factory):
+    """A home with four events: trust, a run, a run with a conflict and a recall, and a release; to be copied."""
+    home = shutil.copytree(migrated_home, tmp_path_factory.mktemp("history") / "home")
+    made = Made(parse_contract(TABLE))
+    with open_store(sqlite_settings(home)) as store:
+        add_trusted(store, made.contract, made.records("t1"), by="ann", reason="audit", now=made.now)
+        made.ingest(store, "b1", made.records("a1", "a2", "a3"), {"a2": "quarantined"})
+        made.ingest(store, "b2", made.records("a1", answer="one"), recalls=("a3",))
+        release(feed_of(store, made.contract), by="ann", reason="fine", record_ids=["a2"], now=made.now)
+    return home
 
 
 @pytest.fixture
-def written(sqlite_store, made):
-    """A store with four events: trust, a run, a run with a conflict and a recall, and a release."""
-    add_trusted(sqlite_store, made.contract, made.records("t1"), by="ann", reason="audit", now=made.now)
-    made.ingest(sqlite_store, "b1", made.records("a1", "a2", "a3"), {"a2": "quarantined"})
-    made.ingest(sqlite_store, "b2", made.records("a1", answer="one"), recalls=("a3",))
-    release(feed_of(sqlite_store, made.contract), by="ann", reason="fine", record_ids=["a2"], now=made.now)
-    return sqlite_store
+def written(history, tmp_path):
+    with open_store(sqlite_settings(shutil.copytree(history, tmp_path / "home"))) as store:
+        yield store
 
 
 def tamper(store, statement, **values):

@@ -223,7 +223,7 @@ train_classifier(examples, config, checkpoint=Path(sys.argv[1]), device="cpu")
 
 @pytest.mark.slow
 def test_a_training_killed_and_run_again_equals_one_never_killed(tmp_path):
-    checkpoint, epochs = tmp_path / "training.safetensors", "60"
+    checkpoint, epochs = tmp_path / "training.safetensors", "12"
     command = [sys.executable, "-c", CHILD + WAITS_FOR_ITS_END, str(checkpoint), epochs]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "written\n"

@@ -7,6 +7,7 @@ import pytest
 from poison_guard.errors import DataError
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.vectors import near_duplicate_vectors
+from tests.thorough import also
 
 
 def sessions(n, seed, *, d=10, shift=0.0, spread=1.0):
@@ -63,7 +64,7 @@ def found_rows(campaigns):
     return {int(record[1:]) for campaign in campaigns for record in campaign.record_ids}
 
 
-@pytest.mark.parametrize(("n", "jitter"), [(2000, 0.0), (2000, 0.05), (5000, 0.05)])
+@pytest.mark.parametrize(("n", "jitter"), [(2000, 0.0), (2000, 0.05), *also((5000, 0.05))])
 def test_replays_from_many_sources_are_found(n, jitter):
     recalls, honest = [], 0
     for seed in range(2):
