@@ -190,6 +190,8 @@ def _decide(
         done = None if dry_run else _done_before(feed, verb, selector, **person)
         if done is None:
             raise
+        if verb == "recall":
+            show_in_queue(feed)  # a killed one may have left it out
         left = () if done.verb == "release" else done.record_ids
         return replace(done, revocation=_revocation(feed, done.seq, left, now))
     return replace(result, left=result.left + _decided_otherwise(feed, verb, selector))

@@ -10,6 +10,7 @@ from poison_guard import Guard
 from poison_guard.errors import BusyError, NotFoundError, UsageError
 from poison_guard.guard import Home
 from poison_guard.review.filters import QueueFilter
+from poison_guard.steps import review
 from tests.integration.steps.conftest import CONTRACT, answers, copied, put
 
 PERSON = {"by": "ann", "reason": "looked at it"}
@@ -57,6 +58,19 @@ def test_the_queue_the_record_and_the_decisions_tell_the_same_story(guard):
     assert guard.campaigns().campaigns.empty
     assert guard.sources().total == len(guard.sources().sources) > 0
     assert json.dumps(guard.sources(limit=1).to_dict(), allow_nan=False)
+
+
+def test_what_a_recall_killed_after_its_commit_left_out_of_the_queue_the_same_recall_shows(guard, monkeypatch):
+    def die(feed):
+        raise KeyboardInterrupt
+
+    wanted = {"record_ids": "r1-00001", **PERSON}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(review, "show_in_queue", die)
+        guard.recall(**wanted)
+    assert guard.queue().entries["preview"].isna().sum() == 1
+    assert guard.recall(**wanted).again
+    assert guard.queue().entries["preview"].notna().all()
 
 
 def test_a_dry_run_of_trust_counts_flaws_and_enters_nothing(guard):
