@@ -1,7 +1,8 @@
 """The high-water mark: number and hash of the last event, kept beside the key, so that an older database is noticed.
 
 It is written after each commit, so a process killed in between leaves a database that is ahead of it, which is fine. So
-is a power cut that loses its last versions: the first is on disk before it is seen, for later ones nobody waits.
+is a power cut that loses its last versions: the first is on disk before it is seen, for later ones nobody waits. It is
+in the file in two equal lines, and a write that ends anywhere leaves one of them whole: the one before, or the new one.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from poison_guard.files import write_atomic
 from poison_guard.store import bulk, tables
 from poison_guard.store.chain import Head
 
-__all__ = ["mark_fault", "mark_file", "raise_mark", "read_mark", "refuse_lost_store"]
+__all__ = ["mark_fault", "mark_file", "raise_mark", "read_marks", "refuse_lost_store"]
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 4096
 _BYTES = 128
-"""Of the file: number and hash have room, and a sector of any disk holds it."""
+"""Of a line: number and hash have room, and a sector of any disk holds both lines."""
 
 
 def mark_file(settings: Settings) -> Path | None:
@@ -45,28 +46,36 @@ def mark_file(settings: Settings) -> Path | None:
     return key.with_name(f"{key.name}.{hashlib.sha256(url.encode()).hexdigest()[:12]}.head")
 
 
-def read_mark(path: Path) -> Head | None:
-    """Return the mark; None before the first. Raises `ValueError` for a file that is none."""
+def read_marks(path: Path) -> tuple[Head, ...]:
+    """Return the mark, highest first where a write ended half-way and its lines differ; nothing before the first.
+
+    Raises `ValueError` for a file that holds none.
+    """
     try:
         with _locked(path.parent, shared=True):
             return _read(path)
     except FileNotFoundError:
-        return None
+        return ()
     except OSError as error:
         raise ValueError(error.strerror) from None
 
 
-def _read(path: Path) -> Head | None:
+def _read(path: Path) -> tuple[Head, ...]:
     with path.open("rb") as file:
-        body = file.read(_MAX_BYTES)
+        lines = file.read(_MAX_BYTES).splitlines()
+    found = {head for line in lines if (head := _head(line)) is not None}
+    if not found:
+        raise ValueError("it does not hold the number and the hash of an event")
+    return tuple(sorted(found, key=lambda head: head.seq, reverse=True))
+
+
+def _head(line: bytes) -> Head | None:
     try:
-        found = json.loads(body)
-    except RecursionError:
-        raise ValueError("it is no JSON") from None
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
     seq, digest = (found.get("seq"), found.get("hash")) if isinstance(found, dict) else (None, None)
-    if not isinstance(seq, int) or not isinstance(digest, str):
-        raise ValueError("it does not hold the number and the hash of an event")  # noqa: TRY004  as other bad content
-    return Head(seq, digest)
+    return Head(seq, digest) if isinstance(seq, int) and isinstance(digest, str) else None
 
 
 def mark_fault(path: Path | None, conn: sa.Connection) -> str:
@@ -74,17 +83,18 @@ def mark_fault(path: Path | None, conn: sa.Connection) -> str:
     if path is None:
         return ""
     try:
-        mark = read_mark(path)
+        marks = read_marks(path)
     except ValueError as error:
         return (
             f"the high-water mark {path} cannot be read ({error}); restore it, or remove it to trust the store as it is"
         )
-    if mark is None or mark.seq == 0:
+    there: dict[Head, str | None] = {}
+    for mark in marks:
+        row = bulk.raw(conn, "SELECT hash FROM events WHERE seq = ?", (mark.seq,)).fetchone()
+        there[mark] = None if row is None else row[0]
+    if not marks or any(mark.seq == 0 or there[mark] == mark.hash for mark in marks):
         return ""
-    row = bulk.raw(conn, "SELECT hash FROM events WHERE seq = ?", (mark.seq,)).fetchone()
-    found = None if row is None else row[0]
-    if found == mark.hash:
-        return ""
+    mark, found = next(iter(there.items()))
     last = conn.execute(sa.select(sa.func.max(tables.events.c.seq))).scalar() or 0
     what = f"ends after event {last}" if found is None else f"has another event {mark.seq}"
     return (
@@ -98,8 +108,7 @@ def refuse_lost_store(path: Path | None, shown: str) -> None:
     if path is None or not path.exists():
         return
     with suppress(ValueError):
-        mark = read_mark(path)
-        if mark is None or mark.seq == 0:
+        if all(mark.seq == 0 for mark in read_marks(path)):
             return
     raise TamperError(
         f"the store {shown} is empty, but it had events before: bring the database back, or remove {path} to begin anew"
@@ -113,8 +122,8 @@ def raise_mark(path: Path | None, head: Head) -> None:
     try:
         with _locked(path.parent):
             with suppress(ValueError, FileNotFoundError):
-                before = _read(path)
-                if before is not None and before.seq >= head.seq:
+                before, *torn = _read(path)
+                if not torn and before.seq >= head.seq:
                     return
             _write(path, head)
     except OSError as error:
@@ -123,7 +132,7 @@ def raise_mark(path: Path | None, head: Head) -> None:
 
 def _write(path: Path, head: Head) -> None:
     """Write the mark, over the one before: a new file in its place would wait for the disk, as the first one does."""
-    body = f"{json.dumps({'seq': head.seq, 'hash': head.hash}):{_BYTES - 1}}\n".encode()
+    body = f"{json.dumps({'seq': head.seq, 'hash': head.hash}):{_BYTES - 1}}\n".encode() * 2
     try:
         descriptor = os.open(path, os.O_WRONLY)
     except FileNotFoundError:
@@ -131,7 +140,7 @@ def _write(path: Path, head: Head) -> None:
         return
     try:
         os.pwrite(descriptor, body, 0)
-        os.ftruncate(descriptor, _BYTES)
+        os.ftruncate(descriptor, len(body))
     finally:
         os.close(descriptor)
 

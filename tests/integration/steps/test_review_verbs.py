@@ -65,9 +65,10 @@ def test_what_a_recall_killed_after_its_commit_left_out_of_the_queue_the_same_re
         raise KeyboardInterrupt
 
     wanted = {"record_ids": "r1-00001", **PERSON}
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(review, "show_in_queue", die)
-        guard.recall(**wanted)
+        with pytest.raises(KeyboardInterrupt):
+            guard.recall(**wanted)
     assert guard.queue().entries["preview"].isna().sum() == 1
     assert guard.recall(**wanted).again
     assert guard.queue().entries["preview"].notna().all()

@@ -14,7 +14,7 @@ from poison_guard.config import parse_contract
 from poison_guard.errors import NotFoundError, StoreError, TamperError
 from poison_guard.steps.review import release
 from poison_guard.store import add_trusted, count_places, open_store, tables, verify
-from poison_guard.store.mark import read_mark
+from poison_guard.store.mark import read_marks
 from tests.integration.conftest import TABLE, Made, feed_of, sqlite_settings
 
 
@@ -116,7 +116,7 @@ def test_an_older_database_is_not_written_on_and_says_what_to_do(tmp_path, made,
         made.ingest(store, "b1", made.records("a1"))
         older = older_copy(store, tmp_path)
         made.ingest(store, "b2", made.records("a2"))
-        assert read_mark(settings.home / "key.head").seq == 2
+        assert [mark.seq for mark in read_marks(settings.home / "key.head")] == [2]
         assert stat.S_IMODE((settings.home / "key.head").stat().st_mode) == 0o600
     put_back(settings.home, older)
     with open_store(settings) as store:
@@ -155,7 +155,22 @@ def test_a_database_ahead_of_its_mark_is_fine(tmp_path, made, settings_at, kille
         (settings.home / "key.head").write_bytes(mark) if killed else (settings.home / "key.head").unlink()
         assert verify(store).ok
         made.ingest(store, "b3", made.records("a3"))
-        assert read_mark(settings.home / "key.head").seq == 3
+        assert [mark.seq for mark in read_marks(settings.home / "key.head")] == [3]
+
+
+@pytest.mark.parametrize("n", [1, 9, 60, 127, 128, 129, 200, 255])
+def test_a_mark_whose_write_ended_half_way_is_the_one_before_or_the_new_one(tmp_path, made, settings_at, n):
+    settings = settings_at(tmp_path / "home")
+    mark = settings.home / "key.head"
+    with open_store(settings) as store:
+        made.ingest(store, "b1", made.records("a1"))
+        before = mark.read_bytes()
+        made.ingest(store, "b2", made.records("a2"))
+        new = mark.read_bytes()
+        mark.write_bytes(new[:n] + before[n:])
+        assert verify(store).ok
+        store.renew_mark()
+        assert mark.read_bytes() == new
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"seq": "x", "hash": 1}', b"[" * 5000])
