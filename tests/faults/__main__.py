@@ -75,6 +75,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
 
 _FAULTS = ("lost", "doubled", "other", "exit code", "audit broken", "verify differs", "revoked data verifies")
 _UNTIL = "revoked data verifies until then"
+_NUMBERS = ("points", "homes", "kills")
 
 
 def kills_table(rows: Rows) -> list[str]:
@@ -83,14 +84,15 @@ def kills_table(rows: Rows) -> list[str]:
     for row in rows:
         if row.get("reached"):
             groups[row["scenario"], row["backend"]].append(row)
-    header = ("verb", "store", "kills", *_FAULTS, _UNTIL, "stray files")
+    header = ("verb", "store", "points", "homes", "kills", *_FAULTS, _UNTIL, "stray files")
     table, totals = [], Counter[str]()
     for (name, backend), trials in groups.items():
         count = Counter(fault for trial in trials for fault in trial["faults"])
         count["strays"] = sum(bool(trial["strays"]) for trial in trials)
-        totals += count + Counter(kills=len(trials))
-        table.append((name, backend, len(trials), *(count[f] for f in (*_FAULTS, _UNTIL)), count["strays"]))
-    whole = ("**all**", "", totals["kills"], *(totals[f] for f in (*_FAULTS, _UNTIL)), totals["strays"])
+        count.update(kills=len(trials), points=sum(t["points"] for t in trials), homes=trials[0]["homes"])
+        totals += count
+        table.append((name, backend, *(count[f] for f in (*_NUMBERS, *_FAULTS, _UNTIL)), count["strays"]))
+    whole = ("**all**", "", *(totals[f] for f in _NUMBERS), *(totals[f] for f in (*_FAULTS, _UNTIL)), totals["strays"])
     untried = [
         f"- {row['scenario']} on {row['backend']} could not be tried: {row['error']}" for row in rows if "error" in row
     ]
@@ -98,8 +100,10 @@ def kills_table(rows: Rows) -> list[str]:
         "## Killed and run again",
         "",
         "SIGKILL before, after or half-way through a write, rename, link, fsync or message to the database; then the",
-        "same command again, and every row, file and manifest compared with those of an undisturbed twin. `exit code`:",
-        "the repeated command did not end as the undisturbed one. `until then`: after the kill, before the repetition.",
+        "same command again, and every row, file and manifest compared with those of an undisturbed twin. What a kill",
+        "leaves, files and committed rows, is read at some 100 points of each verb: so many `homes` are different. Of as",
+        "many of these as there are `kills`, one was killed and run again; so many `points` leave what one of them left.",
+        "`exit code`: the repeated command did not end as the undisturbed one. `until then`: before the repetition.",
         "Stray files are too many and named by no row.",
         "",
     ]
@@ -172,7 +176,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--work", type=Path, default=Path("/tmp/poison-guard-faults"), help="homes and results")
     parser.add_argument("--out", type=Path, default=_TABLES)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--kills", type=int, default=40, help="kill points of a verb and store at most")
+    parser.add_argument("--points", type=int, default=100, help="points of a verb and store to look at, about")
+    parser.add_argument("--kills", type=int, default=40, help="kills of a verb and store at most")
     parser.add_argument("--faults", type=int, default=4, help="ways of each kind of fault")
     parser.add_argument("--cases", type=int, default=30000, help="fuzz cases of each kind of input")
     parser.add_argument("--batches", type=int, default=300)
@@ -188,7 +193,7 @@ def main(arguments: Sequence[str]) -> int:
         with postgres(not args.no_postgres) as url:
             server, commands = ["--postgres", url] if url else [], []
             if args.kills:
-                limit = ["--limit", str(args.kills)]
+                limit = ["--limit", str(args.kills), "--points", str(args.points)]
                 parts = [["--part", f"{i + 1}/{args.jobs}"] for i in range(args.jobs)]
                 commands += [["tests.faults.kills", *work, *limit, *part, *server] for part in parts]
             if args.faults:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Difference", "Held", "Mask", "differences", "held_postgres", "held_sqlite", "mask_of"]
+__all__ = ["STORE_FILES", "Difference", "Held", "Mask", "differences", "held_postgres", "held_sqlite", "mask_of"]
 
 Rows = list[tuple[Any, ...]]
-_STORE_FILES = ("store.db", "store.db-wal", "store.db-shm", "store.db-journal")
+STORE_FILES = ("store.db", "store.db-wal", "store.db-shm", "store.db-journal")
 _TRIES = frozenset((("outbox", "tries"), ("outbox", "due"), ("queue", "entry_id")))
 """What a kill may change: a task that was being done is tried once more, and Postgres gives a number only once."""
 _FEED_FOLDERS = ("inbox", "later", "feeds", "quiz")
@@ -29,6 +29,11 @@ class Held:
     """Columns and rows of each table."""
     files: dict[str, str]
     """SHA-256 by path."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        return hashlib.sha256(repr((self.tables, self.files)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -55,12 +60,14 @@ class Difference:
         return bool(self.lost or self.doubled or self.other)
 
 
-def held_sqlite(home: Path) -> Held:
-    """Return what an SQLite home holds."""
+def held_sqlite(home: Path, store: Path | None = None) -> Held:
+    """Return what an SQLite home holds; its rows are read from the folder `store`, else from the home."""
     tables: dict[str, tuple[tuple[str, ...], Rows]] = {}
-    if (home / "store.db").exists():
-        with closing(sqlite3.connect(home / "store.db", timeout=60)) as conn:
+    file = (store or home) / "store.db"
+    if file.exists():
+        with closing(sqlite3.connect(file, timeout=60)) as conn:
             names = [name for (name,) in conn.execute("select name from sqlite_master where type = 'table'")]
+            tables["sqlite_master"] = _rows(conn.execute("select type, name, tbl_name, sql from sqlite_master"))
             for name in sorted(names):
                 tables[name] = _rows(conn.execute(f'select * from "{name}"'))
     return Held(tables, _files(home))
@@ -71,7 +78,7 @@ def held_postgres(home: Path, url: str) -> Held:
     import psycopg
 
     tables: dict[str, tuple[tuple[str, ...], Rows]] = {}
-    with psycopg.connect(url) as conn:
+    with psycopg.connect(url, options="-c lock_timeout=2s") as conn:
         query = "select tablename from pg_tables where schemaname = 'public' order by 1"
         for (name,) in conn.execute(query).fetchall():
             tables[name] = _rows(conn.execute(f'select * from "{name}"'))
@@ -87,7 +94,7 @@ def _files(home: Path) -> dict[str, str]:
     found = {}
     for path in sorted(home.rglob("*")):
         name = path.relative_to(home).as_posix()
-        if path.is_file() and name not in _STORE_FILES and name.split("/")[0] not in _FEED_FOLDERS:
+        if path.is_file() and name not in STORE_FILES and name.split("/")[0] not in _FEED_FOLDERS:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

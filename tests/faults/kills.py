@@ -1,7 +1,9 @@
 """Kill every verb at every write and run it again: ``python -m tests.faults.kills``; results as lines of JSON.
 
-Each trial restores the home, kills one process at its k-th event (before it, after half of its bytes, or after it),
-repeats it as a person or a scheduler would, and compares the home with that of an undisturbed twin.
+An undisturbed run is stopped at many of its events (before one, after half of its bytes, or after it), and what a kill
+there would leave is read: the files, and the rows that are committed. Points that leave the same are one trial, for the
+repetition sees nothing else. It restores the home, kills the process at one of them, repeats it as a person or a
+scheduler would, and compares the home with that of the undisturbed run.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,10 +22,13 @@ from typing import Any
 from tests.faults import process
 from tests.faults.compare import Held, Mask, differences, mask_of
 from tests.faults.lab import LATER, Checked, Lab, Postgres, ScenarioError
-from tests.faults.process import Event, Outcome, Strike
-from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.process import Event, Look, Outcome, Strike
+from tests.faults.scenarios import SCENARIOS, Scenario, Step
 
-__all__ = ["Trial", "Twin", "make_twin", "named", "points_of", "run_scenario", "try_kill"]
+__all__ = ["Trial", "Twin", "kills_of", "make_twin", "named", "points_of", "run_scenario", "try_kill"]
+
+Point = tuple[int, Strike, Event]
+"""Number of a step, and where in it."""
 
 DEAR = 0.6
 """CPU seconds above which a verb gets half of the kills: the others find as much in half of the time."""
@@ -38,6 +44,10 @@ class Trial:
     at: int
     how: str
     event: str
+    points: int = 1
+    """How many of the points looked at leave what this one leaves."""
+    homes: int = 1
+    """How many different homes all of the points leave."""
     clock: str = "same"
     """``same``, or ``later``: the command was repeated ten minutes later."""
     resumed: str = "step"
@@ -84,34 +94,56 @@ class Twin:
     codes: list[int | None]
     cpu: float
     """CPU seconds of its dearest step."""
+    left: dict[tuple[int, str], list[Strike]]
+    """Points looked at, by step and by what a kill there leaves."""
 
 
-def make_twin(lab: Lab, scenario: Scenario) -> Twin:
-    """Run a scenario undisturbed, three times: ten minutes later, with its events told, and again."""
+def make_twin(lab: Lab, scenario: Scenario, points: int = 0) -> Twin:
+    """Run a scenario undisturbed, three times: ten minutes later, with its events told, and stopped at `points`."""
     helds, outcomes = [], []
-    for early in (LATER, LATER * 0, LATER * 0):
+    for early in (LATER, LATER * 0):
         lab.restore(early=early)
-        outcomes.append(_undisturbed(lab, scenario, survey=True))
+        outcomes.append(_undisturbed(lab, scenario, scenario.steps, survey=True))
         helds.append(lab.held())
-    checked = lab.check()
-    later, outcomes, helds = helds[0], outcomes[1:], helds[1:]
-    codes = [outcome.code for outcome in outcomes[0]]
-    cpu = max(outcome.cpu for outcome in outcomes[0])
-    masks = mask_of(helds), mask_of([*helds, later])
-    return Twin(helds[0], *masks, checked, [outcome.events for outcome in outcomes[0]], codes, cpu)
+    events = [outcome.events for outcome in outcomes[1]]
+    lab.restore()
+    left = _look(lab, scenario, points_of(events, points))
+    later, held, again = *helds, lab.held()
+    masks = mask_of([held, again]), mask_of([held, again, later])
+    codes, cpu = [outcome.code for outcome in outcomes[1]], max(outcome.cpu for outcome in outcomes[1])
+    return Twin(held, *masks, lab.check(), events, codes, cpu, left)
 
 
-def _undisturbed(lab: Lab, scenario: Scenario, **more: Any) -> list[Outcome]:
-    done = lab.run_all(scenario.steps, **more)
-    if done[-1].code not in scenario.steps[len(done) - 1].codes or len(done) < len(scenario.steps):
+def _undisturbed(lab: Lab, scenario: Scenario, steps: Sequence[Step], **more: Any) -> list[Outcome]:
+    done = lab.run_all(steps, **more)
+    if done[-1].code not in steps[len(done) - 1].codes or len(done) < len(steps):
         raise ScenarioError(f"{scenario.name}: exit {done[-1].code}: {done[-1].err[-600:]}")
     return done
 
 
-def points_of(twin: Twin, limit: int) -> list[tuple[int, Strike, Event]]:
+def _look(lab: Lab, scenario: Scenario, points: Sequence[Point]) -> dict[tuple[int, str], list[Strike]]:
+    """Run a scenario undisturbed and return its points by step and by what a kill there would leave."""
+    left: dict[tuple[int, str], list[Strike]] = defaultdict(list)
+    for number, step in enumerate(scenario.steps):
+
+        def keep(reached: Sequence[Strike], number: int = number) -> None:
+            left[number, lab.left()] += reached
+
+        look = Look([strike for there, strike, _ in points if there == number], keep)
+        _undisturbed(lab, scenario, [step], look=look)
+    return left
+
+
+def kills_of(twin: Twin, limit: int) -> list[tuple[int, Strike, int]]:
+    """Return a step, one of its points, and how many leave the same: of at most `limit` different homes."""
+    homes = [(step, strikes[len(strikes) // 2], len(strikes)) for (step, _), strikes in twin.left.items()]
+    return _spread(homes, limit)
+
+
+def points_of(steps: Sequence[Sequence[Event]], limit: int) -> list[Point]:
     """Return at most about `limit` points, spread evenly; few are left out of what is no write of the store."""
     rare, common = [], []
-    for step, events in enumerate(twin.events):
+    for step, events in enumerate(steps):
         for k, event in enumerate(events, start=1):
             store_write = event.kind in ("write", "send") and ("store.db" in event.path or event.kind == "send")
             how = ("torn" if k % 2 else "before") if event.kind in ("write", "send") else "before"
@@ -134,9 +166,8 @@ def _spread(points: list[Any], n: int) -> list[Any]:
 def try_kill(lab: Lab, scenario: Scenario, twin: Twin, step: int, strike: Strike, number: int) -> Trial:
     """Kill one process of a scenario, repeat it, and compare."""
     event = twin.events[step][strike.at - 1]
-    trial = Trial(
-        scenario.name, "postgres" if lab.postgres else "sqlite", step, strike.at, strike.how, _shown(event, lab)
-    )
+    backend, shown = "postgres" if lab.postgres else "sqlite", _shown(event, lab)
+    trial = Trial(scenario.name, backend, step, strike.at, strike.how, shown)
     trial.clock = "later" if number % 2 else "same"
     trial.resumed = "start" if len(scenario.steps) > 1 and number % 3 == 0 else "step"
     started = time.monotonic()
@@ -183,15 +214,16 @@ def _shown(event: Event, lab: Lab) -> str:
     return f"{event.kind} {path}" + (f" ({event.size})" if event.size else "")
 
 
-def run_scenario(lab: Lab, scenario: Scenario, limit: int, done: set[tuple[Any, ...]]) -> Iterator[Trial]:
+def run_scenario(lab: Lab, scenario: Scenario, points: int, limit: int, done: set[tuple[Any, ...]]) -> Iterator[Trial]:
     """Do the trials of a scenario that are not among `done`; yield each."""
     lab.make(scenario)
-    twin = make_twin(lab, scenario)
+    twin = make_twin(lab, scenario, points)
     backend = "postgres" if lab.postgres else "sqlite"
-    points = points_of(twin, limit // 2 if twin.cpu > DEAR else limit)
-    for number, (step, strike, _) in enumerate(points):
+    for number, (step, strike, n) in enumerate(kills_of(twin, limit // 2 if twin.cpu > DEAR else limit)):
         if (scenario.name, backend, step, strike.at, strike.how) not in done:
-            yield try_kill(lab, scenario, twin, step, strike, number)
+            trial = try_kill(lab, scenario, twin, step, strike, number)
+            trial.points, trial.homes = n, len(twin.left)
+            yield trial
 
 
 def named(only: str) -> list[str]:
@@ -205,7 +237,8 @@ def named(only: str) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.kills", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("/tmp/poison-guard-faults"), help="homes and results")
-    parser.add_argument("--limit", type=int, default=60, help="kill points of a scenario at most")
+    parser.add_argument("--points", type=int, default=100, help="points of a scenario to look at, about")
+    parser.add_argument("--limit", type=int, default=60, help="kills of a scenario at most")
     parser.add_argument("--only", default="", help="names of scenarios, or parts of names; ; between")
     parser.add_argument("--backends", default="sqlite,postgres")
     parser.add_argument("--part", default="1/1", help="I/N: do every N-th scenario, from the I-th")
@@ -219,13 +252,14 @@ def main(arguments: Sequence[str]) -> int:
     known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(row["scenario"], row["backend"], row["step"], row["at"], row["how"]) for row in known if "step" in row}
     jobs = [(name, backend) for name in named(args.only) for backend in args.backends.split(",")]
+    labs = {"sqlite": Lab(args.work / f"worker-{index}")}
+    if args.postgres:
+        labs["postgres"] = Lab(args.work / f"worker-{index}-postgres", Postgres(args.postgres, f"w{index}"))
     for name, backend in jobs[index - 1 :: parts]:
-        server = Postgres(args.postgres, f"w{index}") if backend == "postgres" else None
-        if backend == "postgres" and not args.postgres:
+        if backend not in labs:
             continue
-        lab = Lab(args.work / f"worker-{index}", server)
         try:
-            for trial in run_scenario(lab, SCENARIOS[name], args.limit, done):
+            for trial in run_scenario(labs[backend], SCENARIOS[name], args.points, args.limit, done):
                 _write(results, asdict(trial) | {"faults": trial.faults if trial.reached else []})
                 if trial.reached and trial.faults:
                     print(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,14 +79,26 @@ class Checked:
         return sorted(name for name, valid in self.verified.items() if valid and name in self.revoked)
 
 
+@dataclass(frozen=True)
+class Base:
+    """A home that is kept: the number of its folder and database, what its steps printed, and when the last ended."""
+
+    number: int
+    context: Context
+    clock: dt.datetime
+
+
 @dataclass
 class Lab:
-    """Where trials of one scenario on one backend happen."""
+    """Where trials on one backend happen, of one scenario after the other."""
 
     folder: Path
     postgres: Postgres | None = None
     context: Context = field(default_factory=dict)
     clock: dt.datetime = START
+    _bases: dict[object, Base] = field(default_factory=dict)
+    _base: Base | None = None
+    _checked: dict[object, Checked] = field(default_factory=dict)
 
     @property
     def live(self) -> Path:
@@ -97,45 +110,66 @@ class Lab:
         """The home in it."""
         return self.live / "home"
 
-    @property
-    def _names(self) -> tuple[str, str]:
-        worker = self.postgres.worker if self.postgres else ""
-        return f"faults_{worker}_live", f"faults_{worker}_base"
+    def _database(self, name: object) -> str:
+        return f"faults_{self.postgres.worker if self.postgres else ''}_{name}"
 
     @property
     def env(self) -> dict[str, str]:
         """Environment of what runs here."""
         env = {"POISON_GUARD_KEY": "", "TMPDIR": str(self.live / "tmp")}
-        return env | ({"POISON_GUARD_STORE": self.postgres.of(self._names[0])} if self.postgres else {})
+        return env | ({"POISON_GUARD_STORE": self.postgres.of(self._database("live"))} if self.postgres else {})
 
     def make(self, scenario: Scenario) -> None:
-        """Make the home of a scenario and keep it as the base of all trials."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Make the home of a scenario, the base of its trials, from one whose first steps were the same."""
+        self._base = self._made(scenario, len(scenario.prepare))
+        self._checked.clear()
+
+    def _made(self, scenario: Scenario, n: int) -> Base:
+        key = (scenario.write, scenario.makes_key, scenario.prepare[:n])
+        if key not in self._bases:
+            if n:
+                self._put_back(self._made(scenario, n - 1))
+                outcome = self.run(step := scenario.prepare[n - 1])
+                if outcome.code not in step.codes:
+                    raise ScenarioError(f"preparing {scenario.name}: exit {outcome.code}: {outcome.err[-600:]}")
+            else:
+                self._begin(scenario)
+            self._bases[key] = self._kept()
+        return self._bases[key]
+
+    def _begin(self, scenario: Scenario) -> None:
+        """Write what a scenario finds before its first command."""
+        shutil.rmtree(self.live if self._bases else self.folder, ignore_errors=True)
         self.home.mkdir(parents=True)
         (self.live / "tmp").mkdir()
         if self.postgres:
-            self.postgres.restore(self._names[0], "template0")
+            self.postgres.restore(self._database("live"), "template0")
         scenario.write(self.home)
         if not scenario.makes_key:
             (self.home / "key").write_text(KEY + "\n")
             (self.home / "key").chmod(0o600)
         self.context, self.clock = {"home": str(self.home)}, START
-        for step in scenario.prepare:
-            outcome = self.run(step)
-            if outcome.code not in step.codes:
-                raise ScenarioError(f"preparing {scenario.name}: exit {outcome.code}: {outcome.err[-600:]}")
-        self._base_context = dict(self.context)
-        shutil.copytree(self.live, self.folder / "base")
+
+    def _kept(self) -> Base:
+        number = len(self._bases)
+        shutil.copytree(self.live, self.folder / f"base-{number}")
         if self.postgres:
-            self.postgres.restore(self._names[1], self._names[0])
+            self.postgres.restore(self._database(number), self._database("live"))
+        return Base(number, dict(self.context), self.clock)
+
+    def _put_back(self, base: Base) -> None:
+        shutil.rmtree(self.live)
+        shutil.copytree(self.folder / f"base-{base.number}", self.live)
+        if self.postgres:
+            self.postgres.restore(self._database("live"), self._database(base.number))
+        self.context, self.clock = dict(base.context), base.clock
 
     def restore(self, *, early: dt.timedelta = dt.timedelta()) -> None:
         """Put the base back."""
-        shutil.rmtree(self.live)
-        shutil.copytree(self.folder / "base", self.live)
-        if self.postgres:
-            self.postgres.restore(*self._names)
-        self.context, self.clock = dict(self._base_context), START + HOUR * 24 + early
+        if self._base is None:
+            raise ScenarioError("no scenario was made here")
+        self._put_back(self._base)
+        self.clock = START + HOUR * 24 + early
 
     def run(self, step: Step, strike: Strike | None = None, **more: Any) -> Outcome:
         """Do one step at the lab's clock, which goes on an hour when it is done."""
@@ -169,19 +203,48 @@ class Lab:
                 break
         return done
 
-    def held(self) -> Held:
-        """Return what the home holds now."""
+    def held(self, home: Path | None = None, store: Path | None = None) -> Held:
+        """Return what the home, or a copy of it, holds now; its rows are read from `store` where they lie there."""
         if self.postgres:
-            return compare.held_postgres(self.home, self.postgres.of(self._names[0]))
-        return compare.held_sqlite(self.home)
+            return compare.held_postgres(home or self.home, self.postgres.of(self._database("live")))
+        return compare.held_sqlite(home or self.home, store)
+
+    def left(self) -> str:
+        """Return a digest of what a kill now would leave, without a touch: files, and rows that are committed."""
+        if self.postgres:
+            import psycopg
+
+            try:
+                return self.held().digest
+            except psycopg.errors.LockNotAvailable:  # what is locked cannot be read: like no other
+                return os.urandom(16).hex()
+        copy = self.folder / "store"
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        there = [name for name in compare.STORE_FILES if (self.home / name).exists()]
+        for name in there:
+            shutil.copyfile(self.home / name, copy / name)
+        return " ".join([self.held(store=copy).digest, *there])
 
     def check(self, *, on_copy: bool = False) -> Checked:
-        """Verify the audit chain and every manifest, as others would; `on_copy` leaves the home untouched."""
+        """Verify the audit chain and every manifest, as others would; `on_copy` leaves the home untouched.
+
+        What holds the same at the same time was verified before.
+        """
         home = self.home
         if on_copy:
             home = self.folder / "copy"
             shutil.rmtree(home, ignore_errors=True)
             shutil.copytree(self.home, home)
+        if not (home / "store.db").exists() and not self.postgres:
+            return Checked(0, {}, frozenset())
+        held = self.held(home)
+        key = (held.digest, self.clock, on_copy)
+        if key not in self._checked:
+            self._checked[key] = self._verified(home, held)
+        return self._checked[key]
+
+    def _verified(self, home: Path, held: Held) -> Checked:
         names = sorted(path.stem for path in (home / "manifests").glob("*.json"))
 
         def task() -> int:
@@ -192,23 +255,17 @@ class Lab:
             (self.folder / "checked.json").write_text(json.dumps(found))
             return 0
 
-        if not (home / "store.db").exists() and not self.postgres:
-            return Checked(0, {}, frozenset())
         process.call(task, root=self.live, logs=self.folder / "logs", clock=self.clock, env=self.env)
         found: dict[str, int] = json.loads((self.folder / "checked.json").read_text())
-        revoked = self._revoked(home)
-        return Checked(found.pop("audit"), {name: code == 0 for name, code in found.items()}, revoked)
+        return Checked(found.pop("audit"), {name: code == 0 for name, code in found.items()}, _revoked(held))
 
-    def _revoked(self, home: Path) -> frozenset[str]:
-        if self.postgres:
-            held: Mapping[str, Any] = compare.held_postgres(home, self.postgres.of(self._names[0])).tables
-        else:
-            held = compare.held_sqlite(home).tables
-        columns, rows = held.get("snapshots", ((), []))
-        if not rows:
-            return frozenset()
-        name, seq = columns.index("snapshot_id"), columns.index("revoked_seq")
-        return frozenset(row[name] for row in rows if row[seq] is not None)
+
+def _revoked(held: Held) -> frozenset[str]:
+    columns, rows = held.tables.get("snapshots", ((), []))
+    if not rows:
+        return frozenset()
+    name, seq = columns.index("snapshot_id"), columns.index("revoked_seq")
+    return frozenset(row[name] for row in rows if row[seq] is not None)
 
 
 def _code(arguments: list[str]) -> int:

@@ -1,5 +1,7 @@
 """Run a command of the guard in a forked child that is struck at its k-th write: killed, torn, or failed with an errno.
 
+Or it is stopped there, looked at, and goes on, so that one run shows what a kill at each of many writes would leave.
+
 The process that forks has everything imported and holds no connection, so a trial costs what the command costs. Its
 clock stands still, so that two runs of one command write the same bytes.
 """
@@ -27,12 +29,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Event", "Outcome", "Strike", "build_shim", "call", "has_shim", "reexec_with_shim", "warm_up"]
+__all__ = ["Event", "Look", "Outcome", "Strike", "build_shim", "call", "has_shim", "reexec_with_shim", "warm_up"]
 
-KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON, SLOW = 1, 2, 3, 4, 5, 6
+KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON, SLOW, STOP = 1, 2, 3, 4, 5, 6, 7
 MODES = {"before": KILL_BEFORE, "torn": KILL_TORN, "after": KILL_AFTER, "fail once": FAIL_ONCE, "fail on": FAIL_ON}
 MODES |= {"slow": SLOW}
 _SOURCE = Path(__file__).with_name("shim.c")
+_POINT = ("before", "torn", "after")
+"""Of an event: where a process can be stopped or killed, in this order."""
 _HANGS_S = 900.0
 """Wall time after which a command hangs: on a busy machine one of three CPU seconds took more than three minutes."""
 
@@ -46,6 +50,15 @@ class Strike:
     """One of `MODES`."""
     error: int = 0
     """An errno; of ``slow``, the milliseconds that each message to the database takes from then on."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where a process is stopped, and what is done each time, before it goes on."""
+
+    strikes: Sequence[Strike]
+    then: Callable[[Sequence[Strike]], None]
+    """Gets the strikes that a kill now would be: one, or more where threads stop together."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,7 @@ def call(
     survey: bool = False,
     sockets: bool = False,
     limits: Mapping[int, int] | None = None,
+    look: Look | None = None,
     timeout_s: float = _HANGS_S,
 ) -> Outcome:
     """Run `task` in a child whose events below `root` are counted, and return how it ended.
@@ -143,8 +157,8 @@ def call(
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _in_child(task, root, (out, err, journal), clock, strike, env or {}, survey, sockets, limits or {})
-    killed, code, hung, usage = _wait(pid, started + timeout_s)
+        _in_child(task, root, (out, err, journal), clock, strike, env or {}, survey, sockets, limits or {}, look)
+    killed, code, hung, usage = _wait(pid, started + timeout_s, journal, look)
     return Outcome(
         code,
         killed=killed and not hung,
@@ -158,11 +172,17 @@ def call(
     )
 
 
-def _wait(pid: int, deadline: float) -> tuple[bool, int | None, bool, Any]:
-    hung, pause = False, 0.002
+def _wait(pid: int, deadline: float, journal: Path, look: Look | None) -> tuple[bool, int | None, bool, Any]:
+    hung, pause, seen = False, 0.002, 0
     while True:
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
+        done, status, usage = os.wait4(pid, os.WNOHANG | os.WUNTRACED)
+        if done and os.WIFSTOPPED(status):
+            stopped = [Strike(point // 4, _POINT[point % 4]) for point in map(int, journal.read_text().split())]
+            if look is not None:
+                look.then(stopped[seen:])
+            seen, pause = len(stopped), 0.001
+            os.kill(pid, signal.SIGCONT)
+        elif done:
             killed = os.WIFSIGNALED(status)
             return killed, None if killed else os.WEXITSTATUS(status), hung, usage
         if time.monotonic() > deadline:
@@ -182,6 +202,7 @@ def _in_child(
     survey: bool,
     sockets: bool,
     limits: Mapping[int, int],
+    look: Look | None,
 ) -> None:
     """Arm the shim, do the task and end the process, whatever happens."""
     code = 97
@@ -197,11 +218,15 @@ def _in_child(
             _strike_grandchildren(env["FAULTS_CHILD"])
         if clock is not None:
             set_clock(clock)
-        journal = os.open(files[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if survey else -1
+        journal = os.open(files[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if survey or look else -1
         for what, soft in limits.items():
             resource.setrlimit(what, (soft + _used(what), resource.getrlimit(what)[1]))
         library = ctypes.CDLL(None)
-        if strike or survey:
+        if look is not None:
+            points = [4 * each.at + _POINT.index(each.how) for each in look.strikes]
+            library.faults_stop_at((ctypes.c_long * len(points))(*points), len(points))
+            library.faults_arm(os.fsencode(root), ctypes.c_long(0), STOP, 0, journal, int(sockets))
+        elif strike or survey:
             at, mode = (strike.at, MODES[strike.how]) if strike else (0, 0)
             error = strike.error if strike else 0
             library.faults_arm(os.fsencode(root), ctypes.c_long(at), mode, error, journal, int(sockets))

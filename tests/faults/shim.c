@@ -1,4 +1,5 @@
-/* Strikes a process at its k-th change of a file below a folder, or of a database connection: kill, torn write, error.
+/* Strikes a process at its k-th change of a file below a folder, or of a database connection: kill, torn write, error;
+or stops it at each of several, so that what a kill would leave there can be looked at.
 
 Loaded with LD_PRELOAD; does nothing until `faults_arm` is called. Everything that changes a file goes through here,
 also what SQLite, Arrow and torch write: write, pwrite, open for writing, rename, link, unlink, mkdir, truncate, fsync.
@@ -22,8 +23,8 @@ also what SQLite, Arrow and torch write: write, pwrite, open for writing, rename
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { NOTHING, KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON, SLOW };
-enum { PASS, FAIL, TEAR, END };
+enum { NOTHING, KILL_BEFORE, KILL_TORN, KILL_AFTER, FAIL_ONCE, FAIL_ON, SLOW, STOP };
+enum { PASS = 0, FAIL = 1, TEAR = 2, END = 4 };
 
 static atomic_int armed, struck;
 static atomic_long counted;
@@ -31,6 +32,8 @@ static long strike_at;
 static int how, fault, journal = -1, watch_sockets;
 static char root[PATH_MAX];
 static size_t root_length;
+static long stops[1024];
+static int n_stops;
 
 #define REAL(name) \
     static __typeof__(&name) real; \
@@ -45,6 +48,12 @@ void faults_arm(const char *folder, long at, int mode, int error, int journal_fd
     atomic_store(&counted, 0);
     atomic_store(&struck, 0);
     atomic_store(&armed, 1);
+}
+
+/* Where mode STOP stops: 4 k for before event k, 4 k + 1 for half-way through it, 4 k + 2 for after it. */
+void faults_stop_at(const long *points, int n) {
+    n_stops = n < 1024 ? n : 1024;
+    memcpy(stops, points, sizeof *points * (size_t)n_stops);
 }
 
 long faults_disarm(void) {
@@ -89,6 +98,22 @@ static void die(void) {
     for (;;) pause();
 }
 
+static int is_stop(long point) {
+    for (int i = 0; i < n_stops; i++) if (stops[i] == point) return 1;
+    return 0;
+}
+
+/* End here; in mode STOP say which point this is, and stop all threads until the parent lets them go on. */
+static void end_at(long point) {
+    if (how != STOP) die();
+    int saved = errno;
+    char line[32];
+    int n = snprintf(line, sizeof line, "%ld\n", point);
+    syscall(SYS_write, journal, line, (size_t)n);
+    syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP);
+    errno = saved;
+}
+
 /* Whether an event of this kind can end in this error: a full disk lets files be removed and renamed. */
 static int can_fail(const char *kind) {
     if (fault == ECONNRESET) return !strcmp(kind, "send");
@@ -96,10 +121,16 @@ static int can_fail(const char *kind) {
     return fault == ENOSPC && (!strcmp(kind, "open") || !strcmp(kind, "mkdir") || !strcmp(kind, "link"));
 }
 
-/* Say what becomes of this event: PASS, FAIL (errno is set), TEAR (half of it, then the end) or END (do it, then). */
-static int event(const char *kind, const char *path, size_t size) {
+/* Say what becomes of this event: PASS, FAIL (errno is set), TEAR (half of it, then the end) or END (do it, then); in
+mode STOP perhaps both. `number` is set to its number. */
+static int event(const char *kind, const char *path, size_t size, long *number) {
     int saved = errno;
-    long k = atomic_fetch_add(&counted, 1) + 1;
+    long k = *number = atomic_fetch_add(&counted, 1) + 1;
+    if (how == STOP) {
+        if (is_stop(4 * k)) end_at(4 * k);
+        errno = saved;
+        return (size > 1 && is_stop(4 * k + 1) ? TEAR : PASS) | (is_stop(4 * k + 2) ? END : PASS);
+    }
     if (journal >= 0) {
         char line[PATH_MAX + 64];
         int n = snprintf(line, sizeof line, "%ld\t%s\t%zu\t%s\n", k, kind, size, path);
@@ -130,52 +161,60 @@ static int event(const char *kind, const char *path, size_t size) {
 #define CHANGE(kind, watched, path, call) \
     do { \
         if (!(watched)) return call; \
-        int fate = event(kind, path, 0); \
+        long k; \
+        int fate = event(kind, path, 0, &k); \
         if (fate == FAIL) return -1; \
         __typeof__(call) done = call; \
-        if (fate == END || fate == TEAR) die(); \
+        if (fate & (END | TEAR)) end_at(4 * k + 2); \
         return done; \
     } while (0)
 
-#define WRITE(kind, fd, n, whole, half) \
+/* `rest` writes what is left after `torn` bytes, where the process goes on after half of a write. */
+#define WRITE(kind, fd, n, whole, half, rest) \
     do { \
         char path[PATH_MAX]; \
         if (!atomic_load(&armed) || !path_of(fd, path)) return whole; \
         int socket = !strncmp(path, "socket:", 7); \
         if (socket ? !watch_sockets : !below(path)) return whole; \
-        int fate = event(socket ? "send" : kind, path, n); \
+        long k; \
+        int fate = event(socket ? "send" : kind, path, n, &k); \
         if (fate == FAIL && socket) { shutdown(fd, SHUT_RDWR); return whole; } \
         if (fate == FAIL) return -1; \
-        if (fate == TEAR) { ssize_t torn = half; (void)torn; die(); } \
-        ssize_t done = whole; \
-        if (fate == END) die(); \
-        return done; \
+        ssize_t torn = 0, done; \
+        if (fate & TEAR) { \
+            torn = half; \
+            end_at(4 * k + 1); \
+            if (torn < 0) return torn; \
+        } \
+        done = torn ? rest : whole; \
+        if (fate & END) end_at(4 * k + 2); \
+        return done < 0 ? done : torn + done; \
     } while (0)
 
-ssize_t write(int fd, const void *b, size_t n) { REAL(write); WRITE("write", fd, n, real(fd, b, n), real(fd, b, n / 2)); }
+ssize_t write(int fd, const void *b, size_t n) { REAL(write); WRITE("write", fd, n, real(fd, b, n), real(fd, b, n / 2), real(fd, (const char *)b + torn, n - torn)); }
 ssize_t pwrite(int fd, const void *b, size_t n, off_t o) {
-    REAL(pwrite); WRITE("write", fd, n, real(fd, b, n, o), real(fd, b, n / 2, o));
+    REAL(pwrite); WRITE("write", fd, n, real(fd, b, n, o), real(fd, b, n / 2, o), real(fd, (const char *)b + torn, n - torn, o + torn));
 }
 ssize_t pwrite64(int fd, const void *b, size_t n, off64_t o) {
-    REAL(pwrite64); WRITE("write", fd, n, real(fd, b, n, o), real(fd, b, n / 2, o));
+    REAL(pwrite64); WRITE("write", fd, n, real(fd, b, n, o), real(fd, b, n / 2, o), real(fd, (const char *)b + torn, n - torn, o + torn));
 }
 ssize_t writev(int fd, const struct iovec *v, int n) {
-    REAL(writev); WRITE("write", fd, (size_t)n, real(fd, v, n), real(fd, v, n / 2));
+    REAL(writev); WRITE("write", fd, (size_t)n, real(fd, v, n), real(fd, v, n / 2), real(fd, v + n / 2, n - n / 2));
 }
 ssize_t send(int fd, const void *b, size_t n, int f) {
-    REAL(send); WRITE("send", fd, n, real(fd, b, n, f), real(fd, b, n / 2, f));
+    REAL(send); WRITE("send", fd, n, real(fd, b, n, f), real(fd, b, n / 2, f), real(fd, (const char *)b + torn, n - torn, f));
 }
 ssize_t sendto(int fd, const void *b, size_t n, int f, const struct sockaddr *a, socklen_t l) {
-    REAL(sendto); WRITE("send", fd, n, real(fd, b, n, f, a, l), real(fd, b, n / 2, f, a, l));
+    REAL(sendto); WRITE("send", fd, n, real(fd, b, n, f, a, l), real(fd, b, n / 2, f, a, l), real(fd, (const char *)b + torn, n - torn, f, a, l));
 }
 ssize_t sendfile(int to, int from, off_t *o, size_t n) {
-    REAL(sendfile); WRITE("write", to, n, real(to, from, o, n), real(to, from, o, n / 2));
+    REAL(sendfile); WRITE("write", to, n, real(to, from, o, n), real(to, from, o, n / 2), real(to, from, o, n - torn));
 }
 ssize_t sendfile64(int to, int from, off64_t *o, size_t n) {
-    REAL(sendfile64); WRITE("write", to, n, real(to, from, o, n), real(to, from, o, n / 2));
+    REAL(sendfile64); WRITE("write", to, n, real(to, from, o, n), real(to, from, o, n / 2), real(to, from, o, n - torn));
 }
 ssize_t copy_file_range(int from, off64_t *i, int to, off64_t *o, size_t n, unsigned f) {
-    REAL(copy_file_range); WRITE("write", to, n, real(from, i, to, o, n, f), real(from, i, to, o, n / 2, f));
+    REAL(copy_file_range); WRITE("write", to, n, real(from, i, to, o, n, f), real(from, i, to, o, n / 2, f), real(from, i, to, o, n - torn, f));
 }
 
 int fsync(int fd) { REAL(fsync); char p[PATH_MAX]; CHANGE("fsync", WATCHED_FD(fd, p), p, real(fd)); }

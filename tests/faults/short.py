@@ -32,7 +32,7 @@ def main(folder: str) -> None:
         scenario = SCENARIOS[name]
         lab.make(scenario)
         twin = make_twin(lab, scenario)
-        for number, (step, strike, _) in enumerate(points_of(twin, kills)):
+        for number, (step, strike, _) in enumerate(points_of(twin.events, kills)):
             trial = try_kill(lab, scenario, twin, step, strike, number)
             print(json.dumps({"kill": asdict(trial) | {"faults": trial.faults}}), flush=True)
         for told in disturb_scenario(lab, scenario, twin, full, "disk full once") if full else ():
