@@ -251,7 +251,7 @@ def main(arguments: Sequence[str]) -> int:
     index, parts = map(int, args.part.split("/"))
     known = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     done = {(row["scenario"], row["backend"], row["step"], row["at"], row["how"]) for row in known if "step" in row}
-    jobs = [(name, backend) for name in named(args.only) for backend in args.backends.split(",")]
+    jobs = [(name, backend) for backend in args.backends.split(",") for name in named(args.only)]
     labs = {"sqlite": Lab(args.work / f"worker-{index}")}
     if args.postgres:
         labs["postgres"] = Lab(args.work / f"worker-{index}-postgres", Postgres(args.postgres, f"w{index}"))
