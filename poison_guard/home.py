@@ -49,6 +49,12 @@ class Home:
         """The folder of store, lake and key."""
         return self.settings.home
 
+    def keep_open(self) -> None:
+        """Let this process keep the store open between verbs, as a server should; the last home asked for is kept."""
+        from poison_guard.steps.opening import keep_open
+
+        keep_open(self.settings)
+
     def feeds(self) -> FeedsResult:
         """Return the names of the feeds that the store knows."""
         from poison_guard.steps.status import list_known_feeds

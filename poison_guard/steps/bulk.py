@@ -22,8 +22,9 @@ from poison_guard.steps.opening import Feed
 from poison_guard.steps.outbox import drain
 from poison_guard.steps.queue import expiry, filtered, with_reasons
 from poison_guard.store import chain, jobs, waiting
+from poison_guard.store.deciding import JobPart, ReviewDecision
 from poison_guard.store.reading import find_records
-from poison_guard.store.reviews import JobPart, ReviewDecision, append_review, apply_decision
+from poison_guard.store.reviews import append_review, apply_decision
 from poison_guard.store.standing import job_events
 from poison_guard.store.undo import end_undo
 from poison_guard.store.undo import undo_job as store_undo

@@ -19,9 +19,18 @@ from poison_guard.files import write_atomic
 from poison_guard.ingest.nested import path_fault
 from poison_guard.steps.outbox import ask_for, drain
 from poison_guard.store import Store, open_store
-from poison_guard.store.engine import claim_lake, refuse_lost, sqlite_file
+from poison_guard.store.engine import claim_lake, keep_open, refuse_lost, sqlite_file
 
-__all__ = ["Feed", "again_if_stale", "find_suite", "has_store", "open_feed", "refuse_no_store", "torch_threads"]
+__all__ = [
+    "Feed",
+    "again_if_stale",
+    "find_suite",
+    "has_store",
+    "keep_open",
+    "open_feed",
+    "refuse_no_store",
+    "torch_threads",
+]
 
 
 _T = TypeVar("_T")

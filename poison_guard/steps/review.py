@@ -20,14 +20,10 @@ from poison_guard.steps.payloads import payloads_of, show_in_queue
 from poison_guard.steps.recall import Revocation, effects_of_revoking, revoked_by
 from poison_guard.store import TrustedSummary, add_trusted
 from poison_guard.store.bulk import bounded_key
+from poison_guard.store.deciding import ReviewDecision
 from poison_guard.store.gate_counts import would_be_held_ids
 from poison_guard.store.reading import find_chosen, find_records
-from poison_guard.store.reviews import (
-    Applied,
-    ReviewDecision,
-    apply_decision,
-    find_applied,
-)
+from poison_guard.store.reviews import Applied, apply_decision, find_applied
 from poison_guard.store.snapshots import snapshots_holding
 from poison_guard.store.standing import count_decided_otherwise
 from poison_guard.store.trusted import check_may_be_trusted

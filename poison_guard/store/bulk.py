@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "MAX_KEY",
     "Query",
     "among",
+    "as_table",
     "bindable",
     "bounded_key",
     "bounded_keys",
@@ -104,18 +105,27 @@ def insert_frame(conn: sa.Connection, table: sa.Table, frame: pd.DataFrame) -> N
         insert_rows(conn, table, names, list(zip(*(v[start : start + _CHUNK] for v in values), strict=True)))
 
 
-def insert_rows(conn: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows of the columns `names`, as the driver takes them: times are whole microseconds, see `bindable`."""
+def insert_rows(
+    conn: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[tuple[Any, ...]], *, then: str = ""
+) -> None:
+    """Insert rows of the columns `names`, as the driver takes them: times are whole microseconds, see `bindable`.
+
+    `then`: SQL of what is done with rows that are there already.
+    """
     if not rows:
         return
     into = f"{table.name} ({quoted(names)})"
-    if conn.dialect.name == "postgresql" and len(rows) > FEW:
+    if _is_together(conn):
+        those, values = as_table(conn, {name: table.c[name].type for name in names}, rows)
+        raw(conn, f"INSERT INTO {into} SELECT * FROM {those} {then}", values)
+        return
+    if conn.dialect.name == "postgresql" and len(rows) > FEW and not then:
         with conn.connection.cursor().copy(f"COPY {into} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
         return
     marks = ", ".join("?" * len(names))
-    raw_many(conn, f"INSERT INTO {into} VALUES ({marks})", rows)
+    raw_many(conn, f"INSERT INTO {into} VALUES ({marks}) {then}", rows)
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -156,6 +166,28 @@ def together(conn: sa.Connection) -> AbstractContextManager[object]:
     """
     driver: Any = conn.connection.driver_connection
     return driver.pipeline() if conn.dialect.name == "postgresql" else nullcontext()
+
+
+def _is_together(conn: sa.Connection) -> bool:
+    """Return whether `together` holds: then a Postgres server is told of many rows in one statement, as COPY cannot."""
+    if conn.dialect.name != "postgresql":
+        return False
+    from psycopg.pq import PipelineStatus
+
+    driver: Any = conn.connection.driver_connection
+    return bool(driver.pgconn.pipeline_status != PipelineStatus.OFF)
+
+
+def as_table(
+    conn: sa.Connection, columns: Mapping[str, sa.types.TypeEngine[Any]], rows: Sequence[tuple[Any, ...]]
+) -> tuple[str, list[Any]]:
+    """Return the SQL of a table ``v`` of `rows`, and what to bind for its ``?``, whatever their number."""
+    if conn.dialect.name != "postgresql":
+        names = ", ".join(f"value ->> {k} AS {name}" for k, name in enumerate(columns))
+        return f"(SELECT {names} FROM json_each(?)) AS v", [json.dumps(rows)]
+    cells = [list(each) for each in zip(*rows, strict=True)]
+    arrays = ", ".join(f"?::{kind.compile(conn.dialect)}[]" for kind in columns.values())
+    return f"unnest({arrays}) AS v ({quoted(columns)})", cells
 
 
 def _as_driver(conn: sa.Connection, statement: str) -> str:

@@ -13,7 +13,7 @@ import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -24,9 +24,11 @@ from poison_guard.store.writing import head_of
 
 __all__ = [
     "NAMED",
+    "Event",
     "Head",
     "NamedRows",
     "append",
+    "append_each",
     "check_rows_unchanged",
     "event_hash",
     "head",
@@ -72,23 +74,42 @@ def append(
     It seals all rows that were written under that number (`next_seq`), so it comes last in its transaction; `rows` are
     those of `NAMED` tables, whose hashes it holds one by one, as they are now.
     """
-    top, seq = head_of(conn), next_seq(conn)
     whole = dict(body)
     if rows:
         whole["rows"] = {table.name: dict(_hashes_of_named(conn, key, table, ids)) for table, ids in rows}
-    sealed = seals.seal_rows(conn, key, seq)
-    if sealed is not None:
-        whole["seals"] = sealed
-    event = {"seq": seq, "at": at, "kind": kind, "feed": feed, "run_id": run_id, "actor": actor}
-    event["prev"] = top.hash
-    event["body"] = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-    event["hash"] = event_hash(key, event)
-    kept = {**event, "at": (at - EPOCH) // MICROSECOND}
-    bulk.insert_rows(conn, tables.events, [*kept], [tuple(kept.values())])
-    top.seq, top.hash = seq, event["hash"]
-    head = (seq, top.hash, head_mac(key, seq, top.hash))
+    return append_each(conn, key, [Event(kind, at, whole, feed, run_id, actor)])[-1]
+
+
+class Event(NamedTuple):
+    """What one event of several says; see `append`."""
+
+    kind: str
+    at: dt.datetime
+    body: Mapping[str, Any]
+    feed: str | None = None
+    run_id: str | None = None
+    actor: str | None = None
+
+
+def append_each(conn: sa.Connection, key: bytes, said: Sequence[Event]) -> range:
+    """Add events at the end of the chain, as `append` does one, and return their numbers.
+
+    Each seals the rows that were written under its number: the first under `next_seq`, each following one a number on.
+    """
+    top, first = head_of(conn), next_seq(conn)
+    seqs, kept = range(first, first + len(said)), list[tuple[Any, ...]]()
+    sealed = seals.seal_rows(conn, key, seqs)
+    for seq, one in zip(seqs, said, strict=True):
+        body = {**one.body, "seals": sealed[seq]} if seq in sealed else one.body
+        event = {**one._asdict(), "seq": seq, "prev": top.hash}
+        event["body"] = json.dumps(body, sort_keys=True, separators=(",", ":"))
+        event["hash"] = event_hash(key, event)
+        top.seq, top.hash = seq, event["hash"]
+        kept.append(tuple({**event, "at": (one.at - EPOCH) // MICROSECOND}.values()))
+    bulk.insert_rows(conn, tables.events, (*Event._fields, "seq", "prev", "hash"), kept)
+    head = (top.seq, top.hash, head_mac(key, top.seq, top.hash))
     bulk.raw(conn, "UPDATE chain SET seq = ?, hash = ?, mac = ? WHERE id = 1", head)
-    return seq
+    return seqs
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import threading
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,13 +33,14 @@ from poison_guard.store.chain import Head, head_mac, last_event
 from poison_guard.store.key import read_key
 from poison_guard.store.lake import Lake
 from poison_guard.store.mark import mark_fault, mark_file, raise_mark, refuse_lost_store
+from poison_guard.store.turns import Turns
 from poison_guard.store.writing import Writing
 from poison_guard.text import shown_url, without_secrets
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["Store", "alembic_config", "claim_lake", "open_store", "refuse_lost", "sqlite_file"]
+__all__ = ["Store", "alembic_config", "claim_lake", "keep_open", "open_store", "refuse_lost", "sqlite_file"]
 
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -56,6 +58,8 @@ def alembic_config(conn: sa.Connection) -> Config:
 
 _WAIT_SECONDS = 60
 _SQLITE: dict[str, Any] = {"timeout": _WAIT_SECONDS, "isolation_level": None}
+_NO_LIMIT = -1
+"""Of connections: each thread of a server has its own, and one that waited for another's might wait for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Store:
     key: bytes = field(repr=False)
     mark: Path | None = None
     """File of the high-water mark beside the key; None where the key comes from the environment."""
+    turns: Turns = field(default_factory=Turns, repr=False)
+    """Who waits to decide, in this process."""
 
     @property
     def shown(self) -> str:
@@ -112,18 +118,72 @@ class Store:
 
 @contextmanager
 def open_store(settings: Settings) -> Iterator[Store]:
-    """Open the store of a home, making it as needed, and let go of its connections at the end.
+    """Open the store of a home, making it as needed, and let go of its connections at the end, unless they are kept.
 
     `StoreError` says what cannot be reached, or read.
     """
+    kept = settings.store_url in _KEPT
+    store = _kept_store(settings) if kept else _open(settings)
+    try:
+        yield store
+    finally:
+        if not kept:
+            store.engine.dispose()
+
+
+def _open(settings: Settings) -> Store:
     engine = _make_engine(settings.store_url)
     try:
         store = Store(engine, Lake(settings.lake_url), read_key(settings), mark_file(settings))
         if not _has_tables(store, settings):
             _make_store(store, settings)
-        yield store
-    finally:
+    except BaseException:
         engine.dispose()
+        raise
+    return store
+
+
+_KEPT: dict[str, tuple[Any, Store] | None] = {}
+"""The URL of the one store that this process keeps open: the store with what it was opened as, once it is."""
+_KEEPING = threading.Lock()
+
+
+def keep_open(settings: Settings) -> None:
+    """Let this process keep a store open between uses, as a server should: to open it costs more than most of these.
+
+    Only the last one that was asked for is kept.
+    """
+    with _KEEPING:
+        for url in _KEPT.keys() - {settings.store_url}:
+            _let_go(url)
+        _KEPT.setdefault(settings.store_url, None)
+
+
+def _kept_store(settings: Settings) -> Store:
+    """Return the store that is kept, opened anew where its file or its key is another one by now."""
+    with _KEEPING:
+        kept = _KEPT.get(settings.store_url)
+        if kept is None or kept[0] != _identity(settings):
+            _let_go(settings.store_url)
+            store = _open(settings)
+            kept = _KEPT[settings.store_url] = (_identity(settings), store)
+        return kept[1]
+
+
+def _let_go(url: str) -> None:
+    kept = _KEPT.pop(url, None)
+    if kept is not None:  # connections that a parent process opened stay its own
+        kept[1].engine.dispose(close=kept[0][0] == os.getpid())
+
+
+def _identity(settings: Settings) -> tuple[Any, ...]:
+    file = sqlite_file(settings.store_url)
+    place: tuple[int, int] | None = None
+    if file is not None:
+        with suppress(FileNotFoundError):
+            found = file.stat()
+            place = (found.st_dev, found.st_ino)
+    return os.getpid(), place, settings.lake_url, read_key(settings)
 
 
 def _has_tables(store: Store, settings: Settings) -> bool:
@@ -247,9 +307,8 @@ def _sqlite_engine(url: sa.URL, file: Path | None) -> sa.Engine:
     if not file.is_file() or (os.access(folder, os.W_OK) and os.access(file, os.W_OK)):
         return _writing_engine(url)
     uri = _read_only_uri(file)
-    engine = sa.create_engine(
-        url, creator=functools.partial(sqlite3.connect, uri, uri=True, check_same_thread=False, **_SQLITE)
-    )
+    read = functools.partial(sqlite3.connect, uri, uri=True, check_same_thread=False, **_SQLITE)
+    engine = sa.create_engine(url, creator=read, max_overflow=_NO_LIMIT)
     sa.event.listen(engine, "begin", _begin_transaction)
     return engine
 
@@ -258,14 +317,13 @@ def _sqlite_engine(url: sa.URL, file: Path | None) -> sa.Engine:
 def _writing_engine(url: sa.URL) -> sa.Engine:
     """Return the engine of a URL, one for the process: it has compiled what it was asked before, and no page again."""
     if url.get_backend_name() == "sqlite":
-        engine = sa.create_engine(url, connect_args=_SQLITE)
+        engine = sa.create_engine(url, connect_args=_SQLITE, max_overflow=_NO_LIMIT)
         sa.event.listen(engine, "connect", _set_pragmas)
         sa.event.listen(engine, "begin", _begin_transaction)
         return engine
     try:
-        return sa.create_engine(
-            url.set(drivername="postgresql+psycopg"), connect_args={"connect_timeout": 10}, pool_pre_ping=True
-        )
+        options: dict[str, Any] = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
+        return sa.create_engine(url.set(drivername="postgresql+psycopg"), max_overflow=_NO_LIMIT, **options)
     except ImportError:
         raise MissingExtraError.of("psycopg, which a Postgres store needs,", "postgres") from None
 

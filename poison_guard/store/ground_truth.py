@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Container, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from poison_guard.records import Place
 from poison_guard.store import bulk, tables
 from poison_guard.store.bulk import bounded_keys
 from poison_guard.store.columns import EPOCH, MICROSECOND, UtcTime
+from poison_guard.store.writing import Seqs
 
 __all__ = [
     "CONTROL",
@@ -105,26 +106,35 @@ def said_in(rows: pd.DataFrame) -> list[Said]:
 
 
 def note_verdicts(
-    conn: sa.Connection, said: Sequence[Said], *, feed: str, namespace: str, kind: str, seq: int, at: dt.datetime
+    conn: sa.Connection,
+    said: Sequence[Said],
+    *,
+    feed: str,
+    namespace: str,
+    kind: str,
+    seq: Seqs,
+    at: dt.datetime | Mapping[int, dt.datetime],
 ) -> dict[str, tuple[int, int]]:
     """Write what `kind` says of records, each once, and return the news: record to the verdict before and now.
 
     Saying the same again changes nothing, something else takes the old word back. What reviewers and outcomes say is
-    added to the ledger; controls are counted there by the run that met them.
+    added to the ledger; controls are counted there by the run that met them. `at`: when it was said, perhaps by event.
     """
     words = last_verdicts(conn, feed, [one.record_id for one in said])
     news = [one for one in said if _is_news(words.get((one.record_id, kind)), one.verdict, kind)]
+    events = [seq if isinstance(seq, int) else seq[one.record_id] for one in news]
     bulk.insert_rows(
         conn,
         tables.verified,
         (*Said._fields, "feed", "namespace", "kind", "seq"),
-        [(*one, feed, namespace, kind, seq) for one in news],
+        [(*one, feed, namespace, kind, mine) for one, mine in zip(news, events, strict=True)],
     )
     if kind != CONTROL:
-        first_seen = (at - EPOCH) // MICROSECOND
-        names = ("source_id", "outcomes_right", "outcomes_wrong", "namespace", "feed", "seq", "first_seen")
-        deltas = _ledger_deltas_of(words, news, kind)
-        rows = [(*delta, namespace, feed, seq, first_seen) for delta in deltas]
+        names = ("source_id", "seq", "outcomes_right", "outcomes_wrong", "namespace", "feed", "first_seen")
+        rows = list[tuple[Any, ...]]()
+        for (source, mine), counts in _ledger_deltas_of(words, news, events, kind).items():
+            when = at if isinstance(at, dt.datetime) else at[mine]
+            rows.append((source, mine, *counts, namespace, feed, (when - EPOCH) // MICROSECOND))
         bulk.insert_rows(conn, tables.ledger, names, rows)
     return {one.record_id: (words.get((one.record_id, kind), _SILENT)[0], one.verdict) for one in news}
 
@@ -207,16 +217,18 @@ def load_verified(
     return frame.assign(right=frame["verdict"] > 0)[["source_id", "at", "right"]].reset_index(drop=True)
 
 
-def _ledger_deltas_of(words: Words, news: Sequence[Said], kind: str) -> list[tuple[str, float, float]]:
-    """Return ``source, right, wrong`` that `news` add to the ledger: the word that holds of a record, less before."""
-    sums: dict[str, list[int]] = {}
-    for one in news:
+def _ledger_deltas_of(
+    words: Words, news: Sequence[Said], events: Sequence[int], kind: str
+) -> dict[tuple[str, int], tuple[float, float]]:
+    """Return what `news` add to the ledger, by source and event: the word that holds of a record, less before."""
+    sums: dict[tuple[str, int], list[int]] = {}
+    for one, event in zip(news, events, strict=True):
         if one.source_id is None:
             continue
         before = {k: words.get((one.record_id, k), _SILENT)[0] for k in (OUTCOME, REVIEW)}
         after = before | {kind: one.verdict}
         was, now = (each[OUTCOME] or each[REVIEW] for each in (before, after))
-        total = sums.setdefault(bulk.bounded_key(one.source_id), [0, 0])
+        total = sums.setdefault((bulk.bounded_key(one.source_id), event), [0, 0])
         total[0] += (now == 1) - (was == 1)
         total[1] += (now == -1) - (was == -1)
-    return [(source, float(right), float(wrong)) for source, (right, wrong) in sums.items() if right or wrong]
+    return {key: (float(right), float(wrong)) for key, (right, wrong) in sums.items() if right or wrong}

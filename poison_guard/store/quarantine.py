@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from poison_guard.records import ID_CONFLICT, Campaign, Place
 from poison_guard.store import bulk, seals, tables
 from poison_guard.store.columns import UtcTime
+from poison_guard.store.writing import Seqs
 
 __all__ = [
     "EXPIRED",
@@ -130,24 +131,29 @@ def _count_rows(conn: sa.Connection, feed: str, rows: Iterable[Mapping[str, Any]
                 if value is not None:
                     count = found.setdefault((facet, value), [0, row["created_at"]])
                     count[0], count[1] = count[0] + sign, min(count[1], row["created_at"])
-    into = "INSERT INTO queue_counts (feed, facet, value, n, since) VALUES (?, ?, ?, ?, ?)"
     change = "ON CONFLICT (feed, facet, value) DO UPDATE SET n = queue_counts.n + excluded.n"
-    bulk.raw_many(conn, f"{into} {change}", [(feed, *group, n, since) for group, (n, since) in found.items()])
+    counts = [(feed, *group, n, since) for group, (n, since) in found.items()]
+    bulk.insert_rows(conn, tables.queue_counts, ("feed", "facet", "value", "n", "since"), counts, then=change)
     if sign < 0:
-        none = "DELETE FROM queue_counts WHERE feed = ? AND facet = ? AND value = ? AND n <= 0"
-        bulk.raw_many(conn, none, [(feed, *group) for group in found])
+        facets = ", ".join(f"'{facet}'" for facet in ("all", *_COUNTED))
+        bulk.raw(conn, f"DELETE FROM queue_counts WHERE feed = ? AND facet IN ({facets}) AND n <= 0", (feed,))
 
 
-def close_entries(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: int, state: str = "done") -> None:
-    """Mark the open entries of records as decided (or ``expired``) by event `seq`."""
+def close_entries(conn: sa.Connection, feed: str, record_ids: Sequence[str], *, seq: Seqs, state: str = "done") -> None:
+    """Mark the open entries of records as decided (or ``expired``) by the events `seq`."""
     rows = seals.take(conn, tables.queue, feed, record_ids, seq=seq, where=f"AND {_WAITS}")
     if not rows:
         return
     _count_rows(conn, feed, rows, sign=-1)
-    those, some = bulk.among(conn, [row["record_id"] for row in rows])
     free = "claimed_by = NULL, token = NULL, lease_until = NULL"
-    change = f"UPDATE queue SET state = ?, decided_seq = ?, changed_seq = ?, {free} WHERE feed = ? AND {_WAITS}"
-    bulk.raw(conn, f"{change} AND record_id {those}", (state, seq, seq, feed, some))
+    closed = [(feed, name, seq if isinstance(seq, int) else seq[name]) for name in (row["record_id"] for row in rows)]
+    c = tables.queue.c
+    columns = {"feed": c.feed.type, "record_id": c.record_id.type, "seq": c.changed_seq.type}
+    those, values = bulk.as_table(conn, columns, closed)
+    change = f"UPDATE queue SET state = ?, decided_seq = v.seq, changed_seq = v.seq, {free} FROM {those}"
+    bulk.raw(
+        conn, f"{change} WHERE queue.feed = v.feed AND queue.record_id = v.record_id AND {_WAITS}", (state, *values)
+    )
 
 
 _WAITS = "state || '' IN ('open', 'expired')"

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from poison_guard.store import bulk, tables
 from poison_guard.store.tables import seals
-from poison_guard.store.writing import Seal, Sum, head_of, writing_of
+from poison_guard.store.writing import Seal, Seqs, Sum, head_of, writing_of
 
 __all__ = [
     "SEALED",
@@ -144,27 +144,37 @@ def add_up(hashes: Sequence[bytes]) -> Sum:
     return Sum() + Sum(len(hashes), sum(int.from_bytes(each, "little") for each in hashes))
 
 
-def seal_rows(conn: sa.Connection, key: bytes, seq: int) -> str | None:
-    """Seal all rows that event `seq` wrote and return the hash over its seals; None when it wrote none."""
-    counts = bulk.raw(conn, _COUNTS, (seq,) * len(SEALED)).fetchone()
+def seal_rows(conn: sa.Connection, key: bytes, seqs: range) -> dict[int, str]:
+    """Seal all rows that the events `seqs` wrote, and return the hash over the seals of each that wrote any."""
+    first, last = seqs[0], seqs[-1]
+    counts = bulk.raw(conn, _COUNTS, (first, last) * len(SEALED)).fetchone()
     written = [(sealed, n) for sealed, n in zip(SEALED.values(), counts, strict=True) if n]
     few = [sealed for sealed, n in written if n <= _CHUNK]
-    read = bulk.raw_each(conn, [(f"{sealed.select} WHERE {sealed.group} = ?", (seq,)) for sealed in few])
-    rows_of = {sealed.name: [rows] for sealed, rows in zip(few, read, strict=True)}
+    read = bulk.raw_each(conn, [(f"{s.select} WHERE {s.group} BETWEEN ? AND ?", (first, last)) for s in few])
     new = writing_of(conn).seals
-    for sealed, _ in written:
-        new[sealed.name, seq] = _seal_now(conn, key, sealed, seq, seq=seq, read=rows_of.get(sealed.name))
-    rows = [
-        (seq, table, group, seal.sum.n, f"{seal.sum.total:032x}", seal.salt, seal.tags)
-        for (table, group), seal in new.items()
-    ]
+    for sealed, found in zip(few, read, strict=True):
+        rows_of: dict[int, list[tuple[Any, ...]]] = {}
+        for row in found:
+            rows_of.setdefault(row[0], []).append(row)
+        for seq, some in rows_of.items():
+            new[sealed.name, seq] = {seq: _seal_now(conn, key, sealed, seq, seq=seq, read=[some])}
+    for sealed in (sealed for sealed, n in written if n > _CHUNK):
+        for seq in seqs:
+            new[sealed.name, seq] = {seq: _seal_now(conn, key, sealed, seq, seq=seq)}
+    rows: dict[int, list[tuple[Any, ...]]] = {}
+    for (table, group), by_event in new.items():
+        for seq, seal in by_event.items():
+            row = (seq, table, group, seal.sum.n, f"{seal.sum.total:032x}", seal.salt, seal.tags)
+            rows.setdefault(seq, []).append(row)
     new.clear()
-    bulk.insert_rows(conn, seals, ("seq", "tbl", "grp", "n", "total", "salt", "tags"), rows)
-    return digest_of(key, seq, (row[1:5] for row in rows)) if rows else None
+    names = ("seq", "tbl", "grp", "n", "total", "salt", "tags")
+    bulk.insert_rows(conn, seals, names, [row for some in rows.values() for row in some])
+    return {seq: digest_of(key, seq, (row[1:5] for row in some)) for seq, some in rows.items()}
 
 
-_COUNTS = f"SELECT {', '.join(f'(SELECT count(*) FROM {s.name} WHERE {s.group} = ?)' for s in SEALED.values())}"
-"""How many rows of each table an event wrote, in one statement: most tables have none."""
+_COUNT = "(SELECT count(*) FROM {0.name} WHERE {0.group} BETWEEN ? AND ?)"
+_COUNTS = f"SELECT {', '.join(_COUNT.format(sealed) for sealed in SEALED.values())}"
+"""How many rows of each table some events wrote, in one statement: most tables have none."""
 
 
 def _seal_now(conn: sa.Connection, key: bytes, sealed: SealedTable, group: int, *, seq: int, read: Any = None) -> Seal:
@@ -182,28 +192,31 @@ def digest_of(key: bytes, seq: int, rows: Iterable[tuple[Any, ...]]) -> str:
 
 
 def take(
-    conn: sa.Connection, table: sa.Table, feed: str, record_ids: Sequence[str], *, seq: int, where: str = ""
+    conn: sa.Connection, table: sa.Table, feed: str, record_ids: Sequence[str], *, seq: Seqs, where: str = ""
 ) -> list[dict[str, Any]]:
-    """Let rows of some records leave the events that wrote them, before event `seq` changes or removes them.
+    """Let rows of some records leave the events that wrote them, before the events `seq` change or remove them.
 
     Rows that `seq` wrote itself are its own already. `where`: SQL for those of the rows that will change. Returns the
     rows as they are: their hashed columns, as the driver reads them.
     """
     sealed, found = SEALED[table.name], list[dict[str, Any]]()
-    taken: dict[int, list[tuple[Any, ...]]] = {}
+    taken: dict[tuple[int, Any], list[tuple[Any, ...]]] = {}
     for start in range(0, len(record_ids), _CHUNK):
         those, some = bulk.among(conn, record_ids[start : start + _CHUNK])
         for rows in raw_rows(conn, sealed, f"feed = ? AND record_id {those} {where}", (feed, some), few=True):
             for group, *row in rows:
-                found.append(dict(zip(sealed.columns, row, strict=True)))
-                if group != seq:
-                    taken.setdefault(group, []).append(tuple(row))
+                cells = dict(zip(sealed.columns, row, strict=True))
+                found.append(cells)
+                mine = seq if isinstance(seq, int) else seq[cells["record_id"]]
+                if group != mine:
+                    taken.setdefault((mine, group), []).append(tuple(row))
     writing = writing_of(conn)
-    for group, rows in taken.items():
+    for mine, group in sorted(taken, key=lambda pair: pair[0]):
         before = _last_seal(conn, sealed.name, group)
-        left = before.sum - add_up(hashes_of(writing.key, sealed.name, before.salt or "", rows))
+        gone = hashes_of(writing.key, sealed.name, before.salt or "", taken[mine, group])
         number = group if isinstance(group, int) else -1  # a row of no event: the sum under -1 can never be met
-        writing.seals[sealed.name, number] = Seal(before.salt or None, left)
+        seal = Seal(before.salt or None, before.sum - add_up(gone))
+        writing.seals.setdefault((sealed.name, number), {})[mine] = seal
     return found
 
 
@@ -214,7 +227,7 @@ def reseal_group(conn: sa.Connection, key: bytes, table: str, group: int, *, seq
     """
     seal, c = _seal_now(conn, key, SEALED[table], group, seq=seq), seals.c
     conn.execute(sa.update(seals).where(c.tbl == table, c.grp == group).values(salt=None, tags=None))
-    writing_of(conn).seals[table, group] = seal
+    writing_of(conn).seals[table, group] = {seq: seal}
 
 
 def group_is_whole(conn: sa.Connection, key: bytes, table: str, group: int) -> bool:
@@ -242,8 +255,8 @@ def _new_salt(conn: sa.Connection, table: str, group: int, seq: int) -> str:
 def _last_seal(conn: sa.Connection, table: str, group: int) -> Seal:
     """Return the seal of a group that holds now; an empty one for a group that was never sealed."""
     new = writing_of(conn).seals.get((table, group))
-    if new is not None or not isinstance(group, int):
-        return new or Seal()
+    if new or not isinstance(group, int):
+        return next(reversed(new.values())) if new else Seal()
     query = "SELECT salt, n, total FROM seals WHERE tbl = ? AND grp = ? ORDER BY seq DESC LIMIT 1"
     row = bulk.raw(conn, query, (table, group)).fetchone()
     return Seal() if row is None else Seal(row[0], Sum(row[1], int(row[2], 16)))

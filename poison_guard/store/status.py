@@ -17,6 +17,7 @@ from poison_guard.records import ID_CONFLICT, Action, Campaign, Decided, Place
 from poison_guard.store import bulk, quarantine, seals, tables
 from poison_guard.store.bulk import bounded_keys, to_json
 from poison_guard.store.rows import reasons_text
+from poison_guard.store.writing import Seqs
 
 __all__ = [
     "Move",
@@ -135,30 +136,29 @@ def moves_of(rows: pd.DataFrame) -> list[Move]:
     return [Move(*row) for row in zip(*(bulk.bindable(rows[name]) for name in names), strict=True)]
 
 
-def move_records(conn: sa.Connection, feed: str, moves: Sequence[Move], *, seq: int) -> None:
-    """Move records, as event `seq`.
+def move_records(conn: sa.Connection, feed: str, moves: Sequence[Move], *, seq: Seqs) -> None:
+    """Move records, as the events `seq`.
 
     Compare-and-set: `BusyError` when one of them is no longer where it was found, and the transaction must end.
     """
     ids = [move.record_id for move in moves]
     seals.take(conn, tables.records, feed, ids, seq=seq)
-    alike: dict[tuple[str, int, str, int], list[str]] = {}
-    for move in moves:
-        change = (move.from_place, move.from_verdict, move.to_place, move.to_verdict)
-        alike.setdefault(change, []).append(move.record_id)
-    changed = 0
-    for (before, old, place, verdict), some in alike.items():
-        those, bound = bulk.among(conn, some)
-        where = f"feed = ? AND place || '' = ? AND verdict = ? AND record_id {those}"  # not by the index of places
-        update = f"UPDATE records SET place = ?, verdict = ?, changed_seq = ? WHERE {where} RETURNING 1"
-        changed += len(bulk.raw(conn, update, (place, verdict, seq, feed, before, old, bound)).fetchall())
+    rows = [(*move, feed, seq if isinstance(seq, int) else seq[move.record_id]) for move in moves]
+    those, values = bulk.as_table(conn, _MOVED, rows)
+    change = "place = v.to_place, verdict = v.to_verdict, changed_seq = v.seq"
+    as_found = "r.place || '' = v.from_place AND r.verdict = v.from_verdict"  # not by the index of places
+    where = f"r.feed = v.feed AND r.record_id = v.record_id AND {as_found}"
+    update = f"UPDATE records AS r SET {change} FROM {those} WHERE {where} RETURNING 1"
+    changed = len(bulk.raw(conn, update, values).fetchall()) if rows else 0
     if changed != len(moves):
         raise BusyError(
             f"{len(moves) - changed} of {len(moves)} records were decided by someone else meanwhile; list them again"
         )
-    bulk.insert_rows(conn, tables.moves, (*Move._fields, "feed", "seq"), [(*move, feed, seq) for move in moves])
+    bulk.insert_rows(conn, tables.moves, [*_MOVED], rows)
 
 
+_MOVED = {name: tables.moves.c[name].type for name in (*Move._fields, "feed", "seq")}
+"""Columns of a move, and their types."""
 _RECALL_RISK = 0.97  # of a record whose campaign has no record in this batch to take the risk from
 
 

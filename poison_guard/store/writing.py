@@ -5,6 +5,7 @@ The head is read once a transaction: from then on nobody else can move it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,9 +14,12 @@ import sqlalchemy as sa
 from poison_guard.errors import StoreError
 from poison_guard.store import bulk
 
-__all__ = ["Seal", "Sum", "Writing", "head_of", "writing_of"]
+__all__ = ["Seal", "Seqs", "Sum", "Writing", "head_of", "writing_of"]
 
 _MODULUS = 1 << 128
+
+Seqs = int | Mapping[str, int]
+"""The event that writes some records: one for all of them, or one for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,8 @@ class Writing:
     key: bytes = field(repr=False)
     head: _Head | None = None
     """None until something asks for the next number."""
-    seals: dict[tuple[str, int], Seal] = field(default_factory=dict)
-    """Of the next event, by table and group; its event writes them."""
+    seals: dict[tuple[str, int], dict[int, Seal]] = field(default_factory=dict)
+    """Of the next events, by table and group, then by event in their order; the events write them."""
 
 
 def writing_of(conn: sa.Connection) -> Writing:

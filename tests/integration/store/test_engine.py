@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from alembic.script import ScriptDirectory
 
 from poison_guard.errors import ConfigError, StoreError
 from poison_guard.store import count_places, open_store, tables
-from poison_guard.store.engine import alembic_config, sqlite_file
+from poison_guard.store.engine import alembic_config, keep_open, sqlite_file
 from poison_guard.store.key import read_key
 
 
@@ -161,3 +163,25 @@ def test_what_expired_is_counted_by_its_own_index(tmp_path, settings_at):
     query = "EXPLAIN QUERY PLAN SELECT count(*) FROM queue WHERE feed = 'chat' AND state = 'expired'"
     with open_store(settings_at(tmp_path / "home")) as store, store.read() as conn:
         assert "ix_queue_expired" in str(conn.exec_driver_sql(query).fetchall())
+
+
+def test_a_store_that_is_kept_open_is_opened_anew_where_its_file_is_another_one(tmp_path, settings_at):
+    settings = settings_at(tmp_path / "home")
+    keep_open(settings)
+    try:
+        with open_store(settings) as first, open_store(settings) as second:
+            assert first is second
+        file = sqlite_file(settings.store_url)
+        copy = file.with_name("copy.db")
+        with contextlib.closing(sqlite3.connect(file)) as conn:
+            conn.execute("VACUUM INTO ?", (str(copy),))
+        for log in (file.with_name("store.db-wal"), file.with_name("store.db-shm")):
+            log.unlink(missing_ok=True)
+        copy.rename(file)
+        with open_store(settings) as third:
+            assert third is not first
+            assert count_places(third, "captcha")["accepted"] == 0
+    finally:
+        keep_open(settings_at(tmp_path / "another"))
+    with open_store(settings) as fourth, open_store(settings) as fifth:
+        assert fourth is not fifth
