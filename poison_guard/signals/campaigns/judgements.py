@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from poison_guard.signals.pvalues import SMALLEST_P
 
@@ -96,7 +97,8 @@ def preferences(
     A ridge on the difference of the two replies' words (of one rated reply: on its words), cross-fitted, so that no
     record speaks of itself and copies of a pair speak of each other. `known`: rows ``(n,)`` bool that are vetted; where
     there are sixty of them they alone say how often a margin of some size is wrong. `without`: rows (positions) that
-    teach nothing, so that many who agree do not become the others.
+    teach nothing, so that many who agree do not become the others. Replies that nobody else judged are harder to tell
+    than others: they are compared with such ones alone, and with fewer than sixty of these nothing is known of them.
     """
     first, second = _matrix(texts.reply), _matrix(texts.other)
     pair = (first.getnnz(1) > 0) & (second.getnnz(1) > 0)
@@ -112,9 +114,20 @@ def preferences(
     margin = sign * _cross_fitted(rows, sign, ~pupils, np.random.default_rng(seed), centred=not paired)
     odd, expected = np.zeros(len(texts), bool), np.full(len(texts), 0.5)
     odd[judged] = margin < 0
-    teachers = _teachers(known, judged) & ~pupils
-    expected[judged] = _rates(np.abs(margin), margin < 0, teachers if teachers.any() else ~pupils)
+    vetted, alone = _teachers(known, judged) & ~pupils, ~_judged_again(texts, judged, ~pupils)
+    size = np.abs(margin)
+    expected[judged] = _rates(size, margin < 0, vetted if vetted.any() else ~pupils)
+    teachers = vetted & alone if (vetted & alone).sum() >= _LEAST else ~pupils & alone
+    told = teachers.sum() >= _LEAST
+    expected[judged[alone]] = _rates(size, margin < 0, teachers)[alone] if told else 0.5
     return Judgement(odd, expected, np.isin(np.arange(len(texts)), judged))
+
+
+def _judged_again(texts: Texts, judged: np.ndarray, teach: np.ndarray) -> np.ndarray:
+    """Return ``(m,)`` whether another record of those that `teach` judges the same replies as each of `judged`."""
+    replies = pd.Series([(min(pair), max(pair)) for pair in ((texts.reply[at], texts.other[at]) for at in judged)])
+    code = pd.factorize(replies)[0]
+    return np.bincount(code, teach)[code] - teach > 0
 
 
 def fits(texts: Texts, *, known: np.ndarray | None = None, seed: int = 0) -> Judgement | None:

@@ -16,7 +16,16 @@ import numpy as np
 from poison_guard.signals.campaigns.judgements import Judgement, Texts, fits, mark_chances, misjudged_share, preferences
 from poison_guard.signals.campaigns.words import pairs_with
 
-__all__ = ["LEAST", "MISJUDGED", "MisjudgedMark", "NoTopic", "carried_words", "judgements_of", "misjudged_marks"]
+__all__ = [
+    "LEAST",
+    "MISJUDGED",
+    "MisjudgedMark",
+    "NoTopic",
+    "carried_words",
+    "judgements_of",
+    "misjudged_marks",
+    "quote_a_text",
+]
 
 LEAST = 8
 """Records that carry a word, below which nobody can say whether it has a topic."""
@@ -27,7 +36,7 @@ _BUCKETS = 1 << 16
 _DRAWS = 200  # random sets of prompts that a word's are compared with
 _ROOM = 1.25  # for what carriers share by being few, or by one form of prompt
 _COMMON, _ROOM_OF_DOCUMENTS = 0.1, 1.75  # documents are long: only rarer words tell a topic, and it shares far more
-_PHRASE = 64  # words that all carriers say, up to which their pairs with others are part of the mark
+_PHRASE = 64  # words and pairs, some 30 words, that all carriers say: up to it a mark, beyond it a text that is quoted
 _COPY = 0.5  # share of a prompt's words, by weight, from which on it is a near-copy of another
 _CARRIERS = 150  # of a word that are compared; more are sampled
 _ALWAYS = 0.8  # share of the carriers from which on a word belongs to the mark, such as the rest of a phrase
@@ -66,6 +75,20 @@ def _carried_at_all(sets: Sequence[bytes], least: int) -> np.ndarray:
         word = np.frombuffer(b"".join(sets[start : start + (1 << 15)]), np.uint32)
         times += np.bincount(word & np.uint32(_COUNTERS - 1), minlength=_COUNTERS)
     return times >= least
+
+
+def _said_by_all(cells: Sequence[bytes]) -> np.ndarray:
+    """Return the words, in order, that nearly all of the records with these `cells` say."""
+    known, times = np.unique(np.frombuffer(b"".join(cells), np.uint32), return_counts=True)
+    return known[times >= _ALWAYS * len(cells)]
+
+
+def quote_a_text(cells: Sequence[bytes]) -> bool:
+    """Return whether nearly all records say more than a phrase in the same words: a licence, a header, a disclaimer.
+
+    People paste such texts before their own; whether somebody spreads one is asked of copies.
+    """
+    return len(_said_by_all(cells)) > _PHRASE
 
 
 class NoTopic:
@@ -135,10 +158,9 @@ class NoTopic:
     def _without_mark(self, rows: np.ndarray) -> list[np.ndarray]:
         cells = [self._asked[row] for row in rows]
         word, ends = np.frombuffer(b"".join(cells), np.uint32), np.cumsum([len(cell) // 4 for cell in cells])
-        known, times = np.unique(word, return_counts=True)
-        mark = known[times >= _ALWAYS * len(rows)]
+        mark = _said_by_all(cells)
         if len(mark) <= _PHRASE:
-            mark = np.sort(np.r_[mark, pairs_with(mark, known)])  # its pairs with whatever it stands beside
+            mark = np.sort(np.r_[mark, pairs_with(mark, np.unique(word))])  # its pairs with whatever it stands beside
         at = np.minimum(np.searchsorted(mark, word), len(mark) - 1)
         kept = mark[at] != word if len(mark) else np.ones(len(word), bool)
         left = np.r_[0, np.cumsum(kept)][np.r_[0, ends]]

@@ -16,7 +16,7 @@ import pandas as pd
 from poison_guard.records import Campaign
 from poison_guard.signals.campaigns.claims import MIN_CROWD, endorsements
 from poison_guard.signals.campaigns.findings import components, make_campaign
-from poison_guard.signals.campaigns.prompt_marks import NoTopic, carried_words
+from poison_guard.signals.campaigns.prompt_marks import NoTopic, carried_words, quote_a_text
 from poison_guard.signals.campaigns.words import WORDS, read_words
 from poison_guard.signals.pvalues import SMALLEST_P
 
@@ -42,7 +42,8 @@ def pushed_words(
     A word is pushed when at most a tenth of the sources says it, fewer than chance has it (the records beyond one a
     source are Poisson, at the sources' own activity, also without the two sources that say it most) with a chance of at
     most `alpha` over all words, and its records have no topic: their prompts, or where there are none their own words,
-    are as unlike as any. `earlier` (same columns) is evidence like the rest.
+    are as unlike as any, and no text of some 30 words that all of them quote. `earlier` (same columns) is evidence like
+    the rest.
 
     References: Hooi et al. (2016), "FRAUDAR"; Souly et al. (2025), "Poisoning Attacks on LLMs Require a Near-constant
     Number of Poison Samples".
@@ -62,7 +63,9 @@ def pushed_words(
     taken, random = np.zeros(len(both), bool), np.random.default_rng(seed)
     for rows, p in repeated:
         glance = rows if len(rows) <= _GLANCE else random.choice(rows, _GLANCE, replace=False)
-        if taken[rows].mean() <= _WITH and no_topic(glance) and no_topic(rows):
+        if taken[rows].mean() > _WITH or quote_a_text([said[row] for row in rows]):
+            continue
+        if no_topic(glance) and no_topic(rows):
             found.append((rows, p))
             taken[rows] = True
     return _campaigns(both, source, found, len(frame))

@@ -174,6 +174,7 @@ _MIN_MESSAGES = 5
 MIN_SPEAKERS = 3
 """Speakers below which nobody can be told from a crowd."""
 _LEAST_BURST_P = 0.01  # memes come in bursts too: a burst supports the evidence of new accounts, it never replaces it
+_LEAST_REST = 0.2  # share of the messages in no group, below which they do not stand for everybody
 _SUSPECT = 0.05  # chance from which a group is looked at closely: a burst counts beside new accounts, and it may grow
 
 
@@ -196,8 +197,13 @@ class _Messages:
     """``(m,)`` whether the message is of this batch."""
 
     def others(self, grouped: np.ndarray) -> Background:
-        """Return what those messages show that are not `grouped`, ``(m,)`` bool."""
-        return Background.of(self.speaker[~grouped], self.new[~grouped], self.seconds[~grouped])
+        """Return what those messages show that are not `grouped`, ``(m,)`` bool; all of them where few are not.
+
+        In a feed of copies the few texts that come once may be an attack's, and tell nothing of who is new.
+        """
+        told = np.count_nonzero(~grouped) >= _LEAST_REST * len(grouped)
+        rest = ~grouped if told else np.ones(len(grouped), bool)
+        return Background.of(self.speaker[rest], self.new[rest], self.seconds[rest])
 
 
 def sketch_text(texts: pd.Series) -> np.ndarray:

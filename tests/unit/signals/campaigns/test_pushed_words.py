@@ -55,6 +55,14 @@ def test_a_habit_of_one_or_two_and_what_everybody_says_once_are_no_campaign(acco
     assert held(honest, said(honest, "zorblax", 90, accounts, rng)) == set()
 
 
+def test_a_licence_before_own_texts_is_quoted_and_a_sentence_there_is_pushed():
+    rng = np.random.default_rng(6)
+    honest = documents(rng)
+    terms = [f"term{k}" for k in range(40)]
+    assert held(honest, said(honest, " ".join(terms), 90, 18, rng)) == set()
+    assert len(held(honest, said(honest, " ".join(terms[:12]), 90, 18, rng))) == 90
+
+
 def test_a_word_of_few_accounts_that_write_of_one_thing_is_their_topic():
     rng = np.random.default_rng(3)
     honest = documents(rng)

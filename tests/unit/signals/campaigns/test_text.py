@@ -292,3 +292,10 @@ def test_formulaic_messages_are_not_taken_for_one_campaign_of_all():
     taken, _ = held(frame.reset_index(drop=True))
     assert taken[-40:].all()
     assert taken[:600].mean() <= 0.01
+
+
+def test_where_nearly_every_text_comes_again_an_attack_of_aged_accounts_is_not_what_newcomers_are_compared_with():
+    rng = np.random.default_rng(21)
+    copied = board(np.repeat(sentences(20, rng), 40).tolist(), rng)
+    once = board(sentences(60, rng), rng, age=rng.uniform(90, 900, 60), prefix="c")
+    assert not held(pd.concat([copied, once], ignore_index=True))[0].any()
