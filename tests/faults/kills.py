@@ -145,9 +145,11 @@ def points_of(steps: Sequence[Sequence[Event]], limit: int) -> list[Point]:
     rare, common = [], []
     for step, events in enumerate(steps):
         for k, event in enumerate(events, start=1):
-            store_write = event.kind in ("write", "send") and ("store.db" in event.path or event.kind == "send")
-            how = ("torn" if k % 2 else "before") if event.kind in ("write", "send") else "before"
-            (common if store_write else rare).append((step, Strike(k, how), event))
+            if event.kind == "send" or (event.kind == "write" and "store.db" in event.path):
+                common.append((step, Strike(k, "torn" if k % 2 else "before"), event))
+            else:
+                ways = ("before", "torn") if event.kind == "write" else ("before",)
+                rare += [(step, Strike(k, how), event) for how in ways]
             if event.kind in ("rename", "link", "unlink", "fsync") or k == len(events):
                 rare.append((step, Strike(k, "after"), event))
     if len(rare) + len(common) <= limit:
