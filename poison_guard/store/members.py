@@ -38,13 +38,21 @@ def members(
 ) -> pd.DataFrame:
     """Return records, riskiest (or `newest`) first, with the ``preview`` of those in the queue."""
     r, q = tables.records.c, tables.queue.c
-    names = ("record_id", "source_id", "author_id", "item_id", "answer", "campaign_id", "place", "risk", "received_at")
-    order = (r.seq.desc(), r.record_id) if newest else (r.risk.desc(), r.record_id)
-    query = sa.select(*(r[name] for name in names)).where(r.feed == feed, *_which(campaign_id, source_id, item_id))
+    by = "seq" if newest else "risk"
+    sides = [r.source_id == source_id, r.author_id == source_id] if source_id else [sa.true()]
+    query = sa.select(*(r[name] for name in _SHOWN)).where(r.feed == feed, *_which(campaign_id, None, item_id))
+    query = query.order_by(r[by].desc(), r.record_id.desc() if newest else r.record_id).limit(limit)
     shown = sa.select(q.record_id, q.preview).where(q.feed == feed)
-    with store.read() as conn:
-        rows = bulk.fetch_frame(conn, query.order_by(*order).limit(limit))
+    with store.read() as conn:  # each side by its own index: together they are sought among all records
+        found = pd.concat([bulk.fetch_frame(conn, query.where(side)) for side in sides], ignore_index=True)
+        rows = found.drop_duplicates("record_id").sort_values([by, "record_id"], ascending=[False, not newest])
+        rows = rows.head(limit).drop(columns="seq")
         return rows.merge(bulk.select_many(conn, shown, q.record_id, rows["record_id"]), on="record_id", how="left")
+
+
+_SHOWN = (
+    *("record_id", "source_id", "author_id", "item_id", "answer", "campaign_id", "place", "risk", "received_at", "seq"),
+)
 
 
 def places_of(store: Store, feed: str, **which: Any) -> dict[str, int]:

@@ -29,7 +29,8 @@ def _open_index(name: str) -> sa.Index:
     waits = f"state = 'open' AND {name} IS NOT NULL" if of_facet else "state = 'open'"
     order = "created_at" if name == "created_at" else sa.text("risk DESC")
     columns = (name, order) if of_facet else (order,)
-    return part_index("feed", *columns, "record_id", where=waits, name=f"ix_queue_open_{name}")
+    days = ("day",) if name == "risk" else ()  # what is filtered by both is counted in the index
+    return part_index("feed", *columns, "record_id", *days, where=waits, name=f"ix_queue_open_{name}")
 
 
 _TEXT_IN = "INSERT INTO queue_text(rowid, preview) VALUES (new.entry_id, new.preview)"

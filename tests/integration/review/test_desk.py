@@ -21,6 +21,8 @@ from poison_guard.steps.source_rules import add_rule, end_rule, keep, rules
 from poison_guard.steps.sources import list_sources
 from poison_guard.steps.views import campaign, item, record, source
 from poison_guard.store import find_records, verify
+from poison_guard.store import waiting as waiting_store
+from poison_guard.store.members import members
 from tests.integration.conftest import feed_of
 
 HELD = ("q1", "q2", "q3", "q4")
@@ -76,6 +78,24 @@ def test_filters_find_what_they_say_and_count_it(feed, made):
         assert (sorted(queue.entries["record_id"]), queue.total) == (found, len(found)), filters
         groups = list_queue(feed, asked, group_by="reason", now=made.now).entries
         assert groups["records"].sum() == len(found)
+
+
+def test_words_that_more_entries_hold_than_are_counted_are_listed_all_the_same(feed, made, monkeypatch):
+    whole = list_queue(feed, QueueFilter(text="seven"), now=made.now).entries["record_id"].tolist()
+    monkeypatch.setattr(waiting_store, "COUNTED", 2)
+    queue = list_queue(feed, QueueFilter(text="seven"), now=made.now)
+    assert (queue.entries["record_id"].tolist(), queue.total, queue.capped) == (whole, 2, True)
+
+
+def test_of_a_source_the_newest_it_sent_or_wrote_come_first(store, made):
+    sent = made.records("m1", "m2", source="eve")
+    wrote = made.records("n1", "n2", source="ann").assign(author_id="eve")
+    both = made.records("o1", source="eve").assign(author_id="eve")
+    for batch, rows in (("b1", sent), ("b2", wrote), ("b3", both)):
+        made.ingest(store, batch, rows)
+    found = members(store, "captcha", source_id="eve", limit=4, newest=True)
+    assert found["record_id"].tolist() == ["o1", "n2", "n1", "m2"]
+    assert len(members(store, "captcha", source_id="eve", limit=9)) == 5
 
 
 @pytest.mark.parametrize(
