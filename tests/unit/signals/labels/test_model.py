@@ -41,6 +41,23 @@ def test_flipped_labels_are_held_and_honest_ones_as_seldom_as_promised(model):
     assert (model.evidence(wrong).p <= 0.01).mean() > 0.7  # each label has 130 calibration rows
 
 
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.1])
+def test_wrong_labels_in_the_trusted_set_hide_flips_and_hold_no_more_honest_records(model, share):
+    rng = np.random.default_rng(7)
+
+    def mislabelled(known):
+        labels = known.frame["label"].astype(int).to_numpy()
+        moved = np.where(rng.random(len(labels)) < share, rng.integers(1, 3, len(labels)), 0)
+        return relabelled(known, ((labels + moved) % 3).astype(str))
+
+    worse = LabelModel.fit(mislabelled(blobs(500, 0)), mislabelled(blobs(400, 1)), rate=0.01)
+    honest = blobs(3000, 2)
+    flipped = relabelled(honest, ((honest.frame["label"].astype(int) + 1) % 3).astype(str))
+    p, wrong = worse.evidence(honest).p, worse.evidence(flipped).p
+    assert (p <= 0.01).sum() <= held_bounds(400, 0.01, 3000, tail=0.001)[1]
+    assert (wrong <= 0.01).mean() <= (model.evidence(flipped).p <= 0.01).mean()
+
+
 def test_the_reason_says_what_the_nearest_trusted_records_say(model):
     far = examples(np.array([[6.0, 0, 0, 0]]), np.array(["1"]))
     (reason,) = model.evidence(far).reasons.values()
