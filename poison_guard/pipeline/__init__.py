@@ -2,7 +2,7 @@
 
 from poison_guard.pipeline.batch_evidence import BatchEvidence, find_batch_evidence
 from poison_guard.pipeline.decide import decide_batch
-from poison_guard.pipeline.newcomers import find_newcomers, name_failures, rename
+from poison_guard.pipeline.newcomers import find_newcomers, name_failures, names_of, rename
 from poison_guard.pipeline.prepare import Prepared, choose_sample, prepare
 from poison_guard.pipeline.score import join_partitions, score_partition
 from poison_guard.pipeline.validate import Validation, validate_records
@@ -17,6 +17,7 @@ __all__ = [
     "find_newcomers",
     "join_partitions",
     "name_failures",
+    "names_of",
     "prepare",
     "rename",
     "score_partition",

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from poison_guard.frames import empty_frame, look_up
+from poison_guard.frames import empty_frame
 from poison_guard.ingest.identity import newcomer_names
 from poison_guard.records import ID_CONFLICT, Action, Batch, Campaign, Place, Reason, State
 
@@ -25,6 +25,7 @@ __all__ = [
     "join_groups",
     "name_failures",
     "name_newcomers",
+    "names_of",
     "rename",
 ]
 
@@ -133,12 +134,18 @@ def _claims(firsts: pd.DataFrame, sum_ledger: Callable[[list[str]], pd.DataFrame
     return set(rows.loc[~established(rows, ledger, rows["received_at"]), "record_id"])
 
 
-def rename(frame: pd.DataFrame, newcomers: pd.DataFrame) -> pd.DataFrame:
-    """Return `frame` with each row of a batch under the name it gets."""
-    if newcomers.empty:
+def names_of(newcomers: pd.DataFrame) -> pd.Series:
+    """Return the name each newcomer gets, by the id it came with; its index is hashed once, for many parts."""
+    return newcomers.set_index("given_id")["record_id"]
+
+
+def rename(frame: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+    """Return `frame` with each row of a batch under the name it gets of `names`."""
+    if names.empty:
         return frame
-    names = newcomers.set_index("given_id")["record_id"]
-    named = look_up(frame["record_id"], names).fillna(frame["record_id"]).astype("str")
+    at = names.index.get_indexer(pd.Index(frame["record_id"]))
+    named = pd.Series(pd.api.extensions.take(names.array, at, allow_fill=True), index=frame.index)
+    named = named.fillna(frame["record_id"]).astype("str")
     moved = named != frame["record_id"]
     if "shape" in frame and moved.any():  # what was written stays beside the record
         given = frame.get("given.record_id", pd.Series(None, index=frame.index, dtype="str"))
@@ -150,7 +157,7 @@ def rename(frame: pd.DataFrame, newcomers: pd.DataFrame) -> pd.DataFrame:
 
 def name_failures(failures: pd.DataFrame, newcomers: pd.DataFrame) -> pd.DataFrame:
     """Return the failures of rows under the names they get, a conflict first: it is why they are held."""
-    others = rename(failures[failures["code"] != ID_CONFLICT], newcomers)
+    others = rename(failures[failures["code"] != ID_CONFLICT], names_of(newcomers))
     rows = newcomers[newcomers["first_id"].notna()]
     if rows.empty:
         return others.reset_index(drop=True)

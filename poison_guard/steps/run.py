@@ -27,6 +27,7 @@ from poison_guard.pipeline import (
     find_newcomers,
     join_partitions,
     name_failures,
+    names_of,
     prepare,
     rename,
     score_partition,
@@ -194,7 +195,7 @@ def validate(feed: Feed, handover: Handover, pin: Pin) -> None:
 
 def score(feed: Feed, handover: Handover, pin: Pin, partition: int) -> None:
     """Score the records of one partition, each by itself."""
-    records = rename(handover.get(f"records-{partition:05d}"), _newcomers(feed, handover, pin))
+    records = rename(handover.get(f"records-{partition:05d}"), _names(feed, handover, pin))
     records = fold_labels(records, _spellings(feed, handover, pin))
     prepared = _prepared(feed, handover, pin)
     with torch_threads(feed) as device:
@@ -295,6 +296,14 @@ def _newcomers(feed: Feed, handover: Handover, pin: Pin) -> pd.DataFrame:
     return newcomers
 
 
+def _names(feed: Feed, handover: Handover, pin: Pin) -> pd.Series:
+    """Return the names that rows of the batch get, by the ids they came with, made once a process."""
+    if (name := f"names@{pin}") not in handover.cache:
+        handover.cache[name] = names_of(_newcomers(feed, handover, pin))
+    names: pd.Series = handover.cache[name]
+    return names
+
+
 def _owners(feed: Feed, batch: Batch) -> pd.Series | None:
     """Return whose each record is, as the store names people; None where the contract takes no revisions."""
     return bounded_keys(owners_of(batch.records, len(batch.records))) if feed.contract.data.revisions else None
@@ -336,8 +345,8 @@ def _spelled_state(feed: Feed, handover: Handover, pin: Pin) -> State:
 def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:
     """Return the batch with its rows under the names and labels they have as of the pin, made once a process."""
     if (name := f"batch@{pin}") not in handover.cache:
-        batch, newcomers = get_batch(handover), _newcomers(feed, handover, pin)
-        records, unreadable = rename(batch.records, newcomers), rename(batch.unreadable, newcomers)
+        batch, names = get_batch(handover), _names(feed, handover, pin)
+        records, unreadable = rename(batch.records, names), rename(batch.unreadable, names)
         records = fold_labels(records, _spellings(feed, handover, pin))
         if records is not batch.records or unreadable is not batch.unreadable:
             batch = dataclasses.replace(batch, records=records, unreadable=unreadable)
@@ -349,10 +358,10 @@ def _named_batch(feed: Feed, handover: Handover, pin: Pin) -> Batch:
 def _state(feed: Feed, handover: Handover, pin: Pin) -> State:
     """Return all that the run may know as of the pin, read once a process."""
     if (name := f"state@{pin}") not in handover.cache:
-        batch, newcomers = get_batch(handover), _newcomers(feed, handover, pin)  # its labels are spelled by this state
-        records, known = rename(batch.records, newcomers), handover.cache.get(f"known@{pin}")
+        batch, names = get_batch(handover), _names(feed, handover, pin)  # its labels are spelled by this state
+        records, known = rename(batch.records, names), handover.cache.get(f"known@{pin}")
         if known is not None:  # by the ids that came: no row has another name, and unreadable ones are not judged
-            known = known[among(known["record_id"], records["record_id"])] if newcomers.empty else None
+            known = known[among(known["record_id"], records["record_id"])] if names.empty else None
         batch, controls = dataclasses.replace(batch, records=records), handover.get("controls")
         handover.cache[name] = current_state(feed, batch, pin.version, controls=controls, known=known)
         if CHECKING:

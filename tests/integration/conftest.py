@@ -19,7 +19,7 @@ import pytest
 from poison_guard.config import Contract, Mode, Settings, parse_contract
 from poison_guard.frames import FRAMES
 from poison_guard.ingest.identity import owners_of
-from poison_guard.pipeline import find_newcomers, rename
+from poison_guard.pipeline import find_newcomers, names_of, rename
 from poison_guard.records import Batch, Campaign, Decided, ObjectRef, Phase, Reason
 from poison_guard.steps.opening import Feed
 from poison_guard.store import Run, Store, begin_run, commit_run, load_known, load_sums, open_store
@@ -221,8 +221,9 @@ class Made:
         )
         if newcomers.empty:
             return records, decided
+        names = names_of(newcomers)
         decisions, evidence, memory = (
-            rename(frame, newcomers) if len(frame) else frame
+            rename(frame, names) if len(frame) else frame
             for frame in (decided.decisions, decided.evidence, decided.memory)
         )
         hit = decisions["record_id"].isin(newcomers.loc[newcomers["first_id"].notna(), "record_id"])
@@ -233,7 +234,7 @@ class Made:
         why = {"signal": "validation", "level": "rule", "p": 1e-6, "code": "id_conflict"}
         args = [{"record_id": first} for first in newcomers["first_id"]]
         conflicts = newcomers[["record_id"]].assign(**why, args=args)
-        return rename(records, newcomers), dataclasses.replace(
+        return rename(records, names), dataclasses.replace(
             decided,
             decisions=decisions.assign(reasons=reasons),
             evidence=pd.concat([evidence, conflicts], ignore_index=True),
