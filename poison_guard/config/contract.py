@@ -127,6 +127,11 @@ class Contract:
         """Whether records are texts by themselves, such as documents for retrieval: no prompt, no reply, no vote."""
         return self.has("text") and not self.vote and not any(map(self.has, ("prompt", "response", "chosen")))
 
+    @property
+    def pasted(self) -> bool:
+        """Whether texts are documents that people bring along, and not messages that they write."""
+        return self.documents and self.kind is not Kind.MESSAGES
+
     def without(self, roles: Collection[str]) -> Contract:
         """Return what the contract would be if no column were mapped to `roles`."""
         columns = {role: column for role, column in self.columns.items() if role not in roles}

@@ -103,8 +103,16 @@ def _text(view: BatchView, alpha: float) -> list[Campaign]:
     records = view.remembered("sketch")
     sketches_before = read_sketches(records) if len(records) else None
     earlier = None if sketches_before is None else (records, sketches_before)
-    seed, rated = view.contract.policy.seed, _rated(view.contract)
-    return near_duplicate_text(view.scored, sketches, alpha=alpha, seed=seed, earlier=earlier, rated=rated)
+    contract = view.contract
+    return near_duplicate_text(
+        view.scored,
+        sketches,
+        alpha=alpha,
+        seed=contract.policy.seed,
+        earlier=earlier,
+        rated=_rated(contract),
+        pasted=contract.pasted,
+    )
 
 
 _MOSTLY = 0.5

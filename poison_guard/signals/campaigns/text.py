@@ -174,6 +174,7 @@ _MIN_MESSAGES = 5
 MIN_SPEAKERS = 3
 """Speakers below which nobody can be told from a crowd."""
 _LEAST_BURST_P = 0.01  # memes come in bursts too: a burst supports the evidence of new accounts, it never replaces it
+_MOSTLY_NEW = 0.75  # share of a group's accounts that are new, from which on their age alone is evidence
 _LEAST_REST = 0.2  # share of the messages in no group, below which they do not stand for everybody
 _SUSPECT = 0.05  # chance from which a group is looked at closely: a burst counts beside new accounts, and it may grow
 
@@ -219,6 +220,7 @@ def near_duplicate_text(
     seed: int = 0,
     earlier: tuple[pd.DataFrame, np.ndarray] | None = None,
     rated: float | None = None,
+    pasted: bool = False,
 ) -> list[Campaign]:
     """Return the campaigns among the messages of a campaign frame whose `sketches` are ``(n, 128)``.
 
@@ -235,7 +237,8 @@ def near_duplicate_text(
 
     `rated` is for records that judge items. Who rates a text did not write it: where texts are their items'
     (`_texts_are_of_items`, which takes `rated`), all records of an item with one text are one message. None: the
-    speakers wrote the texts.
+    speakers wrote the texts. `pasted` is for documents: old and new accounts paste a licence or a manual whenever they
+    need it, so where fewer than three in four accounts of a group are new, there must be a burst as well.
 
     References: Broder (1997); Cao et al. (2014), "Uncovering Large Groups of Active Malicious Accounts" (SynchroTrap).
     """
@@ -247,14 +250,14 @@ def near_duplicate_text(
     wanted = _large(group, messages.speaker)
     parts = _by_group(group, wanted)
     rest = messages.others(np.isin(group, wanted))
-    first = np.array([_chance(messages, members, rest) for members in parts])
+    first = np.array([_chance(messages, members, rest, pasted) for members in parts])
     suspects = np.lexsort((wanted, first))[: int((first <= _SUSPECT).sum())]
     grown = grow_groups(distinct, group, wanted[suspects])
     names = np.unique(grown[np.isin(group, wanted[suspects])])
     rest = messages.others(np.isin(grown, names))
     campaigns = []
     for members in _by_group(grown, names):
-        p = min(1.0, _chance(messages, members, rest) * len(wanted))
+        p = min(1.0, _chance(messages, members, rest, pasted) * len(wanted))
         if p <= alpha and messages.own[members].any():
             campaigns.append(_campaign(frame, distinct, messages, members, max(p, SMALLEST_P), n_own))
     return campaigns
@@ -330,18 +333,24 @@ def _large(group: np.ndarray, speaker: np.ndarray) -> np.ndarray:
     return np.flatnonzero((size >= _MIN_MESSAGES) & (np.bincount(pairs, minlength=len(size)) >= MIN_SPEAKERS))
 
 
-def _chance(messages: _Messages, members: np.ndarray, rest: Background) -> float:
-    """Return the chance that speakers drawn from the rest are as new, and in as dense a burst, as these."""
+def _chance(messages: _Messages, members: np.ndarray, rest: Background, pasted: bool) -> float:
+    """Return the chance that speakers drawn from the rest are as new, and in as dense a burst, as these.
+
+    Of texts that are `pasted`, the accounts of a group that is not mostly new prove nothing without a burst.
+    """
     at = messages.seconds[members]
     if not messages.aged:
         return rest.burst_p(at)
     _, mine = np.unique(messages.speaker[members], return_index=True)
-    new_p = rest.new_accounts_p(messages.new[members][mine], *densest_span(at))
-    if new_p > _SUSPECT and not messages.new[members].all():
+    new = messages.new[members][mine]
+    new_p = rest.new_accounts_p(new, *densest_span(at))
+    if new_p > _SUSPECT and not new.all():
         return new_p
     burst = rest.burst_p(at)
     if new_p > _SUSPECT:  # all accounts are new, as in the rest: ages are no evidence here
         return burst
+    if pasted and new.mean() < _MOSTLY_NEW and np.isfinite(at).any():
+        return max(new_p, burst)
     return float(min(new_p, combine_fisher(new_p, max(burst, _LEAST_BURST_P))))
 
 

@@ -299,3 +299,14 @@ def test_where_nearly_every_text_comes_again_an_attack_of_aged_accounts_is_not_w
     copied = board(np.repeat(sentences(20, rng), 40).tolist(), rng)
     once = board(sentences(60, rng), rng, age=rng.uniform(90, 900, 60), prefix="c")
     assert not held(pd.concat([copied, once], ignore_index=True))[0].any()
+
+
+@pytest.mark.parametrize(("pasted", "hours", "found"), [(False, 600, 1), (True, 600, 0), (True, 1, 1)])
+def test_a_licence_that_old_and_new_accounts_paste_at_any_time_is_no_campaign_among_documents(pasted, hours, found):
+    rng = np.random.default_rng(22)
+    age = np.where(np.arange(60) % 2, rng.uniform(0, 20, 60), rng.uniform(60, 900, 60))
+    terms = [" ".join(rng.permutation(sentences(1, rng)[0].split() * 2)[:4]) for _ in range(60)]
+    licence = [f"{sentences(1, np.random.default_rng(1))[0]} {own}" for own in terms]
+    frame = with_campaign(licence, rng, age=age, seconds=rng.uniform(0, hours * 3600, 60))
+    campaigns = near_duplicate_text(frame, sketch_text(frame["text"]), alpha=ALPHA, pasted=pasted)
+    assert len(campaigns) == found
