@@ -127,8 +127,7 @@ def disturb_scenario(lab: Lab, scenario: Scenario, twin: Twin, n: int, only: str
 
 
 def _disturb(lab: Lab, scenario: Scenario, twin: Twin, name: str, how: dict[str, Any]) -> Disturbed:
-    lab.restore()
-    lab.run_all(scenario.steps[:-1])
+    lab.put_back(twin.before[-1])
     lock_s = how.get("lock_s")
     outcome = _run_locked(lab, scenario, lock_s) if lock_s else lab.run(scenario.steps[-1], **how)
     told = Disturbed(scenario.name, "postgres" if lab.postgres else "sqlite", name, outcome.code)

@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.faults import process
 from tests.faults.compare import Held, Mask, differences, mask_of
-from tests.faults.lab import LATER, Checked, Lab, Postgres, ScenarioError
+from tests.faults.lab import LATER, Base, Checked, Lab, Postgres, ScenarioError
 from tests.faults.process import Event, Look, Outcome, Strike
 from tests.faults.scenarios import SCENARIOS, Scenario, Step
 
@@ -96,6 +96,8 @@ class Twin:
     """CPU seconds of its dearest step."""
     left: dict[tuple[int, str], list[Strike]]
     """Points looked at, by step and by what a kill there leaves."""
+    before: list[Base]
+    """The home before each step."""
 
 
 def make_twin(lab: Lab, scenario: Scenario, points: int = 0) -> Twin:
@@ -107,11 +109,11 @@ def make_twin(lab: Lab, scenario: Scenario, points: int = 0) -> Twin:
         helds.append(lab.held())
     events = [outcome.events for outcome in outcomes[1]]
     lab.restore()
-    left = _look(lab, scenario, points_of(events, points))
+    left, before = _look(lab, scenario, points_of(events, points))
     later, held, again = *helds, lab.held()
     masks = mask_of([held, again]), mask_of([held, again, later])
     codes, cpu = [outcome.code for outcome in outcomes[1]], max(outcome.cpu for outcome in outcomes[1])
-    return Twin(held, *masks, lab.check(), events, codes, cpu, left)
+    return Twin(held, *masks, lab.check(), events, codes, cpu, left, before)
 
 
 def _undisturbed(lab: Lab, scenario: Scenario, steps: Sequence[Step], **more: Any) -> list[Outcome]:
@@ -121,17 +123,21 @@ def _undisturbed(lab: Lab, scenario: Scenario, steps: Sequence[Step], **more: An
     return done
 
 
-def _look(lab: Lab, scenario: Scenario, points: Sequence[Point]) -> dict[tuple[int, str], list[Strike]]:
-    """Run a scenario undisturbed and return its points by step and by what a kill there would leave."""
+def _look(
+    lab: Lab, scenario: Scenario, points: Sequence[Point]
+) -> tuple[dict[tuple[int, str], list[Strike]], list[Base]]:
+    """Run a scenario undisturbed; return its points by step and what a kill there leaves, and the home before each."""
     left: dict[tuple[int, str], list[Strike]] = defaultdict(list)
+    before = []
     for number, step in enumerate(scenario.steps):
+        before.append(lab.kept(f"before-{number}"))
 
         def keep(reached: Sequence[Strike], number: int = number) -> None:
             left[number, lab.left()] += reached
 
         look = Look([strike for there, strike, _ in points if there == number], keep)
         _undisturbed(lab, scenario, [step], look=look)
-    return left
+    return left, before
 
 
 def kills_of(twin: Twin, limit: int) -> list[tuple[int, Strike, int]]:
@@ -173,8 +179,7 @@ def try_kill(lab: Lab, scenario: Scenario, twin: Twin, step: int, strike: Strike
     trial.clock = "later" if number % 2 else "same"
     trial.resumed = "start" if len(scenario.steps) > 1 and number % 3 == 0 else "step"
     started = time.monotonic()
-    lab.restore()
-    lab.run_all(scenario.steps[:step])
+    lab.put_back(twin.before[step])
     struck = lab.run(scenario.steps[step], strike)
     trial.reached = struck.killed
     if not struck.killed:

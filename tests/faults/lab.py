@@ -19,7 +19,7 @@ from tests.faults.compare import Held
 from tests.faults.process import Outcome, Strike
 from tests.faults.scenarios import Context, Scenario, Step, saved
 
-__all__ = ["KEY", "Checked", "Lab", "Postgres", "ScenarioError"]
+__all__ = ["KEY", "Base", "Checked", "Lab", "Postgres", "ScenarioError"]
 
 KEY = "5a" * 32
 START = dt.datetime(2026, 12, 1, 8, tzinfo=dt.UTC)
@@ -81,9 +81,9 @@ class Checked:
 
 @dataclass(frozen=True)
 class Base:
-    """A home that is kept: the number of its folder and database, what its steps printed, and when the last ended."""
+    """A home that is kept: the name of its folder and database, what its steps printed, and when the last ended."""
 
-    number: int
+    name: str
     context: Context
     clock: dt.datetime
 
@@ -128,13 +128,13 @@ class Lab:
         key = (scenario.write, scenario.makes_key, scenario.prepare[:n])
         if key not in self._bases:
             if n:
-                self._put_back(self._made(scenario, n - 1))
+                self.put_back(self._made(scenario, n - 1))
                 outcome = self.run(step := scenario.prepare[n - 1])
                 if outcome.code not in step.codes:
                     raise ScenarioError(f"preparing {scenario.name}: exit {outcome.code}: {outcome.err[-600:]}")
             else:
                 self._begin(scenario)
-            self._bases[key] = self._kept()
+            self._bases[key] = self.kept(len(self._bases))
         return self._bases[key]
 
     def _begin(self, scenario: Scenario) -> None:
@@ -150,25 +150,27 @@ class Lab:
             (self.home / "key").chmod(0o600)
         self.context, self.clock = {"home": str(self.home)}, START
 
-    def _kept(self) -> Base:
-        number = len(self._bases)
-        shutil.copytree(self.live, self.folder / f"base-{number}")
+    def kept(self, name: object) -> Base:
+        """Keep a copy of what is there now, in the place of one that was called the same."""
+        shutil.rmtree(self.folder / f"base-{name}", ignore_errors=True)
+        shutil.copytree(self.live, self.folder / f"base-{name}")
         if self.postgres:
-            self.postgres.restore(self._database(number), self._database("live"))
-        return Base(number, dict(self.context), self.clock)
+            self.postgres.restore(self._database(name), self._database("live"))
+        return Base(str(name), dict(self.context), self.clock)
 
-    def _put_back(self, base: Base) -> None:
+    def put_back(self, base: Base) -> None:
+        """Let what was kept be there again."""
         shutil.rmtree(self.live)
-        shutil.copytree(self.folder / f"base-{base.number}", self.live)
+        shutil.copytree(self.folder / f"base-{base.name}", self.live)
         if self.postgres:
-            self.postgres.restore(self._database("live"), self._database(base.number))
+            self.postgres.restore(self._database("live"), self._database(base.name))
         self.context, self.clock = dict(base.context), base.clock
 
     def restore(self, *, early: dt.timedelta = dt.timedelta()) -> None:
         """Put the base back."""
         if self._base is None:
             raise ScenarioError("no scenario was made here")
-        self._put_back(self._base)
+        self.put_back(self._base)
         self.clock = START + HOUR * 24 + early
 
     def run(self, step: Step, strike: Strike | None = None, **more: Any) -> Outcome:
