@@ -83,12 +83,6 @@ manifests = table(
 )
 """Lake files that count: a file without a row here is not there."""
 
-
-def _newest_of(name: str) -> sa.Index:
-    """Return an index over the records of each source (author), the newest last: some sent a third of a feed."""
-    return part_index("feed", name, "seq", "record_id", where=f"{name} IS NOT NULL")
-
-
 records = table(
     "records",
     keys("feed", "record_id"),
@@ -105,7 +99,7 @@ records = table(
     numbers("changed_seq"),
     indexes(("feed", "place"), ("feed", "content_hash"), "run_id", ("feed", "seq"), "changed_seq"),
     part_index("feed", "item_id", where="item_id IS NOT NULL"),
-    (_newest_of(name) for name in ("source_id", "author_id")),
+    (part_index("feed", name, "seq", "record_id", where=f"{name} IS NOT NULL") for name in ("source_id", "author_id")),
     part_index(
         *("feed", "campaign_id", sa.text("risk DESC"), "record_id"),
         where="campaign_id IS NOT NULL",
