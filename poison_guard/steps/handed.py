@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from poison_guard.canonical_json import utc_or_now
-from poison_guard.errors import BusyError, DataError, NotFoundError, UsageError
+from poison_guard.errors import DataError, GuardError, NotFoundError, UsageError
 from poison_guard.files import armed, check_ending, write_frame
 from poison_guard.ingest.read import read_cells, read_table
 from poison_guard.results import Result, TableResult
@@ -19,7 +19,7 @@ from poison_guard.review.filters import QueueFilter
 from poison_guard.review.rules import check_person
 from poison_guard.steps.opening import Feed
 from poison_guard.steps.queue import MOST, list_queue
-from poison_guard.steps.review import reject, release
+from poison_guard.steps.review import OneRecord, decide_each
 from poison_guard.store import saved_views
 
 __all__ = ["Imported", "SavedViews", "Written", "delete_view", "export_queue", "import_decisions", "save_view", "views"]
@@ -154,22 +154,24 @@ def import_decisions(
     else:
         rows, empty = _decisions_in(pd.DataFrame([*decisions], columns=[*_DECISION]), "the request")
     check_person(by, reason)
-    person = {"by": by, "now": now}
-    decided, again, refused, events = 0, 0, list[Mapping[str, str]](), list[int]()
-    for (verb, why), part in rows.groupby(["decision", "note"], sort=True):
-        for row in part.to_dict("records"):
-            version = row["version"]
-            expected = None if pd.isna(version) else {row["record_id"]: int(version)}
-            make = release if verb == "release" else reject
-            try:
-                done = make(feed, record_ids=[row["record_id"]], reason=why or reason, expected=expected, **person)
-            except (BusyError, NotFoundError, UsageError) as error:
-                refused.append({"record_id": row["record_id"], "why": str(error)})
-                continue
-            again += done.again
-            decided += not done.again
-            events += [] if done.again or done.seq is None else [done.seq]
-    return Imported(feed.contract.name, decided, again, tuple(refused), empty, tuple(events))
+    rows = rows.sort_values(["decision", "note"], kind="stable")
+    asked = [
+        OneRecord(row.decision, row.record_id, row.note or reason, None if pd.isna(row.version) else int(row.version))
+        for row in rows.itertuples()
+    ]
+    done = [one for k in range(0, len(asked), _PART) for one in decide_each(feed, asked[k : k + _PART], by=by, now=now)]
+    refused = tuple(
+        {"record_id": one.record_id, "why": str(result)}
+        for one, result in zip(asked, done, strict=True)
+        if isinstance(result, GuardError)
+    )
+    made = [result for result in done if not isinstance(result, GuardError)]
+    events = tuple(event for event, again in made if not again)
+    return Imported(feed.contract.name, len(events), len(made) - len(events), refused, empty, events)
+
+
+_PART = 200
+"""Decisions of a file that are written in one transaction: other reviewers wait no longer than these take."""
 
 
 _DECISION = ("record_id", "decision", "version", "note")

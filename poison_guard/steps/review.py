@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from poison_guard.canonical_json import utc_or_now
-from poison_guard.errors import BusyError, NotFoundError, UsageError
+from poison_guard.errors import BusyError, GuardError, NotFoundError, UsageError
 from poison_guard.gate.admission import same_person
 from poison_guard.records import Place
 from poison_guard.results import Result
@@ -23,7 +23,7 @@ from poison_guard.store.bulk import bounded_key
 from poison_guard.store.deciding import ReviewDecision
 from poison_guard.store.gate_counts import would_be_held_ids
 from poison_guard.store.reading import find_chosen, find_records
-from poison_guard.store.reviews import Applied, apply_decision, find_applied
+from poison_guard.store.reviews import Applied, apply_decision, apply_decisions, find_applied
 from poison_guard.store.snapshots import snapshots_holding
 from poison_guard.store.standing import count_decided_otherwise
 from poison_guard.store.trusted import check_may_be_trusted
@@ -31,7 +31,9 @@ from poison_guard.store.undo import Undone, find_undone, preview_undo
 from poison_guard.store.undo import undo as store_undo
 
 __all__ = [
+    "OneRecord",
     "ReviewResult",
+    "decide_each",
     "decide_selection",
     "recall",
     "reject",
@@ -42,8 +44,6 @@ __all__ = [
 ]
 
 _PAST = {"release": "released", "reject": "rejected", "recall": "recalled"}
-
-
 _LISTED = 100
 """Ids that JSON lists of a decision; ``records`` counts all, and ``record_ids`` in Python holds them."""
 
@@ -191,6 +191,38 @@ def _decide(
         left = () if done.verb == "release" else done.record_ids
         return replace(done, revocation=_revocation(feed, done.seq, left, now))
     return replace(result, left=result.left + _decided_otherwise(feed, verb, selector))
+
+
+class OneRecord(NamedTuple):
+    """What is decided of one record: ``release`` or ``reject``, why, and the version that was shown (None: any)."""
+
+    verb: str
+    record_id: str
+    reason: str
+    version: int | None = None
+
+
+def decide_each(
+    feed: Feed, asked: Sequence[OneRecord], *, by: str, now: dt.datetime | None = None
+) -> list[tuple[int, bool] | GuardError]:
+    """Decide records one by one in one transaction, each as an event of its own, as `release` and `reject` do.
+
+    Returns the event of each and whether it was decided so before, which changes nothing; or why it was refused.
+    """
+    at, made = utc_or_now(now), list[ReviewDecision]()
+    for one in asked:
+        chosen = _by_id(one.verb, Selector.of(one.verb, record_ids=[one.record_id]))
+        expected = None if one.version is None else {one.record_id: one.version}
+        made.append(_decision(feed, chosen, *check_person(by, one.reason), right=True, at=at, expected=expected))
+    results = list[tuple[int, bool] | GuardError]()
+    for decision, done in zip(made, apply_decisions(feed.store, made), strict=True):
+        if not isinstance(done, GuardError):
+            results.append((done.seq, False))
+        else:
+            before = find_applied(feed.store, decision) if isinstance(done, BusyError | NotFoundError) else None
+            results.append(done if before is None else (before.seq, True))
+    drain(feed.store, feed.settings, now)
+    return results
 
 
 def _done_before(
