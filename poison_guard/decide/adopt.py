@@ -23,7 +23,6 @@ __all__ = ["Adoption", "adopt"]
 _LEAST_CHANCE = 0.8  # that every adopted label needs, however certain the others are
 _SEVERAL = 20  # votes, of which one source gave half: worth a note
 _TIE = 2  # votes on the other side: one alone is a slip
-_COLUMNS = ["item_id", "label", "probability", "adopted", "why"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +97,19 @@ def adopt(
         ["control", "adopted", "too_few", "disputed", *(name for _, name in codes)],
         default="uncertain",
     )
+    items, taken = _items(ballots, sure, left, taken, why)[ballots.asked], taken & ballots.asked
+    doubts = np.select(list(short.values()), list(short), default="") if short else np.zeros(0, object)
+    hidden = _hidden_members(ballots, sure, left, taken)
+    facts = _facts(policy, sure, checks, chance, taken, items["why"].to_numpy(object), hidden)
+    notes = _notes(policy, ballots, checks, facts)
+    return Adoption(items.reset_index(drop=True), facts, notes, hidden, doubts[ballots.asked], ballots, sure)
+
+
+def _items(ballots: Ballots, sure: Certainty, left: np.ndarray, taken: np.ndarray, why: np.ndarray) -> pd.DataFrame:
+    """Return the label of each item, the control's where there is one, and whether and why it is adopted."""
+    known = ballots.control >= 0
     code = np.where(known, ballots.control, sure.candidates.answer[sure.best]) if len(known) else np.zeros(0, int)
-    items = pd.DataFrame(
+    return pd.DataFrame(
         {
             "item_id": ballots.votes.items,
             "label": ballots.votes.answers[code],
@@ -107,12 +117,7 @@ def adopt(
             "adopted": taken | known,
             "why": why,
         }
-    )[_COLUMNS]
-    items, taken = items[ballots.asked].reset_index(drop=True), taken & ballots.asked
-    doubts = np.select(list(short.values()), list(short), default="") if short else np.zeros(0, object)
-    hidden = _hidden_members(ballots, sure, left, taken)
-    facts = _facts(policy, sure, checks, chance, taken, items["why"].to_numpy(object), hidden)
-    return Adoption(items, facts, _notes(policy, ballots, checks, facts), hidden, doubts[ballots.asked], ballots, sure)
+    )
 
 
 def _earned(ballots: Ballots, ledger: pd.DataFrame | None) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from poison_guard.pipeline.proofs import is_proved
 from poison_guard.records import Campaign, Place, Reason, State
 
 if TYPE_CHECKING:
+    from poison_guard.pipeline.query_evidence import QueryReader
     from poison_guard.signals.campaigns import BatchView
     from poison_guard.signals.sources.answer_clusters import CanonicalAnswers
 
@@ -77,13 +78,10 @@ def find_batch_evidence(
         view = _view(scored, free, old, earlier, contract, state, prepared, around)
         campaigns, kinds = _campaigns_in(view, canonical, crashes)
         compared |= kinds
-    if (reader := prepared.queries) is not None:
-        from poison_guard.pipeline.query_evidence import find_extraction
-
-        seen = scored[free].reset_index(drop=True)
-        asked = isolated("query", crashes, (), lambda: find_extraction(seen, earlier, reader, contract))
+    if prepared.queries is not None:
+        asked, kinds = _extraction_in(scored[free], earlier, contract, prepared.queries, crashes)
         campaigns = merge_campaigns([*campaigns, *asked])
-        compared |= frozenset() if "query" in {*crashes, *prepared.missing} else {"query"}
+        compared |= frozenset() if "query" in prepared.missing else kinds
     member = among(scored["record_id"], (record for campaign in campaigns for record in campaign.record_ids))
     if canonical and campaigns:  # campaign members do not vote on the canonical wording
         others = votes.assign(established=old & ~member)[free]
@@ -101,6 +99,17 @@ def find_batch_evidence(
     if "source" not in crashes and (voters >= _JURY or _has_history(scored, contract, state)):
         compared |= {"source"}
     return BatchEvidence(sources, campaigns, conflicts, crashes, canonical, votes, accepted, recent, compared)
+
+
+def _extraction_in(
+    free: pd.DataFrame, earlier: pd.DataFrame, contract: Contract, reader: QueryReader, crashes: dict[str, Reason]
+) -> tuple[tuple[Campaign, ...], frozenset[str]]:
+    """Return the sources and cohorts whose queries copy a model, and ``query`` where it had something to compare."""
+    from poison_guard.pipeline.query_evidence import find_extraction
+
+    seen = free.reset_index(drop=True)
+    asked = isolated("query", crashes, (), lambda: find_extraction(seen, earlier, reader, contract))
+    return asked, frozenset() if "query" in crashes else frozenset({"query"})
 
 
 def _view(

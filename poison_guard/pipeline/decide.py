@@ -68,12 +68,7 @@ def decide_batch(
     all_decisions = pd.concat([decisions, flawed], ignore_index=True)
     measurements = _measure(all_decisions, risks, prepared)
     if len(scored):
-        measurements["coverage"] = {
-            "compared": sorted(batch_evidence.compared),
-            "empty": sorted(validation.empty),
-            "judged": stated.judged,
-            "trusted": state.trusted_hash,
-        }
+        measurements["coverage"] = _covered(stated, batch_evidence, validation, state)
     if contract.mode is Mode.OBSERVE:  # each record goes where it would have gone without a guard
         passed = decisions.assign(place=Place.ACCEPTED.value)
         all_decisions = pd.concat([passed, flawed], ignore_index=True)
@@ -99,6 +94,18 @@ def decide_batch(
         memory=_to_remember(scored[~contested]),
         items=empty_frame("items") if adoption is None else adoption.items,
     )
+
+
+def _covered(
+    stated: Coverage, batch_evidence: BatchEvidence, validation: Validation, state: State
+) -> dict[str, object]:
+    """Return what is stored of how far the batch was judged."""
+    return {
+        "compared": sorted(batch_evidence.compared),
+        "empty": sorted(validation.empty),
+        "judged": stated.judged,
+        "trusted": state.trusted_hash,
+    }
 
 
 def _to_remember(scored: pd.DataFrame) -> pd.DataFrame:

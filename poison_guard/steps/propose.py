@@ -121,10 +121,7 @@ def propose(
     `UsageError` where one of the files is there already, unless `force`, and where no name can be made of `data`.
     """
     feed = name or _feed_name(data)
-    contract_file, suite_file = out / "feeds" / f"{feed}.toml", out / "expectations" / f"{feed}.json"
-    existing = next((file for file in (contract_file, suite_file) if file.exists()), None)
-    if existing is not None and not force and not dry_run:
-        raise UsageError(f"{existing} exists already; give another name (--name), or replace it by force (--force)")
+    contract_file, suite_file = _files_of(feed, out, replace_them=force or dry_run)
     table, data_keys = _cells_of(data)
     table = join_day_and_clock(table)
     readings = find_readings(table)
@@ -142,20 +139,27 @@ def propose(
         readings=readings,
         data_keys=data_keys,
     )
-    toml = draft.text
-    contract = parse_contract(tomllib.loads(toml), path=contract_file)
+    contract = parse_contract(tomllib.loads(draft.text), path=contract_file)
     suite = propose_suite(_with_one_spelling(frame, contract), contract)
     batch = collect_frames(contract, [data], home=settings.home, received_at=now)
-    result = _proposal(
-        contract, suite, batch, suite_file, toml, dry_run=dry_run, doubts=draft.doubts, question=draft.question
-    )
+    asked = {"doubts": draft.doubts, "question": draft.question}
+    result = _proposal(contract, suite, batch, suite_file, draft.text, dry_run=dry_run, **asked)
     if fitted is not None:
         called = f"{fitted.entry.name} ({fitted.entry.title})"
         result = replace(result, format=called, missing=fitted.not_said(contract.columns))
     if not dry_run:
-        write_text(toml, contract_file, mode=None)
+        write_text(draft.text, contract_file, mode=None)
         write_text(json.dumps(suite, indent=2) + "\n", suite_file, mode=None)
     return result
+
+
+def _files_of(feed: str, out: Path, *, replace_them: bool) -> tuple[Path, Path]:
+    """Return the files of contract and suite; `UsageError` where one is there already and is not to be replaced."""
+    files = out / "feeds" / f"{feed}.toml", out / "expectations" / f"{feed}.json"
+    existing = next((file for file in files if file.exists()), None)
+    if existing is not None and not replace_them:
+        raise UsageError(f"{existing} exists already; give another name (--name), or replace it by force (--force)")
+    return files
 
 
 def refresh(

@@ -118,17 +118,9 @@ def _seal(feed: Feed) -> SealResult:
     content = content_of(contract)
     items, mark = _items_file(feed, content)
     trusted = trusted_mark(feed, content, seq)
-    same_items = before is not None and before.counts.get("items_file", 0) == mark
-    same_trusted = before is not None and before.counts.get(_TRUSTED, 0) == trusted
-    since = before.seq if before and same_items and same_trusted else 0
-    changed = find_changes(store, contract, since=since, seq=seq)
-    again = items_to_ask_again(feed, everything=not same_trusted)
-    labels = _settled(feed, sorted({*changed.items, *again}), seq)
     previous = {part.bucket: part for part in before.parts} if before else {}
-    lost = [part.bucket for part in previous.values() if not store.lake.exists(part.path)]  # to be written again
-    with store.read() as conn:
-        of_again = item_buckets(conn, contract.name, again, since=seq, seq=seq) if again else set()
-    buckets = sorted({*changed.buckets, *of_again, *lost})
+    asked, buckets = _to_settle(feed, before, mark, trusted, seq)
+    labels = _settled(feed, asked, seq)
     examples = _examples(feed, buckets, seq, labels, items)
     denied = deny_labels(feed, examples.frame, content, seq)
     examples = replace(examples, frame=examples.frame[~examples.frame["example_id"].isin(denied.items["item_id"])])
@@ -153,6 +145,24 @@ def _seal(feed: Feed) -> SealResult:
     waiting = len(find_items(store, contract.name, why=DENIED))
     said = (not content.kind, unjudged, waiting, denied.note)
     return SealResult(contract.name, sealed.snapshot_id, new, counted, digest, *left_out, *said)
+
+
+def _to_settle(feed: Feed, before: Snapshot | None, mark: int, trusted: int, seq: int) -> tuple[list[str], list[int]]:
+    """Return the items whose labels are settled again, and the buckets whose parts are written again.
+
+    All of them where there is no snapshot before, or where its items or what their labels were compared with are not
+    today's; a part that the lake has lost, too.
+    """
+    store, contract = feed.store, feed.contract
+    same_items = before is not None and before.counts.get("items_file", 0) == mark
+    same_trusted = before is not None and before.counts.get(_TRUSTED, 0) == trusted
+    since = before.seq if before and same_items and same_trusted else 0
+    changed = find_changes(store, contract, since=since, seq=seq)
+    again = items_to_ask_again(feed, everything=not same_trusted)
+    lost = [part.bucket for part in before.parts if not store.lake.exists(part.path)] if before else []
+    with store.read() as conn:
+        of_again = item_buckets(conn, contract.name, again, since=seq, seq=seq) if again else set()
+    return sorted({*changed.items, *again}), sorted({*changed.buckets, *of_again, *lost})
 
 
 _TRUSTED = "trusted_items"

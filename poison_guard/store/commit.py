@@ -78,13 +78,10 @@ def commit_run(
         _write_batch(conn, run, contract, plan, decided, seq=seq, at=at)
         quarantine.close_entries(conn, run.feed, mended, seq=seq, state="expired")
         _write_ledger(conn, contract, plan, decided, controls, seq=seq, at=at)
-        _write_intake(conn, run, decided, objects, seq=seq)
-        if nonces is not None and len(nonces):
-            add_nonces(conn, contract, nonces, seq=seq, at=at)
+        _write_intake(conn, contract, run, decided, objects, nonces, seq=seq, at=at)
         recalls = _recall_late(conn, contract, run, decided, seq=seq, at=at)
         counts = _write_marker(store, conn, run, plan, decided, recalls, cost=cost, at=at)
-        if len(recalls):
-            _revoke_snapshots(store, conn, run.feed, recalls, at=at)
+        _revoke_snapshots(store, conn, run.feed, recalls, at=at)
         if staging is not None:
             outbox.add(conn, outbox.REMOVAL, {"paths": [staging]}, at)
     return counts
@@ -236,12 +233,26 @@ def _recall_late(
 
 def _revoke_snapshots(store: Store, conn: sa.Connection, feed: str, recalls: pd.DataFrame, *, at: dt.datetime) -> None:
     """Revoke the snapshots that hold what was taken back; the event follows the commit's."""
+    if recalls.empty:
+        return
     why = f"{len(recalls)} records taken back with {', '.join(sorted(recalls['campaign_id'].unique())[:5])}"
     snapshots.revoke_holding(conn, store.key, feed, recalls["record_id"], by="poison-guard", why=why, at=at)
 
 
-def _write_intake(conn: sa.Connection, run: Run, decided: Decided, objects: Sequence[ObjectRef], *, seq: int) -> None:
-    """Note the objects as taken in, and the payload schema unless the batch was held because of it."""
+def _write_intake(
+    conn: sa.Connection,
+    contract: Contract,
+    run: Run,
+    decided: Decided,
+    objects: Sequence[ObjectRef],
+    nonces: pd.DataFrame | None,
+    *,
+    seq: int,
+    at: dt.datetime,
+) -> None:
+    """Note objects and nonces as taken in, and the payload schema unless the batch was held because of it."""
+    if nonces is not None and len(nonces):
+        add_nonces(conn, contract, nonces, seq=seq, at=at)
     rows = [
         {"feed": run.feed, "digest": o.digest, "uri": o.uri, "size": o.size, "rows": o.rows, "watermark": o.watermark,
          "trail": o.trail, "run_id": run.run_id, "seq": seq}

@@ -76,10 +76,9 @@ def score_sources(
 
     `verified` are the sources' newest verified answers (``source_id, at, right``, oldest first). With this batch's
     controls after them they show who has changed (`detect_changes`), whatever the record; that p-value stands beside
-    the
-    others, each at its own rate of false alarms. With a `half_life`, in verified answers, an earlier one counts half in
-    the posterior; 0 forgets nothing. `standing` (``source_id, liked, disliked``) is what others say of the sources
-    themselves, by weight: one more test, and part of the posterior.
+    the others, each at its own rate of false alarms. With a `half_life`, in verified answers, an earlier one counts
+    half in the posterior; 0 forgets nothing. `standing` (``source_id, liked, disliked``) is what others say of
+    the sources themselves, by weight: one more test, and part of the posterior.
 
     References: Josang & Ismail (2002), "The Beta Reputation System"; Resnick & Sami (2007), "The Influence Limiter".
     """
@@ -99,7 +98,10 @@ def score_sources(
     faded = history if half_life <= 0 else history | _faded(verified, coded.sources, checked.n, half_life)
     a, b = _posterior(checked, agreement, faded)
     a, b = a + opinions.right, b + opinions.wrong
-    table = pd.DataFrame(
+    reasons = [
+        _reason_of(tests, history, turned, row) if p[row] <= _REASON_FROM else (None, None) for row in range(len(p))
+    ]
+    return pd.DataFrame(
         {
             "source_id": coded.sources,
             "n": np.rint(np.bincount(coded.source, coded.share, minlength=len(coded.sources))).astype(np.int64),
@@ -110,14 +112,10 @@ def score_sources(
             "reliability": a / (a + b),
             "lower_bound": beta_low(a, b),
             "p": p,
+            "code": pd.Series([code for code, _ in reasons], dtype=object),
+            "args": pd.Series([args for _, args in reasons], dtype=object),
         }
     )
-    reasons = [
-        _reason_of(tests, history, turned, row) if p[row] <= _REASON_FROM else (None, None) for row in range(len(p))
-    ]
-    table["code"] = pd.Series([code for code, _ in reasons], dtype=object)
-    table["args"] = pd.Series([args for _, args in reasons], dtype=object)
-    return table
 
 
 def _history(ledger: pd.DataFrame, sources: pd.Index) -> dict[str, np.ndarray]:
