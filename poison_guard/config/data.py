@@ -64,7 +64,9 @@ class Data:
     encoding: Annotated[str, Rule("a text encoding such as cp1252", is_text_encoding)] | None = None
     """Encoding of text files; without it UTF-8 (or UTF-16 with a byte order mark)."""
     delimiter: Annotated[str, matching(r"[^\w\s\"]|\t", "one character that parts fields, such as ;")] | None = None
-    """Character between the fields of a CSV file; without it the one of ``, ; TAB |`` that the header has most of."""
+    """Character between the fields of a CSV file; without it the one of ``, ; TAB |`` that the header has most of.
+
+    A file whose header has none of it and some of another one is read by that one: another program wrote it."""
     header: bool | None = None
     """Whether the first row of a CSV file names its columns; where false they are ``column_1``, ``column_2`` …"""
     format: Text | None = None

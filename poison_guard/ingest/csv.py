@@ -86,7 +86,7 @@ def _read_header(lines: Lines, limits: Limits) -> tuple[Reader, list[str]]:
         lines.start()
         text = next(lines, "")
         text += "".join(_rest_of_record(lines, text))
-        delimiter = limits.delimiter or said or delimiter_of(text)
+        delimiter = _delimiter(text, limits, said)
         lines.push_back()
         lines.start()
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -122,7 +122,7 @@ def _skip_preamble(lines: Lines, limits: Limits) -> str | None:
     if not above:
         return said
     rest = _rest_of_record(lines, above[-1])
-    delimiter = limits.delimiter or said or delimiter_of(above[-1] + "".join(rest))
+    delimiter = _delimiter(above[-1] + "".join(rest), limits, said)
     counts = [_count_fields(line, delimiter) for line in above[:-1]]
     counts.append(_count_fields(above[-1] + "".join(rest), delimiter))
     first = counts.index(counts[-1]) if counts[-1] > 1 else len(above) - 1
@@ -148,6 +148,17 @@ def _rest_of_record(lines: Lines, text: str) -> list[str]:
 
 def _count_fields(line: str, delimiter: str) -> int:
     return len(next(csv.reader(line.splitlines(keepends=True), delimiter=delimiter), []))
+
+
+def _delimiter(header: str, limits: Limits, said: str | None) -> str:
+    """Return what parts the fields: the contract's character, unless a header has none of it and some of another one.
+
+    Such a file comes from another program than the feed's, and would be one column.
+    """
+    if limits.delimiter is None:
+        return said or delimiter_of(header)
+    bare, other = _QUOTED.sub("", header), delimiter_of(header)
+    return other if limits.header is not False and limits.delimiter not in bare and other in bare else limits.delimiter
 
 
 def delimiter_of(line: str) -> str:

@@ -28,7 +28,7 @@ from poison_guard.text import shown_url, without_secrets
 __all__ = ["READER_FORMAT", "natural_frame", "read_cells", "read_object", "read_raw", "read_table", "read_tables"]
 
 _PLAIN = Parse()
-READER_FORMAT = 2
+READER_FORMAT = 3
 """Raise it when a reader reads what it could not read before: then unreadable objects are tried again at once."""
 
 

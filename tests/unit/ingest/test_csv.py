@@ -182,6 +182,21 @@ def test_a_header_that_begins_with_a_number_sign_is_the_header(tmp_path):
     assert read(tmp_path, "# a tool\n#id,note\n1,a\n").table.column_names == ["#id", "note"]
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b\n1,2\n", ["a", "b"]),  # of another program
+        ('"a;b",c\n1,2\n', ["a;b", "c"]),
+        ("a;b,c\n1;2\n", ["a", "b,c"]),
+        ("note\nfirst, second\n", ["note"]),  # one column has no delimiter
+        ("sep=,\na,b\n1,2\n", ["a", "b"]),
+    ],
+)
+def test_the_contracts_delimiter_is_used_where_the_header_has_it_or_no_other(tmp_path, text, names):
+    raw = read(tmp_path, text, delimiter=";")
+    assert (raw.table.column_names, len(raw.table)) == (names, 1)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_a_line_break_in_a_name_is_a_blank(tmp_path, delimiter):
     raw = read(tmp_path, delimiter.join(['"User\nID"', '"a ""b"""', "c"]) + "\n" + delimiter.join("123") + "\n")
