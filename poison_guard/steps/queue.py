@@ -75,7 +75,8 @@ class Queue(TableResult):
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
         """Return a line per entry, or a line per group."""
-        rows = self.entries.to_dict("records")
+        entries = self.entries.assign(preview=self.entries["preview"].str.replace("\n", " · ", regex=False))
+        rows = entries.to_dict("records")
         if self.group_by is not None:
             columns = (self.group_by, ">records", ">risk", "since", "why", "for example")
             return columns, [(r["value"], r["records"], r["risk"], r["since"], r["why"], r["preview"]) for r in rows]

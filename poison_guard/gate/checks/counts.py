@@ -77,7 +77,7 @@ def source_share(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     limit = min(1.0, max(policy.max_source_share, _EVEN_SHARE_FACTOR / sources if sources else 1.0))
     outcome = Outcome.FAIL if share > limit else Outcome.PASS
     why = f"the largest of {sources} sources ({measurement['source']}) gave {top} of {n} records ({share:.1%})"
-    why += f"; {limit:.1%} may rest on one source" if outcome is Outcome.FAIL else ""
+    why += f"; {limit:.1%} may rest on one source (max_source_share in [gate])" if outcome is Outcome.FAIL else ""
     return make_check("source_share", outcome, why, n=n, value=share, limit=limit, bounds=(share, share))
 
 
@@ -100,10 +100,10 @@ def new_cohort(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     outcome = Outcome.PASS
     if top > policy.max_new_source_examples:
         outcome = Outcome.FAIL
-        why += f": {measurement['source']} may give {policy.max_new_source_examples} while new"
+        why += f": {measurement['source']} may give {policy.max_new_source_examples} while new (max_new_source_examples in [gate])"
     elif share > policy.max_new_share:
         outcome = Outcome.FAIL
-        why += f"; together they may give {policy.max_new_share:.0%}"
+        why += f"; together they may give {policy.max_new_share:.0%} (max_new_share in [gate])"
     limit = policy.max_new_share
     return make_check("new_cohort", outcome, why, n=n, value=share, limit=limit, bounds=(share, share))
 
