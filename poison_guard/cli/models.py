@@ -136,7 +136,8 @@ def inspect_command(data: str, model: str | None, feed: str, home: Path, as_json
     if as_json:
         print_json(result.to_dict())
     else:
-        print_table(f"Inputs of {result.model_id}", *result.table(), empty="DATA has no inputs")
+        empty = "no input is flagged" if len(result.frame) else "DATA has no inputs"
+        print_table(f"Inputs that look made to mislead {result.model_id}", *result.table(), empty=empty)
         told = f"{flagged:,} of {len(result.frame):,} inputs flagged; {100 * result.rate:g} % of clean ones are"
         print_result(f"{told}, by limits from {result.rows:,} trusted rows")
     return FINDINGS if flagged else 0

@@ -64,9 +64,9 @@ class InspectResult(TableResult):
     """Trusted inputs that the limits were set on."""
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return a line an input."""
-        rows = self.frame[["example_id", "flagged", "why"]].itertuples(index=False, name=None)
-        return ("input", "flagged", "why"), list(rows)
+        """Return a line for each input that is flagged."""
+        flagged = self.frame[self.frame["flagged"]]
+        return ("input", "why"), list(flagged[["example_id", "why"]].itertuples(index=False, name=None))
 
 
 def predict_inputs(feed: Feed, data: Any, model_id: str | None = None, confidence: str = "full") -> PredictResult:
