@@ -14,6 +14,7 @@ from poison_guard.onboard.columns import ColumnProfile, describe_columns
 from poison_guard.onboard.doubts import Doubt
 from poison_guard.onboard.fit_format import FittedFormat
 from poison_guard.onboard.guesses import guess_features, guess_kind, model_answer
+from poison_guard.onboard.pairs import find_pair
 from poison_guard.onboard.role_names import ROLE_ORDER
 from poison_guard.onboard.roles import RoleGuess, guess_roles
 from poison_guard.onboard.votes import (
@@ -105,7 +106,12 @@ def _of_any(frame: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Guessed:
     values = frame.join(leaf_values(frame, nested)) if leaves else frame
     outer = {leaf.name.split(".")[0] for leaf in leaves}
     candidates = [*(c for c in columns if c.name not in outer), *leaves]
-    roles = complete_roles(values, candidates, _with_leaves(columns, leaves))
+    pair = find_pair(values, candidates)
+    if pair is not None:
+        candidates = [c for c in candidates if c.name not in pair.names]
+    left = columns if pair is None else [c for c in columns if c.name not in pair.names]
+    roles = complete_roles(values, candidates, _with_leaves(left, [leaf for leaf in leaves if leaf in candidates]))
+    roles = roles if pair is None else pair.among(roles)
     lists = judgement_lists(frame, nested)
     questions = people_question(values, candidates, roles), source_question(values, candidates, roles)
     question = _lists_question(lists, roles) or next(filter(None, questions), "")

@@ -100,7 +100,8 @@ def new_cohort(measurement: Mapping[str, Any], policy: GatePolicy) -> Check:
     outcome = Outcome.PASS
     if top > policy.max_new_source_examples:
         outcome = Outcome.FAIL
-        why += f": {measurement['source']} may give {policy.max_new_source_examples} while new (max_new_source_examples in [gate])"
+        why += f": {measurement['source']} may give {policy.max_new_source_examples} while new"
+        why += " (max_new_source_examples in [gate])"
     elif share > policy.max_new_share:
         outcome = Outcome.FAIL
         why += f"; together they may give {policy.max_new_share:.0%} (max_new_share in [gate])"

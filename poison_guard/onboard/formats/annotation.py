@@ -205,6 +205,33 @@ ANNOTATION = (
         missing="It does not say who voted: without a column of sources only copies and rare claims can be seen.",
     ),
     KnownFormat(
+        name="shp",
+        title="Stanford Human Preferences: two comments on one post",
+        kind=Kind.PREFERENCES,
+        has=("history", "human_ref_A", "human_ref_B", "labels"),
+        roles={
+            "item_id": "post_id",
+            "prompt": "history",
+            "label": "labels",
+            "chosen": "labels ? 1: human_ref_A, 0: human_ref_B",
+            "rejected": "labels ? 1: human_ref_B, 0: human_ref_A",
+        },
+        missing="It does not say who voted: without a column of sources only copies and rare claims can be seen.",
+    ),
+    KnownFormat(
+        name="summarize-feedback",
+        title="Summaries compared by labellers (OpenAI, summarize from feedback)",
+        kind=Kind.PREFERENCES,
+        has=("summaries[].text", "choice", "worker"),
+        roles={
+            "source_id": "worker",
+            "prompt": "info.post | info.article",
+            "label": "choice",
+            "chosen": "choice ? 0: summaries[0].text, 1: summaries[1].text",
+            "rejected": "choice ? 0: summaries[1].text, 1: summaries[0].text",
+        },
+    ),
+    KnownFormat(
         name="oasst-trees",
         title="OpenAssistant trees: a record for each message",
         kind=Kind.MESSAGES,

@@ -353,6 +353,33 @@ EXAMPLES = {
         {**_PAIR, "record_id": "1", "label": "model_a"},
         csv=True,
     ),
+    "shp": Example(
+        [
+            {
+                "post_id": f"p{i}",
+                "history": _ASKED[i],
+                "human_ref_A": _GOOD[i],
+                "human_ref_B": _BAD[i],
+                "labels": 1,
+                "score_A": 9,
+                "score_B": i,
+            }
+            for i in _N
+        ],
+        {**_PAIR, "item_id": "p0", "label": "1"},
+    ),
+    "summarize-feedback": Example(
+        [
+            {
+                "info": {"id": f"t{i}", "post": _ASKED[i]},
+                "summaries": [{"text": _BAD[i], "policy": "one"}, {"text": _GOOD[i], "policy": "two"}],
+                "choice": 1,
+                "worker": f"w{i}",
+            }
+            for i in _N
+        ],
+        {**_PAIR, "source_id": "w0", "label": "1"},
+    ),
     "oasst-trees": Example(
         [
             {"message_tree_id": f"m{i}", "tree_state": "ready", "prompt": _node(i, [_node(i + 10, [], f"m{i}")])}
