@@ -38,7 +38,13 @@ class Doubt:
         ways = " or ".join(
             ", ".join(f"{k} = {toml_value(v)}" for k, v in r.keys.items()) or "none" for r in self.readings
         )
-        return f"{self.column} ({quoted(self.example)}) can be read in {len(self.readings)} ways: [parse] needs {ways}"
+        return (
+            f"{self.column} ({quoted(self.example)}) can be read in {_ways(len(self.readings))}: [parse] needs {ways}"
+        )
+
+
+def _ways(n: int) -> str:
+    return "a way of its own" if n == 1 else f"{n} ways"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,19 @@ def find_readings(table: pa.Table) -> Readings:
     orders = orders_of(times.values())
     forms: list[str] = []
     proofs: list[str] = []
-    for found in times.values():
+    for name, found in times.items():
         reading = by_order(found, orders) if isinstance(found, Doubt) else found
-        if reading is not None:
+        zone = keys.get("time_zone") if reading is None else reading.keys.get("time_zone", keys.get("time_zone"))
+        if reading is not None and keys.get("time_zone", zone) != zone:  # a contract has one
+            doubts.append(Doubt(name, texts[name][0].as_py(), (reading,)))
+        elif reading is not None:
             forms += reading.keys["time_format"]
             proofs.append(reading.evidence)
+            if zone:
+                keys["time_zone"], evidence["time_zone"] = (
+                    zone,
+                    f"{name} names a zone that no other place's clocks have",
+                )
         elif isinstance(found, Doubt):
             doubts.append(found)
     if forms:

@@ -123,7 +123,7 @@ ROLE_HINTS = (
             rf"({_SOURCE_WORDS}){ID_SUFFIX}|(.*_)?uid",
             rf"({_SOURCE_WORDS})(_?name|_key|_hash)?|(flagged|rated|submitted|labell?ed|created|reported)_by|flagger|reporter",
             rf"(.*_)?({_SOURCE_WORDS}){ID_SUFFIX}s?|(.*_)?(device|client|visitor|api){ID_SUFFIX}|{_WHO}",
-            "session_id|session|ip|ip_address|device|client",
+            "session_id|session|ip|ip_address|device|client|e_?mail(_address)?",
         ),
         _is_name,
     ),
@@ -152,7 +152,7 @@ ROLE_HINTS = (
     RoleHint(
         "observed_at",
         (
-            f"observed_at|(.*_)?(answered|submitted|rated|labell?ed|flagged|clicked|logged)_(at|on|time){_UNIT}",
+            f"observed_at|(.*_)?(answered|submit(ted)?|completed|finished|rated|labell?ed|flagged|clicked|logged)_(at|on|time){_UNIT}",
             f"(event_)?(timestamp|ts|tstamp|datetime){_UNIT}|(event_)?time(_utc)?|created(_at|_on|_time)?{_UNIT}",
             f"date|(.*_)?(at|date|time|timestamp|datetime){_UNIT}|when|day|(first_|last_)?(seen|submitted|answered|updated)",
         ),

@@ -146,7 +146,8 @@ def _guess_two_ids(roles: _Roles) -> None:
     """Two columns of names that repeat and one short scale of numbers are ratings, whatever their names."""
     if roles.has("answer", "label", "text", "prompt", "response"):
         return
-    ids = [c for c in roles.free() if _repeats(c) and not (c.kind == "number" and c.distinct <= _SHORT_SCALE)]
+    repeated = [c for c in roles.free() if _repeats(c) and "?" not in c.name]  # the column of a question holds replies
+    ids = [c for c in repeated if not (c.kind == "number" and c.distinct <= _SHORT_SCALE)]
     if not roles.has("rating"):
         graded = [c for c in roles.free() if is_grade(c) and c not in ids]
         named = [role for role in ("source_id", "item_id") if roles.has(role)]

@@ -161,8 +161,8 @@ _ZONED = ("%a %b %d %H:%M:%S %Z %Y", "%Y-%m-%d %H:%M:%S %Z", "%d/%b/%Y:%H:%M:%S 
           "%Y-%m-%d %H:%M %Z", "%d %b %Y %H:%M:%S %Z", "%b %d, %Y %H:%M:%S %Z")  # fmt: skip
 
 
-def _zone_reading(name: str, cells: pa.Array) -> Doubt | None:
-    """Return the places whose clocks a column of times with zone names may follow: only a key can say which."""
+def _zone_reading(name: str, cells: pa.Array) -> Reading | Doubt | None:
+    """Return the place whose clocks a column of times with zone names follows; a doubt where several fit alike."""
     if matches(cells, "[0-9]{1,2}:[0-9]{2}").mean() < NUMBER_SHARE or not matches(cells, r"\b[A-Z]{3,4}\b").any():
         return None
     example = next((t for t in cells.slice(0, _SAMPLE).to_pylist() if set(_NAMED.findall(t)) & _ZONES.keys()), None)
@@ -170,15 +170,18 @@ def _zone_reading(name: str, cells: pa.Array) -> Doubt | None:
         return None
     names = {word for text in cells.slice(0, _SAMPLE).to_pylist() for word in _NAMED.findall(text)} & _ZONES.keys()
     zones = list(dict.fromkeys(zone for word in sorted(names) for zone in _ZONES[word]))
-    found = []
+    found: list[tuple[int, Reading]] = []
     for zone, form in itertools.product(zones, _ZONED):
         parsed = parse_times(cells, Parse(time_format=(form,), time_zone=zone))
         if parsed.ok.any():
             micros = parsed.values  # noqa: PD011  a NumPy array
             first = pd.Timestamp(int(micros[int(np.argmax(parsed.ok))]), unit="us", tz="UTC")
             told = f"{example} is {first:%Y-%m-%d %H:%M} UTC: {parsed.ok.sum():,} of {len(cells):,} rows"
-            found.append(Reading({"time_format": [form], "time_zone": zone}, told))
-    return Doubt(name, example, tuple(found)) if found else None
+            found.append((int(parsed.ok.sum()), Reading({"time_format": [form], "time_zone": zone}, told)))
+    best = [reading for n, reading in found if n == max(found, key=lambda each: each[0])[0]]
+    if len(best) == 1:
+        return Reading(best[0].keys, f"{name} has {best[0].evidence}")
+    return Doubt(name, example, tuple(best)) if best else None
 
 
 _EXCEL = (36_526.0, 55_153.0)

@@ -198,8 +198,14 @@ ANNOTATION = (
         roles={
             "record_id": "id",
             "prompt": "prompt[] | prompt",
-            "chosen": "winner_model_a ? 1: response_a[] | winner_model_b ? 1: response_b[]",
-            "rejected": "winner_model_a ? 1: response_b[] | winner_model_b ? 1: response_a[]",
+            "chosen": (  # lists of turns as the file was published, plain text as many pass it on
+                "winner_model_a ? 1: response_a[] | winner_model_b ? 1: response_b[] "
+                "| winner_model_a ? 1: response_a | winner_model_b ? 1: response_b"
+            ),
+            "rejected": (
+                "winner_model_a ? 1: response_b[] | winner_model_b ? 1: response_a[] "
+                "| winner_model_a ? 1: response_b | winner_model_b ? 1: response_a"
+            ),
             "label": "winner_model_a ? 1: 'model_a' | winner_model_b ? 1: 'model_b' | winner_tie ? 1: 'tie'",
         },
         missing="It does not say who voted: without a column of sources only copies and rare claims can be seen.",

@@ -36,6 +36,10 @@ def table(**columns: list[object]) -> pa.Table:
         ({"t": ["02/13/2026 4:05 PM", "02/01/2026 4:05 PM"]}, {"time_format": ["%m/%d/%Y %I:%M %p"]}),
         ({"t": ["01/02/2026"], "u": ["13/02/2026"]}, {"time_format": ["%d/%m/%Y"]}),  # one column proves the other
         ({"t": ["3 Nov 2026 10:00"]}, {"time_format": ["%d %b %Y %H:%M"]}),
+        (
+            {"t": ["Tue Nov 03 04:55:58 PST 2026", "Tue Aug 04 04:55:58 PDT 2026"]},  # Manila has no PDT
+            {"time_zone": "America/Los_Angeles", "time_format": ["%a %b %d %H:%M:%S %Z %Y"]},
+        ),
         ({"t": ["Tue, 03 Nov 2026 04:55:58 +0100"], "e": ["1793678158"]}, {}),
     ],
 )
@@ -68,6 +72,7 @@ def test_a_day_and_a_clock_time_in_two_columns_are_one_time(columns, names):
         ({"t": ["03/11/2026"]}, ["03/11/2026 is 3 November 2026", "03/11/2026 is 11 March 2026"]),
         ({"t": ["13/11/2026", "11/13/2026"]}, ["13/11/2026 is 13 November 2026", "13/11/2026 is no day"]),
         ({"t": ["Tue Nov 03 04:55:58 PST 2026"]}, ["2026-11-03 12:55 UTC", "2026-11-02 20:55 UTC"]),
+        ({"t": ["2026-11-03 04:55:58 IST"]}, ["2026-11-02 23:25 UTC", "2026-11-03 03:55 UTC", "2026-11-03 02:55 UTC"]),
         ({"created_at": [46329.5]}, ["2026-11-03 12:00 in a spreadsheet", "46329.5 is a number"]),
         ({"created_at": ["46329.5"]}, ["2026-11-03 12:00 in a spreadsheet", "46329.5 is a number"]),
     ],

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from poison_guard.config import parse_contract
+from poison_guard.onboard.columns import describe_columns
 from poison_guard.onboard.contract_proposal import draft_contract
+from poison_guard.onboard.roles import guess_roles
 
 
 def _votes(n=500, users=40, items=60, *, seed=0, agree=0.8):
@@ -107,3 +109,15 @@ def test_numbers_that_are_all_moments_of_some_years_are_the_time_whatever_their_
     assert _drafted(frame)[0].columns["observed_at"] == "wann"
     spread = frame.assign(wann=np.linspace(1e9, 4e9, 100).round())
     assert "observed_at" not in _drafted(spread)[0].columns
+
+
+def test_the_column_of_a_question_is_no_item():
+    frame = pd.DataFrame(
+        {
+            "Email Address": [f"p{i % 20}@example.org" for i in range(100)],
+            "How satisfied are you?": ["very", "somewhat", "not at all", "do not know"] * 25,
+            "Would you recommend us (0-10)": [i % 11 for i in range(100)],
+        }
+    )
+    roles = {g.role: g.column.name for g in guess_roles(describe_columns(frame))}
+    assert "item_id" not in roles
