@@ -265,7 +265,8 @@ _LAST_LATIN = 0x24F
 
 def _copies(both: Sides, known: np.ndarray, seed: int) -> dict[str, Any]:
     """Return ``n, trusted_n``, and of near-copies of one reply to one prompt the most on each side, and an example."""
-    from poison_guard.signals.campaigns.text import group_similar, sketch_text
+    from poison_guard.signals.campaigns.text import sketch_text
+    from poison_guard.signals.campaigns.text_groups import group_similar
 
     whole = both.frame["prompt"] + "\n" + both.frame["better"]
     group = group_similar(sketch_text(whole), seed)

@@ -12,7 +12,8 @@ import pandas as pd
 from poison_guard.records import Campaign, Place
 from poison_guard.signals.campaigns.findings import event_times, make_campaign
 from poison_guard.signals.campaigns.minhash import EMPTY, row_keys
-from poison_guard.signals.campaigns.text import group_similar, grow_groups, mean_similarity, shared_text, sketch_text
+from poison_guard.signals.campaigns.text import sketch_text
+from poison_guard.signals.campaigns.text_groups import group_similar, grow_groups, mean_similarity, shared_text
 from poison_guard.signals.pvalues import beta_low, binomial_high
 
 __all__ = ["MOST_COPIES", "copies", "sketch_records"]
