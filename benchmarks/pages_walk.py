@@ -46,20 +46,29 @@ def empty(page: Any, queue: str) -> tuple[int, int]:
     while page.locator("form[action$='/bulk/preview'] button[data-key=d]").count():
         with page.expect_navigation():
             page.keyboard.press("d")
-        typed = page.locator("input[name=confirm]")
-        page.keyboard.type(_REASON)
-        keys += 2
-        if typed.count():
-            number = typed.evaluate("node => node.closest('label').textContent.match(/[0-9]+/)[0]")
-            typed.fill(number)
-            keys += 1 + len(number)
-        honest = "audit" in page.url or page.locator("text=drawn at random").count()
-        page.click(f"button[value={'release' if honest else 'reject'}]")
-        page.wait_for_url("**/jobs/**")
-        page.wait_for_selector("[data-ended=yes]")
-        decisions, keys = decisions + 1, keys + 1
+        decisions, keys = decisions + 1, keys + 1 + as_one(page)
         page.goto(f"{queue}?by=reason")
+    page.goto(f"{queue}?by=none")  # what was taken back by hand has no reason
+    if page.locator("input[name=pick]").count():
+        with page.expect_navigation():
+            page.click("text=Decide all")
+        decisions, keys = decisions + 1, keys + 2 + as_one(page)
     return decisions, keys
+
+
+def as_one(page: Any) -> int:
+    """Decide what the page of a bulk decision shows, and return the key presses."""
+    typed, keys = page.locator("input[name=confirm]"), 2
+    page.keyboard.type(_REASON)
+    if typed.count():
+        number = typed.evaluate("node => node.closest('label').textContent.match(/[0-9]+/)[0]")
+        typed.fill(number)
+        keys += 1 + len(number)
+    honest = "audit" in page.url or page.locator("text=drawn at random").count()
+    page.click(f"button[value={'release' if honest else 'reject'}]")
+    page.wait_for_url("**/jobs/**")
+    page.wait_for_selector("[data-ended=yes]")
+    return keys
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.pages_walk import empty
 from poison_guard import Guard
 from poison_guard.guard import Home
 from tests.e2e.test_report_in_browser import browser  # noqa: F401  the fixture
@@ -133,3 +134,19 @@ def test_everything_works_without_script(browser, site):  # noqa: F811
     page.click("button[value=reject]")
     assert "of" in page.text_content("[data-done]")
     page.context.close()
+
+
+def test_a_reviewer_empties_the_queue_with_few_decisions_and_keys(browser, site):  # noqa: F811
+    """The walk that is measured on the demo's three queues, on a small one; it leaves nothing, so it comes last."""
+    url, home = site
+    page = open_page(browser, site)
+    waited = Home.open(home).status("notes").feeds[0].open
+    decisions, keys = empty(page, f"{url}/feeds/notes/queue")
+    assert waited > 100
+    assert Home.open(home).status("notes").feeds[0].open == 0
+    assert (decisions <= _DECISIONS, keys <= _KEYS) == (True, True), (decisions, keys)
+    page.context.close()
+
+
+_DECISIONS, _KEYS = 13, 50
+"""A third of what the three queues of the demo may take together: 40 decisions, 150 key presses."""
