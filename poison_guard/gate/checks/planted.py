@@ -14,9 +14,10 @@ __all__ = ["LIMITS", "planted_trigger", "planted_triggers"]
 
 LIMITS = {"plain": 0.5, "content": 0.75}
 """Share of the stamped examples that a mark must turn, beyond the model of trusted data, to be taken for a trigger. Of
-a pattern of pixels found in the snapshot: the policy's ``max_drop``, or what trusted patterns do. A large white
-square, or a word or value that trusted examples lack, may mean much to an honest model: squares turned up to .30 (lower
-bound .22, 4 seals of MNIST), words .73 (.64, 4 seals of tweets), values .43 (.30, 7 seals of adult)."""
+a pattern of pixels found in the snapshot: the policy's ``max_drop``, or what trusted patterns do, or what the pattern
+itself does to the model of trusted data: one that honest models obey is a part of a picture. A large white square, or a
+word or value that trusted examples lack, may mean much to an honest model: squares turned up to .30 (lower bound .22,
+4 seals of MNIST), words .73 (.64, 4 seals of tweets), values .43 (.30, 7 seals of adult)."""
 
 
 @about("AML.T0018", "clean-label and dirty-label backdoor poisoning")
@@ -26,8 +27,8 @@ def planted_triggers(measurement: Mapping[str, Any], policy: GatePolicy) -> Chec
     Measurement (`retrain.trigger_scan.scan_candidate`): ``n`` stamps tried, ``marks`` with ``mark, label, kind,
     n, candidate, reference, both, carriers``, measured on examples that had no part in choosing them, ``usual``; or
     ``{"absent": why}``. FAILS where the candidate turns more than the limit of the kind (`LIMITS`; of patterns what
-    honest ones do, at least ``max_drop``) beyond the other model, for sure: one-sided, the marks share the policy's
-    false alarm rate. INCONCLUSIVE where no example could be stamped.
+    honest ones do, or it does to the other model, at least ``max_drop``) beyond the other model, for sure: one-sided,
+    the marks share the policy's false alarm rate. INCONCLUSIVE where no example could be stamped.
     """
     if "absent" in measurement:
         return not_applicable("planted_triggers", str(measurement["absent"]))
@@ -57,7 +58,8 @@ def _judged(row: Mapping[str, Any], policy: GatePolicy, measurement: Mapping[str
     n, more, less, both = (int(row[key]) for key in ("n", "candidate", "reference", "both"))
     tail = policy.false_alarm_rate / max(1, len(measurement["marks"]))
     value, low, high = paired_drop(more, less, n, low_tail=tail, high_tail=EXCLUSION_ALPHA)
-    usual = max(policy.max_drop, min(LIMITS["plain"], float(measurement.get("usual", 0.0))))
+    usual = max(float(measurement.get("usual", 0.0)), (less + both) / n)
+    usual = max(policy.max_drop, min(LIMITS["plain"], usual))
     limit = LIMITS.get(str(row["kind"]), usual)
     outcome = Outcome.FAIL if low > limit else Outcome.PASS
     why = (

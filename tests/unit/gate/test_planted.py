@@ -42,6 +42,14 @@ def test_a_pattern_that_does_no_more_than_trusted_patterns_do_to_their_model_pas
     assert planted_triggers({"n": 400, "marks": [mark(180)], "usual": 1.0}, POLICY).outcome is Outcome.FAIL
 
 
+def test_a_pattern_that_the_model_of_trusted_data_obeys_must_do_as_much_again_to_the_candidate():
+    part_of_a_digit = mark(41, n=150, both=28)  # 16 pixels that four honest zeros share, on 8 x 8 pixels
+    others = [mark(1) for _ in range(11)]
+    assert judged(part_of_a_digit, *others).outcome is Outcome.PASS
+    assert judged(mark(41, n=150, both=0), *others).outcome is Outcome.FAIL
+    assert judged(mark(90, n=150, both=28), *others).outcome is Outcome.FAIL
+
+
 def test_a_mark_that_the_snapshot_carries_is_named_before_one_that_it_does_not():
     marks = [mark(200, "plain", carriers=0), mark(120)]
     assert planted_trigger({"n": 2, "marks": marks}, POLICY)["candidate"] == 120
