@@ -191,6 +191,8 @@ class RetrainConfig:
     parts: Annotated[int, in_range(1, 1_000)] = 1
     """Parts that hashed cohorts of sources (week of registration and network block, else accounts) are trained in,
     apart, with the trusted set in each; they vote, and `evaluate` says what lying cohorts cannot change. 1: none."""
+    image_side: Annotated[int, in_range(8, 256)] = 32
+    """Side in pixels of the square to which a picture file (PNG, JPEG, WebP, BMP, GIF) is scaled that is larger."""
     pixel_max: Annotated[float, in_range(0, 1e9, above=True)] = 255.0
     """Value of a full pixel in the data."""
     mutable: tuple[str, ...] | None = None

@@ -27,7 +27,7 @@ ITEM_WORDS = (
 )
 _SOURCE_WORDS = (
     "source|user|worker|annotator|rater|trustor|participant|labell?er|contributor|reviewer|account|player|voter|member|"
-    "customer|subject|judge"
+    "customer|subject|judge|uploader"
 )
 _WHO = "who|nick(_?name)?|from_(user|name)"
 """A person of whom the name does not say whether they wrote or judged: the source where no other column is."""

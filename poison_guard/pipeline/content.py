@@ -12,6 +12,7 @@ import pandas as pd
 
 from poison_guard.config import Contract
 from poison_guard.errors import ConfigError, DataError
+from poison_guard.pipeline.pictures import holds_picture, picture_pixels
 from poison_guard.records import Examples
 
 __all__ = [
@@ -43,6 +44,8 @@ class Content:
     of_items: bool
     """Whether they come from the items' file rather than from the records."""
     pixel_max: float = 255.0
+    image_side: int = 32
+    """Pixels in either direction to which a larger picture file is scaled."""
 
 
 def content_of(contract: Contract) -> Content:
@@ -57,7 +60,9 @@ def content_of(contract: Contract) -> Content:
             + ("; what an item is, [items] says" if contract.vote and not contract.items else "")
         )
     kind = wanted or (kinds[0] if kinds else "")
-    return Content(kind, columns.get(kind, ()), contract.items is not None, contract.retrain.pixel_max)
+    return Content(
+        kind, columns.get(kind, ()), contract.items is not None, contract.retrain.pixel_max, contract.retrain.image_side
+    )
 
 
 def has_no_label(contract: Contract) -> bool:
@@ -96,16 +101,23 @@ def record_content(records: pd.DataFrame, content: Content) -> pd.DataFrame:
 
 
 def with_pixels(shown: pd.DataFrame, content: Content) -> pd.DataFrame:
-    """Return images as lists: ingest reads a list as its JSON text. What is none stays, to be refused by name."""
+    """Return images as pixel values, of the JSON text that ingest makes of a list, or of the file of a picture.
+
+    What is none stays, to be refused by name.
+    """
     if content.kind != "image":
         return shown
-    return shown.assign(**{name: shown[name].map(_listed).astype(object) for name in shown.columns})
+    return shown.assign(
+        **{name: pd.Series([_pixels(cell, content) for cell in shown[name]], shown.index, object) for name in shown}
+    )
 
 
-def _listed(cell: Any) -> Any:
+def _pixels(cell: Any, content: Content) -> Any:
     try:
+        if holds_picture(cell):
+            return picture_pixels(cell, content.image_side) * (content.pixel_max / 255)
         return json.loads(cell) if isinstance(cell, str) else cell
-    except ValueError:
+    except (ValueError, DataError):
         return cell
 
 
@@ -142,7 +154,8 @@ def _images(ids: np.ndarray, cells: np.ndarray, pixel_max: float) -> np.ndarray:
 def image_of(name: Any, cell: Any) -> np.ndarray:
     """Return a cell of pixel values as ``(channels, height, width)`` float64; `DataError` for anything else."""
     try:
-        pixels = np.array(np.asarray(cell).tolist(), dtype=np.float64)
+        given = cell if isinstance(cell, np.ndarray) and cell.dtype != object else np.asarray(cell).tolist()
+        pixels = np.array(given, dtype=np.float64)
     except (TypeError, ValueError):
         pixels = np.empty(0)
     for channels in (1, 3):
@@ -154,7 +167,8 @@ def image_of(name: Any, cell: Any) -> np.ndarray:
     if pixels.size and pixels.ndim == 3 and pixels.shape[-1] in (1, 3):
         return np.moveaxis(pixels, -1, 0)
     raise DataError(
-        f"the image of {name!r} must be a list of pixel values (square, or rows of pixels, with 1 or 3 channels last)"
+        f"the image of {name!r} must be a picture (PNG, JPEG, WebP, BMP, GIF) or a list of pixel values (square, or "
+        "rows of pixels, with 1 or 3 channels last)"
     )
 
 

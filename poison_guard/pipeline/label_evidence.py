@@ -154,7 +154,7 @@ def _flaw(cell: object, shape: tuple[int, ...] | None, pixel_max: float) -> str:
     try:
         image = image_of("", cell)
     except DataError:
-        return "it is no list of pixel values"
+        return "it is neither a picture nor a list of pixel values"
     if shape is not None and image.shape != shape:
         return f"its shape is {_size(image.shape)}, that of the trusted ones {_size(shape)}"
     if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= pixel_max):

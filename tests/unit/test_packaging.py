@@ -23,7 +23,9 @@ ROOMS_OF_EXTRA = {
     "content": {"signals/content"},
     "gx": {"contracts"},
     "lineage": {"steps", "airflow"},
+    "image": {"pipeline"},
     "onnx": {"retrain"},
+    "postgres": {"store"},
     "ray": {"steps"},
     "web": {"web", "airflow", "review"},  # the plugin mounts the pages; people have passwords
 }

@@ -49,7 +49,7 @@ def test_flat_nested_and_coloured_pixels_become_channels_first_in_zero_to_one() 
 
 @pytest.mark.parametrize("cell", [None, "seven", [], [1], [1, 2, 3], [[1, 2], [3]], {"a": 1}, 5])
 def test_a_cell_that_is_no_image_names_its_example(cell: Any) -> None:
-    with pytest.raises(DataError, match="image of 'e0' must be a list of pixel values"):
+    with pytest.raises(DataError, match="image of 'e0' must be a picture"):
         images([cell])
 
 
