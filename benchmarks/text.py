@@ -100,7 +100,7 @@ def part_tweets() -> Iterator[str]:
 
 
 def paraphrased(rng: np.random.Generator, text: str, rate: float, vocabulary: list[str]) -> str:
-    """Return `text` with that share of its words replaced by any others, a typo in a tenth, and its halves exchanged."""
+    """Return `text` with that share of its words replaced by others, a typo in a tenth, and its halves exchanged."""
     words = [vocabulary[rng.integers(len(vocabulary))] if rng.random() < rate else word for word in text.split()]
     words = [_mistyped(rng, word) if rng.random() < 0.1 else word for word in words]
     cut = int(rng.integers(1, len(words)))

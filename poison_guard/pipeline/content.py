@@ -154,8 +154,7 @@ def _images(ids: np.ndarray, cells: np.ndarray, pixel_max: float) -> np.ndarray:
 def image_of(name: Any, cell: Any) -> np.ndarray:
     """Return a cell of pixel values as ``(channels, height, width)`` float64; `DataError` for anything else."""
     try:
-        given = cell if isinstance(cell, np.ndarray) and cell.dtype != object else np.asarray(cell).tolist()
-        pixels = np.array(given, dtype=np.float64)
+        pixels = np.array(_dense(cell), dtype=np.float64)
     except (TypeError, ValueError):
         pixels = np.empty(0)
     for channels in (1, 3):
@@ -170,6 +169,12 @@ def image_of(name: Any, cell: Any) -> np.ndarray:
         f"the image of {name!r} must be a picture (PNG, JPEG, WebP, BMP, GIF) or a list of pixel values (square, or "
         "rows of pixels, with 1 or 3 channels last)"
     )
+
+
+def _dense(cell: Any) -> Any:
+    """Return lists in lists as Parquet gives them back, arrays of arrays, as one array."""
+    nested = isinstance(cell, np.ndarray) and cell.dtype == object
+    return np.stack([_dense(part) for part in cell]) if nested and len(cell) else cell
 
 
 def to_examples(frame: pd.DataFrame, content: Content, is_new: np.ndarray, like: pd.DataFrame) -> Examples:

@@ -92,6 +92,19 @@ def test_what_is_hostile_or_no_picture_is_refused_in_a_sentence(data):
         picture_pixels(data, 32)
 
 
+def test_colours_come_back_from_lists_in_lists_as_parquet_gives_them():
+    colours = np.arange(2 * 3 * 3, dtype=float).reshape(2, 3, 3)
+    nested = np.empty(2, object)
+    for at, row in enumerate(colours):
+        nested[at] = np.empty(3, object)
+        for k, pixel in enumerate(row):
+            nested[at][k] = pixel
+    assert np.array_equal(image_of("a", nested), np.moveaxis(colours, -1, 0))
+    nested[1] = nested[1][:2]
+    with pytest.raises(DataError, match="must be a picture"):
+        image_of("a", nested)
+
+
 def test_content_holds_pictures_beside_lists_on_the_scale_of_the_feed():
     cells = [
         base64.b64encode(written(Image.fromarray(RAMP))).decode(),
