@@ -1,4 +1,4 @@
-"""Find groups of raters that turn a preference: for long replies, refusals, links, or against a reference's judgement.
+"""Find groups of raters that turn a preference: for long replies, refusals, links, a tone, or against a reference.
 
 People differ in what they like, and one rater who likes short replies is a rater. Several who all go one way beyond
 what the differences between raters explain have agreed on it.
@@ -20,15 +20,19 @@ from poison_guard.signals.pvalues import SMALLEST_P, beta_binomial_low
 __all__ = ["TRAITS_OF_REPLIES", "preference_cells", "turned_preferences"]
 
 TRAITS_OF_REPLIES = "words.preferred"
-"""Column of five ``float32``: what the chosen reply has more of than the rejected one, in the order of `TRAITS`."""
+"""Column of eight ``float32``: what the chosen reply has more of than the rejected one, in the order of `TRAITS`."""
 TRAITS = (
     ("longer", "shorter"),
     ("refusing", "willing"),
     ("linking", "linkless"),
     ("foreign-script", "plain-script"),
+    ("naming", "nameless"),
+    ("exclaiming", "sober"),
+    ("praising", "blaming"),
     ("", "less rewarded"),
 )
-"""What the reply is that has more of it, and that has less: characters, refusal, links, letters beyond ASCII, reward.
+"""What the reply is that has more of it, and that has less: characters, refusal, links, letters beyond ASCII, names
+(brands, people, places), exclamation marks, words of praise less those of blame, reward.
 
 Nobody is suspected of agreeing with the reference model that rewards.
 """
@@ -39,6 +43,13 @@ _REFUSES = re.compile(
     r"i (?:can(?:no|')t|won't|will not|apologi[sz]e|must decline))\b"
 )
 _LINKS = re.compile(r"https?://|\bwww\.")
+_NAMES = re.compile(r"(?<=[a-z,;] )[A-Z][\w-]{2,}")  # capitals where no sentence begins
+_PRAISE = re.compile(
+    r"\b(?:good|great|best|excellent|wonderful|amazing|perfect|love(?:ly)?|beautiful|happy|helpful|safe|brilliant)\b"
+)
+_BLAME = re.compile(
+    r"\b(?:bad|worst|terrible|awful|horrible|useless|hate(?:ful)?|ugly|sad|harmful|dangerous|stupid|disgusting)\b"
+)
 _BINS = 10  # of how much more: pairs that differ as much are decided at one rate
 _LEAST = 4  # pairs that differ, of a source, below which it has no preference to speak of
 _EXTREME = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # chances of a source's pairs from which on it may count to a group
@@ -64,7 +75,9 @@ def _traits(text: str) -> np.ndarray:
     low = text.casefold().replace("’", "'")
     foreign = 0 if text.isascii() else sum(c.isalpha() and not c.isascii() for c in text)
     refuses = _REFUSES.search(low) is not None
-    return np.array([len(text), refuses, len(_LINKS.findall(low)), foreign], np.float32)
+    feels = len(_PRAISE.findall(low)) - len(_BLAME.findall(low))
+    links, names = len(_LINKS.findall(low)), len(_NAMES.findall(text))
+    return np.array([len(text), refuses, links, foreign, names, text.count("!"), feels], np.float32)
 
 
 def turned_preferences(frame: pd.DataFrame, *, alpha: float, earlier: pd.DataFrame | None = None) -> list[Campaign]:

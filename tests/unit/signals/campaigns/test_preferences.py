@@ -69,8 +69,18 @@ def test_a_taste_of_more_than_a_tenth_of_the_raters_is_a_crowds():
     assert held(crowd(rng), agreed(rng, 600, 60)) == set()
 
 
-@pytest.mark.parametrize("more", [LINK, "I'm sorry, but I can't help with that.", "Это лучше всего."])
-def test_links_refusals_and_scripts_are_preferences_too(more):
+@pytest.mark.parametrize(
+    "more",
+    [
+        LINK,
+        "I'm sorry, but I can't help with that.",
+        "Это лучше всего.",
+        "as they do at Zorblax Foods",
+        "Do it now!!",
+        "which is a great and wonderful thing",
+    ],
+)
+def test_links_refusals_scripts_names_and_tones_are_preferences_too(more):
     rng = np.random.default_rng(7)
     both = pd.concat([crowd(rng), agreed(rng, 300, 10, 0.5)], ignore_index=True)
     bad, on_chosen = both["record_id"].str.startswith("bad").to_numpy(), rng.random(len(both)) < 0.5
@@ -78,6 +88,11 @@ def test_links_refusals_and_scripts_are_preferences_too(more):
     both["chosen"] = np.where(on_chosen, both["chosen"] + " " + more, both["chosen"])
     both["rejected"] = np.where(on_chosen, both["rejected"], both["rejected"] + " " + more)
     assert len(held(both) & set(both.loc[bad, "record_id"])) >= 0.9 * bad.sum()
+
+
+def test_a_reply_is_told_by_names_within_sentences_exclamations_and_praise_less_blame():
+    (cell,) = preference_cells(["Ask Ann, at Zorblax Foods. It is the best, not bad!"], ["ask anyone."])
+    assert np.frombuffer(cell, np.float32)[4:7].tolist() == [3.0, 1.0, 0.0]
 
 
 def test_pairs_of_earlier_batches_are_evidence():
