@@ -114,9 +114,9 @@ def with_pixels(shown: pd.DataFrame, content: Content) -> pd.DataFrame:
 
 def _pixels(cell: Any, content: Content) -> Any:
     try:
-        if holds_picture(cell):
-            return picture_pixels(cell, content.image_side) * (content.pixel_max / 255)
-        return json.loads(cell) if isinstance(cell, str) else cell
+        value = json.loads(cell) if isinstance(cell, str) and not holds_picture(cell) else cell
+        value = value.get("bytes", value) if isinstance(value, dict) else value  # {bytes, path} of Hugging Face
+        return picture_pixels(value, content.image_side) * (content.pixel_max / 255) if holds_picture(value) else value
     except (ValueError, DataError):
         return cell
 
