@@ -106,18 +106,14 @@ def test_colours_come_back_from_lists_in_lists_as_parquet_gives_them():
 
 
 def test_content_holds_pictures_beside_lists_on_the_scale_of_the_feed():
-    cells = [
-        base64.b64encode(written(Image.fromarray(RAMP))).decode(),
-        "[[0, 1], [1, 0]]",
-        b"no picture",
-        "words",
-        None,
-    ]
+    text = base64.b64encode(written(Image.fromarray(RAMP))).decode()
+    cells = [text, "[[0, 1], [1, 0]]", f'{{"bytes": "{text}", "path": "a.png"}}', b"no picture", "words", None]
     content = Content("image", ("image",), of_items=False, pixel_max=1.0)
     shown = with_pixels(pd.DataFrame({"image": pd.Series(cells, dtype=object)}), content)["image"].tolist()
     assert image_of("a", shown[0]).shape == (1, 8, 8)
     assert image_of("a", shown[0]).max() == pytest.approx(RAMP.max() / 255)
     assert image_of("b", shown[1]).shape == (1, 2, 2)
-    for left in shown[2:]:
+    assert image_of("c", shown[2]).shape == (1, 8, 8)
+    for left in shown[3:]:
         with pytest.raises(DataError, match="must be a picture"):
             image_of("c", left)
