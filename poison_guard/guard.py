@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from poison_guard.config import Contract, Settings, find_contract, load_contract, open_settings
-from poison_guard.home import Home, formats, propose, verify
+from poison_guard.home import Home, formats, keep_open, propose, verify
 from poison_guard.reviewing import Reviewing
 from poison_guard.stages import Stages
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from poison_guard.steps.trust import Suspects, TrustedVerdict, TrustResult
     from poison_guard.steps.tune import TuneResult
 
-__all__ = ["Guard", "Home", "formats", "propose", "verify"]
+__all__ = ["Guard", "Home", "formats", "keep_open", "propose", "verify"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

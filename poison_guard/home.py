@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from poison_guard.steps.verify import Verified
     from poison_guard.store import AuditResult, Store
 
-__all__ = ["Home", "formats", "propose", "verify"]
+__all__ = ["Home", "formats", "keep_open", "propose", "verify"]
+
+
+def keep_open(home: Home) -> None:
+    """Let this process keep the store of a home open between verbs, as a server should; the last one is kept."""
+    from poison_guard.steps.opening import keep_open as keep
+
+    keep(home.settings)
 
 
 def _now() -> dt.datetime:
@@ -48,12 +55,6 @@ class Home:
     def home(self) -> Path:
         """The folder of store, lake and key."""
         return self.settings.home
-
-    def keep_open(self) -> None:
-        """Let this process keep the store open between verbs, as a server should; the last home asked for is kept."""
-        from poison_guard.steps.opening import keep_open
-
-        keep_open(self.settings)
 
     def feeds(self) -> FeedsResult:
         """Return the names of the feeds that the store knows."""

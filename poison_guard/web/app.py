@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from poison_guard.config import open_settings
 from poison_guard.errors import BusyError, ClosedError, ConfigError, GuardError, NotFoundError, StoreError, UsageError
-from poison_guard.guard import Home
+from poison_guard.guard import Home, keep_open
 from poison_guard.text import visible
 from poison_guard.web import acts, api, lists, metrics, pages, signin
 from poison_guard.web.desk import Desk, role_of
@@ -36,7 +36,7 @@ def create_app(home: str | Path, way: Way) -> FastAPI:
     """Return the app of a home, which people enter by `way`."""
     app = FastAPI(title="poison_guard", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     settings = open_settings(home)
-    Home(settings).keep_open()
+    keep_open(Home(settings))
     app.state.desk = Desk(settings.home, way, page_secret(settings.key_file))
     for router in (pages.routes, lists.routes, acts.routes, api.routes, metrics.routes):
         app.include_router(router)
