@@ -140,7 +140,7 @@ PRODUCTION = (
         has=("_id", "text", "title"),
         roles={
             "record_id": "_id",
-            "author_id": "metadata.author | metadata.source",
+            "source_id": "metadata.author | metadata.source",
             "text": "title + text",
             "observed_at": "metadata.date | metadata.last_modified",
         },
@@ -154,7 +154,7 @@ PRODUCTION = (
         has=("page_content | kwargs.page_content",),
         roles={
             "record_id": "id",
-            "author_id": ("metadata.author | metadata.source | kwargs.metadata.author | kwargs.metadata.source"),
+            "source_id": ("metadata.author | metadata.source | kwargs.metadata.author | kwargs.metadata.source"),
             "text": "page_content | kwargs.page_content",
             "observed_at": "metadata.last_modified | metadata.date | kwargs.metadata.last_modified",
         },
@@ -168,7 +168,7 @@ PRODUCTION = (
         has=("id_ | id", "text | text_resource.text", "relationships | embedding", "metadata"),
         roles={
             "record_id": "id_ | id",
-            "author_id": "metadata.author | metadata.source | metadata.file_name",
+            "source_id": "metadata.author | metadata.source | metadata.file_name",
             "text": "text | text_resource.text",
             "observed_at": "metadata.last_modified_date | metadata.creation_date",
         },

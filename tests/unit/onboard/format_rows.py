@@ -595,7 +595,7 @@ EXAMPLES = {
     ),
     "beir": Example(
         [{"_id": f"d{i}", "title": "Questions", "text": _ASKED[i], "metadata": {"author": f"a{i % 2}"}} for i in _N],
-        {"record_id": "d0", "author_id": "a0", "text": f"Questions\n\n{_ASKED[0]}"},
+        {"record_id": "d0", "source_id": "a0", "text": f"Questions\n\n{_ASKED[0]}"},
         absent=frozenset({"observed_at"}),
     ),
     "langchain": Example(
@@ -603,7 +603,7 @@ EXAMPLES = {
             {"id": f"d{i}", "page_content": _ASKED[i], "metadata": {"source": f"s{i % 2}"}, "type": "Document"}
             for i in _N
         ],
-        {"record_id": "d0", "author_id": "s0", "text": _ASKED[0]},
+        {"record_id": "d0", "source_id": "s0", "text": _ASKED[0]},
         absent=frozenset({"observed_at"}),
     ),
     "llamaindex": Example(
@@ -618,6 +618,6 @@ EXAMPLES = {
             }
             for i in _N
         ],
-        {"record_id": "n0", "author_id": "f0.md", "text": _ASKED[0]},
+        {"record_id": "n0", "source_id": "f0.md", "text": _ASKED[0]},
     ),
 }
