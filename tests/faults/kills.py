@@ -180,6 +180,7 @@ def try_kill(lab: Lab, scenario: Scenario, twin: Twin, step: int, strike: Strike
     trial.resumed = "start" if len(scenario.steps) > 1 and number % 3 == 0 else "step"
     started = time.monotonic()
     lab.put_back(twin.before[step])
+    killed_at = lab.clock
     struck = lab.run(scenario.steps[step], strike)
     trial.reached = struck.killed
     if not struck.killed:
@@ -201,6 +202,7 @@ def try_kill(lab: Lab, scenario: Scenario, twin: Twin, step: int, strike: Strike
         told.other[:3],
         told.strays[:5],
     )
+    lab.clock = max(lab.clock, killed_at)  # or what the killed step signed is of tomorrow to who verifies
     checked = lab.check()
     trial.audit, trial.revoked_valid = checked.audit, checked.revoked_but_valid
     trial.verify_differs = sorted(
