@@ -59,7 +59,7 @@ def empty(page: Any, queue: str) -> tuple[int, int]:
 def as_one(page: Any) -> int:
     """Decide what the page of a bulk decision shows, and return the key presses."""
     typed, keys = page.locator("input[name=confirm]"), 2
-    page.keyboard.type(_REASON)
+    page.locator("input[name=reason]:visible").first.fill(_REASON)
     if typed.count():
         number = typed.evaluate("node => node.closest('label').textContent.match(/[0-9]+/)[0]")
         typed.fill(number)

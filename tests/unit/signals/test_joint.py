@@ -66,7 +66,7 @@ def test_a_score_beyond_all_that_are_alike_is_the_rarest():
 def test_a_stranger_score_is_never_less_rare(reference, pair):
     scale = TailScale.fit(np.array(reference))
     low, high = scale.apply(np.sort(pair))
-    assert 0 <= low <= high
+    assert 0 <= low <= high + 1e-12  # interpolation rounds
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=30), st.floats(0, 9), st.floats(-1e3, 1e4))
