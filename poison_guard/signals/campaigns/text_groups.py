@@ -11,7 +11,7 @@ from poison_guard.signals.campaigns.minhash import WIDTH, band_pairs, feature_co
 __all__ = ["MIN_FEATURES", "group_similar", "grow_groups", "mean_similarity", "shared_text"]
 
 _SIMILAR = 0.45  # estimated Jaccard similarity from which two messages are one text, in somebody's words
-_FITS = 0.25  # share of a text's cells, by how rare they are, from which a message fits it; unrelated ones have 0 to 0.1
+_FITS = 0.25  # share of a text's cells, by how rare they are, from which a message fits it; unrelated have 0 to 0.1
 _ROUNDS = 2  # in which a group grows
 _BAND_ROWS = 4  # 32 bands of 4: a pair at 0.45 meets in some band with chance .74, a member of ten such for certain
 _APART = 0.99  # share of everybody else's messages that one that fits is more like the text than
