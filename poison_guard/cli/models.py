@@ -108,8 +108,8 @@ def models_command(feed: str, home: Path, as_json: bool) -> None:
 def predict_command(data: str, model: str | None, confidence: str, feed: str, home: Path, as_json: bool) -> int:
     """Label the inputs of the file DATA; what the model is not sure of has no label and is a person's.
 
-    DATA has the feed's content columns, and a record_id where there is one. Nothing is stored. Exit code 1: more is
-    left to people than what the model leaves of trusted inputs lets expect.
+    DATA has the feed's content columns, and a record_id where there is one. Nothing is stored. Exit code 1: a
+    larger share is left to people than of trusted inputs.
     """
     result = Guard.open(feed, home=home).predict(data, model_id=model, confidence=confidence)
     if as_json:

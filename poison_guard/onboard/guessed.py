@@ -111,7 +111,7 @@ def _of_any(frame: pd.DataFrame, columns: Sequence[ColumnProfile]) -> Guessed:
         candidates = [c for c in candidates if c.name not in pair.names]
     left = columns if pair is None else [c for c in columns if c.name not in pair.names]
     roles = complete_roles(values, candidates, _with_leaves(left, [leaf for leaf in leaves if leaf in candidates]))
-    roles = roles if pair is None else pair.among(roles)
+    roles = roles if pair is None else pair.added_to(roles)
     lists = judgement_lists(frame, nested)
     questions = people_question(values, candidates, roles), source_question(values, candidates, roles)
     question = _lists_question(lists, roles) or next(filter(None, questions), "")

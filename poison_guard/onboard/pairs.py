@@ -33,8 +33,8 @@ _MOST_WORDS = 8
 """Different judgements of a pair: better by much or little, ties, both bad."""
 _LEAST = 0.5
 """Share of the judged rows that must name one of the two replies."""
-_SPOKEN_OVER = {"answer", "label", "rating", "response", "chosen", "rejected", "text"}
-"""Roles that a pair of replies and its judgement leave to nothing else."""
+_TAKEN = {"answer", "label", "rating", "response", "chosen", "rejected", "text"}
+"""Roles that no other column has beside a pair of replies and its judgement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class Pair:
         """The columns that have no other use."""
         return {self.first.name, self.second.name, self.judged.name, *self.others}
 
-    def among(self, roles: Sequence[RoleGuess]) -> list[RoleGuess]:
+    def added_to(self, roles: Sequence[RoleGuess]) -> list[RoleGuess]:
         """Return `roles` of the other columns with those of the pair."""
         by = {g.role: g for g in roles}
-        given = {role: g for role, g in by.items() if role not in _SPOKEN_OVER}
+        given = {role: g for role, g in by.items() if role not in _TAKEN}
         if "prompt" not in given and "text" in by:
             given["prompt"] = RoleGuess("prompt", by["text"].column)
         elif "prompt" not in given and self.first.kind == "list":  # the dialogue up to the reply

@@ -103,7 +103,7 @@ def predict_inputs(feed: Feed, data: Any, model_id: str | None = None, confidenc
 
 
 def _surely_more(feed: Feed, trained: TrainedModel, handed_on: int, n: int) -> bool:
-    """Whether as many of `n` inputs are hardly left to people by chance, seen how many held-out trusted ones are.
+    """Return whether more of `n` inputs are left to people than of held-out trusted ones, beyond chance.
 
     The share that the model leaves to people was set on few rows and is known no better than they tell it.
     """

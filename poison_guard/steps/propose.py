@@ -142,8 +142,9 @@ def propose(
     contract = parse_contract(tomllib.loads(draft.text), path=contract_file)
     suite = propose_suite(_with_one_spelling(frame, contract), contract)
     batch = collect_frames(contract, [data], home=settings.home, received_at=now)
-    asked = {"doubts": draft.doubts, "question": draft.question}
-    result = _proposal(contract, suite, batch, suite_file, draft.text, dry_run=dry_run, **asked)
+    result = _proposal(
+        contract, suite, batch, suite_file, draft.text, dry_run=dry_run, doubts=draft.doubts, question=draft.question
+    )
     if fitted is not None:
         called = f"{fitted.entry.name} ({fitted.entry.title})"
         result = replace(result, format=called, missing=fitted.not_said(contract.columns))
